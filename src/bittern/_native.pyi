@@ -1,0 +1,41 @@
+"""The native extension. Pointers are integers: the callers in `bittern.ops` have checked dtype, shape and layout."""
+
+def cpu_features() -> dict[str, bool]: ...
+def available_isas() -> list[str]: ...
+def adopt_openmp(path: str) -> bool: ...
+def pool_name() -> str: ...
+def sign(isa: int, threads: int, x: int, dtype: int, n: int, out: int) -> None: ...
+def pack_signs(
+    isa: int, threads: int, x: int, dtype: int, rows: int, cols: int, threshold: int, out: int
+) -> None: ...
+def unpack_signs(isa: int, threads: int, words: int, rows: int, cols: int, dtype: int, out: int) -> None: ...
+def prepared_bytes(isa: int, out_channels: int, taps: int, channels: int, groups: int) -> int: ...
+def prepare_weights(
+    isa: int, w: int, out_channels: int, taps: int, channels: int, groups: int, out: int
+) -> None: ...
+def binary_conv2d(
+    isa: int,
+    threads: int,
+    x: int,
+    n: int,
+    h: int,
+    w: int,
+    channels: int,
+    prepared: int,
+    out_channels: int,
+    kh: int,
+    kw: int,
+    stride_h: int,
+    stride_w: int,
+    pad_h: int,
+    pad_w: int,
+    dil_h: int,
+    dil_w: int,
+    groups: int,
+    pad_value: int,
+    epilogue: int,
+    out: int,
+) -> None: ...
+def binary_matmul(
+    isa: int, threads: int, a: int, m: int, k: int, prepared: int, n_out: int, epilogue: int, out: int
+) -> None: ...

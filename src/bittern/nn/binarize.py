@@ -1,0 +1,117 @@
+"""The forward pass that every low-bit layer shares, from quantized operands to the real output.
+
+One copy serves 1-d, 2-d convolution and linear layers (a linear layer is a convolution over no space), so they
+cannot drift apart. The order of operations is the contract that packed inference repeats bit for bit; it is
+written down in `bittern.quantizer` and docs/numerics.md.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bittern.quantizer import LayerShape, LevelsCode, Quantizer
+
+MAX_EXACT_FAN_IN = 2**24
+"""Integers up to 2^24 are exact in float32, so an accumulator of at most this many +-1 terms is too."""
+
+
+class Geometry(NamedTuple):
+    """Where each output looks: one entry per space dimension (none for a linear layer)."""
+
+    stride: tuple[int, ...] = ()
+    padding: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    groups: int = 1
+    pad_value: int = 0
+    """Value that padding has on the grid: 0 as the papers train, or -1 / +1, which have a bit."""
+
+
+def accumulate(x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
+    """Convolve values x [batch, channels, *space] with values w [out, in / groups, *kernel]: exact integers."""
+    if not geometry.stride:
+        return F.linear(x, w)
+    padding = geometry.padding
+    if geometry.pad_value != 0 and any(padding):
+        x = F.pad(x, [p for p in reversed(padding) for _ in range(2)], value=float(geometry.pad_value))
+        padding = (0,) * len(padding)
+    conv = F.conv1d if len(geometry.stride) == 1 else F.conv2d
+    return conv(x, w, None, geometry.stride, padding, geometry.dilation, geometry.groups)
+
+
+def spread(scale: Tensor, shape: LayerShape, geometry: Geometry) -> Tensor:
+    """Carry a scale of the input to the output.
+
+    A scale per pixel [batch, 1, *space] becomes the mean over each receptive field, zeros outside (XNOR-Net's
+    K = A * box); a scale per sample [batch, 1, 1, ...] and one of a linear layer stay as they are.
+    """
+    if not geometry.stride or scale[0].numel() == 1:
+        return scale
+    kernel = shape.weight[2:]
+    size = 1
+    for k in kernel:
+        size *= k
+    box = scale.new_full((1, 1, *kernel), 1.0)
+    conv = F.conv1d if len(kernel) == 1 else F.conv2d
+    total = conv(scale, box, None, geometry.stride, geometry.padding, geometry.dilation)
+    return total / size
+
+
+def low_bit_forward(
+    x: Tensor, weight: Tensor, bias: Tensor | None, method: Quantizer, geometry: Geometry
+) -> Tensor:
+    """Run one low-bit layer on x [batch, channels, *space] -> [batch, out_channels, *space]."""
+    w_q = method.weight(weight)
+    x_q = method.input(x)
+    y = accumulate(x_q.values, w_q.values, geometry)
+    shape = method.shape
+    static = None if w_q.scale is None else w_q.scale.reshape(-1)
+    dynamic = x_q.scale
+    if dynamic is not None and dynamic.ndim == 0:
+        static = dynamic.reshape(1) if static is None else static * dynamic
+        dynamic = None
+    if static is not None:
+        y = y * shape.output_view(static)
+    if dynamic is not None:
+        y = y * spread(dynamic, shape, geometry)
+    y = method.output(y)
+    return y if bias is None else y + shape.output_view(bias)
+
+
+def check_geometry(owner: str, shape: LayerShape, geometry: Geometry, method: Quantizer) -> None:
+    """Refuse sizes and padding that this layer cannot honour. Raises: ValueError."""
+    if shape.fan_in == 0 or shape.out_channels == 0:
+        raise ValueError(f"{owner}: needs at least one input and one output; got weight {list(shape.weight)}")
+    if shape.fan_in > MAX_EXACT_FAN_IN:
+        raise ValueError(
+            f"{owner}: {shape.fan_in} weights per output exceed {MAX_EXACT_FAN_IN}, beyond which float32 "
+            "accumulators are no longer exact; split the layer"
+        )
+    if geometry.pad_value not in (-1, 0, 1):
+        raise ValueError(f"{owner}: pad_value must be -1, 0 or +1; got {geometry.pad_value}")
+    if geometry.pad_value != 0 and isinstance(method.input_code(), LevelsCode):
+        raise ValueError(
+            f"{owner}: {type(method).__name__} has inputs 0 ... 2^k - 1, where padding is 0; "
+            f"got pad_value={geometry.pad_value}; leave it at 0"
+        )
+    if geometry.pad_value != 0 and not any(geometry.padding):
+        raise ValueError(f"{owner}: pad_value={geometry.pad_value} has no effect without padding; drop it")
+
+
+def check_input(owner: str, x: Tensor, shape: LayerShape) -> None:
+    """Refuse an input of the wrong kind. Raises: ValueError, TypeError."""
+    if not x.is_floating_point():
+        raise TypeError(f"{owner}: the input must be floating point; got {x.dtype}; call .float() first")
+    if x.ndim != 2 + shape.space_dims or x.shape[1] != shape.in_channels:
+        space = ", ".join("HW"[-shape.space_dims :]) if shape.space_dims else ""
+        wanted = f"[batch, {shape.in_channels}{', ' + space if space else ''}]"
+        raise ValueError(f"{owner}: expected an input {wanted}; got {list(x.shape)}")
+
+
+def initial_weight(shape: LayerShape) -> Tensor:
+    """Latent weights uniform in +-sqrt(1 / fan_in), both signs equally likely (torch's own default for Conv)."""
+    bound = shape.fan_in**-0.5 if shape.fan_in else 0.0
+    return torch.empty(shape.weight).uniform_(-bound, bound)

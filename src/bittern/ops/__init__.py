@@ -1,0 +1,29 @@
+"""Packed low-bit arithmetic: the only package that chooses an implementation by device or instruction set."""
+
+from __future__ import annotations
+
+from bittern.ops._isa import Isa, available_isas, chosen_isa
+from bittern.ops._op import Implementation, Op
+from bittern.ops.binary_conv2d import PreparedConv2d, binary_conv2d
+from bittern.ops.binary_matmul import PreparedMatmul, binary_matmul
+from bittern.ops.pack_signs import pack_signs
+from bittern.ops.sign import sign
+from bittern.ops.unpack_signs import unpack_signs
+
+ALL: tuple[Op, ...] = (sign, pack_signs, unpack_signs, binary_matmul, binary_conv2d)
+
+__all__ = [
+    "ALL",
+    "Implementation",
+    "Isa",
+    "Op",
+    "PreparedConv2d",
+    "PreparedMatmul",
+    "available_isas",
+    "binary_conv2d",
+    "binary_matmul",
+    "chosen_isa",
+    "pack_signs",
+    "sign",
+    "unpack_signs",
+]

@@ -1,0 +1,70 @@
+"""Which instruction set the native kernels use, and why.
+
+The choice is made once per process: the widest set that both this build and this CPU have, or the one named by
+the environment variable BITTERN_ISA. Asking for a set that is missing is an error, never a fallback.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import IntEnum
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from bittern import _native
+
+
+class Isa(IntEnum):
+    """An instruction set of the native kernels; the number is the one that `bittern._native` takes."""
+
+    SCALAR = 0
+    AVX2 = 1
+    AVX512 = 2
+
+    @property
+    def label(self) -> str:
+        """The spelling that BITTERN_ISA takes."""
+        return self.name.lower()
+
+
+@cache
+def available_isas() -> tuple[Isa, ...]:
+    """Instruction sets that this build and this CPU both have, narrowest first."""
+    return tuple(Isa[name.upper()] for name in _native.available_isas())
+
+
+@cache
+def chosen_isa() -> Isa:
+    """The instruction set in use.
+
+    Raises: RuntimeError when BITTERN_ISA names one that does not exist or that this machine lacks.
+    """
+    forced = os.environ.get("BITTERN_ISA")
+    if not forced:
+        return available_isas()[-1]
+    labels = [isa.label for isa in available_isas()]
+    if forced.lower() not in labels:
+        raise RuntimeError(
+            f"BITTERN_ISA: must be one of {', '.join(labels)} on this machine; got {forced!r}; "
+            "unset it to use the widest"
+        )
+    return Isa[forced.upper()]
+
+
+def threads() -> int:
+    """Number of threads a native kernel may use: torch's own setting."""
+    return torch.get_num_threads()
+
+
+def share_torch_threads() -> bool:
+    """Run native kernels on the OpenMP threads that torch already has, so that two pools do not fight.
+
+    Returns False where torch carries no libgomp; then the native pool is used.
+    """
+    found = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
+    return any(_native.adopt_openmp(str(path)) for path in found)
+
+
+share_torch_threads()

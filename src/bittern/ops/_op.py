@@ -1,0 +1,115 @@
+"""The op contract: one object declares schema, check, fake, reference and the implementations per device.
+
+An `Op` registers itself with `torch.library`, so that `opcheck`, `torch.compile(fullgraph=True)`, meta tensors and
+autocast work, and it lists its implementations for the agreement test and the benchmark. The reference is the
+specification: every implementation must equal it bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bittern.ops._isa import Isa, available_isas, chosen_isa
+
+_LIBRARY = torch.library.Library("bittern", "DEF")
+
+
+class Implementation(NamedTuple):
+    """One way to compute an op, for tests and benchmarks that compare them side by side."""
+
+    name: str
+    """"reference", "native[scalar]", "native[avx2]", "native[avx512]" or "triton"."""
+    device: str
+    """"cpu" or "cuda"."""
+    call: Callable[..., Tensor]
+
+
+class Op:
+    """One op: called like a function, it runs the implementation for the device of its tensors.
+
+    schema: torch schema, e.g. "sign(Tensor x) -> Tensor".
+    check: raises on bad arguments; called before every implementation with the op's own arguments.
+    reference: plain torch, any device; the meaning of the op.
+    fake: shape and dtype of the result without computing it.
+    cpu: native code; takes the instruction set as first argument.
+    cuda: Triton kernel.
+    """
+
+    def __init__(
+        self,
+        schema: str,
+        *,
+        check: Callable[..., None],
+        reference: Callable[..., Tensor],
+        fake: Callable[..., Tensor],
+        cpu: Callable[..., Tensor],
+        cuda: Callable[..., Tensor],
+    ) -> None:
+        self.name = schema.split("(", 1)[0]
+        self.schema = schema
+        self.__doc__ = reference.__doc__
+        self._check = check
+        self._reference = reference
+        self._cpu = cpu
+        self._cuda = cuda
+        _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+        _LIBRARY.impl(self.name, self._run_cpu, "CPU")
+        _LIBRARY.impl(self.name, self._run_cuda, "CUDA")
+
+        def checked_fake(*args: Any, **kwargs: Any) -> Tensor:
+            check(*args, **kwargs)
+            return fake(*args, **kwargs)
+
+        torch.library.register_fake(f"bittern::{self.name}", checked_fake, lib=_LIBRARY)
+        self._packet = getattr(torch.ops.bittern, self.name).default
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        result: Tensor = self._packet(*args, **kwargs)
+        return result
+
+    def __repr__(self) -> str:
+        return f"Op({self.schema})"
+
+    @property
+    def overload(self) -> Any:
+        """The `torch._ops.OpOverload`, as `torch.library.opcheck` wants it."""
+        return self._packet
+
+    def reference(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The specification in plain torch, with the same checks as every other implementation."""
+        self._check(*args, **kwargs)
+        return self._reference(*args, **kwargs)
+
+    def native(self, isa: Isa, *args: Any, **kwargs: Any) -> Tensor:
+        """The native CPU implementation at one instruction set."""
+        self._check(*args, **kwargs)
+        return self._cpu(isa, *args, **kwargs)
+
+    def triton(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The Triton kernel: on CUDA tensors, or on CPU tensors under TRITON_INTERPRET=1."""
+        self._check(*args, **kwargs)
+        return self._cuda(*args, **kwargs)
+
+    def implementations(self) -> tuple[Implementation, ...]:
+        """Every implementation that this machine can run natively, the reference first."""
+
+        def at(isa: Isa) -> Callable[..., Tensor]:
+            return lambda *args, **kwargs: self.native(isa, *args, **kwargs)
+
+        found = [Implementation("reference", "cpu", self.reference)]
+        found += [Implementation(f"native[{isa.label}]", "cpu", at(isa)) for isa in available_isas()]
+        if torch.cuda.is_available():
+            found.append(Implementation("triton", "cuda", self.triton))
+        return tuple(found)
+
+    def _run_cpu(self, *args: Any, **kwargs: Any) -> Tensor:
+        self._check(*args, **kwargs)
+        return self._cpu(chosen_isa(), *args, **kwargs)
+
+    def _run_cuda(self, *args: Any, **kwargs: Any) -> Tensor:
+        self._check(*args, **kwargs)
+        return self._cuda(*args, **kwargs)

@@ -1,0 +1,91 @@
+"""`binary_conv2d` on the CPU, by native code, and its weights prepared for repeated use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bittern import _native
+from bittern.ops._isa import Isa, chosen_isa, threads
+from bittern.ops.binary_conv2d.geometry import output_size
+
+
+class PreparedConv2d:
+    """`binary_conv2d` with fixed weights, laid out once in the order in which this CPU's kernel reads them.
+
+    w: int64 [out, kernel_h, kernel_w, ceil(channels / groups / 64)]. Call with packed x [batch, height, width,
+    ceil(channels / 64)] -> [batch, out_h, out_w, out], int32, or float32 if there is an epilogue.
+    """
+
+    def __init__(
+        self,
+        w: Tensor,
+        channels: int,
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        groups: int = 1,
+        pad_value: int = 0,
+        epilogue: Tensor | None = None,
+        isa: Isa | None = None,
+    ) -> None:
+        self.isa = chosen_isa() if isa is None else isa
+        self.out_channels, self.kernel_h, self.kernel_w = w.shape[:3]
+        self.channels, self.groups, self.pad_value = channels, groups, pad_value
+        self.stride, self.padding, self.dilation = tuple(stride), tuple(padding), tuple(dilation)
+        self.epilogue = None if epilogue is None else epilogue.contiguous()
+        w = w.contiguous()
+        taps = self.kernel_h * self.kernel_w
+        size = _native.prepared_bytes(self.isa, self.out_channels, taps, channels, groups)
+        self.weights = torch.empty(size, dtype=torch.uint8)
+        _native.prepare_weights(
+            self.isa, w.data_ptr(), self.out_channels, taps, channels, groups, self.weights.data_ptr()
+        )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = x.contiguous()
+        batch, height, width = x.shape[:3]
+        size = output_size(
+            height, width, self.kernel_h, self.kernel_w, self.stride, self.padding, self.dilation
+        )
+        dtype = torch.int32 if self.epilogue is None else torch.float32
+        out = torch.empty((batch, *size, self.out_channels), dtype=dtype)
+        _native.binary_conv2d(
+            self.isa,
+            threads(),
+            x.data_ptr(),
+            batch,
+            height,
+            width,
+            self.channels,
+            self.weights.data_ptr(),
+            self.out_channels,
+            self.kernel_h,
+            self.kernel_w,
+            *self.stride,
+            *self.padding,
+            *self.dilation,
+            self.groups,
+            self.pad_value,
+            0 if self.epilogue is None else self.epilogue.data_ptr(),
+            out.data_ptr(),
+        )
+        return out
+
+
+def binary_conv2d_cpu(
+    isa: Isa,
+    x: Tensor,
+    w: Tensor,
+    channels: int,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int = 1,
+    pad_value: int = 0,
+    epilogue: Tensor | None = None,
+) -> Tensor:
+    conv = PreparedConv2d(w, channels, stride, padding, dilation, groups, pad_value, epilogue, isa)
+    return conv(x)

@@ -1,0 +1,156 @@
+"""The one interface that every low-bit method implements.
+
+A method turns real tensors into values on a grid plus a scale. It never sees "conv" or "linear": a layer hands
+it a `LayerShape` and tensors whose channel dimension is always dimension 1. Because bits and scale are
+returned apart, packing a trained layer is a call of `weight`, `input_code` and `output_factors`, not pattern
+recognition.
+
+The arithmetic of a layer (docs/numerics.md, "Order of operations"), with x_q = input(x), w_q = weight(w):
+
+    acc = conv(x_q.values, w_q.values)              an exact integer
+    y   = acc * static_scale                        static_scale = w_q.scale * x_q.scale where x_q.scale has 0 dims
+    y   = y * spread(x_q.scale)                     only for a scale that depends on the input
+    y   = output(y) + bias
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from enum import Enum
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class Quantized(NamedTuple):
+    """Values on a grid and their scale: real value = values * scale."""
+
+    values: Tensor
+    """{-1, +1} or integers, in the dtype of the real tensor."""
+    scale: Tensor | None = None
+    """Broadcastable to `values`; None means 1. 0 dims: a constant."""
+
+
+class LayerShape(NamedTuple):
+    """What a method may know of the layer it serves."""
+
+    weight: tuple[int, ...]
+    """[out_channels, in_channels / groups, *kernel]."""
+    groups: int = 1
+
+    @property
+    def out_channels(self) -> int:
+        return self.weight[0]
+
+    @property
+    def in_channels(self) -> int:
+        return self.weight[1] * self.groups
+
+    @property
+    def fan_in(self) -> int:
+        """Number of weights that one output sees: the K of the integer accumulator."""
+        fan = 1
+        for size in self.weight[1:]:
+            fan *= size
+        return fan
+
+    @property
+    def space_dims(self) -> int:
+        return len(self.weight) - 2
+
+    def input_view(self, per_channel: Tensor) -> Tensor:
+        """[in_channels] -> broadcastable to an input [batch, in_channels, *space]."""
+        return per_channel.view(1, -1, *(1,) * self.space_dims)
+
+    def output_view(self, per_channel: Tensor) -> Tensor:
+        """[out_channels] -> broadcastable to an output [batch, out_channels, *space]."""
+        return per_channel.view(1, -1, *(1,) * self.space_dims)
+
+    def weight_view(self, per_channel: Tensor) -> Tensor:
+        """[out_channels] -> broadcastable to a weight [out_channels, in_channels / groups, *kernel]."""
+        return per_channel.view(-1, 1, *(1,) * self.space_dims)
+
+
+class InputScale(Enum):
+    """Input scales that depend on the input and are therefore computed again at run time."""
+
+    NONE = "none"
+    PER_SAMPLE = "per_sample"
+    """mean |x| over everything but the batch."""
+    SPATIAL = "spatial"
+    """mean |x| over the channels of each pixel, box-averaged over each receptive field by the layer."""
+
+
+class SignCode(NamedTuple):
+    """Input code: value = +1 where x >= threshold, else -1."""
+
+    threshold: Tensor | None = None
+    """[in_channels]; None means 0."""
+    scale: InputScale = InputScale.NONE
+
+
+class LevelsCode(NamedTuple):
+    """Input code: value = round_half_even(clip(x, 0, 1) * (2^bits - 1)), an unsigned integer of `bits` bits."""
+
+    bits: int
+
+
+InputCode = SignCode | LevelsCode
+
+
+class Quantizer(nn.Module, ABC):
+    """A low-bit method for one layer: how its weight, its input and its output are quantized.
+
+    `weight_bits` and `input_bits` are read by `summary` and `pack`. Subclasses take the `LayerShape` as first
+    argument and their own options as keywords: `BinaryConv2d(..., method=ReActNet)`, or with options
+    `method=partial(XNORNet, input_scale="none")`.
+    """
+
+    weight_bits: int = 1
+    input_bits: int = 1
+    clip_latent: float | None = None
+    """Latent weights are clipped to [-clip_latent, clip_latent] after each step; None: never."""
+
+    def __init__(self, shape: LayerShape) -> None:
+        super().__init__()
+        self.shape = shape
+
+    @abstractmethod
+    def weight(self, w: Tensor) -> Quantized:
+        """Quantize the latent weight w [out, in / groups, *kernel]; scale is [out, 1, ...] or 0-dim."""
+
+    @abstractmethod
+    def input(self, x: Tensor) -> Quantized:
+        """Quantize x [batch, channels, *space]; scale is [batch, 1, *space], [batch, 1, ...] or 0-dim."""
+
+    @abstractmethod
+    def input_code(self) -> InputCode:
+        """What `input` computes in eval mode, as data that a packed file can hold."""
+
+    def output(self, y: Tensor) -> Tensor:
+        """Scales and gradient rules that live on the output; the default changes nothing."""
+        return y
+
+    def output_factors(self) -> tuple[Tensor, ...]:
+        """Factors whose product `output` multiplies y by in eval mode, each broadcastable to y; () means 1."""
+        return ()
+
+    def set_progress(self, t: float) -> None:
+        """Tell the schedule how much of the training is done: 0 at the first step, 1 at the last."""
+
+
+Method = Callable[[LayerShape], Quantizer]
+"""A `Quantizer` class, or a partial of one with its options."""
+
+
+def set_progress(module: nn.Module, t: float) -> None:
+    """Set the progress t in [0, 1] of every method inside `module`.
+
+    Raises: ValueError when t lies outside [0, 1].
+    """
+    if not 0.0 <= t <= 1.0:
+        raise ValueError(f"set_progress: t must lie in [0, 1]; got {t}; pass step / (total_steps - 1)")
+    for child in module.modules():
+        if isinstance(child, Quantizer):
+            child.set_progress(t)
