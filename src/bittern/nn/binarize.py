@@ -60,9 +60,7 @@ def spread(scale: Tensor, shape: LayerShape, geometry: Geometry) -> Tensor:
     return total / size
 
 
-def low_bit_forward(
-    x: Tensor, weight: Tensor, bias: Tensor | None, method: Quantizer, geometry: Geometry
-) -> Tensor:
+def low_bit_forward(x: Tensor, weight: Tensor, bias: Tensor | None, method: Quantizer, geometry: Geometry) -> Tensor:
     """Run one low-bit layer on x [batch, channels, *space] -> [batch, out_channels, *space]."""
     w_q = method.weight(weight)
     x_q = method.input(x)

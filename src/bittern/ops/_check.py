@@ -27,9 +27,7 @@ def words_for(bits: int) -> int:
 def check_dtype(op: str, name: str, x: Tensor, allowed: tuple[torch.dtype, ...]) -> None:
     if x.dtype not in allowed:
         names = ", ".join(str(d).removeprefix("torch.") for d in allowed)
-        raise TypeError(
-            f"{op}: {name} must be {names}; got {str(x.dtype).removeprefix('torch.')}; cast it first"
-        )
+        raise TypeError(f"{op}: {name} must be {names}; got {str(x.dtype).removeprefix('torch.')}; cast it first")
 
 
 def check_words(op: str, name: str, words: Tensor, bits: int) -> None:
@@ -50,8 +48,7 @@ def check_epilogue(op: str, epilogue: Tensor | None, out_channels: int) -> None:
     check_dtype(op, "epilogue", epilogue, (torch.float32,))
     if tuple(epilogue.shape) != (4, out_channels):
         raise ValueError(
-            f"{op}: epilogue must be [4, {out_channels}] (rows offset, scale, alpha, beta); "
-            f"got {list(epilogue.shape)}"
+            f"{op}: epilogue must be [4, {out_channels}] (rows offset, scale, alpha, beta); got {list(epilogue.shape)}"
         )
 
 

@@ -44,9 +44,7 @@ def _check(
             f"got {list(x.shape)} and {list(w.shape)}"
         )
     if w.shape[0] % groups:
-        raise ValueError(
-            f"{op}: groups must divide the output channels; got {w.shape[0]} and groups={groups}"
-        )
+        raise ValueError(f"{op}: groups must divide the output channels; got {w.shape[0]} and groups={groups}")
     if w.shape[1] * w.shape[2] * (channels // groups) > 2**24 or 0 in w.shape[1:3]:
         raise ValueError(f"{op}: kernel taps times channels must lie in [1, 2^24]; got w {list(w.shape)}")
     for name, pair, least in (("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1)):

@@ -47,9 +47,7 @@ class PreparedConv2d:
     def __call__(self, x: Tensor) -> Tensor:
         x = x.contiguous()
         batch, height, width = x.shape[:3]
-        size = output_size(
-            height, width, self.kernel_h, self.kernel_w, self.stride, self.padding, self.dilation
-        )
+        size = output_size(height, width, self.kernel_h, self.kernel_w, self.stride, self.padding, self.dilation)
         dtype = torch.int32 if self.epilogue is None else torch.float32
         out = torch.empty((batch, *size, self.out_channels), dtype=dtype)
         _native.binary_conv2d(

@@ -26,9 +26,7 @@ def binary_conv2d_reference(
     kernel = unpack_signs_reference(w, channels // groups, torch.float64).permute(0, 3, 1, 2)
     image = F.pad(image, (padding[1], padding[1], padding[0], padding[0]), value=float(pad_value))
     if 0 in (image.shape[0], kernel.shape[0]):
-        acc = image.new_empty(
-            (image.shape[0], kernel.shape[0], 1, 1)
-        )  # torch refuses empty batches with groups
+        acc = image.new_empty((image.shape[0], kernel.shape[0], 1, 1))  # torch refuses empty batches with groups
         acc = acc.expand(-1, -1, *_space(image, kernel, stride, dilation))
     else:
         acc = F.conv2d(image, kernel, None, stride, 0, dilation, groups)

@@ -26,9 +26,7 @@ def threshold_dtype(x_dtype: torch.dtype) -> torch.dtype:
 def _check(x: Tensor, threshold: Tensor | None = None) -> None:
     check_dtype("pack_signs", "x", x, (*FLOATS, torch.int32))
     if x.ndim == 0 or x.shape[-1] == 0:
-        raise ValueError(
-            f"pack_signs: x needs at least one element in its last dimension; got {list(x.shape)}"
-        )
+        raise ValueError(f"pack_signs: x needs at least one element in its last dimension; got {list(x.shape)}")
     check_same_device("pack_signs", x=x, threshold=threshold)
     if threshold is not None:
         check_dtype("pack_signs", "threshold", threshold, (threshold_dtype(x.dtype),))
