@@ -1,12 +1,17 @@
-"""Gradient estimators for the sign function: closed forms that stand in for its derivative.
+"""Gradient estimators: closed forms that stand in for the derivative of a function that has none.
 
 `binarize(x, derivative)` computes sign(x) exactly (sign(0) = +1, never x - x.detach() tricks, whose rounding would
-leave the grid) and multiplies the incoming gradient by `derivative`. The functions below give derivatives; each
-returns a tensor of the shape of x that carries no gradient itself.
+leave the grid) and multiplies the incoming gradient by `derivative`; `straight_through` does the same for any values.
+The other functions give derivatives: each returns a tensor of the shape of x that carries no gradient itself.
+
+Where the weight scale goes. A layer computes y = conv(x, B) * alpha, so autograd hands B the gradient
+g_B = alpha * g, where g is the gradient of the scaled weight W~ = alpha * B. A paper that states its rule as
+dW = g * mask with alpha left out therefore needs dW = g_B * mask / alpha: that division is `without_scale`.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -15,31 +20,37 @@ from torch import Tensor
 from bittern import ops
 
 
-class _Binarize(torch.autograd.Function):
-    """sign(x) forward; gradient times a given derivative backward."""
+class _StraightThrough(torch.autograd.Function):
+    """`values` forward; to x the gradient times a given derivative (None: 1) backward."""
 
     @staticmethod
-    def forward(x: Tensor, derivative: Tensor | None) -> Tensor:
-        return ops.sign(x)
+    def forward(values: Tensor, x: Tensor, derivative: Tensor | None) -> Tensor:
+        return values.view_as(values)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor | None], output: Tensor) -> None:
-        ctx.has_derivative = inputs[1] is not None
-        if inputs[1] is not None:
-            ctx.save_for_backward(inputs[1])
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+        derivative = inputs[2]
+        ctx.has_derivative = derivative is not None
+        if derivative is not None:
+            ctx.save_for_backward(derivative)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None]:
         if not ctx.has_derivative:
-            return grads[0], None
+            return None, grads[0], None
         (derivative,) = ctx.saved_tensors
-        return grads[0] * derivative, None
+        return None, grads[0] * derivative, None
 
 
-def binarize(x: Tensor, derivative: Tensor | None) -> Tensor:
-    """sign(x) in {-1, +1} with d sign / dx := derivative (None: 1, the plain straight-through estimator)."""
-    result: Tensor = _Binarize.apply(x, derivative)
+def straight_through(values: Tensor, x: Tensor, derivative: Tensor | None = None) -> Tensor:
+    """`values`, bit for bit, with d values / dx := derivative (None: 1), elementwise; all three have one shape."""
+    result: Tensor = _StraightThrough.apply(values.detach(), x, derivative)  # type: ignore[no-untyped-call]
     return result
+
+
+def binarize(x: Tensor, derivative: Tensor | None = None) -> Tensor:
+    """sign(x) in {-1, +1} with d sign / dx := derivative (None: 1, the plain straight-through estimator)."""
+    return straight_through(ops.sign(x.detach()), x, derivative)
 
 
 def clip(x: Tensor, limit: float = 1.0, *, strict: bool = False) -> Tensor:
@@ -52,3 +63,43 @@ def clip(x: Tensor, limit: float = 1.0, *, strict: bool = False) -> Tensor:
 def approx_sign(x: Tensor) -> Tensor:
     """max(0, 2 - 2|x|): the derivative of Bi-Real Net's piecewise quadratic ApproxSign (1808.00278)."""
     return (2.0 - 2.0 * x.detach().abs()).clamp_min(0.0)
+
+
+def error_decay(x: Tensor, t: Tensor, k: Tensor) -> Tensor:
+    """k * t * (1 - tanh(t x)^2): IR-Net's error decay estimator, the derivative of k * tanh(t x) (1909.10788)."""
+    return k * t * (1.0 - torch.tanh(t * x.detach()).square())
+
+
+def fourier(x: Tensor, n: Tensor, omega: float) -> Tensor:
+    """(4 omega / pi) * sum_{i=0..n} cos((2i+1) omega x) where |x| <= 1, else 0: FDA-BNN's estimator, the
+    derivative of the Fourier series of a square wave.
+
+    n: 0-dim, the index of the last term. omega: in (0, pi], the angular frequency of the wave.
+
+    Evaluated in closed form, with theta = omega |x|: the sum is sin(2(n+1) theta) / (2 sin theta), and n + 1 at
+    theta = 0. Near theta = pi the quotient loses all digits, so beyond pi/2 the antisymmetry of the sum about pi/2
+    brings theta back below.
+    """
+    distance = x.detach().abs()
+    theta = omega * distance
+    folds = omega > math.pi / 2
+    beyond = theta > math.pi / 2
+    if folds:
+        theta = torch.minimum(theta, math.pi - theta)
+    terms = (n + 1).to(theta.dtype)
+    total = torch.where(theta == 0.0, terms, torch.sin(2.0 * terms * theta) / (2.0 * torch.sin(theta)))
+    if folds:
+        total = torch.where(beyond, -total, total)
+    return torch.where(distance <= 1.0, (4.0 * omega / math.pi) * total, 0.0)
+
+
+def without_scale(derivative: Tensor, scale: Tensor) -> Tensor:
+    """derivative / scale: takes the weight scale alpha >= 0 out of the gradient that reaches the values.
+
+    Where the scale is 0 (a filter of zeros), or too small for its reciprocal to be finite, the result is 0:
+    the gradient of the scaled weight cannot be recovered from a product with 0, so such a filter does not learn.
+    `scale` broadcasts to `derivative`.
+    """
+    scale = scale.detach()
+    usable = scale >= torch.finfo(scale.dtype).tiny
+    return torch.where(usable, derivative / torch.where(usable, scale, 1.0), 0.0)

@@ -1,7 +1,40 @@
-"""Binary methods, one paper a file."""
+"""Binary methods, one paper a file: each is a `bittern.quantizer.Quantizer` that a layer takes as `method=`."""
 
 from __future__ import annotations
 
+from bittern.binary.bireal_net import BiRealNet
 from bittern.binary.bnn import BNN
+from bittern.binary.dorefa import DoReFa
+from bittern.binary.fda import FDA
+from bittern.binary.ir_net import IRNet
+from bittern.binary.reactnet import ReActNet
+from bittern.binary.recu import ReCU
+from bittern.binary.xnor_net import XNORNet
+from bittern.binary.xnor_net_pp import XNORNetPlusPlus
+from bittern.quantizer import Quantizer
 
-__all__ = ["BNN"]
+ALL: tuple[type[Quantizer], ...] = (
+    BNN,
+    XNORNet,
+    DoReFa,
+    BiRealNet,
+    XNORNetPlusPlus,
+    ReActNet,
+    ReCU,
+    FDA,
+    IRNet,
+)
+"""Every method, in the order of their papers' appearance in tables."""
+
+__all__ = [
+    "ALL",
+    "BNN",
+    "FDA",
+    "BiRealNet",
+    "DoReFa",
+    "IRNet",
+    "ReActNet",
+    "ReCU",
+    "XNORNet",
+    "XNORNetPlusPlus",
+]

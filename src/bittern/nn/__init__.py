@@ -1,8 +1,33 @@
-"""Low-bit layers, conversion of existing models, and their cost summary."""
+"""Low-bit layers, conversion of existing models, parameter groups, and the cost summary."""
 
 from __future__ import annotations
 
+from bittern.nn.activation import RPReLU, RSign
+from bittern.nn.binarize import LowBitLayer
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d
+from bittern.nn.convert import convert
 from bittern.nn.linear import BinaryLinear
+from bittern.nn.parameters import clip_latent_weights, parameter_groups
+from bittern.nn.plan import Action, Candidate, Plan, PlanRow, first_and_last, plan_conversion
+from bittern.nn.summary import Report, SummaryRow, summary
 
-__all__ = ["BinaryConv1d", "BinaryConv2d", "BinaryLinear"]
+__all__ = [
+    "Action",
+    "BinaryConv1d",
+    "BinaryConv2d",
+    "BinaryLinear",
+    "Candidate",
+    "LowBitLayer",
+    "Plan",
+    "PlanRow",
+    "RPReLU",
+    "RSign",
+    "Report",
+    "SummaryRow",
+    "clip_latent_weights",
+    "convert",
+    "first_and_last",
+    "parameter_groups",
+    "plan_conversion",
+    "summary",
+]

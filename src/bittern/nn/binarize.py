@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from bittern.quantizer import LayerShape, LevelsCode, Quantizer
+from bittern.quantizer import InputScale, LayerShape, LevelsCode, Method, Quantizer, SignCode
 
 MAX_EXACT_FAN_IN = 2**24
 """Integers up to 2^24 are exact in float32, so an accumulator of at most this many +-1 terms is too."""
@@ -43,12 +43,11 @@ def accumulate(x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
 
 
 def spread(scale: Tensor, shape: LayerShape, geometry: Geometry) -> Tensor:
-    """Carry a scale of the input to the output.
+    """Carry a scale per pixel [batch, 1, *space] to the output: the mean over each receptive field, zeros outside.
 
-    A scale per pixel [batch, 1, *space] becomes the mean over each receptive field, zeros outside (XNOR-Net's
-    K = A * box); a scale per sample [batch, 1, 1, ...] and one of a linear layer stay as they are.
+    This is XNOR-Net's K = A * box. A linear layer has no space, so there the scale stays as it is.
     """
-    if not geometry.stride or scale[0].numel() == 1:
+    if not geometry.stride:
         return scale
     kernel = shape.weight[2:]
     size = 1
@@ -74,13 +73,60 @@ def low_bit_forward(x: Tensor, weight: Tensor, bias: Tensor | None, method: Quan
     if static is not None:
         y = y * shape.output_view(static)
     if dynamic is not None:
-        y = y * spread(dynamic, shape, geometry)
+        code = method.input_code()
+        if isinstance(code, SignCode) and code.scale is InputScale.SPATIAL:
+            dynamic = spread(dynamic, shape, geometry)
+        y = y * dynamic
     y = method.output(y)
     return y if bias is None else y + shape.output_view(bias)
 
 
-def check_geometry(owner: str, shape: LayerShape, geometry: Geometry, method: Quantizer) -> None:
-    """Refuse sizes and padding that this layer cannot honour. Raises: ValueError."""
+class LowBitLayer(nn.Module):
+    """What every low-bit layer holds: a latent weight, its method, and where its outputs look.
+
+    Subclasses add only the signature of the torch layer that they stand for, and `forward`.
+    """
+
+    def __init__(self, shape: LayerShape, geometry: Geometry, *, bias: bool, method: Method) -> None:
+        super().__init__()
+        owner = type(self).__name__
+        check_shape(owner, shape)
+        self.geometry = geometry
+        self.method = build_method(owner, method, shape)
+        check_padding(owner, geometry, self.method)
+        self.weight = nn.Parameter(initial_weight(shape))
+        """Latent weight [out_channels, in_channels / groups, *kernel]."""
+        self.bias = nn.Parameter(initial_bias(shape)) if bias else None
+        """[out_channels] or None."""
+
+
+_METHOD_ADVICE = "pass the class, e.g. method=bittern.binary.BNN, or functools.partial(cls, option=...)"
+
+
+def check_method(owner: str, method: Method) -> None:
+    """Refuse what cannot make a method. Raises: TypeError."""
+    if isinstance(method, Quantizer):
+        name = type(method).__name__
+        raise TypeError(
+            f"{owner}: method must be a class, which makes one object per layer; got a {name} object; {_METHOD_ADVICE}"
+        )
+    if not callable(method):
+        raise TypeError(f"{owner}: method must be a Quantizer class; got {method!r}; {_METHOD_ADVICE}")
+
+
+def build_method(owner: str, method: Method, shape: LayerShape) -> Quantizer:
+    """Make the method of one layer. Raises: TypeError when `method` is not a Quantizer class or a partial of one."""
+    check_method(owner, method)
+    built = method(shape)
+    if not isinstance(built, Quantizer):
+        raise TypeError(
+            f"{owner}: method must make a Quantizer; {method!r} made a {type(built).__name__}; {_METHOD_ADVICE}"
+        )
+    return built
+
+
+def check_shape(owner: str, shape: LayerShape) -> None:
+    """Refuse sizes that no low-bit layer can have. Raises: ValueError."""
     if shape.fan_in == 0 or shape.out_channels == 0:
         raise ValueError(f"{owner}: needs at least one input and one output; got weight {list(shape.weight)}")
     if shape.fan_in > MAX_EXACT_FAN_IN:
@@ -88,6 +134,10 @@ def check_geometry(owner: str, shape: LayerShape, geometry: Geometry, method: Qu
             f"{owner}: {shape.fan_in} weights per output exceed {MAX_EXACT_FAN_IN}, beyond which float32 "
             "accumulators are no longer exact; split the layer"
         )
+
+
+def check_padding(owner: str, geometry: Geometry, method: Quantizer) -> None:
+    """Refuse a padding value that this layer cannot honour. Raises: ValueError."""
     if geometry.pad_value not in (-1, 0, 1):
         raise ValueError(f"{owner}: pad_value must be -1, 0 or +1; got {geometry.pad_value}")
     if geometry.pad_value != 0 and isinstance(method.input_code(), LevelsCode):
@@ -111,5 +161,11 @@ def check_input(owner: str, x: Tensor, shape: LayerShape) -> None:
 
 def initial_weight(shape: LayerShape) -> Tensor:
     """Latent weights uniform in +-sqrt(1 / fan_in), both signs equally likely (torch's own default for Conv)."""
-    bound = shape.fan_in**-0.5 if shape.fan_in else 0.0
+    bound = shape.fan_in**-0.5
     return torch.empty(shape.weight).uniform_(-bound, bound)
+
+
+def initial_bias(shape: LayerShape) -> Tensor:
+    """Bias [out_channels] uniform in +-sqrt(1 / fan_in) (torch's own default for Conv and Linear)."""
+    bound = shape.fan_in**-0.5
+    return torch.empty(shape.out_channels).uniform_(-bound, bound)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from bittern.nn.binarize import (
-    Geometry,
-    check_geometry,
-    check_input,
-    initial_weight,
-    low_bit_forward,
-)
+from bittern.nn.binarize import Geometry, LowBitLayer, check_input, low_bit_forward
 from bittern.quantizer import LayerShape, Method
 
 
-class _BinaryConv(nn.Module):
+class _BinaryConv(LowBitLayer):
     """What 1-d and 2-d convolution share; `_dims` is the number of space dimensions."""
 
     def __init__(
@@ -31,7 +25,6 @@ class _BinaryConv(nn.Module):
         method: Method,
         pad_value: int,
     ) -> None:
-        super().__init__()
         name = type(self).__name__
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
@@ -39,19 +32,15 @@ class _BinaryConv(nn.Module):
                 f"got groups={groups}, in_channels={in_channels}, out_channels={out_channels}"
             )
         kernel = _per_dim(name, "kernel_size", kernel_size, dims, 1)
-        shape = LayerShape((out_channels, in_channels // groups, *kernel), groups)
-        self.geometry = Geometry(
+        geometry = Geometry(
             _per_dim(name, "stride", stride, dims, 1),
             _per_dim(name, "padding", padding, dims, 0),
             _per_dim(name, "dilation", dilation, dims, 1),
             groups,
             pad_value,
         )
-        self.method = method(shape)
-        check_geometry(name, shape, self.geometry, self.method)
-        self.weight = nn.Parameter(initial_weight(shape))
-        """Latent weight [out_channels, in_channels / groups, *kernel]."""
-        self.bias = nn.Parameter(initial_weight(LayerShape((out_channels, 1)))[:, 0]) if bias else None
+        shape = LayerShape((out_channels, in_channels // groups, *kernel), groups)
+        super().__init__(shape, geometry, bias=bias, method=method)
 
     def forward(self, x: Tensor) -> Tensor:
         check_input(type(self).__name__, x, self.method.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bittern.ops._epilogue import apply_epilogue, fused_multiply_add
 from bittern.ops._isa import Isa, available_isas, chosen_isa
 from bittern.ops._op import Implementation, Op
 from bittern.ops.binary_conv2d import PreparedConv2d, binary_conv2d
@@ -19,10 +20,12 @@ __all__ = [
     "Op",
     "PreparedConv2d",
     "PreparedMatmul",
+    "apply_epilogue",
     "available_isas",
     "binary_conv2d",
     "binary_matmul",
     "chosen_isa",
+    "fused_multiply_add",
     "pack_signs",
     "sign",
     "unpack_signs",

@@ -1,0 +1,78 @@
+# The two commands of the README: `make demo` and `make test`. Each sets up everything it needs in .venv.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+CANDIDATES := python3.11 python3.12 python3.13 python3
+PYTHON ?= $(shell for p in $(CANDIDATES); do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+CXX ?= g++
+NATIVE := pyproject.toml CMakeLists.txt constraints.txt $(shell find native src/bittern/ops -name '*.cpp' -o -name '*.h')
+DATA ?= ../shared/data
+
+.PHONY: help demo test check lint types imports pytest native-test emulate sanitize wheel bench results clean
+
+help:
+	@echo "make demo   train, pack and compare nine binary networks on handwritten digits (writes bittern-report/)"
+	@echo "make test   lint, types, import layers, native tests, python tests"
+	@echo "others:     lint types imports pytest native-test emulate sanitize wheel bench results clean"
+
+demo: $(VENV)/.ready
+	$(BIN)/bittern demo
+
+test: check native-test emulate pytest
+
+check: lint types imports
+
+$(VENV)/.ready: $(NATIVE)
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is missing; install it (Debian: apt install python3 python3-venv)"; exit 1; }
+	@command -v $(CXX) >/dev/null || { echo "make: the C++ compiler '$(CXX)' is missing; install it (Debian: apt install g++)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "make: Python's venv module is missing; install it (Debian: apt install python3-venv)"; exit 1; }
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt nanobind scikit-build-core cmake ninja
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.cpp' '*.h')
+
+types: $(VENV)/.ready
+	$(BIN)/mypy
+
+imports: $(VENV)/.ready
+	$(BIN)/lint-imports
+
+pytest: $(VENV)/.ready
+	$(BIN)/pytest
+
+NATIVE_TEST = $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DBITTERN_PYTHON=OFF -DBITTERN_TESTS=ON $(2) >/dev/null \
+	&& $(BIN)/cmake --build $(1) && $(1)/native_tests
+
+native-test: $(VENV)/.ready
+	$(call NATIVE_TEST,build/native)
+
+# The AVX-512 kernels compiled through SIMDe, so that they are tested on a CPU without AVX-512 too.
+emulate: $(VENV)/.ready
+	@echo '#include <simde/x86/avx512.h>' | $(CXX) -E -x c++ - >/dev/null 2>&1 \
+	|| { echo "make emulate: SIMDe is missing; install it (Debian: apt install libsimde-dev)"; exit 1; }
+	$(call NATIVE_TEST,build/emulate,-DBITTERN_EMULATE_AVX512=ON)
+
+sanitize: $(VENV)/.ready
+	$(call NATIVE_TEST,build/sanitize,-DBITTERN_SANITIZE=ON)
+
+wheel: $(VENV)/.ready
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	$(BIN)/python -m zipfile -l dist/bittern-*.whl | awk 'NR > 1 {print $$1}' \
+	| grep -Ev '(\.py|\.pyi|py\.typed|_native[^/]*\.so|\.dist-info/.*)$$' && { echo "make wheel: foreign files in the wheel"; exit 1; } || true
+
+bench: $(VENV)/.ready
+	$(BIN)/bittern bench ops
+
+results: $(VENV)/.ready
+	$(BIN)/bittern bench methods --data $(DATA)/fashion_mnist --out docs/results
+
+clean:
+	rm -rf build dist $(VENV) bittern-report .mypy_cache .ruff_cache .pytest_cache .hypothesis

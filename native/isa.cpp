@@ -1,0 +1,123 @@
+#include "isa.h"
+
+#include <cstdint>
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#endif
+
+namespace bittern {
+namespace {
+
+// Indices into CpuFeatures.
+enum Feature { avx2, fma, avx512f, avx512bw, avx512vl, avx512dq, avx512_vpopcntdq, avx512_vnni, amx_int8, neon };
+
+#if defined(__x86_64__) || defined(__i386__)
+
+bool bit(std::uint32_t word, int index) { return (word >> index) & 1u; }
+
+// XCR0: the register sets that the operating system saves on a context switch.
+std::uint64_t enabled_state() {
+  std::uint32_t low = 0, high = 0;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (std::uint64_t{high} << 32) | low;
+}
+
+struct Cpuid {
+  std::uint32_t a = 0, b = 0, c = 0, d = 0;
+  Cpuid(std::uint32_t leaf, std::uint32_t subleaf) { __get_cpuid_count(leaf, subleaf, &a, &b, &c, &d); }
+};
+
+CpuFeatures detect() {
+  CpuFeatures f = {{{"avx2", false},
+                    {"fma", false},
+                    {"avx512f", false},
+                    {"avx512bw", false},
+                    {"avx512vl", false},
+                    {"avx512dq", false},
+                    {"avx512_vpopcntdq", false},
+                    {"avx512_vnni", false},
+                    {"amx_int8", false},
+                    {"neon", false}}};
+  const Cpuid basic(1, 0), extended(7, 0);
+  constexpr int kOsxsave = 27;
+  if (!bit(basic.c, kOsxsave)) return f;
+  constexpr std::uint64_t kYmm = 0x06, kZmm = 0xe6, kTiles = 0x60000;
+  const std::uint64_t state = enabled_state();
+  const bool ymm = (state & kYmm) == kYmm, zmm = (state & kZmm) == kZmm, tiles = (state & kTiles) == kTiles;
+  // The AVX2 kernels also use POPCNT, BMI2 and F16C, which every CPU with AVX2 so far has.
+  const bool companions = bit(basic.c, 23) && bit(basic.c, 29) && bit(extended.b, 8);
+  f[avx2].present = ymm && companions && bit(extended.b, 5);
+  f[fma].present = ymm && bit(basic.c, 12);
+  f[avx512f].present = zmm && bit(extended.b, 16);
+  f[avx512dq].present = zmm && bit(extended.b, 17);
+  f[avx512bw].present = zmm && bit(extended.b, 30);
+  f[avx512vl].present = zmm && bit(extended.b, 31);
+  f[avx512_vnni].present = zmm && bit(extended.c, 11);
+  f[avx512_vpopcntdq].present = zmm && bit(extended.c, 14);
+  f[amx_int8].present = tiles && bit(extended.d, 25);
+  return f;
+}
+
+#else
+
+CpuFeatures detect() {
+#if defined(__ARM_NEON)
+  constexpr bool has_neon = true;
+#else
+  constexpr bool has_neon = false;
+#endif
+  return {{{"avx2", false},
+           {"fma", false},
+           {"avx512f", false},
+           {"avx512bw", false},
+           {"avx512vl", false},
+           {"avx512dq", false},
+           {"avx512_vpopcntdq", false},
+           {"avx512_vnni", false},
+           {"amx_int8", false},
+           {"neon", has_neon}}};
+}
+
+#endif
+
+bool can_run_avx2(const CpuFeatures& f) { return f[avx2].present && f[fma].present; }
+
+bool can_run_avx512(const CpuFeatures& f) {
+#if defined(BITTERN_EMULATE_AVX512)
+  return can_run_avx2(f);  // test-only build: the AVX-512 sources compiled to AVX2 instructions
+#else
+  return can_run_avx2(f) && f[avx512f].present && f[avx512bw].present && f[avx512vl].present &&
+         f[avx512dq].present && f[avx512_vpopcntdq].present;
+#endif
+}
+
+}  // namespace
+
+const CpuFeatures& cpu_features() {
+  static const CpuFeatures features = detect();
+  return features;
+}
+
+bool isa_available(Isa isa) {
+  switch (isa) {
+    case Isa::scalar:
+      return true;
+#if defined(BITTERN_X86)
+    case Isa::avx2:
+      return can_run_avx2(cpu_features());
+    case Isa::avx512:
+      return can_run_avx512(cpu_features());
+#endif
+    default:
+      (void)can_run_avx2, (void)can_run_avx512;
+      return false;
+  }
+}
+
+const char* isa_name(Isa isa) {
+  constexpr const char* kNames[] = {"scalar", "avx2", "avx512"};
+  return kNames[static_cast<int>(isa)];
+}
+
+}  // namespace bittern

@@ -1,0 +1,44 @@
+// The Python module bittern._native: one line per op.
+
+#include "binding.h"
+#include "parallel.h"
+
+namespace bittern {
+
+void bind_sign(nb::module_& m);
+void bind_pack_signs(nb::module_& m);
+void bind_unpack_signs(nb::module_& m);
+void bind_binary_conv2d(nb::module_& m);
+void bind_binary_matmul(nb::module_& m);
+
+namespace {
+
+nb::dict features() {
+  nb::dict found;
+  for (const CpuFeature& feature : cpu_features()) found[feature.name] = feature.present;
+  return found;
+}
+
+nb::list available_isas() {
+  nb::list names;
+  for (Isa isa : kIsas) {
+    if (isa_available(isa)) names.append(isa_name(isa));
+  }
+  return names;
+}
+
+}  // namespace
+}  // namespace bittern
+
+NB_MODULE(_native, m) {
+  using namespace bittern;
+  m.def("cpu_features", &features);
+  m.def("available_isas", &available_isas);
+  m.def("adopt_openmp", &adopt_openmp, nb::arg("path"));
+  m.def("pool_name", &pool_name);
+  bind_sign(m);
+  bind_pack_signs(m);
+  bind_unpack_signs(m);
+  bind_binary_conv2d(m);
+  bind_binary_matmul(m);
+}

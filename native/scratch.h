@@ -1,0 +1,16 @@
+// Working memory of the calling thread that is kept between calls, because an allocation per call would cost
+// more than a small layer.
+#pragma once
+
+#include "types.h"
+
+namespace bittern {
+
+// One purpose each; two buffers that live at the same time on one thread must use different slots.
+enum class Scratch : int { pixels, tap_offsets, run_offsets, tap_rows, panel, counts, correction, aligned_input, pad_row, slots };
+
+// At least `bytes` bytes, 64-byte aligned, contents undefined; valid until this thread asks for the same slot.
+// Memory only grows, and is freed when the thread ends. Running out of memory ends the process with a message.
+void* scratch(Scratch slot, i64 bytes);
+
+}  // namespace bittern

@@ -1,0 +1,64 @@
+// Vectors of one element: the portable meaning of what avx2.h and avx512.h do to several elements at once.
+#pragma once
+
+#include <cstring>
+
+#include "../types.h"
+
+namespace bittern::scalar {
+
+constexpr i64 kLanes = 1;
+using F32 = float;
+using F64 = double;
+using I32 = i32;
+
+static inline F32 load(const float* p) { return *p; }
+static inline F64 load(const double* p) { return *p; }
+static inline I32 load(const i32* p) { return *p; }
+static inline void store(float* p, F32 x) { *p = x; }
+static inline void store(i32* p, I32 x) { *p = x; }
+
+static inline F32 widen(bf16 x) {
+  const u32 bits = u32{x.bits} << 16;
+  F32 y;
+  std::memcpy(&y, &bits, sizeof y);
+  return y;
+}
+
+// float16 has 5 exponent bits (bias 15) and 10 fraction bits; every value is a float32 (bias 127, 23 bits).
+static inline F32 widen(f16 x) {
+  const u32 sign = u32{x.bits} >> 15 << 31, exponent = x.bits >> 10 & 31, fraction = x.bits & 1023;
+  u32 bits = 0;
+  if (exponent == 0) {  // zero or subnormal: fraction * 2^-24
+    const F32 magnitude = static_cast<F32>(fraction) * (1.0f / (1 << 24));
+    return sign != 0 ? -magnitude : magnitude;
+  }
+  bits = exponent == 31 ? 255u << 23 : (exponent + 127 - 15) << 23;
+  bits |= sign | fraction << 13;
+  F32 y;
+  std::memcpy(&y, &bits, sizeof y);
+  return y;
+}
+
+static inline F32 widen(float x) { return x; }
+static inline F64 widen(double x) { return x; }
+static inline I32 widen(i32 x) { return x; }
+static inline F32 load(const f16* p) { return widen(*p); }
+static inline F32 load(const bf16* p) { return widen(*p); }
+
+static inline F32 splat(float x) { return x; }
+static inline F64 splat(double x) { return x; }
+static inline I32 splat(i32 x) { return x; }
+
+// Bit i says whether lane i of x >= t; false for NaN.
+static inline u32 at_least(F32 x, F32 t) { return x >= t; }
+static inline u32 at_least(F64 x, F64 t) { return x >= t; }
+static inline u32 at_least(I32 x, I32 t) { return x >= t; }
+
+static inline F32 add(F32 a, F32 b) { return a + b; }
+static inline F32 multiply(F32 a, F32 b) { return a * b; }
+static inline I32 add(I32 a, I32 b) { return a + b; }
+static inline I32 subtract(I32 a, I32 b) { return a - b; }
+static inline F32 to_float(I32 x) { return static_cast<F32>(x); }
+
+}  // namespace bittern::scalar

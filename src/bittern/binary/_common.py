@@ -1,0 +1,50 @@
+"""What several methods share: checks of their options, and the statistics of a weight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from bittern.quantizer import LayerShape
+
+
+def check_choice(owner: str, option: str, value: object, choices: Sequence[object]) -> None:
+    """Raises: ValueError that names the choices when `value` is none of them."""
+    if not any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
+        named = ", ".join(repr(choice) if isinstance(choice, str) else str(choice) for choice in choices)
+        raise ValueError(f"{owner}: {option} must be one of {named}; got {value!r}")
+
+
+def check_bits(owner: str, option: str, value: object, most: int) -> None:
+    """Raises: ValueError unless `value` is an integer in 1 ... most."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise ValueError(
+            f"{owner}: {option} must be an integer from 1 to {most}; got {value!r}; "
+            "keep a layer of higher precision out of the conversion"
+        )
+
+
+def check_progress(owner: str, t: float) -> None:
+    """Raises: ValueError when the progress t lies outside [0, 1] (or is NaN)."""
+    if not 0.0 <= t <= 1.0:
+        raise ValueError(f"{owner}.set_progress: t must lie in [0, 1]; got {t}; pass step / (total_steps - 1)")
+
+
+def check_spread_of_filter(owner: str, shape: LayerShape) -> None:
+    """Raises: ValueError when filters have one weight only, whose distance from their own mean is always 0."""
+    if shape.fan_in < 2:
+        raise ValueError(
+            f"{owner}: centers each filter, so a filter needs at least 2 weights; got weight {list(shape.weight)}; "
+            "keep this layer in full precision"
+        )
+
+
+def filter_mean(w: Tensor) -> Tensor:
+    """[out, in, *kernel] -> [out, 1, ...]: the mean of each filter."""
+    return w.mean(dim=tuple(range(1, w.ndim)), keepdim=True)
+
+
+def filter_mean_abs(w: Tensor) -> Tensor:
+    """[out, in, *kernel] -> [out, 1, ...]: mean |w| of each filter, XNOR-Net's alpha; carries no gradient."""
+    return filter_mean(w.detach().abs())

@@ -1,0 +1,99 @@
+"""FDA-BNN: gradients of sign from its Fourier series, and noise that learns its error (NeurIPS 2021)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from bittern.binary._common import check_choice, check_progress
+from bittern.estimators import binarize, fourier
+from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
+
+OMEGA = 0.1
+"""BiBench's angular frequency; the paper's own value is not known to us."""
+TERMS_FIRST = 9
+TERMS_LAST = 18
+NOISE_FIRST = 0.1
+"""The noise's weight alpha at t = 0; it falls to 0 along half a cosine."""
+REDUCTION = 64
+"""The noise module's hidden layer is this many times narrower than its input."""
+SINE = 0.1
+"""Amplitude a of the noise's sine shortcut eta(t) = a sin(t)."""
+
+
+class FDA(Quantizer):
+    """Signs of weights and inputs, one scale per layer, gradients from a truncated Fourier series.
+
+    Forward: W_q = sign(W), scale E|W| over the layer (0-dim); x_q = sign(x). In training each becomes
+    sign(v) + alpha e(v), so the values leave the grid by the noise until alpha is 0; in eval mode they never do.
+        e(v) = ReLU(v W1) W2 + 0.1 sin(v), W1 [d, h], W2 [h, d], h = max(1, floor(d / 64))
+    along the channels of the input (d = in_channels) and along each filter of the weight (d = fan_in).
+    Backward: d sign(v)/dv := (4 omega / pi) sum_{i=0..n} cos((2i+1) omega v) * 1{|v| <= 1}; the noise is
+    differentiated; the scale is held constant and multiplies the gradient, as the layer does.
+    Schedules (`set_progress`, buffers `n` and `alpha`): n = 9 + floor(9 t); alpha = 0.05 (1 + cos(pi t)).
+    Without `set_progress` they stay at 9 and 0.1.
+
+    omega: 0.1 is BiBench's value; the paper's is unknown to us. At 0.1 the series is a smooth bump rather than a square
+    wave's slope, and from n = 18 on it is negative beyond |v| = 0.83: `clamp_negative` sets that part to 0.
+    Differences: the paper has sign(0) = -1. BiBench scales each channel, keeps the noise in eval mode, and creates
+    part of the noise module in the first forward, unseen by the optimizer; here W1 and W2 exist from the start.
+    Errors: ValueError unless 0 < omega <= pi (beyond pi the wave changes sign inside |v| <= 1).
+    Source: Xu et al., "Learning Frequency Domain Approximation for Binary Neural Networks", NeurIPS 2021.
+    """
+
+    n: Tensor
+    alpha: Tensor
+
+    def __init__(self, shape: LayerShape, *, omega: float = OMEGA, clamp_negative: bool = False) -> None:
+        super().__init__(shape)
+        if not 0.0 < omega <= math.pi:
+            raise ValueError(f"FDA: omega must lie in (0, pi]; got {omega}")
+        check_choice("FDA", "clamp_negative", clamp_negative, (False, True))
+        self.omega = omega
+        self.clamp_negative = clamp_negative
+        self.weight_noise = NoiseAdaptation(shape.fan_in)
+        self.input_noise = NoiseAdaptation(shape.in_channels)
+        self.register_buffer("n", torch.tensor(TERMS_FIRST))
+        self.register_buffer("alpha", torch.tensor(NOISE_FIRST))
+
+    def weight(self, w: Tensor) -> Quantized:
+        values = binarize(w, self._derivative(w))
+        if self.training:
+            noise = self.weight_noise(w.flatten(1)).view_as(w)
+            values = values + self.alpha.to(w.dtype) * noise
+        return Quantized(values, w.detach().abs().mean())
+
+    def input(self, x: Tensor) -> Quantized:
+        values = binarize(x, self._derivative(x))
+        if self.training:
+            noise = self.input_noise(x.movedim(1, -1)).movedim(-1, 1)
+            values = values + self.alpha.to(x.dtype) * noise
+        return Quantized(values)
+
+    def input_code(self) -> InputCode:
+        return SignCode()
+
+    def set_progress(self, t: float) -> None:
+        check_progress("FDA", t)
+        self.n.fill_(TERMS_FIRST + math.floor((TERMS_LAST - TERMS_FIRST) * t))
+        self.alpha.fill_(NOISE_FIRST / 2.0 * (1.0 + math.cos(math.pi * t)))
+
+    def _derivative(self, v: Tensor) -> Tensor:
+        slope = fourier(v, self.n, self.omega)
+        return slope.clamp_min(0.0) if self.clamp_negative else slope
+
+
+class NoiseAdaptation(nn.Module):
+    """e(v) = ReLU(v W1) W2 + 0.1 sin(v) on v [..., d]; used in training only."""
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        hidden = max(1, d // REDUCTION)
+        self.down = nn.Linear(d, hidden, bias=False)
+        self.up = nn.Linear(hidden, d, bias=False)
+
+    def forward(self, v: Tensor) -> Tensor:
+        noise: Tensor = self.up(torch.relu(self.down(v))) + SINE * torch.sin(v)
+        return noise

@@ -1,0 +1,78 @@
+"""ReCU: revived dead weights by clamping standardized weights to a rising quantile (2103.12369)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from bittern.binary._common import check_progress, check_spread_of_filter, filter_mean
+from bittern.estimators import approx_sign, binarize, straight_through
+from bittern.ops import sign
+from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
+
+TAU_FIRST = 0.85
+TAU_LAST = 0.99
+EPSILON = 1e-5
+"""Added to each variance, as the authors' code does."""
+STD = 2.0 * math.sqrt(2.0)
+"""Standard deviation given to each filter: that of a Laplace distribution of scale b = 2."""
+
+
+class ReCU(Quantizer):
+    """Weights centered, standardized and clamped to a quantile before their sign; a learned scale per filter.
+
+    Forward, per filter: W0 = W - mean(W), W1 = W0 * 2 sqrt(2) / sqrt(var(W0) + 1e-5) with the unbiased variance;
+    per layer: b = mean |W1|, Q = -b ln(2 - 2 tau), the upper tau-quantile of a Laplace distribution of scale b;
+    W_q = sign(clamp(W1, -Q, Q)), scale alpha [out], learned, starting uniform in (0, 1). x_q = sign(x).
+    Backward: the sign of the weight counts as the identity, Q is held constant, everything else is differentiated,
+    so weights beyond the quantile take part only through mean and variance. Inputs: in training, with
+    x1 = x / sqrt(var(x) + 1e-5) over each sample, dL/dx1 = dL/dx_q * max(0, 2 - 2|x1|), and x1 is differentiated;
+    in eval mode x1 = x.
+    Schedule: tau(t) = A exp(t) + B from 0.85 at t = 0 to 0.99 at t = 1: `set_progress`, kept in the buffer `tau`.
+
+    Differences: without `set_progress` tau stays at 0.85; the authors' buffer starts at 1, where nothing is clamped.
+    Their Q passes through `.item()`, which stops at every layer; here it stays a tensor.
+    Errors: ValueError for filters of one weight, or samples of one value, which have no variance.
+    Source: arXiv 2103.12369.
+    """
+
+    tau: Tensor
+
+    def __init__(self, shape: LayerShape) -> None:
+        super().__init__(shape)
+        check_spread_of_filter("ReCU", shape)
+        self.alpha = nn.Parameter(torch.rand(shape.out_channels))
+        """Learned scale [out_channels]."""
+        self.register_buffer("tau", torch.tensor(TAU_FIRST))
+
+    def weight(self, w: Tensor) -> Quantized:
+        over = tuple(range(1, w.ndim))
+        centered = w - filter_mean(w)
+        standard = centered * (STD / torch.sqrt(centered.var(dim=over, keepdim=True) + EPSILON))
+        b = standard.detach().abs().mean()
+        quantile = (-b * torch.log(2.0 - 2.0 * self.tau)).to(w.dtype)
+        clamped = torch.clamp(standard, -quantile, quantile)
+        return Quantized(binarize(clamped), self.shape.weight_view(self.alpha))
+
+    def input(self, x: Tensor) -> Quantized:
+        if not self.training:
+            return Quantized(binarize(x, approx_sign(x)))
+        if math.prod(x.shape[1:]) < 2:
+            raise ValueError(
+                f"ReCU: standardizes each sample, which needs at least 2 values; got an input {list(x.shape)}; "
+                "keep this layer in full precision"
+            )
+        variance = x.var(dim=tuple(range(1, x.ndim)), keepdim=True)
+        standard = x / torch.sqrt(variance + EPSILON)
+        # dividing by a positive number keeps every sign except where it underflows: take the sign before it
+        return Quantized(straight_through(sign(x.detach()), standard, approx_sign(standard)))
+
+    def input_code(self) -> InputCode:
+        return SignCode()
+
+    def set_progress(self, t: float) -> None:
+        check_progress("ReCU", t)
+        a = (TAU_LAST - TAU_FIRST) / (math.e - 1.0)
+        self.tau.fill_(a * math.exp(t) + TAU_FIRST - a)

@@ -1,0 +1,104 @@
+"""XNOR-Net: binary weights with a scale per filter, binary inputs with a scale map (1603.05279)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bittern.binary._common import check_choice, filter_mean, filter_mean_abs
+from bittern.estimators import binarize, clip, straight_through, without_scale
+from bittern.ops import sign
+from bittern.quantizer import InputCode, InputScale, LayerShape, Quantized, Quantizer, SignCode
+
+Gradient = Literal["paper", "released", "full", "detached"]
+Centering = Literal["none", "per_tap_in_channel", "per_filter"]
+
+
+class XNORNet(Quantizer):
+    """Signs of weights and inputs, a scale alpha per filter, and a scale K of the input at each output.
+
+    Forward: W_q = sign(W), alpha = mean |W| of each filter of n weights; x_q = sign(x); K per `input_scale`:
+        SPATIAL     mean |x| over the channels of each pixel, box-averaged over each receptive field (the paper)
+        PER_SAMPLE  mean |x| of each sample, one number (BiBench)
+        NONE        1 (the authors' code, which drops K for a small loss)
+    K takes part in the forward pass only: no gradient flows through it. With groups, K is still over all channels.
+    `centering` first subtracts from W its mean over the input channels at each kernel tap ("per_tap_in_channel", the
+    authors' code) or its mean over each filter ("per_filter"); the paper does neither ("none").
+
+    Backward, with g the gradient of the scaled weight alpha * sign(W) and everything taken at the centered W:
+        "paper"     dW_i = g_i * (1/n + alpha * 1{|W_i| <= 1})
+        "released"  as "paper" with 1{|W_i| < 1}, times 1 - 1/C_in, which stands in for the gradient of centering
+        "full"      the complete gradient: sign(W_i)/n * sum_j g_j sign(W_j) + g_i * alpha * 1{|W_i| <= 1}
+        "detached"  "full" with alpha held constant: g_i * alpha * 1{|W_i| <= 1}
+    A filter of zeros has alpha = 0, from which "paper" and "released" cannot recover g: its gradient is 0.
+    Except in "released", centering is differentiated. dL/dx = dL/dx_q * 1{|x| <= 1} (input_gradient="paper") or
+    1{|x| < 1} ("released").
+
+    Differences: the authors' code is gradient="released", input_gradient="released", input_scale=InputScale.NONE,
+    centering="per_tap_in_channel", clip_latent=1.0; it also multiplies the gradient by n (SGD) or 1e9 (Adam), a
+    matter of learning rates that is not repeated here, and stores the centered weight back, so that its means do
+    not accumulate.
+    Errors: ValueError for an unknown option, or where centering or "released" would leave nothing of the weight.
+    Source: arXiv 1603.05279.
+    """
+
+    def __init__(
+        self,
+        shape: LayerShape,
+        *,
+        input_scale: InputScale = InputScale.SPATIAL,
+        gradient: Gradient = "paper",
+        input_gradient: Literal["paper", "released"] = "paper",
+        centering: Centering = "none",
+        clip_latent: float | None = None,
+    ) -> None:
+        super().__init__(shape)
+        check_choice("XNORNet", "input_scale", input_scale, tuple(InputScale))
+        check_choice("XNORNet", "gradient", gradient, ("paper", "released", "full", "detached"))
+        check_choice("XNORNet", "input_gradient", input_gradient, ("paper", "released"))
+        check_choice("XNORNet", "centering", centering, ("none", "per_tap_in_channel", "per_filter"))
+        if clip_latent is not None and not clip_latent > 0.0:
+            raise ValueError(f"XNORNet: clip_latent must be positive, or None for no clipping; got {clip_latent!r}")
+        per_tap = centering == "per_tap_in_channel" or gradient == "released"
+        if (per_tap and shape.weight[1] == 1) or (centering == "per_filter" and shape.fan_in == 1):
+            raise ValueError(
+                f"XNORNet: centering={centering!r} with gradient={gradient!r} leaves nothing of a weight "
+                f"{list(shape.weight)}, which is its own mean; use centering='none' and gradient='paper' here"
+            )
+        self.input_scale = input_scale
+        self.gradient = gradient
+        self.input_gradient = input_gradient
+        self.centering = centering
+        self.clip_latent = clip_latent
+
+    def weight(self, w: Tensor) -> Quantized:
+        w = self._centered(w)
+        alpha = filter_mean_abs(w)
+        inside = clip(w, strict=self.gradient == "released")
+        if self.gradient == "detached":
+            return Quantized(binarize(w, inside), alpha)
+        if self.gradient == "full":
+            # mean |W| with d|W|/dW = sign(W), also at 0, where torch's own derivative is 0
+            magnitude = straight_through(w.detach().abs(), w, sign(w.detach()))
+            return Quantized(binarize(w, inside), filter_mean(magnitude))
+        factor = 1.0 - 1.0 / self.shape.weight[1] if self.gradient == "released" else 1.0
+        rule = factor * (1.0 / self.shape.fan_in + inside * alpha)
+        return Quantized(binarize(w, without_scale(rule, alpha)), alpha)
+
+    def _centered(self, w: Tensor) -> Tensor:
+        if self.centering == "none":
+            return w
+        mean = w.mean(dim=1, keepdim=True) if self.centering == "per_tap_in_channel" else filter_mean(w)
+        return w - (mean.detach() if self.gradient == "released" else mean)
+
+    def input(self, x: Tensor) -> Quantized:
+        values = binarize(x, clip(x, strict=self.input_gradient == "released"))
+        if self.input_scale is InputScale.NONE:
+            return Quantized(values)
+        over = 1 if self.input_scale is InputScale.SPATIAL else tuple(range(1, x.ndim))
+        return Quantized(values, torch.mean(x.detach().abs(), dim=over, keepdim=True))
+
+    def input_code(self) -> InputCode:
+        return SignCode(scale=self.input_scale)

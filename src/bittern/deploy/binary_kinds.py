@@ -1,0 +1,339 @@
+"""Node kinds that work on bits: encode, binary (convolution or product), threshold, and scales of the output.
+
+Layout: a real tensor is [batch, channels, *space] as in torch; bits and accumulators are NHWC, [batch, height,
+width, words] (a 1-d tensor has height 1), or [..., words] for a linear layer (`dims` = 0).
+
+Codes with 2^k levels. A value v = sum_j 2^j b_j of bits b_j in {0, 1} is computed with +-1 bits B_j = 2 b_j - 1:
+
+    conv(v, W) = (sum_j 2^j conv(B_j, W) + (2^k - 1) sum W) / 2
+
+where padding v = 0 is B = -1. The right side before the division is the integer `acc + offset`; halving is exact.
+A weight w = sum_i 2^i W_i of +-1 planes W_i (an odd integer) adds a sum over i in front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from bittern import ops
+from bittern.deploy.bits import stream_bytes, to_words
+from bittern.deploy.kinds import AttrRule, FormatError, Kind, Step, count, integer, integers, need_shape, sizes
+from bittern.deploy.program import Node
+from bittern.nn.binarize import Geometry, spread
+from bittern.quantizer import InputScale, LayerShape
+
+Planes = tuple[Tensor, ...]
+
+_CODE = AttrRule(str, choices=("sign", "levels"))
+_GEOMETRY = {
+    "dims": count(0, 2),
+    "kernel": sizes(0, 1, 2, least=1),
+    "stride": sizes(0, 1, 2, least=1),
+    "padding": sizes(0, 1, 2),
+    "dilation": sizes(0, 1, 2, least=1),
+}
+
+
+def taps(node: Node) -> int:
+    """Number of kernel positions."""
+    product = 1
+    for size in integers(node, "kernel"):
+        product *= size
+    return product
+
+
+def _pair(values: list[int], fill: int) -> list[int]:
+    """Geometry of a 1-d or 0-d layer as that of an image of height 1 (and width 1)."""
+    return [fill] * (2 - len(values)) + values
+
+
+def _check_geometry(node: Node) -> None:
+    for key in ("kernel", "stride", "padding", "dilation"):
+        if len(integers(node, key)) != integer(node, "dims"):
+            raise FormatError(f"node {node.name!r} ({node.kind}): {key!r} must have `dims` entries")
+
+
+# -- encode ------------------------------------------------------------------------------------------------
+
+
+def _encode_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
+    need_shape(node, "threshold", tensors.get("threshold"), (integer(node, "channels"),))
+    if node.attrs["code"] == "levels" and "threshold" in tensors:
+        raise FormatError(f"node {node.name!r} (encode): levels have no threshold")
+    if node.attrs["code"] == "sign" and node.attrs["planes"] != 1:
+        raise FormatError(f"node {node.name!r} (encode): a sign has one plane")
+
+
+def half_open_threshold() -> float:
+    """Smallest float32 above 1/2: round_half_even(clip(x, 0, 1)) is 1 exactly where x >= this."""
+    return float(torch.nextafter(torch.tensor(0.5), torch.tensor(1.0)))
+
+
+def _build_encode(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
+    dims, planes = integer(node, "dims"), integer(node, "planes")
+    channels = integer(node, "channels")
+    threshold = tensors.get("threshold")
+    if node.attrs["code"] == "levels" and planes == 1:
+        threshold = torch.full((channels,), half_open_threshold(), device=device)
+
+    def to_rows(x: Tensor) -> Tensor:
+        if dims == 0:
+            return x
+        return (x.unsqueeze(2) if dims == 1 else x).permute(0, 2, 3, 1)
+
+    def encode_one(x: Tensor) -> Planes:
+        return (ops.pack_signs(to_rows(x), threshold),)
+
+    def encode_levels(x: Tensor) -> Planes:
+        levels = float(2**planes - 1)
+        codes = torch.round(to_rows(x).clamp(0, 1) * levels).to(torch.int32)
+        return tuple(ops.pack_signs((codes >> j & 1) - 1) for j in range(planes))
+
+    return encode_one if planes == 1 else encode_levels
+
+
+ENCODE = Kind(
+    "encode",
+    (1,),
+    {"dims": count(0, 2), "code": _CODE, "planes": count(1, 8), "channels": count(1)},
+    {},
+    {"threshold": torch.float32},
+    _encode_shapes,
+    _build_encode,
+)
+
+
+# -- binary ------------------------------------------------------------------------------------------------
+
+
+def _binary_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
+    _check_geometry(node)
+    channels, out, groups = (integer(node, key) for key in ("channels", "out_channels", "groups"))
+    if channels % groups or out % groups or (groups > 1 and node.attrs["dims"] == 0):
+        raise FormatError(f"node {node.name!r} (binary): groups must divide both channel counts")
+    fan_in = taps(node) * (channels // groups)
+    levels = 2 ** integer(node, "input_planes") - 1 if node.attrs["code"] == "levels" else 1
+    if fan_in * levels * (2 ** integer(node, "weight_planes") - 1) > 2**24:
+        raise FormatError(f"node {node.name!r} (binary): accumulators may exceed 2^24")
+    need_shape(node, "weight", tensors["weight"], (integer(node, "weight_planes"), stream_bytes(fan_in * out)))
+    need_shape(node, "scale", tensors.get("scale"), (out,))
+    for role in ("alpha", "beta"):
+        need_shape(node, role, tensors.get(role), (out,))
+    if ("alpha" in tensors) and "beta" not in tensors:
+        raise FormatError(f"node {node.name!r} (binary): alpha comes with beta")
+    single = node.attrs["weight_planes"] == 1 and node.attrs["input_planes"] == 1
+    if not single and ("beta" in tensors or node.attrs["result"] == "acc"):
+        raise FormatError(f"node {node.name!r} (binary): several planes give a real result without alpha and beta")
+    if node.attrs["code"] == "levels" and node.attrs["pad_value"] != 0:
+        raise FormatError(f"node {node.name!r} (binary): levels are padded with 0")
+
+
+class BinaryStep:
+    """One low-bit convolution or product on one device."""
+
+    def __init__(self, node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+        self.node = node
+        self.dims = integer(node, "dims")
+        self.out = integer(node, "out_channels")
+        self.input_planes = integer(node, "input_planes")
+        self.weight_planes = integer(node, "weight_planes")
+        self.levels = node.attrs["code"] == "levels"
+        self.device = device
+        per_group = integer(node, "channels") // integer(node, "groups")
+        streams = tensors["weight"]
+        self.words = [to_words(stream.cpu(), self.out, taps(node), per_group) for stream in streams]
+        self.offset = self._offset(per_group)
+        self.epilogue = self._epilogue(tensors)
+        self.real = node.attrs["result"] == "real"
+        single = self.input_planes == self.weight_planes == 1
+        fused = self.epilogue if single and self.real else None
+        self.single = self._runner(self.words[0], fused) if single else None
+        self.plane_runners = [self._runner(words, None) for words in self.words]
+
+    def _offset(self, per_group: int) -> Tensor:
+        """(2^k - 1) sum_i 2^i sum(W_i) per output channel for codes with levels, else 0: float32, exact."""
+        total = torch.zeros(self.out, dtype=torch.int64)
+        if self.levels:
+            for i, words in enumerate(self.words):
+                total += ops.unpack_signs(words, per_group).sum((1, 2)).to(torch.int64) << i
+            total *= 2**self.input_planes - 1
+        return total.float()
+
+    def _epilogue(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        one, zero = torch.ones(self.out), torch.zeros(self.out)
+        scale = tensors["scale"].cpu() if "scale" in tensors else one
+        if self.levels:
+            scale = scale * 0.5
+        alpha = tensors["alpha"].cpu() if "alpha" in tensors else one
+        beta = tensors["beta"].cpu() if "beta" in tensors else zero
+        return torch.stack([self.offset, scale, alpha, beta])
+
+    def _runner(self, words: Tensor, epilogue: Tensor | None) -> Step:
+        node = self.node
+        channels, groups = integer(node, "channels"), integer(node, "groups")
+        pad_value = -1 if self.levels else integer(node, "pad_value")
+        on_cpu = self.device.type == "cpu"
+        moved = None if epilogue is None else epilogue.to(self.device)
+        if self.dims == 0:
+            if on_cpu:
+                return ops.PreparedMatmul(words[:, 0], channels, moved)
+            b = words[:, 0].to(self.device)
+            return lambda x: ops.binary_matmul(x, b, channels, moved)
+        kernel = _pair(integers(node, "kernel"), 1)
+        stride = _pair(integers(node, "stride"), 1)
+        padding = _pair(integers(node, "padding"), 0)
+        dilation = _pair(integers(node, "dilation"), 1)
+        w = words.reshape(self.out, *kernel, words.shape[-1])
+        if on_cpu:
+            return ops.PreparedConv2d(w, channels, stride, padding, dilation, groups, pad_value, moved)
+        w = w.to(self.device)
+        return lambda x: ops.binary_conv2d(x, w, channels, stride, padding, dilation, groups, pad_value, moved)
+
+    def __call__(self, planes: Planes) -> Tensor:
+        if self.single is not None:
+            y = cast(Tensor, self.single(planes[0]))
+            return self._to_real(y) if self.real else y
+        total = self._sum_planes(planes)
+        offset, scale = self.epilogue[0].to(self.device), self.epilogue[1].to(self.device)
+        return self._to_real((total.float() + offset) * scale)
+
+    def _sum_planes(self, planes: Planes) -> Tensor:
+        parts = [
+            cast(Tensor, run(plane)) << (i + j)
+            for i, run in enumerate(self.plane_runners)
+            for j, plane in enumerate(planes)
+        ]
+        return torch.stack(parts).sum(0, dtype=torch.int32)
+
+    def _to_real(self, y: Tensor) -> Tensor:
+        """NHWC -> [batch, channels, *space] without moving data."""
+        if self.dims == 0:
+            return y
+        y = y.permute(0, 3, 1, 2)
+        return y.squeeze(2) if self.dims == 1 else y
+
+    def accumulator(self, planes: Planes) -> Tensor:
+        """The integer accumulator of the training graph, int32 [batch, channels, *space]."""
+        total = self._sum_planes(planes)
+        if self.levels:
+            total = (total + self.offset.to(self.device, torch.int32)) >> 1
+        return self._to_real(total)
+
+
+BINARY = Kind(
+    "binary",
+    (1,),
+    {
+        **_GEOMETRY,
+        "channels": count(1),
+        "out_channels": count(1),
+        "groups": count(1),
+        "code": _CODE,
+        "input_planes": count(1, 8),
+        "weight_planes": count(1, 8),
+        "pad_value": count(-1, 1),
+        "result": AttrRule(str, choices=("real", "acc")),
+    },
+    {"weight": torch.uint8},
+    {"scale": torch.float32, "alpha": torch.float32, "beta": torch.float32},
+    _binary_shapes,
+    BinaryStep,
+)
+
+
+# -- threshold ---------------------------------------------------------------------------------------------
+
+
+def _threshold_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
+    out = integer(node, "channels")
+    need_shape(node, "threshold", tensors["threshold"], (out,))
+    need_shape(node, "flip", tensors.get("flip"), (stream_bytes(out),))
+
+
+def _build_threshold(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
+    threshold = tensors["threshold"].to(device)
+    if "flip" not in tensors:
+        return lambda acc: (ops.pack_signs(acc, threshold),)
+    flip = to_words(tensors["flip"].cpu(), 1, 1, integer(node, "channels"))[0, 0].to(device)
+    return lambda acc: (ops.pack_signs(acc, threshold) ^ flip,)
+
+
+THRESHOLD = Kind(
+    "threshold",
+    (1,),
+    {"channels": count(1)},
+    {"threshold": torch.int32},
+    {"flip": torch.uint8},
+    _threshold_shapes,
+    _build_threshold,
+)
+
+
+# -- scales ------------------------------------------------------------------------------------------------
+
+
+def _input_scale_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
+    _check_geometry(node)
+
+
+def _build_input_scale(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
+    dims = integer(node, "dims")
+    geometry = Geometry(
+        tuple(integers(node, "stride")), tuple(integers(node, "padding")), tuple(integers(node, "dilation"))
+    )
+    shape = LayerShape((1, 1, *integers(node, "kernel")))
+    per_sample = node.attrs["mode"] == InputScale.PER_SAMPLE.value
+
+    def compute(x: Tensor) -> Tensor:
+        # contiguous: the order of the sum is then that of the training graph
+        size = x.contiguous().abs()
+        if per_sample:
+            return size.mean(tuple(range(1, x.ndim)), keepdim=True)
+        return spread(size.mean(1, keepdim=True), shape, geometry)
+
+    def compute_rows(x: Tensor) -> Tensor:
+        return x.contiguous().abs().mean(-1, keepdim=True)
+
+    return compute if dims else compute_rows
+
+
+INPUT_SCALE = Kind(
+    "input_scale",
+    (1,),
+    {**_GEOMETRY, "mode": AttrRule(str, choices=(InputScale.PER_SAMPLE.value, InputScale.SPATIAL.value))},
+    {},
+    {},
+    _input_scale_shapes,
+    _build_input_scale,
+)
+
+
+def _factor_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
+    for role, factor in tensors.items():
+        if factor.ndim > 4:
+            raise FormatError(f"node {node.name!r} (factors): {role!r} has {factor.ndim} dimensions; at most 4")
+
+
+def _build_factors(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
+    gamma = tensors["factor0"]
+    for role in ("factor1", "factor2"):
+        if role in tensors:
+            gamma = gamma * tensors[role]
+    return lambda y: y * gamma
+
+
+FACTORS = Kind(
+    "factors",
+    (1,),
+    {},
+    {"factor0": torch.float32},
+    {"factor1": torch.float32, "factor2": torch.float32},
+    _factor_shapes,
+    _build_factors,
+)
+
+BINARY_KINDS: tuple[Kind, ...] = (ENCODE, BINARY, THRESHOLD, INPUT_SCALE, FACTORS)

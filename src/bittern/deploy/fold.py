@@ -1,0 +1,159 @@
+"""Two rewrites of a program that change no bit: batch norm into the epilogue, and batch norm + sign into integers.
+
+**Batch norm.** torch's batch norm in eval mode on a CPU with FMA is y = fma(x, alpha, beta) with
+alpha = rsqrt(var + eps) * gamma and beta = fma(-mean, alpha, bias), which is the last step of the kernels' epilogue
+(docs/numerics.md). Each layer is probed against torch before it is folded: where another build of torch rounds
+otherwise the layer stays as it is, so the answers never depend on this.
+
+**Thresholds.** Where only a sign reads the result, the float is not needed. The float y is a monotone function of the
+integer acc (every rounding is monotone), so the sign's comparison y >= t is a comparison of acc with an integer. That
+integer is found by bisection through the epilogue itself, hence exact at every tie; a channel that falls with acc is
+stored as the complement of a rising one (`flip`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bittern.deploy.binary_kinds import BinaryStep, half_open_threshold, taps
+from bittern.deploy.bits import to_stream
+from bittern.deploy.kinds import integer
+from bittern.deploy.program import Node, Program
+from bittern.ops import apply_epilogue, fused_multiply_add
+
+Tensors = dict[str, Tensor]
+
+
+def fold(program: Program, tensors: Tensors) -> tuple[Program, Tensors]:
+    """Apply both rewrites wherever they fit, and drop the tensors that nothing reads any more."""
+    tensors = dict(tensors)
+    program = _fold_batch_norms(program, tensors)
+    program = _fold_thresholds(program, tensors)
+    used = {name for node in program.nodes for name in node.tensors.values()}
+    return program, {name: tensor for name, tensor in tensors.items() if name in used}
+
+
+def _single_plane(node: Node) -> bool:
+    return node.kind == "binary" and node.attrs["input_planes"] == 1 and node.attrs["weight_planes"] == 1
+
+
+def _replace(program: Program, old: dict[int, Node | None], renamed: dict[int, int]) -> Program:
+    """Replace nodes by their output number (None removes one), then read `renamed` values under their new number."""
+    nodes = []
+    for node in program.nodes:
+        new = old.get(node.output, node)
+        if new is not None:
+            nodes.append(replace(new, inputs=tuple(renamed.get(v, v) for v in new.inputs)))
+    return replace(program, nodes=tuple(nodes), output=renamed.get(program.output, program.output))
+
+
+# -- batch norm --------------------------------------------------------------------------------------------
+
+
+def batch_norm_affine(tensors: Tensors, node: Node) -> tuple[Tensor, Tensor] | None:
+    """(alpha, beta) of a batch norm node, or None where torch's own arithmetic here is not fma(x, alpha, beta)."""
+    mean, var = tensors[node.tensors["mean"]], tensors[node.tensors["var"]]
+    gamma = tensors[node.tensors["weight"]] if "weight" in node.tensors else torch.ones_like(mean)
+    bias = tensors[node.tensors["bias"]] if "bias" in node.tensors else torch.zeros_like(mean)
+    eps = node.attrs["eps"]
+    assert isinstance(eps, float)
+    alpha = torch.rsqrt(var + eps) * gamma
+    beta = fused_multiply_add(-mean, alpha, bias)
+    probe = torch.randn(64, mean.numel(), 3, 5, generator=torch.Generator().manual_seed(0)) * 100
+    expected = F.batch_norm(probe, mean, var, gamma, bias, False, 0.0, eps)
+    got = fused_multiply_add(probe, alpha.view(1, -1, 1, 1), beta.view(1, -1, 1, 1))
+    return (alpha, beta) if torch.equal(expected, got) else None
+
+
+def _fold_batch_norms(program: Program, tensors: Tensors) -> Program:
+    changed: dict[int, Node | None] = {}
+    renamed: dict[int, int] = {}
+    for node in program.nodes:
+        norm = program.single_consumer(node.output)
+        if not _single_plane(node) or "beta" in node.tensors or norm is None or norm.kind != "batch_norm":
+            continue
+        affine = batch_norm_affine(tensors, norm)
+        if affine is None:
+            continue
+        names = {role: f"{node.name}.{role}" for role in ("alpha", "beta")}
+        tensors[names["alpha"]], tensors[names["beta"]] = affine
+        changed[node.output] = node.with_tensors(**names)
+        changed[norm.output] = None
+        renamed[norm.output] = node.output
+    return _replace(program, changed, renamed)
+
+
+# -- thresholds --------------------------------------------------------------------------------------------
+
+
+def _fold_thresholds(program: Program, tensors: Tensors) -> Program:
+    changed: dict[int, Node | None] = {}
+    renamed: dict[int, int] = {}
+    for node in program.nodes:
+        if not _single_plane(node):
+            continue
+        clamps: list[Node] = []
+        reader = program.single_consumer(node.output)
+        while reader is not None and reader.kind == "hardtanh":
+            clamps.append(reader)
+            reader = program.single_consumer(reader.output)
+        if reader is None or reader.kind != "encode" or reader.attrs["planes"] != 1:
+            continue
+        threshold, falls = integer_thresholds(node, clamps, reader, tensors)
+        names = {"threshold": f"{reader.name}.integer_threshold"}
+        tensors[names["threshold"]] = threshold
+        if bool(falls.any()):
+            names["flip"] = f"{reader.name}.flip"
+            tensors[names["flip"]] = to_stream(torch.where(falls, 1, -1).view(1, -1))
+        kept = {role: name for role, name in node.tensors.items() if role == "weight"}
+        changed[node.output] = replace(node.with_attrs(result="acc"), tensors=kept)
+        for clamp in clamps:
+            changed[clamp.output] = None
+        attrs = {"channels": integer(node, "out_channels")}
+        changed[reader.output] = Node("threshold", reader.name, (node.output,), reader.output, attrs, names)
+    return _replace(program, changed, renamed)
+
+
+def integer_thresholds(node: Node, clamps: list[Node], sign: Node, tensors: Tensors) -> tuple[Tensor, Tensor]:
+    """(threshold int32 [out], falls bool [out]): the sign is +1 where (acc >= threshold) != falls.
+
+    acc is the plain +-1 accumulator (without the offset of codes with levels), of which |acc| <= K.
+    """
+    out = integer(node, "out_channels")
+    fan_in = taps(node) * integer(node, "channels") // integer(node, "groups")
+    positive = _predicate(node, clamps, sign, tensors)
+    lowest, highest = torch.full((out,), -fan_in), torch.full((out,), fan_in)
+    falls = positive(lowest) & ~positive(highest)
+    # Bisection; invariant: (positive != falls) is false up to `below` and true from `reached` on, where the two
+    # ends -K - 1 and K + 1 lie outside what acc can be: a constant channel ends at -K (always) or K + 1 (never).
+    below, reached = lowest - 1, highest + 1
+    while bool((reached - below > 1).any()):
+        middle = (below + reached).div(2, rounding_mode="floor")
+        hit = positive(middle) != falls
+        undecided = reached - below > 1
+        reached = torch.where(undecided & hit, middle, reached)
+        below = torch.where(undecided & ~hit, middle, below)
+    return reached.to(torch.int32), falls
+
+
+def _predicate(node: Node, clamps: list[Node], sign: Node, tensors: Tensors) -> Callable[[Tensor], Tensor]:
+    """Function acc int64 [out] -> bool [out]: whether the training graph's sign is +1 there."""
+    named = {role: tensors[name] for role, name in node.tensors.items()}
+    epilogue = BinaryStep(node, named, torch.device("cpu")).epilogue
+    if sign.attrs["code"] == "levels":
+        limit = torch.tensor(half_open_threshold())
+    else:
+        limit = tensors[sign.tensors["threshold"]] if "threshold" in sign.tensors else torch.tensor(0.0)
+
+    def positive(acc: Tensor) -> Tensor:
+        y = apply_epilogue(acc, epilogue)
+        for clamp in clamps:
+            y = F.hardtanh(y, float(clamp.attrs["least"]), float(clamp.attrs["most"]))  # type: ignore[arg-type]
+        return y >= limit
+
+    return positive

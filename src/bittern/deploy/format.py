@@ -1,0 +1,189 @@
+"""The file of a packed model: one safetensors file whose metadata holds the program as JSON.
+
+docs/packed_format.md describes it byte by byte. Reading trusts nothing: sizes are checked against the length of the
+file before anything is allocated, the program is checked node by node, and a run on the meta device checks that all
+shapes fit before the first byte of memory is taken for it. Nothing in a file is ever executed or unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_safetensors
+from safetensors.torch import save as dump_safetensors
+from torch import Tensor
+
+from bittern._files import write_atomically
+from bittern.deploy.kinds import FormatError
+from bittern.deploy.packed import Packed, check_program
+from bittern.deploy.program import Node, Program
+
+FORMAT = "bittern-packed"
+VERSION = 1
+MAX_HEADER_BYTES = 16 * 2**20
+MAX_NODES = 100_000
+_DTYPES = {"F32": (torch.float32, 4), "U8": (torch.uint8, 1), "I32": (torch.int32, 4)}
+
+
+def save(packed: Packed, path: Path) -> None:
+    """Write a packed model to `path`, all or nothing. Raises: OSError."""
+    write_atomically(path, to_bytes(packed))
+
+
+def to_bytes(packed: Packed) -> bytes:
+    """The file of a packed model."""
+    content = {"version": VERSION, "info": packed.info, "program": _program_to_json(packed.program)}
+    text = json.dumps(content, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in packed.tensors.items()}
+    # one entry, because safetensors writes several in no fixed order: the same model gives the same bytes
+    return dump_safetensors(tensors, {FORMAT: text})
+
+
+def load(path: str | Path, device: torch.device | str = "cpu") -> Packed:
+    """Read a packed model; needs neither the class nor the code of the original.
+
+    Raises: FileNotFoundError; FormatError for anything that is not a sound file of a version known here.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"load: no file {str(path)!r}; write one with bittern.pack(model, example).save(path)")
+    try:
+        return from_bytes(path.read_bytes(), device)
+    except FormatError as error:
+        raise FormatError(f"load: {str(path)!r} is not a usable packed model: {error}") from error
+
+
+def from_bytes(data: bytes, device: torch.device | str = "cpu") -> Packed:
+    """Read a packed model from the bytes of its file. Raises: FormatError."""
+    metadata = _check_header(data)
+    if set(metadata) != {FORMAT}:
+        raise FormatError("it is a safetensors file, but not one of a packed model; use bittern.pack")
+    content = _parse_json(metadata[FORMAT], "program")
+    if not isinstance(content, dict) or content.get("version") != VERSION:
+        found = content.get("version") if isinstance(content, dict) else None
+        raise FormatError(f"its version is {found!r}; this bittern reads version {VERSION}")
+    if set(content) != {"version", "info", "program"}:
+        raise FormatError("its metadata must have exactly version, info and program")
+    program, info = _program_from_json(content["program"]), content["info"]
+    if not isinstance(info, dict) or not all(isinstance(v, str) for v in info.values()):
+        raise FormatError("its info is not a map of texts")
+    try:
+        tensors = parse_safetensors(data)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"its tensors are damaged: {error}") from error
+    _check_values(tensors)
+    check_program(program, tensors)
+    return Packed(program, tensors, info, torch.device(device))
+
+
+def _check_header(data: bytes) -> Mapping[str, str]:
+    """Check the safetensors header by itself, so that no size in it is believed before it is compared."""
+    if len(data) < 8:
+        raise FormatError(f"it is cut off: {len(data)} bytes, less than a header length")
+    (length,) = struct.unpack("<Q", data[:8])
+    if length > min(MAX_HEADER_BYTES, len(data) - 8):
+        raise FormatError(
+            f"its header claims {length} bytes; the file has {len(data)}, the limit is {MAX_HEADER_BYTES}"
+        )
+    header = _parse_json(data[8 : 8 + length].decode("utf-8", errors="replace"), "header")
+    if not isinstance(header, dict):
+        raise FormatError("its header is not a JSON object")
+    metadata = header.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise FormatError("its header has no metadata of texts")
+    total = 0
+    for name, entry in header.items():
+        total += _entry_bytes(name, entry)
+    if 8 + length + total != len(data):
+        raise FormatError(f"its tensors take {total} bytes, the file has {len(data) - 8 - length} for them")
+    return metadata
+
+
+def _entry_bytes(name: str, entry: Any) -> int:
+    """Size of one tensor by its dtype and shape, which must agree with its offsets."""
+    if not isinstance(entry, dict) or entry.get("dtype") not in _DTYPES:
+        raise FormatError(f"tensor {name!r} has a dtype that no packed model uses")
+    shape, offsets = entry.get("shape"), entry.get("data_offsets")
+    for numbers in (shape, offsets):
+        if not isinstance(numbers, list) or any(type(n) is not int or n < 0 or n > 2**48 for n in numbers):
+            raise FormatError(f"tensor {name!r} has a damaged shape or position")
+    assert isinstance(shape, list)
+    assert isinstance(offsets, list)
+    size = _DTYPES[entry["dtype"]][1]
+    for n in shape:
+        size *= n
+    if len(shape) > 8 or len(offsets) != 2 or offsets[1] - offsets[0] != size:
+        raise FormatError(f"tensor {name!r}: shape {shape} does not fit its position {offsets}")
+    return size
+
+
+def _check_values(tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise FormatError(f"tensor {name!r} holds NaN or infinity")
+
+
+def _parse_json(text: str, what: str) -> Any:
+    def no_constant(constant: str) -> Any:
+        raise ValueError(f"{constant} is no JSON")
+
+    try:
+        return json.loads(text, parse_constant=no_constant)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"its {what} is not valid JSON: {error}") from error
+
+
+def _program_to_json(program: Program) -> dict[str, Any]:
+    return {
+        "input": list(program.input_shape),
+        "output": program.output,
+        "nodes": [
+            {
+                "kind": node.kind,
+                "name": node.name,
+                "in": list(node.inputs),
+                "out": node.output,
+                "attrs": dict(node.attrs),
+                "tensors": dict(node.tensors),
+            }
+            for node in program.nodes
+        ],
+    }
+
+
+def _program_from_json(data: Any) -> Program:
+    if not isinstance(data, dict) or set(data) != {"input", "output", "nodes"}:
+        raise FormatError("its program must have exactly input, output and nodes")
+    shape, output, nodes = data["input"], data["output"], data["nodes"]
+    if not _integers(shape, 1, 2**24) or not 1 <= len(shape) <= 4:
+        raise FormatError(f"its input shape {shape!r} is not one to four positive sizes")
+    elements = 1
+    for size in shape:
+        elements *= size
+    if elements > 2**31:
+        raise FormatError(f"its input shape {shape!r} is too large")
+    if type(output) is not int or not isinstance(nodes, list) or len(nodes) > MAX_NODES:
+        raise FormatError("its program is damaged")
+    return Program(tuple(_node_from_json(node) for node in nodes), tuple(shape), output)
+
+
+def _node_from_json(data: Any) -> Node:
+    if not isinstance(data, dict) or set(data) != {"kind", "name", "in", "out", "attrs", "tensors"}:
+        raise FormatError("a node must have exactly kind, name, in, out, attrs and tensors")
+    texts = isinstance(data["kind"], str) and isinstance(data["name"], str)
+    maps = isinstance(data["attrs"], dict) and isinstance(data["tensors"], dict)
+    if not texts or not maps or not _integers(data["in"], 0, 2**31) or type(data["out"]) is not int:
+        raise FormatError(f"node {data['name']!r} is damaged")
+    if not all(isinstance(name, str) for name in data["tensors"].values()):
+        raise FormatError(f"node {data['name']!r}: tensor names must be texts")
+    return Node(data["kind"], data["name"], tuple(data["in"]), data["out"], data["attrs"], data["tensors"])
+
+
+def _integers(values: Any, least: int, most: int) -> bool:
+    return isinstance(values, list) and all(type(v) is int and least <= v <= most for v in values)

@@ -1,0 +1,138 @@
+"""What each kind of node computes, and which attributes and tensors it may carry.
+
+`check_node` is called on everything read from a file before anything is allocated; `Kind.build` then makes a
+callable for one device. Binary kinds live in `binary_kinds`, the real-valued rest in `real_kinds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bittern.deploy.program import Attr, Node
+
+Step = Callable[..., Any]
+"""Values in, one value out."""
+
+
+class PackError(ValueError):
+    """A model that cannot be packed: the message names the module and what to do."""
+
+
+class FormatError(ValueError):
+    """A file that is not a valid packed model: the message says what is wrong with it."""
+
+
+class AttrRule(NamedTuple):
+    """One attribute: its type and range."""
+
+    type: type
+    least: float = float("-inf")
+    most: float = float("inf")
+    length: tuple[int, ...] = ()
+    """For lists: the allowed lengths."""
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+
+
+class Kind(NamedTuple):
+    """One kind of node."""
+
+    name: str
+    inputs: tuple[int, ...]
+    """Allowed numbers of inputs; (-1,): any number from 1 on."""
+    attrs: Mapping[str, AttrRule]
+    tensors: Mapping[str, torch.dtype]
+    """Roles that must be present."""
+    optional: Mapping[str, torch.dtype]
+    """Roles that may be present."""
+    shapes: Callable[[Node, Mapping[str, Tensor]], None]
+    """Raises FormatError when tensors and attributes do not fit together."""
+    build: Callable[[Node, Mapping[str, Tensor], torch.device], Step]
+
+
+def count(least: int = 0, most: int = 2**31 - 1, *, optional: bool = False) -> AttrRule:
+    """An integer attribute."""
+    return AttrRule(int, least, most, optional=optional)
+
+
+def sizes(*length: int, least: int = 0, most: int = 2**15) -> AttrRule:
+    """A list of integers of one of the given lengths."""
+    return AttrRule(list, least, most, length)
+
+
+def real(*, optional: bool = False) -> AttrRule:
+    """A finite float attribute."""
+    return AttrRule(float, -3.5e38, 3.5e38, optional=optional)
+
+
+def check_node(kind: Kind, node: Node, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a node whose attributes, tensors or inputs are not what its kind allows. Raises: FormatError."""
+    if kind.inputs != (-1,) and len(node.inputs) not in kind.inputs:
+        raise FormatError(f"node {node.name!r} ({node.kind}): takes {kind.inputs} inputs; got {len(node.inputs)}")
+    for key in node.attrs:
+        if key not in kind.attrs:
+            raise FormatError(f"node {node.name!r} ({node.kind}): has no attribute {key!r}")
+    for key, rule in kind.attrs.items():
+        if key not in node.attrs:
+            if not rule.optional:
+                raise FormatError(f"node {node.name!r} ({node.kind}): attribute {key!r} is missing")
+            continue
+        _check_attr(node, key, rule, node.attrs[key])
+    roles = {**kind.tensors, **kind.optional}
+    for role, name in node.tensors.items():
+        if role not in roles:
+            raise FormatError(f"node {node.name!r} ({node.kind}): has no tensor {role!r}")
+        if name not in tensors:
+            raise FormatError(f"node {node.name!r} ({node.kind}): tensor {name!r} is not in the file")
+        if tensors[name].dtype != roles[role]:
+            raise FormatError(f"tensor {name!r}: must be {roles[role]}; got {tensors[name].dtype}")
+    for role in kind.tensors:
+        if role not in node.tensors:
+            raise FormatError(f"node {node.name!r} ({node.kind}): tensor {role!r} is missing")
+    kind.shapes(node, {role: tensors[name] for role, name in node.tensors.items()})
+
+
+def _check_attr(node: Node, key: str, rule: AttrRule, value: Attr) -> None:
+    problem = f"node {node.name!r} ({node.kind}): attribute {key!r} is {value!r}"
+    if value is None:
+        if not rule.optional:
+            raise FormatError(f"{problem}; it must be given")
+        return
+    if rule.type is list:
+        if not isinstance(value, list) or (rule.length and len(value) not in rule.length) or len(value) > 16:
+            raise FormatError(f"{problem}; it must be a list of {rule.length} integers")
+        bad = [v for v in value if type(v) is not int or not rule.least <= v <= rule.most]
+        if bad:
+            raise FormatError(f"{problem}; its entries must be integers in [{rule.least}, {rule.most}]")
+        return
+    accepted = (int, float) if rule.type is float else (rule.type,)
+    if type(value) not in accepted:
+        raise FormatError(f"{problem}; it must be of type {rule.type.__name__}")
+    if isinstance(value, (int, float)) and not rule.least <= value <= rule.most:
+        raise FormatError(f"{problem}; it must lie in [{rule.least}, {rule.most}]")
+    if rule.choices and value not in rule.choices:
+        raise FormatError(f"{problem}; it must be one of {', '.join(rule.choices)}")
+
+
+def need_shape(node: Node, role: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:
+    """Refuse a tensor of another shape. Raises: FormatError."""
+    if tensor is not None and tuple(tensor.shape) != shape:
+        raise FormatError(
+            f"node {node.name!r} ({node.kind}): tensor {role!r} must be {list(shape)}; got {list(tensor.shape)}"
+        )
+
+
+def integer(node: Node, key: str) -> int:
+    value = node.attrs[key]
+    assert isinstance(value, int)
+    return value
+
+
+def integers(node: Node, key: str) -> list[int]:
+    value = node.attrs[key]
+    assert isinstance(value, list)
+    return value

@@ -1,0 +1,44 @@
+"""pack: from a trained module to a `Packed` model that gives the same answers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+import bittern._version as version
+from bittern.deploy.fold import fold
+from bittern.deploy.kinds import FormatError, PackError
+from bittern.deploy.lower_functions import function_lowering
+from bittern.deploy.lower_modules import module_lowering
+from bittern.deploy.packed import Packed, check_program
+from bittern.deploy.trace import lower, trace
+from bittern.deploy.verify import verify
+
+
+def pack(model: nn.Module, example: Tensor) -> Packed:
+    """Pack a trained model: trace it, fold batch norms, scales and thresholds, replace low-bit layers by packed ones.
+
+    model: a module that takes one tensor and returns one; it is not changed. example: float32 input [batch, ...] on
+    the CPU; its shape without the batch becomes the shape that the packed model takes. Layers that stay real stay
+    float32. The result is verified on `example` before it is returned.
+
+    Raises: PackError naming the layer that has no packed form, or when the packed model disagrees with `model`.
+    """
+    if example.dtype != torch.float32 or example.ndim < 2 or example.shape[0] == 0 or example.device.type != "cpu":
+        raise PackError(
+            f"pack: example must be a float32 CPU tensor [batch, ...] with at least one sample; "
+            f"got {example.dtype} {list(example.shape)} on {example.device}"
+        )
+    graph, frozen = trace(model)
+    with torch.no_grad():
+        program, tensors = lower(graph, frozen, tuple(example.shape[1:]), module_lowering, function_lowering)
+        program, tensors = fold(program, tensors)
+    try:
+        check_program(program, tensors)
+    except FormatError as error:
+        raise PackError(f"pack: {error}") from error
+    packed = Packed(program, tensors, {"bittern": version.__version__, "model": type(model).__name__}, example.device)
+    report = verify(packed, model, example)
+    if not report.exact:
+        raise PackError(f"pack: the packed model disagrees with the original on the example:\n{report}")
+    return packed

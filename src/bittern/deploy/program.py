@@ -1,0 +1,54 @@
+"""The program of a packed model: a list of nodes over numbered values, as plain data.
+
+Value 0 is the input. Every node reads values that earlier nodes wrote and writes one new value. A value is a real
+tensor, an int32 accumulator, or the bit planes of a tensor. What each kind of node computes is in `kinds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+Attr = int | float | bool | str | list[int] | None
+
+
+@dataclass(frozen=True)
+class Node:
+    """One step of a program."""
+
+    kind: str
+    """Name of a `kinds.Kind`."""
+    name: str
+    """Path of the module it came from, for messages."""
+    inputs: tuple[int, ...]
+    output: int
+    attrs: Mapping[str, Attr] = field(default_factory=dict)
+    tensors: Mapping[str, str] = field(default_factory=dict)
+    """Role -> name in the file."""
+
+    def with_attrs(self, **attrs: Attr) -> Node:
+        return replace(self, attrs={**self.attrs, **attrs})
+
+    def with_tensors(self, **tensors: str) -> Node:
+        return replace(self, tensors={**self.tensors, **tensors})
+
+
+@dataclass(frozen=True)
+class Program:
+    """Nodes in the order of their execution."""
+
+    nodes: tuple[Node, ...]
+    input_shape: tuple[int, ...]
+    """Shape of one sample, without the batch."""
+    output: int
+
+    def consumers(self, value: int) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if value in node.inputs)
+
+    def producer(self, value: int) -> Node | None:
+        return next((node for node in self.nodes if node.output == value), None)
+
+    def single_consumer(self, value: int) -> Node | None:
+        """The one node that reads `value`, or None when there are several or it is the result."""
+        readers = self.consumers(value)
+        return readers[0] if len(readers) == 1 and value != self.output else None

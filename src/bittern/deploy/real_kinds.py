@@ -1,0 +1,346 @@
+"""Node kinds that torch itself computes: the real-valued rest of a network.
+
+Each is the same torch call as in the training graph, on tensors in the same layout wherever the layout could change
+the order of a sum, so that the real parts give the same bits too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bittern import ops
+from bittern.deploy.kinds import AttrRule, FormatError, Kind, Step, count, integer, integers, need_shape, real, sizes
+from bittern.deploy.program import Node
+from bittern.nn.activation import rprelu
+
+F32 = torch.float32
+Tensors = Mapping[str, Tensor]
+
+
+def _any_shape(node: Node, tensors: Tensors) -> None:
+    """No tensors, or tensors whose shapes the dry run checks."""
+
+
+def _vectors(node: Node, tensors: Tensors) -> None:
+    lengths = {tuple(t.shape) for t in tensors.values()}
+    if len(lengths) != 1 or len(next(iter(lengths))) != 1:
+        raise FormatError(f"node {node.name!r} ({node.kind}): its tensors must be vectors of one length")
+
+
+def _simple(name: str, function: Callable[[Tensor], Tensor]) -> Kind:
+    """An elementwise kind without attributes."""
+    return Kind(name, (1,), {}, {}, {}, _any_shape, lambda node, tensors, device: function)
+
+
+def _float(node: Node, key: str) -> float:
+    value = node.attrs[key]
+    assert isinstance(value, (int, float))
+    return float(value)
+
+
+def _build_conv(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    weight, bias = tensors["weight"], tensors.get("bias")
+    conv = F.conv1d if weight.ndim == 3 else F.conv2d
+    stride, padding, dilation = (integers(node, key) for key in ("stride", "padding", "dilation"))
+    groups = integer(node, "groups")
+    return lambda x: conv(x.contiguous(), weight, bias, stride, padding, dilation, groups)
+
+
+def _conv_shapes(node: Node, tensors: Tensors) -> None:
+    weight = tensors["weight"]
+    if weight.ndim not in (3, 4) or any(
+        len(integers(node, key)) != weight.ndim - 2 for key in ("stride", "padding", "dilation")
+    ):
+        raise FormatError(f"node {node.name!r} (conv): weight and geometry must be of a 1-d or 2-d convolution")
+    need_shape(node, "bias", tensors.get("bias"), (weight.shape[0],))
+
+
+CONV = Kind(
+    "conv",
+    (1,),
+    {
+        "stride": sizes(1, 2, least=1),
+        "padding": sizes(1, 2),
+        "dilation": sizes(1, 2, least=1),
+        "groups": count(1),
+    },
+    {"weight": F32},
+    {"bias": F32},
+    _conv_shapes,
+    _build_conv,
+)
+
+
+def _linear_shapes(node: Node, tensors: Tensors) -> None:
+    if tensors["weight"].ndim != 2:
+        raise FormatError(f"node {node.name!r} (linear): weight must have 2 dimensions")
+    need_shape(node, "bias", tensors.get("bias"), (tensors["weight"].shape[0],))
+
+
+def _build_linear(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    weight, bias = tensors["weight"], tensors.get("bias")
+    return lambda x: F.linear(x.contiguous(), weight, bias)
+
+
+LINEAR = Kind("linear", (1,), {}, {"weight": F32}, {"bias": F32}, _linear_shapes, _build_linear)
+
+
+def _build_batch_norm(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    mean, var, weight, bias = (tensors.get(role) for role in ("mean", "var", "weight", "bias"))
+    eps = _float(node, "eps")
+    return lambda x: F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+
+
+BATCH_NORM = Kind(
+    "batch_norm",
+    (1,),
+    {"eps": real()},
+    {"mean": F32, "var": F32},
+    {"weight": F32, "bias": F32},
+    _vectors,
+    _build_batch_norm,
+)
+
+
+def _layer_norm_shapes(node: Node, tensors: Tensors) -> None:
+    for role in ("weight", "bias"):
+        need_shape(node, role, tensors.get(role), tuple(integers(node, "shape")))
+
+
+def _build_layer_norm(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    shape, eps = integers(node, "shape"), _float(node, "eps")
+    weight, bias = tensors.get("weight"), tensors.get("bias")
+    return lambda x: F.layer_norm(x.contiguous(), shape, weight, bias, eps)
+
+
+LAYER_NORM = Kind(
+    "layer_norm",
+    (1,),
+    {"shape": sizes(1, 2, 3, 4, least=1, most=2**24), "eps": real()},
+    {},
+    {"weight": F32, "bias": F32},
+    _layer_norm_shapes,
+    _build_layer_norm,
+)
+
+
+def _build_rprelu(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    before, slope, after = tensors["before"], tensors["slope"], tensors["after"]
+    return lambda x: rprelu(x, before, slope, after)
+
+
+RPRELU = Kind("rprelu", (1,), {}, {"before": F32, "slope": F32, "after": F32}, {}, _vectors, _build_rprelu)
+
+
+def _build_prelu(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    return lambda x: F.prelu(x, tensors["weight"])
+
+
+PRELU = Kind("prelu", (1,), {}, {"weight": F32}, {}, _vectors, _build_prelu)
+
+
+def _build_shifted_sign(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    shift = tensors["shift"]
+    return lambda x: ops.sign(x + shift.view(1, -1, *(1,) * (x.ndim - 2)))
+
+
+SHIFTED_SIGN = Kind("shifted_sign", (1,), {}, {"shift": F32}, {}, _vectors, _build_shifted_sign)
+
+
+def _build_bias(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    bias, last = tensors["bias"], node.attrs["last"]
+    return lambda x: x + (bias if last else bias.view(1, -1, *(1,) * (x.ndim - 2)))
+
+
+BIAS = Kind("bias", (1,), {"last": AttrRule(bool)}, {"bias": F32}, {}, _vectors, _build_bias)
+
+
+def _build_hardtanh(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    least, most = _float(node, "least"), _float(node, "most")
+    return lambda x: F.hardtanh(x, least, most)
+
+
+HARDTANH = Kind("hardtanh", (1,), {"least": real(), "most": real()}, {}, {}, _any_shape, _build_hardtanh)
+
+
+def _build_leaky_relu(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    slope = _float(node, "slope")
+    return lambda x: F.leaky_relu(x, slope)
+
+
+LEAKY_RELU = Kind("leaky_relu", (1,), {"slope": real()}, {}, {}, _any_shape, _build_leaky_relu)
+
+
+def _build_softmax(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    dim, log = integer(node, "dim"), node.attrs["log"]
+    return lambda x: F.log_softmax(x, dim) if log else F.softmax(x, dim)
+
+
+SOFTMAX = Kind("softmax", (1,), {"dim": count(-4, 3), "log": AttrRule(bool)}, {}, {}, _any_shape, _build_softmax)
+
+
+def _build_pool(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    kernel, stride, padding = (integers(node, key) for key in ("kernel", "stride", "padding"))
+    flat = len(kernel) == 1
+    ceil, inside = bool(node.attrs["ceil"]), bool(node.attrs["count_padding"])
+    if node.attrs["mode"] == "max":
+        pool = F.max_pool1d if flat else F.max_pool2d
+        return lambda x: pool(x, kernel, stride, padding, ceil_mode=ceil)
+    average = F.avg_pool1d if flat else F.avg_pool2d
+    return lambda x: average(x.contiguous(), kernel, stride, padding, ceil, inside)
+
+
+POOL = Kind(
+    "pool",
+    (1,),
+    {
+        "mode": AttrRule(str, choices=("max", "average")),
+        "kernel": sizes(1, 2, least=1),
+        "stride": sizes(1, 2, least=1),
+        "padding": sizes(1, 2),
+        "ceil": AttrRule(bool),
+        "count_padding": AttrRule(bool),
+    },
+    {},
+    {},
+    _any_shape,
+    _build_pool,
+)
+
+
+def _build_adaptive_pool(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    size = integers(node, "size")
+    pool = F.adaptive_avg_pool1d if len(size) == 1 else F.adaptive_avg_pool2d
+    return lambda x: pool(x.contiguous(), size)  # type: ignore[arg-type]
+
+
+ADAPTIVE_POOL = Kind("adaptive_pool", (1,), {"size": sizes(1, 2, least=1)}, {}, {}, _any_shape, _build_adaptive_pool)
+
+
+def _build_mean(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    dims, keep = integers(node, "dims"), bool(node.attrs["keep"])
+    return lambda x: x.contiguous().mean(dims, keepdim=keep)
+
+
+MEAN = Kind(
+    "mean", (1,), {"dims": sizes(1, 2, 3, least=-4, most=3), "keep": AttrRule(bool)}, {}, {}, _any_shape, _build_mean
+)
+
+
+def _build_flatten(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    start, end = integer(node, "start"), integer(node, "end")
+    return lambda x: x.flatten(start, end)
+
+
+FLATTEN = Kind("flatten", (1,), {"start": count(-5, 4), "end": count(-5, 4)}, {}, {}, _any_shape, _build_flatten)
+
+
+def _build_reshape(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    shape = integers(node, "shape")
+    return lambda x: x.reshape(shape)
+
+
+RESHAPE = Kind(
+    "reshape", (1,), {"shape": sizes(1, 2, 3, 4, 5, least=-1, most=2**24)}, {}, {}, _any_shape, _build_reshape
+)
+
+
+def _build_permute(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    order = integers(node, "order")
+    return lambda x: x.permute(order)
+
+
+PERMUTE = Kind("permute", (1,), {"order": sizes(2, 3, 4, 5, least=0, most=4)}, {}, {}, _any_shape, _build_permute)
+
+
+def _build_pad(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    amount, value = integers(node, "amount"), _float(node, "value")
+    return lambda x: F.pad(x, amount, value=value)
+
+
+PAD = Kind("pad", (1,), {"amount": sizes(2, 4, 6, 8), "value": real()}, {}, {}, _any_shape, _build_pad)
+
+
+def _build_slice(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    dim, start, step = (integer(node, key) for key in ("dim", "start", "step"))
+    length = node.attrs["stop"]
+    index = (*(slice(None),) * dim, slice(start, length, step))
+    return lambda x: x[index]
+
+
+SLICE = Kind(
+    "slice",
+    (1,),
+    {"dim": count(1, 4), "start": count(0), "stop": count(0, optional=True), "step": count(1)},
+    {},
+    {},
+    _any_shape,
+    _build_slice,
+)
+
+
+def _build_affine(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    if node.attrs["operation"] == "add":
+        return lambda x: x + _float(node, "value")
+    return lambda x: x * _float(node, "value")
+
+
+CONSTANT = Kind(
+    "constant",
+    (1,),
+    {"operation": AttrRule(str, choices=("add", "multiply")), "value": real()},
+    {},
+    {},
+    _any_shape,
+    _build_affine,
+)
+
+
+def _build_concatenate(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    dim = integer(node, "dim")
+    return lambda *parts: torch.cat(parts, dim)
+
+
+CONCATENATE = Kind("concatenate", (-1,), {"dim": count(-4, 4)}, {}, {}, _any_shape, _build_concatenate)
+
+ADD = Kind("add", (2,), {}, {}, {}, _any_shape, lambda node, tensors, device: torch.add)
+SUBTRACT = Kind("subtract", (2,), {}, {}, {}, _any_shape, lambda node, tensors, device: torch.sub)
+MULTIPLY = Kind("multiply", (2,), {}, {}, {}, _any_shape, lambda node, tensors, device: torch.mul)
+
+REAL_KINDS: tuple[Kind, ...] = (
+    CONV,
+    LINEAR,
+    BATCH_NORM,
+    LAYER_NORM,
+    RPRELU,
+    PRELU,
+    SHIFTED_SIGN,
+    BIAS,
+    HARDTANH,
+    LEAKY_RELU,
+    SOFTMAX,
+    POOL,
+    ADAPTIVE_POOL,
+    MEAN,
+    FLATTEN,
+    RESHAPE,
+    PERMUTE,
+    PAD,
+    SLICE,
+    CONSTANT,
+    CONCATENATE,
+    ADD,
+    SUBTRACT,
+    MULTIPLY,
+    _simple("relu", F.relu),
+    _simple("relu6", F.relu6),
+    _simple("gelu", F.gelu),
+    _simple("silu", F.silu),
+    _simple("sigmoid", torch.sigmoid),
+    _simple("tanh", torch.tanh),
+    _simple("sign", ops.sign),
+)

@@ -1,0 +1,37 @@
+"""Networks of the binary literature; each takes its method as an object: `resnet20_cifar(method=ReCU)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from bittern.models.bireal_net import bireal_net18, bireal_net34
+from bittern.models.mlp import mlp
+from bittern.models.reactnet_a import react_resnet18, reactnet_a
+from bittern.models.resnet_cifar import resnet18_cifar, resnet20_cifar
+from bittern.models.vgg_small import vgg_small
+
+ALL: tuple[Callable[..., nn.Module], ...] = (
+    mlp,
+    resnet20_cifar,
+    resnet18_cifar,
+    vgg_small,
+    bireal_net18,
+    bireal_net34,
+    reactnet_a,
+    react_resnet18,
+)
+"""Every network, each a function (method=None, num_classes, in_channels, *, input_size) -> nn.Module."""
+
+__all__ = [
+    "ALL",
+    "bireal_net18",
+    "bireal_net34",
+    "mlp",
+    "react_resnet18",
+    "reactnet_a",
+    "resnet18_cifar",
+    "resnet20_cifar",
+    "vgg_small",
+]

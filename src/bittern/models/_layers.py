@@ -1,0 +1,68 @@
+"""What the networks share: a convolution that is low-bit or float, and shortcuts without parameters."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from bittern.nn._probe import eval_mode
+from bittern.nn.binarize import check_method
+from bittern.nn.conv import BinaryConv2d
+from bittern.nn.linear import BinaryLinear
+from bittern.quantizer import Method
+
+
+def conv(in_channels: int, out_channels: int, kernel: int, stride: int, method: Method | None) -> nn.Module:
+    """A convolution without bias, padded to keep the size at stride 1: low-bit, or float when `method` is None."""
+    padding = kernel // 2
+    if method is None:
+        return nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False)
+    return BinaryConv2d(in_channels, out_channels, kernel, stride, padding, method=method)
+
+
+def linear(in_features: int, out_features: int, method: Method | None) -> nn.Module:
+    """A linear layer without bias: low-bit, or float when `method` is None."""
+    if method is None:
+        return nn.Linear(in_features, out_features, bias=False)
+    return BinaryLinear(in_features, out_features, method=method)
+
+
+def halve() -> nn.Module:
+    """Mean over 2x2 pixels; an odd size is rounded up, as by a 3x3 convolution of stride 2, with a smaller last window."""
+    return nn.AvgPool2d(2, ceil_mode=True)
+
+
+class PadChannels(nn.Module):
+    """Zero channels on both sides: [batch, c, h, w] -> [batch, c + 2 * each_side, h, w]."""
+
+    def __init__(self, each_side: int) -> None:
+        super().__init__()
+        self.each_side = each_side
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, (0, 0, 0, 0, self.each_side, self.each_side))
+
+    def extra_repr(self) -> str:
+        return str(self.each_side)
+
+
+def check_arguments(owner: str, method: Method | None, **sizes: int) -> None:
+    """Refuse a method that is no class, and sizes below 1. Raises: TypeError, ValueError."""
+    if method is not None:
+        check_method(owner, method)
+    for name, size in sizes.items():
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"{owner}: {name} must be an integer of at least 1; got {size!r}")
+
+
+def materialize(model: nn.Module, in_channels: int, input_size: int) -> None:
+    """Give parameters that depend on the size of a layer's output (XNOR-Net++) that size, by one forward on zeros.
+
+    Does nothing when every parameter has its size.
+    """
+    if not any(is_lazy(p) for p in model.parameters()):
+        return
+    with eval_mode(model), torch.no_grad():
+        model(torch.zeros(1, in_channels, input_size, input_size))

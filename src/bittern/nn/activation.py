@@ -1,0 +1,96 @@
+"""ReActNet's activations with learned shifts per channel (Liu et al. 2020, arXiv 2003.03488).
+
+`torch.nn.Hardtanh` and `torch.nn.PReLU` serve the other papers as they are.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bittern.estimators import approx_sign, binarize
+
+INITIAL_SLOPE = 0.25
+"""Slope of RPReLU's negative side at the start, as in the authors' code (and torch.nn.PReLU)."""
+
+
+class RSign(nn.Module):
+    """Sign with a learned shift per channel.
+
+    x [batch, channels, *space] -> the same shape, values in {-1, +1}.
+    Forward: y = sign(x + shift_c), shift 0 at the start; sign(0) = +1.
+    Backward: dx = g * max(0, 2 - 2|x + shift_c|), dshift_c = the sum of dx over the channel.
+    Differences: the paper writes the threshold alpha_c = -shift_c; the sum is the authors' code.
+
+    Raises: ValueError when x does not have `channels` channels; TypeError for an input that is not floating point.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        _check_channels("RSign", channels)
+        self.channels = channels
+        self.shift = nn.Parameter(torch.zeros(channels))
+        """[channels]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        _check_input("RSign", x, self.channels)
+        shifted = x + per_channel(self.shift, x)
+        return binarize(shifted, approx_sign(shifted))
+
+    def extra_repr(self) -> str:
+        return str(self.channels)
+
+
+class RPReLU(nn.Module):
+    """PReLU with a learned slope per channel and learned shifts per channel before and after it.
+
+    x [batch, channels, *space] -> the same shape.
+    Formula: y = PReLU_c(x - before_c) + after_c, PReLU_c(t) = t where t > 0, else slope_c * t. The paper's names are
+    gamma, beta, zeta for before, slope, after. At the start slope = 0.25, shifts 0.
+    Order of operations, which packed inference repeats: three roundings, fl(fl(slope * fl(x - before)) + after); the
+    middle one only where t <= 0; never a fused multiply-add.
+    Differences: the authors' code adds its first shift, which is -before.
+
+    Raises: ValueError when x does not have `channels` channels; TypeError for an input that is not floating point.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        _check_channels("RPReLU", channels)
+        self.channels = channels
+        self.before = nn.Parameter(torch.zeros(channels))
+        """gamma [channels]."""
+        self.slope = nn.Parameter(torch.full((channels,), INITIAL_SLOPE))
+        """beta [channels]."""
+        self.after = nn.Parameter(torch.zeros(channels))
+        """zeta [channels]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        _check_input("RPReLU", x, self.channels)
+        return rprelu(x, self.before, self.slope, self.after)
+
+    def extra_repr(self) -> str:
+        return str(self.channels)
+
+
+def rprelu(x: Tensor, before: Tensor, slope: Tensor, after: Tensor) -> Tensor:
+    """PReLU(x - before) + after for x [batch, channels, *space] and vectors [channels]: the arithmetic of `RPReLU`."""
+    return F.prelu(x - per_channel(before, x), slope) + per_channel(after, x)
+
+
+def per_channel(vector: Tensor, x: Tensor) -> Tensor:
+    """View a vector [channels] so that it broadcasts to x [batch, channels, *space]."""
+    return vector.view(1, -1, *(1,) * (x.ndim - 2))
+
+
+def _check_channels(owner: str, channels: int) -> None:
+    if channels < 1:
+        raise ValueError(f"{owner}: needs at least one channel; got {channels}")
+
+
+def _check_input(owner: str, x: Tensor, channels: int) -> None:
+    if not x.is_floating_point():
+        raise TypeError(f"{owner}: the input must be floating point; got {x.dtype}; call .float() first")
+    if x.ndim < 2 or x.shape[1] != channels:
+        raise ValueError(f"{owner}: expected an input [batch, {channels}, *space]; got {list(x.shape)}")

@@ -1,0 +1,398 @@
+// Binary convolution, the part that all instruction sets share: which pixels meet which weights, borders, groups,
+// threads, and what becomes of the counts. Included inside the namespace of one instruction set.
+//
+// With signs stored as bits, sum(x * w) = bits - 2 * (number of positions where x and w differ). Output pixels are
+// taken in tiles. For each tile the input words under every tap are gathered into a panel, one row per group of
+// kGroup pixels, in the order of the weights; what remains is a matrix product of panel and weights that counts
+// differences. A gathered panel makes stride, dilation, padding and 1x1 (matrix multiplication) the same case; it
+// costs a copy of the reduction per pixel, to be compared with out_channels times as much counting.
+//
+// A tap outside the image reads a row of constant bits. For pad_value = 0 those bits are -1, which added -w for
+// every weight of the tap: adding back the sum of the tap's weights leaves exactly zero.
+//
+// The instruction set brings, before this file is included:
+//   kVector, kBlock         output channels per vector of weights, and per call of count_differences
+//   kGroup                  pixels per panel row
+//   PanelUnit, panel_units  element type and length of a panel row
+//   vector_bytes, prepare_block, gather, Counts, count_bytes, make_counts, load_counts, count_at,
+//   count_differences
+
+namespace {
+
+// Where one output pixel looks.
+struct Pixel {
+  const u64* image;
+  i64 top, left;  // of its first tap, may be outside
+  bool inside;    // all taps are in the image
+};
+
+// How to read what lies under a pixel: `count` runs of `words` words, at `offsets` words from its first tap.
+struct Runs {
+  i64 count, words;
+  i64* offsets;
+};
+
+struct Plan {
+  Conv2d conv;
+  Depth depth;
+  const u64* input;  // [batch, height, width, pixel_words]
+  i64 pixel_words;
+  Runs taps;   // one run per tap
+  Runs merged;  // the same words in the same order, in fewer runs where taps are neighbours in memory
+  i64 out_h, out_w, pixels;
+  i64 group_out, blocks;  // output channels of a group, and blocks that they fill
+  i64 tile_pixels, tiles, blocks_per_task, channel_tasks;
+  const i32* tap_sums;  // [taps, out_channels]: sum of the weights of a tap
+  const u8* weights;    // [groups][vectors][vector_bytes]
+  const u64* pad_row;
+};
+
+i64 out_extent(i64 size, i64 kernel, i64 stride, i64 pad, i64 dilation) {
+  const i64 travel = size + 2 * pad - dilation * (kernel - 1) - 1;
+  return travel < 0 ? 0 : travel / stride + 1;
+}
+
+Depth depth_of(i64 taps, i64 channels, i64 groups) {
+  const i64 group_channels = channels / groups;
+  return {taps, group_channels, ceil_div(group_channels, kWordBits)};
+}
+
+// ---- weights: tap sums, then the blocks of every group
+
+i64 tap_sum_bytes(i64 taps, i64 out_channels) {
+  constexpr i64 kCacheLine = 64;
+  return round_up(taps * out_channels * static_cast<i64>(sizeof(i32)), kCacheLine);
+}
+
+i64 group_bytes(const Depth& depth, i64 group_out) { return ceil_div(group_out, kVector) * vector_bytes(depth); }
+
+i64 block_offset(const Depth& depth, i64 block) { return block * (kBlock / kVector) * vector_bytes(depth); }
+
+i64 prepared_bytes(const WeightShape& s) {
+  const Depth depth = depth_of(s.taps, s.channels, s.groups);
+  return tap_sum_bytes(s.taps, s.out_channels) + s.groups * group_bytes(depth, s.out_channels / s.groups);
+}
+
+i32 sum_of_signs(const u64* words, const Depth& depth) {
+  i64 plus = 0;
+  for (i64 i = 0; i < depth.words; ++i) plus += __builtin_popcountll(words[i]);
+  return static_cast<i32>(2 * plus - depth.channels);
+}
+
+void prepare_weights(const WeightShape& s, const u64* canonical, u8* prepared) {
+  const Depth depth = depth_of(s.taps, s.channels, s.groups);
+  const i64 row = depth.taps * depth.words, group_out = s.out_channels / s.groups;
+  i32* sums = reinterpret_cast<i32*>(prepared);
+  for (i64 tap = 0; tap < s.taps; ++tap) {
+    for (i64 o = 0; o < s.out_channels; ++o) {
+      sums[tap * s.out_channels + o] = sum_of_signs(canonical + o * row + tap * depth.words, depth);
+    }
+  }
+  u8* blocks = prepared + tap_sum_bytes(s.taps, s.out_channels);
+  for (i64 group = 0; group < s.groups; ++group) {
+    u8* out = blocks + group * group_bytes(depth, group_out);
+    for (i64 first = 0, block = 0; first < group_out; first += kBlock, ++block) {
+      const u64* rows = canonical + (group * group_out + first) * row;
+      prepare_block(rows, smaller(kBlock, group_out - first), depth, out + block_offset(depth, block));
+    }
+  }
+}
+
+// ---- input: groups that do not start at a word boundary are moved to one
+
+struct AlignJob {
+  const Plan* plan;
+  u64* out;
+};
+
+// Bits [first, first + count) of `words`, from bit 0 of `out`.
+void extract_bits(const u64* words, i64 first, i64 count, u64* out) {
+  for (i64 done = 0; done < count; done += kWordBits) {
+    const i64 bit = first + done, word = bit / kWordBits, shift = bit % kWordBits, left = count - done;
+    u64 value = words[word] >> shift;
+    const bool straddles = shift != 0 && left > kWordBits - shift;
+    if (straddles) value |= words[word + 1] << (kWordBits - shift);
+    if (left < kWordBits) value &= (u64{1} << left) - 1;
+    out[done / kWordBits] = value;
+  }
+}
+
+void align_row(void* context, i64 row) {
+  const auto& job = *static_cast<const AlignJob*>(context);
+  const Conv2d& conv = job.plan->conv;
+  const i64 source_words = ceil_div(conv.channels, kWordBits);
+  const i64 words = job.plan->depth.words, channels = job.plan->depth.channels;
+  for (i64 x = row * conv.width; x < (row + 1) * conv.width; ++x) {
+    for (i64 g = 0; g < conv.groups; ++g) {
+      extract_bits(conv.input + x * source_words, g * channels, channels, job.out + (x * conv.groups + g) * words);
+    }
+  }
+}
+
+void plan_input(Plan& plan, int threads) {
+  const Conv2d& conv = plan.conv;
+  plan.input = conv.input;
+  plan.pixel_words = ceil_div(conv.channels, kWordBits);
+  if (conv.groups == 1 || plan.depth.channels % kWordBits == 0) return;
+  plan.pixel_words = conv.groups * plan.depth.words;
+  const i64 rows = conv.batch * conv.height;
+  const i64 bytes = rows * conv.width * plan.pixel_words * static_cast<i64>(sizeof(u64));
+  AlignJob job{&plan, static_cast<u64*>(scratch(Scratch::aligned_input, bytes))};
+  parallel_for(rows, threads, align_row, &job);
+  plan.input = job.out;
+}
+
+void plan_runs(Plan& plan) {
+  const Conv2d& c = plan.conv;
+  const i64 taps = plan.depth.taps, words = plan.depth.words;
+  plan.taps = {taps, words, static_cast<i64*>(scratch(Scratch::tap_offsets, taps * static_cast<i64>(sizeof(i64))))};
+  for (i64 tap = 0; tap < taps; ++tap) {
+    const i64 y = tap / c.kernel_w * c.dilation_h, x = tap % c.kernel_w * c.dilation_w;
+    plan.taps.offsets[tap] = (y * c.width + x) * plan.pixel_words;
+  }
+  plan.merged = plan.taps;
+  const bool neighbours = c.dilation_w == 1 && c.groups == 1 && plan.depth.channels % kWordBits == 0;
+  if (!neighbours || c.kernel_w == 1) return;
+  i64* offsets = static_cast<i64*>(scratch(Scratch::run_offsets, c.kernel_h * static_cast<i64>(sizeof(i64))));
+  plan.merged = {c.kernel_h, c.kernel_w * words, offsets};
+  for (i64 ky = 0; ky < c.kernel_h; ++ky) offsets[ky] = plan.taps.offsets[ky * c.kernel_w];
+}
+
+void plan_padding(Plan& plan) {
+  const i64 words = plan.depth.words;
+  u64* row = static_cast<u64*>(scratch(Scratch::pad_row, words * static_cast<i64>(sizeof(u64))));
+  for (i64 i = 0; i < words; ++i) row[i] = plan.conv.pad_value > 0 ? ~u64{0} : 0;
+  const i64 used = plan.depth.channels % kWordBits;
+  if (used != 0) row[words - 1] &= (u64{1} << used) - 1;
+  plan.pad_row = row;
+}
+
+// ---- tiles
+
+// Enough tasks for every thread to find work, in tiles as large as the second-level cache allows: each tile reads
+// all weights once.
+void plan_tasks(Plan& plan, int threads) {
+  constexpr i64 kPanelBudget = i64{96} << 10, kLargestTile = 128, kSmallestTile = 16, kTasksPerThread = 3;
+  const i64 row_bytes = panel_units(plan.depth) * static_cast<i64>(sizeof(PanelUnit));
+  i64 tile = smaller(kPanelBudget / larger(row_bytes, 1) * kGroup, kLargestTile);
+  const i64 wanted = threads > 1 ? threads * kTasksPerThread : 1;
+  tile = larger(smaller(tile, ceil_div(plan.pixels * plan.conv.groups, wanted)), kSmallestTile);
+  plan.tiles = ceil_div(plan.pixels, tile);
+  plan.tile_pixels = round_up(ceil_div(plan.pixels, plan.tiles), kGroup);
+  plan.tiles = ceil_div(plan.pixels, plan.tile_pixels);
+  const i64 splits = smaller(plan.blocks, ceil_div(wanted, plan.tiles * plan.conv.groups));
+  plan.blocks_per_task = ceil_div(plan.blocks, splits);
+  plan.channel_tasks = ceil_div(plan.blocks, plan.blocks_per_task);
+}
+
+void locate_pixels(const Plan& plan, i64 first, i64 count, Pixel* pixels) {
+  const Conv2d& c = plan.conv;
+  i64 x = first % plan.out_w, y = first / plan.out_w % plan.out_h, image = first / plan.out_w / plan.out_h;
+  const i64 last_top = c.height - 1 - (c.kernel_h - 1) * c.dilation_h;
+  const i64 last_left = c.width - 1 - (c.kernel_w - 1) * c.dilation_w;
+  for (i64 i = 0; i < count; ++i) {
+    const i64 top = y * c.stride_h - c.pad_h, left = x * c.stride_w - c.pad_w;
+    const bool inside = top >= 0 && left >= 0 && top <= last_top && left <= last_left;
+    pixels[i] = {plan.input + image * c.height * c.width * plan.pixel_words, top, left, inside};
+    if (++x < plan.out_w) continue;
+    x = 0;
+    if (++y < plan.out_h) continue;
+    y = 0;
+    ++image;
+  }
+}
+
+// Calls visit(tap, words of the pixel under that tap, or null outside the image).
+template <class Visit>
+inline void for_each_tap(const Plan& plan, const Pixel& pixel, Visit visit) {
+  const Conv2d& c = plan.conv;
+  i64 tap = 0;
+  for (i64 ky = 0; ky < c.kernel_h; ++ky) {
+    const i64 y = pixel.top + ky * c.dilation_h;
+    const bool row_inside = y >= 0 && y < c.height;
+    for (i64 kx = 0; kx < c.kernel_w; ++kx, ++tap) {
+      const i64 x = pixel.left + kx * c.dilation_w;
+      const bool inside = row_inside && x >= 0 && x < c.width;
+      visit(tap, inside ? pixel.image + (y * c.width + x) * plan.pixel_words : nullptr);
+    }
+  }
+}
+
+// Writes the panel row of kGroup pixels. Where all of them lie inside the image, addresses are sums.
+void gather_group(const Plan& plan, i64 first_word, const Pixel* const* pixels, const u64** rows, PanelUnit* out) {
+  bool inside = true;
+  for (i64 i = 0; i < kGroup; ++i) inside &= pixels[i]->inside;
+  const Runs& runs = inside ? plan.merged : plan.taps;
+  for (i64 i = 0; i < kGroup; ++i) {
+    const Pixel& pixel = *pixels[i];
+    const u64** row = rows + i * runs.count;
+    if (pixel.inside) {
+      const i64 position = pixel.top * plan.conv.width + pixel.left;
+      const u64* origin = pixel.image + position * plan.pixel_words + first_word;
+      for (i64 run = 0; run < runs.count; ++run) row[run] = origin + runs.offsets[run];
+    } else {
+      for_each_tap(plan, pixel, [&](i64 tap, const u64* words) {
+        row[tap] = words != nullptr ? words + first_word : plan.pad_row;
+      });
+    }
+  }
+  gather(rows, runs.count, runs.words, plan.depth, out);
+}
+
+void gather_tile(const Plan& plan, i64 group, const Pixel* pixels, i64 count, PanelUnit* panel) {
+  const i64 units = panel_units(plan.depth), pointers = kGroup * plan.depth.taps;
+  const auto** rows =
+      static_cast<const u64**>(scratch(Scratch::tap_rows, pointers * static_cast<i64>(sizeof(u64*))));
+  for (i64 first = 0; first < count; first += kGroup) {
+    const Pixel* members[kGroup];
+    // The last group repeats the last pixel; nothing reads what it counts there.
+    for (i64 i = 0; i < kGroup; ++i) members[i] = pixels + smaller(first + i, count - 1);
+    gather_group(plan, group * plan.depth.words, members, rows, panel);
+    panel += units;
+  }
+}
+
+// ---- from counts to outputs
+
+// Where the results of a block of channels go.
+struct Finish {
+  i64 channels, pitch;    // pitch: of epilogue rows and output pixels
+  i32 bits;               // of the whole reduction
+  const float* epilogue;  // from the first channel of the block; null for integers
+  i32* ints;
+  float* floats;
+};
+
+// acc = bits - 2 * differences + correction
+template <bool kCorrected>
+inline I32 sum_of_products(const Counts& counts, i64 at, i64 c, I32 bits, const i32* correction) {
+  const I32 differences = load_counts(counts, at + c), sum = subtract(bits, add(differences, differences));
+  return kCorrected ? add(sum, load(correction + c)) : sum;
+}
+
+template <bool kCorrected>
+inline i32 sum_of_products_at(const Counts& counts, i64 at, i64 c, i32 bits, const i32* correction) {
+  return bits - 2 * count_at(counts, at + c) + (kCorrected ? correction[c] : 0);
+}
+
+template <bool kCorrected>
+void finish_ints(const Finish& f, const Counts& counts, i64 at, i64 pixel, const i32* correction) {
+  i32* out = f.ints + pixel * f.pitch;
+  const I32 bits = splat(f.bits);
+  const i64 channels = f.channels;
+  i64 c = 0;
+  for (; c + kLanes <= channels; c += kLanes) {
+    store(out + c, sum_of_products<kCorrected>(counts, at, c, bits, correction));
+  }
+  for (; c < channels; ++c) out[c] = sum_of_products_at<kCorrected>(counts, at, c, f.bits, correction);
+}
+
+// y = (((acc + offset) * scale) * alpha) + beta, each operation rounded.
+template <bool kCorrected>
+void finish_floats(const Finish& f, const Counts& counts, i64 at, i64 pixel, const i32* correction) {
+  const float *offset = f.epilogue, *scale = offset + f.pitch, *alpha = scale + f.pitch, *beta = alpha + f.pitch;
+  float* out = f.floats + pixel * f.pitch;
+  const I32 bits = splat(f.bits);
+  const i64 channels = f.channels;
+  i64 c = 0;
+  for (; c + kLanes <= channels; c += kLanes) {
+    const F32 acc = to_float(sum_of_products<kCorrected>(counts, at, c, bits, correction));
+    const F32 scaled = multiply(multiply(add(acc, load(offset + c)), load(scale + c)), load(alpha + c));
+    store(out + c, add(scaled, load(beta + c)));
+  }
+  for (; c < channels; ++c) {
+    const float acc = static_cast<float>(sum_of_products_at<kCorrected>(counts, at, c, f.bits, correction));
+    const float scaled = (acc + offset[c]) * scale[c] * alpha[c];
+    out[c] = scaled + beta[c];
+  }
+}
+
+template <bool kCorrected>
+inline void finish_pixel(const Finish& f, const Counts& counts, i64 at, i64 pixel, const i32* correction) {
+  if (f.epilogue != nullptr) {
+    finish_floats<kCorrected>(f, counts, at, pixel, correction);
+  } else {
+    finish_ints<kCorrected>(f, counts, at, pixel, correction);
+  }
+}
+
+// What pad_value = 0 adds back at a border pixel. sums: the block's part of plan.tap_sums.
+void border_correction(const Plan& plan, const i32* sums, i64 channels, const Pixel& pixel, i32* correction) {
+  for (i64 c = 0; c < channels; ++c) correction[c] = 0;
+  for_each_tap(plan, pixel, [&](i64 tap, const u64* words) {
+    if (words != nullptr) return;
+    const i32* missing = sums + tap * plan.conv.out_channels;
+    for (i64 c = 0; c < channels; ++c) correction[c] += missing[c];
+  });
+}
+
+// counts: [count][count_pitch]; the block starts at `channel` of all output channels.
+void finish_block(const Plan& plan, i64 channel, i64 channels, const Counts& counts, i64 count_pitch,
+                  const Pixel* pixels, i64 first, i64 count) {
+  const Conv2d& conv = plan.conv;
+  const Finish f{channels,
+                 conv.out_channels,
+                 static_cast<i32>(plan.depth.taps * plan.depth.channels),
+                 conv.epilogue == nullptr ? nullptr : conv.epilogue + channel,
+                 static_cast<i32*>(conv.output) + channel,
+                 static_cast<float*>(conv.output) + channel};
+  i32 correction[kBlock];
+  for (i64 i = 0; i < count; ++i) {
+    if (conv.pad_value != 0 || pixels[i].inside) {
+      finish_pixel<false>(f, counts, i * count_pitch, first + i, nullptr);
+    } else {
+      border_correction(plan, plan.tap_sums + channel, channels, pixels[i], correction);
+      finish_pixel<true>(f, counts, i * count_pitch, first + i, correction);
+    }
+  }
+}
+
+// ---- one task: a tile of pixels of one group, and a range of its blocks of output channels
+
+void conv_task(void* context, i64 index) {
+  const auto& plan = *static_cast<const Plan*>(context);
+  const i64 split = index % plan.channel_tasks, tile = index / plan.channel_tasks % plan.tiles;
+  const i64 group = index / plan.channel_tasks / plan.tiles;
+  const i64 first = tile * plan.tile_pixels, count = smaller(plan.tile_pixels, plan.pixels - first);
+  const i64 rows = ceil_div(count, kGroup), units = panel_units(plan.depth);
+
+  auto* pixels = static_cast<Pixel*>(scratch(Scratch::pixels, count * static_cast<i64>(sizeof(Pixel))));
+  auto* panel = static_cast<PanelUnit*>(scratch(Scratch::panel, rows * units * static_cast<i64>(sizeof(PanelUnit))));
+  const i64 total = rows * kGroup * kBlock;
+  const Counts counts = make_counts(scratch(Scratch::counts, total * count_bytes(plan.depth)), total, plan.depth);
+  locate_pixels(plan, first, count, pixels);
+  gather_tile(plan, group, pixels, count, panel);
+
+  const u8* weights = plan.weights + group * group_bytes(plan.depth, plan.group_out);
+  const i64 end = smaller(plan.blocks, (split + 1) * plan.blocks_per_task);
+  for (i64 block = split * plan.blocks_per_task; block < end; ++block) {
+    const i64 channels = smaller(kBlock, plan.group_out - block * kBlock), pitch = round_up(channels, kVector);
+    count_differences(panel, rows, weights + block_offset(plan.depth, block), pitch, plan.depth, counts);
+    const i64 channel = group * plan.group_out + block * kBlock;
+    finish_block(plan, channel, channels, counts, pitch, pixels, first, count);
+  }
+}
+
+void conv2d(const Conv2d& conv, int threads) {
+  const i64 taps = conv.kernel_h * conv.kernel_w;
+  Plan plan{};
+  plan.conv = conv;
+  plan.depth = depth_of(taps, conv.channels, conv.groups);
+  plan.out_h = out_extent(conv.height, conv.kernel_h, conv.stride_h, conv.pad_h, conv.dilation_h);
+  plan.out_w = out_extent(conv.width, conv.kernel_w, conv.stride_w, conv.pad_w, conv.dilation_w);
+  plan.pixels = conv.batch * plan.out_h * plan.out_w;
+  plan.group_out = conv.out_channels / conv.groups;
+  plan.blocks = ceil_div(plan.group_out, kBlock);
+  if (plan.pixels == 0 || plan.blocks == 0) return;
+  plan.tap_sums = reinterpret_cast<const i32*>(conv.weights);
+  plan.weights = conv.weights + tap_sum_bytes(taps, conv.out_channels);
+  plan_padding(plan);
+  plan_input(plan, threads);
+  plan_runs(plan);
+  plan_tasks(plan, threads);
+  parallel_for(plan.conv.groups * plan.tiles * plan.channel_tasks, threads, conv_task, &plan);
+}
+
+}  // namespace
+
+const BinaryConv2dKernels binary_conv2d_kernels = {prepared_bytes, prepare_weights, conv2d};

@@ -1,0 +1,7 @@
+#include "kernel.h"
+#include "parallel.h"
+#include "simd/avx512.h"
+
+namespace bittern::avx512 {
+#include "kernel.inl.h"
+}  // namespace bittern::avx512

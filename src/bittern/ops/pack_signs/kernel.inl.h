@@ -1,0 +1,68 @@
+// Included inside the namespace of one instruction set, after its simd header.
+
+namespace {
+
+constexpr i64 kPackTask = 512;  // words per task: 128 KiB of float32
+
+template <class T, class Threshold>
+struct PackJob {
+  const T* x;
+  const Threshold* threshold;
+  u64* words;
+  i64 rows, cols, words_per_row;
+};
+
+// Bits of `count` <= 64 elements.
+template <bool kZero, class T, class Threshold>
+inline u64 pack_word(const T* x, const Threshold* threshold, i64 count) {
+  u64 word = 0;
+  i64 c = 0;
+  for (; c + kLanes <= count; c += kLanes) {
+    const auto limit = kZero ? splat(Threshold(0)) : load(threshold + (kZero ? 0 : c));
+    word |= u64{at_least(load(x + c), limit)} << c;
+  }
+  for (; c < count; ++c) {
+    const Threshold limit = kZero ? Threshold(0) : threshold[c];
+    word |= static_cast<u64>(widen(x[c]) >= limit) << c;
+  }
+  return word;
+}
+
+template <bool kZero, class T, class Threshold>
+void pack_task(void* context, i64 index) {
+  const auto job = *static_cast<const PackJob<T, Threshold>*>(context);
+  const i64 first = index * kPackTask, end = smaller(job.rows * job.words_per_row, first + kPackTask);
+  i64 word = first % job.words_per_row;
+  const T* x = job.x + first / job.words_per_row * job.cols + word * kWordBits;
+  for (i64 i = first; i < end; ++i) {
+    const i64 col = word * kWordBits, left = job.cols - col;
+    // The constant count lets the compiler unroll the common case.
+    job.words[i] = left >= kWordBits ? pack_word<kZero>(x, job.threshold + (kZero ? 0 : col), kWordBits)
+                                     : pack_word<kZero>(x, job.threshold + (kZero ? 0 : col), left);
+    x += smaller(left, kWordBits);
+    if (++word == job.words_per_row) word = 0;
+  }
+}
+
+template <class T, class Threshold>
+void pack_all(const void* x, i64 rows, i64 cols, const void* threshold, u64* words, int threads) {
+  const i64 words_per_row = ceil_div(cols, kWordBits);
+  PackJob<T, Threshold> job{static_cast<const T*>(x), static_cast<const Threshold*>(threshold), words, rows, cols,
+                            words_per_row};
+  const Task task = threshold == nullptr ? pack_task<true, T, Threshold> : pack_task<false, T, Threshold>;
+  parallel_for(ceil_div(rows * words_per_row, kPackTask), threads, task, &job);
+}
+
+void pack_any(const void* x, DType type, i64 rows, i64 cols, const void* threshold, u64* words, int threads) {
+  switch (type) {
+    case DType::f32: return pack_all<float, float>(x, rows, cols, threshold, words, threads);
+    case DType::f64: return pack_all<double, double>(x, rows, cols, threshold, words, threads);
+    case DType::f16: return pack_all<f16, float>(x, rows, cols, threshold, words, threads);
+    case DType::bf16: return pack_all<bf16, float>(x, rows, cols, threshold, words, threads);
+    case DType::i32: return pack_all<i32, i32>(x, rows, cols, threshold, words, threads);
+  }
+}
+
+}  // namespace
+
+const PackSignsKernels pack_signs_kernels = {pack_any};

@@ -1,0 +1,7 @@
+#include "kernel.h"
+#include "parallel.h"
+#include "simd/scalar.h"
+
+namespace bittern::scalar {
+#include "kernel.inl.h"
+}  // namespace bittern::scalar

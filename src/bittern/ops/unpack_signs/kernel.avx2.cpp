@@ -1,0 +1,6 @@
+#include "kernel.h"
+#include "parallel.h"
+
+namespace bittern::avx2 {
+#include "kernel.inl.h"
+}  // namespace bittern::avx2

@@ -1,0 +1,6 @@
+#include "kernel.h"
+#include "parallel.h"
+
+namespace bittern::scalar {
+#include "kernel.inl.h"
+}  // namespace bittern::scalar

@@ -1,0 +1,34 @@
+"""Training: recipes, the loop with exact resume, distillation, two stages. Heavy libraries load inside `train`."""
+
+from __future__ import annotations
+
+from bittern.train.checkpoint import CheckpointError, load_weights
+from bittern.train.evaluate import Evaluation, evaluate
+from bittern.train.history import Epoch, History
+from bittern.train.loop import DivergedError, train
+from bittern.train.loss import CrossEntropy, Distillation, SquaredHinge
+from bittern.train.real_weights import RealWeights
+from bittern.train.recipe import Recipe
+from bittern.train.schedule import Constant, Cosine, Linear
+from bittern.train.two_stage import TwoStageHistory, train_two_stage
+
+__all__ = [
+    "CheckpointError",
+    "Constant",
+    "Cosine",
+    "CrossEntropy",
+    "Distillation",
+    "DivergedError",
+    "Epoch",
+    "Evaluation",
+    "History",
+    "Linear",
+    "RealWeights",
+    "Recipe",
+    "SquaredHinge",
+    "TwoStageHistory",
+    "evaluate",
+    "load_weights",
+    "train",
+    "train_two_stage",
+]

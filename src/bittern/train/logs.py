@@ -1,0 +1,95 @@
+"""Where a run writes what it measures: log.csv, TensorBoard event files, a progress bar."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from bittern._files import write_atomically
+from bittern.train.history import Epoch
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+    from torch.utils.tensorboard import SummaryWriter
+
+CSV_NAME = "log.csv"
+TENSORBOARD_NAME = "tensorboard"
+
+
+def write_csv(folder: Path, rows: list[Epoch]) -> None:
+    """Write all rows to log.csv, at once: a resumed run leaves no row twice. Raises: OSError."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Epoch._fields)
+    writer.writerows(rows)
+    write_atomically(folder / CSV_NAME, text.getvalue().encode())
+
+
+class Logs:
+    """The logs of a run that stands at `step`: files in `folder` (None: none), and a bar when `progress`."""
+
+    def __init__(self, folder: Path | None, step: int, total: int, progress: bool) -> None:
+        self.folder = folder
+        self._writer = None if folder is None else _event_writer(folder, step)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        if progress:
+            self._bar = _progress_bar()
+            self._task = self._bar.add_task("train", total=total, completed=step, note="")
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        if self._writer is not None:
+            self._writer.close()
+
+    def step(self, step: int, loss: float, learning_rate: float) -> None:
+        if self._writer is not None:
+            self._writer.add_scalar("step/loss", loss, step)
+            self._writer.add_scalar("step/learning_rate", learning_rate, step)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=step)
+
+    def epoch(self, rows: list[Epoch]) -> None:
+        """Write the last row. Raises: OSError."""
+        row = rows[-1]
+        if self.folder is not None:
+            write_csv(self.folder, rows)
+        if self._writer is not None:
+            for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
+                self._writer.add_scalar(f"epoch/{name}", getattr(row, name), row.epoch)
+            self._writer.flush()
+        if self._bar is not None and self._task is not None:
+            note = f"epoch {row.epoch}: loss {row.train_loss:.3f}, test accuracy {row.test_accuracy:.1%}"
+            self._bar.update(self._task, note=note)
+
+
+def _event_writer(folder: Path, step: int) -> SummaryWriter:
+    from torch.utils.tensorboard import SummaryWriter
+
+    # purge_step hides events of steps that a killed run did after its last checkpoint
+    return SummaryWriter(folder / TENSORBOARD_NAME, purge_step=step + 1 if step else None)
+
+
+def _progress_bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+    )

@@ -1,0 +1,264 @@
+"""The training loop: resumable at every step, bit for bit on a CPU."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bittern.data.augment import normalize
+from bittern.data.batches import Batches
+from bittern.data.images import ImageData
+from bittern.nn.parameters import clip_latent_weights, parameter_groups
+from bittern.quantizer import set_progress
+from bittern.train.checkpoint import RunState, check_finite, restore_checkpoint, save_checkpoint
+from bittern.train.evaluate import check_logits, evaluate
+from bittern.train.history import Epoch, History
+from bittern.train.interrupt import InterruptGuard, StopRequested
+from bittern.train.logs import Logs, write_csv
+from bittern.train.recipe import Recipe
+from bittern.train.setup import check_arguments, checkpoint_path, on_device, run_identity
+
+OnStep = Callable[[int, float], None]
+"""(steps done, loss of the last step)."""
+OnEpoch = Callable[[Epoch], None]
+
+
+class DivergedError(ArithmeticError):
+    """The loss or a weight became NaN or infinite."""
+
+
+def train(
+    model: nn.Module,
+    data: ImageData,
+    recipe: Recipe,
+    *,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    teacher: nn.Module | None = None,
+    checkpoint_steps: int | None = None,
+    progress: bool = True,
+    on_step: OnStep | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> History:
+    """Train `model` in place on the device that holds it, test it after every epoch, and leave it in eval mode.
+
+    folder: gets checkpoint.safetensors (at the start, after every epoch and every `checkpoint_steps` steps), log.csv
+    and TensorBoard event files; None writes nothing. resume: continue from the checkpoint in `folder`; killed at any
+    moment and resumed with the same arguments, a run on a CPU ends with the same weights, bit for bit.
+    teacher: gives logits to learn from, as `recipe.distillation` says; it is not changed.
+    progress: show a bar on stderr. Random draws come from `recipe.seed`; the caller's generators are left alone.
+    Ctrl-C: finishes the step, writes a checkpoint and raises KeyboardInterrupt; a second one stops at once.
+
+    Raises: ValueError, TypeError for arguments that do not fit; FileExistsError for a folder that holds a checkpoint
+    when not resuming; FileNotFoundError when there is none to resume; CheckpointError for one of another run;
+    OSError when a file cannot be written (the previous checkpoint is kept); DivergedError.
+    """
+    device = check_arguments(model, data, recipe, teacher, checkpoint_steps, resume, folder)
+    path = None if folder is None else checkpoint_path(Path(folder), resume)
+    data = on_device(data, device)
+    with _own_randomness(recipe.seed, device), InterruptGuard() as guard, _frozen(teacher):
+        run = _Run(model, data, recipe, device, teacher, path, checkpoint_steps, guard)
+        if resume:
+            run.restore()
+        else:
+            run.save()
+        with Logs(None if path is None else path.parent, run.state.step, run.total, progress) as logs:
+            return run.go(logs, on_step, on_epoch)
+
+
+class _Run:
+    """One run between its first and its last step. All that changes is in the model, the optimizer and `state`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: ImageData,
+        recipe: Recipe,
+        device: torch.device,
+        teacher: nn.Module | None,
+        path: Path | None,
+        checkpoint_steps: int | None,
+        guard: InterruptGuard,
+    ) -> None:
+        from lightning_fabric import Fabric
+
+        self.model = model
+        self.data = data
+        self.recipe = recipe
+        self.device = device
+        self.teacher = teacher
+        self.path = path
+        self.checkpoint_steps = checkpoint_steps
+        self.guard = guard
+        self.batches = Batches(
+            data.train_images, data.train_labels, recipe.batch_size, seed=recipe.seed, augment=recipe.augment
+        )
+        groups = parameter_groups(
+            model,
+            recipe.weight_decay,
+            latent_weight_decay=recipe.latent_weight_decay,
+            glorot_lr=recipe.learning_rate if recipe.glorot_rates else None,
+        )
+        self.optimizer = recipe.optimizer(groups, lr=recipe.learning_rate)
+        self.full_rates = [group["lr"] for group in self.optimizer.param_groups]
+        devices = [device.index or 0] if device.type == "cuda" else 1
+        self.fabric = Fabric(accelerator=device.type, devices=devices, precision=recipe.precision)
+        self.forward, self.stepper = self.fabric.setup(model, self.optimizer)
+        self.state = RunState()
+        self.identity = run_identity(recipe, data, teacher)
+
+    @property
+    def total(self) -> int:
+        return self.recipe.epochs * self.batches.steps_per_epoch
+
+    @property
+    def at_epoch_end(self) -> bool:
+        """All steps of an epoch are done and its row is not."""
+        state = self.state
+        return state.step == (len(state.rows) + 1) * self.batches.steps_per_epoch
+
+    def go(self, logs: Logs, on_step: OnStep | None, on_epoch: OnEpoch | None) -> History:
+        state = self.state
+        self.forward.train()
+        try:
+            while True:
+                if self.at_epoch_end:
+                    self._finish_epoch(logs)
+                    if on_epoch is not None:
+                        on_epoch(state.rows[-1])
+                if state.step == self.total:
+                    break
+                loss = self._step()
+                logs.step(state.step, loss, self._learning_rate(state.step - 1))
+                if self.checkpoint_steps is not None and state.step % self.checkpoint_steps == 0:
+                    self.save()
+                if on_step is not None:
+                    on_step(state.step, loss)
+                self.guard.check()
+        except StopRequested:
+            self.save()
+            raise KeyboardInterrupt(self._stopped()) from None
+        self.forward.eval()
+        return History(tuple(state.rows))
+
+    def save(self) -> None:
+        """Write a checkpoint, unless its weights would spoil the previous one."""
+        broken = check_finite(self.model)
+        if broken is not None:
+            raise DivergedError(
+                f"train: {broken} holds NaN or infinity after step {self.state.step}; {self._what_to_try()}"
+            )
+        if self.path is not None:
+            save_checkpoint(self.path, self.model, self.optimizer, self.state, self.identity, self.device)
+
+    def restore(self) -> None:
+        assert self.path is not None  # resume without a folder was refused
+        self.state = restore_checkpoint(self.path, self.model, self.optimizer, self.identity, self.device)
+        write_csv(self.path.parent, self.state.rows)
+
+    def _step(self) -> float:
+        """One optimizer step. Returns its loss."""
+        started = time.perf_counter()
+        recipe, state = self.recipe, self.state
+        set_progress(self.model, state.step / (self.total - 1) if self.total > 1 else 1.0)
+        factor = recipe.schedule(state.step, self.total)
+        for group, rate in zip(self.optimizer.param_groups, self.full_rates, strict=True):
+            group["lr"] = rate * factor
+        batch = self.batches.at(state.step)
+        images = normalize(batch.images, self.data.mean, self.data.std)
+        self.optimizer.zero_grad()
+        loss, parts = 0.0, recipe.accumulation_steps
+        for part_images, part_labels in zip(images.chunk(parts), batch.labels.chunk(parts), strict=True):
+            part_loss, correct = self._forward(part_images, part_labels)
+            # every part has the same size, so the mean of their means is the mean over the batch
+            part_loss = part_loss / parts
+            loss += float(part_loss.detach())
+            if not math.isfinite(loss):
+                raise DivergedError(f"train: the loss is {loss} at step {state.step + 1}; {self._what_to_try()}")
+            self.fabric.backward(part_loss)
+            state.correct += correct
+        self.stepper.step()
+        if recipe.clip_latent:
+            clip_latent_weights(self.model)
+        state.step += 1
+        state.loss_sum += loss
+        state.seen += recipe.batch_size
+        state.seconds += time.perf_counter() - started
+        return loss
+
+    def _forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, int]:
+        """Mean loss over the images, and how many were right."""
+        recipe = self.recipe
+        logits = self.forward(images).float()
+        check_logits(logits, len(labels), self.data)
+        correct = int((logits.detach().argmax(1) == labels).sum())
+        if self.teacher is None or recipe.distillation is None:
+            return recipe.loss(logits, labels), correct
+        with torch.no_grad():
+            taught = self.teacher(images).float()
+        check_logits(taught, len(labels), self.data)
+        mixed = recipe.distillation(logits, taught) * recipe.distillation.weight
+        if recipe.distillation.weight < 1.0:
+            mixed = mixed + (1.0 - recipe.distillation.weight) * recipe.loss(logits, labels)
+        return mixed, correct
+
+    def _finish_epoch(self, logs: Logs) -> None:
+        started = time.perf_counter()
+        state = self.state
+        tested = evaluate(self.forward, self.data, loss=self.recipe.loss, on_batch=self.guard.check)
+        if not math.isfinite(tested.loss):
+            raise DivergedError(f"train: the test loss is {tested.loss} after step {state.step}; {self._what_to_try()}")
+        row = Epoch(
+            epoch=len(state.rows) + 1,
+            step=state.step,
+            learning_rate=self._learning_rate(state.step - 1),
+            train_loss=state.loss_sum / self.batches.steps_per_epoch,
+            train_accuracy=state.correct / state.seen,
+            test_loss=tested.loss,
+            test_accuracy=tested.accuracy,
+            seconds=state.seconds + time.perf_counter() - started,
+        )
+        state.rows.append(row)
+        state.loss_sum, state.correct, state.seen, state.seconds = 0.0, 0, 0, 0.0
+        logs.epoch(state.rows)
+        self.save()
+
+    def _learning_rate(self, step: int) -> float:
+        return self.recipe.learning_rate * self.recipe.schedule(step, self.total)
+
+    def _what_to_try(self) -> str:
+        kept = "" if self.path is None else f"; the last checkpoint is kept in {self.path}"
+        return f"try a lower learning_rate, a longer warm-up, or look for NaN in the data and the weights{kept}"
+
+    def _stopped(self) -> str:
+        where = f"stopped after step {self.state.step} of {self.total}"
+        if self.path is None:
+            return f"train: {where}; nothing was saved, because no folder was given"
+        return f"train: {where}; saved in {self.path}; continue with resume=True and the same arguments"
+
+
+@contextmanager
+def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's generators and put the caller's states back at the end."""
+    with torch.random.fork_rng([device.index or 0] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _frozen(teacher: nn.Module | None) -> Iterator[None]:
+    """The teacher in eval mode, and back."""
+    training = teacher is not None and teacher.training
+    if teacher is not None:
+        teacher.eval()
+    try:
+        yield
+    finally:
+        if teacher is not None:
+            teacher.train(training)

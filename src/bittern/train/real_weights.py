@@ -1,0 +1,88 @@
+"""The first of two stages: a method's binary inputs with real weights."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from torch import Tensor, nn
+
+from bittern.quantizer import InputCode, Method, Quantized, Quantizer
+
+REAL_BITS = 32
+
+
+class RealWeights(Quantizer):
+    """A method with its inputs and outputs as they are, and its weights left real: w_q = w, no scale.
+
+    Forward: weight(w) = w; input(x), output(y) as `method`. Backward: dL/dw = dL/dw_q. Latent weights are not
+    clipped. A parameter that only the quantized weight uses gets no gradient.
+
+    Its parameters and buffers are those of `method` itself, under the same names, so that the state of one stage
+    loads into the other strictly. (The authors of ReActNet load with strict=False, which drops renamed weights.)
+
+    Source: stage 1 of ReActNet's training (2003.03488, section 5), after 1904.05868.
+    """
+
+    weight_bits = REAL_BITS
+
+    def __init__(self, method: Quantizer) -> None:
+        super().__init__(method.shape)
+        self.input_bits = method.input_bits
+        # in __dict__, not as a submodule, which would put its name before every parameter's
+        self.__dict__["wrapped"] = method
+        self._parameters = method._parameters
+        self._buffers = method._buffers
+        self._modules = method._modules
+        self._non_persistent_buffers_set = method._non_persistent_buffers_set
+        self.train(method.training)
+
+    def weight(self, w: Tensor) -> Quantized:
+        return Quantized(w)
+
+    def input(self, x: Tensor) -> Quantized:
+        return self._method.input(x)
+
+    def input_code(self) -> InputCode:
+        return self._method.input_code()
+
+    def output(self, y: Tensor) -> Tensor:
+        return self._method.output(y)
+
+    def output_factors(self) -> tuple[Tensor, ...]:
+        return self._method.output_factors()
+
+    def set_progress(self, t: float) -> None:
+        self._method.set_progress(t)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode here and in `method`, which is no submodule."""
+        self._method.training = mode
+        return super().train(mode)
+
+    @property
+    def _method(self) -> Quantizer:
+        method: Quantizer = self.__dict__["wrapped"]
+        return method
+
+
+def real_weights(method: Method) -> Method:
+    """The method whose layers have real weights: `BinaryConv2d(..., method=real_weights(ReActNet))`."""
+    return lambda shape: RealWeights(method(shape))
+
+
+def use_real_weights(model: nn.Module) -> nn.Module:
+    """Give every low-bit layer of `model` real weights, in place; returns `model`.
+
+    Raises: ValueError when it has no low-bit layer.
+    """
+    found = [
+        (owner, name, child)
+        for owner in model.modules()
+        for name, child in owner.named_children()
+        if isinstance(child, Quantizer) and not isinstance(child, RealWeights)
+    ]
+    if not found:
+        raise ValueError("use_real_weights: the model has no low-bit layer; convert it first")
+    for owner, name, child in found:
+        setattr(owner, name, RealWeights(child))
+    return model

@@ -1,0 +1,82 @@
+"""ReActNet's training in two stages: binary inputs first, then binary weights too."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import nn
+
+from bittern.data.images import ImageData
+from bittern.train.checkpoint import FILE_NAME
+from bittern.train.history import History
+from bittern.train.loop import OnEpoch, OnStep, train
+from bittern.train.real_weights import use_real_weights
+from bittern.train.recipe import Recipe
+
+
+class TwoStageHistory(NamedTuple):
+    first: History
+    """Binary inputs, real weights."""
+    second: History
+    """All binary."""
+
+
+def train_two_stage(
+    model: nn.Module,
+    data: ImageData,
+    first: Recipe,
+    second: Recipe,
+    *,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    teacher: nn.Module | None = None,
+    checkpoint_steps: int | None = None,
+    progress: bool = True,
+    on_step: OnStep | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> TwoStageHistory:
+    """Train `model` in place: stage 1 with its methods' binary inputs and real weights, stage 2 all binary.
+
+    Stage 2 starts from the weights of stage 1, loaded strictly: every name, shape and dtype must be there. Each stage
+    has its own recipe (ReActNet: weight decay 1e-5 in the first, 0 in the second) and its own subfolder of `folder`,
+    "stage1" and "stage2". The other arguments are those of `train`.
+
+    Raises: as `train`; ValueError when the model has no low-bit layer.
+
+    Source: 2003.03488, section 5, after 1904.05868.
+    """
+    places = [None if folder is None else Path(folder) / name for name in ("stage1", "stage2")]
+    began_second = places[1] is not None and (places[1] / FILE_NAME).exists()
+    if began_second and not resume:
+        raise FileExistsError(f"train_two_stage: {places[1]} holds a checkpoint; continue it with resume=True")
+    real = use_real_weights(copy.deepcopy(model))
+    history = train(
+        real,
+        data,
+        first,
+        folder=places[0],
+        resume=resume,
+        teacher=teacher,
+        checkpoint_steps=checkpoint_steps,
+        progress=progress,
+        on_step=on_step,
+        on_epoch=on_epoch,
+    )
+    model.load_state_dict(real.state_dict(), strict=True)
+    return TwoStageHistory(
+        history,
+        train(
+            model,
+            data,
+            second,
+            folder=places[1],
+            resume=began_second,
+            teacher=teacher,
+            checkpoint_steps=checkpoint_steps,
+            progress=progress,
+            on_step=on_step,
+            on_epoch=on_epoch,
+        ),
+    )

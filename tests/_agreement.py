@@ -1,0 +1,24 @@
+"""The agreement test's one step and its list, shared with the test that no implementation is missing from them."""
+
+from __future__ import annotations
+
+import torch
+
+from _cases import Case
+from _tolerance import assert_exact
+from bittern import ops
+
+
+def pairs(cases: list[Case]) -> list[tuple[Case, ops.Implementation]]:
+    """Every case with every implementation of its op but the reference."""
+    return [(case, found) for case in cases for found in case.op.implementations() if found.name != "reference"]
+
+
+def check(case: Case, implementation: ops.Implementation) -> None:
+    """The implementation equals the reference, bit for bit."""
+    arguments = case.make()
+    expected = case.op.reference(*arguments)
+    there = [x.to(implementation.device) if isinstance(x, torch.Tensor) else x for x in arguments]
+    result = implementation.call(*there)
+    assert result.is_contiguous()
+    assert_exact(result.cpu(), expected)

@@ -1,0 +1,283 @@
+"""Inputs for every op: one generator of cases per op, from which agreement, coverage and other tests draw.
+
+Sizes are odd on purpose, at and around multiples of the 64 bits of a word; inputs are strided and misaligned, and
+hold every special value of their type.
+"""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bittern import ops
+
+SIZES = (1, 7, 63, 64, 65, 255, 257, 1000)
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int32)
+FLOATS = DTYPES[:4]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of an op. `make` builds the same arguments every time."""
+
+    op: ops.Op
+    label: str
+    make: Callable[[], tuple[Any, ...]] = field(compare=False)
+    light: bool = False
+    """Small enough for Triton's interpreter."""
+
+    def __str__(self) -> str:
+        return f"{self.op.name}-{self.label}"
+
+
+def generator(label: str) -> torch.Generator:
+    """Random numbers that depend on the label alone."""
+    return torch.Generator().manual_seed(zlib.crc32(label.encode()))
+
+
+def special_values(dtype: torch.dtype) -> Tensor:
+    """Both zeros, both infinities, NaN of both signs, subnormals and extremes; for int32 its extremes."""
+    if dtype == torch.int32:
+        info = torch.iinfo(dtype)
+        return torch.tensor([0, 1, -1, info.max, info.min], dtype=dtype)
+    info = torch.finfo(dtype)
+    tiny = info.smallest_normal * info.eps  # the smallest subnormal
+    values = [0.0, tiny, info.smallest_normal, 1.0, info.max, float("inf"), float("nan")]
+    return torch.tensor(values + [-v for v in values], dtype=torch.float64).to(dtype)
+
+
+def values(label: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Normal numbers with special values strewn in, as many as there is room for."""
+    draw = generator(label)
+    x = (torch.randn(shape, generator=draw, dtype=torch.float64) * 2).to(dtype)
+    flat, special = x.view(-1), special_values(dtype)
+    places = torch.randperm(flat.numel(), generator=draw)[: len(special)]
+    flat[places] = special[torch.randperm(len(special), generator=draw)[: len(places)]]
+    return x
+
+
+def words(label: str, *shape: int, bits: int) -> Tensor:
+    """Random packed signs: int64 [*shape, ceil(bits / 64)]."""
+    return ops.pack_signs.reference(torch.randn((*shape, bits), generator=generator(label)))
+
+
+def epilogue(label: str, out_channels: int) -> Tensor:
+    """Random finite rows offset, scale, alpha, beta, with some zeros of both signs."""
+    rows = torch.randn((4, out_channels), generator=generator(label + "epilogue"))
+    rows[:, ::7] = 0.0
+    rows[3, 3::5] = -0.0
+    return rows
+
+
+def dense(x: Tensor) -> Tensor:
+    return x
+
+
+def strided(x: Tensor) -> Tensor:
+    """The same values as every second element of a larger tensor."""
+    wide = torch.zeros((*x.shape[:-1], x.shape[-1] * 2), dtype=x.dtype)
+    wide[..., ::2] = x
+    return wide[..., ::2]
+
+
+def transposed(x: Tensor) -> Tensor:
+    """The same values with the memory order of the dimensions reversed."""
+    order = tuple(reversed(range(x.ndim)))
+    return x.permute(order).contiguous().permute(order)
+
+
+def misaligned(x: Tensor) -> Tensor:
+    """The same values, contiguous, one element off the start of their memory."""
+    memory = torch.zeros(x.numel() + 1, dtype=x.dtype)
+    memory[1:] = x.reshape(-1)
+    return memory[1:].view(x.shape)
+
+
+LAYOUTS = (dense, strided, transposed, misaligned)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def sign_cases() -> Iterator[Case]:
+    def case(shape: tuple[int, ...], dtype: torch.dtype, layout: Callable[[Tensor], Tensor] = dense) -> Case:
+        label = f"{_name(dtype)}-{'x'.join(map(str, shape))}-{layout.__name__}"
+        light = layout is dense and shape in ((257,), ())
+        return Case(ops.sign, label, lambda: (layout(values(label, shape, dtype)),), light)
+
+    for dtype in DTYPES:
+        yield from (case((n,), dtype) for n in SIZES)
+        yield from (case((5, 63), dtype, layout) for layout in LAYOUTS)
+        yield case((), dtype)
+        yield case((0, 3), dtype)
+        yield case((70_001,), dtype)  # more than one task of the thread pool
+
+
+def pack_cases() -> Iterator[Case]:
+    def case(
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        threshold: bool,
+        layout: Callable[[Tensor], Tensor] = dense,
+    ) -> Case:
+        label = f"{_name(dtype)}-{'x'.join(map(str, shape))}{'-threshold' * threshold}-{layout.__name__}"
+
+        def make() -> tuple[Any, ...]:
+            x = values(label, shape, dtype)
+            if not threshold:
+                return (layout(x),)
+            limits = values(label + "limits", shape[-1:], dtype).to(_threshold_dtype(dtype))
+            if x.numel():
+                limits[1::2] = x.reshape(-1, shape[-1])[0, 1::2].to(limits.dtype)  # ties, which give 1
+            return layout(x), layout(limits)
+
+        light = layout is dense and shape in ((2, 65), (257,), (0, 65))
+        return Case(ops.pack_signs, label, make, light)
+
+    for dtype, threshold in itertools.product(DTYPES, (False, True)):
+        yield from (case((n,), dtype, threshold) for n in SIZES)
+        yield from (case((3, n), dtype, threshold) for n in (1, 63, 65))
+        yield from (case((2, 3, 65), dtype, threshold, layout) for layout in LAYOUTS)
+        yield case((2, 65), dtype, threshold)
+        yield case((0, 65), dtype, threshold)
+        yield case((601, 65), dtype, threshold)  # more than one task of the thread pool
+
+
+def _threshold_dtype(dtype: torch.dtype) -> torch.dtype:
+    return dtype if dtype in (torch.float64, torch.int32) else torch.float32
+
+
+def unpack_cases() -> Iterator[Case]:
+    def case(rows: tuple[int, ...], n: int, dtype: torch.dtype, layout: Callable[[Tensor], Tensor] = dense) -> Case:
+        label = f"{_name(dtype)}-{'x'.join(map(str, (*rows, n)))}-{layout.__name__}"
+        light = layout is dense and (rows, n) in (((), 257), ((0,), 65))
+        return Case(ops.unpack_signs, label, lambda: (layout(words(label, *rows, bits=n)), n, dtype), light)
+
+    for dtype in FLOATS:
+        yield from (case((), n, dtype) for n in SIZES)
+        yield from (case((2, 3), 65, dtype, layout) for layout in LAYOUTS)
+        yield case((0,), 65, dtype)
+        yield case((601,), 65, dtype)
+
+
+def matmul_cases() -> Iterator[Case]:
+    def case(
+        rows: tuple[int, ...],
+        n: int,
+        k: int,
+        folded: bool = False,
+        layout: Callable[[Tensor], Tensor] = dense,
+        light: bool = False,
+    ) -> Case:
+        label = f"{'x'.join(map(str, (*rows, n, k)))}{'-epilogue' * folded}-{layout.__name__}"
+
+        def make() -> tuple[Any, ...]:
+            a, b = words(label + "a", *rows, bits=k), words(label + "b", n, bits=k)
+            return layout(a), layout(b), k, layout(epilogue(label, n)) if folded else None
+
+        return Case(ops.binary_matmul, label, make, light)
+
+    for k, folded in itertools.product(SIZES, (False, True)):
+        yield case((3,), 5, k, folded, light=k in (1, 63, 65))
+        yield case((17,), 33, k, folded)
+    for n in (1, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 127, 129):
+        yield case((n,), 130 - n, 65, folded=True)
+    yield from (case((2, 3), 7, 129, True, layout) for layout in LAYOUTS)
+    yield case((), 7, 65, light=True)
+    yield case((0,), 7, 65, True, light=True)
+    yield case((5,), 0, 65, True)
+    yield case((66,), 67, 64, True, light=True)  # more than one tile of the Triton kernel
+    yield case((257,), 65, 4097)
+    for k in (2**14 - 1, 2**16 - 1, 2**17 + 1):
+        yield _all_differ(k)
+
+
+def _all_differ(k: int) -> Case:
+    """The largest counts that k bits can give: counters of 8 or 16 bits overflow here first."""
+
+    def make() -> tuple[Any, ...]:
+        return ops.pack_signs.reference(torch.ones(5, k)), ops.pack_signs.reference(-torch.ones(35, k)), k
+
+    return Case(ops.binary_matmul, f"all-differ-{k}", make)
+
+
+@dataclass(frozen=True)
+class Conv:
+    """Geometry of one convolution."""
+
+    channels: int = 64
+    out: int = 5
+    size: tuple[int, int] = (6, 7)
+    kernel: tuple[int, int] = (3, 3)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    pad_value: int = 0
+    batch: int = 2
+    folded: bool = False
+
+    def __str__(self) -> str:
+        pairs = (self.size, self.kernel, self.stride, self.padding, self.dilation)
+        numbers = "-".join(f"{a}x{b}" for a, b in pairs)
+        tail = f"g{self.groups}-p{self.pad_value:+d}-n{self.batch}{'-epilogue' * self.folded}"
+        return f"{self.channels}to{self.out}-{numbers}-{tail}"
+
+    def make(self) -> tuple[Any, ...]:
+        label = str(self)
+        x = words(label + "x", self.batch, *self.size, bits=self.channels)
+        w = words(label + "w", self.out, *self.kernel, bits=self.channels // self.groups)
+        folded = epilogue(label, self.out) if self.folded else None
+        geometry = (list(self.stride), list(self.padding), list(self.dilation))
+        return x, w, self.channels, *geometry, self.groups, self.pad_value, folded
+
+
+def conv_cases() -> Iterator[Case]:
+    def case(conv: Conv, light: bool = False, layout: Callable[[Tensor], Tensor] = dense) -> Case:
+        def make() -> tuple[Any, ...]:
+            x, w, *rest = conv.make()
+            return layout(x), layout(w), *rest
+
+        return Case(ops.binary_conv2d, f"{conv}-{layout.__name__}", make, light)
+
+    for pad_value in (0, 1, -1):
+        yield from (case(Conv(c, pad_value=pad_value, folded=c % 2 == 0)) for c in (1, 3, 63, 64, 65, 127, 256, 257))
+        small = Conv(65, 3, (4, 3), (3, 2), (2, 1), (2, 1), (1, 2), pad_value=pad_value)
+        yield case(small, light=True)
+        yield case(Conv(66, 6, (4, 3), (2, 3), padding=(1, 2), groups=3, pad_value=pad_value), light=True)
+        yield case(Conv(256, 6, (4, 3), groups=2, pad_value=pad_value, folded=True), light=True)
+        yield case(Conv(40, 40, groups=40, pad_value=pad_value))
+        yield case(Conv(40, 80, groups=40, pad_value=pad_value, folded=True))
+        yield case(Conv(300, 9, groups=3, pad_value=pad_value))
+        yield case(Conv(64, 7, (2, 1), (5, 3), padding=(3, 4), pad_value=pad_value))  # kernel larger than image
+        yield case(Conv(64, 7, (0, 0), padding=(2, 2), pad_value=pad_value))  # nothing but padding
+        yield case(Conv(65, 7, (1, 9), (1, 5), padding=(0, 4), dilation=(1, 2), pad_value=pad_value))  # 1-d
+    for out in (1, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 129):
+        yield case(Conv(64, out, folded=out % 2 == 1))
+    for batch, size in ((1, (1, 1)), (3, (5, 17)), (1, (33, 33)), (0, (6, 7))):
+        yield case(Conv(65, 9, size, batch=batch, folded=True), light=batch == 0)
+    yield case(Conv(64, 0))
+    yield case(Conv(64, 8, (8, 8), (1, 1), (2, 2), (0, 0)))
+    yield case(Conv(64, 3, (4, 4), padding=(1, 1), folded=True, batch=5), light=True)  # more than one Triton tile
+    yield case(Conv(2049, 3, (5, 5), (5, 5), padding=(2, 2)))
+    yield from (case(Conv(129, 7), layout=layout) for layout in LAYOUTS)
+
+
+GENERATORS: dict[ops.Op, Callable[[], Iterator[Case]]] = {
+    ops.sign: sign_cases,
+    ops.pack_signs: pack_cases,
+    ops.unpack_signs: unpack_cases,
+    ops.binary_matmul: matmul_cases,
+    ops.binary_conv2d: conv_cases,
+}
+
+
+def all_cases() -> list[Case]:
+    return [case for cases in GENERATORS.values() for case in cases()]

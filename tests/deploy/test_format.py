@@ -1,0 +1,229 @@
+"""The packed file: round trip, damage and hostility."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from bittern.binary import BNN, ReActNet, XNORNet, XNORNetPlusPlus
+from bittern.deploy import FormatError, Packed, load, pack
+from bittern.deploy.format import from_bytes, to_bytes
+from bittern.nn import BinaryConv2d, BinaryLinear, RPReLU, summary
+
+EXAMPLE = (2, 3, 8, 8)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        BinaryConv2d(8, 24, 3, padding=1, method=XNORNet),
+        RPReLU(24),
+        BinaryConv2d(24, 8, 3, stride=2, padding=1, method=XNORNetPlusPlus),
+        nn.BatchNorm2d(8),
+        BinaryConv2d(8, 8, 3, padding=1, method=ReActNet),
+        nn.BatchNorm2d(8),
+        BinaryConv2d(8, 8, 3, padding=1, method=BNN),
+        nn.AvgPool2d(4),
+        nn.Flatten(),
+        BinaryLinear(8, 10, bias=True, method=BNN),
+    )
+    model(torch.randn(EXAMPLE))
+    nn.init.normal_(model[7].weight)
+    return model
+
+
+PACKED = pack(network(), torch.randn(EXAMPLE))
+DATA = to_bytes(PACKED)
+
+
+def parts(data: bytes = DATA) -> tuple[dict[str, Any], bytes]:
+    (length,) = struct.unpack("<Q", data[:8])
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
+
+
+def rebuilt(header: dict[str, Any], body: bytes) -> bytes:
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + body
+
+
+def with_program(change: Any) -> bytes:
+    header, body = parts()
+    content = json.loads(header["__metadata__"]["bittern-packed"])
+    change(content["program"])
+    header["__metadata__"]["bittern-packed"] = json.dumps(content)
+    return rebuilt(header, body)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    x = torch.randn(5, *EXAMPLE[1:])
+    PACKED.save(tmp_path / "net.safetensors")
+    loaded = load(tmp_path / "net.safetensors")
+    assert torch.equal(loaded(x), PACKED(x))
+    assert loaded.info == PACKED.info
+    assert to_bytes(loaded) == DATA
+    assert sorted(os.listdir(tmp_path)) == ["net.safetensors"]
+
+
+def test_weights_take_one_bit_each() -> None:
+    weights = {node.tensors["weight"] for node in PACKED.program.nodes if node.kind == "binary"}
+    bits = 8 * sum(PACKED.tensors[name].numel() for name in weights)
+    report = summary(network(), torch.randn(EXAMPLE))
+    assert report.binary_params <= bits < report.binary_params + 8 * len(weights)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no file"):
+        load(tmp_path / "nothing")
+
+
+def test_foreign_file(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"PK\x03\x04 certainly not a network" * 10)
+    with pytest.raises(FormatError, match="x' is not a usable packed model"):
+        load(tmp_path / "x")
+
+
+@pytest.mark.parametrize("length", [0, 7, 8, 100, len(DATA) // 2, len(DATA) - 1])
+def test_truncated(length: int) -> None:
+    with pytest.raises(FormatError):
+        from_bytes(DATA[:length])
+
+
+def test_longer_than_it_says() -> None:
+    with pytest.raises(FormatError, match="tensors take"):
+        from_bytes(DATA + b"\0")
+
+
+def test_a_header_that_claims_terabytes_is_refused_before_allocation() -> None:
+    header, body = parts()
+    name = next(n for n in header if n != "__metadata__")
+    header[name]["shape"] = [2**40]
+    with pytest.raises(FormatError, match="does not fit its position"):
+        from_bytes(rebuilt(header, body))
+    with pytest.raises(FormatError, match="header claims"):
+        from_bytes(struct.pack("<Q", 2**62) + DATA[8:])
+
+
+def test_other_versions_and_formats() -> None:
+    header, body = parts()
+    content = header["__metadata__"]["bittern-packed"]
+    header["__metadata__"]["bittern-packed"] = content.replace('"version":1', '"version":2')
+    with pytest.raises(FormatError, match="version is 2"):
+        from_bytes(rebuilt(header, body))
+    header["__metadata__"] = {"something": content}
+    with pytest.raises(FormatError, match="not one of a packed model"):
+        from_bytes(rebuilt(header, body))
+
+
+def test_nan_in_a_tensor() -> None:
+    header, body = parts()
+    entry = next(e for n, e in header.items() if n != "__metadata__" and e["dtype"] == "F32")
+    start = entry["data_offsets"][0]
+    with pytest.raises(FormatError, match="NaN or infinity"):
+        from_bytes(rebuilt(header, body[:start] + struct.pack("<f", float("nan")) + body[start + 4 :]))
+
+
+def _first(program: dict[str, Any], kind: str) -> dict[str, Any]:
+    return next(node for node in program["nodes"] if node["kind"] == kind)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda p: _first(p, "binary")["attrs"].update(padding=[10**9, 10**9]), "integers in"),
+        (lambda p: _first(p, "binary")["attrs"].update(padding=[30000, 30000]), "too large|does not fit"),
+        (lambda p: _first(p, "binary")["attrs"].update(stride=[0, 1]), "integers in"),
+        (lambda p: _first(p, "binary")["attrs"].update(groups=7), "groups must divide"),
+        (lambda p: _first(p, "binary")["attrs"].update(out_channels=4096), "must be"),
+        (lambda p: _first(p, "binary")["attrs"].update(channels=2**31 - 1), "exceed|must be"),
+        (lambda p: _first(p, "binary")["attrs"].update(kernel=[3]), "`dims` entries"),
+        (lambda p: _first(p, "binary")["attrs"].update(kernel=[True, 3]), "integers in"),
+        (lambda p: _first(p, "binary")["attrs"].update(extra=1), "no attribute 'extra'"),
+        (lambda p: _first(p, "binary")["attrs"].pop("groups"), "'groups' is missing"),
+        (lambda p: _first(p, "binary")["tensors"].update(weight="nowhere"), "not in the file"),
+        (lambda p: _first(p, "binary")["tensors"].pop("weight"), "'weight' is missing"),
+        (lambda p: _first(p, "binary")["tensors"].update(weight=_first(p, "conv")["tensors"]["weight"]), "must be torch.uint8"),
+        (lambda p: _first(p, "conv").update(kind="os.system"), "unknown kind"),
+        (lambda p: _first(p, "conv").update({"in": [99]}), "out of order"),
+        (lambda p: _first(p, "conv").update({"in": [0, 0]}), "takes"),
+        (lambda p: _first(p, "conv").update(out=0), "out of order"),
+        (lambda p: p.update(output=10**6), "computed by no node"),
+        (lambda p: p.update(output=_first(p, "encode")["out"]), "must be a real tensor"),
+        (lambda p: p.update(input=[2**24, 2**24, 8]), "too large"),
+        (lambda p: p.update(input=[3, 8]), "does not fit its input"),
+        (lambda p: p.update(input=[]), "one to four"),
+        (lambda p: p.update(more=1), "exactly input, output and nodes"),
+        (lambda p: p.update(nodes=[]), "computed by no node"),
+        (lambda p: p.update(nodes=[{}]), "a node must have exactly"),
+        (lambda p: p.update(nodes=p["nodes"] * 2), "out of order"),
+        (lambda p: _first(p, "encode")["attrs"].update(planes=3), "one plane"),
+        (lambda p: _first(p, "input_scale")["attrs"].update(mode="all"), "must be one of"),
+    ],
+)
+def test_hostile_programs(change: Any, text: str) -> None:
+    with pytest.raises(FormatError, match=text):
+        from_bytes(with_program(change))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_fuzzed_bytes_end_in_format_error_or_a_model(data: st.DataObject) -> None:
+    position = data.draw(st.integers(0, len(DATA) - 1))
+    patch = data.draw(st.binary(min_size=1, max_size=8))
+    cut = data.draw(st.sampled_from([0, 0, 1, 5]))
+    mutated = DATA[:position] + patch + DATA[position + len(patch) - cut :]
+    try:
+        assert isinstance(from_bytes(mutated), Packed)
+    except FormatError:
+        pass
+
+
+VALUES = st.one_of(
+    st.integers(-(2**70), 2**70), st.floats(), st.booleans(), st.none(), st.text(max_size=3), st.lists(st.integers(-9, 2**40))
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_fuzzed_programs_end_in_format_error_or_a_model(data: st.DataObject) -> None:
+    def change(program: dict[str, Any]) -> None:
+        node = data.draw(st.sampled_from(program["nodes"]))
+        place = data.draw(st.sampled_from([node, node["attrs"], node["tensors"], program]))
+        if place:
+            place[data.draw(st.sampled_from(sorted(place)))] = data.draw(VALUES)
+
+    try:
+        mutated = with_program(change)
+        assert isinstance(from_bytes(mutated), Packed)
+    except FormatError:
+        pass
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"cannot write .*net.safetensors: No space left"):
+        PACKED.save(path)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["net.safetensors"]
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="cannot write"):
+        PACKED.save(tmp_path / "no" / "net.safetensors")

@@ -1,0 +1,255 @@
+"""pack: structures beyond our own models, bad input, and what is refused."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bittern.binary import BNN, DoReFa, IRNet, ReActNet, ReCU, XNORNet, XNORNetPlusPlus
+from bittern.deploy import PackError, pack, verify
+from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear
+from bittern.quantizer import InputScale
+
+
+def randomize_norms(model: nn.Module) -> nn.Module:
+    """Give batch norms statistics and slopes of both signs, and one slope of exactly zero."""
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            module.running_mean.normal_(0, 3)  # type: ignore[union-attr]
+            module.running_var.uniform_(0.3, 9)  # type: ignore[union-attr]
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
+            module.weight.data[0] = 0
+    return model
+
+
+def kinds(model_or_packed: object) -> list[str]:
+    return [node.kind for node in model_or_packed.program.nodes]  # type: ignore[attr-defined]
+
+
+class Residual(nn.Module):
+    """Shortcuts, groups, dilation, bias, a folded and an unfolded batch norm, a low-bit and a real head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 24, 3, padding=1)
+        self.norm0 = nn.BatchNorm2d(24)
+        self.a = BinaryConv2d(24, 24, 3, padding=1, groups=3, method=BNN)
+        self.norm1 = nn.BatchNorm2d(24)
+        self.b = BinaryConv2d(24, 65, 3, padding=2, dilation=2, bias=True, method=ReActNet, pad_value=1)
+        self.c = BinaryConv2d(65, 24, 1, stride=2, bias=True, method=XNORNet)
+        self.pool = nn.MaxPool2d(2)
+        self.fc = BinaryLinear(24, 33, bias=True, method=BNN)
+        self.norm2 = nn.BatchNorm1d(33)
+        self.head = nn.Linear(33, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.hardtanh(self.norm0(self.stem(x)))
+        x = F.hardtanh(self.norm1(self.a(x)) + x)
+        x = self.pool(self.c(self.b(x)))
+        x = torch.flatten(F.adaptive_avg_pool2d(x, 1), 1)
+        return self.head(self.norm2(self.fc(x)))
+
+
+def test_a_residual_network_is_bit_identical() -> None:
+    torch.manual_seed(0)
+    model = randomize_norms(Residual())
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    packed = pack(model, torch.randn(2, 3, 17, 15))
+    report = verify(packed, model, torch.randn(16, 3, 17, 15))
+    assert report.exact
+    assert report.logits_identical
+    assert model.training
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def chain(norm_first: bool, method: object) -> nn.Sequential:
+    """conv -> BN -> (Hardtanh) -> sign -> conv, where only integers are needed in between."""
+    middle: list[nn.Module] = [nn.BatchNorm2d(40)] if norm_first else [nn.BatchNorm2d(40), nn.Hardtanh()]
+    return nn.Sequential(
+        BinaryConv2d(16, 40, 3, padding=1, method=method),  # type: ignore[arg-type]
+        *middle,
+        BinaryConv2d(40, 20, 3, padding=1, method=method),  # type: ignore[arg-type]
+        nn.BatchNorm2d(20),
+        nn.Flatten(),
+        BinaryLinear(20 * 36, 10, method=method),  # type: ignore[arg-type]
+        nn.BatchNorm1d(10),
+    )
+
+
+@pytest.mark.parametrize("method", [BNN, ReCU, ReActNet, IRNet, DoReFa], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_a_sign_behind_a_batch_norm_becomes_an_integer_threshold(method: type, norm_first: bool) -> None:
+    torch.manual_seed(1)
+    model = randomize_norms(chain(norm_first, method))
+    for module in model.modules():
+        if isinstance(module, ReActNet):
+            nn.init.normal_(next(p for p in module.parameters()))
+    packed = pack(model, torch.randn(2, 16, 6, 6))
+    assert kinds(packed).count("threshold") == 1
+    assert "batch_norm" not in kinds(packed)
+    report = verify(packed, model, torch.randn(64, 16, 6, 6))
+    assert report.exact
+    assert report.logits_identical
+
+
+def test_every_tie_of_a_threshold() -> None:
+    """Batch norms whose zero lies exactly on an integer: acc = mean, for every acc that can occur."""
+    for mean in range(-9, 10):
+        model = nn.Sequential(
+            BinaryConv2d(1, 4, 3, method=BNN),
+            nn.BatchNorm2d(4, eps=0.0),
+            BinaryConv2d(4, 3, 1, method=BNN),
+        )
+        model[0].weight.data.fill_(1.0)
+        model[1].running_mean.fill_(float(mean))  # type: ignore[union-attr]
+        model[1].weight.data = torch.tensor([1.0, -1.0, 0.0, 0.5])
+        model[1].bias.data = torch.tensor([0.0, 0.0, -1.0, 0.0])
+        bits = torch.arange(512).view(-1, 1) >> torch.arange(9) & 1
+        batch = (2.0 * bits - 1).view(512, 1, 3, 3)
+        packed = pack(model, batch)
+        assert "threshold" in kinds(packed)
+        assert verify(packed, model, batch).logits_identical
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        partial(DoReFa, weight_bits=2, input_bits=2),
+        partial(DoReFa, weight_bits=3, input_bits=1),
+        partial(DoReFa, weight_bits=1, input_bits=4),
+        partial(XNORNet, input_scale=InputScale.PER_SAMPLE),
+        partial(XNORNet, input_scale=InputScale.NONE),
+        XNORNetPlusPlus,
+    ],
+    ids=str,
+)
+def test_planes_and_scales_are_bit_identical(method: object) -> None:
+    torch.manual_seed(2)
+    model = nn.Sequential(
+        BinaryConv2d(5, 12, 3, padding=1, bias=True, method=method),  # type: ignore[arg-type]
+        nn.BatchNorm2d(12),
+        BinaryConv2d(12, 7, 3, stride=2, padding=1, groups=1, method=method),  # type: ignore[arg-type]
+        nn.Flatten(),
+        BinaryLinear(7 * 9, 6, bias=True, method=method),  # type: ignore[arg-type]
+    )
+    example = torch.randn(3, 5, 6, 6)
+    model(example)
+    randomize_norms(model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    report = verify(pack(model, example), model, torch.randn(9, 5, 6, 6))
+    assert report.exact
+    assert report.logits_identical
+
+
+def test_one_dimension_and_leading_dimensions() -> None:
+    torch.manual_seed(3)
+
+    class Speech(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = BinaryConv1d(10, 24, 5, stride=2, padding=2, method=XNORNet)
+            self.norm = nn.BatchNorm1d(24)
+            self.conv2 = BinaryConv1d(24, 8, 3, padding=1, method=BNN, pad_value=-1)
+            self.fc = BinaryLinear(8, 6, method=BNN)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.conv2(self.norm(self.conv(x))).permute(0, 2, 1))
+
+    model = randomize_norms(Speech())
+    report = verify(pack(model, torch.randn(2, 10, 31)), model, torch.randn(5, 10, 31))
+    assert report.exact
+    assert report.logits_identical
+
+
+def test_weights_of_exact_zero_are_plus_one() -> None:
+    model = nn.Sequential(BinaryConv2d(4, 4, 1, method=BNN))
+    model[0].weight.data.zero_()
+    model[0].weight.data[0] = -0.0
+    x = torch.tensor([0.0, -0.0, -1.0, 2.0]).view(1, 4, 1, 1)
+    assert pack(model, x)(x).flatten().tolist() == [2.0] * 4
+
+
+class Branching(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+class Odd(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fft.fft(x).real
+
+
+class TwoResults(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x + 1
+
+
+def nan_model() -> nn.Module:
+    layer = BinaryConv2d(2, 2, 1, method=BNN)
+    layer.weight.data[0] = float("nan")
+    return nn.Sequential(layer)
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        (Branching(), "must not branch"),
+        (Odd(), "'fft_fft' in .* has no packed form|'fft' in .* has no packed form"),
+        (TwoResults(), "must return one tensor"),
+        (nn.Sequential(nn.Conv2d(2, 2, 3), nn.LSTM(3, 3)), "layer '1' .LSTM. has no packed form"),
+        (nn.Sequential(nn.BatchNorm2d(2, track_running_stats=False)), "keeps no running statistics"),
+        (nan_model(), "layer '0' has NaN or infinity"),
+        (nn.Sequential(nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect")), "must pad with a number of zeros"),
+        (nn.Sequential(nn.Conv2d(2, 2, 3).double()), "must be float32"),
+        (nn.Sequential(nn.Conv2d(3, 2, 3)), "does not fit its input"),
+        (
+            nn.Sequential(BinaryConv2d(2, 2, 1, method=partial(DoReFa, weight_bits=8, input_bits=8))),
+            None,
+        ),
+    ],
+    ids=["branch", "fft", "two", "lstm", "stats", "nan", "reflect", "double", "channels", "eight-bits"],
+)
+def test_what_has_no_packed_form_is_named(model: nn.Module, text: str | None) -> None:
+    example = torch.randn(1, 2, 5, 5)
+    if text is None:
+        assert verify(pack(model, example), model, example).exact
+        return
+    with pytest.raises(PackError, match=text):
+        pack(model, example)
+
+
+def test_accumulators_beyond_float32_are_refused() -> None:
+    wide = nn.Sequential(BinaryLinear(300, 2, method=partial(DoReFa, weight_bits=8, input_bits=8)))
+    with pytest.raises(PackError, match="beyond 2\\^24"):
+        pack(wide, torch.randn(1, 300))
+
+
+@pytest.mark.parametrize(
+    "example", [torch.zeros(0, 2, 5, 5), torch.zeros(1, 2, 5, 5, dtype=torch.float64), torch.zeros(3)]
+)
+def test_bad_examples(example: Tensor) -> None:
+    with pytest.raises(PackError, match="example must be"):
+        pack(nn.Sequential(BinaryConv2d(2, 2, 1, method=BNN)), example)
+
+
+def test_inputs_of_a_packed_model_are_checked() -> None:
+    packed = pack(nn.Sequential(BinaryConv2d(2, 3, 1, method=BNN)), torch.randn(1, 2, 5, 5))
+    assert packed(torch.randn(0, 2, 5, 5)).shape == (0, 3, 5, 5)
+    with pytest.raises(TypeError, match="must be float32"):
+        packed(torch.zeros(1, 2, 5, 5, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"expected an input \[batch, 2, 5, 5\]"):
+        packed(torch.zeros(1, 2, 6, 5))
+
+
+def test_a_layer_by_itself_packs() -> None:
+    layer = BinaryLinear(70, 3, method=XNORNet)
+    x = torch.randn(4, 70)
+    packed = pack(layer, x)
+    assert torch.equal(packed(x), layer.eval()(x).detach())

@@ -1,0 +1,44 @@
+"""Every implementation equals the reference, bit for bit, on every case."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from _agreement import check, pairs
+from _cases import Case, all_cases
+from _tolerance import assert_exact
+from bittern import ops
+
+CASES = all_cases()
+LIGHT = pytest.mark.parametrize("case", [case for case in CASES if case.light], ids=str)
+
+
+@pytest.mark.parametrize(
+    ("case", "implementation"),
+    [
+        pytest.param(case, found, marks=[pytest.mark.cuda] * (found.device == "cuda"), id=f"{case}-{found.name}")
+        for case, found in pairs(CASES)
+    ],
+)
+def test_equals_reference(case: Case, implementation: ops.Implementation) -> None:
+    check(case, implementation)
+
+
+@LIGHT
+def test_calling_the_op_equals_reference(case: Case) -> None:
+    arguments = case.make()
+    assert_exact(case.op(*arguments), case.op.reference(*arguments))
+
+
+@LIGHT
+def test_arguments_are_not_changed(case: Case) -> None:
+    used, fresh = case.make(), case.make()
+    case.op(*used)
+    for after, before in zip(used, fresh, strict=True):
+        if isinstance(after, torch.Tensor):
+            assert torch.equal(_memory(after), _memory(before))
+
+
+def _memory(x: torch.Tensor) -> torch.Tensor:
+    return x.reshape(-1).view(torch.uint8)  # NaN differs from itself, its bytes do not

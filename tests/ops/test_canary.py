@@ -1,0 +1,140 @@
+"""Native kernels write all of their output and nothing beside it, whatever its size and alignment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from _cases import FLOATS, SIZES, Conv, epilogue, values, words
+from bittern import _native, ops
+from bittern.ops._check import DTYPE_CODES, words_for
+
+ISAS = pytest.mark.parametrize("isa", ops.available_isas(), ids=lambda isa: isa.label)
+THREADS = 1
+GUARD = 256
+"""Bytes on each side, four cache lines."""
+FILLS = (0xA5, 0x5A)
+ALIGNMENT = 64
+
+
+class Guarded:
+    """A tensor between two strips of known bytes. Every byte of it starts as `fill`, too."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, fill: int, shift: int = 0) -> None:
+        """shift: elements by which the tensor misses 64-byte alignment."""
+        size = torch.Size(shape).numel() * dtype.itemsize
+        self._fill = fill
+        self._memory = torch.full((ALIGNMENT + GUARD + shift * dtype.itemsize + size + GUARD,), fill, dtype=torch.uint8)
+        start = -self._memory.data_ptr() % ALIGNMENT + GUARD + shift * dtype.itemsize
+        self._start, self._end = start, start + size
+        self.tensor = self._memory[start : start + size].view(dtype).view(shape)
+
+    def assert_untouched(self) -> None:
+        for name, strip in (("before", self._memory[: self._start]), ("after", self._memory[self._end :])):
+            assert (strip == self._fill).all(), f"wrote {name} the output"
+
+
+def check(shape: tuple[int, ...], dtype: torch.dtype, run: Callable[[int], None], shift: int = 1) -> Tensor:
+    """Run into guarded outputs that start as two different values; they must end equal."""
+    results = []
+    for fill in FILLS:
+        out = Guarded(shape, dtype, fill, shift)
+        run(out.tensor.data_ptr())
+        out.assert_untouched()
+        results.append(out.tensor.clone())
+    assert torch.equal(*(r.reshape(-1).view(torch.uint8) for r in results)), "left a part of the output unwritten"
+    return results[0]
+
+
+def test_a_guard_notices_one_byte() -> None:
+    for position in (-1, 3):
+        out = Guarded((3,), torch.uint8, FILLS[0])
+        out._memory[out._start + position] = 0
+        with pytest.raises(AssertionError, match="wrote (before|after) the output"):
+            out.assert_untouched()
+
+
+def test_a_run_that_skips_an_element_is_noticed() -> None:
+    with pytest.raises(AssertionError, match="unwritten"):
+        check((3,), torch.int32, lambda out: None)
+
+
+@ISAS
+@pytest.mark.parametrize("dtype", DTYPE_CODES, ids=str)
+def test_sign(isa: ops.Isa, dtype: torch.dtype) -> None:
+    for n in (0, *SIZES):
+        x = values(f"canary {n}", (n,), dtype)
+        code = DTYPE_CODES[dtype]
+        check((n,), dtype, lambda out, x=x, n=n, code=code: _native.sign(isa, THREADS, x.data_ptr(), code, n, out))
+
+
+@ISAS
+@pytest.mark.parametrize("dtype", DTYPE_CODES, ids=str)
+def test_pack_signs(isa: ops.Isa, dtype: torch.dtype) -> None:
+    for rows, columns in ((1, 1), (3, 7), (1, 63), (3, 64), (2, 65), (1, 255), (3, 257)):
+        x = values(f"canary {columns}", (rows, columns), dtype)
+        limits = torch.ones(columns, dtype=dtype if dtype in (torch.float64, torch.int32) else torch.float32)
+        for threshold in (0, limits.data_ptr()):
+            arguments = (isa, THREADS, x.data_ptr(), DTYPE_CODES[dtype], rows, columns, threshold)
+            check((rows, words_for(columns)), torch.int64, lambda out, a=arguments: _native.pack_signs(*a, out))
+
+
+@ISAS
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_unpack_signs(isa: ops.Isa, dtype: torch.dtype) -> None:
+    for rows, columns in ((1, 1), (3, 7), (1, 63), (3, 64), (2, 65), (1, 255), (3, 257)):
+        packed = words(f"canary {columns}", rows, bits=columns)
+        arguments = (isa, THREADS, packed.data_ptr(), rows, columns, DTYPE_CODES[dtype])
+        check((rows, columns), dtype, lambda out, a=arguments: _native.unpack_signs(*a, out))
+
+
+def prepared(isa: ops.Isa, w: Tensor, taps: int, channels: int, groups: int) -> Tensor:
+    shape = (isa, w.shape[0], taps, channels, groups)
+    arguments = (isa, w.data_ptr(), *shape[1:])
+    size = _native.prepared_bytes(*shape)
+    # weights are allocated by torch, which aligns them to 64 bytes
+    return check((size,), torch.uint8, lambda out: _native.prepare_weights(*arguments, out), shift=0)
+
+
+@ISAS
+@pytest.mark.parametrize("folded", [False, True], ids=["acc", "epilogue"])
+def test_binary_matmul(isa: ops.Isa, folded: bool) -> None:
+    for m, n, k in ((1, 1, 1), (3, 7, 63), (17, 33, 65), (5, 15, 257), (2, 65, 1000), (33, 9, 4097)):
+        a, b = words(f"canary a {k}", m, bits=k), words(f"canary b {k}", n, bits=k)
+        rows = epilogue(f"canary {n}", n)
+        w = prepared(isa, b, 1, k, 1)
+        address = rows.data_ptr() if folded else 0
+        arguments = (isa, THREADS, a.data_ptr(), m, k, w.data_ptr(), n, address)
+        dtype = torch.float32 if folded else torch.int32
+        check((m, n), dtype, lambda out, a=arguments: _native.binary_matmul(*a, out))
+
+
+@ISAS
+@pytest.mark.parametrize("pad_value", [-1, 0, 1])
+@pytest.mark.parametrize("folded", [False, True], ids=["acc", "epilogue"])
+def test_binary_conv2d(isa: ops.Isa, pad_value: int, folded: bool) -> None:
+    convs = (
+        Conv(1, 1, (1, 1), (1, 1), padding=(0, 0)),
+        Conv(65, 7, (5, 3), (3, 2), (2, 1), (2, 1), (1, 2)),
+        Conv(66, 9, (7, 6), groups=3),
+        Conv(40, 40, (5, 5), groups=40),
+        Conv(256, 65, (3, 3), groups=1),
+        Conv(127, 33, (1, 9), (1, 5), padding=(0, 4)),
+    )
+    for conv in convs:
+        x, w, channels, stride, padding, dilation, groups, _, _ = conv.make()
+        out_channels, kernel_h, kernel_w = w.shape[:3]
+        weights = prepared(isa, w, kernel_h * kernel_w, channels, groups)
+        rows = epilogue(str(conv), out_channels)
+        expected = ops.binary_conv2d.reference(x, w, channels, stride, padding, dilation, groups, pad_value)
+        arguments: tuple[Any, ...] = (
+            *(isa, THREADS, x.data_ptr(), *x.shape[:3], channels, weights.data_ptr(), out_channels),
+            *(kernel_h, kernel_w, *stride, *padding, *dilation, groups, pad_value),
+            rows.data_ptr() if folded else 0,
+        )
+        dtype = torch.float32 if folded else torch.int32
+        check(tuple(expected.shape), dtype, lambda out, a=arguments: _native.binary_conv2d(*a, out))

@@ -1,0 +1,81 @@
+"""Fails when an implementation that this CPU can run is never called by the agreement test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from _agreement import check, pairs
+from _cases import all_cases
+from bittern import _native, ops
+
+CASES = all_cases()
+AVX2 = ("avx2", "fma")
+AVX512 = (*AVX2, "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vpopcntdq")
+KERNELS = {
+    ops.sign: {"sign"},
+    ops.pack_signs: {"pack_signs"},
+    ops.unpack_signs: {"unpack_signs"},
+    ops.binary_matmul: {"prepared_bytes", "prepare_weights", "binary_matmul"},
+    ops.binary_conv2d: {"prepared_bytes", "prepare_weights", "binary_conv2d"},
+}
+"""Native functions behind each op that take an instruction set."""
+
+
+def runnable() -> set[ops.Isa]:
+    """Instruction sets that this CPU can run, by its features alone: what a full build must offer."""
+    features = _native.cpu_features()
+    found = {ops.Isa.SCALAR}
+    if all(features[name] for name in AVX2):
+        found.add(ops.Isa.AVX2)
+    if all(features[name] for name in AVX512):
+        found.add(ops.Isa.AVX512)
+    return found
+
+
+def test_the_build_offers_every_instruction_set_that_this_cpu_can_run() -> None:
+    assert set(ops.available_isas()) >= runnable()
+
+
+def test_every_op_is_listed_once_with_cases() -> None:
+    assert len(set(ops.ALL)) == len(ops.ALL) == len({op.name for op in ops.ALL})
+    assert set(KERNELS) == set(ops.ALL) == {case.op for case in CASES}
+
+
+def test_every_native_function_with_an_instruction_set_is_known_here() -> None:
+    others = {"cpu_features", "available_isas", "adopt_openmp", "pool_name"}
+    functions = {name for name in dir(_native) if not name.startswith("_")} - others
+    assert functions == set().union(*KERNELS.values())
+
+
+@pytest.mark.parametrize("op", ops.ALL, ids=lambda op: op.name)
+def test_the_agreement_test_calls_every_kernel(op: ops.Op, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: set[tuple[str, int]] = set()
+
+    def recorded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(isa: int, *rest: Any) -> Any:
+            called.add((name, int(isa)))
+            return function(isa, *rest)
+
+        return call
+
+    for name in set().union(*KERNELS.values()):
+        monkeypatch.setattr(_native, name, recorded(name, getattr(_native, name)))
+    first = next(case for case in CASES if case.op is op)
+    for case, implementation in pairs(CASES):
+        if case is first and implementation.device == "cpu":
+            check(case, implementation)
+    assert called == {(name, int(isa)) for name in KERNELS[op] for isa in runnable() | set(ops.available_isas())}
+
+
+def test_every_case_meets_every_implementation() -> None:
+    for op in ops.ALL:
+        met = {implementation.name for case, implementation in pairs(CASES) if case.op is op}
+        assert met >= {f"native[{isa.label}]" for isa in runnable()}
+        assert len(met) == len(op.implementations()) - 1
+
+
+def test_every_case_has_a_name_of_its_own() -> None:
+    assert len(CASES) == len({str(case) for case in CASES})

@@ -1,0 +1,113 @@
+"""Estimators against the formulas that they claim, written out here a second time."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from _binary import SPECIAL
+from _tolerance import assert_elementwise, assert_exact
+
+from bittern.estimators import approx_sign, binarize, clip, error_decay, fourier, straight_through, without_scale
+
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_binarize_is_exactly_plus_or_minus_one_and_sign_of_zero_is_plus_one(dtype: torch.dtype) -> None:
+    x = torch.tensor([0.0, -0.0, 0.5, -0.5, 3.0, -3.0, float("inf"), float("-inf")], dtype=dtype, requires_grad=True)
+    y = binarize(x, clip(x))
+    assert y.dtype == dtype
+    assert y.tolist() == [1.0, 1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0]
+
+
+def test_binarize_multiplies_the_gradient_by_the_derivative() -> None:
+    x = torch.tensor([-2.0, 0.0, 0.5], requires_grad=True)
+    binarize(x, torch.tensor([0.0, 2.0, -3.0])).backward(torch.tensor([5.0, 7.0, 11.0]))
+    assert x.grad is not None
+    assert x.grad.tolist() == [0.0, 14.0, -33.0]
+
+
+def test_binarize_without_derivative_is_the_identity_backward() -> None:
+    x = torch.tensor([-20.0, 0.0, 0.5], requires_grad=True)
+    g = torch.tensor([5.0, 7.0, 11.0])
+    binarize(x).backward(g)
+    assert x.grad is not None
+    assert torch.equal(x.grad, g)
+    assert g.tolist() == [5.0, 7.0, 11.0]
+
+
+def test_straight_through_returns_the_values_bit_for_bit() -> None:
+    x = torch.randn(SPECIAL.shape, requires_grad=True)
+    y = straight_through(SPECIAL, x)
+    assert_exact(y.detach(), SPECIAL)  # also -0.0
+    y.backward(torch.full_like(SPECIAL, 3.0))
+    assert x.grad is not None
+    assert torch.equal(x.grad, torch.full_like(SPECIAL, 3.0))
+
+
+def test_clip_is_inclusive_or_strict_at_the_limit() -> None:
+    x = torch.tensor([-1.5, -1.25, -1.0, 0.0, 1.0, 1.25, 1.5])
+    assert clip(x).tolist() == [0, 0, 1, 1, 1, 0, 0]
+    assert clip(x, strict=True).tolist() == [0, 0, 0, 1, 0, 0, 0]
+    assert clip(x, 1.25).tolist() == [0, 1, 1, 1, 1, 1, 0]
+    assert clip(x, 1.25, strict=True).tolist() == [0, 0, 1, 1, 1, 0, 0]
+
+
+def test_approx_sign_is_the_derivative_of_the_piecewise_quadratic() -> None:
+    x = torch.linspace(-1.75, 1.75, 29, dtype=torch.float64, requires_grad=True)
+    inner = torch.where(x < 0, 2 * x + x**2, 2 * x - x**2)
+    f = torch.where(x < -1, -1.0, torch.where(x >= 1, 1.0, inner))
+    (expected,) = torch.autograd.grad(f.sum(), x)
+    assert_elementwise(approx_sign(x), expected, 2, 2.0)
+    assert approx_sign(torch.tensor([0.0, -0.0, 0.25, -1.0, 1.0, float("inf")])).tolist() == [2, 2, 1.5, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("t", "k"), [(1e-3, 1e3), (0.1, 10.0), (1.0, 1.0), (10.0, 1.0)])
+def test_error_decay_is_the_derivative_of_k_tanh(t: float, k: float) -> None:
+    x = torch.linspace(-3, 3, 25, dtype=torch.float64, requires_grad=True)
+    (expected,) = torch.autograd.grad((k * torch.tanh(t * x)).sum(), x)
+    tensors = (torch.tensor(t, dtype=torch.float64), torch.tensor(k, dtype=torch.float64))
+    assert_elementwise(error_decay(x, *tensors), expected, 8, k * t)
+
+
+def cosine_sum(x: torch.Tensor, n: int, omega: float) -> torch.Tensor:
+    total = sum(torch.cos((2 * i + 1) * omega * x) for i in range(n + 1))
+    return 4 * omega / math.pi * total * (x.abs() <= 1)
+
+
+@pytest.mark.parametrize("omega", [0.1, 1.0, math.pi / 2, 2.0, 3.0, math.pi])
+@pytest.mark.parametrize("n", [0, 9, 18])
+def test_fourier_closed_form_equals_the_sum_of_cosines(omega: float, n: int) -> None:
+    near_zero = torch.tensor([0.0, -0.0, 1e-300, -1e-12, 1e-6, 1.0, -1.0, 1.0001, -7.0], dtype=torch.float64)
+    x = torch.cat([near_zero, torch.linspace(-1, 1, 401, dtype=torch.float64)])
+    largest = 4 * omega / math.pi * (n + 1)
+    # the last angle is (2n+1) omega x: its own rounding moves a cosine by as many eps as the angle is large
+    roundings = 8 + math.ceil((2 * n + 2) * omega)
+    for values in (x, x.float()):
+        exact = cosine_sum(values.double(), n, omega)
+        assert_elementwise(fourier(values, torch.tensor(n), omega), exact, roundings, largest)
+
+
+def test_fourier_has_the_published_check_values() -> None:
+    at = torch.tensor([0.0, 1.0, -1.0], dtype=torch.float64)
+    assert fourier(at, torch.tensor(9), 0.1)[0].item() == pytest.approx(1.27, abs=0.005)
+    assert fourier(at, torch.tensor(18), 0.1)[0].item() == pytest.approx(2.42, abs=0.005)
+    assert fourier(at, torch.tensor(18), 0.1)[1:].tolist() == pytest.approx([-0.39, -0.39], abs=0.005)
+    crossing = math.pi / (2 * 19 * 0.1)
+    around = fourier(torch.tensor([crossing - 1e-6, crossing + 1e-6], dtype=torch.float64), torch.tensor(18), 0.1)
+    assert around[0] > 0 > around[1]
+
+
+def test_fourier_is_zero_beyond_the_mask_also_at_infinity() -> None:
+    x = torch.tensor([1.5, -1.0000001, float("inf"), float("-inf")], dtype=torch.float64)
+    assert fourier(x, torch.tensor(9), 0.1).tolist() == [0, 0, 0, 0]
+
+
+def test_without_scale_divides_and_gives_zero_where_there_is_no_scale() -> None:
+    derivative = torch.tensor([[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]])
+    scale = torch.tensor([[0.5], [0.0], [1e-45]])
+    assert without_scale(derivative, scale).tolist() == [[2, 4], [0, 0], [0, 0]]
+    least = torch.finfo(torch.float32).tiny
+    assert without_scale(torch.ones(1), torch.tensor([least])).isfinite().all()
