@@ -11,12 +11,12 @@ CXX ?= g++
 NATIVE := pyproject.toml CMakeLists.txt constraints.txt $(shell find native src/bittern/ops -name '*.cpp' -o -name '*.h')
 DATA ?= ../shared/data
 
-.PHONY: help demo test check lint types imports pytest native-test emulate sanitize wheel bench results clean
+.PHONY: help demo test check lint types imports pytest slow native-test emulate sanitize wheel bench results clean
 
 help:
 	@echo "make demo   train, pack and compare nine binary networks on handwritten digits (writes bittern-report/)"
 	@echo "make test   lint, types, import layers, native tests, python tests"
-	@echo "others:     lint types imports pytest native-test emulate sanitize wheel bench results clean"
+	@echo "others:     lint types imports pytest slow native-test emulate sanitize wheel bench results clean"
 
 demo: $(VENV)/.ready
 	$(BIN)/bittern demo
@@ -50,6 +50,11 @@ pytest: $(VENV)/.ready
 
 NATIVE_TEST = $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DBITTERN_PYTHON=OFF -DBITTERN_TESTS=ON $(2) >/dev/null \
 	&& $(BIN)/cmake --build $(1) && $(1)/native_tests
+
+# Every method on every large model, at every instruction set that this CPU has.
+slow: $(VENV)/.ready
+	for isa in $$($(BIN)/python -c 'from bittern.ops import available_isas as a; print(*(i.label for i in a()))'); do \
+	echo "BITTERN_ISA=$$isa"; BITTERN_ISA=$$isa $(BIN)/pytest -m "slow or not slow" tests/deploy/test_models.py || exit 1; done
 
 native-test: $(VENV)/.ready
 	$(call NATIVE_TEST,build/native)

@@ -16,15 +16,18 @@ inline Isa checked_isa(int code) {
   for (Isa isa : kIsas) {
     if (static_cast<int>(isa) != code) continue;
     if (isa_available(isa)) return isa;
-    throw nb::value_error((std::string("isa: '") + isa_name(isa) + "' cannot run here; see available_isas()").c_str());
+    throw nb::value_error(
+        (std::string("isa: '") + isa_name(isa) + "' cannot run here; see available_isas()").c_str());
   }
-  throw nb::value_error(("isa: expected 0 (scalar), 1 (avx2) or 2 (avx512); got " + std::to_string(code)).c_str());
+  throw nb::value_error(
+      ("isa: expected 0 (scalar), 1 (avx2) or 2 (avx512); got " + std::to_string(code)).c_str());
 }
 
 inline DType checked_dtype(int code) {
   if (code >= 0 && code <= static_cast<int>(DType::i32)) return static_cast<DType>(code);
   throw nb::value_error(
-      ("dtype: expected 0 (f32), 1 (f64), 2 (f16), 3 (bf16) or 4 (int32); got " + std::to_string(code)).c_str());
+      ("dtype: expected 0 (f32), 1 (f64), 2 (f16), 3 (bf16) or 4 (int32); got " + std::to_string(code))
+          .c_str());
 }
 
 template <class T>

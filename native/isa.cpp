@@ -10,11 +10,24 @@ namespace bittern {
 namespace {
 
 // Indices into CpuFeatures.
-enum Feature { avx2, fma, avx512f, avx512bw, avx512vl, avx512dq, avx512_vpopcntdq, avx512_vnni, amx_int8, neon };
+enum Feature {
+  avx2,
+  fma,
+  avx512f,
+  avx512bw,
+  avx512vl,
+  avx512dq,
+  avx512_vpopcntdq,
+  avx512_vnni,
+  amx_int8,
+  neon
+};
 
 #if defined(__x86_64__) || defined(__i386__)
 
-bool bit(std::uint32_t word, int index) { return (word >> index) & 1u; }
+bool bit(std::uint32_t word, int index) {
+  return (word >> index) & 1u;
+}
 
 // XCR0: the register sets that the operating system saves on a context switch.
 std::uint64_t enabled_state() {
@@ -81,7 +94,9 @@ CpuFeatures detect() {
 
 #endif
 
-bool can_run_avx2(const CpuFeatures& f) { return f[avx2].present && f[fma].present; }
+bool can_run_avx2(const CpuFeatures& f) {
+  return f[avx2].present && f[fma].present;
+}
 
 bool can_run_avx512(const CpuFeatures& f) {
 #if defined(BITTERN_EMULATE_AVX512)

@@ -1,6 +1,6 @@
-// Work sharing: every participant takes the next index from one atomic counter until none is left. Whoever runs
-// the participants, libgomp or the pool below, adds only wake-up and waiting; an OpenMP team that turns out
-// smaller than asked for (nested regions, limits) is therefore still correct.
+// Work sharing: every participant takes the next index from one atomic counter until none is left. Whoever
+// runs the participants, libgomp or the pool below, adds only wake-up and waiting; an OpenMP team that turns
+// out smaller than asked for (nested regions, limits) is therefore still correct.
 
 #include "parallel.h"
 
@@ -108,11 +108,13 @@ Pool& pool_of(pid_t pid) {
 // libgomp's entry point for a `#pragma omp parallel` region.
 using GompParallel = void (*)(void (*body)(void*), void* data, unsigned threads, unsigned flags);
 std::atomic<GompParallel> gomp_parallel{nullptr};
-// The process that adopted it. libgomp cannot start a region in a forked child when its threads stayed behind in
-// the parent, and whether it has run one cannot be asked; a child uses its own pool.
+// The process that adopted it. libgomp cannot start a region in a forked child when its threads stayed behind
+// in the parent, and whether it has run one cannot be asked; a child uses its own pool.
 std::atomic<pid_t> openmp_owner{0};
 
-void drain_job(void* job) { static_cast<Job*>(job)->drain(); }
+void drain_job(void* job) {
+  static_cast<Job*>(job)->drain();
+}
 
 }  // namespace
 
@@ -145,6 +147,8 @@ bool adopt_openmp(const char* path) {
   return true;
 }
 
-const char* pool_name() { return gomp_parallel.load() != nullptr ? "openmp" : "native"; }
+const char* pool_name() {
+  return gomp_parallel.load() != nullptr ? "openmp" : "native";
+}
 
 }  // namespace bittern

@@ -7,10 +7,27 @@
 namespace bittern {
 
 // One purpose each; two buffers that live at the same time on one thread must use different slots.
-enum class Scratch : int { pixels, tap_offsets, run_offsets, tap_rows, panel, counts, correction, aligned_input, pad_row, slots };
+enum class Scratch : int {
+  pixels,
+  tap_offsets,
+  run_offsets,
+  tap_rows,
+  panel,
+  counts,
+  correction,
+  aligned_input,
+  pad_row,
+  slots
+};
 
-// At least `bytes` bytes, 64-byte aligned, contents undefined; valid until this thread asks for the same slot.
-// Memory only grows, and is freed when the thread ends. Running out of memory ends the process with a message.
+// At least `bytes` bytes, 64-byte aligned, contents undefined; valid until this thread asks for the same
+// slot. Memory only grows, and is freed when the thread ends. Running out of memory ends the process with a
+// message.
 void* scratch(Scratch slot, i64 bytes);
+
+template <class T>
+static inline T* scratch_array(Scratch slot, i64 n) {
+  return static_cast<T*>(scratch(slot, n * static_cast<i64>(sizeof(T))));
+}
 
 }  // namespace bittern

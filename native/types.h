@@ -26,10 +26,26 @@ struct bf16 {
 
 constexpr i64 kWordBits = 64;
 
+// Before a loop over registers, which must leave no loop behind: an array that is indexed at run time lives
+// in memory.
+#if defined(__clang__)
+#define BITTERN_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define BITTERN_UNROLL _Pragma("GCC unroll 8")
+#endif
+
 // `static`, because a kernel file must not emit a weak symbol that a file for a narrower CPU could link to.
-static constexpr inline i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
-static constexpr inline i64 round_up(i64 a, i64 b) { return ceil_div(a, b) * b; }
-static constexpr inline i64 smaller(i64 a, i64 b) { return a < b ? a : b; }
-static constexpr inline i64 larger(i64 a, i64 b) { return a > b ? a : b; }
+static constexpr inline i64 ceil_div(i64 a, i64 b) {
+  return (a + b - 1) / b;
+}
+static constexpr inline i64 round_up(i64 a, i64 b) {
+  return ceil_div(a, b) * b;
+}
+static constexpr inline i64 smaller(i64 a, i64 b) {
+  return a < b ? a : b;
+}
+static constexpr inline i64 larger(i64 a, i64 b) {
+  return a > b ? a : b;
+}
 
 }  // namespace bittern

@@ -19,8 +19,9 @@ def nearest_float32(x: Fraction) -> float:
     """x rounded once to float32, ties to even, by exact rational arithmetic."""
     if x == 0:
         return 0.0
-    exponent = _LEAST_EXPONENT
     magnitude = abs(x)
+    guess = magnitude.numerator.bit_length() - magnitude.denominator.bit_length() - _BITS - 1  # at most 2 too small
+    exponent = max(_LEAST_EXPONENT, guess)
     while magnitude / Fraction(2) ** exponent >= 2**_BITS:
         exponent += 1
     quantum = Fraction(2) ** exponent

@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
+
 from _binary import SPECIAL
 from _tolerance import assert_elementwise, assert_exact
-
 from bittern.estimators import approx_sign, binarize, clip, error_decay, fourier, straight_through, without_scale
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)

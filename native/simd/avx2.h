@@ -1,5 +1,5 @@
-// 256-bit vectors. Eight lanes of 32 bits for the element-wise parts, bytes for the table lookups of the binary
-// convolution.
+// 256-bit vectors. Eight lanes of 32 bits for the element-wise parts, bytes for the table lookups of the
+// binary convolution.
 #pragma once
 
 #include <immintrin.h>
@@ -19,17 +19,37 @@ struct I32 {
   __m256i bits;
 };
 
-static inline F32 load(const float* p) { return _mm256_loadu_ps(p); }
-static inline F32 load(const f16* p) { return widen_8(p); }
-static inline F32 load(const bf16* p) { return widen_8(p); }
-static inline F64 load(const double* p) { return {_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)}; }
-static inline I32 load(const i32* p) { return {load_8_words(p)}; }
-static inline void store(float* p, F32 x) { _mm256_storeu_ps(p, x); }
-static inline void store(i32* p, I32 x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x.bits); }
+static inline F32 load(const float* p) {
+  return _mm256_loadu_ps(p);
+}
+static inline F32 load(const f16* p) {
+  return widen_8(p);
+}
+static inline F32 load(const bf16* p) {
+  return widen_8(p);
+}
+static inline F64 load(const double* p) {
+  return {_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)};
+}
+static inline I32 load(const i32* p) {
+  return {load_8_words(p)};
+}
+static inline void store(float* p, F32 x) {
+  _mm256_storeu_ps(p, x);
+}
+static inline void store(i32* p, I32 x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x.bits);
+}
 
-static inline F32 splat(float x) { return _mm256_set1_ps(x); }
-static inline F64 splat(double x) { return {_mm256_set1_pd(x), _mm256_set1_pd(x)}; }
-static inline I32 splat(i32 x) { return {_mm256_set1_epi32(x)}; }
+static inline F32 splat(float x) {
+  return _mm256_set1_ps(x);
+}
+static inline F64 splat(double x) {
+  return {_mm256_set1_pd(x), _mm256_set1_pd(x)};
+}
+static inline I32 splat(i32 x) {
+  return {_mm256_set1_epi32(x)};
+}
 
 // Bit i says whether lane i of x >= t; false for NaN.
 static inline u32 at_least(F32 x, F32 t) {
@@ -45,47 +65,95 @@ static inline u32 at_least(I32 x, I32 t) {
   return static_cast<u32>(_mm256_movemask_ps(_mm256_castsi256_ps(below))) ^ 0xffu;
 }
 
-static inline F32 add(F32 a, F32 b) { return _mm256_add_ps(a, b); }
-static inline F32 multiply(F32 a, F32 b) { return _mm256_mul_ps(a, b); }
-static inline I32 add(I32 a, I32 b) { return {_mm256_add_epi32(a.bits, b.bits)}; }
-static inline I32 subtract(I32 a, I32 b) { return {_mm256_sub_epi32(a.bits, b.bits)}; }
-static inline F32 to_float(I32 x) { return _mm256_cvtepi32_ps(x.bits); }
+static inline F32 add(F32 a, F32 b) {
+  return _mm256_add_ps(a, b);
+}
+// a * b + c, rounded once.
+static inline F32 multiply_add(F32 a, F32 b, F32 c) {
+  return _mm256_fmadd_ps(a, b, c);
+}
+static inline F32 multiply(F32 a, F32 b) {
+  return _mm256_mul_ps(a, b);
+}
+static inline I32 add(I32 a, I32 b) {
+  return {_mm256_add_epi32(a.bits, b.bits)};
+}
+static inline I32 subtract(I32 a, I32 b) {
+  return {_mm256_sub_epi32(a.bits, b.bits)};
+}
+static inline F32 to_float(I32 x) {
+  return _mm256_cvtepi32_ps(x.bits);
+}
 
 // Eight unsigned 16-bit numbers, widened.
-static inline I32 load(const u16* p) { return {_mm256_cvtepu16_epi32(load_8_halves(p))}; }
+static inline I32 load(const u16* p) {
+  return {_mm256_cvtepu16_epi32(load_8_halves(p))};
+}
 
 // 32 bytes, also seen as 16 little-endian 16-bit words (even byte low, odd byte high).
 struct Bytes {
   __m256i bits;
 };
 
-static inline Bytes zero_bytes() { return {_mm256_setzero_si256()}; }
-static inline Bytes load_bytes(const void* p) { return {load_8_words(p)}; }
-static inline void store_bytes(void* p, Bytes x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x.bits); }
+static inline Bytes zero_bytes() {
+  return {_mm256_setzero_si256()};
+}
+static inline Bytes load_bytes(const void* p) {
+  return {load_8_words(p)};
+}
+static inline void store_bytes(void* p, Bytes x) {
+  _mm256_storeu_si256(static_cast<__m256i*>(p), x.bits);
+}
 // The same 16 bytes in both halves, as shuffle tables are.
-static inline Bytes load_table(const u8* p) { return {_mm256_broadcastsi128_si256(load_8_halves(p))}; }
+static inline Bytes load_table(const u8* p) {
+  return {_mm256_broadcastsi128_si256(load_8_halves(p))};
+}
 // table[i] for every byte i < 16.
-static inline Bytes lookup(Bytes table, Bytes i) { return {_mm256_shuffle_epi8(table.bits, i.bits)}; }
-static inline Bytes add_bytes(Bytes a, Bytes b) { return {_mm256_add_epi8(a.bits, b.bits)}; }
-static inline Bytes subtract_bytes(Bytes a, Bytes b) { return {_mm256_sub_epi8(a.bits, b.bits)}; }
-static inline Bytes add_words(Bytes a, Bytes b) { return {_mm256_add_epi16(a.bits, b.bits)}; }
+static inline Bytes lookup(Bytes table, Bytes i) {
+  return {_mm256_shuffle_epi8(table.bits, i.bits)};
+}
+static inline Bytes add_bytes(Bytes a, Bytes b) {
+  return {_mm256_add_epi8(a.bits, b.bits)};
+}
+static inline Bytes subtract_bytes(Bytes a, Bytes b) {
+  return {_mm256_sub_epi8(a.bits, b.bits)};
+}
+static inline Bytes add_words(Bytes a, Bytes b) {
+  return {_mm256_add_epi16(a.bits, b.bits)};
+}
 static inline Bytes mask_words(Bytes a, int mask) {
   return {_mm256_and_si256(a.bits, _mm256_set1_epi16(static_cast<short>(mask)))};
 }
 template <int n>
-static inline Bytes words_left(Bytes a) { return {_mm256_slli_epi16(a.bits, n)}; }
+static inline Bytes words_left(Bytes a) {
+  return {_mm256_slli_epi16(a.bits, n)};
+}
 template <int n>
-static inline Bytes words_right(Bytes a) { return {_mm256_srli_epi16(a.bits, n)}; }
+static inline Bytes words_right(Bytes a) {
+  return {_mm256_srli_epi16(a.bits, n)};
+}
+
+// Emits nothing. It stops the compiler from running ahead with later loads, for which it would then lack
+// registers.
+static inline void keep_in_register(Bytes& x) {
+  __asm__("" : "+x"(x.bits));
+}
 
 // 16 bytes.
 using Half = __m128i;
 
-static inline Half load_half(const u64* p) { return load_8_halves(p); }
-static inline Half load_quarter(const u64* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
-static inline void store_half(u16* p, Half x) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), x); }
+static inline Half load_half(const u64* p) {
+  return load_8_halves(p);
+}
+static inline Half load_quarter(const u64* p) {
+  return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+}
+static inline void store_half(u16* p, Half x) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), x);
+}
 
-// 16 * (nibble of a byte of a) + 256 * (nibble of the same byte of b), for the low and the high nibbles of the
-// first and of the last eight bytes.
+// 16 * (nibble of a byte of a) + 256 * (nibble of the same byte of b), for the low and the high nibbles of
+// the first and of the last eight bytes.
 struct NibblePairs {
   Half low[2], high[2];
 };

@@ -1,8 +1,8 @@
 // 512-bit vectors, with the instruction that counts the bits of eight 64-bit words (VPOPCNTDQ).
 //
 // Only intrinsics that SIMDe 0.7.4 implements are used, or that simde_gaps.h adds: a test build
-// (BITTERN_EMULATE_AVX512) compiles these same sources to AVX2 instructions, so that their results are checked on
-// every machine.
+// (BITTERN_EMULATE_AVX512) compiles these same sources to AVX2 instructions, so that their results are
+// checked on every machine.
 #pragma once
 
 #if defined(BITTERN_EMULATE_AVX512)
@@ -29,36 +29,75 @@ struct I32 {
 };
 
 static inline __m512 join(__m256 low, __m256 high) {
-  const __m512i joined = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_castps_si256(low)), _mm256_castps_si256(high), 1);
+  const __m512i joined =
+      _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_castps_si256(low)), _mm256_castps_si256(high), 1);
   return _mm512_castsi512_ps(joined);
 }
 
-static inline F32 load(const float* p) { return _mm512_loadu_ps(p); }
-static inline F32 load(const f16* p) { return join(widen_8(p), widen_8(p + 8)); }
-static inline F32 load(const bf16* p) { return join(widen_8(p), widen_8(p + 8)); }
-static inline F64 load(const double* p) { return {_mm512_loadu_pd(p), _mm512_loadu_pd(p + 8)}; }
-static inline I32 load(const i32* p) { return {_mm512_loadu_si512(p)}; }
-static inline void store(float* p, F32 x) { _mm512_storeu_ps(p, x); }
-static inline void store(i32* p, I32 x) { _mm512_storeu_si512(p, x.bits); }
+static inline F32 load(const float* p) {
+  return _mm512_loadu_ps(p);
+}
+static inline F32 load(const f16* p) {
+  return join(widen_8(p), widen_8(p + 8));
+}
+static inline F32 load(const bf16* p) {
+  return join(widen_8(p), widen_8(p + 8));
+}
+static inline F64 load(const double* p) {
+  return {_mm512_loadu_pd(p), _mm512_loadu_pd(p + 8)};
+}
+static inline I32 load(const i32* p) {
+  return {_mm512_loadu_si512(p)};
+}
+static inline void store(float* p, F32 x) {
+  _mm512_storeu_ps(p, x);
+}
+static inline void store(i32* p, I32 x) {
+  _mm512_storeu_si512(p, x.bits);
+}
 
-static inline F32 splat(float x) { return _mm512_set1_ps(x); }
-static inline F64 splat(double x) { return {_mm512_set1_pd(x), _mm512_set1_pd(x)}; }
-static inline I32 splat(i32 x) { return {_mm512_set1_epi32(x)}; }
+static inline F32 splat(float x) {
+  return _mm512_set1_ps(x);
+}
+static inline F64 splat(double x) {
+  return {_mm512_set1_pd(x), _mm512_set1_pd(x)};
+}
+static inline I32 splat(i32 x) {
+  return {_mm512_set1_epi32(x)};
+}
 
 // Bit i says whether lane i of x >= t; false for NaN.
-static inline u32 at_least(F32 x, F32 t) { return _mm512_cmp_ps_mask(x, t, _CMP_GE_OQ); }
+static inline u32 at_least(F32 x, F32 t) {
+  return _mm512_cmp_ps_mask(x, t, _CMP_GE_OQ);
+}
 static inline u32 at_least(F64 x, F64 t) {
   const u32 low = _mm512_cmp_pd_mask(x.low, t.low, _CMP_GE_OQ);
   const u32 high = _mm512_cmp_pd_mask(x.high, t.high, _CMP_GE_OQ);
   return low | high << 8;
 }
-static inline u32 at_least(I32 x, I32 t) { return 0xffffu ^ _mm512_cmpgt_epi32_mask(t.bits, x.bits); }
+static inline u32 at_least(I32 x, I32 t) {
+  return 0xffffu ^ _mm512_cmpgt_epi32_mask(t.bits, x.bits);
+}
 
-static inline F32 add(F32 a, F32 b) { return _mm512_add_ps(a, b); }
-static inline F32 multiply(F32 a, F32 b) { return _mm512_mul_ps(a, b); }
-static inline I32 add(I32 a, I32 b) { return {_mm512_add_epi32(a.bits, b.bits)}; }
-static inline I32 subtract(I32 a, I32 b) { return {_mm512_sub_epi32(a.bits, b.bits)}; }
-static inline F32 to_float(I32 x) { return _mm512_cvtepi32_ps(x.bits); }
+static inline F32 add(F32 a, F32 b) {
+  return _mm512_add_ps(a, b);
+}
+// a * b + c, rounded once.
+static inline F32 multiply_add(F32 a, F32 b, F32 c) {
+  return _mm512_fmadd_ps(a, b, c);
+}
+static inline F32 multiply(F32 a, F32 b) {
+  return _mm512_mul_ps(a, b);
+}
+static inline I32 add(I32 a, I32 b) {
+  return {_mm512_add_epi32(a.bits, b.bits)};
+}
+static inline I32 subtract(I32 a, I32 b) {
+  return {_mm512_sub_epi32(a.bits, b.bits)};
+}
+static inline F32 to_float(I32 x) {
+  return _mm512_cvtepi32_ps(x.bits);
+}
 
 // Eight words of 64 bits.
 constexpr i64 kWords = 8;
@@ -66,14 +105,22 @@ struct Words {
   __m512i bits;
 };
 
-static inline Words zero_words() { return {_mm512_setzero_si512()}; }
-static inline Words load_words(const u64* p) { return {_mm512_loadu_si512(p)}; }
-static inline Words splat_word(u64 x) { return {_mm512_set1_epi64(static_cast<long long>(x))}; }
+static inline Words zero_words() {
+  return {_mm512_setzero_si512()};
+}
+static inline Words load_words(const u64* p) {
+  return {_mm512_loadu_si512(p)};
+}
+static inline Words splat_word(u64 x) {
+  return {_mm512_set1_epi64(static_cast<long long>(x))};
+}
 // Number of positions where the bits of a and b differ, word by word.
 static inline Words count_differences(Words a, Words b) {
   return {_mm512_popcnt_epi64(_mm512_xor_si512(a.bits, b.bits))};
 }
-static inline Words add(Words a, Words b) { return {_mm512_add_epi64(a.bits, b.bits)}; }
+static inline Words add(Words a, Words b) {
+  return {_mm512_add_epi64(a.bits, b.bits)};
+}
 // The low halves of the words.
 static inline void store_low(i32* p, Words x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi64_epi32(x.bits));

@@ -12,11 +12,21 @@ using F32 = float;
 using F64 = double;
 using I32 = i32;
 
-static inline F32 load(const float* p) { return *p; }
-static inline F64 load(const double* p) { return *p; }
-static inline I32 load(const i32* p) { return *p; }
-static inline void store(float* p, F32 x) { *p = x; }
-static inline void store(i32* p, I32 x) { *p = x; }
+static inline F32 load(const float* p) {
+  return *p;
+}
+static inline F64 load(const double* p) {
+  return *p;
+}
+static inline I32 load(const i32* p) {
+  return *p;
+}
+static inline void store(float* p, F32 x) {
+  *p = x;
+}
+static inline void store(i32* p, I32 x) {
+  *p = x;
+}
 
 static inline F32 widen(bf16 x) {
   const u32 bits = u32{x.bits} << 16;
@@ -40,25 +50,61 @@ static inline F32 widen(f16 x) {
   return y;
 }
 
-static inline F32 widen(float x) { return x; }
-static inline F64 widen(double x) { return x; }
-static inline I32 widen(i32 x) { return x; }
-static inline F32 load(const f16* p) { return widen(*p); }
-static inline F32 load(const bf16* p) { return widen(*p); }
+static inline F32 widen(float x) {
+  return x;
+}
+static inline F64 widen(double x) {
+  return x;
+}
+static inline I32 widen(i32 x) {
+  return x;
+}
+static inline F32 load(const f16* p) {
+  return widen(*p);
+}
+static inline F32 load(const bf16* p) {
+  return widen(*p);
+}
 
-static inline F32 splat(float x) { return x; }
-static inline F64 splat(double x) { return x; }
-static inline I32 splat(i32 x) { return x; }
+static inline F32 splat(float x) {
+  return x;
+}
+static inline F64 splat(double x) {
+  return x;
+}
+static inline I32 splat(i32 x) {
+  return x;
+}
 
 // Bit i says whether lane i of x >= t; false for NaN.
-static inline u32 at_least(F32 x, F32 t) { return x >= t; }
-static inline u32 at_least(F64 x, F64 t) { return x >= t; }
-static inline u32 at_least(I32 x, I32 t) { return x >= t; }
+static inline u32 at_least(F32 x, F32 t) {
+  return x >= t;
+}
+static inline u32 at_least(F64 x, F64 t) {
+  return x >= t;
+}
+static inline u32 at_least(I32 x, I32 t) {
+  return x >= t;
+}
 
-static inline F32 add(F32 a, F32 b) { return a + b; }
-static inline F32 multiply(F32 a, F32 b) { return a * b; }
-static inline I32 add(I32 a, I32 b) { return a + b; }
-static inline I32 subtract(I32 a, I32 b) { return a - b; }
-static inline F32 to_float(I32 x) { return static_cast<F32>(x); }
+static inline F32 add(F32 a, F32 b) {
+  return a + b;
+}
+// a * b + c, rounded once.
+static inline F32 multiply_add(F32 a, F32 b, F32 c) {
+  return __builtin_fmaf(a, b, c);
+}
+static inline F32 multiply(F32 a, F32 b) {
+  return a * b;
+}
+static inline I32 add(I32 a, I32 b) {
+  return a + b;
+}
+static inline I32 subtract(I32 a, I32 b) {
+  return a - b;
+}
+static inline F32 to_float(I32 x) {
+  return static_cast<F32>(x);
+}
 
 }  // namespace bittern::scalar

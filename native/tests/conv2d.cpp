@@ -2,6 +2,8 @@
 
 #include "binary_conv2d/kernel.h"
 
+#include <cmath>
+
 #include "harness.h"
 
 namespace bittern::test {
@@ -12,7 +14,8 @@ struct Signs {
   i64 rows, cols;
   std::vector<i32> values;
 
-  Signs(Random& random, i64 rows, i64 cols) : rows(rows), cols(cols), values(static_cast<std::size_t>(rows * cols)) {
+  Signs(Random& random, i64 rows, i64 cols)
+      : rows(rows), cols(cols), values(static_cast<std::size_t>(rows * cols)) {
     for (i32& x : values) x = random.below(2) != 0 ? 1 : -1;
   }
   i32 at(i64 row, i64 col) const { return values[static_cast<std::size_t>(row * cols + col)]; }
@@ -21,7 +24,8 @@ struct Signs {
     std::vector<u64> words(static_cast<std::size_t>(rows * pitch), 0);
     for (i64 r = 0; r < rows; ++r) {
       for (i64 c = 0; c < cols; ++c) {
-        words[static_cast<std::size_t>(r * pitch + c / kWordBits)] |= static_cast<u64>(at(r, c) > 0) << (c % kWordBits);
+        words[static_cast<std::size_t>(r * pitch + c / kWordBits)] |= static_cast<u64>(at(r, c) > 0)
+                                                                      << (c % kWordBits);
       }
     }
     return words;
@@ -73,7 +77,8 @@ i32 input_at(const Case& k, const Signs& x, i64 image, i64 row, i64 col, i64 cha
   return x.at((image * c.height + row) * c.width + col, channel);
 }
 
-// Accumulators [batch, out_h, out_w, out_channels]. w: rows [out_channels * taps], columns channels of a group.
+// Accumulators [batch, out_h, out_w, out_channels]. w: rows [out_channels * taps], columns channels of a
+// group.
 std::vector<i32> naive(const Case& k, const Signs& x, const Signs& w) {
   const Conv2d& c = k.conv;
   std::vector<i32> out;
@@ -99,20 +104,19 @@ float with_epilogue(const std::vector<float>& rows, i64 out_channels, i64 o, i32
   const auto row = [&](i64 i) { return rows[static_cast<std::size_t>(i * out_channels + o)]; };
   volatile float y = static_cast<float>(sum) + row(0);  // volatile: every operation rounds
   y = y * row(1);
-  y = y * row(2);
-  y = y + row(3);
-  return y;
+  return std::fma(y, row(2), row(3));
 }
 
 std::string describe(const Case& k, Isa isa, int threads, bool epilogue) {
   const Conv2d& c = k.conv;
   std::string text = std::string("binary_conv2d ") + isa_name(isa);
   const std::pair<const char*, i64> fields[] = {
-      {"batch", c.batch},         {"h", c.height},        {"w", c.width},        {"channels", c.channels},
-      {"out", c.out_channels},    {"kh", c.kernel_h},     {"kw", c.kernel_w},    {"stride_h", c.stride_h},
-      {"stride_w", c.stride_w},   {"pad_h", c.pad_h},     {"pad_w", c.pad_w},    {"dil_h", c.dilation_h},
-      {"dil_w", c.dilation_w},    {"groups", c.groups},   {"pad_value", c.pad_value},
-      {"threads", threads},       {"epilogue", epilogue}};
+      {"batch", c.batch},       {"h", c.height},          {"w", c.width},
+      {"channels", c.channels}, {"out", c.out_channels},  {"kh", c.kernel_h},
+      {"kw", c.kernel_w},       {"stride_h", c.stride_h}, {"stride_w", c.stride_w},
+      {"pad_h", c.pad_h},       {"pad_w", c.pad_w},       {"dil_h", c.dilation_h},
+      {"dil_w", c.dilation_w},  {"groups", c.groups},     {"pad_value", c.pad_value},
+      {"threads", threads},     {"epilogue", epilogue}};
   for (const auto& [name, value] : fields) text += std::string(" ") + name + " " + std::to_string(value);
   return text;
 }
@@ -126,7 +130,8 @@ bool run_ints(Conv2d conv, Isa isa, int threads, const std::vector<i32>& expecte
   return good;
 }
 
-bool run_floats(Conv2d conv, Isa isa, int threads, const std::vector<i32>& sums, const std::vector<float>& epilogue) {
+bool run_floats(Conv2d conv, Isa isa, int threads, const std::vector<i32>& sums,
+                const std::vector<float>& epilogue) {
   Guarded<float> out(static_cast<i64>(sums.size()));
   conv.output = out.data();
   conv.epilogue = epilogue.data();
@@ -141,7 +146,8 @@ bool run_floats(Conv2d conv, Isa isa, int threads, const std::vector<i32>& sums,
 
 void test_case(Case k, Isa isa, Random& random, Results& results) {
   Conv2d& c = k.conv;
-  const Signs x(random, c.batch * c.height * c.width, c.channels), w(random, c.out_channels * k.taps(), k.group_channels());
+  const Signs x(random, c.batch * c.height * c.width, c.channels),
+      w(random, c.out_channels * k.taps(), k.group_channels());
   const std::vector<u64> input = x.packed(), canonical = w.packed();
   const BinaryConv2dKernels& kernels = binary_conv2d_kernels(isa);
   const WeightShape shape{c.out_channels, k.taps(), c.channels, c.groups};
@@ -161,14 +167,14 @@ void test_case(Case k, Isa isa, Random& random, Results& results) {
 
 // batch, height, width, channels, out_channels, kernel 2, stride 2, pad 2, dilation 2, groups, pad_value
 constexpr i64 kNamedCases[][15] = {
-    {0, 4, 4, 8, 8, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0},       // nothing in
-    {1, 2, 2, 8, 8, 3, 3, 1, 1, 0, 0, 1, 1, 1, 0},       // kernel larger than the image: nothing out
-    {1, 1, 1, 65, 33, 7, 7, 1, 1, 3, 3, 1, 1, 1, 0},     // one pixel, all taps but one outside
-    {1, 14, 14, 64, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0},   // ResNet
+    {0, 4, 4, 8, 8, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0},      // nothing in
+    {1, 2, 2, 8, 8, 3, 3, 1, 1, 0, 0, 1, 1, 1, 0},      // kernel larger than the image: nothing out
+    {1, 1, 1, 65, 33, 7, 7, 1, 1, 3, 3, 1, 1, 1, 0},    // one pixel, all taps but one outside
+    {1, 14, 14, 64, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0},  // ResNet
     {2, 7, 7, 256, 160, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0},
-    {1, 8, 8, 16, 16, 3, 3, 1, 1, 1, 1, 1, 1, 16, 0},    // depthwise
+    {1, 8, 8, 16, 16, 3, 3, 1, 1, 1, 1, 1, 1, 16, 0},     // depthwise
     {1, 1, 61, 4096, 130, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0},  // a matrix product
-    {1, 1, 3, 70000, 35, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0},  // counts beyond 16 bits
+    {1, 1, 3, 70000, 35, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0},   // counts beyond 16 bits
     {1, 3, 3, 9000, 5, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0},
 };
 
@@ -184,8 +190,10 @@ Case named_case(const i64 (&v)[15]) {
 void test_extremes(Isa isa, Results& results) {
   for (i64 channels : {63, 64, 252, 1000, 65535, 65540, 140000}) {
     const i64 words = ceil_div(channels, kWordBits), out_channels = 40;
-    std::vector<u64> x(static_cast<std::size_t>(2 * words), 0), w(static_cast<std::size_t>(out_channels * words), 0);
-    for (i64 c = 0; c < channels; ++c) x[static_cast<std::size_t>(c / kWordBits)] |= u64{1} << (c % kWordBits);
+    std::vector<u64> x(static_cast<std::size_t>(2 * words), 0),
+        w(static_cast<std::size_t>(out_channels * words), 0);
+    for (i64 c = 0; c < channels; ++c)
+      x[static_cast<std::size_t>(c / kWordBits)] |= u64{1} << (c % kWordBits);
     const BinaryConv2dKernels& kernels = binary_conv2d_kernels(isa);
     const WeightShape shape{out_channels, 1, channels, 1};
     Guarded<u8> prepared(kernels.prepared_bytes(shape));

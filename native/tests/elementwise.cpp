@@ -18,16 +18,27 @@ double half_value(u16 bits, int fraction_bits, int bias) {
   const int exponent_bits = 15 - fraction_bits, all_ones = (1 << exponent_bits) - 1;
   const int exponent = bits >> fraction_bits & all_ones, fraction = bits & ((1 << fraction_bits) - 1);
   const double sign = bits >> 15 != 0 ? -1 : 1;
-  if (exponent == all_ones) return fraction != 0 ? std::nan("") : sign * std::numeric_limits<double>::infinity();
+  if (exponent == all_ones)
+    return fraction != 0 ? std::nan("") : sign * std::numeric_limits<double>::infinity();
   const double significand = exponent == 0 ? fraction : fraction + (1 << fraction_bits);
   return sign * std::ldexp(significand, (exponent == 0 ? 1 : exponent) - bias - fraction_bits);
 }
 
-double value_of(float x) { return x; }
-double value_of(double x) { return x; }
-double value_of(i32 x) { return x; }
-double value_of(f16 x) { return half_value(x.bits, 10, 15); }
-double value_of(bf16 x) { return half_value(x.bits, 7, 127); }
+double value_of(float x) {
+  return x;
+}
+double value_of(double x) {
+  return x;
+}
+double value_of(i32 x) {
+  return x;
+}
+double value_of(f16 x) {
+  return half_value(x.bits, 10, 15);
+}
+double value_of(bf16 x) {
+  return half_value(x.bits, 7, 127);
+}
 
 template <class T>
 T special(i64 i) {
@@ -42,11 +53,21 @@ T special(i64 i) {
   return kValues[i];
 }
 
-void draw(Random& random, float& x) { x = random.below(4) == 0 ? special<float>(random.below(8)) : random.uniform(); }
-void draw(Random& random, double& x) { x = random.below(4) == 0 ? special<double>(random.below(8)) : random.uniform(); }
-void draw(Random& random, i32& x) { x = static_cast<i32>(random.below(7)) - 3; }
-void draw(Random& random, f16& x) { x.bits = static_cast<u16>(random.word()); }
-void draw(Random& random, bf16& x) { x.bits = static_cast<u16>(random.word()); }
+void draw(Random& random, float& x) {
+  x = random.below(4) == 0 ? special<float>(random.below(8)) : random.uniform();
+}
+void draw(Random& random, double& x) {
+  x = random.below(4) == 0 ? special<double>(random.below(8)) : random.uniform();
+}
+void draw(Random& random, i32& x) {
+  x = static_cast<i32>(random.below(7)) - 3;
+}
+void draw(Random& random, f16& x) {
+  x.bits = static_cast<u16>(random.word());
+}
+void draw(Random& random, bf16& x) {
+  x.bits = static_cast<u16>(random.word());
+}
 
 template <class T>
 std::vector<T> draw_many(Random& random, i64 n) {
@@ -62,7 +83,8 @@ std::string describe(const char* op, Isa isa, DType type, i64 rows, i64 cols, in
 
 // Bits of a packed [rows, cols] that differ from x >= threshold, and surplus bits that are not 0.
 template <class T, class Threshold>
-i64 wrong_bits(const std::vector<T>& x, const Threshold* threshold, i64 rows, i64 cols, const Guarded<u64>& words) {
+i64 wrong_bits(const std::vector<T>& x, const Threshold* threshold, i64 rows, i64 cols,
+               const Guarded<u64>& words) {
   const i64 pitch = ceil_div(cols, kWordBits);
   i64 wrong = 0;
   for (i64 r = 0; r < rows; ++r) {
@@ -128,9 +150,9 @@ void test_unpack(Isa isa, DType type, i64 rows, i64 cols, Results& results) {
 }  // namespace
 
 void test_elementwise(Isa isa, Results& results) {
-  constexpr i64 kShapes[][2] = {{0, 5},  {3, 0},  {1, 1},   {3, 7},   {9, 16},   {5, 31},  {4, 32},
-                                {2, 63}, {6, 64}, {3, 65},  {2, 255}, {2, 257},  {3, 320}, {1, 4097},
-                                {700, 3}, {601, 64}, {90, 1000}};
+  constexpr i64 kShapes[][2] = {{0, 5},   {3, 0},    {1, 1},   {3, 7},    {9, 16},   {5, 31},
+                                {4, 32},  {2, 63},   {6, 64},  {3, 65},   {2, 255},  {2, 257},
+                                {3, 320}, {1, 4097}, {700, 3}, {601, 64}, {90, 1000}};
   for (const auto& shape : kShapes) {
     const i64 rows = shape[0], cols = shape[1];
     test_pack<float, float>(isa, DType::f32, rows, cols, results);

@@ -27,8 +27,8 @@ class Results {
   int passed_ = 0, failed_ = 0;
 };
 
-// n elements between two stretches of known bytes, filled with another known byte, so that both a write outside
-// and an element left unwritten are seen.
+// n elements between two stretches of known bytes, filled with another known byte, so that both a write
+// outside and an element left unwritten are seen.
 template <class T>
 class Guarded {
  public:
@@ -63,7 +63,9 @@ class Random {
   float uniform() { return std::uniform_real_distribution<float>(-2, 2)(engine_); }
   u64 word() { return engine_(); }
   template <std::size_t n>
-  i64 pick(const i64 (&values)[n]) { return values[below(n)]; }
+  i64 pick(const i64 (&values)[n]) {
+    return values[below(n)];
+  }
 
  private:
   std::mt19937_64 engine_;

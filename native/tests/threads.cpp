@@ -19,7 +19,9 @@ bool visits_all(i64 tasks, int threads) {
   for (auto& count : visits) count = 0;
   parallel_for(
       tasks, threads,
-      [](void* context, i64 i) { ++(*static_cast<std::vector<std::atomic<int>>*>(context))[static_cast<std::size_t>(i)]; },
+      [](void* context, i64 i) {
+        ++(*static_cast<std::vector<std::atomic<int>>*>(context))[static_cast<std::size_t>(i)];
+      },
       &visits);
   for (const auto& count : visits) {
     if (count != 1) return false;
@@ -52,8 +54,8 @@ void test_pool(Results& results) {
   const std::string pool = std::string("parallel_for, pool ") + pool_name();
   for (i64 tasks : {0, 1, 2, 5, 1000}) {
     for (int threads : {1, 2, 3, 8}) {
-      results.record(visits_all(tasks, threads), pool + ": " + std::to_string(tasks) + " tasks, " +
-                                                     std::to_string(threads) + " threads");
+      results.record(visits_all(tasks, threads),
+                     pool + ": " + std::to_string(tasks) + " tasks, " + std::to_string(threads) + " threads");
     }
   }
   results.record(visits_all_from_several_threads(), pool + ": several callers");

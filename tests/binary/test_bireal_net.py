@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from _binary import scaled_input_gradient, scaled_weight_gradient, shape_of
 from _tolerance import assert_elementwise
-
 from bittern.binary import BiRealNet
 from bittern.quantizer import SignCode
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from _binary import scaled_input_gradient, scaled_weight_gradient, shape_of
 from _tolerance import assert_mean
-
 from bittern.binary import BNN
 
 W = torch.tensor([[0.5, -0.0, 0.0], [-0.1, 2.0, -1.5]])

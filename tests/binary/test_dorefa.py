@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
+
 from _binary import scaled_input_gradient, scaled_weight_gradient, shape_of
 from _tolerance import assert_elementwise, assert_mean
-
 from bittern.binary import DoReFa
 from bittern.nn import BinaryConv2d, BinaryLinear
 from bittern.quantizer import LevelsCode

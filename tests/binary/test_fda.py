@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from _binary import scaled_input_gradient, scaled_weight_gradient, shape_of
-from _tolerance import assert_elementwise
 from torch import Tensor
 
+from _binary import scaled_input_gradient, scaled_weight_gradient, shape_of
+from _tolerance import assert_elementwise
 from bittern.binary import FDA
 from bittern.nn import BinaryConv2d
 from bittern.quantizer import LayerShape, SignCode

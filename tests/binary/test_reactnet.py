@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
+
 from _binary import scaled_weight_gradient, shape_of
 from _tolerance import assert_elementwise
-
 from bittern.binary import ReActNet
 from bittern.quantizer import SignCode
 

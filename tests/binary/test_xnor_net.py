@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from _binary import scaled_input_gradient, scaled_weight_gradient, shape_of
-from _tolerance import assert_elementwise
 from torch import Tensor
 
+from _binary import scaled_input_gradient, scaled_weight_gradient, shape_of
+from _tolerance import assert_elementwise
 from bittern.binary import XNORNet
 from bittern.nn import BinaryConv2d
 from bittern.quantizer import InputScale, LayerShape, SignCode
@@ -77,9 +77,7 @@ def test_gradient_released_centers_per_tap_and_is_strict() -> None:
 
 def test_gradient_released_is_strict_at_one() -> None:
     method = XNORNet(shape_of(W), gradient="released")
-    assert_elementwise(
-        scaled_weight_gradient(method, W, G), expected_paper(W, G, strict=True) / 2, 8, G.abs().max()
-    )
+    assert_elementwise(scaled_weight_gradient(method, W, G), expected_paper(W, G, strict=True) / 2, 8, G.abs().max())
 
 
 @pytest.mark.parametrize("centering", ["per_tap_in_channel", "per_filter"])

@@ -7,10 +7,10 @@ from functools import partial
 
 import pytest
 import torch
-from _binary import scaled_input_gradient, scaled_weight_gradient, shape_of
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
+from _binary import scaled_input_gradient, scaled_weight_gradient, shape_of
 from bittern.binary import XNORNetPlusPlus
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear
 from bittern.quantizer import SignCode
@@ -32,7 +32,9 @@ def test_forward_takes_signs_without_scale() -> None:
     assert method.input_code() == SignCode()
 
 
-@pytest.mark.parametrize(("mask", "expected"), [("paper", [[1, 2, 3], [4, 0, 6]]), ("released", [[1, 2, 0], [0, 0, 6]])])
+@pytest.mark.parametrize(
+    ("mask", "expected"), [("paper", [[1, 2, 3], [4, 0, 6]]), ("released", [[1, 2, 0], [0, 0, 6]])]
+)
 def test_gradient_mask(mask: str, expected: list[list[float]]) -> None:
     method = XNORNetPlusPlus(shape_of(W), mask=mask)  # type: ignore[arg-type]
     assert scaled_weight_gradient(method, W, G).tolist() == expected
@@ -152,7 +154,9 @@ def test_case_one_takes_any_output_size() -> None:
 
 def test_output_factors_and_state_dict_need_a_forward_pass_first() -> None:
     layer = conv2d()
-    with pytest.raises(RuntimeError, match="output_factors needs the size of beta and gamma.*run one forward pass first"):
+    with pytest.raises(
+        RuntimeError, match=r"output_factors needs the size of beta and gamma.*run one forward pass first"
+    ):
         method_of(layer).output_factors()
     with pytest.raises(RuntimeError, match="state_dict needs the size of beta and gamma"):
         nn.Sequential(layer).state_dict()
@@ -185,7 +189,7 @@ def test_loading_a_state_of_another_size_or_case_is_refused() -> None:
     sized, other = conv2d(), conv2d()
     sized(X)
     other(X[:, :, :4])
-    with pytest.raises(RuntimeError, match="size mismatch for method.beta"):
+    with pytest.raises(RuntimeError, match=r"size mismatch for method\.beta"):
         sized.load_state_dict(other.state_dict())
     state = sized.state_dict()
     state["method.beta"] = torch.ones(3, 5)
@@ -194,7 +198,9 @@ def test_loading_a_state_of_another_size_or_case_is_refused() -> None:
     dense = conv2d(2)
     dense(X)
     wrong = {name: t[:3] if name == "method.gamma" else t for name, t in dense.state_dict().items()}
-    with pytest.raises(RuntimeError, match=r"'out_channels', 'height', 'width'\] with 4 output channels; got \[3, 3, 5\]"):
+    with pytest.raises(
+        RuntimeError, match=r"'out_channels', 'height', 'width'\] with 4 output channels; got \[3, 3, 5\]"
+    ):
         conv2d(2).load_state_dict(wrong)
     with pytest.raises(RuntimeError, match="Missing key"):
         conv2d().load_state_dict({"weight": sized.weight})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -153,7 +154,10 @@ def _first(program: dict[str, Any], kind: str) -> dict[str, Any]:
         (lambda p: _first(p, "binary")["attrs"].pop("groups"), "'groups' is missing"),
         (lambda p: _first(p, "binary")["tensors"].update(weight="nowhere"), "not in the file"),
         (lambda p: _first(p, "binary")["tensors"].pop("weight"), "'weight' is missing"),
-        (lambda p: _first(p, "binary")["tensors"].update(weight=_first(p, "conv")["tensors"]["weight"]), "must be torch.uint8"),
+        (
+            lambda p: _first(p, "binary")["tensors"].update(weight=_first(p, "conv")["tensors"]["weight"]),
+            "must be torch.uint8",
+        ),
         (lambda p: _first(p, "conv").update(kind="os.system"), "unknown kind"),
         (lambda p: _first(p, "conv").update({"in": [99]}), "out of order"),
         (lambda p: _first(p, "conv").update({"in": [0, 0]}), "takes"),
@@ -176,25 +180,28 @@ def test_hostile_programs(change: Any, text: str) -> None:
         from_bytes(with_program(change))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_fuzzed_bytes_end_in_format_error_or_a_model(data: st.DataObject) -> None:
     position = data.draw(st.integers(0, len(DATA) - 1))
     patch = data.draw(st.binary(min_size=1, max_size=8))
     cut = data.draw(st.sampled_from([0, 0, 1, 5]))
     mutated = DATA[:position] + patch + DATA[position + len(patch) - cut :]
-    try:
+    with contextlib.suppress(FormatError):
         assert isinstance(from_bytes(mutated), Packed)
-    except FormatError:
-        pass
 
 
 VALUES = st.one_of(
-    st.integers(-(2**70), 2**70), st.floats(), st.booleans(), st.none(), st.text(max_size=3), st.lists(st.integers(-9, 2**40))
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.booleans(),
+    st.none(),
+    st.text(max_size=3),
+    st.lists(st.integers(-9, 2**40)),
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_fuzzed_programs_end_in_format_error_or_a_model(data: st.DataObject) -> None:
     def change(program: dict[str, Any]) -> None:
@@ -203,11 +210,8 @@ def test_fuzzed_programs_end_in_format_error_or_a_model(data: st.DataObject) -> 
         if place:
             place[data.draw(st.sampled_from(sorted(place)))] = data.draw(VALUES)
 
-    try:
-        mutated = with_program(change)
-        assert isinstance(from_bytes(mutated), Packed)
-    except FormatError:
-        pass
+    with contextlib.suppress(FormatError):
+        assert isinstance(from_bytes(with_program(change)), Packed)
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,9 @@ from bittern.nn import BinaryConv2d
 
 def model() -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(BinaryConv2d(8, 8, 3, padding=1, method=BNN), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(128, 4))
+    return nn.Sequential(
+        BinaryConv2d(8, 8, 3, padding=1, method=BNN), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(128, 4)
+    )
 
 
 def test_one_changed_weight_is_found() -> None:

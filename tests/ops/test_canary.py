@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -12,8 +11,11 @@ from torch import Tensor
 from _cases import FLOATS, SIZES, Conv, epilogue, values, words
 from bittern import _native, ops
 from bittern.ops._check import DTYPE_CODES, words_for
+from bittern.ops.binary_conv2d.geometry import output_size
 
 ISAS = pytest.mark.parametrize("isa", ops.available_isas(), ids=lambda isa: isa.label)
+SHAPES = pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 7), (1, 63), (3, 64), (2, 65), (1, 255), (3, 257)])
+FOLDED = pytest.mark.parametrize("folded", [False, True], ids=["acc", "epilogue"])
 THREADS = 1
 GUARD = 256
 """Bytes on each side, four cache lines."""
@@ -38,103 +40,113 @@ class Guarded:
             assert (strip == self._fill).all(), f"wrote {name} the output"
 
 
-def check(shape: tuple[int, ...], dtype: torch.dtype, run: Callable[[int], None], shift: int = 1) -> Tensor:
-    """Run into guarded outputs that start as two different values; they must end equal."""
+def check(shape: tuple[int, ...], dtype: torch.dtype, run: Callable[[int, int], None]) -> None:
+    """run(fill, address) into guarded, misaligned outputs that start as two different fills; they must end equal."""
     results = []
     for fill in FILLS:
-        out = Guarded(shape, dtype, fill, shift)
-        run(out.tensor.data_ptr())
+        out = Guarded(shape, dtype, fill, shift=1)
+        run(fill, out.tensor.data_ptr())
         out.assert_untouched()
         results.append(out.tensor.clone())
     assert torch.equal(*(r.reshape(-1).view(torch.uint8) for r in results)), "left a part of the output unwritten"
-    return results[0]
 
 
 def test_a_guard_notices_one_byte() -> None:
     for position in (-1, 3):
         out = Guarded((3,), torch.uint8, FILLS[0])
         out._memory[out._start + position] = 0
-        with pytest.raises(AssertionError, match="wrote (before|after) the output"):
+        with pytest.raises(AssertionError, match=r"wrote (before|after) the output"):
             out.assert_untouched()
 
 
 def test_a_run_that_skips_an_element_is_noticed() -> None:
     with pytest.raises(AssertionError, match="unwritten"):
-        check((3,), torch.int32, lambda out: None)
+        check((3,), torch.int32, lambda fill, out: None)
 
 
 @ISAS
 @pytest.mark.parametrize("dtype", DTYPE_CODES, ids=str)
-def test_sign(isa: ops.Isa, dtype: torch.dtype) -> None:
-    for n in (0, *SIZES):
-        x = values(f"canary {n}", (n,), dtype)
-        code = DTYPE_CODES[dtype]
-        check((n,), dtype, lambda out, x=x, n=n, code=code: _native.sign(isa, THREADS, x.data_ptr(), code, n, out))
+@pytest.mark.parametrize("n", [0, *SIZES])
+def test_sign(isa: ops.Isa, dtype: torch.dtype, n: int) -> None:
+    x = values(f"canary {n}", (n,), dtype)
+    check((n,), dtype, lambda _, out: _native.sign(isa, THREADS, x.data_ptr(), DTYPE_CODES[dtype], n, out))
 
 
 @ISAS
+@SHAPES
 @pytest.mark.parametrize("dtype", DTYPE_CODES, ids=str)
-def test_pack_signs(isa: ops.Isa, dtype: torch.dtype) -> None:
-    for rows, columns in ((1, 1), (3, 7), (1, 63), (3, 64), (2, 65), (1, 255), (3, 257)):
-        x = values(f"canary {columns}", (rows, columns), dtype)
-        limits = torch.ones(columns, dtype=dtype if dtype in (torch.float64, torch.int32) else torch.float32)
-        for threshold in (0, limits.data_ptr()):
-            arguments = (isa, THREADS, x.data_ptr(), DTYPE_CODES[dtype], rows, columns, threshold)
-            check((rows, words_for(columns)), torch.int64, lambda out, a=arguments: _native.pack_signs(*a, out))
+def test_pack_signs(isa: ops.Isa, dtype: torch.dtype, rows: int, columns: int) -> None:
+    x = values(f"canary {columns}", (rows, columns), dtype)
+    limits = torch.ones(columns, dtype=dtype if dtype in (torch.float64, torch.int32) else torch.float32)
+    for threshold in (0, limits.data_ptr()):
+        arguments = (isa, THREADS, x.data_ptr(), DTYPE_CODES[dtype], rows, columns, threshold)
+        check((rows, words_for(columns)), torch.int64, lambda _, out, a=arguments: _native.pack_signs(*a, out))
 
 
 @ISAS
+@SHAPES
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-def test_unpack_signs(isa: ops.Isa, dtype: torch.dtype) -> None:
-    for rows, columns in ((1, 1), (3, 7), (1, 63), (3, 64), (2, 65), (1, 255), (3, 257)):
-        packed = words(f"canary {columns}", rows, bits=columns)
-        arguments = (isa, THREADS, packed.data_ptr(), rows, columns, DTYPE_CODES[dtype])
-        check((rows, columns), dtype, lambda out, a=arguments: _native.unpack_signs(*a, out))
+def test_unpack_signs(isa: ops.Isa, dtype: torch.dtype, rows: int, columns: int) -> None:
+    packed = words(f"canary {columns}", rows, bits=columns)
+    arguments = (isa, THREADS, packed.data_ptr(), rows, columns, DTYPE_CODES[dtype])
+    check((rows, columns), dtype, lambda _, out: _native.unpack_signs(*arguments, out))
 
 
-def prepared(isa: ops.Isa, w: Tensor, taps: int, channels: int, groups: int) -> Tensor:
-    shape = (isa, w.shape[0], taps, channels, groups)
-    arguments = (isa, w.data_ptr(), *shape[1:])
-    size = _native.prepared_bytes(*shape)
-    # weights are allocated by torch, which aligns them to 64 bytes
-    return check((size,), torch.uint8, lambda out: _native.prepare_weights(*arguments, out), shift=0)
+def prepared(isa: ops.Isa, w: Tensor, taps: int, channels: int, groups: int) -> dict[int, Tensor]:
+    """The prepared weights for each fill: their layout has gaps, which keep the fill and must change no result."""
+    shape = (w.shape[0], taps, channels, groups)
+    size = _native.prepared_bytes(isa, *shape)
+    weights = {}
+    for fill in FILLS:
+        out = Guarded((size,), torch.uint8, fill)  # aligned, as torch allocates it
+        _native.prepare_weights(isa, w.data_ptr(), *shape, out.tensor.data_ptr())
+        out.assert_untouched()
+        weights[fill] = out.tensor
+    return weights
 
 
 @ISAS
-@pytest.mark.parametrize("folded", [False, True], ids=["acc", "epilogue"])
-def test_binary_matmul(isa: ops.Isa, folded: bool) -> None:
-    for m, n, k in ((1, 1, 1), (3, 7, 63), (17, 33, 65), (5, 15, 257), (2, 65, 1000), (33, 9, 4097)):
-        a, b = words(f"canary a {k}", m, bits=k), words(f"canary b {k}", n, bits=k)
-        rows = epilogue(f"canary {n}", n)
-        w = prepared(isa, b, 1, k, 1)
+@FOLDED
+@pytest.mark.parametrize(
+    ("m", "n", "k"), [(1, 1, 1), (3, 7, 63), (17, 33, 65), (5, 15, 257), (2, 65, 1000), (33, 9, 4097)]
+)
+def test_binary_matmul(isa: ops.Isa, folded: bool, m: int, n: int, k: int) -> None:
+    a, b = words(f"canary a {k}", m, bits=k), words(f"canary b {k}", n, bits=k)
+    rows = epilogue(f"canary {n}", n)
+    weights = prepared(isa, b, 1, k, 1)
+
+    def run(fill: int, out: int) -> None:
         address = rows.data_ptr() if folded else 0
-        arguments = (isa, THREADS, a.data_ptr(), m, k, w.data_ptr(), n, address)
-        dtype = torch.float32 if folded else torch.int32
-        check((m, n), dtype, lambda out, a=arguments: _native.binary_matmul(*a, out))
+        _native.binary_matmul(isa, THREADS, a.data_ptr(), m, k, weights[fill].data_ptr(), n, address, out)
+
+    check((m, n), torch.float32 if folded else torch.int32, run)
+
+
+CONVS = (
+    Conv(1, 1, (1, 1), (1, 1), padding=(0, 0)),
+    Conv(65, 7, (5, 3), (3, 2), (2, 1), (2, 1), (1, 2)),
+    Conv(66, 9, (7, 6), groups=3),
+    Conv(40, 40, (5, 5), groups=40),
+    Conv(256, 65, (3, 3), groups=1),
+    Conv(127, 33, (1, 9), (1, 5), padding=(0, 4)),
+)
 
 
 @ISAS
+@FOLDED
 @pytest.mark.parametrize("pad_value", [-1, 0, 1])
-@pytest.mark.parametrize("folded", [False, True], ids=["acc", "epilogue"])
-def test_binary_conv2d(isa: ops.Isa, pad_value: int, folded: bool) -> None:
-    convs = (
-        Conv(1, 1, (1, 1), (1, 1), padding=(0, 0)),
-        Conv(65, 7, (5, 3), (3, 2), (2, 1), (2, 1), (1, 2)),
-        Conv(66, 9, (7, 6), groups=3),
-        Conv(40, 40, (5, 5), groups=40),
-        Conv(256, 65, (3, 3), groups=1),
-        Conv(127, 33, (1, 9), (1, 5), padding=(0, 4)),
-    )
-    for conv in convs:
-        x, w, channels, stride, padding, dilation, groups, _, _ = conv.make()
-        out_channels, kernel_h, kernel_w = w.shape[:3]
-        weights = prepared(isa, w, kernel_h * kernel_w, channels, groups)
-        rows = epilogue(str(conv), out_channels)
-        expected = ops.binary_conv2d.reference(x, w, channels, stride, padding, dilation, groups, pad_value)
-        arguments: tuple[Any, ...] = (
-            *(isa, THREADS, x.data_ptr(), *x.shape[:3], channels, weights.data_ptr(), out_channels),
-            *(kernel_h, kernel_w, *stride, *padding, *dilation, groups, pad_value),
-            rows.data_ptr() if folded else 0,
-        )
-        dtype = torch.float32 if folded else torch.int32
-        check(tuple(expected.shape), dtype, lambda out, a=arguments: _native.binary_conv2d(*a, out))
+@pytest.mark.parametrize("conv", CONVS, ids=str)
+def test_binary_conv2d(isa: ops.Isa, folded: bool, pad_value: int, conv: Conv) -> None:
+    x, w, channels, stride, padding, dilation, groups, _, _ = conv.make()
+    out_channels, kernel_h, kernel_w = w.shape[:3]
+    weights = prepared(isa, w, kernel_h * kernel_w, channels, groups)
+    rows = epilogue(str(conv), out_channels)
+    image = (x.data_ptr(), *x.shape[:3], channels)
+    geometry = (kernel_h, kernel_w, *stride, *padding, *dilation, groups, pad_value)
+
+    def run(fill: int, out: int) -> None:
+        filters = (weights[fill].data_ptr(), out_channels)
+        _native.binary_conv2d(isa, THREADS, *image, *filters, *geometry, rows.data_ptr() if folded else 0, out)
+
+    size = output_size(*x.shape[1:3], kernel_h, kernel_w, stride, padding, dilation)
+    check((len(x), *size, out_channels), torch.float32 if folded else torch.int32, run)

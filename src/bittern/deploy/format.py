@@ -1,8 +1,8 @@
 """The file of a packed model: one safetensors file whose metadata holds the program as JSON.
 
 docs/packed_format.md describes it byte by byte. Reading trusts nothing: sizes are checked against the length of the
-file before anything is allocated, the program is checked node by node, and a run on the meta device checks that all
-shapes fit before the first byte of memory is taken for it. Nothing in a file is ever executed or unpickled.
+file before anything is allocated, the program is checked node by node, and rules on shapes alone (`forms`) check that
+all of it fits together before the first byte of memory is taken for it. Nothing in a file is ever executed or unpickled.
 """
 
 from __future__ import annotations

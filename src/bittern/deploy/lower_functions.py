@@ -142,6 +142,9 @@ def _adaptive(dims: int) -> Lowering:
 
 def _softmax(log: bool) -> Lowering:
     def lowering(b: Builder, name: str, target: Any, args: Args, kwargs: Kwargs) -> int:
+        kwargs.pop("_stacklevel", None)  # torch's own, for the place that its warnings name
+        if kwargs.pop("dtype", None) is not None:
+            raise PackError(f"pack: call {name!r}: dtype has no packed form; drop it")
         a = _bind(name, ("input", "dim"), {}, args, kwargs)
         return b.add("softmax", name, (a["input"],), {}, dim=a["dim"], log=log)
 

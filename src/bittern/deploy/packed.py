@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bittern.deploy.binary_kinds import BINARY_KINDS, BinaryStep
+from bittern.deploy.forms import RULES, Form
 from bittern.deploy.kinds import FormatError, Kind, Step, check_node
 from bittern.deploy.program import Node, Program
 from bittern.deploy.real_kinds import REAL_KINDS
@@ -136,28 +137,21 @@ def check_program(program: Program, tensors: Mapping[str, Tensor]) -> None:
         known.add(node.output)
     if program.output not in known:
         raise FormatError(f"the result, value {program.output}, is computed by no node")
-    _dry_run(program, tensors)
+    result = forms_of(program, tensors)[program.output]
+    if result.type != "real":
+        raise FormatError(f"the result must be a real tensor; it is {result.type}")
 
 
-def _dry_run(program: Program, tensors: Mapping[str, Tensor]) -> None:
-    """Run one sample on the meta device: shapes only. Raises: FormatError naming the node that does not fit."""
-    meta = torch.device("meta")
-    values: dict[int, Any] = {0: torch.empty((1, *program.input_shape), device=meta)}
+def forms_of(program: Program, tensors: Mapping[str, Tensor]) -> dict[int, Form]:
+    """What every value is, for one sample. Raises: FormatError naming the node that does not fit its input."""
+    forms = {0: Form((1, *program.input_shape))}
     for node in program.nodes:
-        kind = KINDS[node.kind]
         named = {role: tensors[name] for role, name in node.tensors.items()}
-        try:
-            step = kind.build(node, named if node.kind in ("binary", "threshold") else _meta(named), meta)
-            value = step(*(values[v] for v in node.inputs))
-        except Exception as error:
-            raise FormatError(f"node {node.name!r} ({node.kind}) does not fit its input: {error}") from error
-        for part in value if isinstance(value, tuple) else (value,):
-            if not isinstance(part, Tensor) or part.numel() > MAX_ELEMENTS:
-                raise FormatError(f"node {node.name!r} ({node.kind}): its result is too large or no tensor")
-        values[node.output] = value
-    if not isinstance(values[program.output], Tensor):
-        raise FormatError("the result must be a real tensor")
-
-
-def _meta(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {role: tensor.to("meta") for role, tensor in tensors.items()}
+        form = RULES[node.kind](node, named, *(forms[v] for v in node.inputs))
+        elements = 1
+        for size in form.shape:
+            elements *= size
+        if elements > MAX_ELEMENTS:
+            raise FormatError(f"node {node.name!r} ({node.kind}): its result {list(form.shape)} is too large")
+        forms[node.output] = form
+    return forms

@@ -30,7 +30,7 @@ def linear(in_features: int, out_features: int, method: Method | None) -> nn.Mod
 
 
 def halve() -> nn.Module:
-    """Mean over 2x2 pixels; an odd size is rounded up, as by a 3x3 convolution of stride 2, with a smaller last window."""
+    """Mean over 2x2 pixels; an odd size is rounded up, as by a 3x3 convolution of stride 2."""
     return nn.AvgPool2d(2, ceil_mode=True)
 
 

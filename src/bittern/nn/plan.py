@@ -127,7 +127,7 @@ def make_plan(model: nn.Module, rules: tuple[str | Predicate, ...], reached: lis
             candidate = Candidate(name, module, positions[id(module)], len(positions))
             says_keep = [*patterns, *(_name(rule) for rule in rules if not isinstance(rule, str) and rule(candidate))]
             if says_keep:
-                action, reason = Action.KEEP, f"keep has {says_keep[0]}"
+                action, reason = Action.KEEP, f"keep: {says_keep[0]}"
         rows.append(PlanRow(name, type(module).__name__, _weight_shape(module), action, reason))
     _check_all_used([rule for rule in rules if isinstance(rule, str) and rule not in used], rows)
     return Plan(tuple(rows))
@@ -239,9 +239,10 @@ def _name(predicate: Predicate) -> str:
 def _check_all_used(unused: list[str], rows: list[PlanRow]) -> None:
     if not unused:
         return
-    names = [row.name for row in rows]
-    near = difflib.get_close_matches(unused[0], names, n=3) or names[:3]
+    name, names = unused[0], [row.name for row in rows]
+    below = [other for other in names if other.startswith(f"{name}.")]
+    near = [f"{name}.*"] if below else difflib.get_close_matches(name, names, n=3) or names[:3]
     raise ValueError(
-        f"convert: keep names {unused[0]!r}, which matches none of the {len(names)} layers; "
-        f"did you mean {', '.join(repr(n) for n in near)}? (the layers below a module: 'module.*')"
+        f"convert: keep names {name!r}, which matches none of the {len(names)} layers; "
+        f"did you mean {', '.join(repr(n) for n in near)}?"
     )

@@ -43,8 +43,17 @@ def load_words(pointer: tl.tensor, mask: tl.tensor) -> tl.tensor:
 
 @triton.jit
 def widen(values: tl.tensor) -> tl.tensor:
-    """float16 and bfloat16 as float32, others as they are; the interpreter cannot compare bfloat16."""
-    return values.to(tl.float32) if values.dtype.primitive_bitwidth == 16 else values
+    """float16 and bfloat16 as float32, others as they are.
+
+    A bfloat16 is the upper half of a float32. It is widened by a shift because the interpreter, which cannot compare
+    bfloat16, makes an infinity of NaN when it casts it.
+    """
+    if values.dtype == tl.bfloat16:
+        return (values.to(tl.int16, bitcast=True).to(tl.int32) << 16).to(tl.float32, bitcast=True)
+    elif values.dtype == tl.float16:
+        return values.to(tl.float32)
+    else:
+        return values
 
 
 @triton.jit

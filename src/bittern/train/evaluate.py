@@ -37,13 +37,12 @@ def evaluate(
 
     Raises: ValueError when the model does not return one logit per class.
     """
-    from torchmetrics import MeanMetric
     from torchmetrics.classification import MulticlassAccuracy
 
     measure = CrossEntropy() if loss is None else loss
     device = data.test_images.device
     accuracy = MulticlassAccuracy(len(data.classes), average="micro").to(device)
-    mean_loss = MeanMetric(nan_strategy="disable").to(device)
+    loss_sum = 0.0
     training = isinstance(model, nn.Module) and model.training
     if isinstance(model, nn.Module):
         model.eval()
@@ -55,13 +54,13 @@ def evaluate(
                 logits = model(normalize(images, data.mean, data.std)).float()
                 check_logits(logits, len(labels), data)
                 accuracy.update(logits, labels)
-                mean_loss.update(measure(logits, labels), weight=len(labels))
+                loss_sum += float(measure(logits, labels)) * len(labels)
                 if on_batch is not None:
                     on_batch()
     finally:
         if isinstance(model, nn.Module):
             model.train(training)
-    return Evaluation(float(mean_loss.compute()), float(accuracy.compute()))
+    return Evaluation(loss_sum / len(data.test_labels), float(accuracy.compute()))
 
 
 def check_logits(logits: Tensor, count: int, data: ImageData) -> None:

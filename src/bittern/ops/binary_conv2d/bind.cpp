@@ -15,14 +15,14 @@ static void prepare_weights(int isa, std::uintptr_t w, i64 out_channels, i64 tap
 }
 
 static void binary_conv2d(int isa, int threads, std::uintptr_t x, i64 n, i64 h, i64 w, i64 channels,
-                          std::uintptr_t prepared, i64 out_channels, i64 kh, i64 kw, i64 stride_h, i64 stride_w,
-                          i64 pad_h, i64 pad_w, i64 dil_h, i64 dil_w, i64 groups, i64 pad_value,
+                          std::uintptr_t prepared, i64 out_channels, i64 kh, i64 kw, i64 stride_h,
+                          i64 stride_w, i64 pad_h, i64 pad_w, i64 dil_h, i64 dil_w, i64 groups, i64 pad_value,
                           std::uintptr_t epilogue, std::uintptr_t out) {
   const BinaryConv2dKernels& kernels = binary_conv2d_kernels(checked_isa(isa));
   if (pad_value < -1 || pad_value > 1) throw nb::value_error("binary_conv2d: pad_value must be -1, 0 or +1");
-  Conv2d conv{n,        h,        w,     channels, out_channels, kh,     kw,        stride_h,
-              stride_w, pad_h,    pad_w, dil_h,    dil_w,        groups, pad_value, pointer<const u64>(x),
-              nullptr,  nullptr,  nullptr};
+  Conv2d conv{n,        h,       w,      channels, out_channels, kh,     kw,        stride_h,
+              stride_w, pad_h,   pad_w,  dil_h,    dil_w,        groups, pad_value, pointer<const u64>(x),
+              nullptr,  nullptr, nullptr};
   conv.weights = pointer<const u8>(prepared);
   conv.epilogue = pointer<const float>(epilogue);
   conv.output = pointer<void>(out);

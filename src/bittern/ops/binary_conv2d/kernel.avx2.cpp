@@ -1,21 +1,22 @@
 // Binary convolution on AVX2: bits counted by table lookup, two pixels at a time.
 //
-// AVX2 has no instruction that counts bits, but vpshufb looks up 32 bytes in a table of 16. Let a be four bits of a
-// pixel and n the same four bits of a weight: popcount(n ^ a) is a lookup of n in a table that depends on a only.
-// So a *step* takes four bits of the pixel, picks their table, and looks up one vector of weights: one nibble in
-// each byte, 32 output channels. A result is at most 4, which leaves room for a second pixel: the table for the
-// nibbles (a, b) of two pixels holds popcount(n ^ a) + 16 * popcount(n ^ b), and one lookup counts
-// 2 pixels * 32 channels * 4 bits. All 256 such tables take 4 KiB.
+// AVX2 has no instruction that counts bits, but vpshufb looks up 32 bytes in a table of 16. Let a be four
+// bits of a pixel and n the same four bits of a weight: popcount(n ^ a) is a lookup of n in a table that
+// depends on a only. So a *step* takes four bits of the pixel, picks their table, and looks up one vector of
+// weights: one nibble in each byte, 32 output channels. A result is at most 4, which leaves room for a second
+// pixel: the table for the nibbles (a, b) of two pixels holds popcount(n ^ a) + 16 * popcount(n ^ b), and one
+// lookup counts 2 pixels * 32 channels * 4 bits. All 256 such tables take 4 KiB.
 //
-// Sums of 3 steps fit in a 4-bit field (12 <= 15); call the sum s = l + 16 h in every byte. Splitting each s into
-// its fields costs mask and shift; instead, with o and e for the odd and the even byte of a 16-bit word,
+// Sums of 3 steps fit in a 4-bit field (12 <= 15); call the sum s = l + 16 h in every byte. Splitting each s
+// into its fields costs mask and shift; instead, with o and e for the odd and the even byte of a 16-bit word,
 //     T += s            as bytes: T_e = L_e + 16 H_e,  T_o = L_o + 16 H_o   (mod 256)
 //     X += s >> 4       as words: X_e = H_e + 16 L_o,  X_o = H_o           (mod 256)
-// where L and H are the sums of l and h. While they stay below 256, that is for 21 sums of 3 steps (21 * 12 = 252),
-// they follow from T and X in the order H_o, L_o, H_e, L_e. Per 3 steps: 3 lookups, 1 shift, 4 additions.
+// where L and H are the sums of l and h. While they stay below 256, that is for 21 sums of 3 steps (21 * 12 =
+// 252), they follow from T and X in the order H_o, L_o, H_e, L_e. Per 3 steps: 3 lookups, 1 shift, 4
+// additions.
 //
-// Order of the steps within a 64-bit word: the low nibbles of its bytes, then the high nibbles. A last word that is
-// not full has only as many bytes as its channels need.
+// Order of the steps within a 64-bit word: the low nibbles of its bytes, then the high nibbles. A last word
+// that is not full has only as many bytes as its channels need.
 
 #include "kernel.h"
 
@@ -26,12 +27,12 @@
 namespace bittern::avx2 {
 namespace {
 
-constexpr i64 kVector = 32;          // output channels: one byte each
-constexpr int kBlockVectors = 4;     // vectors of weights that share a table while it is in a register
+constexpr i64 kVector = 32;       // output channels: one byte each
+constexpr int kBlockVectors = 4;  // vectors of weights that share a table while it is in a register
 constexpr i64 kBlock = kBlockVectors * kVector;
-constexpr i64 kGroup = 2;            // pixels
-constexpr i64 kStepsPerSum = 3;      // fields of 4 bits
-constexpr i64 kSumsPerChunk = 21;    // fields of 8 bits
+constexpr i64 kGroup = 2;          // pixels
+constexpr i64 kStepsPerSum = 3;    // fields of 4 bits
+constexpr i64 kSumsPerChunk = 21;  // fields of 8 bits
 constexpr i64 kStepBits = 4;
 constexpr i64 kWordBytes = 8;
 
@@ -45,28 +46,38 @@ struct PairTables {
       }
     }
   }
-  static constexpr unsigned popcount(unsigned n) { return (n & 1) + (n >> 1 & 1) + (n >> 2 & 1) + (n >> 3 & 1); }
+  static constexpr unsigned popcount(unsigned n) {
+    return (n & 1) + (n >> 1 & 1) + (n >> 2 & 1) + (n >> 3 & 1);
+  }
 };
 alignas(64) constexpr PairTables kTables;
 
 // ---- steps
 
 // Bytes of the last word of a tap.
-i64 last_bytes(const Depth& depth) { return ceil_div(depth.channels - (depth.words - 1) * kWordBits, 8); }
+i64 last_bytes(const Depth& depth) {
+  return ceil_div(depth.channels - (depth.words - 1) * kWordBits, 8);
+}
 
 i64 tap_steps(const Depth& depth) {
   return depth.words == 0 ? 0 : 2 * ((depth.words - 1) * kWordBytes + last_bytes(depth));
 }
 
-i64 steps(const Depth& depth) { return round_up(depth.taps * tap_steps(depth), kStepsPerSum); }
+i64 steps(const Depth& depth) {
+  return round_up(depth.taps * tap_steps(depth), kStepsPerSum);
+}
 
 // ---- weights: [vector of a block][step] of bytes, the vectors of a block side by side
 
-i64 vector_bytes(const Depth& depth) { return steps(depth) * kVector; }
+i64 vector_bytes(const Depth& depth) {
+  return steps(depth) * kVector;
+}
 
-// Byte of a vector that belongs to a channel: even bytes first, so that widening to 16 bits by even and odd bytes
-// gives channels in order.
-i64 byte_of(i64 channel) { return channel < kVector / 2 ? 2 * channel : 2 * (channel - kVector / 2) + 1; }
+// Byte of a vector that belongs to a channel: even bytes first, so that widening to 16 bits by even and odd
+// bytes gives channels in order.
+i64 byte_of(i64 channel) {
+  return channel < kVector / 2 ? 2 * channel : 2 * (channel - kVector / 2) + 1;
+}
 
 // Writes the nibbles of one channel; `out` is its byte in the first step, `pitch` the distance between steps.
 void prepare_channel(const u64* words, const Depth& depth, i64 pitch, u8* out) {
@@ -83,19 +94,24 @@ void prepare_channel(const u64* words, const Depth& depth, i64 pitch, u8* out) {
 
 void prepare_block(const u64* rows, i64 channels, const Depth& depth, u8* out) {
   const i64 pitch = round_up(channels, kVector);
-  for (i64 i = 0; i < steps(depth) * pitch; ++i) out[i] = 0;  // surplus channels, and surplus steps at the end
+  for (i64 i = 0; i < steps(depth) * pitch; ++i)
+    out[i] = 0;  // surplus channels, and surplus steps at the end
   for (i64 channel = 0; channel < channels; ++channel) {
     const i64 byte = channel / kVector * kVector + byte_of(channel % kVector);
     prepare_channel(rows + channel * depth.taps * depth.words, depth, pitch, out + byte);
   }
 }
 
-// ---- panel: for each step, the offset of the pair's table: 16 * (nibble of pixel 0) + 256 * (nibble of pixel 1)
+// ---- panel: for each step, the offset of the pair's table: 16 * (nibble of pixel 0) + 256 * (nibble of
+// pixel 1)
 
 using PanelUnit = u16;
 
-// A word is written as 16 units even where it has fewer; the next one overwrites them. The end needs the room.
-i64 panel_units(const Depth& depth) { return round_up(steps(depth) + 2 * kWordBytes, 2 * kWordBytes); }
+// A word is written as 16 units even where it has fewer; the next one overwrites them. The end needs the
+// room.
+i64 panel_units(const Depth& depth) {
+  return round_up(steps(depth) + 2 * kWordBytes, 2 * kWordBytes);
+}
 
 // Writes the units of one word (or less) that has `bytes` bytes; returns the end.
 inline u16* store_pairs(u16* out, Half low, Half high, i64 bytes) {
@@ -139,8 +155,12 @@ struct Counts {
 constexpr i64 kLargestChunkCount = kSumsPerChunk * kStepsPerSum * kStepBits;
 constexpr i64 kChunksPerCarry = 65535 / kLargestChunkCount;
 
-i64 chunks(const Depth& depth) { return larger(1, ceil_div(steps(depth) / kStepsPerSum, kSumsPerChunk)); }
-bool needs_carry(const Depth& depth) { return chunks(depth) > kChunksPerCarry; }
+i64 chunks(const Depth& depth) {
+  return larger(1, ceil_div(steps(depth) / kStepsPerSum, kSumsPerChunk));
+}
+bool needs_carry(const Depth& depth) {
+  return chunks(depth) > kChunksPerCarry;
+}
 
 i64 count_bytes(const Depth& depth) {
   return static_cast<i64>(sizeof(u16)) + (needs_carry(depth) ? static_cast<i64>(sizeof(i32)) : 0);
@@ -180,9 +200,9 @@ inline void widen_into(u16* counts, Bytes bytes, bool first) {
 
 // T and X of the derivation at the top -> counts of both pixels.
 inline void split_into(u16* counts, i64 pitch, Bytes t, Bytes x, bool first) {
-  const Bytes odd_known = subtract_bytes(t, mask_words(words_left<4>(x), 0xf000));             // T_e, L_o
-  const Bytes high = subtract_bytes(x, mask_words(words_right<4>(odd_known), 0x00f0));         // H_e, H_o
-  const Bytes low = subtract_bytes(odd_known, mask_words(words_left<4>(high), 0x00f0));        // L_e, L_o
+  const Bytes odd_known = subtract_bytes(t, mask_words(words_left<4>(x), 0xf000));       // T_e, L_o
+  const Bytes high = subtract_bytes(x, mask_words(words_right<4>(odd_known), 0x00f0));   // H_e, H_o
+  const Bytes low = subtract_bytes(odd_known, mask_words(words_left<4>(high), 0x00f0));  // L_e, L_o
   widen_into(counts, low, first);
   widen_into(counts + pitch, high, first);
 }
@@ -191,18 +211,20 @@ inline void split_into(u16* counts, i64 pitch, Bytes t, Bytes x, bool first) {
 template <int vectors>
 void count_chunk(const u16* offsets, const u8* weights, i64 sums, bool first, u16* counts) {
   Bytes t[vectors], x[vectors], sum[vectors];
+  BITTERN_UNROLL
   for (int v = 0; v < vectors; ++v) t[v] = x[v] = zero_bytes();
   for (i64 i = 0; i < sums; ++i) {
-#pragma GCC unroll 3
+    BITTERN_UNROLL
     for (int step = 0; step < kStepsPerSum; ++step) {
       const Bytes table = load_table(kTables.entries[0] + offsets[step]);
-#pragma GCC unroll 4
+      BITTERN_UNROLL
       for (int v = 0; v < vectors; ++v) {
         const Bytes found = lookup(table, load_bytes(weights + (step * vectors + v) * kVector));
         sum[v] = step == 0 ? found : add_bytes(sum[v], found);
+        keep_in_register(sum[v]);
       }
     }
-#pragma GCC unroll 4
+    BITTERN_UNROLL
     for (int v = 0; v < vectors; ++v) {
       t[v] = add_bytes(t[v], sum[v]);
       x[v] = add_bytes(x[v], words_right<4>(sum[v]));
@@ -210,11 +232,12 @@ void count_chunk(const u16* offsets, const u8* weights, i64 sums, bool first, u1
     offsets += kStepsPerSum;
     weights += kStepsPerSum * vectors * kVector;
   }
+  BITTERN_UNROLL
   for (int v = 0; v < vectors; ++v) split_into(counts + v * kVector, vectors * kVector, t[v], x[v], first);
 }
 
-// All pairs of the panel against one block. A chunk of the weights (8 KiB at most) stays in the first-level cache
-// while the pairs pass.
+// All pairs of the panel against one block. A chunk of the weights (8 KiB at most) stays in the first-level
+// cache while the pairs pass.
 template <int vectors>
 void count_block(const u16* panel, i64 pairs, const u8* weights, const Depth& depth, const Counts& counts) {
   constexpr i64 kPitch = vectors * kVector;
@@ -223,8 +246,9 @@ void count_block(const u16* panel, i64 pairs, const u8* weights, const Depth& de
   for (i64 part = 0; part < parts; ++part) {
     const i64 begin = part * sums / parts, end = (part + 1) * sums / parts;
     for (i64 pair = 0; pair < pairs; ++pair) {
-      count_chunk<vectors>(panel + pair * units + begin * kStepsPerSum, weights + begin * kStepsPerSum * kPitch,
-                           end - begin, first, counts.low + pair * kGroup * kPitch);
+      count_chunk<vectors>(panel + pair * units + begin * kStepsPerSum,
+                           weights + begin * kStepsPerSum * kPitch, end - begin, first,
+                           counts.low + pair * kGroup * kPitch);
     }
     first = false;
     if ((part + 1) % kChunksPerCarry != 0 || part + 1 == parts) continue;
@@ -236,10 +260,14 @@ void count_block(const u16* panel, i64 pairs, const u8* weights, const Depth& de
 void count_differences(const u16* panel, i64 pairs, const u8* weights, i64 channels, const Depth& depth,
                        const Counts& counts) {
   switch (channels / kVector) {
-    case 1: return count_block<1>(panel, pairs, weights, depth, counts);
-    case 2: return count_block<2>(panel, pairs, weights, depth, counts);
-    case 3: return count_block<3>(panel, pairs, weights, depth, counts);
-    default: return count_block<kBlockVectors>(panel, pairs, weights, depth, counts);
+    case 1:
+      return count_block<1>(panel, pairs, weights, depth, counts);
+    case 2:
+      return count_block<2>(panel, pairs, weights, depth, counts);
+    case 3:
+      return count_block<3>(panel, pairs, weights, depth, counts);
+    default:
+      return count_block<kBlockVectors>(panel, pairs, weights, depth, counts);
   }
 }
 

@@ -1,8 +1,8 @@
 // Binary convolution on AVX-512 with VPOPCNTDQ.
 //
-// Lanes are output channels: a vector of weights holds the same word of eight channels, and one word of a pixel is
-// broadcast against it, so that no sum ever crosses lanes. Weights are [channel / 16][word][16]; two vectors of
-// weights serve kPixels pixels while they are in registers. A 64-bit lane cannot overflow.
+// Lanes are output channels: a vector of weights holds the same word of eight channels, and one word of a
+// pixel is broadcast against it, so that no sum ever crosses lanes. Weights are [channel / 16][word][16]; two
+// vectors of weights serve kPixels pixels while they are in registers. A 64-bit lane cannot overflow.
 
 #include "kernel.h"
 
@@ -38,16 +38,19 @@ void prepare_block(const u64* rows, i64 channels, const Depth& depth, u8* out) {
 template <int pixels>
 void count_tile(const u64* panel, i64 words, const u64* weights, i32* counts) {
   Words low[pixels], high[pixels];
+  BITTERN_UNROLL
   for (int p = 0; p < pixels; ++p) low[p] = high[p] = zero_words();
   for (i64 i = 0; i < words; ++i) {
-    const Words w_low = load_words(weights + i * kVector), w_high = load_words(weights + i * kVector + kWords);
-#pragma GCC unroll 8
+    const Words w_low = load_words(weights + i * kVector),
+                w_high = load_words(weights + i * kVector + kWords);
+    BITTERN_UNROLL
     for (int p = 0; p < pixels; ++p) {
       const Words x = splat_word(panel[p * words + i]);
       low[p] = add(low[p], count_differences(x, w_low));
       high[p] = add(high[p], count_differences(x, w_high));
     }
   }
+  BITTERN_UNROLL
   for (int p = 0; p < pixels; ++p) {
     store_low(counts + p * kVector, low[p]);
     store_low(counts + p * kVector + kWords, high[p]);
@@ -56,12 +59,18 @@ void count_tile(const u64* panel, i64 words, const u64* weights, i32* counts) {
 
 void count_rest(i64 pixels, const u64* panel, i64 words, const u64* weights, i32* counts) {
   switch (pixels) {
-    case 5: return count_tile<5>(panel, words, weights, counts);
-    case 4: return count_tile<4>(panel, words, weights, counts);
-    case 3: return count_tile<3>(panel, words, weights, counts);
-    case 2: return count_tile<2>(panel, words, weights, counts);
-    case 1: return count_tile<1>(panel, words, weights, counts);
-    default: return;
+    case 5:
+      return count_tile<5>(panel, words, weights, counts);
+    case 4:
+      return count_tile<4>(panel, words, weights, counts);
+    case 3:
+      return count_tile<3>(panel, words, weights, counts);
+    case 2:
+      return count_tile<2>(panel, words, weights, counts);
+    case 1:
+      return count_tile<1>(panel, words, weights, counts);
+    default:
+      return;
   }
 }
 

@@ -30,7 +30,8 @@ struct Depth {
 struct BinaryConv2dKernels {
   // Size of the weights in the layout that this instruction set reads.
   i64 (*prepared_bytes)(const WeightShape& shape);
-  // canonical: [out_channels, taps, ceil(channels / groups / 64)], each group's channels from bit 0 of its words.
+  // canonical: [out_channels, taps, ceil(channels / groups / 64)], each group's channels from bit 0 of its
+  // words.
   void (*prepare_weights)(const WeightShape& shape, const u64* canonical, u8* prepared);
   void (*conv2d)(const Conv2d& conv, int threads);
 };

@@ -1,14 +1,15 @@
-// Binary convolution, the part that all instruction sets share: which pixels meet which weights, borders, groups,
-// threads, and what becomes of the counts. Included inside the namespace of one instruction set.
+// Binary convolution, the part that all instruction sets share: which pixels meet which weights, borders,
+// groups, threads, and what becomes of the counts. Included inside the namespace of one instruction set.
 //
-// With signs stored as bits, sum(x * w) = bits - 2 * (number of positions where x and w differ). Output pixels are
-// taken in tiles. For each tile the input words under every tap are gathered into a panel, one row per group of
-// kGroup pixels, in the order of the weights; what remains is a matrix product of panel and weights that counts
-// differences. A gathered panel makes stride, dilation, padding and 1x1 (matrix multiplication) the same case; it
-// costs a copy of the reduction per pixel, to be compared with out_channels times as much counting.
+// With signs stored as bits, sum(x * w) = bits - 2 * (number of positions where x and w differ). Output
+// pixels are taken in tiles. For each tile the input words under every tap are gathered into a panel, one row
+// per group of kGroup pixels, in the order of the weights; what remains is a matrix product of panel and
+// weights that counts differences. A gathered panel makes stride, dilation, padding and 1x1 (matrix
+// multiplication) the same case; it costs a copy of the reduction per pixel, to be compared with out_channels
+// times as much counting.
 //
-// A tap outside the image reads a row of constant bits. For pad_value = 0 those bits are -1, which added -w for
-// every weight of the tap: adding back the sum of the tap's weights leaves exactly zero.
+// A tap outside the image reads a row of constant bits. For pad_value = 0 those bits are -1, which added -w
+// for every weight of the tap: adding back the sum of the tap's weights leaves exactly zero.
 //
 // The instruction set brings, before this file is included:
 //   kVector, kBlock         output channels per vector of weights, and per call of count_differences
@@ -37,7 +38,7 @@ struct Plan {
   Depth depth;
   const u64* input;  // [batch, height, width, pixel_words]
   i64 pixel_words;
-  Runs taps;   // one run per tap
+  Runs taps;    // one run per tap
   Runs merged;  // the same words in the same order, in fewer runs where taps are neighbours in memory
   i64 out_h, out_w, pixels;
   i64 group_out, blocks;  // output channels of a group, and blocks that they fill
@@ -64,9 +65,13 @@ i64 tap_sum_bytes(i64 taps, i64 out_channels) {
   return round_up(taps * out_channels * static_cast<i64>(sizeof(i32)), kCacheLine);
 }
 
-i64 group_bytes(const Depth& depth, i64 group_out) { return ceil_div(group_out, kVector) * vector_bytes(depth); }
+i64 group_bytes(const Depth& depth, i64 group_out) {
+  return ceil_div(group_out, kVector) * vector_bytes(depth);
+}
 
-i64 block_offset(const Depth& depth, i64 block) { return block * (kBlock / kVector) * vector_bytes(depth); }
+i64 block_offset(const Depth& depth, i64 block) {
+  return block * (kBlock / kVector) * vector_bytes(depth);
+}
 
 i64 prepared_bytes(const WeightShape& s) {
   const Depth depth = depth_of(s.taps, s.channels, s.groups);
@@ -124,7 +129,8 @@ void align_row(void* context, i64 row) {
   const i64 words = job.plan->depth.words, channels = job.plan->depth.channels;
   for (i64 x = row * conv.width; x < (row + 1) * conv.width; ++x) {
     for (i64 g = 0; g < conv.groups; ++g) {
-      extract_bits(conv.input + x * source_words, g * channels, channels, job.out + (x * conv.groups + g) * words);
+      extract_bits(conv.input + x * source_words, g * channels, channels,
+                   job.out + (x * conv.groups + g) * words);
     }
   }
 }
@@ -136,8 +142,7 @@ void plan_input(Plan& plan, int threads) {
   if (conv.groups == 1 || plan.depth.channels % kWordBits == 0) return;
   plan.pixel_words = conv.groups * plan.depth.words;
   const i64 rows = conv.batch * conv.height;
-  const i64 bytes = rows * conv.width * plan.pixel_words * static_cast<i64>(sizeof(u64));
-  AlignJob job{&plan, static_cast<u64*>(scratch(Scratch::aligned_input, bytes))};
+  AlignJob job{&plan, scratch_array<u64>(Scratch::aligned_input, rows * conv.width * plan.pixel_words)};
   parallel_for(rows, threads, align_row, &job);
   plan.input = job.out;
 }
@@ -145,7 +150,7 @@ void plan_input(Plan& plan, int threads) {
 void plan_runs(Plan& plan) {
   const Conv2d& c = plan.conv;
   const i64 taps = plan.depth.taps, words = plan.depth.words;
-  plan.taps = {taps, words, static_cast<i64*>(scratch(Scratch::tap_offsets, taps * static_cast<i64>(sizeof(i64))))};
+  plan.taps = {taps, words, scratch_array<i64>(Scratch::tap_offsets, taps)};
   for (i64 tap = 0; tap < taps; ++tap) {
     const i64 y = tap / c.kernel_w * c.dilation_h, x = tap % c.kernel_w * c.dilation_w;
     plan.taps.offsets[tap] = (y * c.width + x) * plan.pixel_words;
@@ -153,14 +158,14 @@ void plan_runs(Plan& plan) {
   plan.merged = plan.taps;
   const bool neighbours = c.dilation_w == 1 && c.groups == 1 && plan.depth.channels % kWordBits == 0;
   if (!neighbours || c.kernel_w == 1) return;
-  i64* offsets = static_cast<i64*>(scratch(Scratch::run_offsets, c.kernel_h * static_cast<i64>(sizeof(i64))));
+  i64* offsets = scratch_array<i64>(Scratch::run_offsets, c.kernel_h);
   plan.merged = {c.kernel_h, c.kernel_w * words, offsets};
   for (i64 ky = 0; ky < c.kernel_h; ++ky) offsets[ky] = plan.taps.offsets[ky * c.kernel_w];
 }
 
 void plan_padding(Plan& plan) {
   const i64 words = plan.depth.words;
-  u64* row = static_cast<u64*>(scratch(Scratch::pad_row, words * static_cast<i64>(sizeof(u64))));
+  u64* row = scratch_array<u64>(Scratch::pad_row, words);
   for (i64 i = 0; i < words; ++i) row[i] = plan.conv.pad_value > 0 ? ~u64{0} : 0;
   const i64 used = plan.depth.channels % kWordBits;
   if (used != 0) row[words - 1] &= (u64{1} << used) - 1;
@@ -169,10 +174,10 @@ void plan_padding(Plan& plan) {
 
 // ---- tiles
 
-// Enough tasks for every thread to find work, in tiles as large as the second-level cache allows: each tile reads
-// all weights once.
+// Enough tasks for every thread to find work, in tiles as large as the second-level cache allows: each tile
+// reads all weights once.
 void plan_tasks(Plan& plan, int threads) {
-  constexpr i64 kPanelBudget = i64{96} << 10, kLargestTile = 128, kSmallestTile = 16, kTasksPerThread = 3;
+  constexpr i64 kPanelBudget = i64{96} << 10, kLargestTile = 128, kSmallestTile = 32, kTasksPerThread = 3;
   const i64 row_bytes = panel_units(plan.depth) * static_cast<i64>(sizeof(PanelUnit));
   i64 tile = smaller(kPanelBudget / larger(row_bytes, 1) * kGroup, kLargestTile);
   const i64 wanted = threads > 1 ? threads * kTasksPerThread : 1;
@@ -219,7 +224,8 @@ inline void for_each_tap(const Plan& plan, const Pixel& pixel, Visit visit) {
 }
 
 // Writes the panel row of kGroup pixels. Where all of them lie inside the image, addresses are sums.
-void gather_group(const Plan& plan, i64 first_word, const Pixel* const* pixels, const u64** rows, PanelUnit* out) {
+void gather_group(const Plan& plan, i64 first_word, const Pixel* const* pixels, const u64** rows,
+                  PanelUnit* out) {
   bool inside = true;
   for (i64 i = 0; i < kGroup; ++i) inside &= pixels[i]->inside;
   const Runs& runs = inside ? plan.merged : plan.taps;
@@ -241,8 +247,7 @@ void gather_group(const Plan& plan, i64 first_word, const Pixel* const* pixels, 
 
 void gather_tile(const Plan& plan, i64 group, const Pixel* pixels, i64 count, PanelUnit* panel) {
   const i64 units = panel_units(plan.depth), pointers = kGroup * plan.depth.taps;
-  const auto** rows =
-      static_cast<const u64**>(scratch(Scratch::tap_rows, pointers * static_cast<i64>(sizeof(u64*))));
+  const u64** rows = scratch_array<const u64*>(Scratch::tap_rows, pointers);
   for (i64 first = 0; first < count; first += kGroup) {
     const Pixel* members[kGroup];
     // The last group repeats the last pixel; nothing reads what it counts there.
@@ -254,67 +259,7 @@ void gather_tile(const Plan& plan, i64 group, const Pixel* pixels, i64 count, Pa
 
 // ---- from counts to outputs
 
-// Where the results of a block of channels go.
-struct Finish {
-  i64 channels, pitch;    // pitch: of epilogue rows and output pixels
-  i32 bits;               // of the whole reduction
-  const float* epilogue;  // from the first channel of the block; null for integers
-  i32* ints;
-  float* floats;
-};
-
-// acc = bits - 2 * differences + correction
-template <bool kCorrected>
-inline I32 sum_of_products(const Counts& counts, i64 at, i64 c, I32 bits, const i32* correction) {
-  const I32 differences = load_counts(counts, at + c), sum = subtract(bits, add(differences, differences));
-  return kCorrected ? add(sum, load(correction + c)) : sum;
-}
-
-template <bool kCorrected>
-inline i32 sum_of_products_at(const Counts& counts, i64 at, i64 c, i32 bits, const i32* correction) {
-  return bits - 2 * count_at(counts, at + c) + (kCorrected ? correction[c] : 0);
-}
-
-template <bool kCorrected>
-void finish_ints(const Finish& f, const Counts& counts, i64 at, i64 pixel, const i32* correction) {
-  i32* out = f.ints + pixel * f.pitch;
-  const I32 bits = splat(f.bits);
-  const i64 channels = f.channels;
-  i64 c = 0;
-  for (; c + kLanes <= channels; c += kLanes) {
-    store(out + c, sum_of_products<kCorrected>(counts, at, c, bits, correction));
-  }
-  for (; c < channels; ++c) out[c] = sum_of_products_at<kCorrected>(counts, at, c, f.bits, correction);
-}
-
-// y = (((acc + offset) * scale) * alpha) + beta, each operation rounded.
-template <bool kCorrected>
-void finish_floats(const Finish& f, const Counts& counts, i64 at, i64 pixel, const i32* correction) {
-  const float *offset = f.epilogue, *scale = offset + f.pitch, *alpha = scale + f.pitch, *beta = alpha + f.pitch;
-  float* out = f.floats + pixel * f.pitch;
-  const I32 bits = splat(f.bits);
-  const i64 channels = f.channels;
-  i64 c = 0;
-  for (; c + kLanes <= channels; c += kLanes) {
-    const F32 acc = to_float(sum_of_products<kCorrected>(counts, at, c, bits, correction));
-    const F32 scaled = multiply(multiply(add(acc, load(offset + c)), load(scale + c)), load(alpha + c));
-    store(out + c, add(scaled, load(beta + c)));
-  }
-  for (; c < channels; ++c) {
-    const float acc = static_cast<float>(sum_of_products_at<kCorrected>(counts, at, c, f.bits, correction));
-    const float scaled = (acc + offset[c]) * scale[c] * alpha[c];
-    out[c] = scaled + beta[c];
-  }
-}
-
-template <bool kCorrected>
-inline void finish_pixel(const Finish& f, const Counts& counts, i64 at, i64 pixel, const i32* correction) {
-  if (f.epilogue != nullptr) {
-    finish_floats<kCorrected>(f, counts, at, pixel, correction);
-  } else {
-    finish_ints<kCorrected>(f, counts, at, pixel, correction);
-  }
-}
+#include "finish.inl.h"
 
 // What pad_value = 0 adds back at a border pixel. sums: the block's part of plan.tap_sums.
 void border_correction(const Plan& plan, const i32* sums, i64 channels, const Pixel& pixel, i32* correction) {
@@ -356,17 +301,19 @@ void conv_task(void* context, i64 index) {
   const i64 first = tile * plan.tile_pixels, count = smaller(plan.tile_pixels, plan.pixels - first);
   const i64 rows = ceil_div(count, kGroup), units = panel_units(plan.depth);
 
-  auto* pixels = static_cast<Pixel*>(scratch(Scratch::pixels, count * static_cast<i64>(sizeof(Pixel))));
-  auto* panel = static_cast<PanelUnit*>(scratch(Scratch::panel, rows * units * static_cast<i64>(sizeof(PanelUnit))));
+  Pixel* pixels = scratch_array<Pixel>(Scratch::pixels, count);
+  PanelUnit* panel = scratch_array<PanelUnit>(Scratch::panel, rows * units);
   const i64 total = rows * kGroup * kBlock;
-  const Counts counts = make_counts(scratch(Scratch::counts, total * count_bytes(plan.depth)), total, plan.depth);
+  void* memory = scratch(Scratch::counts, total * count_bytes(plan.depth));
+  const Counts counts = make_counts(memory, total, plan.depth);
   locate_pixels(plan, first, count, pixels);
   gather_tile(plan, group, pixels, count, panel);
 
   const u8* weights = plan.weights + group * group_bytes(plan.depth, plan.group_out);
   const i64 end = smaller(plan.blocks, (split + 1) * plan.blocks_per_task);
   for (i64 block = split * plan.blocks_per_task; block < end; ++block) {
-    const i64 channels = smaller(kBlock, plan.group_out - block * kBlock), pitch = round_up(channels, kVector);
+    const i64 channels = smaller(kBlock, plan.group_out - block * kBlock);
+    const i64 pitch = round_up(channels, kVector);
     count_differences(panel, rows, weights + block_offset(plan.depth, block), pitch, plan.depth, counts);
     const i64 channel = group * plan.group_out + block * kBlock;
     finish_block(plan, channel, channels, counts, pitch, pixels, first, count);

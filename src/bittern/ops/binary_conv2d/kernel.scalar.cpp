@@ -15,7 +15,9 @@ namespace {
 constexpr i64 kVector = 1;
 constexpr i64 kBlock = 16;
 
-i64 vector_bytes(const Depth& depth) { return depth.taps * depth.words * static_cast<i64>(sizeof(u64)); }
+i64 vector_bytes(const Depth& depth) {
+  return depth.taps * depth.words * static_cast<i64>(sizeof(u64));
+}
 
 void prepare_block(const u64* rows, i64 channels, const Depth& depth, u8* out) {
   std::memcpy(out, rows, static_cast<std::size_t>(channels * vector_bytes(depth)));

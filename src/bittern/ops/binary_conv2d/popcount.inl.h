@@ -1,5 +1,5 @@
-// Panel of the kernels that count bits in 64-bit words: the words of one pixel, tap after tap. Included inside the
-// namespace of one instruction set.
+// Panel of the kernels that count bits in 64-bit words: the words of one pixel, tap after tap. Included
+// inside the namespace of one instruction set.
 
 namespace {
 
@@ -10,7 +10,9 @@ struct Counts {
   i32* values;
 };
 
-i64 panel_units(const Depth& depth) { return depth.taps * depth.words; }
+i64 panel_units(const Depth& depth) {
+  return depth.taps * depth.words;
+}
 
 // rows: `runs` addresses, each of `words` words.
 void gather(const u64* const* rows, i64 runs, i64 words, const Depth&, u64* panel) {
@@ -19,9 +21,17 @@ void gather(const u64* const* rows, i64 runs, i64 words, const Depth&, u64* pane
   }
 }
 
-i64 count_bytes(const Depth&) { return sizeof(i32); }
-Counts make_counts(void* memory, i64, const Depth&) { return {static_cast<i32*>(memory)}; }
-inline I32 load_counts(const Counts& counts, i64 i) { return load(counts.values + i); }
-inline i32 count_at(const Counts& counts, i64 i) { return counts.values[i]; }
+i64 count_bytes(const Depth&) {
+  return sizeof(i32);
+}
+Counts make_counts(void* memory, i64, const Depth&) {
+  return {static_cast<i32*>(memory)};
+}
+inline I32 load_counts(const Counts& counts, i64 i) {
+  return load(counts.values + i);
+}
+inline i32 count_at(const Counts& counts, i64 i) {
+  return counts.values[i];
+}
 
 }  // namespace

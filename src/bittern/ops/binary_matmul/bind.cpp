@@ -6,8 +6,8 @@
 
 namespace bittern {
 
-static void binary_matmul(int isa, int threads, std::uintptr_t a, i64 m, i64 k, std::uintptr_t prepared, i64 n_out,
-                          std::uintptr_t epilogue, std::uintptr_t out) {
+static void binary_matmul(int isa, int threads, std::uintptr_t a, i64 m, i64 k, std::uintptr_t prepared,
+                          i64 n_out, std::uintptr_t epilogue, std::uintptr_t out) {
   const BinaryConv2dKernels& kernels = binary_conv2d_kernels(checked_isa(isa));
   Conv2d conv{};
   conv.batch = conv.height = 1;

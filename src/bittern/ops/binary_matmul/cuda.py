@@ -11,7 +11,8 @@ from torch import Tensor
 from bittern.ops._triton import fold_epilogue, launch, load_words, popcount, tile_size, tl, triton
 
 
-@triton.jit
+# A constant count of one word would unroll the loop, and then LLVM no longer sees the popcount in `2 * popcount`.
+@triton.jit(do_not_specialize=["words"])
 def _matmul_kernel(
     a: tl.tensor,
     b: tl.tensor,

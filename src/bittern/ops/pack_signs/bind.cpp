@@ -8,7 +8,8 @@ static void pack_signs(int isa, int threads, std::uintptr_t x, int dtype, i64 ro
   const PackSignsKernels& kernels = pack_signs_kernels(checked_isa(isa));
   const DType type = checked_dtype(dtype);
   nb::gil_scoped_release without_gil;
-  kernels.pack(pointer<const void>(x), type, rows, cols, pointer<const void>(threshold), pointer<u64>(out), threads);
+  kernels.pack(pointer<const void>(x), type, rows, cols, pointer<const void>(threshold), pointer<u64>(out),
+               threads);
 }
 
 void bind_pack_signs(nb::module_& m) {

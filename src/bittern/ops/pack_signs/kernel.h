@@ -7,8 +7,9 @@
 namespace bittern {
 
 struct PackSignsKernels {
-  // x [rows, cols] of `type` -> words [rows, ceil(cols / 64)], column c in bit c % 64 of word c / 64, surplus bits
-  // 0. threshold: null for 0, else one number per column: double for f64, int32 for i32, float for all others.
+  // x [rows, cols] of `type` -> words [rows, ceil(cols / 64)], column c in bit c % 64 of word c / 64, surplus
+  // bits 0. threshold: null for 0, else one number per column: double for f64, int32 for i32, float for all
+  // others.
   void (*pack)(const void* x, DType type, i64 rows, i64 cols, const void* threshold, u64* words, int threads);
 };
 

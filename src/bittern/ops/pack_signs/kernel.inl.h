@@ -47,19 +47,24 @@ void pack_task(void* context, i64 index) {
 template <class T, class Threshold>
 void pack_all(const void* x, i64 rows, i64 cols, const void* threshold, u64* words, int threads) {
   const i64 words_per_row = ceil_div(cols, kWordBits);
-  PackJob<T, Threshold> job{static_cast<const T*>(x), static_cast<const Threshold*>(threshold), words, rows, cols,
-                            words_per_row};
+  PackJob<T, Threshold> job{
+      static_cast<const T*>(x), static_cast<const Threshold*>(threshold), words, rows, cols, words_per_row};
   const Task task = threshold == nullptr ? pack_task<true, T, Threshold> : pack_task<false, T, Threshold>;
   parallel_for(ceil_div(rows * words_per_row, kPackTask), threads, task, &job);
 }
 
 void pack_any(const void* x, DType type, i64 rows, i64 cols, const void* threshold, u64* words, int threads) {
   switch (type) {
-    case DType::f32: return pack_all<float, float>(x, rows, cols, threshold, words, threads);
-    case DType::f64: return pack_all<double, double>(x, rows, cols, threshold, words, threads);
-    case DType::f16: return pack_all<f16, float>(x, rows, cols, threshold, words, threads);
-    case DType::bf16: return pack_all<bf16, float>(x, rows, cols, threshold, words, threads);
-    case DType::i32: return pack_all<i32, i32>(x, rows, cols, threshold, words, threads);
+    case DType::f32:
+      return pack_all<float, float>(x, rows, cols, threshold, words, threads);
+    case DType::f64:
+      return pack_all<double, double>(x, rows, cols, threshold, words, threads);
+    case DType::f16:
+      return pack_all<f16, float>(x, rows, cols, threshold, words, threads);
+    case DType::bf16:
+      return pack_all<bf16, float>(x, rows, cols, threshold, words, threads);
+    case DType::i32:
+      return pack_all<i32, i32>(x, rows, cols, threshold, words, threads);
   }
 }
 

@@ -1,7 +1,7 @@
 // Plain loops that the compiler turns into vectors; included inside the namespace of one instruction set.
 //
-// 16-bit floats stay integers: x >= 0 fails exactly for the bit patterns above that of -0.0 (negative, or NaN with
-// the sign bit set) and for NaN without the sign bit.
+// 16-bit floats stay integers: x >= 0 fails exactly for the bit patterns above that of -0.0 (negative, or NaN
+// with the sign bit set) and for NaN without the sign bit.
 
 namespace {
 
@@ -15,7 +15,9 @@ struct SignJob {
 };
 
 template <class T>
-inline T sign_of(T x) { return x >= T(0) ? T(1) : T(-1); }
+inline T sign_of(T x) {
+  return x >= T(0) ? T(1) : T(-1);
+}
 
 constexpr u16 kMinusZero = 0x8000, kHalfInfinity = 0x7c00, kHalfOne = 0x3c00;
 constexpr u16 kBrainInfinity = 0x7f80, kBrainOne = 0x3f80;
@@ -26,8 +28,12 @@ inline u16 sign_of_bits(u16 x) {
   return static_cast<u16>(minus ? kOne | kMinusZero : kOne);
 }
 
-inline f16 sign_of(f16 x) { return {sign_of_bits<kHalfInfinity, kHalfOne>(x.bits)}; }
-inline bf16 sign_of(bf16 x) { return {sign_of_bits<kBrainInfinity, kBrainOne>(x.bits)}; }
+inline f16 sign_of(f16 x) {
+  return {sign_of_bits<kHalfInfinity, kHalfOne>(x.bits)};
+}
+inline bf16 sign_of(bf16 x) {
+  return {sign_of_bits<kBrainInfinity, kBrainOne>(x.bits)};
+}
 
 template <class T>
 void sign_task(void* context, i64 index) {
@@ -46,11 +52,16 @@ void sign_all(const void* x, i64 n, void* out, int threads) {
 
 void sign_any(const void* x, DType type, i64 n, void* out, int threads) {
   switch (type) {
-    case DType::f32: return sign_all<float>(x, n, out, threads);
-    case DType::f64: return sign_all<double>(x, n, out, threads);
-    case DType::f16: return sign_all<f16>(x, n, out, threads);
-    case DType::bf16: return sign_all<bf16>(x, n, out, threads);
-    case DType::i32: return sign_all<i32>(x, n, out, threads);
+    case DType::f32:
+      return sign_all<float>(x, n, out, threads);
+    case DType::f64:
+      return sign_all<double>(x, n, out, threads);
+    case DType::f16:
+      return sign_all<f16>(x, n, out, threads);
+    case DType::bf16:
+      return sign_all<bf16>(x, n, out, threads);
+    case DType::i32:
+      return sign_all<i32>(x, n, out, threads);
   }
 }
 

@@ -7,7 +7,8 @@ static void unpack_signs(int isa, int threads, std::uintptr_t words, i64 rows, i
                          std::uintptr_t out) {
   const UnpackSignsKernels& kernels = unpack_signs_kernels(checked_isa(isa));
   const DType type = checked_dtype(dtype);
-  if (type == DType::i32) throw nb::value_error("unpack_signs: dtype must be a float type (0 to 3); got 4 (int32)");
+  if (type == DType::i32)
+    throw nb::value_error("unpack_signs: dtype must be a float type (0 to 3); got 4 (int32)");
   nb::gil_scoped_release without_gil;
   kernels.unpack(pointer<const u64>(words), rows, cols, type, pointer<void>(out), threads);
 }

@@ -1,6 +1,7 @@
 // Plain loops that the compiler turns into vectors; included inside the namespace of one instruction set.
 //
-// All four float types are written as bit patterns: that of +1, with the sign bit set where the packed bit is 0.
+// All four float types are written as bit patterns: that of +1, with the sign bit set where the packed bit is
+// 0.
 
 namespace {
 
@@ -54,11 +55,16 @@ void unpack_all(const u64* words, i64 rows, i64 cols, u64 one, void* out, int th
 
 void unpack_any(const u64* words, i64 rows, i64 cols, DType type, void* out, int threads) {
   switch (type) {
-    case DType::f32: return unpack_all<u32>(words, rows, cols, 0x3f800000, out, threads);
-    case DType::f64: return unpack_all<u64>(words, rows, cols, 0x3ff0000000000000, out, threads);
-    case DType::f16: return unpack_all<u16>(words, rows, cols, 0x3c00, out, threads);
-    case DType::bf16: return unpack_all<u16>(words, rows, cols, 0x3f80, out, threads);
-    case DType::i32: return;
+    case DType::f32:
+      return unpack_all<u32>(words, rows, cols, 0x3f800000, out, threads);
+    case DType::f64:
+      return unpack_all<u64>(words, rows, cols, 0x3ff0000000000000, out, threads);
+    case DType::f16:
+      return unpack_all<u16>(words, rows, cols, 0x3c00, out, threads);
+    case DType::bf16:
+      return unpack_all<u16>(words, rows, cols, 0x3f80, out, threads);
+    case DType::i32:
+      return;
   }
 }
 

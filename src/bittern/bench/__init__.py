@@ -1,0 +1,1 @@
+"""Measurements: kernels against torch, every method on one recipe, and the demo. Nothing here is needed to run."""

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from bittern import binary
+from bittern.bench import methods_doc
+from bittern.bench.methods_doc import PAGE, facts, generate
+from bittern.binary import BNN
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_committed_page_is_fresh() -> None:
+    committed = (ROOT / PAGE).read_text(encoding="utf-8")
+    assert committed == generate() + "\n", "run: python -m bittern.bench.methods_doc"
+
+
+def test_page_does_not_depend_on_the_random_state() -> None:
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    first = generate()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert generate() == first
+
+
+def test_every_method_has_a_row_and_a_section() -> None:
+    page = generate()
+    for method in binary.ALL:
+        assert f"[`{method.__name__}`](#{method.__name__.lower()})" in page
+        assert f"\n## {method.__name__}\n" in page
+    rows = [line for line in page.splitlines() if line.startswith("| [`")]
+    assert len(rows) == len(binary.ALL)
+    assert all(line.count(" | ") == 7 for line in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "activation", "year"),
+    [
+        ("BNN", "none", "±1", 2016),
+        ("XNORNet", "one per filter", "±1, mean per pixel", 2016),
+        ("DoReFa", "one per layer", "{0, 1}", 2016),
+        ("XNORNetPlusPlus", "learned, on the output: [out] x [height] x [width]", "±1", 2019),
+        ("ReActNet", "one per filter", "±1, learned threshold per channel", 2020),
+        ("ReCU", "learned, one per filter", "±1", 2021),
+        ("FDA", "one per layer", "±1", 2021),
+        ("IRNet", "one per filter, a power of 2", "±1", 2019),
+    ],
+)
+def test_facts_are_those_of_the_papers(name: str, scale: str, activation: str, year: int) -> None:
+    found = facts(getattr(binary, name))
+    assert (found.weight_scale, found.activation, found.year) == (scale, activation, year)
+
+
+def test_schedules_and_options() -> None:
+    assert {m.__name__ for m in binary.ALL if facts(m).schedule} == {"ReCU", "FDA", "IRNet"}
+    assert facts(BNN).options[0] == ("input_gradient", "'paper'", "`'paper'`, `'released'`")
+    assert facts(BNN).clip_latent == "to ±1 after each step"
+
+
+def test_sources_are_links_or_papers() -> None:
+    for method in binary.ALL:
+        found = facts(method)
+        assert found.formulas
+        assert found.differences
+        assert found.arxiv is None or re.fullmatch(r"\d{4}\.\d{4,5}", found.arxiv)
+
+
+def test_method_without_a_source_is_refused() -> None:
+    class Undocumented(BNN):
+        """Signs."""
+
+    with pytest.raises(ValueError, match="Undocumented: its docstring must end with 'Source: '"):
+        facts(Undocumented)
+
+
+def test_page_is_written_only_at_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="run it from the root of the repository"):
+        methods_doc.main()
+    (tmp_path / "docs").mkdir()
+    methods_doc.main()
+    assert (tmp_path / PAGE).read_text(encoding="utf-8") == generate() + "\n"

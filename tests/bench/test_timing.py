@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from bittern.bench.timing import PAIRS_LEAST, PAIRS_MOST, Comparison, Spread, compare, latency, torch_threads
+
+
+class FakeClock:
+    """Time passes only where a function says so."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+        self.calls: list[str] = []
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+    def takes(self, name: str, us: Callable[[int], float]) -> Callable[[], None]:
+        """A function whose call number n takes us(n) microseconds."""
+        count = 0
+
+        def call() -> None:
+            nonlocal count
+            self.now_ns += int(us(count) * 1000)
+            self.calls.append(name)
+            count += 1
+
+        return call
+
+
+def test_ratio_is_formed_pair_by_pair() -> None:
+    # the medians alone would give 30 / 2 = 15
+    compared = Comparison(candidate_us=(1.0, 2.0, 10.0), baseline_us=(40.0, 30.0, 20.0))
+    assert compared.speedup == Spread(median=15.0, min=2.0, max=40.0)
+    assert compared.latency_us == Spread(2.0, 1.0, 10.0)
+    assert compared.baseline_latency_us == Spread(30.0, 20.0, 40.0)
+    compared = Comparison(candidate_us=(1.0, 2.0, 4.0), baseline_us=(8.0, 2.0, 16.0))
+    assert compared.speedup == Spread(median=4.0, min=1.0, max=8.0)
+
+
+def test_drift_cancels_in_the_ratio() -> None:
+    # both slow down alike by a factor of 50 during the run
+    clock = FakeClock()
+    fast = clock.takes("fast", lambda n: 500.0 * (n + 1))
+    slow = clock.takes("slow", lambda n: 1500.0 * (n + 1))
+    compared = compare(fast, slow, budget_s=0.5, clock=clock)
+    assert compared.speedup == Spread(3.0, 3.0, 3.0)
+    assert compared.latency_us.max > 5 * compared.latency_us.min
+
+
+def test_samples_are_taken_in_turn() -> None:
+    clock = FakeClock()
+    compared = compare(
+        clock.takes("a", lambda n: 500.0), clock.takes("b", lambda n: 1000.0), budget_s=0.03, clock=clock
+    )
+    assert len(compared.candidate_us) == 20  # 30 ms / 1.5 ms
+    assert clock.calls[-40:] == ["a", "b"] * 20
+
+
+def test_short_functions_are_repeated_within_a_sample() -> None:
+    clock = FakeClock()
+    compared = compare(clock.takes("a", lambda n: 2.0), clock.takes("b", lambda n: 1000.0), budget_s=0.012, clock=clock)
+    assert set(compared.candidate_us) == {2.0}
+    assert clock.calls[-101:] == ["a"] * 100 + ["b"]
+
+
+@pytest.mark.parametrize(("us", "pairs"), [(1e9, PAIRS_LEAST), (300.0, PAIRS_MOST)])
+def test_number_of_pairs_is_bounded(us: float, pairs: int) -> None:
+    clock = FakeClock()
+    compared = compare(clock.takes("a", lambda n: us), clock.takes("b", lambda n: us), budget_s=1.0, clock=clock)
+    assert len(compared.candidate_us) == len(compared.baseline_us) == pairs
+
+
+def test_latency_of_one_function() -> None:
+    clock = FakeClock()
+    assert latency(clock.takes("a", lambda n: 1000.0), samples=5, clock=clock) == Spread(1000.0, 1000.0, 1000.0)
+
+
+def test_real_clock_gives_positive_times() -> None:
+    compared = compare(lambda: None, lambda: sum(range(100)), budget_s=0.001)
+    assert compared.latency_us.min > 0.0
+    assert compared.speedup.min > 0.0
+
+
+def test_spread() -> None:
+    assert Spread.of([3.0, 1.0, 2.0, 10.0]) == Spread(median=2.5, min=1.0, max=10.0)
+    assert Spread(2.0, 1.0, 4.0).scaled(0.5) == Spread(1.0, 0.5, 2.0)
+    with pytest.raises(ValueError, match="at least one sample"):
+        Spread.of([])
+    with pytest.raises(ValueError, match="must be positive"):
+        Spread(2.0, 1.0, 4.0).scaled(-1.0)
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="budget_s must be positive; got 0"):
+        compare(lambda: None, lambda: None, budget_s=0.0)
+    with pytest.raises(ValueError, match="got 2 of the candidate, 1 of the baseline"):
+        Comparison((1.0, 2.0), (1.0,))
+    with pytest.raises(ValueError, match="threads: must be at least 1; got 0"), torch_threads(0):
+        pass
+
+
+def test_threads_and_collector_are_put_back() -> None:
+    before = torch.get_num_threads()
+    with torch_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+
+    seen: list[bool] = []
+
+    def look() -> None:
+        seen.append(gc.isenabled())
+        if len(seen) > 3:
+            raise KeyboardInterrupt
+
+    assert gc.isenabled()
+    with pytest.raises(KeyboardInterrupt):
+        compare(look, look)
+    assert seen == [False] * 4
+    assert gc.isenabled()

@@ -1,0 +1,446 @@
+"""What holds for every binary method, whichever paper it comes from."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from _binary import METHODS, SPECIAL
+from _tolerance import assert_elementwise, assert_exact, assert_reduction
+from bittern import binary
+from bittern.binary import FDA, DoReFa, XNORNetPlusPlus
+from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear
+from bittern.quantizer import InputScale, LayerShape, LevelsCode, Method, Quantizer, SignCode, set_progress
+
+# torch's tracer itself instantiates a Function, which torch then warns about
+compiles = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
+
+
+def randomize(layer: nn.Module) -> None:
+    """Give every learned scale and shift a value of its own, so that none can be forgotten unnoticed."""
+    method = layer.method
+    assert isinstance(method, Quantizer)
+    for name, p in method.named_parameters():
+        if "noise" not in name:
+            nn.init.uniform_(p, 0.5, 1.5)
+
+
+def grid_of(bits: int) -> set[float]:
+    top = 2**bits - 1
+    return {float(2 * m - top) for m in range(top + 1)}
+
+
+def test_all_names_every_method_once_in_order() -> None:
+    names = [cls.__name__ for cls in binary.ALL]
+    assert names == ["BNN", "XNORNet", "DoReFa", "BiRealNet", "XNORNetPlusPlus", "ReActNet", "ReCU", "FDA", "IRNet"]
+    assert set(names) == set(binary.__all__) - {"ALL"}
+    assert all(getattr(binary, name) is cls for name, cls in zip(names, binary.ALL, strict=True))
+
+
+@every_method
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_values_are_on_the_grid(method: Method, training: bool, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    finite = SPECIAL[SPECIAL.isfinite()].to(dtype)
+    w = torch.cat([finite, torch.randn(40).to(dtype)]).view(2, 5, 5)
+    x = torch.cat([finite, torch.randn(30).to(dtype)]).view(2, 5, 4)
+    m = method(LayerShape(tuple(w.shape))).to(dtype).train(training)
+    m.set_progress(1.0)  # the last step: FDA's noise, which is off the grid until then, has ended
+    w_q, x_q = m.weight(w), m.input(x)
+    assert w_q.values.dtype == x_q.values.dtype == dtype
+    assert set(w_q.values.unique().tolist()) <= grid_of(m.weight_bits)
+    allowed = {float(v) for v in range(2**m.input_bits)} if isinstance(m, DoReFa) else {-1.0, 1.0}
+    assert set(x_q.values.unique().tolist()) <= allowed
+    assert len(x_q.values.unique()) > 1
+    for q in (w_q, x_q):
+        assert q.scale is None or q.scale.dtype == dtype
+    assert w_q.scale is None or tuple(w_q.scale.shape) in ((), (2, 1, 1))
+
+
+@every_method
+def test_zero_and_negative_zero_become_one_value(method: Method) -> None:
+    zeros = torch.tensor([[0.0, -0.0, 0.0, -0.0]])
+    m = method(LayerShape((1, 4))).eval()
+    assert len(m.weight(zeros).values.unique()) == 1
+    assert m.weight(zeros).values[0, 0] == 1.0
+    assert m.input(zeros).values.unique().tolist() == [0.0 if isinstance(m, DoReFa) else 1.0]
+
+
+@every_method
+def test_gradients_are_finite_also_at_infinite_inputs(method: Method) -> None:
+    x = SPECIAL.view(1, 4, 3).clone().requires_grad_()
+    m = method(LayerShape((1, 4, 1))).eval()
+    (found,) = torch.autograd.grad(m.input(x).values.sum(), x)
+    assert found.isfinite().all()
+
+
+def conv1x1_and_linear(method: Method) -> tuple[BinaryConv2d, BinaryLinear]:
+    """The same layer twice: one by one pixel, and no space at all."""
+    torch.manual_seed(0)
+    conv, linear = BinaryConv2d(7, 6, 1, bias=True, method=method), BinaryLinear(7, 6, bias=True, method=method)
+    conv(torch.randn(2, 7, 1, 1))
+    randomize(linear)
+    state = conv.state_dict() | linear.state_dict()  # XNOR-Net++'s spatial factors stay at 1
+    if isinstance(conv.method, XNORNetPlusPlus) and conv.method.case == 2:
+        state["method.gamma"] = state.pop("method.alpha")[:, None, None]
+    state["weight"] = state["weight"][:, :, None, None]
+    conv.load_state_dict(state)
+    return conv, linear
+
+
+@every_method
+@pytest.mark.parametrize("training", [True, False])
+def test_conv1x1_equals_linear(method: Method, training: bool) -> None:
+    conv, linear = conv1x1_and_linear(method)
+    conv.train(training)
+    linear.train(training)
+    x = torch.randn(33, 7)
+    x[0, :2] = torch.tensor([0.0, -0.0])
+    rows, pixels = x.clone().requires_grad_(), x[:, :, None, None].clone().requires_grad_()
+    g = torch.randn(33, 6)
+    torch.manual_seed(1)
+    y = linear(rows)
+    y.backward(g)
+    torch.manual_seed(1)
+    z = conv(pixels)
+    z.backward(g[:, :, None, None])
+    assert_reduction(z[:, :, 0, 0].detach(), y.detach().double(), 7, 3.0)
+    assert rows.grad is not None
+    assert pixels.grad is not None
+    assert_reduction(pixels.grad[:, :, 0, 0], rows.grad.double(), 6, float(rows.grad.abs().max()))
+    assert linear.weight.grad is not None
+    assert conv.weight.grad is not None
+    largest = float(linear.weight.grad.abs().max())
+    assert_reduction(conv.weight.grad[:, :, 0, 0], linear.weight.grad.double(), 33, largest)
+
+
+@every_method
+@pytest.mark.parametrize("training", [True, False])
+def test_conv1d_equals_conv2d_of_height_one(method: Method, training: bool) -> None:
+    torch.manual_seed(0)
+    options = {"stride": 2, "padding": 2, "dilation": 2, "groups": 2, "bias": True}
+    one = BinaryConv1d(4, 6, 3, **options, method=method)
+    two = BinaryConv2d(4, 6, (1, 3), stride=(1, 2), padding=(0, 2), dilation=(1, 2), groups=2, bias=True, method=method)
+    x = torch.randn(3, 4, 11)
+    one(x)
+    two(x[:, :, None])
+    randomize(one)
+    state = one.state_dict()
+    state["weight"] = state["weight"][:, :, None]
+    if isinstance(one.method, XNORNetPlusPlus):
+        if one.method.case == 4:
+            state |= {"method.beta": torch.ones(1), "method.gamma": state["method.beta"]}
+        elif one.method.case == 3:
+            state["method.beta"] = state["method.beta"][None]
+        elif one.method.case == 2:
+            state["method.gamma"] = state["method.gamma"][:, None]
+    two.load_state_dict(state)
+    one.train(training)
+    two.train(training)
+    a, b = x.clone().requires_grad_(), x[:, :, None].clone().requires_grad_()
+    torch.manual_seed(1)
+    y = one(a)
+    torch.manual_seed(1)
+    z = two(b)
+    assert_reduction(z[:, :, 0].detach(), y.detach().double(), 6, 3.0)
+    torch.manual_seed(2)
+    y.sum().backward()
+    torch.manual_seed(2)
+    z.sum().backward()
+    assert a.grad is not None
+    assert b.grad is not None
+    assert_reduction(b.grad[:, :, 0], a.grad.double(), 18, float(a.grad.abs().max()))
+
+
+def expected_output(layer: BinaryConv2d, x: Tensor) -> Tensor:
+    """The layer by torch's own convolution in float64 on the quantized operands."""
+    m, g = layer.method, layer.geometry
+    w_q, x_q = m.weight(layer.weight), m.input(x)
+    y = F.conv2d(x_q.values.double(), w_q.values.double(), None, g.stride, g.padding, g.dilation, g.groups)
+    if w_q.scale is not None:
+        y = y * w_q.scale.double().view(1, -1, 1, 1)
+    if x_q.scale is not None:
+        k = x_q.scale.double()
+        code = m.input_code()
+        if isinstance(code, SignCode) and code.scale is InputScale.SPATIAL:
+            height, width = layer.weight.shape[2:]
+            patches = F.unfold(k, (height, width), g.dilation, g.padding, g.stride)
+            k = patches.mean(1).view(len(x), 1, *y.shape[2:])
+        y = y * k
+    for factor in m.output_factors():
+        y = y * factor.double()
+    return y if layer.bias is None else y + layer.bias.double().view(1, -1, 1, 1)
+
+
+GEOMETRIES: dict[str, dict[str, object]] = {
+    "plain": {},
+    "bias": {"bias": True},
+    "groups": {"groups": 2},
+    "dilation": {"dilation": (2, 1)},
+    "stride": {"stride": (1, 2)},
+    "padding": {"padding": (1, 2)},
+    "all": {"bias": True, "groups": 2, "dilation": 2, "stride": (2, 1), "padding": 2},
+}
+
+
+@every_method
+@pytest.mark.parametrize("options", GEOMETRIES.values(), ids=GEOMETRIES.keys())
+def test_layer_does_what_torchs_convolution_says(method: Method, options: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    layer = BinaryConv2d(4, 6, 3, **options, method=method)  # type: ignore[arg-type]
+    x = torch.randn(2, 4, 7, 8)
+    layer(x)
+    randomize(layer)
+    layer.eval()
+    found = layer(x).detach()
+    exact = expected_output(layer, x).detach()
+    assert_elementwise(found, exact, 16, float(exact.abs().max()))
+    assert (
+        found.shape
+        == F.conv2d(
+            x,
+            layer.weight,
+            None,
+            layer.geometry.stride,
+            layer.geometry.padding,
+            layer.geometry.dilation,
+            layer.geometry.groups,
+        ).shape
+    )
+
+
+@every_method
+@pytest.mark.parametrize("change", ["groups", "dilation", "stride", "bias"])
+def test_geometry_is_never_ignored(method: Method, change: str) -> None:
+    """Two layers that differ in one option only, on the same weights, give different outputs."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, 7, 7)
+    plain = BinaryConv2d(4, 6, 3, padding=1, method=method)
+    options: dict[str, object] = {change: True if change == "bias" else 2}
+    other = BinaryConv2d(4, 6, 3, padding=2 if change == "dilation" else 1, **options, method=method)  # type: ignore[arg-type]
+    with torch.no_grad():
+        other.weight.copy_(plain.weight[:, : other.weight.shape[1]])
+        if other.bias is not None:
+            other.bias.fill_(0.5)
+    own = plain.state_dict() if not isinstance(plain.method, XNORNetPlusPlus) and change != "groups" else {}
+    other.load_state_dict({k: v for k, v in own.items() if k.startswith("method.")}, strict=False)
+    y, z = plain.eval()(x), other.eval()(x)
+    if change == "stride":
+        assert z.shape == (2, 6, 4, 4)
+        # XNOR-Net++ sizes its factors by the output, but all are 1 here
+        assert torch.equal(z, y[:, :, ::2, ::2])
+    else:
+        assert y.shape == z.shape
+        assert not torch.equal(y, z)
+    if change == "bias":
+        assert torch.equal(z, y + 0.5)
+
+
+def small_net(method: Method) -> nn.Module:
+    return nn.Sequential(
+        BinaryConv2d(3, 6, 3, padding=1, method=method),
+        nn.BatchNorm2d(6),
+        BinaryConv2d(6, 4, 3, stride=2, groups=2, method=method),
+        nn.BatchNorm2d(4),
+        nn.Flatten(),
+        BinaryLinear(36, 5, method=method),
+    )
+
+
+@every_method
+def test_state_dict_round_trip_keeps_logits(method: Method) -> None:
+    torch.manual_seed(0)
+    net = small_net(method)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    x = torch.randn(8, 3, 8, 8)
+    for step in range(3):
+        set_progress(net, step / 4)
+        optimizer.zero_grad()
+        net(x).square().mean().backward()
+        optimizer.step()
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    torch.manual_seed(99)
+    twin = small_net(method)
+    assert twin.load_state_dict(state, strict=True) == ([], [])
+    for training in (False, True):
+        torch.manual_seed(3)
+        y = net.train(training)(x)
+        torch.manual_seed(3)
+        assert_exact(twin.train(training)(x).detach(), y.detach())
+
+
+@every_method
+@pytest.mark.parametrize("training", [True, False])
+def test_backward_does_not_write_into_its_gradient(method: Method, training: bool) -> None:
+    torch.manual_seed(0)
+    layer = BinaryConv2d(4, 6, 3, method=method).train(training)
+    x = torch.randn(2, 4, 6, 6, requires_grad=True)
+    y = layer(x)
+    w_q, x_q = layer.method.weight(layer.weight), layer.method.input(x)
+    for out in (y, layer.method.output(y), w_q.values, x_q.values):
+        g = torch.randn_like(out)
+        kept = g.clone()
+        out.backward(g, retain_graph=True)
+        assert torch.equal(g, kept)
+
+
+@compiles
+@pytest.mark.parametrize(
+    ("name", "training"), [(name, True) for name in METHODS] + [("FDA", False), ("ReCU", False), ("XNORNet", False)]
+)
+def test_compiled_equals_eager(name: str, training: bool) -> None:
+    torch.manual_seed(0)
+    torch.compiler.reset()
+    layer = BinaryConv2d(4, 6, 3, padding=1, method=METHODS[name]).train(training)
+    x = torch.randn(2, 4, 6, 6)
+    layer(x)
+    compiled = torch.compile(copy.deepcopy(layer), fullgraph=True, backend="aot_eager")
+    results = []
+    for net in (layer, compiled):
+        a = x.clone().requires_grad_()
+        torch.manual_seed(1)
+        y = net(a)
+        y.square().sum().backward()
+        assert a.grad is not None
+        results.append([y.detach(), a.grad, *(p.grad for p in net.parameters() if p.grad is not None)])
+    assert len(results[0]) == len(results[1]) >= 3
+    for eager, other in zip(*results, strict=True):
+        assert_exact(other, eager)
+
+
+@compiles
+@pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning:torch")  # inductor's own imports
+def test_compiled_by_inductor_equals_eager() -> None:
+    torch.manual_seed(0)
+    torch.compiler.reset()
+    layer = BinaryLinear(65, 6, method=binary.IRNet)
+    x = torch.randn(5, 65)
+    compiled = torch.compile(copy.deepcopy(layer), fullgraph=True)
+    results = []
+    for net in (layer, compiled):
+        y = net(x)
+        y.sum().backward()
+        results.append((y.detach(), next(net.parameters()).grad))
+    for eager, other in zip(*results, strict=True):
+        assert eager is not None
+        assert_reduction(other, eager.double(), 65, float(eager.abs().max()))
+
+
+@every_method
+def test_eval_mode_is_deterministic(method: Method) -> None:
+    torch.manual_seed(0)
+    layer = BinaryConv2d(4, 6, 3, method=method).eval()
+    x = torch.randn(2, 4, 6, 6)
+    state = torch.get_rng_state()
+    y = layer(x)
+    assert torch.equal(layer(x), y)
+    assert torch.equal(torch.get_rng_state(), state)
+    if isinstance(layer.method, FDA):
+        layer.method.set_progress(1.0)
+        assert torch.equal(layer(x), y)  # the noise, now ended, was not in it
+
+
+@every_method
+def test_input_code_says_what_input_computes(method: Method) -> None:
+    torch.manual_seed(0)
+    m = method(LayerShape((2, 6, 1, 1))).eval()
+    for p in m.parameters():
+        if not isinstance(p, nn.parameter.UninitializedParameter):
+            nn.init.normal_(p)
+    x = torch.randn(3, 6, 5, 7)
+    x.view(-1)[: len(SPECIAL)] = SPECIAL
+    code = m.input_code()
+    if isinstance(code, LevelsCode):
+        assert code.bits == m.input_bits
+        expected = torch.round(x.clamp(0, 1) * (2**code.bits - 1))
+    else:
+        assert m.input_bits == 1
+        threshold = torch.zeros(6) if code.threshold is None else code.threshold
+        assert threshold.shape == (6,)
+        x[0, :, 0, 0] = threshold  # a tie is +1
+        expected = torch.where(x >= threshold.view(1, 6, 1, 1), 1.0, -1.0)
+    q = m.input(x)
+    assert torch.equal(q.values, expected)
+    if isinstance(code, LevelsCode):
+        assert (1.0 if q.scale is None else q.scale.item()) == pytest.approx(1 / (2**code.bits - 1))
+    elif code.scale is InputScale.NONE:
+        assert q.scale is None
+    else:
+        over = 1 if code.scale is InputScale.SPATIAL else (1, 2, 3)
+        assert q.scale is not None
+        assert torch.equal(q.scale, x.abs().mean(over, keepdim=True))
+
+
+@every_method
+def test_output_is_the_product_of_output_factors(method: Method) -> None:
+    torch.manual_seed(0)
+    layer = BinaryConv2d(4, 6, 3, method=method)
+    layer(torch.randn(2, 4, 6, 7))
+    randomize(layer)
+    layer.eval()
+    y = torch.randn(2, 6, 4, 5)
+    factors = layer.method.output_factors()
+    if not factors:
+        assert layer.method.output(y) is y
+        return
+    product = factors[0]
+    for factor in factors[1:]:
+        product = product * factor
+    assert_exact(layer.method.output(y), y * product)
+
+
+@every_method
+def test_every_parameter_receives_a_gradient(method: Method) -> None:
+    torch.manual_seed(0)
+    layer = BinaryConv2d(16, 6, 3, bias=True, method=method)
+    x = torch.randn(8, 16, 6, 6, requires_grad=True)
+    layer(x).square().mean().backward()
+    assert x.grad is not None
+    assert x.grad.any()
+    for name, p in layer.named_parameters():
+        assert p.grad is not None, name
+        assert p.grad.isfinite().all(), name
+        assert p.grad.any(), name
+
+
+@every_method
+def test_forward_creates_no_parameter(method: Method) -> None:
+    layer = BinaryConv2d(4, 6, 3, method=method)
+    before = dict(layer.named_parameters()) | dict(layer.named_buffers())
+    unsized = {name for name, p in layer.named_parameters() if isinstance(p, nn.parameter.UninitializedParameter)}
+    declared = {1: set(), 2: {"method.gamma"}, 3: {"method.beta"}, 4: {"method.beta", "method.gamma"}}
+    assert unsized == (declared[layer.method.case] if isinstance(layer.method, XNORNetPlusPlus) else set())
+    layer(torch.randn(2, 4, 6, 6)).sum().backward()
+    after = dict(layer.named_parameters()) | dict(layer.named_buffers())
+    assert list(after) == list(before)
+    assert all(after[name] is before[name] for name in before)
+
+
+@every_method
+def test_schedules_live_in_the_state_and_need_not_be_driven(method: Method) -> None:
+    torch.manual_seed(0)
+    m = method(LayerShape((6, 4, 3)))
+    buffers = {name: b.clone() for name, b in m.named_buffers()}
+    m.set_progress(0.0)
+    for name, b in m.named_buffers():
+        assert torch.equal(b, buffers[name]), f"{name}: without set_progress a schedule stands at its beginning"
+    m.set_progress(1.0)
+    moved = [name for name, b in m.named_buffers() if not torch.equal(b, buffers[name])]
+    assert moved == list(buffers)
+    scheduled = {"ReCU": ["tau"], "FDA": ["n", "alpha"], "IRNet": ["t", "k"]}
+    assert moved == scheduled.get(type(m).__name__, [])
+
+
+@every_method
+def test_an_empty_batch_passes_through(method: Method) -> None:
+    layer = BinaryConv2d(4, 6, 3, method=method)
+    x = torch.zeros(0, 4, 6, 6, requires_grad=True)
+    y = layer(x)
+    assert y.shape == (0, 6, 4, 4)
+    y.sum().backward()

@@ -1,0 +1,70 @@
+"""The published cost of each network, to the digits printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from bittern import models
+from bittern.binary import BNN, ReActNet
+from bittern.nn import summary
+from bittern.quantizer import Quantizer
+
+PUBLISHED = [
+    (models.bireal_net18, BNN, 224, "1.676", "137.8", "1.640", "10.985", "4.00"),
+    (models.bireal_net34, BNN, 224, "3.526", "137.8", "1.929", "21.086", "5.23"),
+    (models.reactnet_a, ReActNet, 224, "4.817", "11.9", "0.871", "28.253", "7.53"),
+    (models.resnet20_cifar, BNN, 32, "0.040", "0.4", "0.0107", "0.267", "0.04"),
+    (models.vgg_small, BNN, 32, "0.604", "3.6", "0.131", "4.571", "0.88"),
+    (models.resnet18_cifar, BNN, 32, "0.547", "1.8", "0.103", "10.985", "1.37"),
+]
+"""Network, method, input size; 1e9 BMAC, 1e6 FMAC, 1e8 OPs, 1e6 binary weights, MiB."""
+
+
+def _digits(value: float, like: str) -> str:
+    return f"{value:.{len(like.partition('.')[2])}f}"
+
+
+@pytest.mark.parametrize(
+    ("build", "method", "size", "bmac", "fmac", "ops", "weights", "mib"),
+    PUBLISHED,
+    ids=lambda v: getattr(v, "__name__", None),
+)
+def test_counts_are_the_published_ones(
+    build: Callable[..., nn.Module],
+    method: type[Quantizer],
+    size: int,
+    bmac: str,
+    fmac: str,
+    ops: str,
+    weights: str,
+    mib: str,
+) -> None:
+    report = summary(build(method), torch.zeros(1, 3, size, size))
+    assert _digits(report.bmac / 1e9, bmac) == bmac
+    assert _digits(report.fmac / 1e6, fmac) == fmac
+    assert _digits(report.ops / 1e8, ops) == ops
+    assert _digits(report.binary_params / 1e6, weights) == weights
+    assert _digits(report.bytes / 2**20, mib) == mib
+    assert report.uncounted == ()
+
+
+@pytest.mark.parametrize("build", [models.resnet20_cifar, models.vgg_small, models.mlp])
+def test_the_float_twin_multiplies_as_often(build: Callable[..., nn.Module]) -> None:
+    size, channels = (28, 1) if build is models.mlp else (32, 3)
+    low = summary(build(BNN, in_channels=channels), torch.zeros(1, channels, size, size))
+    twin = summary(build(None, in_channels=channels), torch.zeros(1, channels, size, size))
+    assert twin.bmac == twin.binary_params == 0
+    assert twin.fmac == low.fmac + low.bmac
+    assert twin.float_params == low.float_params + low.binary_params
+
+
+def test_both_shortcuts_cost_the_same() -> None:
+    x = torch.zeros(1, 3, 32, 32)
+    for build in (models.resnet20_cifar, models.resnet18_cifar):
+        per_conv = summary(build(BNN, shortcut="per_conv"), x)
+        per_block = summary(build(BNN, shortcut="per_block"), x)
+        assert (per_conv.ops, per_conv.bytes) == (per_block.ops, per_block.bytes)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from bittern import __main__ as diagnosis
+from bittern import _native, ops
+
+
+@pytest.fixture(autouse=True)
+def _choose_afresh() -> Iterator[None]:
+    """The instruction set is chosen once per process; these tests need it chosen again, and as it was afterwards."""
+    ops.chosen_isa.cache_clear()
+    yield
+    ops.chosen_isa.cache_clear()
+
+
+def test_every_op_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("BITTERN_ISA", raising=False)
+    assert diagnosis.main([]) == 0
+    text = capsys.readouterr().out
+    widest = ops.available_isas()[-1].label
+    for op in ops.ALL:
+        (line,) = [line for line in text.splitlines() if line.split()[:1] == [op.name]]
+        assert f"native[{widest}]" in line
+        assert "widest" in line
+    assert text.count("CUDA  ") == len(ops.ALL)
+    for isa in ops.Isa:
+        assert any(line.split()[:1] == [isa.label] for line in text.splitlines())
+
+
+def test_forced_instruction_set_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BITTERN_ISA", "scalar")
+    found = diagnosis.diagnose()
+    assert {(state.cpu, state.cpu_why) for state in found.ops} == {("native[scalar]", "forced by BITTERN_ISA=scalar")}
+    assert found.machine.isa == "scalar"
+
+
+def test_json_has_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("BITTERN_ISA", raising=False)
+    assert diagnosis.main(["--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [state["op"] for state in data["ops"]] == [op.name for op in ops.ALL]
+    assert [state["isa"] for state in data["isas"]] == [isa.label for isa in ops.Isa]
+    assert {state["isa"] for state in data["isas"] if state["available"]} == set(_native.available_isas())
+    assert data["machine"]["threads"] >= 1
+    assert data["pool"] == _native.pool_name()
+
+
+@pytest.mark.parametrize(
+    ("missing", "why"),
+    [("avx512_vpopcntdq", "this CPU lacks avx512_vpopcntdq"), (None, "not compiled into this build")],
+)
+def test_unavailable_instruction_set_says_why(monkeypatch: pytest.MonkeyPatch, missing: str | None, why: str) -> None:
+    features = {name: name != missing for name in _native.cpu_features()}
+    monkeypatch.setattr(ops, "available_isas", lambda: (ops.Isa.SCALAR,))
+    assert diagnosis._isa_state(ops.Isa.AVX512, features).why == why
+    assert diagnosis._isa_state(ops.Isa.SCALAR, features).available
+
+
+def test_needs_name_features_that_the_extension_reports() -> None:
+    features = _native.cpu_features()
+    assert set(diagnosis.NEEDS) == set(ops.Isa)
+    for isa, needs in diagnosis.NEEDS.items():
+        assert set(needs) <= set(features)
+        if isa in ops.available_isas() and "avx512" not in isa.label:  # AVX-512 may be emulated in a test build
+            assert all(features[name] for name in needs)
+
+
+def test_cuda_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis.torch.version, "cuda", None)
+    assert diagnosis._cuda() == (None, "this torch was built without CUDA")
+    monkeypatch.setattr(diagnosis.torch.version, "cuda", "13.0")
+    monkeypatch.setattr(diagnosis.torch.cuda, "is_available", lambda: False)
+    assert diagnosis._cuda() == (None, "torch sees no CUDA device")
+    monkeypatch.setattr(diagnosis.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(diagnosis.torch.cuda, "get_device_name", lambda: "Fast GPU")
+    monkeypatch.setattr(diagnosis.importlib.util, "find_spec", lambda name: None)
+    assert diagnosis._cuda() == (None, "Triton is missing; pip install 'bittern[gpu]'")
+    monkeypatch.setattr(diagnosis.importlib.util, "find_spec", lambda name: object())
+    assert diagnosis._cuda() == ("triton", "the only implementation for CUDA tensors (Fast GPU)")
+
+
+@pytest.mark.parametrize("value", ["avx9", "neon"])
+def test_impossible_instruction_set_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], value: str
+) -> None:
+    monkeypatch.setenv("BITTERN_ISA", value)
+    assert diagnosis.main(["--json"]) == 1
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.startswith("error: BITTERN_ISA: must be one of scalar")
+    assert error.count("\n") == 1
+
+
+def test_as_a_command() -> None:
+    environment = {**os.environ, "BITTERN_ISA": "avx9"}
+    done = subprocess.run([sys.executable, "-m", "bittern"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: BITTERN_ISA")
+    assert "Traceback" not in done.stderr
