@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from _cases import Case
@@ -12,6 +13,11 @@ from bittern import ops
 def pairs(cases: list[Case]) -> list[tuple[Case, ops.Implementation]]:
     """Every case with every implementation of its op but the reference."""
     return [(case, found) for case in cases for found in case.op.implementations() if found.name != "reference"]
+
+
+def marks(implementation: ops.Implementation) -> list[pytest.MarkDecorator]:
+    """Marks of a test that runs the implementation."""
+    return [pytest.mark.cuda] if implementation.device == "cuda" else []
 
 
 def check(case: Case, implementation: ops.Implementation) -> None:

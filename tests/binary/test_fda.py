@@ -1,4 +1,4 @@
-"""FDA-BNN against Xu et al., NeurIPS 2021."""
+"""FDA-BNN against arXiv 2103.00841."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from _binary import METHODS, SPECIAL
 from _tolerance import assert_elementwise, assert_exact, assert_reduction
 from bittern import binary
-from bittern.binary import FDA, DoReFa, XNORNetPlusPlus
+from bittern.binary import FDA, DoReFa, ReCU, XNORNet, XNORNetPlusPlus
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear
 from bittern.quantizer import InputScale, LayerShape, LevelsCode, Method, Quantizer, SignCode, set_progress
 
@@ -407,6 +407,15 @@ def test_every_parameter_receives_a_gradient(method: Method) -> None:
         assert p.grad is not None, name
         assert p.grad.isfinite().all(), name
         assert p.grad.any(), name
+
+
+@every_method
+def test_only_learned_or_differentiated_scales_carry_a_gradient(method: Method) -> None:
+    m = method(LayerShape((6, 4, 3)))
+    scale = m.weight(torch.randn(6, 4, 3, requires_grad=True)).scale
+    if scale is not None:
+        learned = isinstance(m, ReCU) or (isinstance(m, XNORNet) and m.gradient == "full")
+        assert scale.requires_grad is learned
 
 
 @every_method

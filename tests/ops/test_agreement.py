@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from _agreement import check, pairs
+from _agreement import check, marks, pairs
 from _cases import Case, all_cases
 from _tolerance import assert_exact
 from bittern import ops
@@ -16,10 +16,7 @@ LIGHT = pytest.mark.parametrize("case", [case for case in CASES if case.light], 
 
 @pytest.mark.parametrize(
     ("case", "implementation"),
-    [
-        pytest.param(case, found, marks=[pytest.mark.cuda] * (found.device == "cuda"), id=f"{case}-{found.name}")
-        for case, found in pairs(CASES)
-    ],
+    [pytest.param(case, found, marks=marks(found), id=f"{case}-{found.name}") for case, found in pairs(CASES)],
 )
 def test_equals_reference(case: Case, implementation: ops.Implementation) -> None:
     check(case, implementation)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from _agreement import marks
 from _epilogue_cases import conv_arguments, exact_multiply_add, matmul_arguments, nearest_float32, traps
 from _tolerance import assert_exact
 from bittern import ops
 from bittern.ops._epilogue import apply_epilogue, fused_multiply_add
 
+MATMULS = pytest.mark.parametrize(
+    "implementation",
+    [pytest.param(found, marks=marks(found), id=found.name) for found in ops.binary_matmul.implementations()],
+)
 INF, NAN = float("inf"), float("nan")
 
 
@@ -89,7 +96,7 @@ def test_traps_tell_the_three_ways_apart() -> None:
         (-(2.0**-100), 2.0**-100, 0.0, -0.0),  # underflows, and keeps its sign
     ],
 )
-@pytest.mark.parametrize("implementation", ops.binary_matmul.implementations(), ids=lambda i: i.name)
+@MATMULS
 def test_special_operands(
     implementation: ops.Implementation, x: float, alpha: float, beta: float, expected: float
 ) -> None:
@@ -102,23 +109,24 @@ def test_special_operands(
         assert_exact(result, torch.full((1, 17), expected))
 
 
-def _conv_and_matmul() -> list[tuple[str, ops.Implementation]]:
-    names = (("matmul", ops.binary_matmul), ("conv2d", ops.binary_conv2d))
-    return [(name, implementation) for name, op in names for implementation in op.implementations()]
-
-
-@pytest.mark.parametrize(("name", "implementation"), _conv_and_matmul(), ids=lambda v: getattr(v, "name", v))
+@pytest.mark.parametrize(
+    ("build", "implementation"),
+    [
+        pytest.param(build, found, marks=marks(found), id=f"{op.name}-{found.name}")
+        for op, build in ((ops.binary_matmul, matmul_arguments), (ops.binary_conv2d, conv_arguments))
+        for found in op.implementations()
+    ],
+)
 @pytest.mark.parametrize("operands", OPERANDS.values(), ids=OPERANDS)
 def test_last_step_of_every_implementation_rounds_once(
-    name: str, implementation: ops.Implementation, operands: tuple[Tensor, ...]
+    build: Callable[..., tuple[Any, ...]], implementation: ops.Implementation, operands: tuple[Tensor, ...]
 ) -> None:
-    build = matmul_arguments if name == "matmul" else conv_arguments
     arguments = (a.to(implementation.device) if isinstance(a, Tensor) else a for a in build(*operands))
     result = implementation.call(*arguments).cpu().flatten()
     assert torch.equal(result, exact_multiply_add(*operands))
 
 
-@pytest.mark.parametrize("implementation", ops.binary_matmul.implementations(), ids=lambda i: i.name)
+@MATMULS
 def test_every_step_rounds_to_float32(implementation: ops.Implementation) -> None:
     """acc = 4097 and offset, scale of 24 bits: the sum and the product each lose bits in float32."""
     k, n = 4097, 65

@@ -26,13 +26,14 @@ from bittern.deploy.format import to_bytes
 from bittern.models import resnet20_cifar
 from bittern.nn.summary import summary
 from bittern.quantizer import Quantizer
-from bittern.train import Recipe, evaluate, train
+from bittern.train import Cosine, Recipe, evaluate, train
 
 EPOCHS = 3
 TRAIN_SIZE = 10_000
 """With `EPOCHS`, what ten trainings on 28 x 28 pixels can do in about a quarter of an hour on two cores."""
 BATCH_SIZE = 50
-LEARNING_RATE = 3e-3
+LEARNING_RATE = 1e-2
+WARMUP = 0.1
 CROP_PADDING = 2
 SUBSET_SEED = 0
 PEEK = 500
@@ -123,6 +124,7 @@ def _recipe(epochs: int, seed: int, augment: bool) -> Recipe:
         epochs=epochs,
         batch_size=BATCH_SIZE,
         learning_rate=LEARNING_RATE,
+        schedule=Cosine(warmup=WARMUP),
         augment=RandomCropFlip(padding=CROP_PADDING) if augment else None,
         seed=seed,
     )

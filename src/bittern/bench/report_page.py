@@ -35,7 +35,7 @@ section > p { margin: 0 0 1.25rem; color: var(--muted); }
 code, kbd { font: .9em/1.5 ui-monospace, "SF Mono", "Cascadia Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 strong { color: var(--ink); font-weight: 600; }
 
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(15rem, 100%), 1fr)); gap: 1rem; margin: 0; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(13rem, 100%), 1fr)); gap: 1rem; margin: 0; }
 .tile { display: flex; flex-direction: column-reverse; justify-content: flex-end; }
 .tile, figure, .table, .facts, .failure {
   background: var(--card); border: 1px solid var(--line); border-radius: .875rem;
@@ -68,6 +68,7 @@ figure { margin: 0; padding: 1.1rem 1.25rem 1rem; min-width: 0; }
 figcaption { margin-bottom: .75rem; }
 figcaption p { margin: .15rem 0 0; color: var(--muted); font-size: .875rem; line-height: 1.45; }
 svg { display: block; width: 100%; height: auto; overflow: visible; }
+svg text { paint-order: stroke; stroke: var(--card); stroke-width: 3px; stroke-linejoin: round; }
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(11.5rem, 46%), 1fr)); gap: .75rem; }
 .curves figure { padding: .8rem .9rem .7rem; }
 .curves figcaption { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 .75rem; margin-bottom: .5rem; }

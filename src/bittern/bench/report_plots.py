@@ -128,7 +128,9 @@ def _label_points(axes: Any, points: Sequence[Point]) -> None:
     for p in points:
         if p.baseline and column - 0.05 <= places[p][0] <= column + LABEL_WIDTH:
             column = places[p][0] + 0.07
-    heights = spread([places[p][1] for p in methods], LABEL_GAP, 0.04, 0.96)
+    heights = _without_crossings(
+        [places[p] for p in methods], spread([places[p][1] for p in methods], LABEL_GAP, 0.04, 0.96)
+    )
     text = {"transform": axes.transAxes, "va": "center_baseline", "fontsize": 10}
     for p, height in zip(methods, heights, strict=True):
         x, y = places[p]
@@ -163,6 +165,17 @@ def spread(heights: Sequence[float], gap: float, low: float, high: float) -> lis
         for place, i in enumerate(group):
             placed[i] = bottom(group) + gap * place
     return placed
+
+
+def _without_crossings(places: Sequence[tuple[float, float]], heights: Sequence[float]) -> list[float]:
+    """Among points of one height, give the labels that are farther away to the points farther left of the column."""
+    result = list(heights)
+    for level in {y for _, y in places}:
+        same = [i for i, (_, y) in enumerate(places) if y == level]
+        farthest = sorted((heights[i] for i in same), key=lambda h: -abs(h - level))
+        for i, height in zip(sorted(same, key=lambda i: places[i][0]), farthest, strict=True):
+            result[i] = height
+    return result
 
 
 def accuracy_ticks(values: Sequence[float]) -> list[float]:

@@ -17,7 +17,7 @@ class BiRealNet(Quantizer):
 
     Forward: W_q = sign(W), alpha = mean |W| of each filter; x_q = sign(x).
     Backward: dL/dx = dL/dx_q * max(0, 2 - 2|x|); with g the gradient of the scaled weight and alpha held constant,
-        "paper"     dW = g * alpha * 1{|W| < 1}, the magnitude-aware gradient
+        "paper"     dW = g * alpha * 1{|W| < 1}, the magnitude-aware gradient (the mask's strictness is our reading)
         "released"  dW = g * 1{|W| <= 1}, the authors' PyTorch code
         "caffe"     dW = g, the authors' Caffe code
     "released" and "caffe" cannot recover g for a filter of zeros (alpha = 0): its gradient is 0.

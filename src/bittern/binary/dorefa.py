@@ -35,7 +35,7 @@ class DoReFa(Quantizer):
         2 m (q_G(clip(g / (2m) + 1/2 + u / (2^G - 1), 0, 1)) - 1/2)
     A sample with m = 0 passes unchanged. A linear layer's samples are its rows.
 
-    Differences: none known from the authors' code. Others stop the gradient of the maximum.
+    Differences: none known from the authors' code. Larq and bitorch stop the gradient of the maximum.
     Errors: ValueError for bits outside 1 ... 8 (gradients: 1 ... 16 or 32): a layer of 32 bits is not a low-bit layer.
     Source: arXiv 1606.06160.
     """

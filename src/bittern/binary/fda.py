@@ -1,4 +1,4 @@
-"""FDA-BNN: gradients of sign from its Fourier series, and noise that learns its error (NeurIPS 2021)."""
+"""FDA-BNN: gradients of sign from its Fourier series, and noise that learns its error (2103.00841)."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class FDA(Quantizer):
     Without `set_progress` they stay at 9 and 0.1.
 
     omega: 0.1 is BiBench's value; the paper's is unknown to us. At 0.1 the series is a smooth bump rather than a square
-    wave's slope, and from n = 18 on it is negative beyond |v| = 0.83: `clamp_negative` sets that part to 0.
+    wave's slope, and negative beyond |v| = pi / (2 (n + 1) omega), 0.83 at n = 18: `clamp_negative` makes that part 0.
     Differences: the paper has sign(0) = -1. BiBench scales each channel, keeps the noise in eval mode, and creates
     part of the noise module in the first forward, unseen by the optimizer; here W1 and W2 exist from the start.
     Errors: ValueError unless 0 < omega <= pi (beyond pi the wave changes sign inside |v| <= 1).
-    Source: Xu et al., "Learning Frequency Domain Approximation for Binary Neural Networks", NeurIPS 2021.
+    Source: arXiv 2103.00841 (NeurIPS 2021).
     """
 
     n: Tensor
