@@ -112,7 +112,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         print(f"error: {error}{_why_impossible()}", file=sys.stderr)
         return 1
-    print(found.to_json() if as_json else found)
+    try:
+        print(found.to_json() if as_json else found, flush=True)
+    except BrokenPipeError:
+        # the reader (head, a pager) has seen enough; nothing may be left to flush at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

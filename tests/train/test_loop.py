@@ -56,6 +56,26 @@ def test_history_holds_one_row_per_epoch(few: ImageData, mlp: Builder) -> None:
     assert not model.training
 
 
+def test_training_figures_are_means_over_the_steps_of_their_epoch(few: ImageData) -> None:
+    losses: list[float] = []
+    right: list[int] = []
+
+    class Counting(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = super().forward(x)
+            if self.training:
+                batch = batches.at(len(right))
+                right.append(int((logits.argmax(1) == batch.labels).sum()))
+            return logits
+
+    batches = Batches(few.train_images, few.train_labels, 32, seed=0)
+    model = Counting(*linear())
+    history = train(model, few, recipe(epochs=2), progress=False, on_step=lambda _, loss: losses.append(loss))
+    for row, start in zip(history.epochs, (0, 3), strict=True):
+        assert row.train_loss == pytest.approx(sum(losses[start : start + 3]) / 3)
+        assert row.train_accuracy == sum(right[start : start + 3]) / 96
+
+
 def test_same_seed_same_weights_and_other_seed_other_weights(few: ImageData, mlp: Builder) -> None:
     options = {"augment": RandomCropFlip(padding=1), "epochs": 2}
     first, again, other = (trained(mlp(), few, seed=seed, **options) for seed in (0, 0, 1))

@@ -6,33 +6,38 @@ the same network with float convolutions, timed as torch runs it, call by call (
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import datetime
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from bittern import binary, deploy
-from bittern.bench.machine import Machine, this_machine
-from bittern.bench.timing import Spread, compare, torch_threads
+from bittern.bench.demo_result import FLOAT, DemoResult, Latency, Row, Settings
+from bittern.bench.machine import this_machine
+from bittern.bench.timing import compare, torch_threads
 from bittern.data import ImageData, digits, normalize
 from bittern.deploy.format import to_bytes
 from bittern.nn.conv import BinaryConv2d
 from bittern.quantizer import Quantizer
-from bittern.train import Cosine, Epoch, Recipe, evaluate, train
+from bittern.train import Epoch, evaluate, train
 
-FLOAT = "float"
-"""Name of the baseline among the names of methods."""
 BATCHES = (1, 32)
 """Batch sizes that are timed."""
-QUICK_IMAGES = 256
-"""Training images of a quick run."""
-TIMING_S = 0.4
-QUICK_TIMING_S = 0.02
+NETWORK = (
+    "a 3x3 convolution from 1 to 64 channels (float); three 3x3 convolutions, 64 to 64, 64 to 128 with stride 2, and "
+    "128 to 128 (by the method), each with batch norm, a shortcut and Hardtanh; the mean over space; a linear layer "
+    "from 128 to 10 (float)"
+)
+"""`DemoNet` in words."""
+QUICK_IMAGES = 128
+"""Images of a quick run, to train on and to test with."""
 
 
 class DemoBlock(nn.Module):
@@ -79,106 +84,6 @@ class DemoNet(nn.Module):
         return logits
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a run of the demo does. Raises: ValueError."""
-
-    seed: int = 0
-    quick: bool = False
-    """One epoch on a few images: to see that everything works, not to look at figures."""
-    epochs: int = 5
-    batch_size: int = 64
-    learning_rate: float = 1e-2
-    threads: int = 1
-    """For training and timing. One thread gives the same weights on every machine of one kind."""
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"demo: {name} must be at least 1; got {getattr(self, name)}")
-
-    def recipe(self) -> Recipe:
-        return Recipe(
-            epochs=1 if self.quick else self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            schedule=Cosine(warmup=0.1),
-            seed=self.seed,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Packed model and float baseline, called in turn on the same input."""
-
-    batch: int
-    packed_us: Spread
-    """Microseconds per call, not per image."""
-    float_us: Spread
-    speedup: Spread
-    """Float time / packed time, pair by pair."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One network."""
-
-    name: str
-    """Class name of the method; `FLOAT` for the baseline."""
-    accuracy: float
-    """Share of the test images that the packed model gets right."""
-    stored_bytes: int
-    """Size of the packed file."""
-    accumulators: int
-    """Integers compared between the packed model and its training graph on all test images; 0: the baseline."""
-    different: int
-    """How many of them differed."""
-    logits_identical: bool
-    max_difference: float
-    """Largest absolute difference of a logit."""
-    exact: bool
-    """All accumulators equal, all logits within the tolerance."""
-    latencies: tuple[Latency, ...]
-    """One per batch size; () for the baseline."""
-    losses: tuple[float, ...]
-    """Training loss of every step."""
-    accuracies: tuple[float, ...]
-    """Test accuracy after every epoch."""
-    seconds: float
-    """Time of training."""
-
-
-@dataclass(frozen=True, slots=True)
-class DemoResult:
-    """Everything that the report shows."""
-
-    rows: tuple[Row, ...]
-    """The baseline, then the methods in the order of `binary.ALL`."""
-    settings: Settings
-    network: str
-    data: str
-    train_images: int
-    test_images: int
-    machine: Machine
-    command: str
-    started: str
-    """UTC, ISO 8601."""
-    seconds: float
-
-    @property
-    def baseline(self) -> Row:
-        return self.rows[0]
-
-    @property
-    def methods(self) -> tuple[Row, ...]:
-        return self.rows[1:]
-
-    @property
-    def exact(self) -> bool:
-        """Whether every packed model gave the answers of its training graph."""
-        return all(row.exact for row in self.rows)
-
-
 class Watcher(Protocol):
     """Sees the run go by."""
 
@@ -208,19 +113,19 @@ def run(settings: Settings, watcher: Watcher, *, command: str) -> DemoResult:
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     data = _data(settings)
     rows: list[Row] = []
-    baseline: nn.Module | None = None
+    rivals: tuple[Rival, ...] = ()
     with torch_threads(settings.threads), _own_randomness():
         for method in (None, *binary.ALL):
-            model, row = _one(method, data, settings, baseline, watcher)
-            baseline = model if baseline is None else baseline
+            model, row = _one(method, data, settings, rivals, watcher)
+            if method is None:
+                rivals = tuple(_rival(model, _test_images(data)[:batch], settings) for batch in BATCHES)
             rows.append(row)
             watcher.done(row)
         machine = this_machine()
     return DemoResult(
         rows=tuple(rows),
         settings=settings,
-        network="3x3 convolution 1 to 64 channels (float), 3x3 convolutions 64 to 64, 64 to 128 at stride 2, 128 to 128 "
-        "(by method, each with batch norm, a shortcut and Hardtanh), mean over space, linear layer 128 to 10 (float)",
+        network=NETWORK,
         data=data.name,
         train_images=len(data.train_labels),
         test_images=len(data.test_labels),
@@ -231,19 +136,30 @@ def run(settings: Settings, watcher: Watcher, *, command: str) -> DemoResult:
     )
 
 
+class Rival(NamedTuple):
+    """The float baseline on one input, as packed models are timed against it."""
+
+    layout: str
+    x: Tensor
+    call: Callable[[], Tensor]
+
+
 def _one(
-    method: type[Quantizer] | None, data: ImageData, settings: Settings, baseline: nn.Module | None, watcher: Watcher
+    method: type[Quantizer] | None,
+    data: ImageData,
+    settings: Settings,
+    rivals: tuple[Rival, ...],
+    watcher: Watcher,
 ) -> tuple[nn.Module, Row]:
     """Everything about one network."""
     name = FLOAT if method is None else method.__name__
     recipe = settings.recipe()
     steps = recipe.epochs * (len(data.train_labels) // recipe.batch_size)
-    images = normalize(data.test_images, data.mean, data.std)
+    images = _test_images(data)
     torch.manual_seed(settings.seed)
-    model = DemoNet(method)
+    model = DemoNet(method).eval()
     with torch.no_grad():
-        # gives XNOR-Net++ its sizes; in eval mode nothing else changes
-        model.eval()(images[:1])
+        model(images[:1])  # gives XNOR-Net++ its sizes; in eval mode nothing else changes
     losses: list[float] = []
     watcher.training(name, 0, steps)
 
@@ -267,41 +183,48 @@ def _one(
         logits_identical=report.logits_identical,
         max_difference=report.max_difference,
         exact=report.exact,
-        latencies=() if baseline is None else _time(packed, baseline, images, settings),
+        latencies=tuple(_time(packed, rival, settings) for rival in rivals),
         losses=tuple(losses),
         accuracies=tuple(epoch.test_accuracy for epoch in history.epochs),
         seconds=sum(epoch.seconds for epoch in history.epochs),
     )
 
 
-def _time(packed: deploy.Packed, baseline: nn.Module, images: Tensor, settings: Settings) -> tuple[Latency, ...]:
-    found = []
-    with torch.inference_mode():
-        for batch in BATCHES:
-            x = images[:batch].clone()
-            pair = compare(
-                lambda x=x: packed(x),  # type: ignore[misc]
-                lambda x=x: baseline(x),  # type: ignore[misc]
-                budget_s=QUICK_TIMING_S if settings.quick else TIMING_S,
-            )
-            found.append(Latency(batch, pair.latency_us, pair.baseline_latency_us, pair.speedup))
-    return tuple(found)
+def _rival(model: nn.Module, x: Tensor, settings: Settings) -> Rival:
+    """The float baseline in the faster of torch's two memory layouts."""
+    plain = Rival("contiguous", x, _inference(partial(model, x)))
+    y = x.contiguous(memory_format=torch.channels_last)
+    other = copy.deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
+    last = Rival("channels-last", x, _inference(partial(other, y)))
+    faster = compare(last.call, plain.call, budget_s=settings.timing_s).speedup.median > 1.0
+    return last if faster else plain
+
+
+def _time(packed: deploy.Packed, rival: Rival, settings: Settings) -> Latency:
+    pair = compare(_inference(partial(packed, rival.x)), rival.call, budget_s=settings.timing_s)
+    return Latency(len(rival.x), pair.latency_us, pair.baseline_latency_us, rival.layout, pair.speedup)
+
+
+def _inference(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    return torch.inference_mode()(call)
 
 
 def _data(settings: Settings) -> ImageData:
     data = digits()
     if not settings.quick:
         return data
-    return ImageData(
-        data.name,
-        data.classes,
-        data.train_images[:QUICK_IMAGES],
-        data.train_labels[:QUICK_IMAGES],
-        data.test_images,
-        data.test_labels,
-        data.mean,
-        data.std,
+    few = slice(QUICK_IMAGES)
+    return dataclasses.replace(
+        data,
+        train_images=data.train_images[few],
+        train_labels=data.train_labels[few],
+        test_images=data.test_images[few],
+        test_labels=data.test_labels[few],
     )
+
+
+def _test_images(data: ImageData) -> Tensor:
+    return normalize(data.test_images, data.mean, data.std)
 
 
 @contextmanager

@@ -35,7 +35,10 @@ section > p { margin: 0 0 1.25rem; color: var(--muted); }
 code, kbd { font: .9em/1.5 ui-monospace, "SF Mono", "Cascadia Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 strong { color: var(--ink); font-weight: 600; }
 
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(13rem, 100%), 1fr)); gap: 1rem; margin: 0; }
+.tiles {
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(13rem, 100%), 1fr)); gap: 1rem;
+  margin: 0;
+}
 .tile { display: flex; flex-direction: column-reverse; justify-content: flex-end; }
 .tile, figure, .table, .facts, .failure {
   background: var(--card); border: 1px solid var(--line); border-radius: .875rem;
@@ -53,7 +56,10 @@ strong { color: var(--ink); font-weight: 600; }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 th, td { padding: .6rem .9rem; text-align: right; vertical-align: baseline; border-top: 1px solid var(--line); }
-thead th { border-top: 0; color: var(--muted); font-weight: 500; font-size: .875rem; line-height: 1.3; vertical-align: bottom; }
+thead th {
+  border-top: 0; color: var(--muted); font-weight: 500; font-size: .875rem; line-height: 1.3;
+  vertical-align: bottom;
+}
 tbody th { font-weight: 600; }
 th:first-child, td:first-child { text-align: left; padding-left: 1.25rem; }
 th:last-child, td:last-child { padding-right: 1.25rem; }
@@ -70,13 +76,19 @@ figcaption p { margin: .15rem 0 0; color: var(--muted); font-size: .875rem; line
 svg { display: block; width: 100%; height: auto; overflow: visible; }
 svg text { paint-order: stroke; stroke: var(--card); stroke-width: 3px; stroke-linejoin: round; }
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(11.5rem, 46%), 1fr)); gap: .75rem; }
-.curves figure { padding: .8rem .9rem .7rem; }
-.curves figcaption { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 .75rem; margin-bottom: .5rem; }
+.curves figure { display: flex; flex-direction: column; padding: .8rem .9rem .7rem; }
+.curves svg { margin-top: auto; }
+.curves figcaption {
+  display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 .75rem; margin-bottom: .5rem;
+}
 .curves h3 { font-size: .875rem; }
 .curves figcaption p { margin: 0; font-size: .8125rem; font-variant-numeric: tabular-nums; }
 
 .facts { margin: 0; padding: .5rem 1.25rem; }
-.facts div { display: grid; grid-template-columns: 9rem 1fr; gap: .1rem 1.25rem; padding: .7rem 0; border-top: 1px solid var(--line); }
+.facts div {
+  display: grid; grid-template-columns: 9rem 1fr; gap: .1rem 1.25rem; padding: .7rem 0;
+  border-top: 1px solid var(--line);
+}
 .facts div:first-child { border-top: 0; }
 .facts dt { color: var(--muted); }
 .facts dd { margin: 0; max-width: 72ch; overflow-wrap: anywhere; text-wrap: pretty; }
@@ -84,7 +96,10 @@ svg text { paint-order: stroke; stroke: var(--card); stroke-width: 3px; stroke-l
 .limits li { margin: .4rem 0; padding-left: .2rem; text-wrap: pretty; }
 .next { margin: 0; padding: 1rem 1.25rem; overflow-x: auto; background: var(--accent-soft); border-radius: .875rem; }
 .next code { white-space: pre; }
-footer { margin-top: 3.5rem; padding-top: 1.25rem; border-top: 1px solid var(--line); color: var(--muted); font-size: .875rem; }
+footer {
+  margin-top: 3.5rem; padding-top: 1.25rem; border-top: 1px solid var(--line); color: var(--muted);
+  font-size: .875rem;
+}
 footer p { margin: 0; }
 
 @media (max-width: 40rem) {

@@ -199,7 +199,8 @@ def linear_axis(title: str, largest: float) -> XAxis:
     rough = largest / (1.0 - LABEL_WIDTH - 0.08) / 5
     magnitude = 10.0 ** math.floor(math.log10(rough))
     step = next(m * magnitude for m in (1, 2, 2.5, 5, 10) if m * magnitude >= rough)
-    return XAxis(title, tuple((i * step, f"{i * step:,g}") for i in range(6)), log=False)
+    # the last tick has no text, which would stand out beyond the drawing
+    return XAxis(title, (*((i * step, f"{i * step:,g}") for i in range(5)), (5 * step, "")), log=False)
 
 
 def bytes_axis(title: str, sizes: Sequence[int]) -> XAxis:

@@ -1,0 +1,121 @@
+"""What a run of the demo is asked to do, and what it found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bittern.bench.machine import Machine
+from bittern.bench.timing import Spread
+from bittern.train import Cosine, Recipe
+
+FLOAT = "float"
+"""Name of the baseline among the names of methods."""
+TIMING_S = 0.4
+QUICK_TIMING_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run of the demo does. Raises: ValueError."""
+
+    seed: int = 0
+    quick: bool = False
+    """One epoch on a few images: to see that everything works, not to look at figures."""
+    epochs: int = 4
+    batch_size: int = 64
+    learning_rate: float = 1e-2
+    threads: int = 1
+    """For training and timing. One thread gives the same weights on every machine of one kind."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"demo: {name} must be at least 1; got {getattr(self, name)}")
+
+    @property
+    def timing_s(self) -> float:
+        """Seconds for one comparison."""
+        return QUICK_TIMING_S if self.quick else TIMING_S
+
+    def recipe(self) -> Recipe:
+        return Recipe(
+            epochs=1 if self.quick else self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            schedule=Cosine(warmup=0.1),
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Packed model and float baseline, called in turn on the same input."""
+
+    batch: int
+    packed_us: Spread
+    """Microseconds per call, not per image."""
+    float_us: Spread
+    layout: str
+    """Of the float baseline: the faster of torch's two memory layouts at this batch size."""
+    speedup: Spread
+    """Float time / packed time, pair by pair."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One network."""
+
+    name: str
+    """Class name of the method; `FLOAT` for the baseline."""
+    accuracy: float
+    """Share of the test images that the packed model gets right."""
+    stored_bytes: int
+    """Size of the packed file."""
+    accumulators: int
+    """Integers compared between the packed model and its training graph on all test images; 0: the baseline."""
+    different: int
+    """How many of them differed."""
+    logits_identical: bool
+    max_difference: float
+    """Largest absolute difference of a logit."""
+    exact: bool
+    """All accumulators equal, all logits within the tolerance."""
+    latencies: tuple[Latency, ...]
+    """One per batch size; () for the baseline."""
+    losses: tuple[float, ...]
+    """Training loss of every step."""
+    accuracies: tuple[float, ...]
+    """Test accuracy after every epoch."""
+    seconds: float
+    """Time of training."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """Everything that the report shows."""
+
+    rows: tuple[Row, ...]
+    """The baseline, then the methods in the order of `binary.ALL`."""
+    settings: Settings
+    network: str
+    data: str
+    train_images: int
+    test_images: int
+    machine: Machine
+    command: str
+    started: str
+    """UTC, ISO 8601."""
+    seconds: float
+
+    @property
+    def baseline(self) -> Row:
+        return self.rows[0]
+
+    @property
+    def methods(self) -> tuple[Row, ...]:
+        return self.rows[1:]
+
+    @property
+    def exact(self) -> bool:
+        """Whether every packed model gave the answers of its training graph."""
+        return all(row.exact for row in self.rows)

@@ -1,0 +1,89 @@
+"""The end of the report: how it was measured, what it does not show, what to do next."""
+
+from __future__ import annotations
+
+from html import escape
+
+from bittern.bench.demo_result import DemoResult
+from bittern.bench.report_text import plural
+
+LIMITS = """<section aria-labelledby="limits">
+<h2 id="limits">What it does not show</h2>
+<ul class="limits">
+<li>Which method is best. The digits are easy, the training is short, the seed is one, and the papers train some methods
+in ways that this recipe leaves out (two stages, a teacher, hundreds of epochs).</li>
+<li>The speed of large networks. Here the images are tiny, so the fixed cost of each call weighs more than it would
+elsewhere. <code>bittern bench ops</code> measures larger layers.</li>
+</ul>
+</section>"""
+NEXT = """<section aria-labelledby="next">
+<h2 id="next">Next</h2>
+<p>Train one of them, pack it and look inside:</p>
+<pre class="next" tabindex="0"><code>bittern train --method ReActNet --model resnet20_cifar --data digits --folder runs/first
+bittern pack runs/first -o first.safetensors
+bittern info first.safetensors</code></pre>
+</section>"""
+
+
+def notes(result: DemoResult) -> str:
+    """Sections of HTML."""
+    facts = {
+        "Command": f"<code>{escape(result.command)}</code>",
+        "Data": escape(_data(result)),
+        "Network": escape(result.network),
+        "Training": escape(_training(result)),
+        "Exact": escape(_exact(result)),
+        "Latency": escape(_latency(result)),
+        "File": "the packed safetensors file with its program; float32 is stored in the same format.",
+        "Machine": escape(_machine(result)),
+        "Versions": escape(_versions(result)),
+        "Run": escape(f"started {result.started}, took {result.seconds:.0f} s"),
+    }
+    listed = "\n".join(f"<div><dt>{name}</dt><dd>{fact}</dd></div>" for name, fact in facts.items())
+    how = f'<section aria-labelledby="how">\n<h2 id="how">How it was measured</h2>\n<dl class="facts">\n{listed}\n</dl>'
+    return f"{how}\n</section>\n{LIMITS}\n{NEXT}"
+
+
+def _data(result: DemoResult) -> str:
+    return (
+        f"{result.data}: 8 × 8 pixels, {result.train_images:,} images to train on, {result.test_images:,} to test; "
+        "scikit-learn carries them, nothing was downloaded."
+    )
+
+
+def _training(result: DemoResult) -> str:
+    recipe = result.settings.recipe()
+    return (
+        f"{plural(recipe.epochs, 'epoch')} of AdamW, batch {recipe.batch_size}, learning rate {recipe.learning_rate:g} "
+        f"with warm-up and cosine decay, seed {recipe.seed}; the same for every network, tuned for none of them."
+    )
+
+
+def _exact(result: DemoResult) -> str:
+    identical = sum(row.logits_identical for row in result.methods)
+    gap = max(row.max_difference for row in result.rows)
+    largest = f"; the largest difference was {gap:.1e}" if gap else ""
+    return (
+        "on every test image, all integer sums inside all binary layers of the packed model equal those of the training "
+        f"graph, and the outputs agree within rounding. The outputs of {identical} of {len(result.methods)} methods "
+        f"were equal bit for bit{largest}."
+    )
+
+
+def _latency(result: DemoResult) -> str:
+    layouts = [f"{one.layout} for {plural(one.batch, 'image')}" for one in result.methods[0].latencies]
+    return (
+        f"the median of many calls on {plural(result.settings.threads, 'thread')}, packed model and float32 in turn in "
+        "one process. Float32 is the same network as torch runs it call by call (eager mode, not compiled), in the "
+        f"faster of torch's two memory layouts ({', '.join(layouts)})."
+    )
+
+
+def _machine(result: DemoResult) -> str:
+    machine = result.machine
+    return f"{machine.cpu}, {plural(machine.cores, 'logical core')}; kernels compiled for {machine.isa}"
+
+
+def _versions(result: DemoResult) -> str:
+    machine = result.machine
+    return f"bittern {machine.bittern}, torch {machine.torch}, Python {machine.python}, {machine.system}"

@@ -1,0 +1,154 @@
+"""Names of methods, networks, optimizers and data sets, as a user types them, and the objects that they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from bittern.cli.errors import unknown
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bittern.data import ImageData
+    from bittern.quantizer import Method, Quantizer
+    from bittern.train.recipe import OptimizerFactory
+
+FLOAT = "float"
+"""In place of a method: the network's float twin."""
+DIGITS = "digits"
+OPTIMIZERS = ("adamw", "adam", "sgd")
+DATA_HELP = "digits, or a folder with MNIST, Fashion-MNIST or CIFAR-10; mnist:FOLDER and the like settle doubts."
+
+
+def method_class(name: str) -> type[Quantizer]:
+    """The method of a name, in any case. Raises: BadParameter."""
+    from bittern import binary
+
+    found = {method.__name__.lower(): method for method in binary.ALL}
+    if name.lower() not in found:
+        known = [method.__name__ for method in binary.ALL]
+        raise typer.BadParameter(unknown("method", name, known, "; 'bittern methods' lists them"))
+    return found[name.lower()]
+
+
+def method(name: str, options: Sequence[str]) -> Method | None:
+    """The method of a name with options "key=value"; None for "float". Raises: BadParameter."""
+    if name.lower() == FLOAT:
+        if options:
+            raise typer.BadParameter(f"--option {options[0]} needs a method; float has no options")
+        return None
+    cls = method_class(name)
+    if not options:
+        return cls
+    return partial(cls, **dict(_option(cls, text) for text in options))
+
+
+def _option(cls: type[Quantizer], text: str) -> tuple[str, Any]:
+    """(key, value) of "key=value", as the default of that option has it."""
+    import inspect
+
+    key, equals, value = text.partition("=")
+    parameters = inspect.signature(cls.__init__).parameters
+    known = {p.name: p.default for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    if not equals or key not in known:
+        has = ", ".join(known) or "none"
+        raise typer.BadParameter(f"--option {text!r} must be NAME=VALUE; {cls.__name__} has the options: {has}")
+    default = known[key]
+    try:
+        return key, _value(value, default)
+    except ValueError as error:
+        raise typer.BadParameter(f"--option {text!r}: {error}") from error
+
+
+def _value(text: str, default: Any) -> Any:
+    if isinstance(default, bool):
+        if text.lower() not in ("true", "false"):
+            raise ValueError("must be true or false")
+        return text.lower() == "true"
+    if isinstance(default, Enum):
+        kinds = {member.name.lower(): member for member in type(default)}
+        if text.lower() not in kinds:
+            raise ValueError(f"must be one of {', '.join(kinds)}")
+        return kinds[text.lower()]
+    if isinstance(default, int):
+        return int(text)
+    if isinstance(default, str):
+        return text
+    return None if text.lower() == "none" else float(text)
+
+
+def network(name: str) -> Callable[..., nn.Module]:
+    """The function that builds a network, by its name. Raises: BadParameter."""
+    from bittern import models
+
+    found = {model.__name__: model for model in models.ALL}
+    if name.lower() not in found:
+        raise typer.BadParameter(unknown("network", name, found, ""))
+    return found[name.lower()]
+
+
+def optimizer(name: str) -> OptimizerFactory:
+    """Raises: BadParameter."""
+    import torch
+
+    if name.lower() not in OPTIMIZERS:
+        raise typer.BadParameter(unknown("optimizer", name, OPTIMIZERS, ""))
+    if name.lower() == "sgd":
+        return partial(torch.optim.SGD, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW if name.lower() == "adamw" else torch.optim.Adam
+
+
+def data_spec(text: str) -> str:
+    """A data set as run folders remember it: "digits" or "kind:absolute folder".
+
+    Raises: FileNotFoundError for a missing folder; ValueError for one whose kind cannot be told.
+    """
+    if text == DIGITS:
+        return text
+    kind, colon, folder = text.partition(":")
+    if colon and kind in _readers():
+        return f"{kind}:{Path(folder).expanduser().absolute()}"
+    place = Path(text).expanduser().absolute()
+    return f"{_kind_of(place)}:{place}"
+
+
+def data_set(spec: str) -> ImageData:
+    """Read the data set of a `data_spec`. Raises: FileNotFoundError, ValueError."""
+    from bittern.data import digits
+
+    if spec == DIGITS:
+        return digits()
+    kind, _, folder = spec.partition(":")
+    return _readers()[kind](folder)
+
+
+def _readers() -> dict[str, Callable[[str], ImageData]]:
+    from bittern.data import cifar10, fashion_mnist, mnist
+
+    return {reader.__name__: reader for reader in (mnist, fashion_mnist, cifar10)}
+
+
+def _kind_of(folder: Path) -> str:
+    from bittern.data.cifar10 import BINARY_FOLDER, LAYOUT, TRAIN_FILES
+    from bittern.data.mnist import FILES
+
+    layouts = f"CIFAR-10 ({LAYOUT}) or MNIST and Fashion-MNIST ({', '.join(FILES)}, plain or .gz)"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"--data: no folder {folder}; give 'digits', or a folder with {layouts}")
+    cifar = [folder / TRAIN_FILES[0], folder / BINARY_FOLDER / TRAIN_FILES[0], *folder.glob("cifar10_*.npz")]
+    if any(path.exists() for path in cifar):
+        return "cifar10"
+    if not any((folder / f"{name}{end}").exists() for name in FILES for end in ("", ".gz")):
+        raise FileNotFoundError(f"--data: {folder} holds no data set; put there {layouts}")
+    if "mnist" not in folder.name.lower():
+        raise ValueError(
+            f"--data: MNIST and Fashion-MNIST have files of one name, and nothing tells which {folder} holds; "
+            f"say mnist:{folder} or fashion_mnist:{folder}"
+        )
+    return "fashion_mnist" if "fashion" in folder.name.lower() else "mnist"
