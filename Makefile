@@ -49,7 +49,7 @@ pytest: $(VENV)/.ready
 	$(BIN)/pytest
 
 NATIVE_TEST = $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DBITTERN_PYTHON=OFF -DBITTERN_TESTS=ON $(2) >/dev/null \
-	&& $(BIN)/cmake --build $(1) && $(1)/native_tests
+	&& $(BIN)/cmake --build $(1) && $(1)/bittern_tests
 
 # Every method on every large model, at every instruction set that this CPU has.
 slow: $(VENV)/.ready

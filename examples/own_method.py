@@ -1,7 +1,7 @@
 """A method of your own: one class with four short answers, and it trains, packs and runs like the built-in ones.
 
-Here: sign forward, backward the derivative of 2 s(bx) (1 + bx (1 - s(bx))) - 1 with the logistic function s (BNN+,
-1812.11800), and one learned scale per output channel.
+Here: sign forward, backward the derivative of 2 s(bx) (1 + bx (1 - s(bx))) - 1 with the logistic function s,
+and one learned scale per output channel.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class Quantizer(nn.Module, ABC):
 
     `weight_bits` and `input_bits` are read by `summary` and `pack`. Subclasses take the `LayerShape` as first
     argument and their own options as keywords: `BinaryConv2d(..., method=ReActNet)`, or with options
-    `method=partial(XNORNet, input_scale="none")`.
+    `method=partial(XNORNet, input_scale=InputScale.NONE)`.
     """
 
     weight_bits: int = 1

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from bittern import binary, models
 from bittern.binary import BNN, ReActNet, XNORNet, XNORNetPlusPlus
 from bittern.deploy import FormatError, Packed, load, pack
 from bittern.deploy.format import from_bytes, to_bytes
@@ -84,6 +86,14 @@ def test_weights_take_one_bit_each() -> None:
     assert report.binary_params <= bits < report.binary_params + 8 * len(weights)
 
 
+@pytest.mark.parametrize("method", binary.ALL, ids=lambda m: m.__name__)
+def test_a_resnet20_file_is_what_summary_says_and_at_most_16_kib(method: type) -> None:
+    torch.manual_seed(0)
+    model = models.resnet20_cifar(method=method)
+    example = torch.randn(1, 3, 32, 32)
+    assert len(to_bytes(pack(model, example))) <= summary(model, example).bytes + 16 * 1024
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no file"):
         load(tmp_path / "nothing")
@@ -129,50 +139,67 @@ def test_other_versions_and_formats() -> None:
 
 def test_nan_in_a_tensor() -> None:
     header, body = parts()
-    entry = next(e for n, e in header.items() if n != "__metadata__" and e["dtype"] == "F32")
-    start = entry["data_offsets"][0]
+    place = next(e for n, e in header.items() if n != "__metadata__" and e["dtype"] == "F32")
+    start = place["data_offsets"][0]
     with pytest.raises(FormatError, match="NaN or infinity"):
         from_bytes(rebuilt(header, body[:start] + struct.pack("<f", float("nan")) + body[start + 4 :]))
 
 
-def _first(program: dict[str, Any], kind: str) -> dict[str, Any]:
-    return next(node for node in program["nodes"] if node["kind"] == kind)
+KIND, NAME, INPUTS, ATTRS, ROLES = range(5)
+
+
+def first(program: dict[str, Any], kind: str) -> list[Any]:
+    return next(node for node in program["nodes"] if node[KIND] == kind)
+
+
+def attrs(kind: str, **values: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda program: first(program, kind)[ATTRS].update(values)
+
+
+def entry(kind: str, place: int, value: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda program: first(program, kind).__setitem__(place, value)
 
 
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda p: _first(p, "binary")["attrs"].update(padding=[10**9, 10**9]), "integers in"),
-        (lambda p: _first(p, "binary")["attrs"].update(padding=[30000, 30000]), "too large|does not fit"),
-        (lambda p: _first(p, "binary")["attrs"].update(stride=[0, 1]), "integers in"),
-        (lambda p: _first(p, "binary")["attrs"].update(groups=7), "groups must divide"),
-        (lambda p: _first(p, "binary")["attrs"].update(out_channels=4096), "must be"),
-        (lambda p: _first(p, "binary")["attrs"].update(channels=2**31 - 1), "exceed|must be"),
-        (lambda p: _first(p, "binary")["attrs"].update(kernel=[3]), "`dims` entries"),
-        (lambda p: _first(p, "binary")["attrs"].update(kernel=[True, 3]), "integers in"),
-        (lambda p: _first(p, "binary")["attrs"].update(extra=1), "no attribute 'extra'"),
-        (lambda p: _first(p, "binary")["attrs"].pop("groups"), "'groups' is missing"),
-        (lambda p: _first(p, "binary")["tensors"].update(weight="nowhere"), "not in the file"),
-        (lambda p: _first(p, "binary")["tensors"].pop("weight"), "'weight' is missing"),
-        (
-            lambda p: _first(p, "binary")["tensors"].update(weight=_first(p, "conv")["tensors"]["weight"]),
-            "must be torch.uint8",
-        ),
-        (lambda p: _first(p, "conv").update(kind="os.system"), "unknown kind"),
-        (lambda p: _first(p, "conv").update({"in": [99]}), "out of order"),
-        (lambda p: _first(p, "conv").update({"in": [0, 0]}), "takes"),
-        (lambda p: _first(p, "conv").update(out=0), "out of order"),
+        (attrs("binary", padding=[10**9, 10**9]), "integers in"),
+        (attrs("binary", padding=[30000, 30000]), "too large"),
+        (attrs("binary", stride=[0, 1]), "integers in"),
+        (attrs("binary", groups=7), "groups must divide"),
+        (attrs("binary", out_channels=4096), "must be"),
+        (attrs("binary", channels=2**31 - 1), "exceed"),
+        (attrs("binary", kernel=[3]), "`dims` entries"),
+        (attrs("binary", kernel=[True, 3]), "integers in"),
+        (attrs("binary", extra=1), "no attribute 'extra'"),
+        (attrs("binary", epilogue="none"), "disagree"),
+        (attrs("binary", epilogue="scale+affine"), "must be"),
+        (attrs("binary", input_scale="none"), "reads the real input"),
+        (attrs("binary", input_scale="all"), "must be one of"),
+        (attrs("binary", result="acc"), "comes before any bias"),
+        (lambda p: first(p, "binary")[ATTRS].pop("channels"), "'channels' is missing"),
+        (entry("binary", ROLES, ["epilogue"]), "'weight' is missing"),
+        (entry("binary", ROLES, ["epilogue", "weight", "more"]), "no tensor 'more'"),
+        (entry("binary", ROLES, [1]), "must be texts"),
+        (entry("binary", NAME, "elsewhere"), "not in the file"),
+        (entry("binary", NAME, "0"), "same name"),
+        (entry("conv", KIND, "os.system"), "unknown kind"),
+        (entry("conv", INPUTS, [99]), "not yet written"),
+        (entry("conv", INPUTS, [-1]), "not yet written"),
+        (entry("conv", INPUTS, [0, 0]), "takes"),
+        (entry("conv", INPUTS, []), "out of order"),
         (lambda p: p.update(output=10**6), "computed by no node"),
-        (lambda p: p.update(output=_first(p, "encode")["out"]), "must be a real tensor"),
+        (lambda p: p.update(output=1 + [n[KIND] for n in p["nodes"]].index("encode")), "must be a real tensor"),
         (lambda p: p.update(input=[2**24, 2**24, 8]), "too large"),
         (lambda p: p.update(input=[3, 8]), "does not fit its input"),
         (lambda p: p.update(input=[]), "one to four"),
         (lambda p: p.update(more=1), "exactly input, output and nodes"),
         (lambda p: p.update(nodes=[]), "computed by no node"),
-        (lambda p: p.update(nodes=[{}]), "a node must have exactly"),
-        (lambda p: p.update(nodes=p["nodes"] * 2), "out of order"),
-        (lambda p: _first(p, "encode")["attrs"].update(planes=3), "one plane"),
-        (lambda p: _first(p, "input_scale")["attrs"].update(mode="all"), "must be one of"),
+        (lambda p: p.update(nodes=[{}]), "must be a list"),
+        (lambda p: p.update(nodes=p["nodes"] * 2), "same name"),
+        (attrs("encode", planes=3), "one plane"),
+        (attrs("factors", shapes=[3, 24]), "damaged"),
+        (attrs("factors", shapes=[1, 24]), "must be"),
     ],
 )
 def test_hostile_programs(change: Any, text: str) -> None:
@@ -206,9 +233,10 @@ VALUES = st.one_of(
 def test_fuzzed_programs_end_in_format_error_or_a_model(data: st.DataObject) -> None:
     def change(program: dict[str, Any]) -> None:
         node = data.draw(st.sampled_from(program["nodes"]))
-        place = data.draw(st.sampled_from([node, node["attrs"], node["tensors"], program]))
-        if place:
-            place[data.draw(st.sampled_from(sorted(place)))] = data.draw(VALUES)
+        place = data.draw(st.sampled_from([node, node[ATTRS], program]))
+        keys = list(range(5)) if isinstance(place, list) else sorted(place)
+        if keys:
+            place[data.draw(st.sampled_from(keys))] = data.draw(VALUES)
 
     with contextlib.suppress(FormatError):
         assert isinstance(from_bytes(with_program(change)), Packed)

@@ -27,7 +27,14 @@ class Everything(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(3, 12, (3, 2), stride=2, padding=(1, 2), dilation=(1, 2), groups=3)
         self.layers = nn.Sequential(
-            nn.BatchNorm2d(12), nn.PReLU(12), nn.PReLU(), RPReLU(12), nn.ReLU6(), nn.LeakyReLU(0.3), nn.SiLU(), nn.GELU()
+            nn.BatchNorm2d(12),
+            nn.PReLU(12),
+            nn.PReLU(),
+            RPReLU(12),
+            nn.ReLU6(),
+            nn.LeakyReLU(0.3),
+            nn.SiLU(),
+            nn.GELU(),
         )
         self.maximum = nn.MaxPool2d(3, 2, 1, ceil_mode=True)
         self.average = nn.AvgPool2d((2, 3), 2, ceil_mode=True, count_include_pad=False)

@@ -14,6 +14,10 @@ INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
 
 
+class Misused(Exception):
+    """A command line that cannot be understood; the message says what is understood."""
+
+
 class Interrupted(Exception):
     """Ctrl-C; the message says what was kept and how to go on."""
 
@@ -39,6 +43,8 @@ def report(error: BaseException, debug: bool, cause: BaseException | None) -> in
 def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, Interrupted):
         return INTERRUPTED, str(error)
+    if isinstance(error, Misused):
+        return MISUSED, str(error)
     if isinstance(error, _UsageError):
         context = getattr(error, "ctx", None)
         command = getattr(context, "command_path", "bittern")
@@ -51,10 +57,10 @@ def _explain(error: BaseException) -> tuple[int, str]:
     return FAILED, f"internal error: {error!r}; --debug shows where; please report it"
 
 
-def unknown(kind: str, name: str, known: Iterable[str], advice: str) -> str:
-    """The message for a name that is not known: with the nearest one that is."""
+def unknown(kind: str, name: str, known: Iterable[str], advice: str = "") -> Misused:
+    """The error for a name that is not known: with the nearest one that is."""
     names = list(known)
     lowered = {known.lower(): known for known in names}
     nearest = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
-    guess = f"did you mean {lowered[nearest[0]]}?" if nearest else f"known: {', '.join(names)}"
-    return f"unknown {kind} {name!r}; {guess}{advice}"
+    guess = f"did you mean {lowered[nearest[0]]}?" if nearest else f"known are {', '.join(names)}"
+    return Misused(f"unknown {kind} {name!r}: {guess}{advice}")

@@ -8,11 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from bittern.cli.errors import unknown
+from bittern.cli.errors import Misused, unknown
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from bittern.data import ImageData
@@ -27,21 +26,21 @@ DATA_HELP = "digits, or a folder with MNIST, Fashion-MNIST or CIFAR-10; mnist:FO
 
 
 def method_class(name: str) -> type[Quantizer]:
-    """The method of a name, in any case. Raises: BadParameter."""
+    """The method of a name, in any case. Raises: Misused."""
     from bittern import binary
 
     found = {method.__name__.lower(): method for method in binary.ALL}
     if name.lower() not in found:
         known = [method.__name__ for method in binary.ALL]
-        raise typer.BadParameter(unknown("method", name, known, "; 'bittern methods' lists them"))
+        raise unknown("method", name, [*known, FLOAT], " ('bittern methods' lists them)")
     return found[name.lower()]
 
 
 def method(name: str, options: Sequence[str]) -> Method | None:
-    """The method of a name with options "key=value"; None for "float". Raises: BadParameter."""
+    """The method of a name with options "key=value"; None for "float". Raises: Misused."""
     if name.lower() == FLOAT:
         if options:
-            raise typer.BadParameter(f"--option {options[0]} needs a method; float has no options")
+            raise Misused(f"--option {options[0]} needs a method; float has no options")
         return None
     cls = method_class(name)
     if not options:
@@ -58,12 +57,12 @@ def _option(cls: type[Quantizer], text: str) -> tuple[str, Any]:
     known = {p.name: p.default for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY}
     if not equals or key not in known:
         has = ", ".join(known) or "none"
-        raise typer.BadParameter(f"--option {text!r} must be NAME=VALUE; {cls.__name__} has the options: {has}")
+        raise Misused(f"--option {text!r} must be NAME=VALUE; {cls.__name__} has the options: {has}")
     default = known[key]
     try:
         return key, _value(value, default)
     except ValueError as error:
-        raise typer.BadParameter(f"--option {text!r}: {error}") from error
+        raise Misused(f"--option {text!r}: {error}") from error
 
 
 def _value(text: str, default: Any) -> Any:
@@ -84,21 +83,21 @@ def _value(text: str, default: Any) -> Any:
 
 
 def network(name: str) -> Callable[..., nn.Module]:
-    """The function that builds a network, by its name. Raises: BadParameter."""
+    """The function that builds a network, by its name. Raises: Misused."""
     from bittern import models
 
     found = {model.__name__: model for model in models.ALL}
     if name.lower() not in found:
-        raise typer.BadParameter(unknown("network", name, found, ""))
+        raise unknown("network", name, found)
     return found[name.lower()]
 
 
 def optimizer(name: str) -> OptimizerFactory:
-    """Raises: BadParameter."""
+    """Raises: Misused."""
     import torch
 
     if name.lower() not in OPTIMIZERS:
-        raise typer.BadParameter(unknown("optimizer", name, OPTIMIZERS, ""))
+        raise unknown("optimizer", name, OPTIMIZERS)
     if name.lower() == "sgd":
         return partial(torch.optim.SGD, momentum=0.9, nesterov=True)
     return torch.optim.AdamW if name.lower() == "adamw" else torch.optim.Adam
@@ -152,3 +151,23 @@ def _kind_of(folder: Path) -> str:
             f"say mnist:{folder} or fashion_mnist:{folder}"
         )
     return "fashion_mnist" if "fashion" in folder.name.lower() else "mnist"
+
+
+def set_threads(threads: int) -> None:
+    """Raises: Misused."""
+    import torch
+
+    if threads < 1:
+        raise Misused(f"--threads must be at least 1; got {threads}")
+    torch.set_num_threads(threads)
+
+
+def device(name: str) -> torch.device:
+    """Raises: Misused; RuntimeError where there is no such device."""
+    import torch
+
+    if name not in ("cpu", "cuda"):
+        raise Misused(f"--device must be cpu or cuda; got {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError("--device cuda: torch sees no CUDA device; use cpu, or install a torch built for CUDA")
+    return torch.device(name)

@@ -6,14 +6,11 @@ command line builds the network, the recipe and the data.
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bittern._files import write_atomically
+from bittern.bench import store
 from bittern.cli import names
 
 if TYPE_CHECKING:
@@ -55,6 +52,7 @@ class Run:
     std: tuple[float, ...]
     input_shape: tuple[int, ...]
     """[channels, height, width]."""
+    version: int = VERSION
 
     def network(self) -> nn.Module:
         """A fresh network, its weights drawn from torch's generator. Raises: ValueError for images that do not fit."""
@@ -69,8 +67,7 @@ class Run:
 def save(folder: Path, run: Run) -> None:
     """Write run.json. Raises: OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"version": VERSION, **dataclasses.asdict(run)}, indent=2, ensure_ascii=False)
-    write_atomically(folder / FILE_NAME, (text + "\n").encode())
+    store.save(folder / FILE_NAME, run)
 
 
 def load(folder: Path) -> Run:
@@ -78,14 +75,10 @@ def load(folder: Path) -> Run:
     path = folder / FILE_NAME
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is no run folder: it has no {FILE_NAME}; 'bittern train' writes one")
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data.pop("version", None) != VERSION:
-            raise ValueError("another version")
-        data["options"] = _read(Options, data["options"])
-        return _read(Run, data)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged or of another version ({error}); use the folder of another run") from error
+    run = store.load(path, Run)
+    if run.version != VERSION:
+        raise ValueError(f"{path} has version {run.version}; this bittern reads {VERSION}; use the one that wrote it")
+    return run
 
 
 def exists(folder: Path) -> bool:
@@ -120,28 +113,3 @@ def trained(target: Path) -> tuple[Run, nn.Module]:
     model = run.network()
     load_weights(model, checkpoint)
     return run, model.eval()
-
-
-def _read(kind: Any, data: Any) -> Any:
-    """A dataclass of plain fields from JSON; every field must be there and of its type."""
-    hints = typing.get_type_hints(kind)
-    values = {}
-    for field in dataclasses.fields(kind):
-        value = data.pop(field.name)
-        if isinstance(value, list):
-            value = tuple(value)
-        values[field.name] = value
-        if not _fits(value, hints[field.name]):
-            raise ValueError(f"{field.name} is {value!r}")
-    if data:
-        raise ValueError(f"unknown {next(iter(data))}")
-    return kind(**values)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    arguments = typing.get_args(hint)
-    if typing.get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
-    if arguments:
-        return any(_fits(value, member) for member in arguments)
-    return type(value) is hint or (hint is float and type(value) is int)

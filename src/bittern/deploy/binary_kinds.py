@@ -1,4 +1,4 @@
-"""Node kinds that work on bits: encode, binary (convolution or product), threshold, and scales of the output.
+"""Node kinds that work on bits: encode, binary (convolution or product), threshold, and factors of the output.
 
 Layout: a real tensor is [batch, channels, *space] as in torch; bits and accumulators are NHWC, [batch, height,
 width, words] (a 1-d tensor has height 1), or [..., words] for a linear layer (`dims` = 0).
@@ -13,7 +13,8 @@ A weight w = sum_i 2^i W_i of +-1 planes W_i (an odd integer) adds a sum over i 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import torch
@@ -21,21 +22,22 @@ from torch import Tensor
 
 from bittern import ops
 from bittern.deploy.bits import stream_bytes, to_words
-from bittern.deploy.kinds import AttrRule, FormatError, Kind, Step, count, integer, integers, need_shape, sizes
+from bittern.deploy.kinds import FormatError, Kind, Step, choice, count, integer, integers, need_shape, sizes
 from bittern.deploy.program import Node
 from bittern.nn.binarize import Geometry, spread
 from bittern.quantizer import InputScale, LayerShape
 
 Planes = tuple[Tensor, ...]
 
-_CODE = AttrRule(str, choices=("sign", "levels"))
-_GEOMETRY = {
-    "dims": count(0, 2),
-    "kernel": sizes(0, 1, 2, least=1),
-    "stride": sizes(0, 1, 2, least=1),
-    "padding": sizes(0, 1, 2),
-    "dilation": sizes(0, 1, 2, least=1),
+EPILOGUES: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "scale": ("scale",),
+    "bias": ("beta",),
+    "affine": ("alpha", "beta"),
+    "scale+bias": ("scale", "beta"),
+    "scale+affine": ("scale", "alpha", "beta"),
 }
+"""Rows of the tensor `epilogue` [rows, out_channels], by the attribute of the same name."""
 
 
 def taps(node: Node) -> int:
@@ -99,7 +101,12 @@ def _build_encode(node: Node, tensors: Mapping[str, Tensor], device: torch.devic
 ENCODE = Kind(
     "encode",
     (1,),
-    {"dims": count(0, 2), "code": _CODE, "planes": count(1, 8), "channels": count(1)},
+    {
+        "dims": count(0, 2, default=2),
+        "code": choice("sign", "levels"),
+        "planes": count(1, 8, default=1),
+        "channels": count(1),
+    },
     {},
     {"threshold": torch.float32},
     _encode_shapes,
@@ -120,16 +127,39 @@ def _binary_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
     if fan_in * levels * (2 ** integer(node, "weight_planes") - 1) > 2**24:
         raise FormatError(f"node {node.name!r} (binary): accumulators may exceed 2^24")
     need_shape(node, "weight", tensors["weight"], (integer(node, "weight_planes"), stream_bytes(fan_in * out)))
-    need_shape(node, "scale", tensors.get("scale"), (out,))
-    for role in ("alpha", "beta"):
-        need_shape(node, role, tensors.get(role), (out,))
-    if ("alpha" in tensors) and "beta" not in tensors:
-        raise FormatError(f"node {node.name!r} (binary): alpha comes with beta")
+    rows = EPILOGUES[str(node.attrs["epilogue"])]
+    if bool(rows) != ("epilogue" in tensors):
+        raise FormatError(f"node {node.name!r} (binary): its tensor 'epilogue' and its attribute disagree")
+    need_shape(node, "epilogue", tensors.get("epilogue"), (len(rows), out))
     single = node.attrs["weight_planes"] == 1 and node.attrs["input_planes"] == 1
-    if not single and ("beta" in tensors or node.attrs["result"] == "acc"):
+    if not (single or (node.attrs["result"] == "real" and "beta" not in rows)):
         raise FormatError(f"node {node.name!r} (binary): several planes give a real result without alpha and beta")
+    spread_out = node.attrs["input_scale"] != InputScale.NONE.value
+    if spread_out != (len(node.inputs) == 2) or (spread_out and (node.attrs["result"] == "acc" or "beta" in rows)):
+        raise FormatError(f"node {node.name!r} (binary): an input scale reads the real input and comes before any bias")
     if node.attrs["code"] == "levels" and node.attrs["pad_value"] != 0:
         raise FormatError(f"node {node.name!r} (binary): levels are padded with 0")
+
+
+def _input_scale(node: Node) -> Callable[[Tensor], Tensor]:
+    """Function from the real input to the scale of the output that depends on it."""
+    geometry = Geometry(
+        tuple(integers(node, "stride")), tuple(integers(node, "padding")), tuple(integers(node, "dilation"))
+    )
+    shape = LayerShape((1, 1, *integers(node, "kernel")))
+    per_sample = node.attrs["input_scale"] == InputScale.PER_SAMPLE.value
+
+    def of_image(x: Tensor) -> Tensor:
+        # contiguous: the order of the sum is then that of the training graph
+        size = x.contiguous().abs()
+        if per_sample:
+            return size.mean(tuple(range(1, x.ndim)), keepdim=True)
+        return spread(size.mean(1, keepdim=True), shape, geometry)
+
+    def of_rows(x: Tensor) -> Tensor:
+        return x.contiguous().abs().mean(-1, keepdim=True)
+
+    return of_image if node.attrs["dims"] else of_rows
 
 
 class BinaryStep:
@@ -153,6 +183,7 @@ class BinaryStep:
         fused = self.epilogue if single and self.real else None
         self.single = self._runner(self.words[0], fused) if single else None
         self.plane_runners = [self._runner(words, None) for words in self.words]
+        self.input_scale = _input_scale(node) if node.attrs["input_scale"] != InputScale.NONE.value else None
 
     def _offset(self, per_group: int) -> Tensor:
         """(2^k - 1) sum_i 2^i sum(W_i) per output channel for codes with levels, else 0: float32, exact."""
@@ -164,13 +195,11 @@ class BinaryStep:
         return total.float()
 
     def _epilogue(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        one, zero = torch.ones(self.out), torch.zeros(self.out)
-        scale = tensors["scale"].cpu() if "scale" in tensors else one
-        if self.levels:
-            scale = scale * 0.5
-        alpha = tensors["alpha"].cpu() if "alpha" in tensors else one
-        beta = tensors["beta"].cpu() if "beta" in tensors else zero
-        return torch.stack([self.offset, scale, alpha, beta])
+        rows = {"scale": torch.ones(self.out), "alpha": torch.ones(self.out), "beta": torch.zeros(self.out)}
+        names = EPILOGUES[str(self.node.attrs["epilogue"])]
+        rows.update(zip(names, tensors["epilogue"].cpu() if names else (), strict=True))
+        scale = rows["scale"] * 0.5 if self.levels else rows["scale"]
+        return torch.stack([self.offset, scale, rows["alpha"], rows["beta"]])
 
     def _runner(self, words: Tensor, epilogue: Tensor | None) -> Step:
         node = self.node
@@ -193,7 +222,11 @@ class BinaryStep:
         w = w.to(self.device)
         return lambda x: ops.binary_conv2d(x, w, channels, stride, padding, dilation, groups, pad_value, moved)
 
-    def __call__(self, planes: Planes) -> Tensor:
+    def __call__(self, planes: Planes, x: Tensor | None = None) -> Tensor:
+        y = self._product(planes)
+        return y if x is None or self.input_scale is None else y * self.input_scale(x)
+
+    def _product(self, planes: Planes) -> Tensor:
         if self.single is not None:
             y = cast(Tensor, self.single(planes[0]))
             return self._to_real(y) if self.real else y
@@ -226,20 +259,26 @@ class BinaryStep:
 
 BINARY = Kind(
     "binary",
-    (1,),
+    (1, 2),
     {
-        **_GEOMETRY,
+        "dims": count(0, 2, default=2),
+        "kernel": sizes(0, 1, 2, least=1, default=[3, 3]),
+        "stride": sizes(0, 1, 2, least=1, default=[1, 1]),
+        "padding": sizes(0, 1, 2, default=[0, 0]),
+        "dilation": sizes(0, 1, 2, least=1, default=[1, 1]),
         "channels": count(1),
         "out_channels": count(1),
-        "groups": count(1),
-        "code": _CODE,
-        "input_planes": count(1, 8),
-        "weight_planes": count(1, 8),
-        "pad_value": count(-1, 1),
-        "result": AttrRule(str, choices=("real", "acc")),
+        "groups": count(1, default=1),
+        "code": choice("sign", "levels"),
+        "input_planes": count(1, 8, default=1),
+        "weight_planes": count(1, 8, default=1),
+        "pad_value": count(-1, 1, default=0),
+        "input_scale": choice(*(scale.value for scale in InputScale)),
+        "epilogue": choice(*EPILOGUES),
+        "result": choice("real", "acc"),
     },
     {"weight": torch.uint8},
-    {"scale": torch.float32, "alpha": torch.float32, "beta": torch.float32},
+    {"epilogue": torch.float32},
     _binary_shapes,
     BinaryStep,
 )
@@ -273,67 +312,44 @@ THRESHOLD = Kind(
 )
 
 
-# -- scales ------------------------------------------------------------------------------------------------
+# -- scales of the output ----------------------------------------------------------------------------------
 
 
-def _input_scale_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
-    _check_geometry(node)
-
-
-def _build_input_scale(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
-    dims = integer(node, "dims")
-    geometry = Geometry(
-        tuple(integers(node, "stride")), tuple(integers(node, "padding")), tuple(integers(node, "dilation"))
-    )
-    shape = LayerShape((1, 1, *integers(node, "kernel")))
-    per_sample = node.attrs["mode"] == InputScale.PER_SAMPLE.value
-
-    def compute(x: Tensor) -> Tensor:
-        # contiguous: the order of the sum is then that of the training graph
-        size = x.contiguous().abs()
-        if per_sample:
-            return size.mean(tuple(range(1, x.ndim)), keepdim=True)
-        return spread(size.mean(1, keepdim=True), shape, geometry)
-
-    def compute_rows(x: Tensor) -> Tensor:
-        return x.contiguous().abs().mean(-1, keepdim=True)
-
-    return compute if dims else compute_rows
-
-
-INPUT_SCALE = Kind(
-    "input_scale",
-    (1,),
-    {**_GEOMETRY, "mode": AttrRule(str, choices=(InputScale.PER_SAMPLE.value, InputScale.SPATIAL.value))},
-    {},
-    {},
-    _input_scale_shapes,
-    _build_input_scale,
-)
+def split_factors(node: Node) -> list[tuple[int, ...]]:
+    """Shapes of the factors that lie one after another in the tensor `factors`: rank, then sizes, each."""
+    numbers, shapes = list(integers(node, "shapes")), []
+    while numbers:
+        rank = numbers.pop(0)
+        if not 0 < rank <= min(4, len(numbers)):
+            raise FormatError(f"node {node.name!r} (factors): shapes {integers(node, 'shapes')} are damaged")
+        shapes.append(tuple(numbers[:rank]))
+        del numbers[:rank]
+    return shapes
 
 
 def _factor_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
-    for role, factor in tensors.items():
-        if factor.ndim > 4:
-            raise FormatError(f"node {node.name!r} (factors): {role!r} has {factor.ndim} dimensions; at most 4")
+    total = sum(math.prod(shape) for shape in split_factors(node))
+    need_shape(node, "factors", tensors["factors"], (total,))
 
 
 def _build_factors(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
-    gamma = tensors["factor0"]
-    for role in ("factor1", "factor2"):
-        if role in tensors:
-            gamma = gamma * tensors[role]
+    shapes = split_factors(node)
+    parts = torch.split(tensors["factors"], [math.prod(shape) for shape in shapes])
+    factors = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+    gamma = factors[0]
+    for factor in factors[1:]:
+        gamma = gamma * factor
     return lambda y: y * gamma
 
 
 FACTORS = Kind(
     "factors",
     (1,),
+    {"shapes": sizes(*range(2, 16), least=1, most=2**24)},
+    {"factors": torch.float32},
     {},
-    {"factor0": torch.float32},
-    {"factor1": torch.float32, "factor2": torch.float32},
     _factor_shapes,
     _build_factors,
 )
 
-BINARY_KINDS: tuple[Kind, ...] = (ENCODE, BINARY, THRESHOLD, INPUT_SCALE, FACTORS)
+BINARY_KINDS: tuple[Kind, ...] = (ENCODE, BINARY, THRESHOLD, FACTORS)

@@ -23,8 +23,9 @@ from torch import Tensor
 from bittern.deploy.binary_kinds import BinaryStep, half_open_threshold, taps
 from bittern.deploy.bits import to_stream
 from bittern.deploy.kinds import integer
-from bittern.deploy.program import Node, Program
+from bittern.deploy.program import Node, Program, tensor_name
 from bittern.ops import apply_epilogue, fused_multiply_add
+from bittern.quantizer import InputScale
 
 Tensors = dict[str, Tensor]
 
@@ -55,8 +56,8 @@ def _replace(program: Program, old: dict[int, Node | None], renamed: dict[int, i
 # -- batch norm --------------------------------------------------------------------------------------------
 
 
-def batch_norm_affine(tensors: Tensors, node: Node) -> tuple[Tensor, Tensor] | None:
-    """(alpha, beta) of a batch norm node, or None where torch's own arithmetic here is not fma(x, alpha, beta)."""
+def batch_norm_affine(tensors: Tensors, node: Node) -> Tensor | None:
+    """Rows alpha and beta of a batch norm node, or None where torch does not compute fma(x, alpha, beta) here."""
     mean, var = tensors[node.tensors["mean"]], tensors[node.tensors["var"]]
     gamma = tensors[node.tensors["weight"]] if "weight" in node.tensors else torch.ones_like(mean)
     bias = tensors[node.tensors["bias"]] if "bias" in node.tensors else torch.zeros_like(mean)
@@ -67,25 +68,36 @@ def batch_norm_affine(tensors: Tensors, node: Node) -> tuple[Tensor, Tensor] | N
     probe = torch.randn(64, mean.numel(), 3, 5, generator=torch.Generator().manual_seed(0)) * 100
     expected = F.batch_norm(probe, mean, var, gamma, bias, False, 0.0, eps)
     got = fused_multiply_add(probe, alpha.view(1, -1, 1, 1), beta.view(1, -1, 1, 1))
-    return (alpha, beta) if torch.equal(expected, got) else None
+    return torch.stack([alpha, beta]) if torch.equal(expected, got) else None
 
 
 def _fold_batch_norms(program: Program, tensors: Tensors) -> Program:
+    """Batch norms behind a low-bit layer into its epilogue, all others to `affine` nodes."""
     changed: dict[int, Node | None] = {}
     renamed: dict[int, int] = {}
-    for node in program.nodes:
-        norm = program.single_consumer(node.output)
-        if not _single_plane(node) or "beta" in node.tensors or norm is None or norm.kind != "batch_norm":
-            continue
-        affine = batch_norm_affine(tensors, norm)
+    for norm in program.nodes:
+        affine = batch_norm_affine(tensors, norm) if norm.kind == "batch_norm" else None
         if affine is None:
             continue
-        names = {role: f"{node.name}.{role}" for role in ("alpha", "beta")}
-        tensors[names["alpha"]], tensors[names["beta"]] = affine
-        changed[node.output] = node.with_tensors(**names)
-        changed[norm.output] = None
-        renamed[norm.output] = node.output
+        node = program.producer(norm.inputs[0])
+        if node is not None and program.single_consumer(node.output) is norm and _takes_affine(node):
+            name = tensor_name(node.name, "epilogue")
+            rows = tensors[name] if "epilogue" in node.tensors else affine[:0]
+            tensors[name] = torch.cat([rows, affine])
+            epilogue = "affine" if node.attrs["epilogue"] == "none" else "scale+affine"
+            changed[node.output] = node.with_attrs(epilogue=epilogue).with_tensors(epilogue=name)
+            changed[norm.output] = None
+            renamed[norm.output] = node.output
+        else:
+            name = tensor_name(norm.name, "affine")
+            tensors[name] = affine
+            changed[norm.output] = Node("affine", norm.name, norm.inputs, norm.output, {}, {"affine": name})
     return _replace(program, changed, renamed)
+
+
+def _takes_affine(node: Node) -> bool:
+    plain = _single_plane(node) and node.attrs["input_scale"] == InputScale.NONE.value
+    return plain and node.attrs["epilogue"] in ("none", "scale")
 
 
 # -- thresholds --------------------------------------------------------------------------------------------
@@ -95,7 +107,7 @@ def _fold_thresholds(program: Program, tensors: Tensors) -> Program:
     changed: dict[int, Node | None] = {}
     renamed: dict[int, int] = {}
     for node in program.nodes:
-        if not _single_plane(node):
+        if not _single_plane(node) or node.attrs["input_scale"] != InputScale.NONE.value:
             continue
         clamps: list[Node] = []
         reader = program.single_consumer(node.output)
@@ -105,13 +117,13 @@ def _fold_thresholds(program: Program, tensors: Tensors) -> Program:
         if reader is None or reader.kind != "encode" or reader.attrs["planes"] != 1:
             continue
         threshold, falls = integer_thresholds(node, clamps, reader, tensors)
-        names = {"threshold": f"{reader.name}.integer_threshold"}
+        names = {"threshold": tensor_name(reader.name, "threshold")}
         tensors[names["threshold"]] = threshold
         if bool(falls.any()):
-            names["flip"] = f"{reader.name}.flip"
+            names["flip"] = tensor_name(reader.name, "flip")
             tensors[names["flip"]] = to_stream(torch.where(falls, 1, -1).view(1, -1))
         kept = {role: name for role, name in node.tensors.items() if role == "weight"}
-        changed[node.output] = replace(node.with_attrs(result="acc"), tensors=kept)
+        changed[node.output] = replace(node.with_attrs(result="acc", epilogue="none"), tensors=kept)
         for clamp in clamps:
             changed[clamp.output] = None
         attrs = {"channels": integer(node, "out_channels")}

@@ -2,7 +2,7 @@
 
 docs/packed_format.md describes it byte by byte. Reading trusts nothing: sizes are checked against the length of the
 file before anything is allocated, the program is checked node by node, and rules on shapes alone (`forms`) check that
-all of it fits together before the first byte of memory is taken for it. Nothing in a file is ever executed or unpickled.
+all of it fits together before the first byte of memory is taken for it. Nothing in a file is executed or unpickled.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from torch import Tensor
 
 from bittern._files import write_atomically
 from bittern.deploy.kinds import FormatError
-from bittern.deploy.packed import Packed, check_program
-from bittern.deploy.program import Node, Program
+from bittern.deploy.packed import KINDS, Packed, check_program
+from bittern.deploy.program import Node, Program, tensor_name
 
 FORMAT = "bittern-packed"
 VERSION = 1
@@ -140,21 +140,14 @@ def _parse_json(text: str, what: str) -> Any:
 
 
 def _program_to_json(program: Program) -> dict[str, Any]:
-    return {
-        "input": list(program.input_shape),
-        "output": program.output,
-        "nodes": [
-            {
-                "kind": node.kind,
-                "name": node.name,
-                "in": list(node.inputs),
-                "out": node.output,
-                "attrs": dict(node.attrs),
-                "tensors": dict(node.tensors),
-            }
-            for node in program.nodes
-        ],
-    }
+    """Values are numbered anew in the order of the nodes, so that a node need not say what it writes."""
+    number = {0: 0, **{node.output: index for index, node in enumerate(program.nodes, 1)}}
+    nodes = []
+    for node in program.nodes:
+        rules = KINDS[node.kind].attrs
+        attrs = {key: value for key, value in node.attrs.items() if value != rules[key].default}
+        nodes.append([node.kind, node.name, [number[v] for v in node.inputs], attrs, sorted(node.tensors)])
+    return {"input": list(program.input_shape), "output": number[program.output], "nodes": nodes}
 
 
 def _program_from_json(data: Any) -> Program:
@@ -170,19 +163,26 @@ def _program_from_json(data: Any) -> Program:
         raise FormatError(f"its input shape {shape!r} is too large")
     if type(output) is not int or not isinstance(nodes, list) or len(nodes) > MAX_NODES:
         raise FormatError("its program is damaged")
-    return Program(tuple(_node_from_json(node) for node in nodes), tuple(shape), output)
+    read = tuple(_node_from_json(node, index) for index, node in enumerate(nodes, 1))
+    if len({node.name for node in read}) != len(read):
+        raise FormatError("two nodes have the same name")
+    return Program(read, tuple(shape), output)
 
 
-def _node_from_json(data: Any) -> Node:
-    if not isinstance(data, dict) or set(data) != {"kind", "name", "in", "out", "attrs", "tensors"}:
-        raise FormatError("a node must have exactly kind, name, in, out, attrs and tensors")
-    texts = isinstance(data["kind"], str) and isinstance(data["name"], str)
-    maps = isinstance(data["attrs"], dict) and isinstance(data["tensors"], dict)
-    if not texts or not maps or not _integers(data["in"], 0, 2**31) or type(data["out"]) is not int:
-        raise FormatError(f"node {data['name']!r} is damaged")
-    if not all(isinstance(name, str) for name in data["tensors"].values()):
-        raise FormatError(f"node {data['name']!r}: tensor names must be texts")
-    return Node(data["kind"], data["name"], tuple(data["in"]), data["out"], data["attrs"], data["tensors"])
+def _node_from_json(data: Any, number: int) -> Node:
+    """[kind, name, inputs, attributes, roles of tensors]: attributes that are left out have their defaults."""
+    if not isinstance(data, list) or len(data) != 5:
+        raise FormatError(f"node {number} must be a list of kind, name, inputs, attributes and tensors")
+    kind, name, inputs, attrs, roles = data
+    texts = isinstance(kind, str) and isinstance(name, str) and isinstance(roles, list)
+    if not texts or not isinstance(attrs, dict) or not _integers(inputs, 0, number - 1):
+        raise FormatError(f"node {number} is damaged, or reads values that are not yet written")
+    if not all(isinstance(role, str) for role in roles):
+        raise FormatError(f"node {name!r}: the roles of its tensors must be texts")
+    rules = KINDS[kind].attrs if kind in KINDS else {}
+    defaults = {key: rule.default for key, rule in rules.items() if rule.default is not None}
+    tensors = {role: tensor_name(name, role) for role in roles}
+    return Node(kind, name, tuple(inputs), number, {**defaults, **attrs}, tensors)
 
 
 def _integers(values: Any, least: int, most: int) -> bool:

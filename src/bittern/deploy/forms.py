@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from bittern.deploy.binary_kinds import split_factors
 from bittern.deploy.kinds import FormatError, integer, integers
 from bittern.deploy.program import Node
 
@@ -86,12 +87,13 @@ def _encode(node: Node, tensors: Tensors, x: Form) -> Form:
     return bits
 
 
-def _binary(node: Node, tensors: Tensors, x: Form) -> Form:
+def _binary(node: Node, tensors: Tensors, x: Form, real: Form | None = None) -> Form:
     dims, out = integer(node, "dims"), integer(node, "out_channels")
     need(node, x.type == "bits", f"it takes bits; got {x.type}")
     need(node, x.last == (dims == 0) or len(x.shape) == 2, "its bits lie along another dimension")
     need(node, x.planes == node.attrs["input_planes"], f"it takes {node.attrs['input_planes']} planes; got {x.planes}")
     need(node, x.channels == node.attrs["channels"], f"it takes {node.attrs['channels']} channels; got {x.channels}")
+    need(node, real is None or (real.type == "real" and real.shape == x.shape), "its real input is of another shape")
     kind = "real" if node.attrs["result"] == "real" else "acc"
     if dims == 0:
         return Form((*x.shape[:-1], out), kind, last=kind == "acc")
@@ -104,20 +106,10 @@ def _threshold(node: Node, tensors: Tensors, x: Form) -> Form:
     return replace(x, type="bits")
 
 
-def _input_scale(node: Node, tensors: Tensors, x: Form) -> Form:
-    need_real(node, x)
-    if node.attrs["dims"] == 0:
-        return Form((*x.shape[:-1], 1))
-    need(node, len(x.shape) == 2 + integer(node, "dims"), f"it takes no {len(x.shape)} dimensions")
-    if node.attrs["mode"] == "per_sample":
-        return Form((1,) * len(x.shape))
-    return Form((1, 1, *windows(node, x, integers(node, "kernel"))))
-
-
 def _factors(node: Node, tensors: Tensors, x: Form) -> Form:
     need_real(node, x)
-    for factor in tensors.values():
-        need(node, broadcast(node, x.shape, tuple(factor.shape)) == x.shape, f"a factor {list(factor.shape)}")
+    for shape in split_factors(node):
+        need(node, broadcast(node, x.shape, shape) == x.shape, f"a factor {list(shape)}")
     return x
 
 
@@ -151,7 +143,7 @@ def _linear(node: Node, tensors: Tensors, x: Form) -> Form:
 def _per_channel(node: Node, tensors: Tensors, x: Form) -> Form:
     """Vectors along dimension 1."""
     need_real(node, x)
-    length = next(iter(tensors.values())).numel()
+    length = next(iter(tensors.values())).shape[-1]
     need(node, length == x.shape[1] or (node.kind == "prelu" and length == 1), f"it takes {length} channels")
     return x
 
@@ -290,11 +282,11 @@ RULES: dict[str, Rule] = {
     "encode": _encode,
     "binary": _binary,
     "threshold": _threshold,
-    "input_scale": _input_scale,
     "factors": _factors,
     "conv": _conv,
     "linear": _linear,
     "batch_norm": _per_channel,
+    "affine": _per_channel,
     "rprelu": _per_channel,
     "prelu": _per_channel,
     "shifted_sign": _per_channel,

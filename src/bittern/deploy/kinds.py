@@ -35,6 +35,8 @@ class AttrRule(NamedTuple):
     length: tuple[int, ...] = ()
     """For lists: the allowed lengths."""
     choices: tuple[str, ...] = ()
+    default: Attr = None
+    """What a file leaves out; None: it must be there, unless `optional`."""
     optional: bool = False
 
 
@@ -54,19 +56,29 @@ class Kind(NamedTuple):
     build: Callable[[Node, Mapping[str, Tensor], torch.device], Step]
 
 
-def count(least: int = 0, most: int = 2**31 - 1, *, optional: bool = False) -> AttrRule:
+def count(least: int = 0, most: int = 2**31 - 1, *, default: int | None = None, optional: bool = False) -> AttrRule:
     """An integer attribute."""
-    return AttrRule(int, least, most, optional=optional)
+    return AttrRule(int, least, most, default=default, optional=optional)
 
 
-def sizes(*length: int, least: int = 0, most: int = 2**15) -> AttrRule:
+def sizes(*length: int, least: int = 0, most: int = 2**15, default: list[int] | None = None) -> AttrRule:
     """A list of integers of one of the given lengths."""
-    return AttrRule(list, least, most, length)
+    return AttrRule(list, least, most, length, default=default)
 
 
-def real(*, optional: bool = False) -> AttrRule:
+def choice(*choices: str) -> AttrRule:
+    """One of several texts, the first by default."""
+    return AttrRule(str, choices=choices, default=choices[0])
+
+
+def flag(*, default: bool) -> AttrRule:
+    """True or False."""
+    return AttrRule(bool, default=default)
+
+
+def real(*, default: float | None = None) -> AttrRule:
     """A finite float attribute."""
-    return AttrRule(float, -3.5e38, 3.5e38, optional=optional)
+    return AttrRule(float, -3.5e38, 3.5e38, default=default)
 
 
 def check_node(kind: Kind, node: Node, tensors: Mapping[str, Tensor]) -> None:

@@ -54,13 +54,6 @@ def _lower_binary(b: Builder, name: str, layer: BinaryLayer, args: tuple[Any, ..
             f"pack: layer {name!r} reaches accumulators of {reach}, beyond 2^24, where float32 training is not "
             "exact; use fewer bits or a smaller layer"
         )
-    space: dict[str, Any] = {
-        "dims": shape.space_dims,
-        "kernel": list(shape.weight[2:]),
-        "stride": list(geometry.stride),
-        "padding": list(geometry.padding),
-        "dilation": list(geometry.dilation),
-    }
     threshold = code.threshold if isinstance(code, SignCode) else None
     bits = b.add(
         "encode",
@@ -77,12 +70,18 @@ def _lower_binary(b: Builder, name: str, layer: BinaryLayer, args: tuple[Any, ..
     factors = method.output_factors()
     plain = dynamic is InputScale.NONE and not factors and method.weight_bits == planes == 1
     fold_bias = layer.bias if plain else None
+    rows = [row for row in (scale, fold_bias) if row is not None]
+    epilogue = {(False, False): "none", (True, False): "scale", (False, True): "bias", (True, True): "scale+bias"}
     y = b.add(
         "binary",
         name,
-        (bits,),
-        {"weight": weight_planes(name, method, w_q.values), "scale": scale, "beta": fold_bias},
-        **space,
+        (bits,) if dynamic is InputScale.NONE else (bits, x),
+        {"weight": weight_planes(name, method, w_q.values), "epilogue": torch.stack(rows) if rows else None},
+        dims=shape.space_dims,
+        kernel=list(shape.weight[2:]),
+        stride=list(geometry.stride),
+        padding=list(geometry.padding),
+        dilation=list(geometry.dilation),
         channels=shape.in_channels,
         out_channels=shape.out_channels,
         groups=geometry.groups,
@@ -90,14 +89,14 @@ def _lower_binary(b: Builder, name: str, layer: BinaryLayer, args: tuple[Any, ..
         input_planes=planes,
         weight_planes=method.weight_bits,
         pad_value=geometry.pad_value,
+        input_scale=dynamic.value,
+        epilogue=epilogue[scale is not None, fold_bias is not None],
         result="real",
     )
-    if dynamic is not InputScale.NONE:
-        k = b.add("input_scale", f"{name}.input_scale", (x,), {}, **space, mode=dynamic.value)
-        y = b.add("multiply", f"{name}.scaled", (y, k), {})
     if factors:
-        roles: dict[str, Tensor | None] = {f"factor{i}": factor for i, factor in enumerate(factors)}
-        y = b.add("factors", f"{name}.factors", (y,), roles)
+        shapes = [number for factor in factors for number in (factor.ndim, *factor.shape)]
+        flat = torch.cat([factor.flatten() for factor in factors])
+        y = b.add("factors", f"{name}.factors", (y,), {"factors": flat}, shapes=shapes)
     if layer.bias is not None and not plain:
         y = b.add("bias", f"{name}.bias", (y,), {"bias": layer.bias}, last=not shape.space_dims)
     return y

@@ -12,6 +12,11 @@ from dataclasses import dataclass, field, replace
 Attr = int | float | bool | str | list[int] | None
 
 
+def tensor_name(node: str, role: str) -> str:
+    """Name in the file of a node's tensor."""
+    return f"{node}.{role}"
+
+
 @dataclass(frozen=True)
 class Node:
     """One step of a program."""

@@ -13,7 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bittern import ops
-from bittern.deploy.kinds import AttrRule, FormatError, Kind, Step, count, integer, integers, need_shape, real, sizes
+from bittern.deploy.kinds import (
+    FormatError,
+    Kind,
+    Step,
+    choice,
+    count,
+    flag,
+    integer,
+    integers,
+    need_shape,
+    real,
+    sizes,
+)
 from bittern.deploy.program import Node
 from bittern.nn.activation import rprelu
 
@@ -63,10 +75,10 @@ CONV = Kind(
     "conv",
     (1,),
     {
-        "stride": sizes(1, 2, least=1),
-        "padding": sizes(1, 2),
-        "dilation": sizes(1, 2, least=1),
-        "groups": count(1),
+        "stride": sizes(1, 2, least=1, default=[1, 1]),
+        "padding": sizes(1, 2, default=[0, 0]),
+        "dilation": sizes(1, 2, least=1, default=[1, 1]),
+        "groups": count(1, default=1),
     },
     {"weight": F32},
     {"bias": F32},
@@ -98,12 +110,27 @@ def _build_batch_norm(node: Node, tensors: Tensors, device: torch.device) -> Ste
 BATCH_NORM = Kind(
     "batch_norm",
     (1,),
-    {"eps": real()},
+    {"eps": real(default=1e-5)},
     {"mean": F32, "var": F32},
     {"weight": F32, "bias": F32},
     _vectors,
     _build_batch_norm,
 )
+
+
+def _affine_shapes(node: Node, tensors: Tensors) -> None:
+    if tensors["affine"].ndim != 2 or tensors["affine"].shape[0] != 2:
+        raise FormatError(f"node {node.name!r} (affine): its tensor must be [2, channels]")
+
+
+def _build_affine(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    """fma(x, alpha, beta), as torch's batch norm computes it for mean 0 and variance 1 (docs/numerics.md)."""
+    alpha, beta = tensors["affine"]
+    mean, var = torch.zeros_like(alpha), torch.ones_like(alpha)
+    return lambda x: F.batch_norm(x, mean, var, alpha, beta, False, 0.0, 0.0)
+
+
+AFFINE = Kind("affine", (1,), {}, {"affine": F32}, {}, _affine_shapes, _build_affine)
 
 
 def _layer_norm_shapes(node: Node, tensors: Tensors) -> None:
@@ -120,7 +147,7 @@ def _build_layer_norm(node: Node, tensors: Tensors, device: torch.device) -> Ste
 LAYER_NORM = Kind(
     "layer_norm",
     (1,),
-    {"shape": sizes(1, 2, 3, 4, least=1, most=2**24), "eps": real()},
+    {"shape": sizes(1, 2, 3, 4, least=1, most=2**24), "eps": real(default=1e-5)},
     {},
     {"weight": F32, "bias": F32},
     _layer_norm_shapes,
@@ -156,7 +183,7 @@ def _build_bias(node: Node, tensors: Tensors, device: torch.device) -> Step:
     return lambda x: x + (bias if last else bias.view(1, -1, *(1,) * (x.ndim - 2)))
 
 
-BIAS = Kind("bias", (1,), {"last": AttrRule(bool)}, {"bias": F32}, {}, _vectors, _build_bias)
+BIAS = Kind("bias", (1,), {"last": flag(default=False)}, {"bias": F32}, {}, _vectors, _build_bias)
 
 
 def _build_hardtanh(node: Node, tensors: Tensors, device: torch.device) -> Step:
@@ -164,7 +191,9 @@ def _build_hardtanh(node: Node, tensors: Tensors, device: torch.device) -> Step:
     return lambda x: F.hardtanh(x, least, most)
 
 
-HARDTANH = Kind("hardtanh", (1,), {"least": real(), "most": real()}, {}, {}, _any_shape, _build_hardtanh)
+HARDTANH = Kind(
+    "hardtanh", (1,), {"least": real(default=-1.0), "most": real(default=1.0)}, {}, {}, _any_shape, _build_hardtanh
+)
 
 
 def _build_leaky_relu(node: Node, tensors: Tensors, device: torch.device) -> Step:
@@ -180,7 +209,7 @@ def _build_softmax(node: Node, tensors: Tensors, device: torch.device) -> Step:
     return lambda x: F.log_softmax(x, dim) if log else F.softmax(x, dim)
 
 
-SOFTMAX = Kind("softmax", (1,), {"dim": count(-4, 3), "log": AttrRule(bool)}, {}, {}, _any_shape, _build_softmax)
+SOFTMAX = Kind("softmax", (1,), {"dim": count(-4, 3), "log": flag(default=False)}, {}, {}, _any_shape, _build_softmax)
 
 
 def _build_pool(node: Node, tensors: Tensors, device: torch.device) -> Step:
@@ -198,12 +227,12 @@ POOL = Kind(
     "pool",
     (1,),
     {
-        "mode": AttrRule(str, choices=("max", "average")),
-        "kernel": sizes(1, 2, least=1),
-        "stride": sizes(1, 2, least=1),
-        "padding": sizes(1, 2),
-        "ceil": AttrRule(bool),
-        "count_padding": AttrRule(bool),
+        "mode": choice("max", "average"),
+        "kernel": sizes(1, 2, least=1, default=[2, 2]),
+        "stride": sizes(1, 2, least=1, default=[2, 2]),
+        "padding": sizes(1, 2, default=[0, 0]),
+        "ceil": flag(default=False),
+        "count_padding": flag(default=True),
     },
     {},
     {},
@@ -218,7 +247,9 @@ def _build_adaptive_pool(node: Node, tensors: Tensors, device: torch.device) -> 
     return lambda x: pool(x.contiguous(), size)  # type: ignore[arg-type]
 
 
-ADAPTIVE_POOL = Kind("adaptive_pool", (1,), {"size": sizes(1, 2, least=1)}, {}, {}, _any_shape, _build_adaptive_pool)
+ADAPTIVE_POOL = Kind(
+    "adaptive_pool", (1,), {"size": sizes(1, 2, least=1, default=[1, 1])}, {}, {}, _any_shape, _build_adaptive_pool
+)
 
 
 def _build_mean(node: Node, tensors: Tensors, device: torch.device) -> Step:
@@ -227,7 +258,13 @@ def _build_mean(node: Node, tensors: Tensors, device: torch.device) -> Step:
 
 
 MEAN = Kind(
-    "mean", (1,), {"dims": sizes(1, 2, 3, least=-4, most=3), "keep": AttrRule(bool)}, {}, {}, _any_shape, _build_mean
+    "mean",
+    (1,),
+    {"dims": sizes(1, 2, 3, least=-4, most=3), "keep": flag(default=False)},
+    {},
+    {},
+    _any_shape,
+    _build_mean,
 )
 
 
@@ -236,7 +273,15 @@ def _build_flatten(node: Node, tensors: Tensors, device: torch.device) -> Step:
     return lambda x: x.flatten(start, end)
 
 
-FLATTEN = Kind("flatten", (1,), {"start": count(-5, 4), "end": count(-5, 4)}, {}, {}, _any_shape, _build_flatten)
+FLATTEN = Kind(
+    "flatten",
+    (1,),
+    {"start": count(-5, 4, default=1), "end": count(-5, 4, default=-1)},
+    {},
+    {},
+    _any_shape,
+    _build_flatten,
+)
 
 
 def _build_reshape(node: Node, tensors: Tensors, device: torch.device) -> Step:
@@ -262,7 +307,7 @@ def _build_pad(node: Node, tensors: Tensors, device: torch.device) -> Step:
     return lambda x: F.pad(x, amount, value=value)
 
 
-PAD = Kind("pad", (1,), {"amount": sizes(2, 4, 6, 8), "value": real()}, {}, {}, _any_shape, _build_pad)
+PAD = Kind("pad", (1,), {"amount": sizes(2, 4, 6, 8), "value": real(default=0.0)}, {}, {}, _any_shape, _build_pad)
 
 
 def _build_slice(node: Node, tensors: Tensors, device: torch.device) -> Step:
@@ -283,7 +328,7 @@ SLICE = Kind(
 )
 
 
-def _build_affine(node: Node, tensors: Tensors, device: torch.device) -> Step:
+def _build_constant(node: Node, tensors: Tensors, device: torch.device) -> Step:
     if node.attrs["operation"] == "add":
         return lambda x: x + _float(node, "value")
     return lambda x: x * _float(node, "value")
@@ -292,11 +337,11 @@ def _build_affine(node: Node, tensors: Tensors, device: torch.device) -> Step:
 CONSTANT = Kind(
     "constant",
     (1,),
-    {"operation": AttrRule(str, choices=("add", "multiply")), "value": real()},
+    {"operation": choice("add", "multiply"), "value": real()},
     {},
     {},
     _any_shape,
-    _build_affine,
+    _build_constant,
 )
 
 
@@ -305,7 +350,7 @@ def _build_concatenate(node: Node, tensors: Tensors, device: torch.device) -> St
     return lambda *parts: torch.cat(parts, dim)
 
 
-CONCATENATE = Kind("concatenate", (-1,), {"dim": count(-4, 4)}, {}, {}, _any_shape, _build_concatenate)
+CONCATENATE = Kind("concatenate", (-1,), {"dim": count(-4, 4, default=1)}, {}, {}, _any_shape, _build_concatenate)
 
 ADD = Kind("add", (2,), {}, {}, {}, _any_shape, lambda node, tensors, device: torch.add)
 SUBTRACT = Kind("subtract", (2,), {}, {}, {}, _any_shape, lambda node, tensors, device: torch.sub)
@@ -315,6 +360,7 @@ REAL_KINDS: tuple[Kind, ...] = (
     CONV,
     LINEAR,
     BATCH_NORM,
+    AFFINE,
     LAYER_NORM,
     RPRELU,
     PRELU,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bittern.deploy.kinds import PackError
-from bittern.deploy.program import Attr, Node, Program
+from bittern.deploy.program import Attr, Node, Program, tensor_name
 
 
 class Builder:
@@ -27,14 +27,18 @@ class Builder:
 
     def add(self, kind: str, name: str, inputs: Sequence[int], tensors: dict[str, Tensor | None], **attrs: Attr) -> int:
         """Append a node; tensors that are None are left out. Returns the number of its value."""
+        taken = {node.name for node in self.nodes}
+        calls = 1
+        unique = name
+        while unique in taken:  # a layer that is called more than once
+            calls += 1
+            unique = f"{name}#{calls}"
+        name = unique
         names = {}
         for role, tensor in tensors.items():
             if tensor is not None:
-                key = f"{name}.{role}"
-                while key in self.tensors:
-                    key += "_"
-                self.tensors[key] = checked(name, role, tensor)
-                names[role] = key
+                names[role] = tensor_name(name, role)
+                self.tensors[names[role]] = checked(name, role, tensor)
         value = self._next
         self._next += 1
         self.nodes.append(Node(kind, name, tuple(inputs), value, attrs, names))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bittern.ops._isa import Isa, available_isas, chosen_isa
 
-_LIBRARY = torch.library.Library("bittern", "DEF")
+_LIBRARY = torch.library.Library("bittern", "DEF")  # type: ignore[no-untyped-call]
 
 
 class Implementation(NamedTuple):
@@ -56,9 +56,9 @@ class Op:
         self._reference = reference
         self._cpu = cpu
         self._cuda = cuda
-        _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
-        _LIBRARY.impl(self.name, self._run_cpu, "CPU")
-        _LIBRARY.impl(self.name, self._run_cuda, "CUDA")
+        _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
+        _LIBRARY.impl(self.name, self._run_cpu, "CPU")  # type: ignore[no-untyped-call]
+        _LIBRARY.impl(self.name, self._run_cuda, "CUDA")  # type: ignore[no-untyped-call]
 
         def checked_fake(*args: Any, **kwargs: Any) -> Tensor:
             check(*args, **kwargs)

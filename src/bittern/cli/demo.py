@@ -1,0 +1,134 @@
+"""`bittern demo`: the run of `bittern.bench.demo` on a screen."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import typer
+
+from bittern.cli.errors import Interrupted
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from bittern.bench.demo_result import DemoResult, Row
+    from bittern.train import Epoch
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("bittern-report"),
+    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads, for training and timing.")] = 1,
+    quick: Annotated[bool, typer.Option("--quick", help="A few seconds, to see that everything works.")] = False,
+) -> None:
+    """Train, pack, verify and time every method on handwritten digits, and write a report."""
+    from bittern.bench import demo as bench
+    from bittern.bench import report
+    from bittern.bench.demo_result import Settings
+    from bittern.cli.screen import screen
+
+    settings = Settings(seed=seed, quick=quick, threads=threads)
+    out.mkdir(parents=True, exist_ok=True)  # now rather than after the work
+    console = screen(stderr=True)
+    try:
+        with Bars(console, bench.NAMES) as bars:
+            result = bench.run(settings, bars, command=_command(out, seed, threads, quick))
+    except KeyboardInterrupt as error:
+        raise Interrupted("stopped; the demo keeps nothing; run it again") from error
+    screen().print(_table(result))
+    path = report.write(result, out)
+    typer.echo(f"\n{_verdict(result)}\nreport: {path}")
+    if not result.exact:
+        wrong = ", ".join(row.name for row in result.rows if not row.exact)
+        raise RuntimeError(f"packed models that disagree with their training graph: {wrong}; please report this")
+
+
+def _command(out: Path, seed: int, threads: int, quick: bool) -> str:
+    words = ["bittern", "demo"]
+    words += ["--out", str(out)] if out != Path("bittern-report") else []
+    words += ["--seed", str(seed)] if seed else []
+    words += ["--threads", str(threads)] if threads != 1 else []
+    return shlex.join([*words, *(["--quick"] if quick else [])])
+
+
+class Bars:
+    """A bar for each network while it is trained; a `bench.demo.Watcher`."""
+
+    def __init__(self, console: Console, networks: tuple[str, ...]) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            transient=True,
+        )
+        self._tasks = {name: self._progress.add_task(name, start=False, total=None, note="") for name in networks}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def training(self, name: str, step: int, steps: int) -> None:
+        if step == 0:
+            self._progress.start_task(self._tasks[name])
+            self._update(name, note="training")
+        self._update(name, completed=step, total=steps)
+
+    def epoch(self, name: str, row: Epoch) -> None:
+        self._update(name, note=f"epoch {row.epoch}, test accuracy {row.test_accuracy:.1%}")
+
+    def packing(self, name: str) -> None:
+        self._update(name, note="packing")
+
+    def timing(self, name: str) -> None:
+        self._update(name, note="timing")
+
+    def done(self, row: Row) -> None:
+        self._progress.stop_task(self._tasks[row.name])
+        self._update(row.name, note=f"{row.accuracy:.1%}, {row.stored_bytes:,} bytes")
+        if not self._console.is_terminal:
+            # no bars there: a line for each network instead
+            self._console.print(f"{row.name}: {row.accuracy:.1%}, {row.seconds:.1f} s", markup=False)
+
+    def _update(self, name: str, **fields: Any) -> None:
+        self._progress.update(self._tasks[name], **fields)
+
+
+def _table(result: DemoResult) -> Table:
+    from bittern.bench.report_text import duration
+    from bittern.cli.screen import plain_table
+
+    timed = [f"{latency.batch} image{'s' if latency.batch > 1 else ''}" for latency in result.methods[0].latencies]
+    table = plain_table("method", "accuracy", "bytes", *timed, "exact", right=("accuracy", "bytes", *timed))
+    floats = [
+        sorted(row.latencies[i].float_us.median for row in result.methods)[len(result.methods) // 2]
+        for i in range(len(timed))
+    ]
+    base = result.baseline
+    table.add_row(base.name, f"{base.accuracy:.1%}", f"{base.stored_bytes:,}", *map(duration, floats), "-")
+    for row in result.methods:
+        times = [f"{duration(one.packed_us.median)} ({one.speedup.median:.1f}x)" for one in row.latencies]
+        exact = "[green]yes[/]" if row.exact else "[bold red]NO[/]"
+        table.add_row(row.name, f"{row.accuracy:.1%}", f"{row.stored_bytes:,}", *times, exact)
+    return table
+
+
+def _verdict(result: DemoResult) -> str:
+    exact = sum(row.exact for row in result.methods)
+    return (
+        f"{exact} of {len(result.methods)} packed models give the answers of their training graph; "
+        f"(x): speed against float32 in torch; {result.seconds:.0f} s in all"
+    )

@@ -1,0 +1,78 @@
+"""`bittern methods`: what each method does, told from its docstring and from what it does to a small layer."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bittern.cli import names
+
+if TYPE_CHECKING:
+    from bittern.quantizer import Quantizer
+
+BARS = " ▁▂▃▄▅▆▇█"
+REACH = 1.5
+"""The estimator is sampled where |x| is at most this."""
+SAMPLES = 13
+
+
+def methods(
+    name: Annotated[str | None, typer.Argument(help="A method, to read all about it.")] = None,
+) -> None:
+    """List the methods, or explain one."""
+    if name is None:
+        _list()
+    else:
+        _explain(names.method_class(name))
+
+
+def _list() -> None:
+    from rich.text import Text
+
+    from bittern import binary
+    from bittern.bench.methods_doc import facts
+    from bittern.cli.screen import plain_table, screen
+
+    table = plain_table("method", "year", "paper", "weight scale", "input", "estimator", "schedule")
+    for method in binary.ALL:
+        f = facts(method)
+        paper = f"arXiv {f.arxiv}" if f.arxiv else f.source.rsplit(", ", 1)[-1].rstrip(".")
+        schedule = "yes" if f.schedule else ""
+        cells = (f.name, str(f.year), paper, f.weight_scale, f.activation, estimator(method), schedule)
+        table.add_row(*(Text(cell) for cell in cells))
+    screen().print(table)
+    typer.echo(
+        f"\nestimator: what stands in for the derivative of the input's sign, x from {-REACH} to {REACH}, at the start "
+        "of training.\n'bittern methods NAME' explains one; --method takes any of them, in any case."
+    )
+
+
+def _explain(method: type[Quantizer]) -> None:
+    from bittern.bench.methods_doc import facts
+
+    f = facts(method)
+    typer.echo(f"{f.title}\n\n{textwrap.fill(f.sentence, 100)}\n\n{f.formulas}\n")
+    typer.echo(textwrap.fill(f"Differences: {f.differences}", 100))
+    typer.echo(f"Source: {f.source}")
+    for option, default, takes in f.options:
+        typer.echo(f"  --option {option}={default}   {takes}")
+
+
+def estimator(method: type[Quantizer]) -> str:
+    """The gradient that reaches the input, as a row of bars over x; a method's own scale, its highest bar full."""
+    import torch
+
+    from bittern.quantizer import LayerShape
+
+    state = torch.random.get_rng_state()
+    quantizer = method(LayerShape((2, 1, 3, 3))).eval()
+    torch.random.set_rng_state(state)
+    x = torch.linspace(-REACH, REACH, SAMPLES).view(-1, 1, 1, 1).requires_grad_()
+    with torch.enable_grad():
+        quantizer.input(x).values.sum().backward()  # type: ignore[no-untyped-call]
+    assert x.grad is not None
+    gradient = x.grad.flatten().clamp_min(0.0)
+    heights = (gradient / gradient.max() * (len(BARS) - 1)).round().int()
+    return "".join(BARS[int(h)] for h in heights)

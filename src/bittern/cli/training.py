@@ -1,0 +1,248 @@
+"""`bittern train` and `bittern eval`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bittern.cli import names
+from bittern.cli.errors import Interrupted
+
+if TYPE_CHECKING:
+    from bittern.cli.run_folder import Options, Run
+    from bittern.data import ImageData
+    from bittern.train import Epoch, Recipe
+
+CROP_PADDING = {8: 1, 28: 2, 32: 4}
+"""Pixels by which --augment shifts images of each size: the usual 4 for CIFAR, less for smaller ones."""
+WARMUP = 0.05
+"""Share of all steps in which the learning rate rises."""
+
+
+def train(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Option(help="Run folder: checkpoint, log.csv, TensorBoard files, run.json.")],
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="A method ('bittern methods'), or float for the float twin. [default: ReActNet]",
+            autocompletion=lambda: _complete("method"),
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="An option of the method, NAME=VALUE; may be given again.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="The network. [default: resnet20_cifar]", autocompletion=lambda: _complete("model")),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help=f"{names.DATA_HELP} [default: digits]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data, of each stage. [default: 10]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step. [default: 64]")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest of the schedule. [default: 0.003]")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help=f"One of {', '.join(names.OPTIMIZERS)}. [default: adamw]")
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Of real weights; never of the latent weights of bits. [default: 0]")
+    ] = None,
+    augment: Annotated[
+        bool | None, typer.Option("--augment/--no-augment", help="Shift and mirror training images. [default: no]")
+    ] = None,
+    two_stage: Annotated[
+        bool | None,
+        typer.Option("--two-stage/--one-stage", help="Binary inputs first, then weights too. [default: one]"),
+    ] = None,
+    teacher: Annotated[str | None, typer.Option(help="Run folder of a network to learn from.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order and augmentation. [default: 0]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    checkpoint_steps: Annotated[
+        int | None, typer.Option(help="Save every so many steps too, not only every epoch.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads. [default: torch's own choice]")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Train a network; Ctrl-C saves it, --resume goes on."""
+    import torch
+
+    from bittern.cli import run_folder
+
+    chosen = {k: v for k, v in context.params.items() if k in _option_names() and v is not None and v != []}
+    options = _resumed(folder, chosen) if resume else _fresh(folder, chosen)
+    if threads is not None:
+        names.set_threads(threads)
+    place = names.device(device)
+    recipe = _recipe(options)
+    images = names.data_set(options.data)
+    if resume:
+        images = _as_before(images, folder)
+    recipe = _augmented(recipe, options, images)
+    run = run_folder.Run(options, images.classes, images.mean, images.std, images.image_shape)
+    torch.manual_seed(options.seed)
+    network = run.network().to(place)
+    mentor = None if options.teacher is None else _teacher(Path(options.teacher), run).to(place)
+    run_folder.save(folder, run)
+    typer.echo(_headline(run, images, options))
+    arguments: dict[str, Any] = {"resume": resume, "teacher": mentor, "checkpoint_steps": checkpoint_steps}
+    try:
+        last = _run(network, images, recipe, options, folder, arguments)
+    except KeyboardInterrupt as error:
+        if not run_folder.exists(folder):
+            raise Interrupted("stopped before anything was saved") from error
+        raise Interrupted(f"stopped and saved; go on with: bittern train --folder {folder} --resume") from error
+    typer.echo(f"test accuracy {last.test_accuracy:.2%} after {last.epoch} epochs, saved in {folder}")
+    typer.echo(f"next: bittern pack {folder} -o {folder.name}.safetensors")
+
+
+def _run(network: Any, images: ImageData, recipe: Recipe, options: Options, folder: Path, arguments: Any) -> Epoch:
+    """Returns the last row of the log."""
+    from bittern.train import train as run_one
+    from bittern.train import train_two_stage
+
+    if not options.two_stage:
+        return run_one(network, images, recipe, folder=folder, **arguments).final
+    # in the first stage the latent weights are real weights and decay like them
+    first = dataclasses.replace(recipe, latent_weight_decay=recipe.weight_decay)
+    return train_two_stage(network, images, first, recipe, folder=folder, **arguments).second.final
+
+
+def evaluate(
+    target: Annotated[Path, typer.Argument(help="A run folder, a checkpoint in one, or a packed file.")],
+    data: Annotated[str | None, typer.Option(help=f"{names.DATA_HELP} [default: that of the training]")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads. [default: torch's own choice]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Test a trained network, or a packed one, on the test part of a data set."""
+    import json
+
+    from bittern.cli.targets import open_target
+    from bittern.train import evaluate as test
+
+    if threads is not None:
+        names.set_threads(threads)
+    opened = open_target(target)
+    images = names.data_set(names.data_spec(data) if data is not None else opened.data())
+    fitted = opened.with_own_statistics(images)
+    found = test(opened.network, fitted)
+    count = len(images.test_labels)
+    if as_json:
+        values = {"target": str(target), "data": images.name, "images": count, **found._asdict()}
+        typer.echo(json.dumps(values))
+    else:
+        typer.echo(
+            f"{opened.kind} {target}: accuracy {found.accuracy:.2%}, loss {found.loss:.4f} "
+            f"on {count:,} test images of {images.name}"
+        )
+
+
+def _option_names() -> set[str]:
+    from bittern.cli.run_folder import Options
+
+    return {field.name for field in dataclasses.fields(Options)}
+
+
+def _fresh(folder: Path, chosen: dict[str, Any]) -> Options:
+    """The options of a new run. Raises: FileExistsError when there is one already."""
+    from bittern.cli import run_folder
+
+    if run_folder.exists(folder):
+        raise FileExistsError(f"{folder} holds a run already; go on with it by --resume, or choose another --folder")
+    if "option" in chosen:
+        chosen = {**chosen, "option": tuple(chosen["option"])}
+    options = run_folder.Options(**chosen)
+    # through the tables, so that run.json has the proper spelling and errors come before anything is written
+    names.method(options.method, options.option)
+    names.optimizer(options.optimizer)
+    real = options.method.lower() == names.FLOAT
+    return dataclasses.replace(
+        options,
+        method=names.FLOAT if real else names.method_class(options.method).__name__,
+        model=names.network(options.model).__name__,
+        data=names.data_spec(options.data),
+        optimizer=options.optimizer.lower(),
+        teacher=None if options.teacher is None else str(Path(options.teacher).expanduser().absolute()),
+    )
+
+
+def _resumed(folder: Path, chosen: dict[str, Any]) -> Options:
+    """The options of the run in `folder`. Raises: ValueError for one that was given and differs."""
+    from bittern.cli import run_folder
+
+    options = run_folder.load(folder).options
+    for name, value in chosen.items():
+        stored = getattr(options, name)
+        given = tuple(value) if isinstance(value, list) else value
+        if name == "data":
+            given = names.data_spec(value)
+        if name == "teacher":
+            given = str(Path(value).expanduser().absolute())
+        same = given == stored or (
+            isinstance(given, str) and isinstance(stored, str) and given.lower() == stored.lower()
+        )
+        if not same:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} was {stored!r} in {folder} and is {given!r}; leave it out, or start a new run")
+    return options
+
+
+def _recipe(options: Options) -> Recipe:
+    from bittern.train import Cosine, Distillation, Recipe
+
+    return Recipe(
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        optimizer=names.optimizer(options.optimizer),
+        schedule=Cosine(warmup=WARMUP),
+        weight_decay=options.weight_decay,
+        distillation=None if options.teacher is None else Distillation(),
+        seed=options.seed,
+    )
+
+
+def _augmented(recipe: Recipe, options: Options, images: ImageData) -> Recipe:
+    from bittern.data import RandomCropFlip
+
+    if not options.augment:
+        return recipe
+    side = images.image_shape[1]
+    padding = CROP_PADDING.get(side, max(1, side // 8))
+    # a mirrored digit is no digit
+    flip = images.name not in ("digits", "mnist")
+    return dataclasses.replace(recipe, augment=RandomCropFlip(padding=padding, flip=flip))
+
+
+def _as_before(images: ImageData, folder: Path) -> ImageData:
+    """The data set with the statistics of the run in `folder`, whose last bit may depend on the number of threads."""
+    from bittern.cli import run_folder
+
+    run = run_folder.load(folder)
+    if (run.classes, run.input_shape) != (images.classes, images.image_shape):
+        raise ValueError(f"{run.options.data} is no longer the data set that {folder} was trained on; put it back")
+    return dataclasses.replace(images, mean=run.mean, std=run.std)
+
+
+def _teacher(folder: Path, run: Run) -> Any:
+    from bittern.cli import run_folder
+
+    other, network = run_folder.trained(folder)
+    if (other.classes, other.input_shape) != (run.classes, run.input_shape):
+        raise ValueError(f"--teacher {folder}: it knows other classes or images of another size; train it on this data")
+    return network
+
+
+def _headline(run: Run, images: ImageData, options: Options) -> str:
+    return (
+        f"{options.model}, {options.method}, on {images.name}: {len(images.train_labels):,} images "
+        f"of {' x '.join(str(n) for n in run.input_shape)}, {options.epochs} epochs"
+    )
+
+
+def _complete(kind: str) -> list[str]:
+    from bittern import binary, models
+
+    found = binary.ALL if kind == "method" else models.ALL
+    return [item.__name__ for item in found]
