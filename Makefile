@@ -45,8 +45,9 @@ types: $(VENV)/.ready
 imports: $(VENV)/.ready
 	$(BIN)/lint-imports
 
+# One torch thread and one process per core: threads that wait for each other are the slow way to test.
 pytest: $(VENV)/.ready
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 NATIVE_TEST = $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DBITTERN_PYTHON=OFF -DBITTERN_TESTS=ON $(2) >/dev/null \
 	&& $(BIN)/cmake --build $(1) && $(1)/bittern_tests

@@ -68,6 +68,7 @@ def train(
     """Train a network; Ctrl-C saves it, --resume goes on."""
     import torch
 
+    from bittern.bench.report_text import plural
     from bittern.cli import run_folder
 
     chosen = {k: v for k, v in context.params.items() if k in _option_names() and v is not None and v != []}
@@ -93,7 +94,7 @@ def train(
         if not run_folder.exists(folder):
             raise Interrupted("stopped before anything was saved") from error
         raise Interrupted(f"stopped and saved; go on with: bittern train --folder {folder} --resume") from error
-    typer.echo(f"test accuracy {last.test_accuracy:.2%} after {last.epoch} epochs, saved in {folder}")
+    typer.echo(f"test accuracy {last.test_accuracy:.2%} after {plural(last.epoch, 'epoch')}, saved in {folder}")
     typer.echo(f"next: bittern pack {folder} -o {folder.name}.safetensors")
 
 
@@ -235,9 +236,11 @@ def _teacher(folder: Path, run: Run) -> Any:
 
 
 def _headline(run: Run, images: ImageData, options: Options) -> str:
+    from bittern.bench.report_text import plural
+
     return (
         f"{options.model}, {options.method}, on {images.name}: {len(images.train_labels):,} images "
-        f"of {' x '.join(str(n) for n in run.input_shape)}, {options.epochs} epochs"
+        f"of {' x '.join(str(n) for n in run.input_shape)}, {plural(options.epochs, 'epoch')}"
     )
 
 
