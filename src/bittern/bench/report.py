@@ -77,8 +77,8 @@ def _table(result: DemoResult) -> str:
     rows = "\n".join(_table_row(result, row) for row in result.rows)
     return f"""<section aria-labelledby="results">
 <h2 id="results">Results</h2>
-<p>Accuracy is that of the packed model on {result.test_images:,} test images. Times are per call; below them the speed
-compared with float32, called in turn on the same input.</p>
+<p>Accuracy is that of the packed model on {result.test_images:,} test images, times are per call. The small figures
+compare with float32: how many times smaller, and how many times as fast when both are called in turn.</p>
 <div class="table" role="region" aria-labelledby="results" tabindex="0">
 <table>
 <caption>Accuracy, file size, latency and exactness of every method</caption>
@@ -99,7 +99,7 @@ def _table_row(result: DemoResult, row: Row) -> str:
         cells += [_cell(duration(_float_us(result, i))) for i in range(len(_batches(result)))]
         cells.append('<td><span aria-label="reference">–</span></td>')
     else:
-        cells.append(_cell(size(row.stored_bytes), f"{result.baseline.stored_bytes / row.stored_bytes:.0f}× smaller"))
+        cells.append(_cell(size(row.stored_bytes), f"{result.baseline.stored_bytes / row.stored_bytes:.0f}×"))
         cells += [_cell(duration(one.packed_us.median), f"{one.speedup.median:.1f}×") for one in row.latencies]
         cells.append(f'<td><span class="{"yes" if row.exact else "no"}">{"yes" if row.exact else "NO"}</span></td>')
     kind = ' class="float"' if row.name == FLOAT else ""

@@ -103,13 +103,24 @@ footer {
 footer p { margin: 0; }
 
 @media (max-width: 40rem) {
+  .tiles { grid-template-columns: 1fr 1fr; gap: .75rem; }
+  .tile { padding: .9rem 1rem 1rem; }
+  .tile dd { font-size: 1.375rem; }
+  .tile dt { font-size: .8125rem; }
   table { font-size: .8125rem; }
-  th, td { padding: .55rem .4rem; }
+  th, td { padding: .55rem .3rem; }
   thead th, td small { font-size: .75rem; }
-  th:first-child, td:first-child { padding-left: .9rem; }
-  th:last-child, td:last-child { padding-right: .9rem; }
+  thead th { white-space: normal; }
+  th:first-child, td:first-child { padding-left: .75rem; }
+  th:last-child, td:last-child { padding-right: .75rem; }
   figure { padding: .9rem .8rem .8rem; }
+  .plots svg text { font-size: 12px !important; }
+  .curves svg text { font-size: 11px !important; }
   .facts div { grid-template-columns: 1fr; }
+}
+@media (max-width: 26rem) {
+  table, thead th, td small { font-size: .6875rem; }
+  thead th { letter-spacing: -.01em; }
 }
 @media print { body { background: none; } .tile, figure, .table, .facts { break-inside: avoid; } }
 """

@@ -70,6 +70,13 @@ def _encode_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
         raise FormatError(f"node {node.name!r} (encode): a sign has one plane")
 
 
+def packer(threshold: Tensor | None, device: torch.device) -> Step:
+    """`ops.pack_signs` with a fixed threshold, by the shortest way for the device."""
+    if device.type == "cpu":
+        return ops.PreparedPack(threshold)
+    return lambda x: ops.pack_signs(x, threshold)
+
+
 def half_open_threshold() -> float:
     """Smallest float32 above 1/2: round_half_even(clip(x, 0, 1)) is 1 exactly where x >= this."""
     return float(torch.nextafter(torch.tensor(0.5), torch.tensor(1.0)))
@@ -87,8 +94,10 @@ def _build_encode(node: Node, tensors: Mapping[str, Tensor], device: torch.devic
             return x
         return (x.unsqueeze(2) if dims == 1 else x).permute(0, 2, 3, 1)
 
+    pack = packer(threshold, device)
+
     def encode_one(x: Tensor) -> Planes:
-        return (ops.pack_signs(to_rows(x), threshold),)
+        return (pack(to_rows(x)),)
 
     def encode_levels(x: Tensor) -> Planes:
         levels = float(2**planes - 1)
@@ -295,10 +304,11 @@ def _threshold_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
 
 def _build_threshold(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
     threshold = tensors["threshold"].to(device)
+    pack = packer(threshold, device)
     if "flip" not in tensors:
-        return lambda acc: (ops.pack_signs(acc, threshold),)
+        return lambda acc: (pack(acc),)
     flip = to_words(tensors["flip"].cpu(), 1, 1, integer(node, "channels"))[0, 0].to(device)
-    return lambda acc: (ops.pack_signs(acc, threshold) ^ flip,)
+    return lambda acc: (pack(acc) ^ flip,)
 
 
 THRESHOLD = Kind(
@@ -339,6 +349,8 @@ def _build_factors(node: Node, tensors: Mapping[str, Tensor], device: torch.devi
     gamma = factors[0]
     for factor in factors[1:]:
         gamma = gamma * factor
+    if gamma.ndim == 4:  # the layout of what the low-bit layer writes
+        gamma = gamma.contiguous(memory_format=torch.channels_last)
     return lambda y: y * gamma
 
 

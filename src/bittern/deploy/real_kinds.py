@@ -127,7 +127,7 @@ def _build_affine(node: Node, tensors: Tensors, device: torch.device) -> Step:
     """fma(x, alpha, beta), as torch's batch norm computes it for mean 0 and variance 1 (docs/numerics.md)."""
     alpha, beta = tensors["affine"]
     mean, var = torch.zeros_like(alpha), torch.ones_like(alpha)
-    return lambda x: F.batch_norm(x, mean, var, alpha, beta, False, 0.0, 0.0)
+    return lambda x: torch.batch_norm(x, alpha, beta, mean, var, False, 0.0, 0.0, False)
 
 
 AFFINE = Kind("affine", (1,), {}, {"affine": F32}, {}, _affine_shapes, _build_affine)

@@ -7,7 +7,7 @@ from bittern.ops._isa import Isa, available_isas, chosen_isa
 from bittern.ops._op import Implementation, Op
 from bittern.ops.binary_conv2d import PreparedConv2d, binary_conv2d
 from bittern.ops.binary_matmul import PreparedMatmul, binary_matmul
-from bittern.ops.pack_signs import pack_signs
+from bittern.ops.pack_signs import PreparedPack, pack_signs
 from bittern.ops.sign import sign
 from bittern.ops.unpack_signs import unpack_signs
 
@@ -20,6 +20,7 @@ __all__ = [
     "Op",
     "PreparedConv2d",
     "PreparedMatmul",
+    "PreparedPack",
     "apply_epilogue",
     "available_isas",
     "binary_conv2d",

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from bittern.ops._check import FLOATS, check_dtype, check_same_device, words_for
 from bittern.ops._op import Op
-from bittern.ops.pack_signs.cpu import pack_signs_cpu
+from bittern.ops.pack_signs.cpu import PreparedPack, pack_signs_cpu
 from bittern.ops.pack_signs.reference import pack_signs_reference
+
+__all__ = ["PreparedPack", "pack_signs", "threshold_dtype"]
 
 
 def threshold_dtype(x_dtype: torch.dtype) -> torch.dtype:

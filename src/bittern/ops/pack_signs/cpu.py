@@ -7,22 +7,30 @@ from torch import Tensor
 
 from bittern import _native
 from bittern.ops._check import DTYPE_CODES, words_for
-from bittern.ops._isa import Isa, threads
+from bittern.ops._isa import Isa, chosen_isa, threads
+
+
+class PreparedPack:
+    """`pack_signs` with a fixed threshold, without the dispatcher: microseconds matter between small layers.
+
+    threshold: [n] or None. Call with x [..., n] of a dtype that fits the threshold -> int64 [..., ceil(n / 64)]. The
+    caller answers for dtype, shape and device.
+    """
+
+    def __init__(self, threshold: Tensor | None = None, isa: Isa | None = None) -> None:
+        self.isa = chosen_isa() if isa is None else isa
+        self.threshold = None if threshold is None else threshold.contiguous()
+        self._limits = 0 if self.threshold is None else self.threshold.data_ptr()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = x.contiguous()
+        columns = x.shape[-1]
+        out = torch.empty((*x.shape[:-1], words_for(columns)), dtype=torch.int64)
+        rows = x.numel() // columns
+        code = DTYPE_CODES[x.dtype]
+        _native.pack_signs(self.isa, threads(), x.data_ptr(), code, rows, columns, self._limits, out.data_ptr())
+        return out
 
 
 def pack_signs_cpu(isa: Isa, x: Tensor, threshold: Tensor | None = None) -> Tensor:
-    x = x.contiguous()
-    columns = x.shape[-1]
-    out = torch.empty((*x.shape[:-1], words_for(columns)), dtype=torch.int64)
-    limits = None if threshold is None else threshold.contiguous()
-    _native.pack_signs(
-        isa,
-        threads(),
-        x.data_ptr(),
-        DTYPE_CODES[x.dtype],
-        x.numel() // columns,
-        columns,
-        0 if limits is None else limits.data_ptr(),
-        out.data_ptr(),
-    )
-    return out
+    return PreparedPack(threshold, isa)(x)
