@@ -13,15 +13,21 @@ from bittern.bench.report_notes import notes
 from bittern.bench.report_page import page
 from bittern.bench.report_plots import Point, bytes_axis, curve, linear_axis, scatter
 from bittern.bench.report_text import breakable, duration, network_name, number_word, percent, plural, size
+from bittern.bench.store import save
 
 FILE_NAME = "index.html"
+DATA_NAME = "results.json"
 
 
 def write(result: DemoResult, folder: Path) -> Path:
-    """Write `folder`/index.html, making the folder; all or nothing. Returns its path. Raises: OSError."""
+    """Write `folder`/index.html, and results.json with the same figures; makes the folder. Returns the page's path.
+
+    Raises: OSError, with the file that was there before left whole.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE_NAME
     write_atomically(path, render(result).encode())
+    save(folder / DATA_NAME, result)
     return path
 
 

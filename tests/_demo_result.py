@@ -1,0 +1,70 @@
+"""A made-up result of the demo, for tests of what is done with one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from bittern import binary
+from bittern.bench.demo_result import FLOAT, DemoResult, Latency, Row, Settings
+from bittern.bench.machine import Machine
+from bittern.bench.timing import Spread
+
+MACHINE = Machine(
+    cpu='A <b>"CPU"</b> & more',
+    cores=2,
+    features=("avx2",),
+    isa="avx2",
+    threads=1,
+    device="cpu",
+    system="Linux x86_64",
+    python="3.11.0",
+    torch="2.13.0",
+    bittern="0.1.0",
+)
+
+
+def sample() -> DemoResult:
+    """Nine methods, all exact, with accuracies that tie and nearly tie."""
+    rows = [_row(FLOAT, 0, 1_044_784)]
+    rows += [_row(method.__name__, i, 46_000 + 300 * i) for i, method in enumerate(binary.ALL, 1)]
+    return DemoResult(
+        rows=tuple(rows),
+        settings=Settings(),
+        network="a network",
+        data="digits",
+        train_images=1438,
+        test_images=359,
+        machine=MACHINE,
+        command="bittern demo --out 'a <folder>'",
+        started="2026-01-02T03:04:05+00:00",
+        seconds=91.2,
+    )
+
+
+def with_wrong_row(result: DemoResult, name: str) -> DemoResult:
+    """The same, with one method that is not exact."""
+    rows = tuple(replace(row, exact=False, different=3) if row.name == name else row for row in result.rows)
+    return replace(result, rows=rows)
+
+
+def _row(name: str, i: int, size: int) -> Row:
+    packed = Spread(500.0 + 40 * i, 480.0, 900.0)
+    latencies = tuple(
+        Latency(batch, packed.scaled(batch**0.5), Spread(800.0, 790.0, 990.0), "contiguous", Spread(1.5, 1.2, 1.7))
+        for batch in (1, 32)
+    )
+    return Row(
+        name=name,
+        accuracy=(0.9916, 0.9777, 0.9777, 0.9833, 0.9861, 0.9916, 0.9833, 0.9861, 0.9889, 0.9777)[i],
+        stored_bytes=size,
+        accumulators=0 if name == FLOAT else 1_000_000,
+        different=0,
+        logits_identical=True,
+        max_difference=0.0,
+        exact=True,
+        latencies=() if name == FLOAT else latencies,
+        losses=tuple(2.3 * math.exp(-step / (12 + i)) + 0.01 for step in range(88)),
+        accuracies=(0.9, 0.95, 0.97, 0.98),
+        seconds=6.0,
+    )
