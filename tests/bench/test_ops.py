@@ -131,12 +131,11 @@ def test_rates_are_computed_from_the_samples(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_file_excess_is_the_file_without_what_summary_counts(report: OpsReport) -> None:
     from bittern import deploy
-    from bittern.deploy.format import to_bytes
     from bittern.models import resnet20_cifar
     from bittern.nn.summary import summary
 
     model, x = resnet20_cifar(binary.BNN).eval(), torch.randn(1, 3, 32, 32)
-    assert report.figures[0].value == len(to_bytes(deploy.pack(model, x))) - summary(model, x).bytes
+    assert report.figures[0].value == len(deploy.pack(model, x).to_bytes()) - summary(model, x).bytes
 
 
 def test_bad_arguments() -> None:

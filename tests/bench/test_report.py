@@ -6,11 +6,12 @@ import os
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from _demo_result import sample, with_wrong_row
 
+from _demo_result import sample, with_wrong_row
 from bittern import binary
 from bittern.bench import report
 from bittern.bench.demo_result import DemoResult, Settings
@@ -175,7 +176,7 @@ def test_spread_moves_labels_apart_and_keeps_their_order() -> None:
     heights = [0.5, 0.5, 0.52, 0.9, 0.1, 0.5]
     placed = spread(heights, 0.1, 0.0, 1.0)
     ordered = sorted(placed)
-    assert all(b - a >= 0.1 - 1e-9 for a, b in zip(ordered, ordered[1:], strict=False))
+    assert all(b - a >= 0.1 - 1e-9 for a, b in pairwise(ordered))
     assert sorted(range(6), key=lambda i: (heights[i], i)) == sorted(range(6), key=lambda i: (placed[i], i))
     assert placed[3] == pytest.approx(0.9)
     assert placed[4] == pytest.approx(0.1)
@@ -192,7 +193,8 @@ def test_spread_stays_inside() -> None:
     [
         ([0.978, 0.992], [0.975, 0.98, 0.985, 0.99, 0.995]),
         ([0.1, 0.9], [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
-        ([1.0, 1.0], [1.0]),
+        ([1.0, 1.0], [0.996, 0.998, 1.0]),
+        ([0.0], [0.0, 0.002, 0.004]),
         ([0.5], [0.5, 0.502, 0.504]),
     ],
 )
@@ -207,6 +209,11 @@ def test_axes_reach_beyond_the_values() -> None:
         assert axis.ticks[-1][0] * 0.63 >= largest
     axis = bytes_axis("size", [46_000, 1_044_784])
     assert [text for _, text in axis.ticks] == ["10 kB", "100 kB", "1 MB", ""]
+
+
+def test_equal_accuracies_still_plot(result: DemoResult) -> None:
+    perfect = replace(result, rows=tuple(replace(row, accuracy=1.0) for row in result.rows))
+    assert "100%" in report.render(perfect)
 
 
 def test_words() -> None:

@@ -20,7 +20,7 @@ from torch import nn
 from bittern import binary, models
 from bittern.binary import BNN, ReActNet, XNORNet, XNORNetPlusPlus
 from bittern.deploy import FormatError, Packed, load, pack
-from bittern.deploy.format import from_bytes, to_bytes
+from bittern.deploy.packed import from_bytes
 from bittern.nn import BinaryConv2d, BinaryLinear, RPReLU, summary
 
 EXAMPLE = (2, 3, 8, 8)
@@ -48,7 +48,7 @@ def network() -> nn.Sequential:
 
 
 PACKED = pack(network(), torch.randn(EXAMPLE))
-DATA = to_bytes(PACKED)
+DATA = PACKED.to_bytes()
 
 
 def parts(data: bytes = DATA) -> tuple[dict[str, Any], bytes]:
@@ -75,7 +75,7 @@ def test_round_trip(tmp_path: Path) -> None:
     loaded = load(tmp_path / "net.safetensors")
     assert torch.equal(loaded(x), PACKED(x))
     assert loaded.info == PACKED.info
-    assert to_bytes(loaded) == DATA
+    assert loaded.to_bytes() == DATA
     assert sorted(os.listdir(tmp_path)) == ["net.safetensors"]
 
 
@@ -91,7 +91,7 @@ def test_a_resnet20_file_is_what_summary_says_and_at_most_16_kib(method: type) -
     torch.manual_seed(0)
     model = models.resnet20_cifar(method=method)
     example = torch.randn(1, 3, 32, 32)
-    assert len(to_bytes(pack(model, example))) <= summary(model, example).bytes + 16 * 1024
+    assert len(pack(model, example).to_bytes()) <= summary(model, example).bytes + 16 * 1024
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from bittern.binary import BNN, DoReFa, XNORNet
 from bittern.deploy import pack
+from bittern.deploy.check import KINDS, forms_of
 from bittern.deploy.forms import RULES
-from bittern.deploy.packed import KINDS, Packed, forms_of
+from bittern.deploy.packed import Packed
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, RPReLU, RSign
 
 

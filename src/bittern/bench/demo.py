@@ -23,7 +23,6 @@ from bittern.bench.demo_result import FLOAT, DemoResult, Latency, Row, Settings
 from bittern.bench.machine import this_machine
 from bittern.bench.timing import compare, torch_threads
 from bittern.data import ImageData, digits, normalize
-from bittern.deploy.format import to_bytes
 from bittern.nn.conv import BinaryConv2d
 from bittern.quantizer import Quantizer
 from bittern.train import Epoch, evaluate, train
@@ -177,7 +176,7 @@ def _one(
     return model, Row(
         name=name,
         accuracy=evaluate(packed, data).accuracy,
-        stored_bytes=len(to_bytes(packed)),
+        stored_bytes=len(packed.to_bytes()),
         accumulators=sum(layer.accumulators for layer in report.layers),
         different=sum(layer.different for layer in report.layers),
         logits_identical=report.logits_identical,

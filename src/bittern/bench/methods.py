@@ -22,7 +22,6 @@ from bittern.bench.methods_report import TWIN, VERIFIED, MethodsReport, Setting,
 from bittern.bench.store import load, save
 from bittern.bench.timing import torch_threads
 from bittern.data import ImageData, RandomCropFlip, normalize
-from bittern.deploy.format import to_bytes
 from bittern.models import resnet20_cifar
 from bittern.nn.summary import summary
 from bittern.quantizer import Quantizer
@@ -108,7 +107,7 @@ def train_one(
         accuracy, exact, size = evaluate(model, data).accuracy, None, summary(model, images).bytes
     else:
         packed = deploy.pack(model, images[:1])
-        exact, size = deploy.verify(packed, model, images).exact, len(to_bytes(packed))
+        exact, size = deploy.verify(packed, model, images).exact, len(packed.to_bytes())
         accuracy = evaluate(packed, data).accuracy
     return Trained(_name(method), recipe.seed, history.final.train_accuracy, accuracy, exact, size, round(seconds, 1))
 

@@ -33,7 +33,6 @@ from bittern.bench.machine import (
 )
 from bittern.bench.ops_report import Figure, OpRow, OpsReport, Peak
 from bittern.bench.timing import Comparison, Spread, check_budget, compare, latency, torch_threads
-from bittern.deploy.format import to_bytes
 from bittern.models import resnet20_cifar
 from bittern.nn.summary import summary
 from bittern.ops import Isa, PreparedConv2d, PreparedMatmul, available_isas, chosen_isa, pack_signs
@@ -196,7 +195,7 @@ def resnet20(method: type[Quantizer], budget_s: float) -> tuple[OpRow, Figure]:
         model, twin = resnet20_cifar(method).eval(), resnet20_cifar().eval()
         x = torch.randn(1, 3, 32, 32)
         packed = deploy.pack(model, x)
-        excess = len(to_bytes(packed)) - summary(model, x).bytes
+        excess = len(packed.to_bytes()) - summary(model, x).bytes
     layout, baseline = _faster_float(twin, x, budget_s)
     compared = compare(lambda: packed(x), baseline, budget_s=budget_s)
     row = OpRow(

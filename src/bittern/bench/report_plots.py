@@ -179,13 +179,14 @@ def _without_crossings(places: Sequence[tuple[float, float]], heights: Sequence[
 
 
 def accuracy_ticks(values: Sequence[float]) -> list[float]:
-    """Round shares in equal steps around `values`, none above 1."""
+    """At least three round shares in equal steps around `values`, in [0, 1]."""
     low, high = min(values), max(values)
     steps = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
     step = next((s for s in steps if (high - low) / s <= 4), steps[-1])
     first, last = math.floor(low / step), math.ceil(high / step)
-    last = max(last, first + 2)
-    return [round(i * step, 3) for i in range(first, last + 1) if i * step <= 1.0 + 1e-9]
+    last = min(max(last, first + 2), round(1 / step))
+    first = max(min(first, last - 2), 0)
+    return [round(i * step, 3) for i in range(first, last + 1)]
 
 
 def _smooth(values: Sequence[float]) -> list[float]:

@@ -1,7 +1,4 @@
-"""Node kinds that work on bits: encode, binary (convolution or product), threshold, and factors of the output.
-
-Layout: a real tensor is [batch, channels, *space] as in torch; bits and accumulators are NHWC, [batch, height,
-width, words] (a 1-d tensor has height 1), or [..., words] for a linear layer (`dims` = 0).
+"""The node kind `binary`: one low-bit convolution or product, from bit planes to real values or accumulators.
 
 Codes with 2^k levels. A value v = sum_j 2^j b_j of bits b_j in {0, 1} is computed with +-1 bits B_j = 2 b_j - 1:
 
@@ -13,7 +10,6 @@ A weight w = sum_i 2^i W_i of +-1 planes W_i (an odd integer) adds a sum over i 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -21,13 +17,12 @@ import torch
 from torch import Tensor
 
 from bittern import ops
+from bittern.deploy.bit_kinds import Planes
 from bittern.deploy.bits import stream_bytes, to_words
 from bittern.deploy.kinds import FormatError, Kind, Step, choice, count, integer, integers, need_shape, sizes
 from bittern.deploy.program import Node
 from bittern.nn.binarize import Geometry, spread
 from bittern.quantizer import InputScale, LayerShape
-
-Planes = tuple[Tensor, ...]
 
 EPILOGUES: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -57,73 +52,6 @@ def _check_geometry(node: Node) -> None:
     for key in ("kernel", "stride", "padding", "dilation"):
         if len(integers(node, key)) != integer(node, "dims"):
             raise FormatError(f"node {node.name!r} ({node.kind}): {key!r} must have `dims` entries")
-
-
-# -- encode ------------------------------------------------------------------------------------------------
-
-
-def _encode_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
-    need_shape(node, "threshold", tensors.get("threshold"), (integer(node, "channels"),))
-    if node.attrs["code"] == "levels" and "threshold" in tensors:
-        raise FormatError(f"node {node.name!r} (encode): levels have no threshold")
-    if node.attrs["code"] == "sign" and node.attrs["planes"] != 1:
-        raise FormatError(f"node {node.name!r} (encode): a sign has one plane")
-
-
-def packer(threshold: Tensor | None, device: torch.device) -> Step:
-    """`ops.pack_signs` with a fixed threshold, by the shortest way for the device."""
-    if device.type == "cpu":
-        return ops.PreparedPack(threshold)
-    return lambda x: ops.pack_signs(x, threshold)
-
-
-def half_open_threshold() -> float:
-    """Smallest float32 above 1/2: round_half_even(clip(x, 0, 1)) is 1 exactly where x >= this."""
-    return float(torch.nextafter(torch.tensor(0.5), torch.tensor(1.0)))
-
-
-def _build_encode(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
-    dims, planes = integer(node, "dims"), integer(node, "planes")
-    channels = integer(node, "channels")
-    threshold = tensors.get("threshold")
-    if node.attrs["code"] == "levels" and planes == 1:
-        threshold = torch.full((channels,), half_open_threshold(), device=device)
-
-    def to_rows(x: Tensor) -> Tensor:
-        if dims == 0:
-            return x
-        return (x.unsqueeze(2) if dims == 1 else x).permute(0, 2, 3, 1)
-
-    pack = packer(threshold, device)
-
-    def encode_one(x: Tensor) -> Planes:
-        return (pack(to_rows(x)),)
-
-    def encode_levels(x: Tensor) -> Planes:
-        levels = float(2**planes - 1)
-        codes = torch.round(to_rows(x).clamp(0, 1) * levels).to(torch.int32)
-        return tuple(ops.pack_signs((codes >> j & 1) - 1) for j in range(planes))
-
-    return encode_one if planes == 1 else encode_levels
-
-
-ENCODE = Kind(
-    "encode",
-    (1,),
-    {
-        "dims": count(0, 2, default=2),
-        "code": choice("sign", "levels"),
-        "planes": count(1, 8, default=1),
-        "channels": count(1),
-    },
-    {},
-    {"threshold": torch.float32},
-    _encode_shapes,
-    _build_encode,
-)
-
-
-# -- binary ------------------------------------------------------------------------------------------------
 
 
 def _binary_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
@@ -291,77 +219,3 @@ BINARY = Kind(
     _binary_shapes,
     BinaryStep,
 )
-
-
-# -- threshold ---------------------------------------------------------------------------------------------
-
-
-def _threshold_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
-    out = integer(node, "channels")
-    need_shape(node, "threshold", tensors["threshold"], (out,))
-    need_shape(node, "flip", tensors.get("flip"), (stream_bytes(out),))
-
-
-def _build_threshold(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
-    threshold = tensors["threshold"].to(device)
-    pack = packer(threshold, device)
-    if "flip" not in tensors:
-        return lambda acc: (pack(acc),)
-    flip = to_words(tensors["flip"].cpu(), 1, 1, integer(node, "channels"))[0, 0].to(device)
-    return lambda acc: (pack(acc) ^ flip,)
-
-
-THRESHOLD = Kind(
-    "threshold",
-    (1,),
-    {"channels": count(1)},
-    {"threshold": torch.int32},
-    {"flip": torch.uint8},
-    _threshold_shapes,
-    _build_threshold,
-)
-
-
-# -- scales of the output ----------------------------------------------------------------------------------
-
-
-def split_factors(node: Node) -> list[tuple[int, ...]]:
-    """Shapes of the factors that lie one after another in the tensor `factors`: rank, then sizes, each."""
-    numbers, shapes = list(integers(node, "shapes")), []
-    while numbers:
-        rank = numbers.pop(0)
-        if not 0 < rank <= min(4, len(numbers)):
-            raise FormatError(f"node {node.name!r} (factors): shapes {integers(node, 'shapes')} are damaged")
-        shapes.append(tuple(numbers[:rank]))
-        del numbers[:rank]
-    return shapes
-
-
-def _factor_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
-    total = sum(math.prod(shape) for shape in split_factors(node))
-    need_shape(node, "factors", tensors["factors"], (total,))
-
-
-def _build_factors(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
-    shapes = split_factors(node)
-    parts = torch.split(tensors["factors"], [math.prod(shape) for shape in shapes])
-    factors = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
-    gamma = factors[0]
-    for factor in factors[1:]:
-        gamma = gamma * factor
-    if gamma.ndim == 4:  # the layout of what the low-bit layer writes
-        gamma = gamma.contiguous(memory_format=torch.channels_last)
-    return lambda y: y * gamma
-
-
-FACTORS = Kind(
-    "factors",
-    (1,),
-    {"shapes": sizes(*range(2, 16), least=1, most=2**24)},
-    {"factors": torch.float32},
-    {},
-    _factor_shapes,
-    _build_factors,
-)
-
-BINARY_KINDS: tuple[Kind, ...] = (ENCODE, BINARY, THRESHOLD, FACTORS)

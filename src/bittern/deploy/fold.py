@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bittern.deploy.binary_kinds import BinaryStep, half_open_threshold, taps
+from bittern.deploy.binary_kinds import BinaryStep, taps
+from bittern.deploy.bit_kinds import half_open_threshold
 from bittern.deploy.bits import to_stream
 from bittern.deploy.kinds import integer
 from bittern.deploy.program import Node, Program, tensor_name

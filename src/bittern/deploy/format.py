@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -19,9 +18,8 @@ from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as dump_safetensors
 from torch import Tensor
 
-from bittern._files import write_atomically
+from bittern.deploy.check import KINDS, check_program
 from bittern.deploy.kinds import FormatError
-from bittern.deploy.packed import KINDS, Packed, check_program
 from bittern.deploy.program import Node, Program, tensor_name
 
 FORMAT = "bittern-packed"
@@ -31,36 +29,25 @@ MAX_NODES = 100_000
 _DTYPES = {"F32": (torch.float32, 4), "U8": (torch.uint8, 1), "I32": (torch.int32, 4)}
 
 
-def save(packed: Packed, path: Path) -> None:
-    """Write a packed model to `path`, all or nothing. Raises: OSError."""
-    write_atomically(path, to_bytes(packed))
+class Content(NamedTuple):
+    """What a file holds."""
+
+    program: Program
+    tensors: Mapping[str, Tensor]
+    info: Mapping[str, str]
 
 
-def to_bytes(packed: Packed) -> bytes:
-    """The file of a packed model."""
-    content = {"version": VERSION, "info": packed.info, "program": _program_to_json(packed.program)}
-    text = json.dumps(content, separators=(",", ":"), sort_keys=True, allow_nan=False)
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in packed.tensors.items()}
-    # one entry, because safetensors writes several in no fixed order: the same model gives the same bytes
+def encode(content: Content) -> bytes:
+    """The file, byte for byte the same for the same content."""
+    data = {"version": VERSION, "info": content.info, "program": _program_to_json(content.program)}
+    text = json.dumps(data, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in content.tensors.items()}
+    # one entry, because safetensors writes several in no fixed order
     return dump_safetensors(tensors, {FORMAT: text})
 
 
-def load(path: str | Path, device: torch.device | str = "cpu") -> Packed:
-    """Read a packed model; needs neither the class nor the code of the original.
-
-    Raises: FileNotFoundError; FormatError for anything that is not a sound file of a version known here.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"load: no file {str(path)!r}; write one with bittern.pack(model, example).save(path)")
-    try:
-        return from_bytes(path.read_bytes(), device)
-    except FormatError as error:
-        raise FormatError(f"load: {str(path)!r} is not a usable packed model: {error}") from error
-
-
-def from_bytes(data: bytes, device: torch.device | str = "cpu") -> Packed:
-    """Read a packed model from the bytes of its file. Raises: FormatError."""
+def decode(data: bytes) -> Content:
+    """Read and check a file. Raises: FormatError."""
     metadata = _check_header(data)
     if set(metadata) != {FORMAT}:
         raise FormatError("it is a safetensors file, but not one of a packed model; use bittern.pack")
@@ -79,7 +66,7 @@ def from_bytes(data: bytes, device: torch.device | str = "cpu") -> Packed:
         raise FormatError(f"its tensors are damaged: {error}") from error
     _check_values(tensors)
     check_program(program, tensors)
-    return Packed(program, tensors, info, torch.device(device))
+    return Content(program, tensors, info)
 
 
 def _check_header(data: bytes) -> Mapping[str, str]:

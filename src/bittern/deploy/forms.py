@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from bittern.deploy.binary_kinds import split_factors
+from bittern.deploy.bit_kinds import split_factors
 from bittern.deploy.kinds import FormatError, integer, integers
 from bittern.deploy.program import Node
 

@@ -1,7 +1,7 @@
 """What each kind of node computes, and which attributes and tensors it may carry.
 
 `check_node` is called on everything read from a file before anything is allocated; `Kind.build` then makes a
-callable for one device. Binary kinds live in `binary_kinds`, the real-valued rest in `real_kinds`.
+callable for one device. The kinds themselves live in `bit_kinds`, `binary_kinds`, `real_kinds` and `layout_kinds`.
 """
 
 from __future__ import annotations
@@ -148,3 +148,13 @@ def integers(node: Node, key: str) -> list[int]:
     value = node.attrs[key]
     assert isinstance(value, list)
     return value
+
+
+def number(node: Node, key: str) -> float:
+    value = node.attrs[key]
+    assert isinstance(value, (int, float))
+    return float(value)
+
+
+def any_shape(node: Node, tensors: Mapping[str, Tensor]) -> None:
+    """For kinds without tensors, or whose shapes the rules of `forms` check."""

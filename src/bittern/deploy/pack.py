@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 
 import bittern._version as version
+from bittern.deploy.check import check_program
 from bittern.deploy.fold import fold
 from bittern.deploy.kinds import FormatError, PackError
 from bittern.deploy.lower_functions import function_lowering
 from bittern.deploy.lower_modules import module_lowering
-from bittern.deploy.packed import Packed, check_program
+from bittern.deploy.packed import Packed
 from bittern.deploy.trace import lower, trace
 from bittern.deploy.verify import verify
 

@@ -9,17 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bittern.deploy.binary_kinds import BINARY_KINDS, BinaryStep
-from bittern.deploy.forms import RULES, Form
-from bittern.deploy.kinds import FormatError, Kind, Step, check_node
+from bittern._files import write_atomically
+from bittern.deploy.binary_kinds import BinaryStep
+from bittern.deploy.check import KINDS
+from bittern.deploy.format import Content, decode, encode
+from bittern.deploy.kinds import FormatError, Step
 from bittern.deploy.program import Node, Program
-from bittern.deploy.real_kinds import REAL_KINDS
-
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (*BINARY_KINDS, *REAL_KINDS)}
-"""Every kind of node, by the name that a file uses."""
-
-MAX_ELEMENTS = 2**31
-"""A program whose values grow beyond this for one sample is refused."""
 
 
 class Packed:
@@ -70,9 +65,11 @@ class Packed:
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file (docs/packed_format.md), all or nothing. Raises: OSError."""
-        from bittern.deploy.format import save
+        write_atomically(Path(path), self.to_bytes())
 
-        save(self, Path(path))
+    def to_bytes(self) -> bytes:
+        """The file of this model."""
+        return encode(Content(self.program, self.tensors, self.info))
 
     def __repr__(self) -> str:
         low_bit = sum(node.kind == "binary" for node in self.program.nodes)
@@ -107,6 +104,26 @@ class Packed:
         return result
 
 
+def load(path: str | Path, device: torch.device | str = "cpu") -> Packed:
+    """Read a packed model; needs neither the class nor the code of the original.
+
+    Raises: FileNotFoundError; FormatError for anything that is not a sound file of a version known here.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"load: no file {str(path)!r}; write one with bittern.pack(model, example).save(path)")
+    try:
+        return from_bytes(path.read_bytes(), device)
+    except FormatError as error:
+        raise FormatError(f"load: {str(path)!r} is not a usable packed model: {error}") from error
+
+
+def from_bytes(data: bytes, device: torch.device | str = "cpu") -> Packed:
+    """Read a packed model from the bytes of its file. Raises: FormatError."""
+    content = decode(data)
+    return Packed(content.program, content.tensors, content.info, torch.device(device))
+
+
 def _released_after(program: Program) -> list[tuple[int, ...]]:
     """For each node, the values that nothing reads any more after it."""
     last: dict[int, int] = {0: -1}
@@ -119,39 +136,3 @@ def _released_after(program: Program) -> list[tuple[int, ...]]:
         if v != program.output and index >= 0:
             released[index].append(v)
     return [tuple(values) for values in released]
-
-
-def check_program(program: Program, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse a program that is not well formed or whose values do not fit together, without computing anything.
-
-    Raises: FormatError.
-    """
-    known = {0}
-    for node in program.nodes:
-        kind = KINDS.get(node.kind)
-        if kind is None:
-            raise FormatError(f"node {node.name!r}: unknown kind {node.kind!r}; the file needs a newer bittern")
-        if not node.inputs or any(v not in known for v in node.inputs) or node.output in known:
-            raise FormatError(f"node {node.name!r} ({node.kind}): reads or writes values out of order")
-        check_node(kind, node, tensors)
-        known.add(node.output)
-    if program.output not in known:
-        raise FormatError(f"the result, value {program.output}, is computed by no node")
-    result = forms_of(program, tensors)[program.output]
-    if result.type != "real":
-        raise FormatError(f"the result must be a real tensor; it is {result.type}")
-
-
-def forms_of(program: Program, tensors: Mapping[str, Tensor]) -> dict[int, Form]:
-    """What every value is, for one sample. Raises: FormatError naming the node that does not fit its input."""
-    forms = {0: Form((1, *program.input_shape))}
-    for node in program.nodes:
-        named = {role: tensors[name] for role, name in node.tensors.items()}
-        form = RULES[node.kind](node, named, *(forms[v] for v in node.inputs))
-        elements = 1
-        for size in form.shape:
-            elements *= size
-        if elements > MAX_ELEMENTS:
-            raise FormatError(f"node {node.name!r} ({node.kind}): its result {list(form.shape)} is too large")
-        forms[node.output] = form
-    return forms

@@ -1,4 +1,4 @@
-"""Node kinds that torch itself computes: the real-valued rest of a network.
+"""Node kinds that torch itself computes: real layers and activations.
 
 Each is the same torch call as in the training graph, on tensors in the same layout wherever the layout could change
 the order of a sum, so that the real parts give the same bits too.
@@ -17,12 +17,13 @@ from bittern.deploy.kinds import (
     FormatError,
     Kind,
     Step,
-    choice,
+    any_shape,
     count,
     flag,
     integer,
     integers,
     need_shape,
+    number,
     real,
     sizes,
 )
@@ -33,10 +34,6 @@ F32 = torch.float32
 Tensors = Mapping[str, Tensor]
 
 
-def _any_shape(node: Node, tensors: Tensors) -> None:
-    """No tensors, or tensors whose shapes the dry run checks."""
-
-
 def _vectors(node: Node, tensors: Tensors) -> None:
     lengths = {tuple(t.shape) for t in tensors.values()}
     if len(lengths) != 1 or len(next(iter(lengths))) != 1:
@@ -45,13 +42,7 @@ def _vectors(node: Node, tensors: Tensors) -> None:
 
 def _simple(name: str, function: Callable[[Tensor], Tensor]) -> Kind:
     """An elementwise kind without attributes."""
-    return Kind(name, (1,), {}, {}, {}, _any_shape, lambda node, tensors, device: function)
-
-
-def _float(node: Node, key: str) -> float:
-    value = node.attrs[key]
-    assert isinstance(value, (int, float))
-    return float(value)
+    return Kind(name, (1,), {}, {}, {}, any_shape, lambda node, tensors, device: function)
 
 
 def _build_conv(node: Node, tensors: Tensors, device: torch.device) -> Step:
@@ -103,7 +94,7 @@ LINEAR = Kind("linear", (1,), {}, {"weight": F32}, {"bias": F32}, _linear_shapes
 
 def _build_batch_norm(node: Node, tensors: Tensors, device: torch.device) -> Step:
     mean, var, weight, bias = (tensors.get(role) for role in ("mean", "var", "weight", "bias"))
-    eps = _float(node, "eps")
+    eps = number(node, "eps")
     return lambda x: F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
 
 
@@ -139,7 +130,7 @@ def _layer_norm_shapes(node: Node, tensors: Tensors) -> None:
 
 
 def _build_layer_norm(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    shape, eps = integers(node, "shape"), _float(node, "eps")
+    shape, eps = integers(node, "shape"), number(node, "eps")
     weight, bias = tensors.get("weight"), tensors.get("bias")
     return lambda x: F.layer_norm(x.contiguous(), shape, weight, bias, eps)
 
@@ -187,21 +178,21 @@ BIAS = Kind("bias", (1,), {"last": flag(default=False)}, {"bias": F32}, {}, _vec
 
 
 def _build_hardtanh(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    least, most = _float(node, "least"), _float(node, "most")
+    least, most = number(node, "least"), number(node, "most")
     return lambda x: F.hardtanh(x, least, most)
 
 
 HARDTANH = Kind(
-    "hardtanh", (1,), {"least": real(default=-1.0), "most": real(default=1.0)}, {}, {}, _any_shape, _build_hardtanh
+    "hardtanh", (1,), {"least": real(default=-1.0), "most": real(default=1.0)}, {}, {}, any_shape, _build_hardtanh
 )
 
 
 def _build_leaky_relu(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    slope = _float(node, "slope")
+    slope = number(node, "slope")
     return lambda x: F.leaky_relu(x, slope)
 
 
-LEAKY_RELU = Kind("leaky_relu", (1,), {"slope": real()}, {}, {}, _any_shape, _build_leaky_relu)
+LEAKY_RELU = Kind("leaky_relu", (1,), {"slope": real()}, {}, {}, any_shape, _build_leaky_relu)
 
 
 def _build_softmax(node: Node, tensors: Tensors, device: torch.device) -> Step:
@@ -209,152 +200,8 @@ def _build_softmax(node: Node, tensors: Tensors, device: torch.device) -> Step:
     return lambda x: F.log_softmax(x, dim) if log else F.softmax(x, dim)
 
 
-SOFTMAX = Kind("softmax", (1,), {"dim": count(-4, 3), "log": flag(default=False)}, {}, {}, _any_shape, _build_softmax)
+SOFTMAX = Kind("softmax", (1,), {"dim": count(-4, 3), "log": flag(default=False)}, {}, {}, any_shape, _build_softmax)
 
-
-def _build_pool(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    kernel, stride, padding = (integers(node, key) for key in ("kernel", "stride", "padding"))
-    flat = len(kernel) == 1
-    ceil, inside = bool(node.attrs["ceil"]), bool(node.attrs["count_padding"])
-    if node.attrs["mode"] == "max":
-        pool = F.max_pool1d if flat else F.max_pool2d
-        return lambda x: pool(x, kernel, stride, padding, ceil_mode=ceil)
-    average = F.avg_pool1d if flat else F.avg_pool2d
-    return lambda x: average(x.contiguous(), kernel, stride, padding, ceil, inside)
-
-
-POOL = Kind(
-    "pool",
-    (1,),
-    {
-        "mode": choice("max", "average"),
-        "kernel": sizes(1, 2, least=1, default=[2, 2]),
-        "stride": sizes(1, 2, least=1, default=[2, 2]),
-        "padding": sizes(1, 2, default=[0, 0]),
-        "ceil": flag(default=False),
-        "count_padding": flag(default=True),
-    },
-    {},
-    {},
-    _any_shape,
-    _build_pool,
-)
-
-
-def _build_adaptive_pool(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    size = integers(node, "size")
-    pool = F.adaptive_avg_pool1d if len(size) == 1 else F.adaptive_avg_pool2d
-    return lambda x: pool(x.contiguous(), size)  # type: ignore[arg-type]
-
-
-ADAPTIVE_POOL = Kind(
-    "adaptive_pool", (1,), {"size": sizes(1, 2, least=1, default=[1, 1])}, {}, {}, _any_shape, _build_adaptive_pool
-)
-
-
-def _build_mean(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    dims, keep = integers(node, "dims"), bool(node.attrs["keep"])
-    return lambda x: x.contiguous().mean(dims, keepdim=keep)
-
-
-MEAN = Kind(
-    "mean",
-    (1,),
-    {"dims": sizes(1, 2, 3, least=-4, most=3), "keep": flag(default=False)},
-    {},
-    {},
-    _any_shape,
-    _build_mean,
-)
-
-
-def _build_flatten(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    start, end = integer(node, "start"), integer(node, "end")
-    return lambda x: x.flatten(start, end)
-
-
-FLATTEN = Kind(
-    "flatten",
-    (1,),
-    {"start": count(-5, 4, default=1), "end": count(-5, 4, default=-1)},
-    {},
-    {},
-    _any_shape,
-    _build_flatten,
-)
-
-
-def _build_reshape(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    shape = integers(node, "shape")
-    return lambda x: x.reshape(shape)
-
-
-RESHAPE = Kind(
-    "reshape", (1,), {"shape": sizes(1, 2, 3, 4, 5, least=-1, most=2**24)}, {}, {}, _any_shape, _build_reshape
-)
-
-
-def _build_permute(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    order = integers(node, "order")
-    return lambda x: x.permute(order)
-
-
-PERMUTE = Kind("permute", (1,), {"order": sizes(2, 3, 4, 5, least=0, most=4)}, {}, {}, _any_shape, _build_permute)
-
-
-def _build_pad(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    amount, value = integers(node, "amount"), _float(node, "value")
-    return lambda x: F.pad(x, amount, value=value)
-
-
-PAD = Kind("pad", (1,), {"amount": sizes(2, 4, 6, 8), "value": real(default=0.0)}, {}, {}, _any_shape, _build_pad)
-
-
-def _build_slice(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    dim, start, step = (integer(node, key) for key in ("dim", "start", "step"))
-    length = node.attrs["stop"]
-    index = (*(slice(None),) * dim, slice(start, length, step))
-    return lambda x: x[index]
-
-
-SLICE = Kind(
-    "slice",
-    (1,),
-    {"dim": count(1, 4), "start": count(0), "stop": count(0, optional=True), "step": count(1)},
-    {},
-    {},
-    _any_shape,
-    _build_slice,
-)
-
-
-def _build_constant(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    if node.attrs["operation"] == "add":
-        return lambda x: x + _float(node, "value")
-    return lambda x: x * _float(node, "value")
-
-
-CONSTANT = Kind(
-    "constant",
-    (1,),
-    {"operation": choice("add", "multiply"), "value": real()},
-    {},
-    {},
-    _any_shape,
-    _build_constant,
-)
-
-
-def _build_concatenate(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    dim = integer(node, "dim")
-    return lambda *parts: torch.cat(parts, dim)
-
-
-CONCATENATE = Kind("concatenate", (-1,), {"dim": count(-4, 4, default=1)}, {}, {}, _any_shape, _build_concatenate)
-
-ADD = Kind("add", (2,), {}, {}, {}, _any_shape, lambda node, tensors, device: torch.add)
-SUBTRACT = Kind("subtract", (2,), {}, {}, {}, _any_shape, lambda node, tensors, device: torch.sub)
-MULTIPLY = Kind("multiply", (2,), {}, {}, {}, _any_shape, lambda node, tensors, device: torch.mul)
 
 REAL_KINDS: tuple[Kind, ...] = (
     CONV,
@@ -369,19 +216,6 @@ REAL_KINDS: tuple[Kind, ...] = (
     HARDTANH,
     LEAKY_RELU,
     SOFTMAX,
-    POOL,
-    ADAPTIVE_POOL,
-    MEAN,
-    FLATTEN,
-    RESHAPE,
-    PERMUTE,
-    PAD,
-    SLICE,
-    CONSTANT,
-    CONCATENATE,
-    ADD,
-    SUBTRACT,
-    MULTIPLY,
     _simple("relu", F.relu),
     _simple("relu6", F.relu6),
     _simple("gelu", F.gelu),

@@ -1,0 +1,57 @@
+"""Checking a whole program before anything is allocated for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from bittern.deploy.binary_kinds import BINARY
+from bittern.deploy.bit_kinds import BIT_KINDS
+from bittern.deploy.forms import RULES, Form
+from bittern.deploy.kinds import FormatError, Kind, check_node
+from bittern.deploy.layout_kinds import LAYOUT_KINDS
+from bittern.deploy.program import Program
+from bittern.deploy.real_kinds import REAL_KINDS
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (*BIT_KINDS, BINARY, *REAL_KINDS, *LAYOUT_KINDS)}
+"""Every kind of node, by the name that a file uses."""
+
+MAX_ELEMENTS = 2**31
+"""A program whose values grow beyond this for one sample is refused."""
+
+
+def check_program(program: Program, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a program that is not well formed or whose values do not fit together, without computing anything.
+
+    Raises: FormatError.
+    """
+    known = {0}
+    for node in program.nodes:
+        kind = KINDS.get(node.kind)
+        if kind is None:
+            raise FormatError(f"node {node.name!r}: unknown kind {node.kind!r}; the file needs a newer bittern")
+        if not node.inputs or any(v not in known for v in node.inputs) or node.output in known:
+            raise FormatError(f"node {node.name!r} ({node.kind}): reads or writes values out of order")
+        check_node(kind, node, tensors)
+        known.add(node.output)
+    if program.output not in known:
+        raise FormatError(f"the result, value {program.output}, is computed by no node")
+    result = forms_of(program, tensors)[program.output]
+    if result.type != "real":
+        raise FormatError(f"the result must be a real tensor; it is {result.type}")
+
+
+def forms_of(program: Program, tensors: Mapping[str, Tensor]) -> dict[int, Form]:
+    """What every value is, for one sample. Raises: FormatError naming the node that does not fit its input."""
+    forms = {0: Form((1, *program.input_shape))}
+    for node in program.nodes:
+        named = {role: tensors[name] for role, name in node.tensors.items()}
+        form = RULES[node.kind](node, named, *(forms[v] for v in node.inputs))
+        elements = 1
+        for size in form.shape:
+            elements *= size
+        if elements > MAX_ELEMENTS:
+            raise FormatError(f"node {node.name!r} ({node.kind}): its result {list(form.shape)} is too large")
+        forms[node.output] = form
+    return forms
