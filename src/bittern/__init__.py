@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from bittern import binary, deploy, models, nn, ops
 from bittern._version import __version__
 from bittern.deploy import Packed, load, pack, verify
@@ -9,11 +12,16 @@ from bittern.nn.convert import convert
 from bittern.nn.summary import summary
 from bittern.quantizer import set_progress
 
+if TYPE_CHECKING:
+    from bittern import data as data
+    from bittern import train as train
+
 __all__ = [
     "Packed",
     "__version__",
     "binary",
     "convert",
+    "data",
     "deploy",
     "load",
     "models",
@@ -22,5 +30,13 @@ __all__ = [
     "pack",
     "set_progress",
     "summary",
+    "train",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`bittern.data` and `bittern.train` are imported when first used: networks that only run do not need them."""
+    if name in ("data", "train"):
+        return importlib.import_module(f"bittern.{name}")
+    raise AttributeError(f"module 'bittern' has no attribute {name!r}")

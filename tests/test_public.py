@@ -1,0 +1,45 @@
+"""The names that scripts rely on, and what importing them costs in modules."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import bittern
+
+
+def test_public_names() -> None:
+    for name in ("BNN", "XNORNet", "DoReFa", "BiRealNet", "XNORNetPlusPlus", "ReActNet", "ReCU", "FDA", "IRNet"):
+        assert getattr(bittern.binary, name) in bittern.binary.ALL
+    for name in ("resnet20_cifar", "resnet18_cifar", "vgg_small", "bireal_net18", "bireal_net34", "reactnet_a"):
+        assert getattr(bittern.models, name) in bittern.models.ALL
+    assert [op.name for op in bittern.ops.ALL] == [
+        "sign",
+        "pack_signs",
+        "unpack_signs",
+        "binary_matmul",
+        "binary_conv2d",
+    ]
+    for name in bittern.__all__:
+        assert getattr(bittern, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = bittern.nothing
+
+
+def test_importing_bittern_loads_nothing_heavy() -> None:
+    code = "import torch, sys; before = set(sys.modules); import bittern; print(*(set(sys.modules) - before))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    heavy = {
+        "sklearn",
+        "matplotlib",
+        "lightning_fabric",
+        "torchmetrics",
+        "tensorboard",
+        "typer",
+        "triton",
+        "rich",
+        "PIL",
+    }
+    assert not heavy & {name.split(".")[0] for name in loaded}
