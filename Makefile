@@ -21,7 +21,7 @@ help:
 demo: $(VENV)/.ready
 	$(BIN)/bittern demo
 
-test: check native-test emulate pytest
+test: check native-test pytest
 
 check: lint types imports
 
@@ -37,7 +37,7 @@ $(VENV)/.ready: $(NATIVE)
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.cpp' '*.h')
+	$(BIN)/clang-format --dry-run --Werror $$(find native src -name '*.cpp' -o -name '*.h')
 
 types: $(VENV)/.ready
 	$(BIN)/mypy

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from _command import Command
 
+from _command import Command
 from bittern.cli import main
 
 

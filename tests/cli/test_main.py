@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from _command import Command, run
 
+from _command import Command, run
 from bittern import __version__
 from bittern.cli import app, errors, main
 

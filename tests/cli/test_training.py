@@ -1,0 +1,187 @@
+"""`bittern train` and `bittern eval`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Trained
+
+from _command import Command, run, start
+from bittern.binary import DoReFa
+from bittern.cli import run_folder
+from bittern.train import load_weights
+
+SMALL = ("--model", "mlp", "--epochs", 1, "--threads", 1)
+
+
+def test_run_folder_remembers_what_was_chosen(trained: Trained) -> None:
+    run_ = run_folder.load(trained.folder)
+    assert run_.options.method == "XNORNetPlusPlus"
+    assert (run_.options.model, run_.options.data, run_.options.epochs) == ("mlp", "digits", 2)
+    assert run_.classes == tuple("0123456789")
+    assert run_.input_shape == (1, 8, 8)
+    assert {path.name for path in trained.folder.iterdir()} >= {"checkpoint.safetensors", "log.csv", "run.json"}
+
+
+def test_train_says_what_and_what_next(command: Command, tmp_path: Path) -> None:
+    out = command.done("train", "--folder", tmp_path / "run", *SMALL).splitlines()
+    assert out[0] == "mlp, ReActNet, on digits: 1,438 images of 1 x 8 x 8, 1 epoch"
+    assert out[1].startswith("test accuracy ")
+    assert out[2] == f"next: bittern pack {tmp_path / 'run'} -o run.safetensors"
+
+
+def test_same_seed_same_weights(command: Command, tmp_path: Path) -> None:
+    weights = []
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        command.done("train", "--folder", tmp_path / name, "--seed", seed, *SMALL)
+        model = run_folder.load(tmp_path / name).network()
+        load_weights(model, tmp_path / name / run_folder.CHECKPOINT)
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_options_reach_the_method_and_the_recipe(command: Command, tmp_path: Path) -> None:
+    words = ("--method", "dorefa", "--option", "weight_bits=2", "--option", "input_bits=3", "--optimizer", "SGD")
+    command.done("train", "--folder", tmp_path / "run", *words, "--augment", *SMALL)
+    model = run_folder.load(tmp_path / "run").network()
+    found = {(m.weight_bits, m.input_bits) for m in model.modules() if isinstance(m, DoReFa)}
+    assert found == {(2, 3)}
+    assert run_folder.load(tmp_path / "run").options.augment
+    packed = tmp_path / "packed"
+    command.done("pack", tmp_path / "run", "-o", packed)
+
+
+def test_float_teacher_and_two_stages(command: Command, tmp_path: Path) -> None:
+    command.done("train", "--folder", tmp_path / "float", "--method", "float", *SMALL)
+    words = ("--teacher", tmp_path / "float", "--two-stage")
+    command.done("train", "--folder", tmp_path / "run", *words, *SMALL)
+    assert (tmp_path / "run" / "stage1" / run_folder.CHECKPOINT).is_file()
+    assert run_folder.find(tmp_path / "run")[1] == tmp_path / "run" / "stage2" / run_folder.CHECKPOINT
+    assert "accuracy" in command.done("eval", tmp_path / "run")
+    assert "exact: yes" in command.done("pack", tmp_path / "run", "-o", tmp_path / "packed")
+
+
+def test_existing_run_is_not_overwritten(command: Command, trained: Trained) -> None:
+    before = (trained.folder / run_folder.FILE_NAME).read_bytes()
+    outcome = command("train", "--folder", trained.folder, "--method", "BNN", *SMALL)
+    assert outcome.status == 1
+    assert (
+        outcome.error == f"{trained.folder} holds a run already; go on with it by --resume, or choose another --folder"
+    )
+    assert (trained.folder / run_folder.FILE_NAME).read_bytes() == before
+
+
+def test_finished_run_resumes_to_nothing_more(command: Command, trained: Trained) -> None:
+    before = (trained.folder / run_folder.CHECKPOINT).read_bytes()
+    command.done("train", "--folder", trained.folder, "--resume", "--method", "xnornetPLUSplus", "--data", "digits")
+    assert (trained.folder / run_folder.CHECKPOINT).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--epochs", 3), "--epochs was 2 in"),
+        (("--method", "BNN"), "--method was 'XNORNetPlusPlus' in"),
+        (("--learning-rate", 1.0), "--learning-rate was 0.003 in"),
+        (("--option", "case=1"), "--option was () in"),
+        (("--two-stage",), "--two-stage was False in"),
+    ],
+)
+def test_resume_refuses_other_options(
+    command: Command, trained: Trained, words: tuple[object, ...], message: str
+) -> None:
+    outcome = command("train", "--folder", trained.folder, "--resume", *words)
+    assert outcome.status == 1
+    assert outcome.error.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--epochs", 0), "epochs must be at least 1; got 0"),
+        (("--learning-rate", -1), "learning_rate must be finite and at least 0"),
+        (("--data", "/no/such/folder"), "no folder /no/such/folder; give 'digits', or a folder with CIFAR-10"),
+        (("--data", "mnist:/no/such/folder"), "mnist: needs train-images-idx3-ubyte"),
+        (("--teacher", "/no/such/folder"), "/no/such/folder"),
+        (("--resume",), "is no run folder: it has no run.json"),
+        (("--option", "case=9", "--method", "xnornetplusplus"), "case must be one of 1, 2, 3, 4; got 9"),
+        (("--two-stage", "--method", "float"), "no low-bit layer"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    command: Command, tmp_path: Path, words: tuple[object, ...], message: str
+) -> None:
+    outcome = command("train", "--folder", tmp_path / "run", "--model", "mlp", *words)
+    assert outcome.status == 1
+    assert message in outcome.error
+
+
+@pytest.mark.parametrize("words", [("--method", "BNN", "--option", "width=3"), ("--option", "weight_bits")])
+def test_unknown_option_of_a_method(command: Command, tmp_path: Path, words: tuple[str, ...]) -> None:
+    outcome = command("train", "--folder", tmp_path / "run", *words)
+    assert outcome.status == 2
+    assert "must be NAME=VALUE" in outcome.error
+
+
+def test_eval_of_folder_checkpoint_and_packed_agree(command: Command, trained: Trained) -> None:
+    targets = (trained.folder, trained.folder / run_folder.CHECKPOINT, trained.packed)
+    found = [json.loads(command.done("eval", target, "--json")) for target in targets]
+    assert len({(f["accuracy"], f["loss"]) for f in found}) == 1
+    assert found[0]["images"] == 359
+    assert found[0]["accuracy"] > 0.5
+    assert f"accuracy {found[0]['accuracy']:.2%}" in command.done("eval", trained.packed, "--data", "digits")
+
+
+def test_eval_refuses_a_checkpoint_of_another_model(command: Command, trained: Trained, tmp_path: Path) -> None:
+    shutil.copytree(trained.folder, tmp_path / "run")
+    path = tmp_path / "run" / run_folder.FILE_NAME
+    path.write_text(path.read_text().replace('"mlp"', '"resnet20_cifar"'))
+    outcome = command("eval", tmp_path / "run")
+    assert outcome.status == 1
+    assert "is from another model" in outcome.error
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"options": 3}', "not json"])
+def test_damaged_run_file(command: Command, trained: Trained, tmp_path: Path, text: str) -> None:
+    shutil.copytree(trained.folder, tmp_path / "run")
+    (tmp_path / "run" / run_folder.FILE_NAME).write_text(text)
+    outcome = command("eval", tmp_path / "run")
+    assert outcome.status == 1
+    assert "run.json" in outcome.error
+
+
+def test_checkpoint_alone_needs_its_folder(command: Command, trained: Trained, tmp_path: Path) -> None:
+    lone = tmp_path / "deep" / "er" / "lone.safetensors"
+    lone.parent.mkdir(parents=True)
+    shutil.copy(trained.folder / run_folder.CHECKPOINT, lone)
+    outcome = command("pack", lone, "-o", tmp_path / "packed")
+    assert outcome.status == 1
+    assert f"no run.json beside {lone}" in outcome.error
+
+
+def test_interrupted_training_resumes(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = start("train", "--folder", folder, "--model", "mlp", "--method", "BNN", "--epochs", 12)
+    log = folder / "log.csv"
+    deadline = time.monotonic() + 100
+    while not log.is_file():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    last = err.splitlines()[-1]
+    assert last == f"bittern: stopped and saved; go on with: bittern train --folder {folder} --resume"
+    assert len(log.read_text().splitlines()) < 13
+    outcome = run("train", "--folder", folder, "--resume")
+    assert outcome.status == 0, outcome.err
+    assert len(log.read_text().splitlines()) == 13
