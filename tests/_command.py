@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -25,6 +26,13 @@ class Outcome(NamedTuple):
         lines = self.err.splitlines()
         assert len(lines) == 1, self.err
         return lines[0].removeprefix("bittern: ")
+
+
+class Trained(NamedTuple):
+    """A run folder and the packed file that was made of it."""
+
+    folder: Path
+    packed: Path
 
 
 class Command:

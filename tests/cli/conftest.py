@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
 
-from _command import Command
+from _command import Command, Trained
 from bittern.cli import main
 
 
@@ -25,11 +23,6 @@ def _own_threads_and_randomness() -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     torch.random.set_rng_state(state)
-
-
-class Trained(NamedTuple):
-    folder: Path
-    packed: Path
 
 
 @pytest.fixture(scope="session")

@@ -48,7 +48,7 @@ def test_demo_prints_a_table_and_writes_the_report(
     ]
     for method in binary.ALL:
         (line,) = [line for line in out.splitlines() if line.startswith(f"{method.__name__} ")]
-        assert line.endswith(" yes")
+        assert line.rstrip().endswith(" yes")
     assert "9 of 9 packed models give the answers of their training graph" in out
     assert f"report: {folder / 'index.html'}" in out
     assert (folder / "index.html").is_file()

@@ -121,11 +121,8 @@ def test_real_process_has_the_status_and_no_traceback() -> None:
     assert "no-such-file" in outcome.error
 
 
-def test_shell_completion_knows_commands_and_names() -> None:
-    outcome = run(_BITTERN_COMPLETE="complete_bash", COMP_WORDS="bittern tr", COMP_CWORD="1")
-    assert outcome.out.split() == ["train"]
-    words = "bittern train --method Re"
-    outcome = run(_BITTERN_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD="3")
+def test_shell_completion_knows_names() -> None:
+    outcome = run(_BITTERN_COMPLETE="complete_bash", COMP_WORDS="bittern train --method Re", COMP_CWORD="3")
     assert sorted(outcome.out.split()) == ["ReActNet", "ReCU"]
 
 

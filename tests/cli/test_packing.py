@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Trained
 from PIL import Image
 
 import bittern
-from _command import Command
+from _command import Command, Trained
 from bittern.cli import run_folder
 from bittern.data import digits, normalize
 
@@ -77,7 +76,7 @@ def test_pack_refuses_a_disagreeing_model(
 def test_info_adds_up(command: Command, trained: Trained) -> None:
     out = command.done("info", trained.packed)
     size = trained.packed.stat().st_size
-    rows = re.findall(r"^(\w[\w ,-]*?) +([\d,]+)(?: +([\d.]+)%)?$", out, re.MULTILINE)
+    rows = re.findall(r"^(\w[\w ,-]*?) +([\d,]+)(?: +([\d.]+)%)? *$", out, re.MULTILINE)
     counts = {name: int(count.replace(",", "")) for name, count, _ in rows}
     assert counts["file"] == size
     assert sum(count for name, count in counts.items() if name != "file") == size

@@ -85,9 +85,9 @@ def _markdown(report: MethodsReport) -> str:
         "",
         f"{share} training images of {'x'.join(str(n) for n in s.image_shape)}, {s.epochs} epochs, {steps:,} steps, "
         f"{s.test_size:,} test images, seeds {', '.join(str(seed) for seed in s.seeds)}.",
-        "The same recipe for every method, as long as the setting above says: compare the rows with each other, not "
-        "with figures of papers, which train for hundreds of epochs. Its learning rate was picked by short trials of the "
-        "float twin, BNN and ReCU on Fashion-MNIST that were scored on 1,000 test images.",
+        "The same recipe for every method, as long as the setting above says: compare the rows with each other, not",
+        "with figures of papers, which train for hundreds of epochs. Its learning rate was picked by short trials of",
+        "the float twin, BNN and ReCU on Fashion-MNIST that were scored on 1,000 test images.",
     ]
     if "jpeg" in s.dataset:
         lines.append("The images are lossy JPEGs of the data set, which alone changes the accuracy.")

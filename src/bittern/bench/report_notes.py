@@ -19,7 +19,7 @@ elsewhere. <code>bittern bench ops</code> measures larger layers.</li>
 NEXT = """<section aria-labelledby="next">
 <h2 id="next">Next</h2>
 <p>Train one of them, pack it and look inside:</p>
-<pre class="next" tabindex="0"><code>bittern train --method ReActNet --model resnet20_cifar --data digits --folder runs/first
+<pre class="next" tabindex="0"><code>bittern train --method ReActNet --model resnet20_cifar --folder runs/first
 bittern pack runs/first -o first.safetensors
 bittern info first.safetensors</code></pre>
 </section>"""
@@ -64,9 +64,9 @@ def _exact(result: DemoResult) -> str:
     gap = max(row.max_difference for row in result.rows)
     largest = f"; the largest difference was {gap:.1e}" if gap else ""
     return (
-        "on every test image, all integer sums inside all binary layers of the packed model equal those of the training "
-        f"graph, and the outputs agree within rounding. The outputs of {identical} of {len(result.methods)} methods "
-        f"were equal bit for bit{largest}."
+        "on every test image, all integer sums inside all binary layers of the packed model equal those of the "
+        f"training graph, and the outputs agree within rounding. For {identical} of {len(result.methods)} methods the "
+        f"outputs were equal bit for bit{largest}."
     )
 
 

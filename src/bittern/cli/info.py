@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from bittern.deploy import Packed
     from bittern.deploy.program import Node
 
-LONGEST = 100
-"""Characters of a note that are shown."""
+LONGEST = 400
+"""Characters of a text from the file that are shown."""
 
 
 def info(
@@ -90,7 +90,9 @@ def _plan(packed: Packed) -> Table:
 
     from bittern.cli.screen import plain_table
 
-    table = plain_table("value", "step", "layer", "of", "options", "bytes", right=("value", "bytes"))
+    table = plain_table(
+        "value", "step", "layer", "of", "options", "bytes", right=("value", "bytes"), whole=("value", "bytes")
+    )
     for node in packed.program.nodes:
         count = sum(
             packed.tensors[name].numel() * packed.tensors[name].element_size() for name in node.tensors.values()
@@ -103,6 +105,6 @@ def _plan(packed: Packed) -> Table:
 
 
 def _printable(text: str) -> str:
-    """Without what could move a terminal's cursor: a packed file may come from anywhere."""
+    """Without what could move a terminal's cursor, and not without end: a packed file may come from anywhere."""
     shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
     return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}..."

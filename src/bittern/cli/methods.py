@@ -35,17 +35,17 @@ def _list() -> None:
     from bittern.bench.methods_doc import facts
     from bittern.cli.screen import plain_table, screen
 
-    table = plain_table("method", "year", "paper", "weight scale", "input", "estimator", "schedule")
+    table = plain_table(
+        "method", "year", "arXiv", "weight scale", "input", "estimator", whole=("method", "arXiv", "estimator")
+    )
     for method in binary.ALL:
         f = facts(method)
-        paper = f"arXiv {f.arxiv}" if f.arxiv else f.source.rsplit(", ", 1)[-1].rstrip(".")
-        schedule = "yes" if f.schedule else ""
-        cells = (f.name, str(f.year), paper, f.weight_scale, f.activation, estimator(method), schedule)
+        cells = (f.name, str(f.year), f.arxiv or "-", f.weight_scale, f.activation, estimator(method))
         table.add_row(*(Text(cell) for cell in cells))
     screen().print(table)
     typer.echo(
-        f"\nestimator: what stands in for the derivative of the input's sign, x from {-REACH} to {REACH}, at the start "
-        "of training.\n'bittern methods NAME' explains one; --method takes any of them, in any case."
+        f"\nestimator: stands in for the derivative of the input's sign, x = {-REACH} ... {REACH}\n"
+        "'bittern methods NAME' explains a method, its schedule and its options"
     )
 
 
