@@ -13,7 +13,7 @@ def test_table_lists_every_method(command: Command) -> None:
     lines = command.done("methods").splitlines()
     rows = [line.split()[0] for line in lines if line.split() and line.split()[0] in {m.__name__ for m in binary.ALL}]
     assert rows == [method.__name__ for method in binary.ALL]
-    assert "arXiv 1602.02830" in lines[2]
+    assert "1602.02830" in lines[2]
     assert "2016" in lines[2]
 
 

@@ -88,7 +88,9 @@ def test_info_adds_up(command: Command, trained: Trained) -> None:
 def test_info_lists_the_plan(command: Command, trained: Trained) -> None:
     plan = command.done("info", trained.packed, "--plan").split("plan\n")[1]
     nodes = bittern.load(trained.packed).program.nodes
-    rows = [line.split() for line in plan.splitlines()[2:]]
+    # a line without a number goes on with the options of the one before
+    rows = [words for line in plan.splitlines()[2:] if (words := line.split()) and words[0].isdecimal()]
+    assert [int(row[0]) for row in rows] == [node.output for node in nodes]
     assert [(row[1], row[2]) for row in rows] == [(node.kind, node.name) for node in nodes]
 
 

@@ -46,7 +46,7 @@ strong { color: var(--ink); font-weight: 600; }
 .tile { padding: 1.1rem 1.25rem 1.2rem; }
 .tile dt { color: var(--muted); font-size: .9375rem; line-height: 1.45; text-wrap: pretty; }
 .tile dd {
-  margin: 0 0 .25rem; color: var(--accent); font-weight: 650; font-size: 2rem; line-height: 1.15;
+  margin: 0 0 .25rem; color: var(--accent); font-weight: 650; font-size: 1.5rem; line-height: 1.2;
   letter-spacing: -.02em; font-variant-numeric: tabular-nums;
 }
 .failure { margin: 0 0 1.5rem; padding: 1rem 1.25rem; border-color: var(--bad); color: var(--bad); font-weight: 600; }
@@ -102,10 +102,11 @@ footer {
 }
 footer p { margin: 0; }
 
+@media (max-width: 60rem) { .tiles { grid-template-columns: 1fr 1fr; } }
 @media (max-width: 40rem) {
-  .tiles { grid-template-columns: 1fr 1fr; gap: .75rem; }
+  .tiles { gap: .75rem; }
   .tile { padding: .9rem 1rem 1rem; }
-  .tile dd { font-size: 1.375rem; }
+  .tile dd { font-size: 1.25rem; }
   .tile dt { font-size: .8125rem; }
   table { font-size: .8125rem; }
   th, td { padding: .55rem .3rem; }
