@@ -63,7 +63,7 @@ def verify(packed: Packed, model: nn.Module, batch: Tensor) -> VerifyReport:
     """Compare the integer accumulators of every low-bit layer and the logits of `packed` and `model` on `batch`.
 
     model runs as a copy in eval mode on the CPU; batch: float32 [batch, ...]. Accumulators must be equal bit for bit;
-    logits may differ by at most 64 * sqrt(n) * eps * max |logit|, n the number of outputs per sample's last product
+    logits may differ by at most 64 * sqrt(n) * eps * max |logit|, n the number of terms of one logit
     (docs/numerics.md), and are equal on the CPU.
 
     Raises: ValueError when the two do not have the same low-bit layers.
