@@ -168,6 +168,24 @@ def test_one_dimension_and_leading_dimensions() -> None:
     assert report.logits_identical
 
 
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = BinaryConv2d(6, 6, 3, padding=1, method=ReActNet)
+        self.norm = nn.BatchNorm2d(6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(self.norm(self.conv(x)) + x))
+
+
+def test_a_layer_that_is_called_twice() -> None:
+    torch.manual_seed(4)
+    model = randomize_norms(Twice())
+    report = verify(pack(model, torch.randn(1, 6, 5, 5)), model, torch.randn(7, 6, 5, 5))
+    assert [layer.name for layer in report.layers] == ["conv", "conv#2"]
+    assert report.logits_identical
+
+
 def test_weights_of_exact_zero_are_plus_one() -> None:
     model = nn.Sequential(BinaryConv2d(4, 4, 1, method=BNN))
     model[0].weight.data.zero_()

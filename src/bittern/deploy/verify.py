@@ -108,7 +108,11 @@ def _training_graph(model: nn.Module, batch: Tensor) -> tuple[dict[str, Tensor],
         def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
             x = args[0] if not isinstance(layer, BinaryLinear) else args[0].reshape(-1, args[0].shape[-1])
             acc = accumulate(layer.method.input(x).values, layer.method.weight(layer.weight).values, layer.geometry)
-            found[name] = acc if acc.ndim > 2 else acc.reshape(*args[0].shape[:-1], -1)
+            key, calls = name, 1
+            while key in found:  # a layer that is called more than once, numbered as `trace.Builder` does
+                calls += 1
+                key = f"{name}#{calls}"
+            found[key] = acc if acc.ndim > 2 else acc.reshape(*args[0].shape[:-1], -1)
 
         layer.register_forward_pre_hook(hook)
 
