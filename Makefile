@@ -78,7 +78,7 @@ bench: $(VENV)/.ready
 	$(BIN)/bittern bench ops
 
 results: $(VENV)/.ready
-	$(BIN)/bittern bench methods --data $(DATA)/fashion_mnist --out docs/results
+	$(BIN)/bittern bench methods --data $(DATA)/fashion_mnist --out docs/results --epochs 2 --threads 1
 
 clean:
 	rm -rf build dist $(VENV) bittern-report .mypy_cache .ruff_cache .pytest_cache .hypothesis

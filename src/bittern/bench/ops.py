@@ -5,8 +5,8 @@ inside a packed network, where a layer hands bits to the next. Weights are prepa
 side is fp32, its convolutions channels-last. The headline of each kernel is the row that has a target.
 
 Rates. A multiply-accumulate (MAC) is one product of two signs, added. Two peaks of this machine stand beside them:
-`fp32_gmac_s`, torch's own matmul, and for every instruction set the rate of `binary_matmul` on operands that stay in
-the L1 cache (`in_cache_gmac_s`), which its kernel can reach when nothing but arithmetic limits it.
+`fp32_gmac_s`, torch's own matmul, and for every instruction set the best rate of `binary_matmul` on operands that stay
+in the cache and long sums (`in_cache_gmac_s`), which its kernel can reach when little but arithmetic limits it.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ from bittern.ops import Isa, PreparedConv2d, PreparedMatmul, available_isas, cho
 from bittern.quantizer import Quantizer
 
 KERNEL = 3
-IN_CACHE = (64, 128, 512)
-"""A matmul whose packed operands, 4 and 8 KiB, and outputs, 32 KiB, stay close to the core."""
+IN_CACHE = (256, 256, 8192)
+"""A matmul whose packed operands, 256 KiB each, stay in the second-level cache, and which sums long enough per output
+that little but counting is left."""
 PACK_COLUMNS = 4096
 WORD_BITS = 64
 WORD_BYTES = 8
