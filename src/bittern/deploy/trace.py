@@ -149,3 +149,10 @@ def _unsupported(what: str) -> str:
         f"pack: {what} has no packed form; use the layers listed in docs/packed_format.md, "
         "or pack the parts around it separately"
     )
+
+
+def single_input(args: tuple[Any, ...], name: str) -> Ref:
+    """The one tensor that a layer is called with. Raises: PackError for any other call."""
+    if len(args) != 1 or not isinstance(args[0], Ref):
+        raise PackError(f"pack: layer {name!r} must be called with one tensor; got {len(args)} arguments")
+    return args[0]
