@@ -23,6 +23,18 @@ enum Feature {
   neon
 };
 
+// In the order of the names above.
+constexpr CpuFeatures kNothing = {{{"avx2", false},
+                                   {"fma", false},
+                                   {"avx512f", false},
+                                   {"avx512bw", false},
+                                   {"avx512vl", false},
+                                   {"avx512dq", false},
+                                   {"avx512_vpopcntdq", false},
+                                   {"avx512_vnni", false},
+                                   {"amx_int8", false},
+                                   {"neon", false}}};
+
 #if defined(__x86_64__) || defined(__i386__)
 
 bool bit(std::uint32_t word, int index) {
@@ -42,16 +54,7 @@ struct Cpuid {
 };
 
 CpuFeatures detect() {
-  CpuFeatures f = {{{"avx2", false},
-                    {"fma", false},
-                    {"avx512f", false},
-                    {"avx512bw", false},
-                    {"avx512vl", false},
-                    {"avx512dq", false},
-                    {"avx512_vpopcntdq", false},
-                    {"avx512_vnni", false},
-                    {"amx_int8", false},
-                    {"neon", false}}};
+  CpuFeatures f = kNothing;
   const Cpuid basic(1, 0), extended(7, 0);
   constexpr int kOsxsave = 27;
   if (!bit(basic.c, kOsxsave)) return f;
@@ -75,21 +78,11 @@ CpuFeatures detect() {
 #else
 
 CpuFeatures detect() {
+  CpuFeatures f = kNothing;
 #if defined(__ARM_NEON)
-  constexpr bool has_neon = true;
-#else
-  constexpr bool has_neon = false;
+  f[neon].present = true;
 #endif
-  return {{{"avx2", false},
-           {"fma", false},
-           {"avx512f", false},
-           {"avx512bw", false},
-           {"avx512vl", false},
-           {"avx512dq", false},
-           {"avx512_vpopcntdq", false},
-           {"avx512_vnni", false},
-           {"amx_int8", false},
-           {"neon", has_neon}}};
+  return f;
 }
 
 #endif
