@@ -10,6 +10,7 @@ A weight w = sum_i 2^i W_i of +-1 planes W_i (an odd integer) adds a sum over i 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -37,10 +38,7 @@ EPILOGUES: dict[str, tuple[str, ...]] = {
 
 def taps(node: Node) -> int:
     """Number of kernel positions."""
-    product = 1
-    for size in integers(node, "kernel"):
-        product *= size
-    return product
+    return math.prod(integers(node, "kernel"))
 
 
 def _pair(values: list[int], fill: int) -> list[int]:
@@ -99,65 +97,67 @@ def _input_scale(node: Node) -> Callable[[Tensor], Tensor]:
     return of_image if node.attrs["dims"] else of_rows
 
 
+def weight_words(node: Node, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    """Words of each weight plane, int64 [out, taps, words of a group], on the CPU."""
+    per_group = integer(node, "channels") // integer(node, "groups")
+    return [to_words(s.cpu(), integer(node, "out_channels"), taps(node), per_group) for s in tensors["weight"]]
+
+
+def epilogue_rows(node: Node, tensors: Mapping[str, Tensor], words: list[Tensor]) -> Tensor:
+    """Rows offset, scale, alpha, beta of the kernels' epilogue: float32 [4, out], on the CPU.
+
+    For codes with levels the offset is (2^k - 1) sum_i 2^i sum(W_i), an exact integer, and the scale is halved.
+    """
+    out = integer(node, "out_channels")
+    rows = {"scale": torch.ones(out), "alpha": torch.ones(out), "beta": torch.zeros(out)}
+    names = EPILOGUES[str(node.attrs["epilogue"])]
+    rows.update(zip(names, tensors["epilogue"].cpu() if names else (), strict=True))
+    offset = torch.zeros(out, dtype=torch.int64)
+    if node.attrs["code"] == "levels":
+        per_group = integer(node, "channels") // integer(node, "groups")
+        for i, plane in enumerate(words):
+            offset += ops.unpack_signs(plane, per_group).sum((1, 2)).to(torch.int64) << i
+        offset *= 2 ** integer(node, "input_planes") - 1
+        rows["scale"] = rows["scale"] * 0.5
+    return torch.stack([offset.float(), rows["scale"], rows["alpha"], rows["beta"]])
+
+
 class BinaryStep:
     """One low-bit convolution or product on one device."""
 
     def __init__(self, node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> None:
         self.node = node
-        self.dims = integer(node, "dims")
-        self.out = integer(node, "out_channels")
-        self.input_planes = integer(node, "input_planes")
-        self.weight_planes = integer(node, "weight_planes")
-        self.levels = node.attrs["code"] == "levels"
+        self.tensors = tensors
         self.device = device
-        per_group = integer(node, "channels") // integer(node, "groups")
-        streams = tensors["weight"]
-        self.words = [to_words(stream.cpu(), self.out, taps(node), per_group) for stream in streams]
-        self.offset = self._offset(per_group)
-        self.epilogue = self._epilogue(tensors)
+        self.dims = integer(node, "dims")
+        self.levels = node.attrs["code"] == "levels"
         self.real = node.attrs["result"] == "real"
-        single = self.input_planes == self.weight_planes == 1
-        fused = self.epilogue if single and self.real else None
-        self.single = self._runner(self.words[0], fused) if single else None
-        self.plane_runners = [self._runner(words, None) for words in self.words]
+        words = weight_words(node, tensors)
+        self.epilogue = epilogue_rows(node, tensors, words).to(device)
+        single = node.attrs["input_planes"] == node.attrs["weight_planes"] == 1
+        self.single = self._runner(words[0], self.epilogue if self.real else None) if single else None
+        self.plane_runners = [] if single else [self._runner(plane, None) for plane in words]
         self.input_scale = _input_scale(node) if node.attrs["input_scale"] != InputScale.NONE.value else None
-
-    def _offset(self, per_group: int) -> Tensor:
-        """(2^k - 1) sum_i 2^i sum(W_i) per output channel for codes with levels, else 0: float32, exact."""
-        total = torch.zeros(self.out, dtype=torch.int64)
-        if self.levels:
-            for i, words in enumerate(self.words):
-                total += ops.unpack_signs(words, per_group).sum((1, 2)).to(torch.int64) << i
-            total *= 2**self.input_planes - 1
-        return total.float()
-
-    def _epilogue(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        rows = {"scale": torch.ones(self.out), "alpha": torch.ones(self.out), "beta": torch.zeros(self.out)}
-        names = EPILOGUES[str(self.node.attrs["epilogue"])]
-        rows.update(zip(names, tensors["epilogue"].cpu() if names else (), strict=True))
-        scale = rows["scale"] * 0.5 if self.levels else rows["scale"]
-        return torch.stack([self.offset, scale, rows["alpha"], rows["beta"]])
 
     def _runner(self, words: Tensor, epilogue: Tensor | None) -> Step:
         node = self.node
         channels, groups = integer(node, "channels"), integer(node, "groups")
         pad_value = -1 if self.levels else integer(node, "pad_value")
         on_cpu = self.device.type == "cpu"
-        moved = None if epilogue is None else epilogue.to(self.device)
         if self.dims == 0:
             if on_cpu:
-                return ops.PreparedMatmul(words[:, 0], channels, moved)
+                return ops.PreparedMatmul(words[:, 0], channels, epilogue)
             b = words[:, 0].to(self.device)
-            return lambda x: ops.binary_matmul(x, b, channels, moved)
+            return lambda x: ops.binary_matmul(x, b, channels, epilogue)
         kernel = _pair(integers(node, "kernel"), 1)
         stride = _pair(integers(node, "stride"), 1)
         padding = _pair(integers(node, "padding"), 0)
         dilation = _pair(integers(node, "dilation"), 1)
-        w = words.reshape(self.out, *kernel, words.shape[-1])
+        w = words.reshape(words.shape[0], *kernel, words.shape[-1])
         if on_cpu:
-            return ops.PreparedConv2d(w, channels, stride, padding, dilation, groups, pad_value, moved)
+            return ops.PreparedConv2d(w, channels, stride, padding, dilation, groups, pad_value, epilogue)
         w = w.to(self.device)
-        return lambda x: ops.binary_conv2d(x, w, channels, stride, padding, dilation, groups, pad_value, moved)
+        return lambda x: ops.binary_conv2d(x, w, channels, stride, padding, dilation, groups, pad_value, epilogue)
 
     def __call__(self, planes: Planes, x: Tensor | None = None) -> Tensor:
         y = self._product(planes)
@@ -167,16 +167,12 @@ class BinaryStep:
         if self.single is not None:
             y = cast(Tensor, self.single(planes[0]))
             return self._to_real(y) if self.real else y
-        total = self._sum_planes(planes)
-        offset, scale = self.epilogue[0].to(self.device), self.epilogue[1].to(self.device)
+        total = self._sum_planes(self.plane_runners, planes)
+        offset, scale = self.epilogue[0], self.epilogue[1]
         return self._to_real((total.float() + offset) * scale)
 
-    def _sum_planes(self, planes: Planes) -> Tensor:
-        parts = [
-            cast(Tensor, run(plane)) << (i + j)
-            for i, run in enumerate(self.plane_runners)
-            for j, plane in enumerate(planes)
-        ]
+    def _sum_planes(self, runners: list[Step], planes: Planes) -> Tensor:
+        parts = [cast(Tensor, run(plane)) << (i + j) for i, run in enumerate(runners) for j, plane in enumerate(planes)]
         return torch.stack(parts).sum(0, dtype=torch.int32)
 
     def _to_real(self, y: Tensor) -> Tensor:
@@ -187,10 +183,14 @@ class BinaryStep:
         return y.squeeze(2) if self.dims == 1 else y
 
     def accumulator(self, planes: Planes) -> Tensor:
-        """The integer accumulator of the training graph, int32 [batch, channels, *space]."""
-        total = self._sum_planes(planes)
+        """The integer accumulator of the training graph, int32 [batch, channels, *space].
+
+        Only `verify` asks for it, so where the kernel goes on to a float, one that stops at the integer is made here.
+        """
+        runners = self.plane_runners or [self._runner(plane, None) for plane in weight_words(self.node, self.tensors)]
+        total = self._sum_planes(runners, planes)
         if self.levels:
-            total = (total + self.offset.to(self.device, torch.int32)) >> 1
+            total = (total + self.epilogue[0].to(torch.int32)) >> 1
         return self._to_real(total)
 
 

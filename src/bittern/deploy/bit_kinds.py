@@ -64,7 +64,7 @@ def _build_encode(node: Node, tensors: Mapping[str, Tensor], device: torch.devic
     def encode_levels(x: Tensor) -> Planes:
         levels = float(2**planes - 1)
         codes = torch.round(to_rows(x).clamp(0, 1) * levels).to(torch.int32)
-        return tuple(ops.pack_signs((codes >> j & 1) - 1) for j in range(planes))
+        return tuple(pack((codes >> j & 1) - 1) for j in range(planes))
 
     return encode_one if planes == 1 else encode_levels
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -48,10 +49,7 @@ def forms_of(program: Program, tensors: Mapping[str, Tensor]) -> dict[int, Form]
     for node in program.nodes:
         named = {role: tensors[name] for role, name in node.tensors.items()}
         form = RULES[node.kind](node, named, *(forms[v] for v in node.inputs))
-        elements = 1
-        for size in form.shape:
-            elements *= size
-        if elements > MAX_ELEMENTS:
+        if math.prod(form.shape) > MAX_ELEMENTS:
             raise FormatError(f"node {node.name!r} ({node.kind}): its result {list(form.shape)} is too large")
         forms[node.output] = form
     return forms

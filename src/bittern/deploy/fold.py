@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bittern.deploy.binary_kinds import BinaryStep, taps
+from bittern.deploy.binary_kinds import epilogue_rows, taps, weight_words
 from bittern.deploy.bit_kinds import half_open_threshold
 from bittern.deploy.bits import to_stream
 from bittern.deploy.kinds import integer
@@ -157,7 +157,7 @@ def integer_thresholds(node: Node, clamps: list[Node], sign: Node, tensors: Tens
 def _predicate(node: Node, clamps: list[Node], sign: Node, tensors: Tensors) -> Callable[[Tensor], Tensor]:
     """Function acc int64 [out] -> bool [out]: whether the training graph's sign is +1 there."""
     named = {role: tensors[name] for role, name in node.tensors.items()}
-    epilogue = BinaryStep(node, named, torch.device("cpu")).epilogue
+    epilogue = epilogue_rows(node, named, weight_words(node, named))
     if sign.attrs["code"] == "levels":
         limit = torch.tensor(half_open_threshold())
     else:

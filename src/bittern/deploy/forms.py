@@ -6,6 +6,7 @@ claims reaches an allocator before it was compared with the limit in `packed`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -212,9 +213,7 @@ def _flatten(node: Node, tensors: Tensors, x: Form) -> Form:
     (first,) = _dims(node, [start], len(x.shape))
     (last,) = _dims(node, [end], len(x.shape))
     need(node, first <= last, f"dimensions {start} to {end}")
-    product = 1
-    for n in x.shape[first : last + 1]:
-        product *= n
+    product = math.prod(x.shape[first : last + 1])
     return Form((*x.shape[:first], product, *x.shape[last + 1 :]))
 
 
@@ -222,12 +221,9 @@ def _reshape(node: Node, tensors: Tensors, x: Form) -> Form:
     need_real(node, x)
     shape = integers(node, "shape")
     need(node, shape[0] == -1 and -1 not in shape[1:] and 0 not in shape, f"{shape} must be [-1, sizes...]")
-    old, new = 1, 1
-    for n in x.shape[1:]:
-        old *= n
-    for n in shape[1:]:
-        new *= n
-    need(node, old == new, f"{list(x.shape[1:])} has other elements than {shape[1:]}")
+    need(
+        node, math.prod(x.shape[1:]) == math.prod(shape[1:]), f"{list(x.shape[1:])} has other elements than {shape[1:]}"
+    )
     return Form((1, *shape[1:]))
 
 
