@@ -1,0 +1,258 @@
+"""The update rules as formulas: what one step does to a parameter and its optimizer states.
+
+A rule is a pure function of float32 tensors: `rule(p, g, states, s) -> (new p, new states)`. `s` holds the scalars of the
+rule by name, computed per step in double precision by `bittern.optim` (bias corrections, step sizes) and rounded once
+to float32. `g` is the gradient times `grad_scale`; -1 maximizes. Coupled weight decay adds `weight_decay * p` to the
+gradient; decoupled weight decay multiplies p by `keep` = 1 - lr * weight_decay before the update.
+
+State names are those of torch.optim where it has them. A signed state may be negative; an unsigned state is a sum of
+squares. The native and Triton kernels follow the same order of operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Scalars = Mapping[str, float]
+States = tuple[Tensor, ...]
+Update = Callable[[Tensor, Tensor, States, Scalars], tuple[Tensor, States]]
+
+
+class Rule(IntEnum):
+    """Number of a rule on the native side."""
+
+    SGD = 0
+    MOMENTUM = 1
+    ADAM = 2
+    AMSGRAD = 3
+    NADAM = 4
+    RADAM = 5
+    ADAGRAD = 6
+    RMSPROP = 7
+    RMSPROP_MOMENTUM = 8
+    RMSPROP_CENTERED = 9
+    RMSPROP_CENTERED_MOMENTUM = 10
+    LION = 11
+    LAMB = 12
+    LARS = 13
+    ADEMAMIX = 14
+    ADAN = 15
+
+
+class State(NamedTuple):
+    """One optimizer state: its name in `state_dict` and whether it can be negative."""
+
+    name: str
+    signed: bool
+
+
+class RuleSpec(NamedTuple):
+    """A rule's states, the names of its scalars in kernel order, and its formula."""
+
+    states: tuple[State, ...]
+    scalars: tuple[str, ...]
+    update: Update
+
+
+def sgd(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
+    """p - lr (g + wd p)."""
+    g = g + s["weight_decay"] * p
+    return p - s["lr"] * g, ()
+
+
+def momentum(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
+    """Heavy ball as torch.optim.SGD has it; gradient_weight is 1 on the first step, then 1 - dampening."""
+    g = g + s["weight_decay"] * p
+    m = s["momentum"] * states[0] + s["gradient_weight"] * g
+    u = g + s["momentum"] * m if s["nesterov"] else m
+    return p - s["lr"] * u, (m,)
+
+
+def _moments(p: Tensor, g: Tensor, m: Tensor, v: Tensor, s: Scalars) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradient with coupled decay, and its running mean and uncentered variance (arXiv 1412.6980)."""
+    g = g + s["weight_decay"] * p
+    m = s["beta1"] * m + s["beta1_rest"] * g
+    v = s["beta2"] * v + s["beta2_rest"] * (g * g)
+    return g, m, v
+
+
+def adam(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
+    """Adam (arXiv 1412.6980) and, by `keep`, AdamW (arXiv 1711.05101)."""
+    _, m, v = _moments(p, g, *states, s)
+    denominator = v.sqrt() * s["inv_sqrt_correction2"] + s["eps"]
+    return p * s["keep"] - s["step_size"] * m / denominator, (m, v)
+
+
+def amsgrad(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
+    """AMSGrad (arXiv 1904.09237): the largest second moment so far divides."""
+    _, m, v = _moments(p, g, states[0], states[1], s)
+    largest = torch.maximum(states[2], v)
+    denominator = largest.sqrt() * s["inv_sqrt_correction2"] + s["eps"]
+    return p * s["keep"] - s["step_size"] * m / denominator, (m, v, largest)
+
+
+def nadam(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
+    """NAdam (Dozat 2016): Nesterov's look-ahead as two step sizes."""
+    g, m, v = _moments(p, g, *states, s)
+    denominator = v.sqrt() * s["inv_sqrt_correction2"] + s["eps"]
+    return p * s["keep"] - (s["gradient_step"] * g + s["momentum_step"] * m) / denominator, (m, v)
+
+
+def radam(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
+    """RAdam (arXiv 1908.03265); `adaptive` is 0 while the variance of v is intractable."""
+    _, m, v = _moments(p, g, *states, s)
+    denominator = v.sqrt() + s["eps"] if s["adaptive"] else torch.ones_like(v)
+    return p * s["keep"] - s["step_size"] * m / denominator, (m, v)
+
+
+def adagrad(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
+    """Adagrad (Duchi et al. 2011)."""
+    g = g + s["weight_decay"] * p
+    total = states[0] + g * g
+    return p - s["step_size"] * g / (total.sqrt() + s["eps"]), (total,)
+
+
+def _rmsprop(centered: bool, heavy: bool) -> Update:
+    def rmsprop(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
+        """RMSprop (Tieleman and Hinton 2012; centered: arXiv 1308.0850). A variance below 0 counts as 0."""
+        g = g + s["weight_decay"] * p
+        v = s["alpha"] * states[0] + s["alpha_rest"] * (g * g)
+        new = [v]
+        variance = v
+        if centered:
+            mean = s["alpha"] * states[1] + s["alpha_rest"] * g
+            variance = (v - mean * mean).clamp(min=0)
+            new.append(mean)
+        scaled = g / (variance.sqrt() + s["eps"])
+        if heavy:
+            scaled = s["momentum"] * states[-1] + scaled
+            new.append(scaled)
+        return p - s["lr"] * scaled, tuple(new)
+
+    return rmsprop
+
+
+def lion(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
+    """Lion (arXiv 2302.06675). Its sign of 0 is 0: a parameter without gradient stays where it is."""
+    mixed = s["beta1"] * states[0] + s["beta1_rest"] * g
+    direction = (mixed > 0).float() - (mixed < 0).float()
+    return p * s["keep"] - s["lr"] * direction, (s["beta2"] * states[0] + s["beta2_rest"] * g,)
+
+
+def lamb_direction(p: Tensor, m: Tensor, v: Tensor, s: Scalars) -> Tensor:
+    """LAMB's update before the trust ratio."""
+    denominator = v.sqrt() * s["inv_sqrt_correction2"] + s["eps"]
+    return m * s["inv_correction1"] / denominator + s["weight_decay"] * p
+
+
+def lamb(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
+    """LAMB (arXiv 1904.00962): Adam's direction, scaled by |p| / |direction| per tensor."""
+    m = s["beta1"] * states[0] + s["beta1_rest"] * g
+    v = s["beta2"] * states[1] + s["beta2_rest"] * (g * g)
+    direction = lamb_direction(p, m, v, s)
+    return p - s["lr"] * lamb_ratio(_norm(p), _norm(direction), s) * direction, (m, v)
+
+
+def lamb_ratio(p_norm: float, direction_norm: float, s: Scalars) -> float:
+    """|p| / |direction|, at most max_trust (0: no limit); 1 where either norm is 0."""
+    ratio = p_norm / direction_norm if p_norm > 0 and direction_norm > 0 else 1.0
+    return min(ratio, s["max_trust"]) if s["max_trust"] > 0 else ratio
+
+
+def lars(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
+    """LARS (arXiv 1708.03888): momentum over gradients that are scaled by the layer's trust ratio."""
+    local = s["lr"] * lars_ratio(_norm(p), _norm(g), s)
+    step = local * (g + s["weight_decay"] * p)
+    m = s["momentum"] * states[0] + s["gradient_weight"] * step
+    return p - (step + s["momentum"] * m if s["nesterov"] else m), (m,)
+
+
+def lars_ratio(p_norm: float, g_norm: float, s: Scalars) -> float:
+    """trust_coefficient |p| / (|g| + wd |p| + eps), at most max_trust (0: no limit); 1 where either norm is 0."""
+    ratio = 1.0
+    if p_norm > 0 and g_norm > 0:
+        ratio = s["trust_coefficient"] * p_norm / (g_norm + s["weight_decay"] * p_norm + s["eps"])
+    return min(ratio, s["max_trust"]) if s["max_trust"] > 0 else ratio
+
+
+def _norm(x: Tensor) -> float:
+    return float(torch.linalg.vector_norm(x.double()))
+
+
+def ademamix(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
+    """AdEMAMix (arXiv 2409.03137): a fast and a slow running mean of the gradient."""
+    fast = s["beta1"] * states[0] + s["beta1_rest"] * g
+    slow = s["beta3"] * states[1] + s["beta3_rest"] * g
+    v = s["beta2"] * states[2] + s["beta2_rest"] * (g * g)
+    denominator = v.sqrt() * s["inv_sqrt_correction2"] + s["eps"]
+    mixed = fast * s["inv_correction1"] + s["alpha"] * slow
+    return p * s["keep"] - s["lr"] * mixed / denominator, (fast, slow, v)
+
+
+def adan(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
+    """Adan (arXiv 2208.06677); has_previous is 0 on the first step, whose gradient difference is 0."""
+    d = (g - states[3]) * s["has_previous"]
+    m = s["beta1"] * states[0] + s["beta1_rest"] * g
+    dv = s["beta2"] * states[1] + s["beta2_rest"] * d
+    look = g + s["beta2"] * d
+    n = s["beta3"] * states[2] + s["beta3_rest"] * (look * look)
+    denominator = n.sqrt() * s["inv_sqrt_correction3"] + s["eps"]
+    mixed = m * s["inv_correction1"] + s["beta2"] * (dv * s["inv_correction2"])
+    return (p * s["keep"] - s["lr"] * mixed / denominator) * s["shrink"], (m, dv, n, g)
+
+
+_ADAM = ("grad_scale", "beta1", "beta1_rest", "beta2", "beta2_rest")
+_DECAY = ("eps", "weight_decay", "keep")
+_RMSPROP = ("grad_scale", "lr", "alpha", "alpha_rest", "eps", "weight_decay", "momentum")
+_M, _V = State("exp_avg", True), State("exp_avg_sq", False)
+_BUFFER, _MEAN, _SQUARE = State("momentum_buffer", True), State("grad_avg", True), State("square_avg", False)
+
+SPECS: dict[Rule, RuleSpec] = {
+    Rule.SGD: RuleSpec((), ("grad_scale", "lr", "weight_decay"), sgd),
+    Rule.MOMENTUM: RuleSpec(
+        (_BUFFER,), ("grad_scale", "lr", "momentum", "gradient_weight", "weight_decay", "nesterov"), momentum
+    ),
+    Rule.ADAM: RuleSpec((_M, _V), (*_ADAM, "step_size", "inv_sqrt_correction2", *_DECAY), adam),
+    Rule.AMSGRAD: RuleSpec(
+        (_M, _V, State("max_exp_avg_sq", False)), (*_ADAM, "step_size", "inv_sqrt_correction2", *_DECAY), amsgrad
+    ),
+    Rule.NADAM: RuleSpec((_M, _V), (*_ADAM, "gradient_step", "momentum_step", "inv_sqrt_correction2", *_DECAY), nadam),
+    Rule.RADAM: RuleSpec((_M, _V), (*_ADAM, "step_size", "adaptive", *_DECAY), radam),
+    Rule.ADAGRAD: RuleSpec((State("sum", False),), ("grad_scale", "step_size", "eps", "weight_decay"), adagrad),
+    Rule.RMSPROP: RuleSpec((_SQUARE,), _RMSPROP, _rmsprop(False, False)),
+    Rule.RMSPROP_MOMENTUM: RuleSpec((_SQUARE, _BUFFER), _RMSPROP, _rmsprop(False, True)),
+    Rule.RMSPROP_CENTERED: RuleSpec((_SQUARE, _MEAN), _RMSPROP, _rmsprop(True, False)),
+    Rule.RMSPROP_CENTERED_MOMENTUM: RuleSpec((_SQUARE, _MEAN, _BUFFER), _RMSPROP, _rmsprop(True, True)),
+    Rule.LION: RuleSpec((_M,), ("grad_scale", "lr", "beta1", "beta1_rest", "beta2", "beta2_rest", "keep"), lion),
+    Rule.LAMB: RuleSpec(
+        (_M, _V),
+        (*_ADAM, "inv_correction1", "inv_sqrt_correction2", "eps", "weight_decay", "lr", "max_trust"),
+        lamb,
+    ),
+    Rule.LARS: RuleSpec(
+        (_BUFFER,),
+        (
+            *("grad_scale", "lr", "momentum", "gradient_weight", "weight_decay"),
+            *("trust_coefficient", "eps", "nesterov", "max_trust"),
+        ),
+        lars,
+    ),
+    Rule.ADEMAMIX: RuleSpec(
+        (_M, State("exp_avg_slow", True), _V),
+        (*_ADAM, "beta3", "beta3_rest", "alpha", "inv_correction1", "inv_sqrt_correction2", "eps", "lr", "keep"),
+        ademamix,
+    ),
+    Rule.ADAN: RuleSpec(
+        (_M, State("exp_avg_diff", True), _V, State("previous_grad", True)),
+        (
+            *(*_ADAM, "beta3", "beta3_rest", "inv_correction1", "inv_correction2", "inv_sqrt_correction3"),
+            *("eps", "lr", "keep", "shrink", "has_previous"),
+        ),
+        adan,
+    ),
+}
