@@ -18,7 +18,9 @@ enum Feature {
   avx512vl,
   avx512dq,
   avx512_vpopcntdq,
+  avx512_vbmi,
   avx512_vnni,
+  avx512_bf16,
   amx_int8,
   neon
 };
@@ -31,7 +33,9 @@ constexpr CpuFeatures kNothing = {{{"avx2", false},
                                    {"avx512vl", false},
                                    {"avx512dq", false},
                                    {"avx512_vpopcntdq", false},
+                                   {"avx512_vbmi", false},
                                    {"avx512_vnni", false},
+                                   {"avx512_bf16", false},
                                    {"amx_int8", false},
                                    {"neon", false}}};
 
@@ -55,7 +59,7 @@ struct Cpuid {
 
 CpuFeatures detect() {
   CpuFeatures f = kNothing;
-  const Cpuid basic(1, 0), extended(7, 0);
+  const Cpuid basic(1, 0), extended(7, 0), more(7, 1);
   constexpr int kOsxsave = 27;
   if (!bit(basic.c, kOsxsave)) return f;
   constexpr std::uint64_t kYmm = 0x06, kZmm = 0xe6, kTiles = 0x60000;
@@ -69,6 +73,8 @@ CpuFeatures detect() {
   f[avx512dq].present = zmm && bit(extended.b, 17);
   f[avx512bw].present = zmm && bit(extended.b, 30);
   f[avx512vl].present = zmm && bit(extended.b, 31);
+  f[avx512_vbmi].present = zmm && bit(extended.c, 1);
+  f[avx512_bf16].present = zmm && bit(more.a, 5);
   f[avx512_vnni].present = zmm && bit(extended.c, 11);
   f[avx512_vpopcntdq].present = zmm && bit(extended.c, 14);
   f[amx_int8].present = tiles && bit(extended.d, 25);
@@ -96,7 +102,7 @@ bool can_run_avx512(const CpuFeatures& f) {
   return can_run_avx2(f);  // test-only build: the AVX-512 sources compiled to AVX2 instructions
 #else
   return can_run_avx2(f) && f[avx512f].present && f[avx512bw].present && f[avx512vl].present &&
-         f[avx512dq].present && f[avx512_vpopcntdq].present;
+         f[avx512dq].present && f[avx512_vpopcntdq].present && f[avx512_vbmi].present;
 #endif
 }
 

@@ -12,7 +12,7 @@ struct CpuFeature {
   bool present;  // the CPU has it and the operating system saves its registers
 };
 
-constexpr int kFeatureCount = 10;
+constexpr int kFeatureCount = 12;
 using CpuFeatures = std::array<CpuFeature, kFeatureCount>;
 
 const CpuFeatures& cpu_features();

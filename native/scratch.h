@@ -17,6 +17,10 @@ enum class Scratch : int {
   correction,
   aligned_input,
   pad_row,
+  step,
+  step_tasks,
+  step_squares,
+  step_ratios,
   slots
 };
 

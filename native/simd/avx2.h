@@ -85,6 +85,55 @@ static inline F32 to_float(I32 x) {
   return _mm256_cvtepi32_ps(x.bits);
 }
 
+static inline F32 subtract(F32 a, F32 b) {
+  return _mm256_sub_ps(a, b);
+}
+static inline F32 divide(F32 a, F32 b) {
+  return _mm256_div_ps(a, b);
+}
+static inline F32 square_root(F32 x) {
+  return _mm256_sqrt_ps(x);
+}
+static inline F32 absolute(F32 x) {
+  return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
+}
+// a > b ? a : b
+static inline F32 maximum(F32 a, F32 b) {
+  return _mm256_max_ps(a, b);
+}
+// c - a * b, rounded once.
+static inline F32 subtract_product(F32 c, F32 a, F32 b) {
+  return _mm256_fnmadd_ps(a, b, c);
+}
+
+using Mask = __m256;
+static inline Mask greater(F32 a, F32 b) {
+  return _mm256_cmp_ps(a, b, _CMP_GT_OQ);
+}
+static inline Mask equal(F32 a, F32 b) {
+  return _mm256_cmp_ps(a, b, _CMP_EQ_OQ);
+}
+// Lanes that are infinite or NaN.
+static inline Mask not_finite(F32 x) {
+  return _mm256_cmp_ps(absolute(x), _mm256_set1_ps(3.40282347e38f), _CMP_NLE_UQ);
+}
+static inline Mask either(Mask a, Mask b) {
+  return _mm256_or_ps(a, b);
+}
+static inline bool any(Mask m) {
+  return _mm256_movemask_ps(m) != 0;
+}
+static inline F32 select(Mask m, F32 yes, F32 no) {
+  return _mm256_blendv_ps(no, yes, m);
+}
+static inline float largest_lane(F32 x) {
+  alignas(32) float lanes[8];
+  _mm256_store_ps(lanes, x);
+  float largest = lanes[0];
+  for (int i = 1; i < 8; ++i) largest = lanes[i] > largest ? lanes[i] : largest;
+  return largest;
+}
+
 // Eight unsigned 16-bit numbers, widened.
 static inline I32 load(const u16* p) {
   return {_mm256_cvtepu16_epi32(load_8_halves(p))};

@@ -99,6 +99,51 @@ static inline F32 to_float(I32 x) {
   return _mm512_cvtepi32_ps(x.bits);
 }
 
+static inline F32 subtract(F32 a, F32 b) {
+  return _mm512_sub_ps(a, b);
+}
+static inline F32 divide(F32 a, F32 b) {
+  return _mm512_div_ps(a, b);
+}
+static inline F32 square_root(F32 x) {
+  return _mm512_sqrt_ps(x);
+}
+static inline F32 absolute(F32 x) {
+  return _mm512_abs_ps(x);
+}
+// a > b ? a : b
+static inline F32 maximum(F32 a, F32 b) {
+  return _mm512_max_ps(a, b);
+}
+// c - a * b, rounded once.
+static inline F32 subtract_product(F32 c, F32 a, F32 b) {
+  return _mm512_fnmadd_ps(a, b, c);
+}
+
+using Mask = __mmask16;
+static inline Mask greater(F32 a, F32 b) {
+  return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
+}
+static inline Mask equal(F32 a, F32 b) {
+  return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
+}
+// Lanes that are infinite or NaN.
+static inline Mask not_finite(F32 x) {
+  return _mm512_cmp_ps_mask(_mm512_abs_ps(x), _mm512_set1_ps(3.40282347e38f), _CMP_NLE_UQ);
+}
+static inline Mask either(Mask a, Mask b) {
+  return static_cast<Mask>(a | b);
+}
+static inline bool any(Mask m) {
+  return m != 0;
+}
+static inline F32 select(Mask m, F32 yes, F32 no) {
+  return _mm512_mask_blend_ps(m, no, yes);
+}
+static inline float largest_lane(F32 x) {
+  return _mm512_reduce_max_ps(x);
+}
+
 // Eight words of 64 bits.
 constexpr i64 kWords = 8;
 struct Words {

@@ -50,6 +50,23 @@ static inline F32 widen(f16 x) {
   return y;
 }
 
+// Rounds to nearest, ties to even. Below 2^-14 a float16 is a multiple of 2^-24, which adding 2^-1 rounds to,
+// since a float32 of that size has its last bit there.
+static inline f16 narrow(float x) {
+  u32 bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  const u32 sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return {static_cast<u16>(sign | 0x7e00u | (magnitude >> 13 & 0x3ffu))};
+  if (magnitude >= 0x477ff000u) return {static_cast<u16>(sign | 0x7c00u)};
+  if (magnitude < 0x38800000u) {
+    const float shifted = (x < 0 ? -x : x) + 0.5f;
+    u32 sum;
+    std::memcpy(&sum, &shifted, sizeof sum);
+    return {static_cast<u16>(sign | (sum - 0x3f000000u))};
+  }
+  const u32 rounded = magnitude + 0xfffu + (magnitude >> 13 & 1u);
+  return {static_cast<u16>(sign | ((rounded - 0x38000000u) >> 13))};
+}
 static inline F32 widen(float x) {
   return x;
 }
@@ -105,6 +122,51 @@ static inline I32 subtract(I32 a, I32 b) {
 }
 static inline F32 to_float(I32 x) {
   return static_cast<F32>(x);
+}
+
+static inline F32 subtract(F32 a, F32 b) {
+  return a - b;
+}
+static inline F32 divide(F32 a, F32 b) {
+  return a / b;
+}
+static inline F32 square_root(F32 x) {
+  return __builtin_sqrtf(x);
+}
+static inline F32 absolute(F32 x) {
+  return __builtin_fabsf(x);
+}
+// a > b ? a : b
+static inline F32 maximum(F32 a, F32 b) {
+  return a > b ? a : b;
+}
+// c - a * b, rounded once.
+static inline F32 subtract_product(F32 c, F32 a, F32 b) {
+  return __builtin_fmaf(-a, b, c);
+}
+
+using Mask = bool;
+static inline Mask greater(F32 a, F32 b) {
+  return a > b;
+}
+static inline Mask equal(F32 a, F32 b) {
+  return a == b;
+}
+// Lanes that are infinite or NaN.
+static inline Mask not_finite(F32 x) {
+  return !(__builtin_fabsf(x) <= 3.40282347e38f);
+}
+static inline Mask either(Mask a, Mask b) {
+  return a || b;
+}
+static inline bool any(Mask m) {
+  return m;
+}
+static inline F32 select(Mask m, F32 yes, F32 no) {
+  return m ? yes : no;
+}
+static inline float largest_lane(F32 x) {
+  return x;
 }
 
 }  // namespace bittern::scalar

@@ -7,6 +7,10 @@ static inline float widen(bf16 x) {
 static inline float widen(f16 x) {
   return _cvtsh_ss(x.bits);
 }
+// Rounds to nearest, ties to even.
+static inline f16 narrow(float x) {
+  return {static_cast<u16>(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT))};
+}
 static inline float widen(float x) {
   return x;
 }

@@ -35,3 +35,14 @@ def binary_conv2d(
 def binary_matmul(
     isa: int, threads: int, a: int, m: int, k: int, prepared: int, n_out: int, epilogue: int, out: int
 ) -> None: ...
+def optimizer_step(
+    isa: int,
+    threads: int,
+    rule: int,
+    tensors: int,
+    count: int,
+    scalars: int,
+    scalars_per_row: int,
+    stochastic: bool,
+    seed: int,
+) -> None: ...

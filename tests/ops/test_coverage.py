@@ -13,7 +13,7 @@ from bittern import _native, ops
 
 CASES = all_cases()
 AVX2 = ("avx2", "fma")
-AVX512 = (*AVX2, "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vpopcntdq")
+AVX512 = (*AVX2, "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vpopcntdq", "avx512_vbmi")
 KERNELS = {
     ops.sign: {"sign"},
     ops.pack_signs: {"pack_signs"},

@@ -1,0 +1,28 @@
+#include "binding.h"
+#include "kernel.h"
+
+namespace bittern {
+
+static void optimizer_step(int isa, int threads, int rule, std::uintptr_t tensors, i64 count,
+                           std::uintptr_t scalars, i64 scalars_per_row, bool stochastic, u64 seed) {
+  const OptimizerStepKernels& kernels = optimizer_step_kernels(checked_isa(isa));
+  if (rule < 0 || rule >= static_cast<int>(Rule::count)) throw nb::value_error("rule: not a Rule");
+  const StepCall call{static_cast<Rule>(rule),
+                      pointer<const StepTensor>(tensors),
+                      count,
+                      pointer<const float>(scalars),
+                      scalars_per_row,
+                      stochastic,
+                      seed,
+                      threads};
+  nb::gil_scoped_release without_gil;
+  kernels.step(call);
+}
+
+void bind_optimizer_step(nb::module_& m) {
+  m.def("optimizer_step", &optimizer_step, nb::arg("isa"), nb::arg("threads"), nb::arg("rule"),
+        nb::arg("tensors"), nb::arg("count"), nb::arg("scalars"), nb::arg("scalars_per_row"),
+        nb::arg("stochastic"), nb::arg("seed"));
+}
+
+}  // namespace bittern

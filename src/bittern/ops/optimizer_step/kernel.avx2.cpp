@@ -1,0 +1,17 @@
+#include <cstring>
+
+#include "kernel.h"
+#include "parallel.h"
+#include "random.h"
+#include "scratch.h"
+#include "simd/avx2.h"
+
+// after simd: its block codecs
+#include "../quantize_blockwise/codec.h"
+
+namespace bittern::avx2 {
+#include "../quantize_blockwise/codec.inl.h"
+#include "rules.inl.h"
+
+#include "kernel.inl.h"
+}  // namespace bittern::avx2

@@ -1,0 +1,84 @@
+// optimizer_step: one step of many tensors, with states in 32, 8 or 4 bits.
+#pragma once
+
+#include "isa.h"
+#include "types.h"
+
+namespace bittern {
+
+// In the order of rules.py.
+enum class Rule : int {
+  sgd,
+  momentum,
+  adam,
+  amsgrad,
+  nadam,
+  radam,
+  adagrad,
+  rmsprop,
+  rmsprop_momentum,
+  rmsprop_centered,
+  rmsprop_centered_momentum,
+  lion,
+  lamb,
+  lars,
+  ademamix,
+  adan,
+  count
+};
+
+// One tensor. All fields are 64 bits wide, because Python fills them as one array of int64.
+struct StepTensor {
+  void* param;
+  const void* grad;
+  void* state[4];
+  float* absmax[4];    // null for states of 32 bits
+  void* compensation;  // Kahan's: elements of the type of param, or null
+  i64 numel;
+  i64 row;      // blocks start anew every `row` elements; divides numel
+  i64 block;    // elements per absmax
+  i64 bits;     // 32, 8 or 4
+  i64 dtypes;   // DType of param + 16 * DType of grad
+  i64 scalars;  // row of the scalars
+  i64 first;    // number of its first element among all tensors, for the random bits
+};
+
+struct StepCall {
+  Rule rule;
+  const StepTensor* tensors;
+  i64 count;
+  const float* scalars;
+  i64 scalars_per_row;
+  bool stochastic;  // rounds bfloat16 parameters by random bits of `seed`
+  u64 seed;
+  int threads;
+};
+
+constexpr i64 kLargestBlock = 4096;
+
+struct OptimizerStepKernels {
+  void (*step)(const StepCall& call);
+};
+
+namespace scalar {
+extern const OptimizerStepKernels optimizer_step_kernels;
+}
+#if defined(BITTERN_X86)
+namespace avx2 {
+extern const OptimizerStepKernels optimizer_step_kernels;
+}
+namespace avx512 {
+extern const OptimizerStepKernels optimizer_step_kernels;
+}
+#endif
+
+static inline const OptimizerStepKernels& optimizer_step_kernels(Isa isa) {
+#if defined(BITTERN_X86)
+  if (isa == Isa::avx2) return avx2::optimizer_step_kernels;
+  if (isa == Isa::avx512) return avx512::optimizer_step_kernels;
+#endif
+  (void)isa;
+  return scalar::optimizer_step_kernels;
+}
+
+}  // namespace bittern

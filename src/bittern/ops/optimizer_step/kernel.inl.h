@@ -1,0 +1,456 @@
+// Included inside the namespace of one instruction set, after its simd header, the block codecs and the
+// rules.
+//
+// A block goes through three loops that keep it in the first-level cache: decode its states, apply the rule
+// and find the new absmax, encode. A rule with a trust ratio runs twice: first for the two norms, which
+// writes nothing, then for the step.
+
+namespace {
+
+constexpr i64 kTaskElements = 16384;
+constexpr int kMostStates = 4;
+
+// Sums of squares of one task.
+struct Squares {
+  double param, direction;
+};
+
+struct StepJob {
+  const StepCall* call;
+  const i64* first_task;  // of each tensor, and the number of all tasks
+  Squares* squares;       // per task; null for rules without a trust ratio
+  float* ratios;          // per tensor
+};
+
+// What a block is worked on in: float32 numbers, padded so that whole vectors can be read and written.
+struct Workspace {
+  float *param, *grad, *state[kMostStates], *direction;
+};
+
+inline i64 pitch_of(i64 block) {
+  return round_up(block, 64) + 64;
+}
+
+Workspace workspace(i64 block) {
+  const i64 pitch = pitch_of(block);
+  float* memory = scratch_array<float>(Scratch::step, pitch * (kMostStates + 3));
+  Workspace w;
+  w.param = memory;
+  w.grad = memory + pitch;
+  w.direction = memory + 2 * pitch;
+  for (int k = 0; k < kMostStates; ++k) w.state[k] = memory + (3 + k) * pitch;
+  return w;
+}
+
+// Where block `index` of a tensor lies.
+struct Block {
+  i64 start, n, codes, index;
+};
+
+inline i64 blocks_of(const StepTensor& t) {
+  return t.row == 0 ? 0 : t.numel / t.row * ceil_div(t.row, t.block);
+}
+
+inline Block block_at(const StepTensor& t, i64 index) {
+  const i64 per_row = ceil_div(t.row, t.block);
+  const i64 row = index / per_row, offset = index % per_row * t.block;
+  Block b;
+  b.index = index;
+  b.start = row * t.row + offset;
+  b.n = smaller(t.block, t.row - offset);
+  b.codes = t.bits == 8 ? b.start : row * ceil_div(t.row, 2) + offset / 2;
+  return b;
+}
+
+inline i64 blocks_per_task(const StepTensor& t) {
+  return larger(1, kTaskElements / t.block);
+}
+
+inline void zero_padding(float* x, i64 n) {
+  for (i64 i = n; i % kLanes != 0; ++i) x[i] = 0;
+}
+
+inline void widen_to(float* out, const void* x, DType type, i64 start, i64 n) {
+  if (type == DType::f32) {
+    std::memcpy(out, static_cast<const float*>(x) + start, static_cast<size_t>(n) * sizeof(float));
+  } else if (type == DType::bf16) {
+    for (i64 i = 0; i < n; ++i) out[i] = widen(static_cast<const bf16*>(x)[start + i]);
+  } else {
+    for (i64 i = 0; i < n; ++i) out[i] = widen(static_cast<const f16*>(x)[start + i]);
+  }
+  zero_padding(out, n);
+}
+
+inline bf16 round_to_bf16(float x) {
+  const u32 bits = float_bits(x);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return {static_cast<u16>(bits >> 16 | 0x40u)};
+  return {static_cast<u16>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16)};
+}
+
+// bf16 by random bits: up with the probability of the part that is cut off. Infinite and NaN as they are.
+inline bf16 round_to_bf16(float x, u32 random) {
+  const u32 bits = float_bits(x);
+  if ((bits & 0x7f800000u) == 0x7f800000u) return round_to_bf16(x);
+  return {static_cast<u16>((bits + (random & 0xffffu)) >> 16)};
+}
+
+inline float narrowed(float x, bf16& out) {
+  out = round_to_bf16(x);
+  return widen(out);
+}
+inline float narrowed(float x, f16& out) {
+  out = narrow(x);
+  return widen(out);
+}
+
+// Rounds the sum of a new parameter and what rounding lost before, and keeps what it loses now (Kahan).
+template <class T>
+inline void store_compensated(T* param, T* compensation, const float* x, i64 n) {
+  for (i64 i = 0; i < n; ++i) {
+    const float sum = x[i] + widen(compensation[i]);
+    const float lost = sum - narrowed(sum, param[i]);
+    narrowed(lost, compensation[i]);
+  }
+}
+
+template <class T>
+inline void store_rounded(T* param, const float* x, i64 n) {
+  for (i64 i = 0; i < n; ++i) narrowed(x[i], param[i]);
+}
+
+inline void store_param(const StepCall& call, const StepTensor& t, DType type, const float* x, i64 start,
+                        i64 n) {
+  if (type == DType::f32) {
+    std::memcpy(static_cast<float*>(t.param) + start, x, static_cast<size_t>(n) * sizeof(float));
+  } else if (type == DType::f16) {
+    f16* p = static_cast<f16*>(t.param) + start;
+    if (t.compensation == nullptr) return store_rounded(p, x, n);
+    store_compensated(p, static_cast<f16*>(t.compensation) + start, x, n);
+  } else {
+    bf16* p = static_cast<bf16*>(t.param) + start;
+    if (t.compensation != nullptr) {
+      store_compensated(p, static_cast<bf16*>(t.compensation) + start, x, n);
+    } else if (call.stochastic) {
+      for (i64 i = 0; i < n; ++i) {
+        p[i] = round_to_bf16(x[i], random32(call.seed, static_cast<u64>(t.first + start + i)));
+      }
+    } else {
+      store_rounded(p, x, n);
+    }
+  }
+}
+
+template <class R>
+inline Code code_of(int state, i64 bits) {
+  const bool has_sign = R::kSigned >> state & 1u;
+  if (bits == 8) return has_sign ? Code::signed_tree8 : Code::state_tree8;
+  return has_sign ? Code::signed_tree4 : Code::unsigned_linear4;
+}
+
+// The float32 numbers of a block: where they lie already if that is possible, else copies.
+struct Operands {
+  float *param, *state[kMostStates];
+  const float* grad;
+  bool direct_param, direct_state;
+};
+
+template <class R>
+inline Operands load_block(const StepTensor& t, const Block& b, const Workspace& w) {
+  const DType param_type = static_cast<DType>(t.dtypes & 15), grad_type = static_cast<DType>(t.dtypes >> 4);
+  const bool whole = b.n % kLanes == 0;
+  Operands o;
+  o.direct_param = whole && param_type == DType::f32;
+  o.direct_state = whole && t.bits == 32;
+  o.param = o.direct_param ? static_cast<float*>(t.param) + b.start : w.param;
+  if (!o.direct_param) widen_to(w.param, t.param, param_type, b.start, b.n);
+  o.grad = w.grad;
+  if (whole && grad_type == DType::f32) {
+    o.grad = static_cast<const float*>(t.grad) + b.start;
+  } else {
+    widen_to(w.grad, t.grad, grad_type, b.start, b.n);
+  }
+  for (int k = 0; k < R::kStates; ++k) {
+    o.state[k] = o.direct_state ? static_cast<float*>(t.state[k]) + b.start : w.state[k];
+    if (o.direct_state) continue;
+    if (t.bits == 32) {
+      widen_to(w.state[k], t.state[k], DType::f32, b.start, b.n);
+    } else {
+      decode_block(code_of<R>(k, t.bits), static_cast<const u8*>(t.state[k]) + b.codes, t.absmax[k][b.index],
+                   w.state[k], b.n);
+      zero_padding(w.state[k], b.n);
+    }
+  }
+  return o;
+}
+
+// The states of kLanes elements; a signed one is 0 where the square that gates it decodes to 0.
+template <class R, bool kGated>
+inline void load_states(F32* s, const Operands& o, i64 i) {
+  BITTERN_UNROLL
+  for (int k = 0; k < R::kStates; ++k) s[k] = load(o.state[k] + i);
+  if constexpr (kGated && R::kGate >= 0) {
+    const F32 zero = splat(0.0f);
+    const Mask none = equal(s[R::kGate], zero);
+    BITTERN_UNROLL
+    for (int k = 0; k < R::kStates; ++k) {
+      if (R::kSigned >> k & 1u) s[k] = select(none, zero, s[k]);
+    }
+  }
+}
+
+template <class R>
+inline Mask unusable(F32 g, const F32* s) {
+  if constexpr (R::kStates == 0) return not_finite(g);
+  bool first = true;
+  Mask bad{};
+  BITTERN_UNROLL
+  for (int k = 0; k < R::kStates; ++k) {
+    if ((R::kCheck >> k & 1u) == 0) continue;
+    bad = first ? not_finite(s[k]) : either(bad, not_finite(s[k]));
+    first = false;
+  }
+  return bad;
+}
+
+// Applies the rule to n elements, rounded up to whole vectors; absmax[k] becomes the largest |state k|.
+template <class R, bool kGated>
+inline void apply(const R& rule, const Operands& o, i64 n, float scale, float* absmax) {
+  const F32 factor = splat(scale);
+  F32 largest[kMostStates];
+  for (int k = 0; k < kMostStates; ++k) largest[k] = splat(0.0f);
+  for (i64 i = 0; i < n; i += kLanes) {
+    const F32 p = load(o.param + i), g = multiply(load(o.grad + i), factor);
+    F32 s[R::kStates + 1], old[R::kStates + 1];
+    load_states<R, kGated>(s, o, i);
+    BITTERN_UNROLL
+    for (int k = 0; k < R::kStates; ++k) old[k] = s[k];
+    F32 moved = rule(p, g, s);
+    const Mask bad = unusable<R>(g, s);
+    if (any(bad)) {
+      moved = select(bad, p, moved);
+      for (int k = 0; k < R::kStates; ++k) s[k] = select(bad, old[k], s[k]);
+    }
+    store(o.param + i, moved);
+    BITTERN_UNROLL
+    for (int k = 0; k < R::kStates; ++k) {
+      store(o.state[k] + i, s[k]);
+      if (kGated) largest[k] = maximum(R::kSigned >> k & 1u ? absolute(s[k]) : s[k], largest[k]);
+    }
+  }
+  for (int k = 0; k < R::kStates; ++k) absmax[k] = largest_lane(largest[k]);
+}
+
+template <class R>
+inline void store_block(const StepCall& call, const StepTensor& t, const Block& b, const Operands& o,
+                        const float* absmax) {
+  if (!o.direct_param) store_param(call, t, static_cast<DType>(t.dtypes & 15), o.param, b.start, b.n);
+  if (o.direct_state) return;
+  for (int k = 0; k < R::kStates; ++k) {
+    if (t.bits == 32) {
+      std::memcpy(static_cast<float*>(t.state[k]) + b.start, o.state[k],
+                  static_cast<size_t>(b.n) * sizeof(float));
+    } else {
+      t.absmax[k][b.index] = absmax[k] >= kLeastAbsmax ? absmax[k] : 0.0f;
+      encode_block(code_of<R>(k, t.bits), o.state[k], b.n, absmax[k], static_cast<u8*>(t.state[k]) + b.codes);
+    }
+  }
+}
+
+inline void prefetch(const void* p, i64 bytes) {
+  for (i64 i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(p) + i);
+}
+
+template <class R>
+inline void prefetch_block(const StepTensor& t, i64 start, i64 n) {
+  const i64 param_bytes = (t.dtypes & 15) == 0 ? 4 : 2, grad_bytes = t.dtypes >> 4 == 0 ? 4 : 2;
+  prefetch(static_cast<const char*>(t.param) + start * param_bytes, n * param_bytes);
+  prefetch(static_cast<const char*>(t.grad) + start * grad_bytes, n * grad_bytes);
+  for (int k = 0; k < R::kStates; ++k) {
+    prefetch(static_cast<const char*>(t.state[k]) + start * t.bits / 8, n * t.bits / 8);
+  }
+}
+
+struct TaskRange {
+  i64 tensor, first, end;  // blocks [first, end) of a tensor
+};
+
+inline TaskRange range_of(const StepJob& job, i64 task) {
+  i64 low = 0, high = job.call->count - 1;
+  while (low < high) {
+    const i64 middle = (low + high + 1) / 2;
+    if (job.first_task[middle] <= task) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  const StepTensor& t = job.call->tensors[low];
+  const i64 first = (task - job.first_task[low]) * blocks_per_task(t);
+  return {low, first, smaller(blocks_of(t), first + blocks_per_task(t))};
+}
+
+template <class R>
+inline void step_blocks(const StepCall& call, const StepTensor& t, const R& rule, i64 first, i64 end) {
+  const Workspace w = workspace(t.block);
+  const float scale = call.scalars[t.scalars * call.scalars_per_row];
+  for (i64 i = first; i < end; ++i) {
+    const Block b = block_at(t, i);
+    prefetch_block<R>(t, b.start + b.n, smaller(t.block, t.numel - b.start - b.n));
+    const Operands o = load_block<R>(t, b, w);
+    float absmax[kMostStates];
+    if (t.bits == 32) {
+      apply<R, false>(rule, o, b.n, scale, absmax);
+    } else {
+      apply<R, true>(rule, o, b.n, scale, absmax);
+    }
+    store_block<R>(call, t, b, o, absmax);
+  }
+}
+
+// Sixteen sums side by side, whatever the width of the vectors, so that every instruction set adds in one
+// order.
+inline double sum_of_squares(const float* x, i64 n) {
+  double sums[16] = {};
+  i64 i = 0;
+  for (; i + 16 <= n; i += 16) {
+    for (int j = 0; j < 16; ++j) sums[j] += static_cast<double>(x[i + j]) * static_cast<double>(x[i + j]);
+  }
+  for (; i < n; ++i) sums[i % 16] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  double total = 0;
+  for (double sum : sums) total += sum;
+  return total;
+}
+
+// Norms of the blocks of a task. An element that the step will skip does not count.
+template <class R>
+inline Squares measure_blocks(const StepCall& call, const StepTensor& t, const R& rule, i64 first, i64 end) {
+  const Workspace w = workspace(t.block);
+  const F32 scale = splat(call.scalars[t.scalars * call.scalars_per_row]);
+  Squares total{0, 0};
+  for (i64 i = first; i < end; ++i) {
+    const Block b = block_at(t, i);
+    const Operands o = load_block<R>(t, b, w);
+    for (i64 j = 0; j < b.n; j += kLanes) {
+      F32 s[R::kStates];
+      if (t.bits == 32) {
+        load_states<R, false>(s, o, j);
+      } else {
+        load_states<R, true>(s, o, j);
+      }
+      const F32 p = load(o.param + j), g = multiply(load(o.grad + j), scale);
+      const F32 direction = rule.direction(p, g, s);
+      store(w.direction + j, select(either(not_finite(g), unusable<R>(g, s)), splat(0.0f), direction));
+    }
+    total.param += sum_of_squares(o.param, b.n);
+    total.direction += sum_of_squares(w.direction, b.n);
+  }
+  return total;
+}
+
+template <class R>
+void step_with(const StepJob& job, const TaskRange& r) {
+  const StepCall& call = *job.call;
+  const StepTensor& t = call.tensors[r.tensor];
+  step_blocks(call, t, R(call.scalars + t.scalars * call.scalars_per_row), r.first, r.end);
+}
+
+template <class R>
+void trusted_step_with(const StepJob& job, const TaskRange& r) {
+  const StepCall& call = *job.call;
+  const StepTensor& t = call.tensors[r.tensor];
+  const R rule(call.scalars + t.scalars * call.scalars_per_row, job.ratios[r.tensor]);
+  step_blocks(call, t, rule, r.first, r.end);
+}
+
+void step_task(void* context, i64 index) {
+  const StepJob& job = *static_cast<const StepJob*>(context);
+  const TaskRange r = range_of(job, index);
+  const float* s = job.call->scalars + job.call->tensors[r.tensor].scalars * job.call->scalars_per_row;
+  switch (job.call->rule) {
+    case Rule::sgd:
+      return step_with<Sgd>(job, r);
+    case Rule::momentum:
+      return s[5] != 0 ? step_with<Momentum<true>>(job, r) : step_with<Momentum<false>>(job, r);
+    case Rule::adam:
+      return step_with<Adam<false>>(job, r);
+    case Rule::amsgrad:
+      return step_with<Adam<true>>(job, r);
+    case Rule::nadam:
+      return step_with<NAdam>(job, r);
+    case Rule::radam:
+      return s[6] != 0 ? step_with<RAdam<true>>(job, r) : step_with<RAdam<false>>(job, r);
+    case Rule::adagrad:
+      return step_with<Adagrad>(job, r);
+    case Rule::rmsprop:
+      return step_with<RmsProp<false, false>>(job, r);
+    case Rule::rmsprop_momentum:
+      return step_with<RmsProp<false, true>>(job, r);
+    case Rule::rmsprop_centered:
+      return step_with<RmsProp<true, false>>(job, r);
+    case Rule::rmsprop_centered_momentum:
+      return step_with<RmsProp<true, true>>(job, r);
+    case Rule::lion:
+      return step_with<Lion>(job, r);
+    case Rule::lamb:
+      return trusted_step_with<Lamb>(job, r);
+    case Rule::lars:
+      return trusted_step_with<Lars>(job, r);
+    case Rule::ademamix:
+      return step_with<AdEmaMix>(job, r);
+    case Rule::adan:
+      return step_with<Adan>(job, r);
+    case Rule::count:
+      return;
+  }
+}
+
+template <class R>
+void measure_task(void* context, i64 index) {
+  const StepJob& job = *static_cast<const StepJob*>(context);
+  const StepCall& call = *job.call;
+  const TaskRange r = range_of(job, index);
+  const StepTensor& t = call.tensors[r.tensor];
+  const R rule(call.scalars + t.scalars * call.scalars_per_row, 1.0f);
+  job.squares[index] = measure_blocks(call, t, rule, r.first, r.end);
+}
+
+template <class R>
+void find_ratios(StepJob& job) {
+  const StepCall& call = *job.call;
+  parallel_for(job.first_task[call.count], call.threads, measure_task<R>, &job);
+  for (i64 i = 0; i < call.count; ++i) {
+    double param = 0, direction = 0;
+    for (i64 task = job.first_task[i]; task < job.first_task[i + 1]; ++task) {
+      param += job.squares[task].param;
+      direction += job.squares[task].direction;
+    }
+    const float* s = call.scalars + call.tensors[i].scalars * call.scalars_per_row;
+    const double p_norm = __builtin_sqrt(param), norm = __builtin_sqrt(direction);
+    job.ratios[i] = R::ratio(s, static_cast<float>(p_norm), static_cast<float>(norm));
+  }
+}
+
+void optimizer_step(const StepCall& call) {
+  i64* first_task = scratch_array<i64>(Scratch::step_tasks, call.count + 1);
+  i64 tasks = 0;
+  for (i64 i = 0; i < call.count; ++i) {
+    first_task[i] = tasks;
+    tasks += ceil_div(blocks_of(call.tensors[i]), blocks_per_task(call.tensors[i]));
+  }
+  first_task[call.count] = tasks;
+  StepJob job{&call, first_task, nullptr, nullptr};
+  if (call.rule == Rule::lamb || call.rule == Rule::lars) {
+    job.squares = scratch_array<Squares>(Scratch::step_squares, tasks);
+    job.ratios = scratch_array<float>(Scratch::step_ratios, call.count);
+    if (call.rule == Rule::lamb) {
+      find_ratios<Lamb>(job);
+    } else {
+      find_ratios<Lars>(job);
+    }
+  }
+  parallel_for(tasks, call.threads, step_task, &job);
+}
+
+}  // namespace
+
+const OptimizerStepKernels optimizer_step_kernels = {optimizer_step};

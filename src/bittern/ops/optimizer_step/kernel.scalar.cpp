@@ -1,0 +1,17 @@
+#include <cstring>
+
+#include "kernel.h"
+#include "parallel.h"
+#include "random.h"
+#include "scratch.h"
+#include "simd/scalar.h"
+
+// after simd: its block codecs
+#include "../quantize_blockwise/codec.h"
+
+namespace bittern::scalar {
+#include "../quantize_blockwise/codec.inl.h"
+#include "rules.inl.h"
+
+#include "kernel.inl.h"
+}  // namespace bittern::scalar

@@ -1,0 +1,288 @@
+// The update rules over vectors, in the order of rules.py. Included inside the namespace of one instruction
+// set.
+//
+// A rule is built from its scalars, in the order of SPECS, and called with vectors of the parameter, the
+// gradient and the states; it returns the new parameter and replaces the states. A sum of a product is one
+// fused multiply-add. Results are therefore the same on every instruction set.
+
+namespace {
+
+// g + weight_decay * p, and the running mean and square of it: what Adam and its family share.
+struct Moments {
+  F32 beta1, beta1_rest, beta2, beta2_rest;
+
+  explicit Moments(const float* s)
+      : beta1(splat(s[1])), beta1_rest(splat(s[2])), beta2(splat(s[3])), beta2_rest(splat(s[4])) {}
+
+  F32 mean(F32 m, F32 g) const { return multiply_add(beta1, m, multiply(beta1_rest, g)); }
+  F32 square(F32 v, F32 g) const { return multiply_add(beta2, v, multiply(beta2_rest, multiply(g, g))); }
+};
+
+template <int kCount>
+struct StateCount {
+  static constexpr int kStates = kCount;
+};
+
+// Bit k of kSigned: state k can be negative. kGate: the state, a square, where whose 0 a signed state is 0 as
+// well; -1 for none. Bit k of kCheck: state k shows whether the gradient was finite (a finite square implies
+// the rest).
+struct Sgd : StateCount<0> {
+  static constexpr u32 kSigned = 0;
+  static constexpr u32 kCheck = 0;
+  static constexpr int kGate = -1;
+  F32 lr, decay;
+  explicit Sgd(const float* s) : lr(splat(s[1])), decay(splat(s[2])) {}
+  F32 operator()(F32 p, F32 g, F32*) const { return subtract_product(p, lr, multiply_add(decay, p, g)); }
+};
+
+template <bool kNesterov>
+struct Momentum : StateCount<1> {
+  static constexpr u32 kSigned = 1;
+  static constexpr u32 kCheck = 1;
+  static constexpr int kGate = -1;
+  F32 lr, momentum, weight, decay;
+  explicit Momentum(const float* s)
+      : lr(splat(s[1])), momentum(splat(s[2])), weight(splat(s[3])), decay(splat(s[4])) {}
+  F32 operator()(F32 p, F32 g, F32* s) const {
+    g = multiply_add(decay, p, g);
+    s[0] = multiply_add(momentum, s[0], multiply(weight, g));
+    const F32 u = kNesterov ? multiply_add(momentum, s[0], g) : s[0];
+    return subtract_product(p, lr, u);
+  }
+};
+
+template <bool kLargest>
+struct Adam : StateCount<kLargest ? 3 : 2> {
+  static constexpr u32 kSigned = 1;
+  static constexpr u32 kCheck = 2;
+  static constexpr int kGate = 1;
+  Moments moments;
+  F32 step, correction, eps, decay, keep;
+  explicit Adam(const float* s)
+      : moments(s),
+        step(splat(s[5])),
+        correction(splat(s[6])),
+        eps(splat(s[7])),
+        decay(splat(s[8])),
+        keep(splat(s[9])) {}
+  F32 operator()(F32 p, F32 g, F32* s) const {
+    g = multiply_add(decay, p, g);
+    s[0] = moments.mean(s[0], g);
+    s[1] = moments.square(s[1], g);
+    F32 v = s[1];
+    if constexpr (kLargest) v = s[2] = maximum(s[2], v);
+    const F32 denominator = multiply_add(square_root(v), correction, eps);
+    return subtract_product(multiply(p, keep), step, divide(s[0], denominator));
+  }
+};
+
+struct NAdam : StateCount<2> {
+  static constexpr u32 kSigned = 1;
+  static constexpr u32 kCheck = 2;
+  static constexpr int kGate = 1;
+  Moments moments;
+  F32 gradient_step, momentum_step, correction, eps, decay, keep;
+  explicit NAdam(const float* s)
+      : moments(s),
+        gradient_step(splat(s[5])),
+        momentum_step(splat(s[6])),
+        correction(splat(s[7])),
+        eps(splat(s[8])),
+        decay(splat(s[9])),
+        keep(splat(s[10])) {}
+  F32 operator()(F32 p, F32 g, F32* s) const {
+    g = multiply_add(decay, p, g);
+    s[0] = moments.mean(s[0], g);
+    s[1] = moments.square(s[1], g);
+    const F32 denominator = multiply_add(square_root(s[1]), correction, eps);
+    const F32 mixed = multiply_add(gradient_step, g, multiply(momentum_step, s[0]));
+    return subtract(multiply(p, keep), divide(mixed, denominator));
+  }
+};
+
+template <bool kAdaptive>
+struct RAdam : StateCount<2> {
+  static constexpr u32 kSigned = 1;
+  static constexpr u32 kCheck = 2;
+  static constexpr int kGate = 1;
+  Moments moments;
+  F32 step, eps, decay, keep;
+  explicit RAdam(const float* s)
+      : moments(s), step(splat(s[5])), eps(splat(s[7])), decay(splat(s[8])), keep(splat(s[9])) {}
+  F32 operator()(F32 p, F32 g, F32* s) const {
+    g = multiply_add(decay, p, g);
+    s[0] = moments.mean(s[0], g);
+    s[1] = moments.square(s[1], g);
+    const F32 u = kAdaptive ? divide(s[0], add(square_root(s[1]), eps)) : s[0];
+    return subtract_product(multiply(p, keep), step, u);
+  }
+};
+
+struct Adagrad : StateCount<1> {
+  static constexpr u32 kSigned = 0;
+  static constexpr u32 kCheck = 1;
+  static constexpr int kGate = -1;
+  F32 step, eps, decay;
+  explicit Adagrad(const float* s) : step(splat(s[1])), eps(splat(s[2])), decay(splat(s[3])) {}
+  F32 operator()(F32 p, F32 g, F32* s) const {
+    g = multiply_add(decay, p, g);
+    s[0] = multiply_add(g, g, s[0]);
+    return subtract_product(p, step, divide(g, add(square_root(s[0]), eps)));
+  }
+};
+
+template <bool kCentered, bool kHeavy>
+struct RmsProp : StateCount<1 + kCentered + kHeavy> {
+  static constexpr u32 kSigned = 6;
+  static constexpr u32 kCheck = 1 | (kHeavy ? 2 << kCentered : 0);
+  static constexpr int kGate = 0;
+  F32 lr, alpha, rest, eps, decay, momentum;
+  explicit RmsProp(const float* s)
+      : lr(splat(s[1])),
+        alpha(splat(s[2])),
+        rest(splat(s[3])),
+        eps(splat(s[4])),
+        decay(splat(s[5])),
+        momentum(splat(s[6])) {}
+  F32 operator()(F32 p, F32 g, F32* s) const {
+    g = multiply_add(decay, p, g);
+    s[0] = multiply_add(alpha, s[0], multiply(rest, multiply(g, g)));
+    F32 variance = s[0];
+    if constexpr (kCentered) {
+      s[1] = multiply_add(alpha, s[1], multiply(rest, g));
+      variance = maximum(subtract_product(variance, s[1], s[1]), splat(0.0f));
+    }
+    F32 scaled = divide(g, add(square_root(variance), eps));
+    if constexpr (kHeavy) scaled = s[1 + kCentered] = multiply_add(momentum, s[1 + kCentered], scaled);
+    return subtract_product(p, lr, scaled);
+  }
+};
+
+struct Lion : StateCount<1> {
+  static constexpr u32 kSigned = 1;
+  static constexpr u32 kCheck = 1;
+  static constexpr int kGate = -1;
+  F32 lr;
+  Moments moments;  // beta2 mixes the gradient itself, not its square
+  F32 keep;
+  explicit Lion(const float* s) : lr(splat(s[1])), moments(s + 1), keep(splat(s[6])) {}
+  F32 operator()(F32 p, F32 g, F32* s) const {
+    const F32 mixed = moments.mean(s[0], g), zero = splat(0.0f);
+    s[0] = multiply_add(moments.beta2, s[0], multiply(moments.beta2_rest, g));
+    p = multiply(p, keep);
+    const F32 down = select(greater(mixed, zero), lr, zero), up = select(greater(zero, mixed), lr, zero);
+    return add(subtract(p, down), up);
+  }
+};
+
+struct AdEmaMix : StateCount<3> {
+  static constexpr u32 kSigned = 3;
+  static constexpr u32 kCheck = 4;
+  static constexpr int kGate = 2;
+  Moments moments;
+  F32 beta3, beta3_rest, alpha, correction1, correction2, eps, lr, keep;
+  explicit AdEmaMix(const float* s)
+      : moments(s),
+        beta3(splat(s[5])),
+        beta3_rest(splat(s[6])),
+        alpha(splat(s[7])),
+        correction1(splat(s[8])),
+        correction2(splat(s[9])),
+        eps(splat(s[10])),
+        lr(splat(s[11])),
+        keep(splat(s[12])) {}
+  F32 operator()(F32 p, F32 g, F32* s) const {
+    s[0] = moments.mean(s[0], g);
+    s[1] = multiply_add(beta3, s[1], multiply(beta3_rest, g));
+    s[2] = moments.square(s[2], g);
+    const F32 denominator = multiply_add(square_root(s[2]), correction2, eps);
+    const F32 mixed = multiply_add(alpha, s[1], multiply(s[0], correction1));
+    return subtract_product(multiply(p, keep), lr, divide(mixed, denominator));
+  }
+};
+
+struct Adan : StateCount<4> {
+  static constexpr u32 kSigned = 11;
+  static constexpr u32 kCheck = 5;
+  static constexpr int kGate = 2;
+  Moments moments;  // beta2 mixes the difference of gradients
+  F32 beta3, beta3_rest, correction1, correction2, correction3, eps, lr, keep, shrink, has_previous;
+  explicit Adan(const float* s)
+      : moments(s),
+        beta3(splat(s[5])),
+        beta3_rest(splat(s[6])),
+        correction1(splat(s[7])),
+        correction2(splat(s[8])),
+        correction3(splat(s[9])),
+        eps(splat(s[10])),
+        lr(splat(s[11])),
+        keep(splat(s[12])),
+        shrink(splat(s[13])),
+        has_previous(splat(s[14])) {}
+  F32 operator()(F32 p, F32 g, F32* s) const {
+    const F32 d = multiply(subtract(g, s[3]), has_previous);
+    s[0] = moments.mean(s[0], g);
+    s[1] = multiply_add(moments.beta2, s[1], multiply(moments.beta2_rest, d));
+    const F32 look = multiply_add(moments.beta2, d, g);
+    s[2] = multiply_add(beta3, s[2], multiply(beta3_rest, multiply(look, look)));
+    s[3] = g;
+    const F32 denominator = multiply_add(square_root(s[2]), correction3, eps);
+    const F32 mixed = multiply_add(moments.beta2, multiply(s[1], correction2), multiply(s[0], correction1));
+    return multiply(subtract_product(multiply(p, keep), lr, divide(mixed, denominator)), shrink);
+  }
+};
+
+// Rules with a trust ratio. `ratio` is known only after a pass over the whole tensor, which needs the squares
+// of the two norms: of p and of direction().
+struct Lamb : StateCount<2> {
+  static constexpr u32 kSigned = 1;
+  static constexpr u32 kCheck = 2;
+  static constexpr int kGate = 1;
+  Moments moments;
+  F32 correction1, correction2, eps, decay, step;
+  Lamb(const float* s, float ratio)
+      : moments(s),
+        correction1(splat(s[5])),
+        correction2(splat(s[6])),
+        eps(splat(s[7])),
+        decay(splat(s[8])),
+        step(splat(s[9] * ratio)) {}
+  F32 direction(F32 p, F32 g, F32* s) const {
+    s[0] = moments.mean(s[0], g);
+    s[1] = moments.square(s[1], g);
+    const F32 denominator = multiply_add(square_root(s[1]), correction2, eps);
+    return multiply_add(decay, p, divide(multiply(s[0], correction1), denominator));
+  }
+  F32 operator()(F32 p, F32 g, F32* s) const { return subtract_product(p, step, direction(p, g, s)); }
+  static float ratio(const float* s, float p_norm, float norm) {
+    const float r = p_norm > 0 && norm > 0 ? p_norm / norm : 1.0f;
+    return s[10] > 0 && r > s[10] ? s[10] : r;
+  }
+};
+
+struct Lars : StateCount<1> {
+  static constexpr u32 kSigned = 1;
+  static constexpr u32 kCheck = 1;
+  static constexpr int kGate = -1;
+  F32 step, momentum, weight, decay, nesterov;
+  Lars(const float* s, float ratio)
+      : step(splat(s[1] * ratio)),
+        momentum(splat(s[2])),
+        weight(splat(s[3])),
+        decay(splat(s[4])),
+        nesterov(splat(s[7])) {}
+  F32 direction(F32, F32 g, F32*) const { return g; }
+  F32 operator()(F32 p, F32 g, F32* s) const {
+    const F32 moved = multiply(step, multiply_add(decay, p, g));
+    s[0] = multiply_add(momentum, s[0], multiply(weight, moved));
+    const F32 ahead = multiply_add(momentum, s[0], moved);
+    return subtract(p, select(greater(nesterov, splat(0.0f)), ahead, s[0]));
+  }
+  static float ratio(const float* s, float p_norm, float norm) {
+    float r = 1.0f;
+    if (p_norm > 0 && norm > 0) r = s[5] * p_norm / (norm + s[4] * p_norm + s[6]);
+    return s[8] > 0 && r > s[8] ? s[8] : r;
+  }
+};
+
+}  // namespace

@@ -1,0 +1,70 @@
+// The codes of optimizer states: 8-bit dynamic trees and their 4-bit companions, block by block.
+//
+// A tree code is found from a magnitude y = |x| / absmax in two steps. The upper 16 bits of the float32 y
+// name a bucket; a bucket is narrower than the distance of two levels, so it holds at most one border between
+// them, and a table gives the level at its upper end. If y lies below the lower border of that level, the
+// answer is one less. The result is exactly the nearest level, because the borders are exact.
+#pragma once
+
+#include <cstring>
+
+#include "types.h"
+
+namespace bittern {
+
+static inline u32 float_bits(float x) {
+  u32 bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+
+// state_tree8 is the unsigned tree for second moments: a y above 0 never takes the code of 0, because a
+// second moment that vanishes makes its step explode.
+enum class Code : int {
+  signed_tree8 = 0,
+  unsigned_tree8 = 1,
+  state_tree8 = 2,
+  signed_tree4 = 3,
+  unsigned_linear4 = 4
+};
+
+// Buckets start at 2^-31, far below the lowest border (2.75e-7), so that five exponent bits name an octave.
+constexpr u32 kFirstBucket = 96u << 7;
+constexpr u32 kBuckets = (32u << 7) + 1;
+
+struct alignas(64) TreeTables {
+  bool is_signed;
+  int levels;         // magnitudes above 0: 128 signed (the last one only positive), 255 unsigned
+  float values[256];  // of a code
+  // Smallest y whose level is p; [0] is 0. One slot more, so that level + 1 can be asked for.
+  float borders[258];
+  u8 guess[kBuckets + 3];  // level of the upper end of a bucket, at least 1; read four bytes at a time
+  // The same guess, or one more, from eight bits of the bucket (5 of the exponent, 3 of the fraction) by a
+  // line in the remaining four: base + (slope * f >> 8).
+  u8 base[256], slope[256];
+  // Byte j of values and borders, for lookups of bytes. Border 128 of the signed tree stands at 0.
+  u8 value_bytes[4][256], border_bytes[4][256];
+};
+
+struct NibbleTables {
+  float values[16];
+  float borders[16];  // code = number of borders [1..15] that y reaches; y is signed
+};
+
+// code must be a tree.
+const TreeTables& tree_tables(Code code);
+// code must have 4 bits.
+const NibbleTables& nibble_tables(Code code);
+
+static inline bool is_tree8(Code code) {
+  return code == Code::signed_tree8 || code == Code::unsigned_tree8 || code == Code::state_tree8;
+}
+// Bytes that hold the codes of n elements.
+static inline i64 code_bytes(Code code, i64 n) {
+  return is_tree8(code) ? n : ceil_div(n, 2);
+}
+
+// The smallest normal float32. A block whose absmax is smaller is coded as zero, since 1 / absmax overflows.
+constexpr float kLeastAbsmax = 1.17549435e-38f;
+
+}  // namespace bittern
