@@ -44,22 +44,30 @@ Workspace workspace(i64 block) {
 
 // Where block `index` of a tensor lies.
 struct Block {
-  i64 start, n, codes, index;
+  i64 row, offset, start, n, codes, index;
 };
 
 inline i64 blocks_of(const StepTensor& t) {
   return t.row == 0 ? 0 : t.numel / t.row * ceil_div(t.row, t.block);
 }
 
+inline i64 code_offset(const StepTensor& t, i64 row, i64 offset) {
+  return t.bits == 8 ? row * t.row + offset : row * ceil_div(t.row, 2) + offset / 2;
+}
+
 inline Block block_at(const StepTensor& t, i64 index) {
   const i64 per_row = ceil_div(t.row, t.block);
   const i64 row = index / per_row, offset = index % per_row * t.block;
-  Block b;
-  b.index = index;
-  b.start = row * t.row + offset;
-  b.n = smaller(t.block, t.row - offset);
-  b.codes = t.bits == 8 ? b.start : row * ceil_div(t.row, 2) + offset / 2;
-  return b;
+  return {row,  offset, row * t.row + offset, smaller(t.block, t.row - offset), code_offset(t, row, offset),
+          index};
+}
+
+// The block behind b; without a division.
+inline Block after(const StepTensor& t, const Block& b) {
+  const bool same_row = b.offset + b.n < t.row;
+  const i64 row = b.row + !same_row, offset = same_row ? b.offset + b.n : 0;
+  return {row,        offset, b.start + b.n, smaller(t.block, t.row - offset), code_offset(t, row, offset),
+          b.index + 1};
 }
 
 inline i64 blocks_per_task(const StepTensor& t) {
@@ -256,20 +264,6 @@ inline void store_block(const StepCall& call, const StepTensor& t, const Block& 
   }
 }
 
-inline void prefetch(const void* p, i64 bytes) {
-  for (i64 i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(p) + i);
-}
-
-template <class R>
-inline void prefetch_block(const StepTensor& t, i64 start, i64 n) {
-  const i64 param_bytes = (t.dtypes & 15) == 0 ? 4 : 2, grad_bytes = t.dtypes >> 4 == 0 ? 4 : 2;
-  prefetch(static_cast<const char*>(t.param) + start * param_bytes, n * param_bytes);
-  prefetch(static_cast<const char*>(t.grad) + start * grad_bytes, n * grad_bytes);
-  for (int k = 0; k < R::kStates; ++k) {
-    prefetch(static_cast<const char*>(t.state[k]) + start * t.bits / 8, n * t.bits / 8);
-  }
-}
-
 struct TaskRange {
   i64 tensor, first, end;  // blocks [first, end) of a tensor
 };
@@ -293,9 +287,7 @@ template <class R>
 inline void step_blocks(const StepCall& call, const StepTensor& t, const R& rule, i64 first, i64 end) {
   const Workspace w = workspace(t.block);
   const float scale = call.scalars[t.scalars * call.scalars_per_row];
-  for (i64 i = first; i < end; ++i) {
-    const Block b = block_at(t, i);
-    prefetch_block<R>(t, b.start + b.n, smaller(t.block, t.numel - b.start - b.n));
+  for (Block b = block_at(t, first); b.index < end; b = after(t, b)) {
     const Operands o = load_block<R>(t, b, w);
     float absmax[kMostStates];
     if (t.bits == 32) {
@@ -327,8 +319,7 @@ inline Squares measure_blocks(const StepCall& call, const StepTensor& t, const R
   const Workspace w = workspace(t.block);
   const F32 scale = splat(call.scalars[t.scalars * call.scalars_per_row]);
   Squares total{0, 0};
-  for (i64 i = first; i < end; ++i) {
-    const Block b = block_at(t, i);
+  for (Block b = block_at(t, first); b.index < end; b = after(t, b)) {
     const Operands o = load_block<R>(t, b, w);
     for (i64 j = 0; j < b.n; j += kLanes) {
       F32 s[R::kStates];

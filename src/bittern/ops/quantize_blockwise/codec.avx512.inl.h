@@ -70,11 +70,24 @@ inline Floats64 level_borders(const TreeTables& t, __m512i levels) {
                     lookup_256(t.border_bytes[2], i, high), lookup_256(t.border_bytes[3], i, high));
 }
 
-inline __m512i byte_numbers(int first, int step) {
-  alignas(64) u8 numbers[64];
-  for (int i = 0; i < 64; ++i) numbers[i] = static_cast<u8>(first + step * i);
-  return _mm512_load_si512(numbers);
+// Index vectors, in memory from the start: building them per block would stall on store forwarding.
+struct alignas(64) EncodeIndices {
+  u16 upper_halves[32];
+  u8 even_bytes[64], spread_low[64], spread_high[64];
+};
+
+constexpr EncodeIndices encode_indices() {
+  EncodeIndices t{};
+  for (int i = 0; i < 32; ++i) t.upper_halves[i] = static_cast<u16>(2 * i + 1);
+  for (int i = 0; i < 64; ++i) {
+    t.even_bytes[i] = static_cast<u8>(2 * i);
+    t.spread_low[i] = static_cast<u8>(i / 2);
+    t.spread_high[i] = static_cast<u8>(32 + i / 2);
+  }
+  return t;
 }
+
+constexpr EncodeIndices kIndices = encode_indices();
 
 struct EncodeConstants {
   __m512i upper_halves, even_bytes, spread_low, spread_high;
@@ -83,14 +96,10 @@ struct EncodeConstants {
 
 inline EncodeConstants encode_constants() {
   EncodeConstants c;
-  alignas(64) u16 halves[32];
-  for (int i = 0; i < 32; ++i) halves[i] = static_cast<u16>(2 * i + 1);
-  c.upper_halves = _mm512_load_si512(halves);
-  c.even_bytes = byte_numbers(0, 2);
-  alignas(64) u8 low[64], high[64];
-  for (int i = 0; i < 64; ++i) low[i] = static_cast<u8>(i / 2), high[i] = static_cast<u8>(32 + i / 2);
-  c.spread_low = _mm512_load_si512(low);
-  c.spread_high = _mm512_load_si512(high);
+  c.upper_halves = _mm512_load_si512(kIndices.upper_halves);
+  c.even_bytes = _mm512_load_si512(kIndices.even_bytes);
+  c.spread_low = _mm512_load_si512(kIndices.spread_low);
+  c.spread_high = _mm512_load_si512(kIndices.spread_high);
   c.magnitude = _mm512_set1_epi16(0x7fff);
   c.least = _mm512_set1_epi16(static_cast<short>(kFirstBucket));
   c.fraction = _mm512_set1_epi16(15);
