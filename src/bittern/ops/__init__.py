@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bittern.ops._epilogue import apply_epilogue, fused_multiply_add
 from bittern.ops._isa import Isa, available_isas, chosen_isa
 from bittern.ops._op import Implementation, Op
 from bittern.ops.binary_conv2d import PreparedConv2d, binary_conv2d
 from bittern.ops.binary_matmul import PreparedMatmul, binary_matmul
+from bittern.ops.optimizer_step import PreparedStep, optimizer_step
 from bittern.ops.pack_signs import PreparedPack, pack_signs
 from bittern.ops.sign import sign
 from bittern.ops.unpack_signs import unpack_signs
 
-ALL: tuple[Op, ...] = (sign, pack_signs, unpack_signs, binary_matmul, binary_conv2d)
+ALL: tuple[Op[Any], ...] = (sign, pack_signs, unpack_signs, binary_matmul, binary_conv2d, optimizer_step)
 
 __all__ = [
     "ALL",
@@ -21,12 +24,14 @@ __all__ = [
     "PreparedConv2d",
     "PreparedMatmul",
     "PreparedPack",
+    "PreparedStep",
     "apply_epilogue",
     "available_isas",
     "binary_conv2d",
     "binary_matmul",
     "chosen_isa",
     "fused_multiply_add",
+    "optimizer_step",
     "pack_signs",
     "sign",
     "unpack_signs",

@@ -8,12 +8,14 @@ specification: every implementation must equal it bit for bit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
 
 from bittern.ops._isa import Isa, available_isas, chosen_isa
+
+R = TypeVar("R")
+"""What an op returns: a tensor, a tuple of tensors, or None where it changes its arguments."""
 
 _LIBRARY = torch.library.Library("bittern", "DEF")  # type: ignore[no-untyped-call]
 
@@ -25,13 +27,13 @@ class Implementation(NamedTuple):
     """"reference", "native[scalar]", "native[avx2]", "native[avx512]" or "triton"."""
     device: str
     """"cpu" or "cuda"."""
-    call: Callable[..., Tensor]
+    call: Callable[..., Any]
 
 
-class Op:
+class Op(Generic[R]):
     """One op: called like a function, it runs the implementation for the device of its tensors.
 
-    schema: torch schema, e.g. "sign(Tensor x) -> Tensor".
+    schema: torch schema, e.g. "sign(Tensor x) -> Tensor"; arguments that the op changes are marked, "Tensor(a!) x".
     check: raises on bad arguments; called before every implementation with the op's own arguments.
     reference: plain torch, any device; the meaning of the op.
     fake: shape and dtype of the result without computing it.
@@ -44,10 +46,10 @@ class Op:
         schema: str,
         *,
         check: Callable[..., None],
-        reference: Callable[..., Tensor],
-        fake: Callable[..., Tensor],
-        cpu: Callable[..., Tensor],
-        cuda: Callable[..., Tensor],
+        reference: Callable[..., R],
+        fake: Callable[..., R],
+        cpu: Callable[..., R],
+        cuda: Callable[..., R],
     ) -> None:
         self.name = schema.split("(", 1)[0]
         self.schema = schema
@@ -60,15 +62,15 @@ class Op:
         _LIBRARY.impl(self.name, self._run_cpu, "CPU")  # type: ignore[no-untyped-call]
         _LIBRARY.impl(self.name, self._run_cuda, "CUDA")  # type: ignore[no-untyped-call]
 
-        def checked_fake(*args: Any, **kwargs: Any) -> Tensor:
+        def checked_fake(*args: Any, **kwargs: Any) -> R:
             check(*args, **kwargs)
             return fake(*args, **kwargs)
 
         torch.library.register_fake(f"bittern::{self.name}", checked_fake, lib=_LIBRARY)
         self._packet = getattr(torch.ops.bittern, self.name).default
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
-        result: Tensor = self._packet(*args, **kwargs)
+    def __call__(self, *args: Any, **kwargs: Any) -> R:
+        result: R = self._packet(*args, **kwargs)
         return result
 
     def __repr__(self) -> str:
@@ -79,17 +81,17 @@ class Op:
         """The `torch._ops.OpOverload`, as `torch.library.opcheck` wants it."""
         return self._packet
 
-    def reference(self, *args: Any, **kwargs: Any) -> Tensor:
+    def reference(self, *args: Any, **kwargs: Any) -> R:
         """The specification in plain torch, with the same checks as every other implementation."""
         self._check(*args, **kwargs)
         return self._reference(*args, **kwargs)
 
-    def native(self, isa: Isa, *args: Any, **kwargs: Any) -> Tensor:
+    def native(self, isa: Isa, *args: Any, **kwargs: Any) -> R:
         """The native CPU implementation at one instruction set."""
         self._check(*args, **kwargs)
         return self._cpu(isa, *args, **kwargs)
 
-    def triton(self, *args: Any, **kwargs: Any) -> Tensor:
+    def triton(self, *args: Any, **kwargs: Any) -> R:
         """The Triton kernel: on CUDA tensors, or on CPU tensors under TRITON_INTERPRET=1."""
         self._check(*args, **kwargs)
         return self._cuda(*args, **kwargs)
@@ -97,7 +99,7 @@ class Op:
     def implementations(self) -> tuple[Implementation, ...]:
         """Every implementation that this machine can run natively, the reference first."""
 
-        def at(isa: Isa) -> Callable[..., Tensor]:
+        def at(isa: Isa) -> Callable[..., R]:
             return lambda *args, **kwargs: self.native(isa, *args, **kwargs)
 
         found = [Implementation("reference", "cpu", self.reference)]
@@ -106,10 +108,10 @@ class Op:
             found.append(Implementation("triton", "cuda", self.triton))
         return tuple(found)
 
-    def _run_cpu(self, *args: Any, **kwargs: Any) -> Tensor:
+    def _run_cpu(self, *args: Any, **kwargs: Any) -> R:
         self._check(*args, **kwargs)
         return self._cpu(chosen_isa(), *args, **kwargs)
 
-    def _run_cuda(self, *args: Any, **kwargs: Any) -> Tensor:
+    def _run_cuda(self, *args: Any, **kwargs: Any) -> R:
         self._check(*args, **kwargs)
         return self._cuda(*args, **kwargs)

@@ -1,0 +1,110 @@
+"""optimizer_step(rule, params, grads, states, absmax, scalars, ...): a step of many tensors with low-bit states.
+
+rule: a `Rule`; `SPECS[rule]` names its states and scalars and gives its formula (rules.py).
+params, grads: n tensors, float32, bfloat16 or float16, dense in memory; a gradient has the shape and the strides of its
+parameter. Arithmetic is float32. params change in place.
+states, absmax: n * len(SPECS[rule].states) tensors, tensor by tensor; both change in place. bits[i] = 32: float32 like
+the parameter, absmax empty. 8: uint8, one code per element in the order of memory. 4: uint8, two codes per byte, the
+first element in the high nibble, ceil(row_length / 2) bytes per row. One float32 absmax per block of block_size[i]
+elements; blocks start anew every row_length[i] elements.
+scalars: float32 [1, K] or [n, K] in the order of SPECS[rule].scalars; the first, grad_scale, multiplies the gradient.
+compensation: n tensors like params (Kahan's summation for 16-bit parameters), or none.
+seed: rounds bfloat16 parameters up or down at random with the bits random32(seed, number of the element).
+
+Per block: decode with the old absmax, apply the rule, take the new absmax, encode; the parameter sees the new states
+before they are rounded. Codes: nearest entry of `state_table`; a square above 0 never takes the code of 0, and where it
+is 0 the signed states of that element are 0. An element whose gradient or new state is not finite is left as it is.
+All native instruction sets give the same bits; the reference is within the rounding of each operation
+(docs/numerics.md).
+Errors: ValueError or TypeError that names the tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bittern.ops._isa import chosen_isa
+from bittern.ops._op import Op
+from bittern.ops.optimizer_step.check import check_step
+from bittern.ops.optimizer_step.cpu import StepTable, optimizer_step_cpu
+from bittern.ops.optimizer_step.layout import block_count, code_count, state_table
+from bittern.ops.optimizer_step.reference import optimizer_step_reference
+from bittern.ops.optimizer_step.rules import SPECS, Rule, RuleSpec, State
+
+__all__ = [
+    "SPECS",
+    "PreparedStep",
+    "Rule",
+    "RuleSpec",
+    "State",
+    "block_count",
+    "code_count",
+    "optimizer_step",
+    "state_table",
+]
+
+
+def _cuda(*args: Any) -> None:
+    from bittern.ops.optimizer_step.cuda import optimizer_step_cuda
+
+    optimizer_step_cuda(*args)
+
+
+def _fake(*args: Any) -> None:
+    return None
+
+
+optimizer_step = Op(
+    "optimizer_step(int rule, Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] states, Tensor(c!)[] absmax, "
+    "Tensor scalars, int[] bits, int[] block_size, int[] row_length, Tensor(d!)[] compensation, int? seed=None) -> ()",
+    check=check_step,
+    reference=optimizer_step_reference,
+    fake=_fake,
+    cpu=optimizer_step_cpu,
+    cuda=_cuda,
+)
+
+
+class PreparedStep:
+    """`optimizer_step` for tensors that stay where they are: checks and pointers once, then one native call per step.
+
+    Arguments as those of `optimizer_step`. The caller answers for gradients of the right shape, strides and device,
+    and makes a new one when a parameter or a state moves.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        params: Sequence[Tensor],
+        states: Sequence[Tensor],
+        absmax: Sequence[Tensor],
+        bits: Sequence[int],
+        block_size: Sequence[int],
+        row_length: Sequence[int],
+        compensation: Sequence[Tensor] = (),
+    ) -> None:
+        self.rule = Rule(rule)
+        self.params = tuple(params)
+        self._states, self._absmax = list(states), list(absmax)
+        self._bits, self._block_size, self._row_length = list(bits), list(block_size), list(row_length)
+        self._compensation = list(compensation)
+        scalars = torch.zeros(1, len(SPECS[self.rule].scalars))
+        check_step(
+            self.rule, self.params, self.params, states, absmax, scalars, bits, block_size, row_length, compensation
+        )
+        self._table = None
+        if all(p.device.type == "cpu" for p in params):
+            self._table = StepTable(self.rule, params, states, absmax, bits, block_size, row_length, compensation)
+
+    def run(self, grads: Sequence[Tensor], scalars: Tensor, seed: int | None = None) -> None:
+        """Steps every tensor; scalars: float32 [1, K] or [n, K]."""
+        if self._table is not None:
+            self._table.run(chosen_isa(), self.rule, grads, scalars.contiguous(), seed)
+            return
+        lists = (list(self.params), list(grads), self._states, self._absmax)
+        layout = (self._bits, self._block_size, self._row_length, self._compensation)
+        _cuda(int(self.rule), *lists, scalars, *layout, seed)

@@ -1,9 +1,9 @@
 """The update rules as formulas: what one step does to a parameter and its optimizer states.
 
-A rule is a pure function of float32 tensors: `rule(p, g, states, s) -> (new p, new states)`. `s` holds the scalars of the
-rule by name, computed per step in double precision by `bittern.optim` (bias corrections, step sizes) and rounded once
-to float32. `g` is the gradient times `grad_scale`; -1 maximizes. Coupled weight decay adds `weight_decay * p` to the
-gradient; decoupled weight decay multiplies p by `keep` = 1 - lr * weight_decay before the update.
+A rule is a pure function of float32 tensors: `rule(p, g, states, s) -> (new p, new states)`. `s` holds the scalars of
+the rule by name, computed per step in double precision by `bittern.optim` (bias corrections, step sizes) and rounded
+once to float32. `g` is the gradient times `grad_scale`; -1 maximizes. Coupled weight decay adds `weight_decay * p` to
+the gradient; decoupled weight decay multiplies p by `keep` = 1 - lr * weight_decay before the update.
 
 State names are those of torch.optim where it has them. A signed state may be negative; an unsigned state is a sum of
 squares. The native and Triton kernels follow the same order of operations.
@@ -83,7 +83,7 @@ def _moments(p: Tensor, g: Tensor, m: Tensor, v: Tensor, s: Scalars) -> tuple[Te
 
 def adam(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
     """Adam (arXiv 1412.6980) and, by `keep`, AdamW (arXiv 1711.05101)."""
-    _, m, v = _moments(p, g, *states, s)
+    _, m, v = _moments(p, g, states[0], states[1], s)
     denominator = v.sqrt() * s["inv_sqrt_correction2"] + s["eps"]
     return p * s["keep"] - s["step_size"] * m / denominator, (m, v)
 
@@ -98,14 +98,14 @@ def amsgrad(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, S
 
 def nadam(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
     """NAdam (Dozat 2016): Nesterov's look-ahead as two step sizes."""
-    g, m, v = _moments(p, g, *states, s)
+    g, m, v = _moments(p, g, states[0], states[1], s)
     denominator = v.sqrt() * s["inv_sqrt_correction2"] + s["eps"]
     return p * s["keep"] - (s["gradient_step"] * g + s["momentum_step"] * m) / denominator, (m, v)
 
 
 def radam(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
     """RAdam (arXiv 1908.03265); `adaptive` is 0 while the variance of v is intractable."""
-    _, m, v = _moments(p, g, *states, s)
+    _, m, v = _moments(p, g, states[0], states[1], s)
     denominator = v.sqrt() + s["eps"] if s["adaptive"] else torch.ones_like(v)
     return p * s["keep"] - s["step_size"] * m / denominator, (m, v)
 

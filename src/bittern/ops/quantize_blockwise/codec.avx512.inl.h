@@ -91,7 +91,7 @@ constexpr EncodeIndices kIndices = encode_indices();
 
 struct EncodeConstants {
   __m512i upper_halves, even_bytes, spread_low, spread_high;
-  __m512i magnitude, least, fraction, one, middle;
+  __m512i magnitude, least, fraction, phase, one, middle;
 };
 
 inline EncodeConstants encode_constants() {
@@ -103,6 +103,7 @@ inline EncodeConstants encode_constants() {
   c.magnitude = _mm512_set1_epi16(0x7fff);
   c.least = _mm512_set1_epi16(static_cast<short>(kFirstBucket));
   c.fraction = _mm512_set1_epi16(15);
+  c.phase = _mm512_set1_epi16(16);
   c.one = _mm512_set1_epi8(1);
   c.middle = _mm512_set1_epi8(127);
   return c;
@@ -110,7 +111,7 @@ inline EncodeConstants encode_constants() {
 
 constexpr __mmask64 kOddBytes = 0xaaaaaaaaaaaaaaaaull;
 
-// Guessed levels from buckets: base[group] + (slope[group] * place in the group >> 8).
+// Guessed levels from buckets: base[group] + (slope[group] * (place in the group | 16) >> 8).
 inline __m512i guess_levels(const TreeTables& t, const EncodeConstants& c, __m512i buckets0,
                             __m512i buckets1) {
   const __m512i group =
@@ -119,8 +120,10 @@ inline __m512i guess_levels(const TreeTables& t, const EncodeConstants& c, __m51
   const __m512i base = lookup_256(t.base, group, high), slope = lookup_256(t.slope, group, high);
   const __m512i slope0 = _mm512_maskz_permutexvar_epi8(kOddBytes, c.spread_low, slope);
   const __m512i slope1 = _mm512_maskz_permutexvar_epi8(kOddBytes, c.spread_high, slope);
-  const __m512i rise0 = _mm512_mulhi_epu16(slope0, _mm512_and_si512(buckets0, c.fraction));
-  const __m512i rise1 = _mm512_mulhi_epu16(slope1, _mm512_and_si512(buckets1, c.fraction));
+  constexpr int kAndOr = 0xea;  // (a & b) | c
+  const __m512i place0 = _mm512_ternarylogic_epi32(buckets0, c.fraction, c.phase, kAndOr);
+  const __m512i place1 = _mm512_ternarylogic_epi32(buckets1, c.fraction, c.phase, kAndOr);
+  const __m512i rise0 = _mm512_mulhi_epu16(slope0, place0), rise1 = _mm512_mulhi_epu16(slope1, place1);
   return _mm512_add_epi8(base, _mm512_permutex2var_epi8(rise0, c.even_bytes, rise1));
 }
 

@@ -33,8 +33,8 @@ int fill_levels(float* out, int decades, int first_parts) {
     const float step = (1.0f - 0.1f) / static_cast<float>(parts);
     // torch.linspace counts from both ends
     auto edge = [&](int j) {
-      return j < (parts + 1) / 2 ? 0.1f + step * static_cast<float>(j)
-                                 : 1.0f - step * static_cast<float>(parts - j);
+      return j < (parts + 1) / 2 ? std::fmaf(step, static_cast<float>(j), 0.1f)
+                                 : std::fmaf(-step, static_cast<float>(parts - j), 1.0f);
     };
     for (int j = 0; j < parts; ++j) out[count++] = (edge(j) + edge(j + 1)) / 2 * scale;
   }
@@ -69,9 +69,9 @@ void fit_line(TreeTables& t, int group) {
     if (most[f] > t.levels) most[f] = t.levels;
   }
   for (int slope = 0; slope < 256; ++slope) {
-    int base_least = 0, base_most = 255;
+    int base_least = -256, base_most = 256;
     for (int f = 0; f < 16; ++f) {
-      const int rise = slope * f >> 8;
+      const int rise = slope * (f | 16) >> 8;
       if (least[f] - rise > base_least) base_least = least[f] - rise;
       if (most[f] - rise < base_most) base_most = most[f] - rise;
     }

@@ -1,0 +1,126 @@
+"""What `optimizer_step` demands of its arguments, with errors that say which tensor is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bittern.ops.optimizer_step.layout import BLOCK_SIZES, STATE_BITS, block_count, code_count
+from bittern.ops.optimizer_step.rules import SPECS, Rule, RuleSpec
+
+_FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def is_dense(x: Tensor) -> bool:
+    """Whether the elements fill one piece of memory, in any order of dimensions."""
+    expected = 1
+    for stride, size in sorted((stride, size) for stride, size in zip(x.stride(), x.shape, strict=True) if size != 1):
+        if size == 0:
+            return True
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def _fail(i: int, rule: str, came: object, advice: str) -> None:
+    raise ValueError(f"optimizer_step: tensor {i}: {rule}; got {came}; {advice}")
+
+
+def check_step(
+    rule: int,
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    states: Sequence[Tensor],
+    absmax: Sequence[Tensor],
+    scalars: Tensor,
+    bits: Sequence[int],
+    block_size: Sequence[int],
+    row_length: Sequence[int],
+    compensation: Sequence[Tensor],
+    seed: int | None = None,
+) -> None:
+    """Raises ValueError or TypeError for arguments that the contract does not allow."""
+    if rule not in SPECS:
+        raise ValueError(f"optimizer_step: rule must be a Rule (0 to {len(SPECS) - 1}); got {rule}")
+    spec, n = SPECS[Rule(rule)], len(params)
+    lengths = {"grads": (grads, n), "states": (states, n * len(spec.states)), "absmax": (absmax, n * len(spec.states))}
+    lengths |= {"bits": (bits, n), "block_size": (block_size, n), "row_length": (row_length, n)}  # type: ignore[dict-item]
+    for name, (values, expected) in lengths.items():
+        if len(values) != expected:
+            raise ValueError(f"optimizer_step: {name} must have {expected} entries for {n} tensors; got {len(values)}")
+    if len(compensation) not in (0, n):
+        raise ValueError(f"optimizer_step: compensation must have 0 or {n} entries; got {len(compensation)}")
+    columns = len(spec.scalars)
+    if scalars.dtype != torch.float32 or scalars.ndim != 2 or scalars.shape[1] != columns or len(scalars) not in (1, n):
+        raise ValueError(
+            f"optimizer_step: scalars must be float32 [1 or {n}, {columns}] ({', '.join(spec.scalars)}); "
+            f"got {scalars.dtype} {list(scalars.shape)}"
+        )
+    for i, (p, g) in enumerate(zip(params, grads, strict=True)):
+        _check_pair(i, p, g, compensation[i] if compensation else None)
+        _check_blocks(i, p, bits[i], block_size[i], row_length[i])
+        mine = slice(i * len(spec.states), (i + 1) * len(spec.states))
+        _check_states(i, p, spec, states[mine], absmax[mine], bits[i], block_size[i], row_length[i])
+
+
+def _check_pair(i: int, p: Tensor, g: Tensor, lost: Tensor | None) -> None:
+    for name, x in (("parameter", p), ("gradient", g)):
+        if x.dtype not in _FLOATS:
+            raise TypeError(f"optimizer_step: tensor {i}: {name} must be float32, bfloat16 or float16; got {x.dtype}")
+    if p.shape != g.shape:
+        _fail(i, "gradient must have the shape of the parameter", f"{list(g.shape)} and {list(p.shape)}", "check it")
+    if p.device != g.device:
+        _fail(i, "gradient must be on the device of the parameter", f"{g.device} and {p.device}", "move it")
+    if not is_dense(p):
+        _fail(i, "parameter must be dense in memory", f"strides {p.stride()}", "pass p.contiguous()")
+    if _strides(p) != _strides(g):
+        _fail(i, "gradient must have the strides of the parameter", f"{g.stride()} and {p.stride()}", "copy it")
+    if lost is not None and (lost.dtype != p.dtype or _strides(lost) != _strides(p) or lost.shape != p.shape):
+        _fail(i, "compensation must be like the parameter", f"{lost.dtype} {list(lost.shape)}", "use torch.zeros_like")
+
+
+def _strides(x: Tensor) -> tuple[int, ...]:
+    """Strides that matter: of dimensions with more than one element."""
+    return tuple(stride for stride, size in zip(x.stride(), x.shape, strict=True) if size > 1) if x.numel() else ()
+
+
+def _check_blocks(i: int, p: Tensor, bits: int, block: int, row: int) -> None:
+    if bits not in STATE_BITS:
+        _fail(i, "bits must be 32, 8 or 4", bits, "choose one")
+    if block not in BLOCK_SIZES:
+        _fail(i, f"block_size must be a power of two, {BLOCK_SIZES[0]} to {BLOCK_SIZES[-1]}", block, "256 is usual")
+    if p.numel() and (row < 1 or p.numel() % row):
+        _fail(i, f"row_length must divide its {p.numel()} elements", row, "pass numel() for one row")
+
+
+def _check_states(
+    i: int,
+    p: Tensor,
+    spec: RuleSpec,
+    states: Sequence[Tensor],
+    absmax: Sequence[Tensor],
+    bits: int,
+    block: int,
+    row: int,
+) -> None:
+    for state, stored, scale in zip(spec.states, states, absmax, strict=True):
+        dtype = torch.float32 if bits == 32 else torch.uint8
+        numel = p.numel() if bits == 32 else code_count(p.numel(), bits, row)
+        if stored.dtype != dtype or stored.numel() != numel or stored.device != p.device:
+            came = f"{stored.dtype} {list(stored.shape)} on {stored.device}"
+            _fail(
+                i, f"state {state.name!r} must be {dtype} with {numel} elements on {p.device}", came, "allocate it so"
+            )
+        if bits != 4 and stored.shape == p.shape and _strides(stored) != _strides(p):
+            _fail(i, f"state {state.name!r} must have the strides of the parameter", stored.stride(), "copy it")
+        if not is_dense(stored):
+            _fail(i, f"state {state.name!r} must be dense in memory", stored.stride(), "copy it")
+        scales = 0 if bits == 32 else block_count(p.numel(), block, row)
+        if scale.dtype != torch.float32 or scale.numel() != scales or not scale.is_contiguous():
+            came = f"{scale.dtype} {list(scale.shape)}"
+            _fail(
+                i, f"absmax of {state.name!r} must be contiguous float32 with {scales} elements", came, "see layout.py"
+            )
