@@ -1,0 +1,46 @@
+"""Optimizers with states in 32, 8 or 4 bits: torch.optim's signatures and checkpoints, one native call per step.
+
+`AdamW(model.parameters(), lr=1e-3)` keeps its states in 8 bits; `state_bits=32` is torch.optim's arithmetic.
+"""
+
+from __future__ import annotations
+
+from bittern.optim._optimizer import LowBitOptimizer
+from bittern.optim.adafactor import Adafactor
+from bittern.optim.adagrad import Adagrad
+from bittern.optim.adam import Adam
+from bittern.optim.adamw import AdamW
+from bittern.optim.adan import Adan
+from bittern.optim.ademamix import AdEMAMix
+from bittern.optim.backward import BackwardSteps, fuse_into_backward
+from bittern.optim.clipping import GradientNorms, clip_grad_percentile_
+from bittern.optim.groups import param_groups
+from bittern.optim.lamb import LAMB
+from bittern.optim.lars import LARS
+from bittern.optim.lion import Lion
+from bittern.optim.nadam import NAdam
+from bittern.optim.radam import RAdam
+from bittern.optim.rmsprop import RMSprop
+from bittern.optim.sgd import SGD
+
+__all__ = [
+    "LAMB",
+    "LARS",
+    "SGD",
+    "AdEMAMix",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adan",
+    "BackwardSteps",
+    "GradientNorms",
+    "Lion",
+    "LowBitOptimizer",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "clip_grad_percentile_",
+    "fuse_into_backward",
+    "param_groups",
+]

@@ -1,0 +1,169 @@
+"""The parameters of one group that step together in one native call, with their cached pointers and step counters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from operator import is_
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bittern.ops.optimizer_step import SPECS, PreparedStep, Rule
+from bittern.ops.optimizer_step.check import is_dense
+from bittern.optim._layout import is_sharded, layout_for, local_tensor
+from bittern.optim._options import PARAMETER_DTYPES, Group
+from bittern.optim._state import StateDict, describe
+
+Counts = tuple[Any, ...]
+
+
+class Batch:
+    """Parameters, their state dicts and the prepared native step.
+
+    The counters of all parameters (`step`, ...) are columns of one tensor, so that one addition advances them all;
+    each `state[p]["step"]` is a view of it. A rule without counters gets 1 where `fresh` says that the states of a
+    parameter were created for this step, else 2.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        group: Group,
+        params: Sequence[Tensor],
+        states: Sequence[StateDict],
+        counters: Sequence[str],
+        fresh: Sequence[bool],
+    ) -> None:
+        self.rule = rule
+        self._description = (rule, describe(group))
+        self.params = tuple(params)
+        self.states = tuple(states)
+        self.counters = tuple(counters)
+        self._fresh = list(fresh)
+        self.names = SPECS[rule].scalars
+        self._keys = tuple(_keys(state, rule) for state in states)
+        self._join_counters(bool(group.get("capturable")))
+        self.tensors = tuple(
+            state[key] for state, keys in zip(states, self._keys, strict=True) for key in (*counters, *keys)
+        )
+        self._sharded = any(is_sharded(p) for p in params)
+        locals_ = [local_tensor(p.detach()) if is_sharded(p) else p for p in params]
+        self._locals = locals_
+        self._pointers = tuple(p.data_ptr() for p in locals_)
+        self.live = [i for i, p in enumerate(locals_) if p.numel() > 0]
+        self._copies = [(p, torch.empty_like(p)) for p in (locals_[i] for i in self.live) if not is_dense(p)]
+        copies = {id(p): copy for p, copy in self._copies}
+        self._work = [copies.get(id(locals_[i]), locals_[i]) for i in self.live]
+        self._strides = [p.stride() for p in self._work]
+        self._prepared = self._prepare(group) if self.live else None
+
+    def fits(self, rule: Rule, group: Group, params: Sequence[Tensor], states: Sequence[StateDict | None]) -> bool:
+        """Whether this batch still describes `params`: same storage, same objects, same memory, same state tensors."""
+        if self._description != (rule, describe(group)):
+            return False
+        if len(params) != len(self.params) or not all(map(is_, params, self.params)):
+            return False
+        if not all(map(is_, states, self.states)):
+            return False
+        current = (
+            state.get(key)
+            for state, keys in zip(self.states, self._keys, strict=True)
+            for key in chain(self.counters, keys)
+        )
+        if not all(map(is_, current, self.tensors)):
+            return False
+        locals_ = [local_tensor(p) for p in params] if self._sharded else params
+        return all(p.data_ptr() == pointer for p, pointer in zip(locals_, self._pointers, strict=True))
+
+    def advance(self, advance: Callable[[Counts], Counts]) -> list[Counts]:
+        """Moves the counters of every parameter on; returns their new values."""
+        if not self.counters:
+            fresh, self._fresh = self._fresh, [False] * len(self.params)
+            return [(1 if new else 2,) for new in fresh]
+        if len(self.counters) == 1:
+            self._counts += 1
+        else:
+            new = [advance(counts) for counts in zip(*self._counts.tolist(), strict=True)]
+            self._counts.copy_(torch.tensor(new, dtype=torch.float32).T)
+        return list(zip(*self._counts.tolist(), strict=True))
+
+    def advance_on_device(self, advance: Callable[[Counts], Counts]) -> Counts:
+        """The same without leaving the device: every counter as one float64 tensor [number of parameters]."""
+        self._counts.copy_(torch.stack(advance(tuple(self._counts.unbind(0)))))
+        return tuple(self._counts.double().unbind(0))
+
+    def run(self, scalars: Tensor, seed: int | None) -> None:
+        """Updates the parameters and states from the gradients; scalars: [1, K] or [number of parameters, K]."""
+        if self._prepared is None:
+            return
+        params = self.params
+        grads: list[Tensor] = []
+        for i, stride in zip(self.live, self._strides, strict=True):
+            grad = params[i].grad
+            assert grad is not None
+            if self._sharded:
+                grad = local_tensor(grad)
+            if grad.stride() != stride or grad.dtype not in PARAMETER_DTYPES:
+                grad = _relayout(grad, self._locals[i])
+            grads.append(grad)
+        if scalars.shape[0] > 1 and len(self.live) < len(params):
+            scalars = scalars[self.live]
+        for p, copy in self._copies:
+            copy.copy_(p)
+        self._prepared.run(grads, scalars, seed)
+        for p, copy in self._copies:
+            p.copy_(copy)
+        torch.autograd.graph.increment_version(params)
+
+    def _prepare(self, group: Group) -> PreparedStep:
+        spec = SPECS[self.rule]
+        states: list[Tensor] = []
+        absmax: list[Tensor] = []
+        layouts = []
+        compensation: list[Tensor] = []
+        for i in self.live:
+            p, state = self.params[i], self.states[i]
+            layout = layout_for(p, group)
+            for name, _ in spec.states:
+                scale = state.get(f"{name}_absmax")
+                states.append(local_tensor(state[name]))
+                absmax.append(torch.empty(0, device=p.device) if scale is None else local_tensor(scale))
+            layouts.append(layout)
+            if "compensation" in state:
+                compensation.append(local_tensor(state["compensation"]))
+        return PreparedStep(
+            rule=self.rule,
+            params=self._work,
+            states=states,
+            absmax=absmax,
+            bits=[layout.bits for layout in layouts],
+            block_size=[layout.block_size for layout in layouts],
+            row_length=[layout.row_length for layout in layouts],
+            compensation=compensation,
+        )
+
+    def _join_counters(self, capturable: bool) -> None:
+        device = self.params[0].device if capturable else torch.device("cpu")
+        joined = torch.tensor(
+            [[float(state[name]) for state in self.states] for name in self.counters], dtype=torch.float32
+        )
+        self.on_device = capturable
+        self._counts = joined.to(device).view(len(self.counters), len(self.states))
+        for row, name in enumerate(self.counters):
+            for column, state in enumerate(self.states):
+                state[name] = self._counts[row, column]
+
+
+def _keys(state: StateDict, rule: Rule) -> tuple[str, ...]:
+    names = [name for name, _ in SPECS[rule].states]
+    return tuple(key for name in names for key in (name, f"{name}_absmax") if key in state) + (
+        ("compensation",) if "compensation" in state else ()
+    )
+
+
+def _relayout(grad: Tensor, p: Tensor) -> Tensor:
+    """A copy of `grad` with the strides of `p`, as float32 unless the kernels read its type."""
+    dtype = grad.dtype if grad.dtype in PARAMETER_DTYPES else torch.float32
+    return torch.empty_like(p, dtype=dtype, memory_format=torch.preserve_format).copy_(grad)

@@ -1,0 +1,176 @@
+"""The optimizer that only loops: groups, counters, states and checkpoints; the update itself is one native call.
+
+A rule's class says which `Rule` it is and computes its scalars per step in double precision; everything else is here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bittern.ops.optimizer_step import State
+from bittern.optim._batch import Batch
+from bittern.optim._layout import local_tensor
+from bittern.optim._load import load
+from bittern.optim._options import Group, Options, check_options, check_parameter, complete
+from bittern.optim._state import StateDict, check_gradients, conform, create
+
+ParamsT = Iterable[Any]
+
+
+class LowBitOptimizer(torch.optim.Optimizer, ABC):
+    """A torch optimizer whose states are stored in 32, 8 or 4 bits (block-wise dynamic codes, arXiv 2110.02861).
+
+    Beside the arguments of its rule every optimizer takes, per group or for all:
+    state_bits: 8, 4 or 32 (as torch.optim has it). block_size: elements per absmax, a power of two from 32 to 4096;
+    None is 256 for 8 bits and 128 for 4. min_8bit_size: parameters with fewer elements keep 32-bit states.
+    nonfinite: "skip" leaves an element whose gradient or new state is NaN or infinite as it is, with its states;
+    "raise" refuses the whole step. rounding of bfloat16 and float16 parameters: "nearest"; "stochastic" (bfloat16;
+    seeded by `torch.manual_seed`); "kahan" keeps the rounding error in a buffer of the parameter's type. It does not
+    concern float32 parameters. offload="cpu": states of CUDA parameters live in pinned host memory.
+
+    A parameter that does not fill its memory (a strided slice) is stepped through a dense copy that stays allocated.
+    Errors: TypeError for complex, sparse or float64 parameters, ValueError for invalid arguments.
+    """
+
+    counters: tuple[str, ...] = ("step",)
+    """Names of the one-element float32 states that count steps."""
+
+    other_states: tuple[str, ...] = ("compensation",)
+    """Names of further states that checkpoints may hold."""
+
+    def __init__(self, params: ParamsT, defaults: dict[str, Any], options: Options) -> None:
+        self._batches: dict[Any, Batch] = {}
+        self._strides: dict[Tensor, tuple[int, ...]] = {}
+        self.steps_in_backward = False
+        self._calls = 0
+        super().__init__(params, {**defaults, **complete(type(self).__name__, options)})
+
+    @abstractmethod
+    def states(self, group: Group) -> tuple[State, ...]:
+        """The states that are stored in low bits, by name and sign."""
+
+    @abstractmethod
+    def check_group(self, group: Group) -> None:
+        """Raises ValueError for invalid arguments of the rule."""
+
+    @abstractmethod
+    def update(self, key: Any, group: Group, params: Sequence[Tensor]) -> None:
+        """One step of `params`, which all have a gradient; `key` names this set for caches."""
+
+    def initial(self, name: str, group: Group) -> float:
+        """The value that a state starts from."""
+        return 0.0
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step of all parameters with a gradient; returns the closure's loss.
+
+        Errors: RuntimeError for a sparse gradient, FloatingPointError for a gradient that is not finite under
+        nonfinite="raise" (then nothing has changed), RuntimeError for a closure while the backward pass steps.
+        """
+        loss = None
+        if closure is not None:
+            if self.steps_in_backward:
+                raise RuntimeError(f"{self._name}: fuse_into_backward steps in the backward pass; it takes no closure")
+            with torch.enable_grad():
+                loss = closure()
+        for index, group in enumerate(self.param_groups):
+            params = [p for p in group["params"] if p.grad is not None]
+            if params:
+                self.step_some(index, group, params)
+        return loss
+
+    def step_some(self, key: Any, group: Group, params: Sequence[Tensor]) -> None:
+        """Steps `params` of one group, which all have a gradient."""
+        check_gradients(self._name, group, params)
+        self.update(key, group, params)
+
+    def state_of(self, p: Tensor, group: Group) -> StateDict:
+        """The state of `p`, created or brought to the group's storage and p's device and layout where necessary."""
+        state: StateDict = self.state[p]
+        if self.is_new(p, group):
+            create(state, p, self.states(group), group, lambda name: self.initial(name, group))
+            for name in self.counters:
+                state.setdefault(name, torch.tensor(self.first_count(name), dtype=torch.float32))
+        else:
+            conform(self._name, state, p, self.states(group), group, self._strides.get(p))
+        self._strides[p] = local_tensor(p).stride()
+        return state
+
+    def adjust_loaded(self, group: Group) -> None:
+        """Corrects a group that came from a checkpoint."""
+
+    def first_count(self, name: str) -> float:
+        """The value of a counter before the first step."""
+        return 0.0
+
+    def is_new(self, p: Tensor, group: Group) -> bool:
+        """Whether `p` lacks a state that the group needs."""
+        state = self.state.get(p, {})
+        return any(name not in state for name, _ in self.states(group)) or any(
+            name not in state for name in self.counters
+        )
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Read by `torch.amp.GradScaler.step` before anything else."""
+        if self.steps_in_backward:
+            raise RuntimeError(
+                f"{self._name}: fuse_into_backward applies gradients before GradScaler can unscale them; use bfloat16"
+            )
+        return False
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch.optim; the group may override any argument of the constructor."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            check_options(self._name, group)
+            self.check_group(group)
+            for p in group["params"]:
+                check_parameter(self._name, p)
+            if len(set(group["params"])) != len(group["params"]):
+                raise ValueError(f"{self._name}: a parameter appears twice in one group")
+        except (TypeError, ValueError):
+            self.param_groups.pop()
+            raise
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch.optim, with "<state>_absmax" beside the codes of a quantized state.
+
+        Counters are copies, so that the dictionary does not share one tensor among parameters.
+        """
+        result: dict[str, Any] = super().state_dict()
+        for key, state in result["state"].items():
+            counts = {name: state[name].clone() for name in self.counters if isinstance(state.get(name), Tensor)}
+            result["state"][key] = {**state, **counts}
+        return result
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def load_state_dict(self, state_dict: Mapping[str, Any], *, requantize: bool = False) -> None:
+        """Loads a copy of a state_dict of this package, torch.optim, bitsandbytes or torchao.
+
+        Hyper-parameters come from the dictionary; how states are stored (state_bits, block_size, ...) stays as this
+        optimizer was built. requantize=True converts states that were stored otherwise; without it they are a
+        ValueError, as are states of another shape or rule.
+        """
+        load(self, state_dict, requantize=requantize)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "steps_in_backward": False, "_calls": self._calls}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._batches = {}
+        self._strides = {}
