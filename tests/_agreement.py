@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from _cases import Case
+from _step_cases import check_step
 from _tolerance import assert_exact
 from bittern import ops
 
@@ -21,8 +22,11 @@ def marks(implementation: ops.Implementation) -> list[pytest.MarkDecorator]:
 
 
 def check(case: Case, implementation: ops.Implementation) -> None:
-    """The implementation equals the reference, bit for bit."""
+    """The implementation equals the reference, bit for bit; an optimizer step is within the formula's roundings."""
     arguments = case.make()
+    if case.op is ops.optimizer_step:
+        check_step(arguments, implementation.call)
+        return
     expected = case.op.reference(*arguments)
     there = [x.to(implementation.device) if isinstance(x, torch.Tensor) else x for x in arguments]
     result = implementation.call(*there)

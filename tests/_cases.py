@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from _step_cases import Step, steps
 from bittern import ops
 
 SIZES = (1, 7, 63, 64, 65, 255, 257, 1000)
@@ -270,12 +271,18 @@ def conv_cases() -> Iterator[Case]:
     yield from (case(Conv(129, 7), layout=layout) for layout in LAYOUTS)
 
 
+def step_cases() -> Iterator[Case]:
+    for step in steps():
+        yield Case(ops.optimizer_step, str(step), step.make, light=step == Step(step.rule, step.bits))
+
+
 GENERATORS: dict[ops.Op, Callable[[], Iterator[Case]]] = {
     ops.sign: sign_cases,
     ops.pack_signs: pack_cases,
     ops.unpack_signs: unpack_cases,
     ops.binary_matmul: matmul_cases,
     ops.binary_conv2d: conv_cases,
+    ops.optimizer_step: step_cases,
 }
 
 

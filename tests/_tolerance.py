@@ -63,6 +63,25 @@ def _within(actual: Tensor, exact: Tensor, bound: Tensor) -> None:
     assert (excess <= 0).all(), f"error {float(error.max()):.3g} exceeds {float(bound.max()):.3g}; {_worst(excess)}"
 
 
+def assert_nearest_codes(codes: Tensor, y: Tensor, borders: Tensor, terms: Tensor | float = 1.0) -> None:
+    """Boundary class: equal, except within 2 eps * terms of a border between two codes: then only the neighbour.
+
+    codes: integers. y: the float64 numbers they stand for. borders: ascending, [codes - 1].
+    """
+    assert y.dtype == torch.float64, f"y must be computed in float64; got {y.dtype}"
+    slack = 2 * torch.finfo(torch.float32).eps * torch.as_tensor(terms).double()
+    borders = borders.double()
+    least = torch.bucketize(y - slack, borders, right=True)
+    most = torch.bucketize(y + slack, borders, right=True)
+    wrong = (codes < least) | (codes > most)
+    if wrong.any():
+        i = int(wrong.nonzero()[0])
+        raise AssertionError(
+            f"{int(wrong.sum())} of {codes.numel()} codes are not the nearest; first at {i}: y = {float(y[i])!r}, "
+            f"code {int(codes[i])}, expected {int(least[i])} to {int(most[i])}"
+        )
+
+
 def assert_mean(samples: Tensor, expected: float, deviation: float) -> None:
     """Statistical class: |mean - expected| <= 5 * deviation / sqrt(n), samples drawn by a fixed generator."""
     bound = 5 * deviation / math.sqrt(samples.numel())

@@ -20,6 +20,7 @@ KERNELS = {
     ops.unpack_signs: {"unpack_signs"},
     ops.binary_matmul: {"prepared_bytes", "prepare_weights", "binary_matmul"},
     ops.binary_conv2d: {"prepared_bytes", "prepare_weights", "binary_conv2d"},
+    ops.optimizer_step: {"optimizer_step"},
 }
 """Native functions behind each op that take an instruction set."""
 

@@ -11,8 +11,10 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from _cases import Case, Conv, all_cases, epilogue, words
+from _step_cases import Step
 from _tolerance import assert_exact
 from bittern import ops
+from bittern.ops.optimizer_step import Rule
 
 CASES = all_cases()
 EXAMPLES: list[tuple[ops.Op, tuple[Any, ...], dict[str, Any]]] = [
@@ -24,6 +26,7 @@ EXAMPLES: list[tuple[ops.Op, tuple[Any, ...], dict[str, Any]]] = [
     (ops.binary_matmul, (words("a", 3, bits=65), words("b", 5, bits=65), 65), {}),
     (ops.binary_matmul, (words("a", 3, bits=65), words("b", 5, bits=65), 65), {"epilogue": epilogue("rows", 5)}),
     (ops.binary_conv2d, Conv(66, 6, groups=3, folded=True).make(), {}),
+    (ops.optimizer_step, Step(Rule.ADAM, 8, (300, 65)).make(), {}),
 ]
 
 
