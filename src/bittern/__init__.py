@@ -14,6 +14,7 @@ from bittern.quantizer import set_progress
 
 if TYPE_CHECKING:
     from bittern import data as data
+    from bittern import optim as optim
     from bittern import train as train
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "models",
     "nn",
     "ops",
+    "optim",
     "pack",
     "set_progress",
     "summary",
@@ -36,7 +38,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`bittern.data` and `bittern.train` are imported when first used: networks that only run do not need them."""
-    if name in ("data", "train"):
+    """`bittern.data`, `.optim` and `.train` are imported when first used: networks that only run do not need them."""
+    if name in ("data", "optim", "train"):
         return importlib.import_module(f"bittern.{name}")
     raise AttributeError(f"module 'bittern' has no attribute {name!r}")
