@@ -286,5 +286,10 @@ GENERATORS: dict[ops.Op, Callable[[], Iterator[Case]]] = {
 }
 
 
+def pure_cases() -> list[Case]:
+    """Cases of the ops that return tensors and change none."""
+    return [case for case in all_cases() if "(a!)" not in case.op.schema]
+
+
 def all_cases() -> list[Case]:
     return [case for cases in GENERATORS.values() for case in cases()]

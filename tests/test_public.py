@@ -21,6 +21,7 @@ def test_public_names() -> None:
         "unpack_signs",
         "binary_matmul",
         "binary_conv2d",
+        "optimizer_step",
     ]
     for name in bittern.__all__:
         assert getattr(bittern, name) is not None

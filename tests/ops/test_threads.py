@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from _cases import Case, Conv, all_cases, epilogue, values, words
+from _cases import Case, Conv, epilogue, pure_cases, values, words
 from _tolerance import assert_exact
 from bittern import ops
 
@@ -45,7 +45,7 @@ def test_number_of_threads(case: Case, threads: int) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_several_python_threads_at_once(threads: int) -> None:
     torch.set_num_threads(threads)
-    light = [case for case in all_cases() if case.light]
+    light = [case for case in pure_cases() if case.light]
     work = [(case.op, case.make()) for case in (*large_cases(), *light[::3])] * 2
     expected = [op.reference(*arguments) for op, arguments in work]
     with ThreadPoolExecutor(4) as pool:

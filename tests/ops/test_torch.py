@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from _cases import Case, Conv, all_cases, epilogue, words
+from _cases import Case, Conv, epilogue, pure_cases, words
 from _step_cases import Step
 from _tolerance import assert_exact
 from bittern import ops
 from bittern.ops.optimizer_step import Rule
 
-CASES = all_cases()
+CASES = pure_cases()
 EXAMPLES: list[tuple[ops.Op, tuple[Any, ...], dict[str, Any]]] = [
     (ops.sign, (torch.randn(3, 5),), {}),
     (ops.sign, (torch.randn(3, 5).t(),), {}),

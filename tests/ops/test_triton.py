@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from _cases import all_cases
+from _cases import pure_cases
 
 pytest.importorskip("triton")
 
 PROGRAM = Path(__file__).parents[1] / "_run_triton.py"
-LIGHT = [str(case) for case in all_cases() if case.light] + ["binary_matmul-epilogue-traps"]
+LIGHT = [str(case) for case in pure_cases() if case.light] + ["binary_matmul-epilogue-traps"]
 
 
 @pytest.fixture(scope="module")
