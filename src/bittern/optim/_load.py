@@ -69,7 +69,7 @@ def _state(
     specs = optimizer.states(group)
     found = read(subject, saved, specs)
     missing = [name for name, _ in specs if found.get(name) is None]
-    if not found or (missing and not optimizer.counters and len(missing) == len(specs)):
+    if not found:
         return {}  # torch.optim.SGD before its first step with momentum
     if missing:
         raise ValueError(f"{subject} is of another rule: {missing[0]!r} is missing among {', '.join(sorted(saved))}")

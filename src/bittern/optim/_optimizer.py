@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 
 from bittern.ops.optimizer_step import State
 from bittern.optim._batch import Batch
@@ -66,7 +67,7 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
         """The value that a state starts from."""
         return 0.0
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @_disable_dynamo
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of all parameters with a gradient; returns the closure's loss.
@@ -130,7 +131,7 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
             )
         return False
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @_disable_dynamo
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As torch.optim; the group may override any argument of the constructor."""
         super().add_param_group(param_group)
@@ -157,7 +158,7 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
             result["state"][key] = {**state, **counts}
         return result
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @_disable_dynamo
     def load_state_dict(self, state_dict: Mapping[str, Any], *, requantize: bool = False) -> None:
         """Loads a copy of a state_dict of this package, torch.optim, bitsandbytes or torchao.
 

@@ -57,6 +57,8 @@ class RuleOptimizer(LowBitOptimizer):
                 raise RuntimeError(f"{self._name}: capturable=True needs parameters on an accelerator; got cpu")
             if group["rounding"] == "stochastic" and any(p.dtype == torch.float16 for p in params):
                 raise ValueError(f'{self._name}: rounding="stochastic" is for bfloat16; use "kahan" for float16')
+            if group["offload"] and params[0].device.type != "cuda":
+                raise ValueError(f'{self._name}: offload="cpu" is for CUDA parameters; these are on {params[0].device}')
             fresh = [self.is_new(p, group) for p in params]
             states = [self.state_of(p, group) for p in params]
             batch = Batch(rule, group, params, states, self.counters, fresh)
