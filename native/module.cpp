@@ -11,6 +11,7 @@ void bind_unpack_signs(nb::module_& m);
 void bind_binary_conv2d(nb::module_& m);
 void bind_binary_matmul(nb::module_& m);
 void bind_optimizer_step(nb::module_& m);
+void bind_quantize_blockwise(nb::module_& m);
 
 namespace {
 
@@ -43,4 +44,5 @@ NB_MODULE(_native, m) {
   bind_binary_conv2d(m);
   bind_binary_matmul(m);
   bind_optimizer_step(m);
+  bind_quantize_blockwise(m);
 }

@@ -21,6 +21,11 @@ def marks(implementation: ops.Implementation) -> list[pytest.MarkDecorator]:
     return [pytest.mark.cuda] if implementation.device == "cuda" else []
 
 
+def tensors(result: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """The tensors that an op returned, one or several."""
+    return result if isinstance(result, tuple) else (result,)
+
+
 def check(case: Case, implementation: ops.Implementation) -> None:
     """The implementation equals the reference, bit for bit; an optimizer step is within the formula's roundings."""
     arguments = case.make()
@@ -30,5 +35,6 @@ def check(case: Case, implementation: ops.Implementation) -> None:
     expected = case.op.reference(*arguments)
     there = [x.to(implementation.device) if isinstance(x, torch.Tensor) else x for x in arguments]
     result = implementation.call(*there)
-    assert result.is_contiguous()
-    assert_exact(result.cpu(), expected)
+    for mine, theirs in zip(tensors(result), tensors(expected), strict=True):
+        assert mine.is_contiguous()
+        assert_exact(mine.cpu(), theirs)

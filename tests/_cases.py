@@ -17,6 +17,7 @@ from torch import Tensor
 
 from _step_cases import Step, steps
 from bittern import ops
+from bittern.ops import codebooks
 
 SIZES = (1, 7, 63, 64, 65, 255, 257, 1000)
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int32)
@@ -276,6 +277,44 @@ def step_cases() -> Iterator[Case]:
         yield Case(ops.optimizer_step, str(step), step.make, light=step == Step(step.rule, step.bits))
 
 
+def blockwise_inputs(op: ops.Op[Any], label: str, n: int, dtype: torch.dtype, block: int, table: str) -> Case:
+    """Numbers of several magnitudes, with special values, a block of zeros and one of subnormals."""
+
+    def make() -> tuple[Any, ...]:
+        code, x = TABLES[table], values(label, (n,), dtype)
+        x *= torch.exp(3 * torch.randn(n, generator=generator(label + "scale"))).to(dtype)
+        x[2 * block : 3 * block] = 0.0
+        x[3 * block : 4 * block] = torch.finfo(dtype).smallest_normal / 4
+        x = x.abs() if code[0] >= 0 else x
+        small = op in (ops.quantize_4bit, ops.dequantize_4bit)
+        quantize = ops.quantize_4bit if small else ops.quantize_blockwise
+        if op is quantize:
+            return x, code, block
+        codes, absmax = quantize.reference(x, code, block)
+        return (codes, absmax, code, block, [n], dtype) if small else (codes, absmax, code, block, dtype)
+
+    return Case(op, f"{label}-{_name(dtype)}-{n}-{block}-{table}", make, n == 257)
+
+
+TABLES = {
+    "tree": codebooks.dynamic_tree(),
+    "unsigned tree": codebooks.dynamic_tree(False),
+    "symmetric tree": codebooks.dynamic_tree(symmetric=True),
+    "linear": codebooks.linear(),
+    "nf4": codebooks.nf4(),
+    "fp4": codebooks.fp4(),
+    "unsigned linear": codebooks.linear(False, 4, zero=False),
+}
+
+
+def blockwise_cases(op: ops.Op[Any]) -> Iterator[Case]:
+    tables = ("nf4", "fp4", "unsigned linear") if op in (ops.quantize_4bit, ops.dequantize_4bit) else tuple(TABLES)
+    for dtype, table in itertools.product((torch.float32, torch.float16, torch.bfloat16), tables):
+        yield from (blockwise_inputs(op, op.name, n, dtype, 32, table) for n in (*SIZES, 0))
+        yield from (blockwise_inputs(op, op.name, 1000, dtype, block, table) for block in (64, 128, 256, 4096))
+        yield blockwise_inputs(op, op.name, 40_001, dtype, 256, table)  # more than one task
+
+
 GENERATORS: dict[ops.Op, Callable[[], Iterator[Case]]] = {
     ops.sign: sign_cases,
     ops.pack_signs: pack_cases,
@@ -283,6 +322,10 @@ GENERATORS: dict[ops.Op, Callable[[], Iterator[Case]]] = {
     ops.binary_matmul: matmul_cases,
     ops.binary_conv2d: conv_cases,
     ops.optimizer_step: step_cases,
+    ops.quantize_blockwise: lambda: blockwise_cases(ops.quantize_blockwise),
+    ops.dequantize_blockwise: lambda: blockwise_cases(ops.dequantize_blockwise),
+    ops.quantize_4bit: lambda: blockwise_cases(ops.quantize_4bit),
+    ops.dequantize_4bit: lambda: blockwise_cases(ops.dequantize_4bit),
 }
 
 

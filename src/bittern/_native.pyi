@@ -46,3 +46,32 @@ def optimizer_step(
     stochastic: bool,
     seed: int,
 ) -> None: ...
+def quantize_blockwise(
+    isa: int,
+    threads: int,
+    x: int,
+    dtype: int,
+    n: int,
+    block_size: int,
+    code: int,
+    entries: int,
+    nibbles: bool,
+    keep_nonzero: bool,
+    stochastic: bool,
+    seed: int,
+    codes: int,
+    absmax: int,
+) -> None: ...
+def dequantize_blockwise(
+    isa: int,
+    threads: int,
+    codes: int,
+    absmax: int,
+    code: int,
+    entries: int,
+    n: int,
+    block_size: int,
+    nibbles: bool,
+    dtype: int,
+    out: int,
+) -> None: ...

@@ -21,6 +21,10 @@ KERNELS = {
     ops.binary_matmul: {"prepared_bytes", "prepare_weights", "binary_matmul"},
     ops.binary_conv2d: {"prepared_bytes", "prepare_weights", "binary_conv2d"},
     ops.optimizer_step: {"optimizer_step"},
+    ops.quantize_blockwise: {"quantize_blockwise"},
+    ops.dequantize_blockwise: {"dequantize_blockwise"},
+    ops.quantize_4bit: {"quantize_blockwise"},
+    ops.dequantize_4bit: {"dequantize_blockwise"},
 }
 """Native functions behind each op that take an instruction set."""
 

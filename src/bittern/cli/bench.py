@@ -37,29 +37,6 @@ def ops(
 
 
 @app.command()
-def optim(
-    threads: Annotated[
-        list[int] | None, typer.Option(help="CPU threads; may be given again. [default: 1 and 2]")
-    ] = None,
-    budget: Annotated[float, typer.Option(help="Seconds for each row.")] = 2.0,
-    peers: Annotated[bool, typer.Option(help="Time torch's other forms and bitsandbytes too.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Time a step of every optimizer against torch's fused AdamW, and measure the memory of its states."""
-    from bittern.bench import optim as bench
-    from bittern.cli.screen import screen
-
-    with screen(stderr=True).status("measuring") as status:
-        result = bench.run(
-            tuple(threads or (1, 2)),
-            budget_s=budget,
-            with_peers=peers,
-            on_row=lambda subject: status.update(f"measuring {subject}"),
-        )
-    typer.echo(result.to_json() if as_json else str(result))
-
-
-@app.command()
 def methods(
     data: Annotated[str, typer.Option(help=names.DATA_HELP)],
     out: Annotated[Path, typer.Option(help="Folder for the table and the results.")],

@@ -135,8 +135,10 @@ inline __mmask64 join_masks(__mmask16 a, __mmask16 b, __mmask16 c, __mmask16 d) 
 template <bool kSigned>
 inline __m512i encode_64(const TreeTables& t, const EncodeConstants& c, const float* x, __m512 inverse) {
   __m512 y[4];
+  // the sum turns -0, whose bits would name a bucket of its own, into +0 and changes nothing else
   BITTERN_UNROLL
-  for (int i = 0; i < 4; ++i) y[i] = _mm512_mul_ps(_mm512_loadu_ps(x + 16 * i), inverse);
+  for (int i = 0; i < 4; ++i)
+    y[i] = _mm512_fmadd_ps(_mm512_loadu_ps(x + 16 * i), inverse, _mm512_setzero_ps());
   __m512i top0 =
       _mm512_permutex2var_epi16(_mm512_castps_si512(y[0]), c.upper_halves, _mm512_castps_si512(y[1]));
   __m512i top1 =

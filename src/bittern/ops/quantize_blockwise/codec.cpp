@@ -14,15 +14,6 @@ float from_bits(u32 bits) {
   return x;
 }
 
-// Smallest float32 on the upper side of the midpoint of a < b, where a tie goes to the one nearer zero.
-float border_between(float a, float b) {
-  const double middle = (static_cast<double>(a) + static_cast<double>(b)) / 2;
-  const float rounded = static_cast<float>(middle);
-  const bool tie_up = middle <= 0;
-  const bool reached = tie_up ? rounded >= middle : rounded > middle;
-  return reached ? rounded : std::nextafterf(rounded, HUGE_VALF);
-}
-
 // Positive levels of a dynamic tree in ascending order, without 0 and 1: per decade 10^(i - top), the middles
 // of equal parts of [0.1, 1], each operation rounded to float32 as the published table has it.
 int fill_levels(float* out, int decades, int first_parts) {
@@ -143,6 +134,15 @@ NibbleTables make_nibbles(bool is_signed) {
 }
 
 }  // namespace
+
+// Smallest float32 on the upper side of the midpoint of a < b, where a tie goes to the one nearer zero.
+float border_between(float a, float b) {
+  const double middle = (static_cast<double>(a) + static_cast<double>(b)) / 2;
+  const float rounded = static_cast<float>(middle);
+  const bool tie_up = middle <= 0;
+  const bool reached = tie_up ? rounded >= middle : rounded > middle;
+  return reached ? rounded : std::nextafterf(rounded, HUGE_VALF);
+}
 
 const TreeTables& tree_tables(Code code) {
   static const TreeTables with_sign = make_tree(true, false), without = make_tree(false, false);

@@ -52,6 +52,9 @@ struct NibbleTables {
   float borders[16];  // code = number of borders [1..15] that y reaches; y is signed
 };
 
+// Smallest float32 on the upper side of the float64 midpoint of a <= b, where a tie goes to the one nearer 0.
+float border_between(float a, float b);
+
 // code must be a tree.
 const TreeTables& tree_tables(Code code);
 // code must have 4 bits.

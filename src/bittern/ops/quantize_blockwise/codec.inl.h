@@ -11,6 +11,7 @@ inline int tree_level(const TreeTables& t, float y) {
 }
 
 inline u8 tree_code(const TreeTables& t, float y) {
+  y += 0.0f;  // -0, whose bits would name a bucket of its own, becomes +0
   if (!t.is_signed) return static_cast<u8>(tree_level(t, y));
   if (y >= 0) return static_cast<u8>(127 + tree_level(t, y));
   return static_cast<u8>(127 - smaller(tree_level(t, -y), 127));

@@ -1,0 +1,107 @@
+"""dequantize_4bit(packed, absmax, code, block_size, shape, dtype=torch.float32): the values of `quantize_4bit`.
+
+packed: uint8 [ceil(n / 2)] or any shape of that many bytes, in C order; n the number of elements of `shape`; absmax:
+float32 [ceil(n / block_size)]; code: [16] float32. -> tensor of `shape` and `dtype` (float32, bfloat16, float16).
+Errors: TypeError for another dtype, ValueError where packed, absmax and shape do not fit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bittern.ops._check import check_dtype, check_same_device
+from bittern.ops._isa import Isa
+from bittern.ops._op import Op
+from bittern.ops.dequantize_blockwise.cpu import dequantize_flat
+from bittern.ops.dequantize_blockwise.reference import dequantize_blockwise_reference
+from bittern.ops.quantize_blockwise.check import check_absmax, check_block_size, check_code, check_float
+
+__all__ = ["dequantize_4bit"]
+
+
+def _check(
+    packed: Tensor,
+    absmax: Tensor,
+    code: Tensor,
+    block_size: int,
+    shape: Sequence[int],
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    check_dtype("dequantize_4bit", "packed", packed, (torch.uint8,))
+    check_float("dequantize_4bit", dtype)
+    check_block_size("dequantize_4bit", block_size)
+    check_same_device("dequantize_4bit", packed=packed, absmax=absmax, code=code)
+    n = math.prod(shape)
+    if packed.numel() != -(-n // 2):
+        raise ValueError(
+            f"dequantize_4bit: packed must hold {-(-n // 2)} bytes for shape {list(shape)}; got {packed.numel()}"
+        )
+    check_absmax("dequantize_4bit", absmax, n, block_size)
+    check_code("dequantize_4bit", code, 16, 16)
+
+
+def _reference(
+    packed: Tensor,
+    absmax: Tensor,
+    code: Tensor,
+    block_size: int,
+    shape: Sequence[int],
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """`dequantize_blockwise` of the nibbles, the high one first."""
+    flat = packed.reshape(-1)
+    codes = torch.stack([flat >> 4, flat & 15], -1).reshape(-1)[: math.prod(shape)]
+    return dequantize_blockwise_reference(codes, absmax, code, block_size, dtype).view(list(shape))
+
+
+def _cpu(
+    isa: Isa,
+    packed: Tensor,
+    absmax: Tensor,
+    code: Tensor,
+    block_size: int,
+    shape: Sequence[int],
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    out = torch.empty(list(shape), dtype=dtype)
+    dequantize_flat(isa, packed, absmax, code, block_size, True, out)
+    return out
+
+
+def _cuda(
+    packed: Tensor,
+    absmax: Tensor,
+    code: Tensor,
+    block_size: int,
+    shape: Sequence[int],
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    from bittern.ops.dequantize_4bit.cuda import dequantize_4bit_cuda
+
+    return dequantize_4bit_cuda(packed, absmax, code, block_size, shape, dtype)
+
+
+def _fake(
+    packed: Tensor,
+    absmax: Tensor,
+    code: Tensor,
+    block_size: int,
+    shape: Sequence[int],
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    return packed.new_empty(list(shape), dtype=dtype)
+
+
+dequantize_4bit = Op(
+    "dequantize_4bit(Tensor packed, Tensor absmax, Tensor code, int block_size, SymInt[] shape, ScalarType dtype=6)"
+    " -> Tensor",
+    check=_check,
+    reference=_reference,
+    fake=_fake,
+    cpu=_cpu,
+    cuda=_cuda,
+)

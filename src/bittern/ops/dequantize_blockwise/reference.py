@@ -1,0 +1,16 @@
+"""The meaning of block-wise dequantization in plain torch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def dequantize_blockwise_reference(
+    codes: Tensor, absmax: Tensor, code: Tensor, block_size: int = 256, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """code[codes] * absmax of the block, in float32, then rounded to `dtype`. A code beyond the table gives 0."""
+    table = torch.cat([code, code.new_zeros(256 - len(code))])
+    index = codes.reshape(-1)
+    scale = absmax.repeat_interleave(block_size)[: index.numel()]
+    return (table[index.int()] * scale).to(dtype).view(codes.shape)

@@ -1,0 +1,72 @@
+"""quantize_4bit(x, code, block_size=64, *, keep_nonzero=False, seed=None): two codes per byte.
+
+As `quantize_blockwise` with a table of 16 entries. -> (packed uint8 [ceil(n / 2)], absmax float32
+[ceil(n / block_size)]). The first element of a pair is in the high nibble; a surplus low nibble is 0.
+Reference: QLoRA (arXiv:2305.14314).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bittern.ops._check import check_dtype, check_same_device
+from bittern.ops._isa import Isa
+from bittern.ops._op import Op
+from bittern.ops.quantize_blockwise.check import FLOATS, check_block_size, check_code
+from bittern.ops.quantize_blockwise.cpu import quantize_flat
+from bittern.ops.quantize_blockwise.reference import quantize_blockwise_reference
+
+__all__ = ["quantize_4bit"]
+
+
+def _check(
+    x: Tensor, code: Tensor, block_size: int = 64, *, keep_nonzero: bool = False, seed: int | None = None
+) -> None:
+    check_dtype("quantize_4bit", "x", x, FLOATS)
+    check_block_size("quantize_4bit", block_size)
+    check_same_device("quantize_4bit", x=x, code=code)
+    check_code("quantize_4bit", code, 16, 16, keep_nonzero)
+
+
+def _reference(
+    x: Tensor, code: Tensor, block_size: int = 64, *, keep_nonzero: bool = False, seed: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """The codes of `quantize_blockwise`, two per byte, the first in the high nibble."""
+    codes, absmax = quantize_blockwise_reference(x, code, block_size, keep_nonzero=keep_nonzero, seed=seed)
+    pairs = F.pad(codes.reshape(-1), (0, x.numel() % 2)).view(-1, 2)
+    return pairs[:, 0] << 4 | pairs[:, 1], absmax
+
+
+def _cpu(
+    isa: Isa, x: Tensor, code: Tensor, block_size: int = 64, *, keep_nonzero: bool = False, seed: int | None = None
+) -> tuple[Tensor, Tensor]:
+    packed = torch.empty(-(-x.numel() // 2), dtype=torch.uint8)
+    return packed, quantize_flat(isa, x.contiguous(), code, block_size, keep_nonzero, seed, packed, True)
+
+
+def _cuda(
+    x: Tensor, code: Tensor, block_size: int = 64, *, keep_nonzero: bool = False, seed: int | None = None
+) -> tuple[Tensor, Tensor]:
+    from bittern.ops.quantize_4bit.cuda import quantize_4bit_cuda
+
+    return quantize_4bit_cuda(x, code, block_size, keep_nonzero=keep_nonzero, seed=seed)
+
+
+def _fake(
+    x: Tensor, code: Tensor, block_size: int = 64, *, keep_nonzero: bool = False, seed: int | None = None
+) -> tuple[Tensor, Tensor]:
+    packed = x.new_empty(-(-x.numel() // 2), dtype=torch.uint8)
+    return packed, x.new_empty(-(-x.numel() // block_size), dtype=torch.float32)
+
+
+quantize_4bit = Op(
+    "quantize_4bit(Tensor x, Tensor code, int block_size=64, *, bool keep_nonzero=False, int? seed=None)"
+    " -> (Tensor, Tensor)",
+    check=_check,
+    reference=_reference,
+    fake=_fake,
+    cpu=_cpu,
+    cuda=_cuda,
+)
