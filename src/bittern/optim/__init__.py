@@ -18,6 +18,7 @@ from bittern.optim.groups import param_groups
 from bittern.optim.lamb import LAMB
 from bittern.optim.lars import LARS
 from bittern.optim.lion import Lion
+from bittern.optim.muon import Muon
 from bittern.optim.nadam import NAdam
 from bittern.optim.radam import RAdam
 from bittern.optim.rmsprop import RMSprop
@@ -37,6 +38,7 @@ __all__ = [
     "GradientNorms",
     "Lion",
     "LowBitOptimizer",
+    "Muon",
     "NAdam",
     "RAdam",
     "RMSprop",

@@ -122,7 +122,7 @@ def encode(p: Tensor, values: Tensor, signed: bool, layout: Layout) -> tuple[Ten
     rows = flat(ordered).view(layout.rows, layout.row_length)
     padded = torch.nn.functional.pad(rows, (0, layout.blocks_per_row * size - layout.row_length))
     code = state_table(signed, layout.bits).to(local.device)
-    found, absmax = quantize_blockwise(padded.flatten(), code, size, keep_nonzero=not signed)
+    found, absmax = quantize_blockwise(padded.flatten(), code, size, keep_nonzero=not signed and layout.bits == 8)
     indices = found.view(layout.rows, -1)[:, : layout.row_length]
     if layout.bits == 8:
         codes = torch.empty_like(local, dtype=torch.uint8, memory_format=torch.preserve_format)
