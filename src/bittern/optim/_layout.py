@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from bittern.ops import dequantize_blockwise, quantize_blockwise
 from bittern.ops.optimizer_step import state_table
 from bittern.ops.optimizer_step.check import is_dense
 from bittern.optim._options import DEFAULT_BLOCK, LARGEST_BLOCK, SMALLEST_BLOCK
@@ -111,8 +112,6 @@ def allocate(p: Tensor, signed: bool, layout: Layout) -> tuple[Tensor, Tensor | 
 
 def encode(p: Tensor, values: Tensor, signed: bool, layout: Layout) -> tuple[Tensor, Tensor | None]:
     """Float values of `p`'s local shape, any layout, as a state stored by `layout`."""
-    from bittern.ops import quantize_blockwise  # type: ignore[attr-defined,unused-ignore]
-
     local = local_tensor(p.detach())
     ordered = torch.empty_like(local, dtype=torch.float32, memory_format=torch.preserve_format)
     ordered.copy_(values)
@@ -140,8 +139,6 @@ def decode(
 
     4-bit codes have no strides of their own: `strides` is the memory order they were made in, None that of `p`.
     """
-    from bittern.ops import dequantize_blockwise  # type: ignore[attr-defined,unused-ignore]
-
     codes, absmax = local_tensor(codes), local_tensor(absmax)
     local = local_tensor(p.detach())
     if strides is not None:
