@@ -159,3 +159,12 @@ def test_gradients_of_another_type_and_layout() -> None:
     a.step()
     b.step()
     assert torch.equal(p, q)
+
+
+def test_a_gradient_left_over_from_another_shape() -> None:
+    params = parameters([(5000,)])
+    optimizer = optim.AdamW(params)
+    train(optimizer, params, 1)
+    params[0].data = torch.zeros(6000)
+    with pytest.raises(ValueError, match=r"gradient \[5000\] on cpu is left over .* call zero_grad"):
+        optimizer.step()

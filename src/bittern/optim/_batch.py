@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import chain
-from operator import is_
+from collections.abc import Callable, Iterable, Sequence
+from operator import eq, is_
 from typing import Any
 
 import torch
@@ -45,9 +44,10 @@ class Batch:
         self.names = SPECS[rule].scalars
         self._keys = tuple(_keys(state, rule) for state in states)
         self._join_counters(bool(group.get("capturable")))
-        self.tensors = tuple(
-            state[key] for state, keys in zip(states, self._keys, strict=True) for key in (*counters, *keys)
-        )
+        places = [(s, key) for s, keys in zip(states, self._keys, strict=True) for key in (*counters, *keys)]
+        self._place_states = tuple(state for state, _ in places)
+        self._place_keys = tuple(key for _, key in places)
+        self.tensors = tuple(state[key] for state, key in places)
         self._sharded = any(is_sharded(p) for p in params)
         locals_ = [local_tensor(p.detach()) if is_sharded(p) else p for p in params]
         self._locals = locals_
@@ -59,7 +59,7 @@ class Batch:
         self._strides = [p.stride() for p in self._work]
         self._prepared = self._prepare(group) if self.live else None
 
-    def fits(self, rule: Rule, group: Group, params: Sequence[Tensor], states: Sequence[StateDict | None]) -> bool:
+    def fits(self, rule: Rule, group: Group, params: Sequence[Tensor], states: Iterable[StateDict | None]) -> bool:
         """Whether this batch still describes `params`: same storage, same objects, same memory, same state tensors."""
         if self._description != (rule, describe(group)):
             return False
@@ -67,15 +67,11 @@ class Batch:
             return False
         if not all(map(is_, states, self.states)):
             return False
-        current = (
-            state.get(key)
-            for state, keys in zip(self.states, self._keys, strict=True)
-            for key in chain(self.counters, keys)
-        )
-        if not all(map(is_, current, self.tensors)):
+        # loops in C: with many small tensors this check is a good part of a step
+        if not all(map(is_, map(dict.get, self._place_states, self._place_keys), self.tensors)):
             return False
         locals_ = [local_tensor(p) for p in params] if self._sharded else params
-        return all(p.data_ptr() == pointer for p, pointer in zip(locals_, self._pointers, strict=True))
+        return all(map(eq, map(Tensor.data_ptr, locals_), self._pointers))
 
     def advance(self, advance: Callable[[Counts], Counts]) -> list[Counts]:
         """Moves the counters of every parameter on; returns their new values."""

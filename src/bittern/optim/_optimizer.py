@@ -95,6 +95,10 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
     def state_of(self, p: Tensor, group: Group) -> StateDict:
         """The state of `p`, created or brought to the group's storage and p's device and layout where necessary."""
         state: StateDict = self.state[p]
+        if group["offload"] is not None:
+            if p.device.type != "cuda":
+                raise ValueError(f'{self._name}: offload="cpu" is for CUDA parameters; this one is on {p.device}')
+            raise NotImplementedError(f'{self._name}: offload="cpu" needs the CUDA step, which does not exist yet')
         if self.is_new(p, group):
             create(state, p, self.states(group), group, lambda name: self.initial(name, group))
             for name in self.counters:

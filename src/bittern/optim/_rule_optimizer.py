@@ -52,13 +52,17 @@ class RuleOptimizer(LowBitOptimizer):
     def _batch(self, key: Any, group: Group, params: Sequence[Tensor]) -> Batch:
         rule = self.rule(group)
         batch = self._batches.get(key)
-        if batch is None or not batch.fits(rule, group, params, [self.state.get(p) for p in params]):
+        if batch is None or not batch.fits(rule, group, params, map(self.state.get, params)):
             if group.get("capturable") and params[0].device.type == "cpu":
                 raise RuntimeError(f"{self._name}: capturable=True needs parameters on an accelerator; got cpu")
             if group["rounding"] == "stochastic" and any(p.dtype == torch.float16 for p in params):
                 raise ValueError(f'{self._name}: rounding="stochastic" is for bfloat16; use "kahan" for float16')
-            if group["offload"] and params[0].device.type != "cuda":
-                raise ValueError(f'{self._name}: offload="cpu" is for CUDA parameters; these are on {params[0].device}')
+            for p in params:  # from here on torch itself refuses a gradient of another shape or device
+                if p.grad is not None and (p.grad.shape != p.shape or p.grad.device != p.device):
+                    raise ValueError(
+                        f"{self._name}: a gradient {list(p.grad.shape)} on {p.grad.device} is left over from before "
+                        f"its parameter became {list(p.shape)} on {p.device}; call zero_grad() after changing it"
+                    )
             fresh = [self.is_new(p, group) for p in params]
             states = [self.state_of(p, group) for p in params]
             batch = Batch(rule, group, params, states, self.counters, fresh)
