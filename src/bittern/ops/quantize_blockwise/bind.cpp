@@ -1,5 +1,6 @@
 #include "binding.h"
 #include "kernel.h"
+#include "pages.h"
 
 namespace bittern {
 
@@ -37,6 +38,7 @@ static void dequantize_blockwise(int isa, int threads, std::uintptr_t codes, std
       pointer<void>(out)};
   check_type(call.type);
   nb::gil_scoped_release without_gil;
+  prefer_huge_pages(call.out, n * (call.type == DType::f32 ? 4 : 2));
   CodeTable table;
   prepare_table(table, pointer<const float>(code), entries, false);
   kernels.dequantize(call, table, threads);
