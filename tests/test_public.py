@@ -22,6 +22,10 @@ def test_public_names() -> None:
         "binary_matmul",
         "binary_conv2d",
         "optimizer_step",
+        "quantize_blockwise",
+        "dequantize_blockwise",
+        "quantize_4bit",
+        "dequantize_4bit",
     ]
     for name in bittern.__all__:
         assert getattr(bittern, name) is not None

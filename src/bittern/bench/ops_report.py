@@ -72,17 +72,18 @@ class OpsReport:
             str(self.machine),
             f"copy {self.copy_gb_s.median:.1f} GB/s moved; fp32 matmul {self.fp32_gmac_s.median:,.0f} GMAC/s; "
             f"binary in cache, at best, GMAC/s: {peaks}",
-            _rows_table(self.rows),
+            rows_table(self.rows),
             "ratio: torch's time / bittern's, pair by pair, median (min - max); pack_signs: share of copy bandwidth. "
             "of peak: share of the best in-cache rate, or of copy bandwidth.",
-            _figures_table(self.figures),
+            figures_table(self.figures),
         ]
         return "\n\n".join(parts)
 
     __repr__ = __str__
 
 
-def _rows_table(rows: Sequence[OpRow]) -> str:
+def rows_table(rows: Sequence[OpRow]) -> str:
+    """One line per comparison."""
     header = ("subject", "isa", "us", "against", "us", "ratio", "(min - max)", "rate", "of peak", "target", "reached")
     lines = []
     for row in rows:
@@ -104,7 +105,8 @@ def _rows_table(rows: Sequence[OpRow]) -> str:
     return text_table(header, lines, right=(2, 4, 5, 7, 8))
 
 
-def _figures_table(figures: Sequence[Figure]) -> str:
+def figures_table(figures: Sequence[Figure]) -> str:
+    """One line per figure, and whether it keeps to its limit."""
     lines = [
         (f.subject, f"{f.value:,.{0 if f.unit == 'bytes' else 3}f} {f.unit}", f"<= {f.at_most:,g} {f.unit}",
          "yes" if f.value <= f.at_most else "NO")

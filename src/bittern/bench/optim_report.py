@@ -1,0 +1,45 @@
+"""What `bittern bench optim` measured: the rows, and the tables that show them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bittern.bench.machine import Machine
+from bittern.bench.ops_report import Figure, OpRow, figures_table, rows_table
+from bittern.bench.store import to_json
+from bittern.bench.timing import Spread
+
+
+@dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """1e9 bytes per second of `b += a` with a number of threads."""
+
+    threads: int
+    gb_s: Spread
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class OptimReport:
+    """Everything measured by one run; `print(report)` shows tables."""
+
+    machine: Machine
+    bandwidths: tuple[Bandwidth, ...]
+    rows: tuple[OpRow, ...]
+    figures: tuple[Figure, ...]
+
+    def to_json(self) -> str:
+        return to_json(self)
+
+    def __str__(self) -> str:
+        bandwidths = ", ".join(f"{b.gb_s.max:.1f} with {b.threads} thread(s)" for b in self.bandwidths)
+        parts = [
+            str(self.machine),
+            f"bandwidth of b += a at best, GB/s: {bandwidths}",
+            rows_table(self.rows),
+            "ratio: time of torch's fused float32 AdamW / this step's, pair by pair, median (min - max). of peak: "
+            "share of the bandwidth above, counting the bytes that the step must move.",
+            figures_table(self.figures),
+        ]
+        return "\n\n".join(parts)
+
+    __repr__ = __str__

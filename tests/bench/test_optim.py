@@ -1,0 +1,75 @@
+"""The report of the optimizers: that it is complete and its arithmetic right. Nothing here asserts a speed."""
+
+from __future__ import annotations
+
+from math import prod
+
+import pytest
+import torch
+
+from bittern import optim
+from bittern.bench import optim as bench
+from bittern.bench.optim import Sizes
+from bittern.bench.optim_report import OptimReport
+from bittern.bench.store import from_json
+from bittern.ops.optimizer_step import Rule
+
+SMALL = Sizes(one=8192, pieces=5, models=(("two tensors", ((64, 65), (3,))),))
+
+
+@pytest.fixture(scope="module")
+def report() -> OptimReport:
+    torch.manual_seed(0)
+    return bench.run((1,), budget_s=0.001, sizes=SMALL, with_peers=False)
+
+
+def test_every_row_is_there(report: OptimReport) -> None:
+    names = [candidate.name for candidate in bench.ours()]
+    assert [row.subject for row in report.rows] == [
+        *(f"{name}: one tensor, 8,192, 1 thread" for name in names),
+        "AdamW, 8-bit state: 5 tensors, together 8,192, 1 thread",
+        "AdamW, 8-bit state: two tensors, 1 thread",
+    ]
+    assert [bandwidth.threads for bandwidth in report.bandwidths] == [1]
+
+
+def test_peers_are_torch_and_what_is_installed() -> None:
+    assert [peer.name for peer in bench.peers()][:2] == ["torch AdamW, for-loop (its default)", "torch AdamW, foreach"]
+
+
+def test_state_bytes_are_counted_from_the_states(report: OptimReport) -> None:
+    by_name = {figure.subject: figure for figure in report.figures}
+    assert by_name["AdamW, 8-bit state: state"].value == pytest.approx(2 * (1 + 4 / 256))
+    assert by_name["Lion, 8-bit state: state"].value == pytest.approx(1 + 4 / 256)
+
+
+@pytest.mark.parametrize(
+    ("rule", "bits", "expected"), [(Rule.ADAM, 32, 28.0), (Rule.ADAM, 8, 16.0625), (Rule.LION, 8, 14.03125)]
+)
+def test_bytes_of_a_step(rule: Rule, bits: int, expected: float) -> None:
+    assert bench.step_bytes(rule, bits) == expected
+
+
+def test_shapes_of_the_models() -> None:
+    resnet, gpt = bench.resnet50_shapes(), bench.gpt2_small_shapes()
+    assert (len(resnet), sum(map(prod, resnet))) == (161, 25_557_032)
+    assert (len(gpt), sum(map(prod, gpt))) == (148, 124_439_808)
+    assert [n for (n,) in bench.split(10, 4)] == [3, 3, 2, 2]
+
+
+def test_transient_memory_is_seen() -> None:
+    """16 MiB that are touched and freed again; None where the system does not tell."""
+    used = bench.transient_bytes(lambda: torch.ones(4 * 2**20).sum())
+    assert used is None or used > 12 * 2**20
+
+
+def test_report_survives_json(report: OptimReport) -> None:
+    assert from_json(OptimReport, report.to_json()) == report
+    assert "bytes/param" in str(report)
+
+
+def test_a_step_changes_the_parameters() -> None:
+    params = bench.parameters(((65,),))
+    before = params[0].detach().clone()
+    optim.AdamW(params).step()
+    assert not torch.equal(before, params[0].detach())
