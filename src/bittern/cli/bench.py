@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from bittern._files import write_atomically
 from bittern.cli import names
 from bittern.cli.errors import Interrupted
 
@@ -34,6 +35,60 @@ def ops(
     with screen(stderr=True).status("measuring") as status:
         result = bench.run(threads, budget_s=budget, on_row=lambda subject: status.update(f"measuring {subject}"))
     typer.echo(result.to_json() if as_json else str(result))
+
+
+@app.command()
+def optim(
+    threads: Annotated[
+        list[int] | None, typer.Option(help="CPU threads; may be given again. [default: 1 and 2]")
+    ] = None,
+    budget: Annotated[float, typer.Option(help="Seconds for each row.")] = 2.0,
+    peers: Annotated[bool, typer.Option(help="Time torch's other forms and bitsandbytes too.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time a step of every optimizer against torch's fused AdamW, and measure the memory of its states."""
+    from bittern.bench import optim as bench
+    from bittern.cli.screen import screen
+
+    with screen(stderr=True).status("measuring") as status:
+        result = bench.run(
+            tuple(threads or (1, 2)),
+            budget_s=budget,
+            with_peers=peers,
+            on_row=lambda subject: status.update(f"measuring {subject}"),
+        )
+    typer.echo(result.to_json() if as_json else str(result))
+
+
+@app.command()
+def optim_training(
+    characters: Annotated[Path, typer.Option(help="Text file for the GPT: one token per character.")],
+    words: Annotated[Path, typer.Option(help="Text file for the LSTM: words between white space.")],
+    images: Annotated[str, typer.Option(help=names.DATA_HELP)],
+    out: Annotated[Path, typer.Option(help="JSON file of the results; the table goes beside it.")],
+    seed: Annotated[list[int] | None, typer.Option(help="A seed; may be given again. [default: 0, 1, 2]")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+) -> None:
+    """Train with optimizer states of 32, 8 and 4 bits; started again, it goes on where it stopped."""
+    from bittern import data
+    from bittern.bench import optim_training as bench
+
+    tasks = (
+        bench.gpt_task(data.read_characters(characters)),
+        bench.lstm_task(data.read_words(words, vocabulary_size=4000)),
+        bench.resnet_task(names.data_set(names.data_spec(images))),
+    )
+    command = shlex.join(["bittern", *sys.argv[1:]])
+    report = bench.run(
+        tasks,
+        command=command,
+        out=out,
+        seeds=tuple(seed or (0, 1, 2)),
+        threads=threads,
+        on_run=lambda run: typer.echo(f"{run.task}: {run.bits} bits, seed {run.seed}: {run.metric} {run.value:.3f}"),
+    )
+    write_atomically(out.with_suffix(".md"), report.page().encode())
+    typer.echo(report.markdown())
 
 
 @app.command()

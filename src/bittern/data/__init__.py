@@ -1,4 +1,4 @@
-"""Image sets in memory: the embedded digits, readers for files on disk, batches and augmentation."""
+"""Data in memory: the embedded digits, readers for image and text files, batches and augmentation."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ from bittern.data.digits import digits
 from bittern.data.idx import read_idx
 from bittern.data.images import ImageData, channel_statistics
 from bittern.data.mnist import fashion_mnist, mnist
+from bittern.data.text import TextData, characters, read_characters, read_words, sample_text, windows
 
 __all__ = [
     "Batch",
     "Batches",
     "ImageData",
     "RandomCropFlip",
+    "TextData",
     "channel_statistics",
+    "characters",
     "cifar10",
     "digits",
     "fashion_mnist",
     "mnist",
     "normalize",
+    "read_characters",
     "read_idx",
+    "read_words",
+    "sample_text",
+    "windows",
 ]

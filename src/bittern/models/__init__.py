@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import nn
 
 from bittern.models.bireal_net import bireal_net18, bireal_net34
+from bittern.models.language import GPT, GPTShape, LSTMLanguageModel
 from bittern.models.mlp import mlp
 from bittern.models.reactnet_a import react_resnet18, reactnet_a
 from bittern.models.resnet_cifar import resnet18_cifar, resnet20_cifar
@@ -26,6 +27,9 @@ ALL: tuple[Callable[..., nn.Module], ...] = (
 
 __all__ = [
     "ALL",
+    "GPT",
+    "GPTShape",
+    "LSTMLanguageModel",
     "bireal_net18",
     "bireal_net34",
     "mlp",
