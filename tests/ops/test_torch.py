@@ -15,6 +15,7 @@ from _cases import Case, Conv, epilogue, pure_cases, words
 from _step_cases import Step
 from _tolerance import assert_exact
 from bittern import ops
+from bittern.ops import codebooks
 from bittern.ops.optimizer_step import Rule
 
 CASES = pure_cases()
@@ -28,6 +29,10 @@ EXAMPLES: list[tuple[ops.Op, tuple[Any, ...], dict[str, Any]]] = [
     (ops.binary_matmul, (words("a", 3, bits=65), words("b", 5, bits=65), 65), {"epilogue": epilogue("rows", 5)}),
     (ops.binary_conv2d, Conv(66, 6, groups=3, folded=True).make(), {}),
     (ops.optimizer_step, Step(Rule.ADAM, 8, (300, 65)).make(), {}),
+    (ops.quantize_blockwise, (torch.randn(3, 65), codebooks.dynamic_tree(), 64), {"seed": 3}),
+    (ops.dequantize_blockwise, (torch.zeros(3, 65, dtype=torch.uint8), torch.ones(4), codebooks.nf4(), 64), {}),
+    (ops.quantize_4bit, (torch.randn(3, 65), codebooks.nf4(), 64), {}),
+    (ops.dequantize_4bit, (torch.zeros(98, dtype=torch.uint8), torch.ones(4), codebooks.nf4(), 64, [3, 65]), {}),
 ]
 
 
