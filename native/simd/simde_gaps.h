@@ -11,3 +11,98 @@ static inline simde__m512 bittern_cvtepi32_ps(simde__m512i x) {
 
 #undef _mm512_cvtepi32_ps
 #define _mm512_cvtepi32_ps(x) bittern_cvtepi32_ps(x)
+
+static inline float bittern_reduce_max_ps(simde__m512 x) {
+  alignas(64) float lanes[16];
+  simde_mm512_store_ps(lanes, x);
+  float largest = lanes[0];
+  for (int i = 1; i < 16; ++i) largest = lanes[i] > largest ? lanes[i] : largest;
+  return largest;
+}
+
+#undef _mm512_reduce_max_ps
+#define _mm512_reduce_max_ps(x) bittern_reduce_max_ps(x)
+
+static inline simde__m512i bittern_mulhi_epu16(simde__m512i a, simde__m512i b) {
+  alignas(64) unsigned short x[32], y[32];
+  simde_mm512_store_si512(x, a);
+  simde_mm512_store_si512(y, b);
+  for (int i = 0; i < 32; ++i) x[i] = static_cast<unsigned short>(static_cast<unsigned>(x[i]) * y[i] >> 16);
+  return simde_mm512_load_si512(x);
+}
+
+#undef _mm512_mulhi_epu16
+#define _mm512_mulhi_epu16(a, b) bittern_mulhi_epu16(a, b)
+
+#undef _mm512_kunpackw
+#define _mm512_kunpackw(a, b) \
+  static_cast<__mmask32>(static_cast<unsigned>((a) & 0xffffu) << 16 | ((b) & 0xffffu))
+#undef _mm512_kunpackd
+#define _mm512_kunpackd(a, b) \
+  static_cast<__mmask64>(static_cast<unsigned long long>((a) & 0xffffffffu) << 32 | ((b) & 0xffffffffu))
+
+static inline simde__m512i bittern_maskz_loadu_epi8(simde__mmask64 mask, const void* p) {
+  alignas(64) unsigned char bytes[64] = {};
+  for (int i = 0; i < 64; ++i) {
+    if (mask >> i & 1) bytes[i] = static_cast<const unsigned char*>(p)[i];
+  }
+  return simde_mm512_load_si512(bytes);
+}
+
+#undef _mm512_maskz_loadu_epi8
+#define _mm512_maskz_loadu_epi8(mask, p) bittern_maskz_loadu_epi8(mask, p)
+
+static inline simde__m128i bittern_mm_maskz_loadu_epi8(simde__mmask16 mask, const void* p) {
+  alignas(16) unsigned char bytes[16] = {};
+  for (int i = 0; i < 16; ++i) {
+    if (mask >> i & 1) bytes[i] = static_cast<const unsigned char*>(p)[i];
+  }
+  return simde_mm_load_si128(reinterpret_cast<const simde__m128i*>(bytes));
+}
+
+#undef _mm_maskz_loadu_epi8
+#define _mm_maskz_loadu_epi8(mask, p) bittern_mm_maskz_loadu_epi8(mask, p)
+
+static inline simde__m512 bittern_maskz_loadu_ps(simde__mmask16 mask, const void* p) {
+  alignas(64) float lanes[16] = {};
+  for (int i = 0; i < 16; ++i) {
+    if (mask >> i & 1) lanes[i] = static_cast<const float*>(p)[i];
+  }
+  return simde_mm512_load_ps(lanes);
+}
+
+#undef _mm512_maskz_loadu_ps
+#define _mm512_maskz_loadu_ps(mask, p) bittern_maskz_loadu_ps(mask, p)
+
+static inline void bittern_mask_storeu_epi8(void* p, simde__mmask64 mask, simde__m512i x) {
+  alignas(64) unsigned char bytes[64];
+  simde_mm512_store_si512(bytes, x);
+  for (int i = 0; i < 64; ++i) {
+    if (mask >> i & 1) static_cast<unsigned char*>(p)[i] = bytes[i];
+  }
+}
+
+#undef _mm512_mask_storeu_epi8
+#define _mm512_mask_storeu_epi8(p, mask, x) bittern_mask_storeu_epi8(p, mask, x)
+
+static inline void bittern_mm_mask_storeu_epi8(void* p, simde__mmask16 mask, simde__m128i x) {
+  alignas(16) unsigned char bytes[16];
+  simde_mm_store_si128(reinterpret_cast<simde__m128i*>(bytes), x);
+  for (int i = 0; i < 16; ++i) {
+    if (mask >> i & 1) static_cast<unsigned char*>(p)[i] = bytes[i];
+  }
+}
+
+#undef _mm_mask_storeu_epi8
+#define _mm_mask_storeu_epi8(p, mask, x) bittern_mm_mask_storeu_epi8(p, mask, x)
+
+static inline simde__m128i bittern_cvtepi64_epi8(simde__m512i x) {
+  alignas(64) unsigned long long words[8];
+  alignas(16) unsigned char bytes[16] = {};
+  simde_mm512_store_si512(words, x);
+  for (int i = 0; i < 8; ++i) bytes[i] = static_cast<unsigned char>(words[i]);
+  return simde_mm_load_si128(reinterpret_cast<const simde__m128i*>(bytes));
+}
+
+#undef _mm512_cvtepi64_epi8
+#define _mm512_cvtepi64_epi8(x) bittern_cvtepi64_epi8(x)

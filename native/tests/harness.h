@@ -73,6 +73,7 @@ class Random {
 
 void test_elementwise(Isa isa, Results& results);
 void test_conv2d(Isa isa, Results& results);
+void test_codes(Isa isa, Results& results);
 void test_threads(Results& results);
 
 }  // namespace bittern::test

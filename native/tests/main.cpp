@@ -15,6 +15,7 @@ int main() {
     const int before = results.passed() + results.failed();
     test_elementwise(isa, results);
     test_conv2d(isa, results);
+    test_codes(isa, results);
     const int cases = results.passed() + results.failed() - before;
     std::printf("%s: %d cases\n", isa_name(isa), cases);
     if (cases == 0) results.record(false, std::string(isa_name(isa)) + ": available, but nothing was run");
