@@ -21,9 +21,12 @@ from bittern.bench.machine import Machine, this_machine
 NEEDS: dict[ops.Isa, tuple[str, ...]] = {
     ops.Isa.SCALAR: (),
     ops.Isa.AVX2: ("avx2", "fma"),
-    ops.Isa.AVX512: ("avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vpopcntdq"),
+    ops.Isa.AVX512: ("avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vpopcntdq", "avx512_vbmi"),
 }
 """CPU features that the kernels of each instruction set use (native/isa.cpp decides by the same)."""
+
+
+NO_KERNEL = (None, "there is no Triton kernel for this op yet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,8 @@ class Diagnosis:
             "ops",
         ]
         for state in self.ops:
-            lines.append(f"  {state.op:14} CPU   {state.cpu or 'none':15} {state.cpu_why}")
-            lines.append(f"  {'':14} CUDA  {state.cuda or 'none':15} {state.cuda_why}")
+            lines.append(f"  {state.op:20} CPU   {state.cpu or 'none':15} {state.cpu_why}")
+            lines.append(f"  {'':20} CUDA  {state.cuda or 'none':15} {state.cuda_why}")
         return "\n".join(lines)
 
 
@@ -96,7 +99,10 @@ def diagnose() -> Diagnosis:
         missing_features=tuple(n for n, present in features.items() if not present and n in needed),
         pool=_native.pool_name(),
         isas=tuple(_isa_state(isa, features) for isa in ops.Isa),
-        ops=tuple(OpState(op.name, f"native[{chosen.label}]", why, cuda, cuda_why) for op in ops.ALL),
+        ops=tuple(
+            OpState(op.name, f"native[{chosen.label}]", why, *((cuda, cuda_why) if op.has_cuda else NO_KERNEL))
+            for op in ops.ALL
+        ),
     )
 
 

@@ -20,7 +20,7 @@ from _cases import pure_cases
 pytest.importorskip("triton")
 
 PROGRAM = Path(__file__).parents[1] / "_run_triton.py"
-LIGHT = [str(case) for case in pure_cases() if case.light] + ["binary_matmul-epilogue-traps"]
+LIGHT = [str(case) for case in pure_cases() if case.light and case.op.has_cuda] + ["binary_matmul-epilogue-traps"]
 
 
 @pytest.fixture(scope="module")

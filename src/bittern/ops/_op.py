@@ -38,7 +38,7 @@ class Op(Generic[R]):
     reference: plain torch, any device; the meaning of the op.
     fake: shape and dtype of the result without computing it.
     cpu: native code; takes the instruction set as first argument.
-    cuda: Triton kernel.
+    cuda: Triton kernel, or None where there is none yet: CUDA tensors are then refused.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Op(Generic[R]):
         reference: Callable[..., R],
         fake: Callable[..., R],
         cpu: Callable[..., R],
-        cuda: Callable[..., R],
+        cuda: Callable[..., R] | None,
     ) -> None:
         self.name = schema.split("(", 1)[0]
         self.schema = schema
@@ -60,7 +60,8 @@ class Op(Generic[R]):
         self._cuda = cuda
         _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
         _LIBRARY.impl(self.name, self._run_cpu, "CPU")  # type: ignore[no-untyped-call]
-        _LIBRARY.impl(self.name, self._run_cuda, "CUDA")  # type: ignore[no-untyped-call]
+        if cuda is not None:
+            _LIBRARY.impl(self.name, self._run_cuda, "CUDA")  # type: ignore[no-untyped-call]
 
         def checked_fake(*args: Any, **kwargs: Any) -> R:
             check(*args, **kwargs)
@@ -93,8 +94,12 @@ class Op(Generic[R]):
 
     def triton(self, *args: Any, **kwargs: Any) -> R:
         """The Triton kernel: on CUDA tensors, or on CPU tensors under TRITON_INTERPRET=1."""
-        self._check(*args, **kwargs)
-        return self._cuda(*args, **kwargs)
+        return self._run_cuda(*args, **kwargs)
+
+    @property
+    def has_cuda(self) -> bool:
+        """Whether there is a Triton kernel."""
+        return self._cuda is not None
 
     def implementations(self) -> tuple[Implementation, ...]:
         """Every implementation that this machine can run natively, the reference first."""
@@ -104,7 +109,7 @@ class Op(Generic[R]):
 
         found = [Implementation("reference", "cpu", self.reference)]
         found += [Implementation(f"native[{isa.label}]", "cpu", at(isa)) for isa in available_isas()]
-        if torch.cuda.is_available():
+        if torch.cuda.is_available() and self.has_cuda:
             found.append(Implementation("triton", "cuda", self.triton))
         return tuple(found)
 
@@ -113,5 +118,7 @@ class Op(Generic[R]):
         return self._cpu(chosen_isa(), *args, **kwargs)
 
     def _run_cuda(self, *args: Any, **kwargs: Any) -> R:
+        if self._cuda is None:
+            raise NotImplementedError(f"{self.name}: there is no CUDA kernel yet; move the tensors to the CPU")
         self._check(*args, **kwargs)
         return self._cuda(*args, **kwargs)

@@ -72,19 +72,6 @@ def _cpu(
     return out
 
 
-def _cuda(
-    packed: Tensor,
-    absmax: Tensor,
-    code: Tensor,
-    block_size: int,
-    shape: Sequence[int],
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    from bittern.ops.dequantize_4bit.cuda import dequantize_4bit_cuda
-
-    return dequantize_4bit_cuda(packed, absmax, code, block_size, shape, dtype)
-
-
 def _fake(
     packed: Tensor,
     absmax: Tensor,
@@ -103,5 +90,5 @@ dequantize_4bit = Op(
     reference=_reference,
     fake=_fake,
     cpu=_cpu,
-    cuda=_cuda,
+    cuda=None,
 )

@@ -31,14 +31,6 @@ def _check(
     check_code("dequantize_blockwise", code)
 
 
-def _cuda(
-    codes: Tensor, absmax: Tensor, code: Tensor, block_size: int = 256, dtype: torch.dtype = torch.float32
-) -> Tensor:
-    from bittern.ops.dequantize_blockwise.cuda import dequantize_blockwise_cuda
-
-    return dequantize_blockwise_cuda(codes, absmax, code, block_size, dtype)
-
-
 def _fake(
     codes: Tensor, absmax: Tensor, code: Tensor, block_size: int = 256, dtype: torch.dtype = torch.float32
 ) -> Tensor:
@@ -51,5 +43,5 @@ dequantize_blockwise = Op(
     reference=dequantize_blockwise_reference,
     fake=_fake,
     cpu=dequantize_blockwise_cpu,
-    cuda=_cuda,
+    cuda=None,
 )

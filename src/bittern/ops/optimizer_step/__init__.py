@@ -48,12 +48,6 @@ __all__ = [
 ]
 
 
-def _cuda(*args: Any) -> None:
-    from bittern.ops.optimizer_step.cuda import optimizer_step_cuda
-
-    optimizer_step_cuda(*args)
-
-
 def _fake(*args: Any) -> None:
     return None
 
@@ -65,7 +59,7 @@ optimizer_step = Op(
     reference=optimizer_step_reference,
     fake=_fake,
     cpu=optimizer_step_cpu,
-    cuda=_cuda,
+    cuda=None,
 )
 
 
@@ -89,22 +83,14 @@ class PreparedStep:
     ) -> None:
         self.rule = Rule(rule)
         self.params = tuple(params)
-        self._states, self._absmax = list(states), list(absmax)
-        self._bits, self._block_size, self._row_length = list(bits), list(block_size), list(row_length)
-        self._compensation = list(compensation)
         scalars = torch.zeros(1, len(SPECS[self.rule].scalars))
         check_step(
             self.rule, self.params, self.params, states, absmax, scalars, bits, block_size, row_length, compensation
         )
-        self._table = None
-        if all(p.device.type == "cpu" for p in params):
-            self._table = StepTable(self.rule, params, states, absmax, bits, block_size, row_length, compensation)
+        if any(p.device.type != "cpu" for p in params):
+            raise NotImplementedError("optimizer_step: there is no CUDA kernel yet; move the parameters to the CPU")
+        self._table = StepTable(self.rule, params, states, absmax, bits, block_size, row_length, compensation)
 
     def run(self, grads: Sequence[Tensor], scalars: Tensor, seed: int | None = None) -> None:
         """Steps every tensor; scalars: float32 [1, K] or [n, K]."""
-        if self._table is not None:
-            self._table.run(chosen_isa(), self.rule, grads, scalars.contiguous(), seed)
-            return
-        lists = (list(self.params), list(grads), self._states, self._absmax)
-        layout = (self._bits, self._block_size, self._row_length, self._compensation)
-        _cuda(int(self.rule), *lists, scalars, *layout, seed)
+        self._table.run(chosen_isa(), self.rule, grads, scalars.contiguous(), seed)

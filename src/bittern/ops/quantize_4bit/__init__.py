@@ -46,14 +46,6 @@ def _cpu(
     return packed, quantize_flat(isa, x.contiguous(), code, block_size, keep_nonzero, seed, packed, True)
 
 
-def _cuda(
-    x: Tensor, code: Tensor, block_size: int = 64, *, keep_nonzero: bool = False, seed: int | None = None
-) -> tuple[Tensor, Tensor]:
-    from bittern.ops.quantize_4bit.cuda import quantize_4bit_cuda
-
-    return quantize_4bit_cuda(x, code, block_size, keep_nonzero=keep_nonzero, seed=seed)
-
-
 def _fake(
     x: Tensor, code: Tensor, block_size: int = 64, *, keep_nonzero: bool = False, seed: int | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -68,5 +60,5 @@ quantize_4bit = Op(
     reference=_reference,
     fake=_fake,
     cpu=_cpu,
-    cuda=_cuda,
+    cuda=None,
 )

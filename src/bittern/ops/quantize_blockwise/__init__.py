@@ -35,14 +35,6 @@ def _check(
     check_code("quantize_blockwise", code, keep_nonzero=keep_nonzero)
 
 
-def _cuda(
-    x: Tensor, code: Tensor, block_size: int = 256, *, keep_nonzero: bool = False, seed: int | None = None
-) -> tuple[Tensor, Tensor]:
-    from bittern.ops.quantize_blockwise.cuda import quantize_blockwise_cuda
-
-    return quantize_blockwise_cuda(x, code, block_size, keep_nonzero=keep_nonzero, seed=seed)
-
-
 def _fake(
     x: Tensor, code: Tensor, block_size: int = 256, *, keep_nonzero: bool = False, seed: int | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -57,5 +49,5 @@ quantize_blockwise = Op(
     reference=quantize_blockwise_reference,
     fake=_fake,
     cpu=quantize_blockwise_cpu,
-    cuda=_cuda,
+    cuda=None,
 )
