@@ -11,12 +11,12 @@ CXX ?= g++
 NATIVE := pyproject.toml CMakeLists.txt constraints.txt $(shell find native src/bittern/ops -name '*.cpp' -o -name '*.h')
 DATA ?= ../shared/data
 
-.PHONY: help demo test check lint types imports pytest slow native-test emulate sanitize wheel bench results clean
+.PHONY: help demo test check lint types imports pytest slow native-test emulate sanitize wheel bench results results-optim clean
 
 help:
 	@echo "make demo   train, pack and compare nine binary networks on handwritten digits (writes bittern-report/)"
 	@echo "make test   lint, types, import layers, native tests, python tests"
-	@echo "others:     lint types imports pytest slow native-test emulate sanitize wheel bench results clean"
+	@echo "others:     lint types imports pytest slow native-test emulate sanitize wheel bench results results-optim clean"
 
 demo: $(VENV)/.ready
 	$(BIN)/bittern demo
@@ -79,6 +79,10 @@ bench: $(VENV)/.ready
 
 results: $(VENV)/.ready
 	$(BIN)/bittern bench methods --data $(DATA)/fashion_mnist --out docs/results --epochs 2 --threads 1
+
+results-optim: $(VENV)/.ready
+	$(BIN)/bittern bench optim-training --characters $(DATA)/text/tinyshakespeare.txt --words $(DATA)/text/wikitext-2.valid.txt \
+	--images $(DATA)/fashion_mnist --out docs/results/optimizers.json
 
 clean:
 	rm -rf build dist $(VENV) bittern-report .mypy_cache .ruff_cache .pytest_cache .hypothesis
