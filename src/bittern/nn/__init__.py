@@ -6,6 +6,7 @@ from bittern.nn.activation import RPReLU, RSign
 from bittern.nn.binarize import LowBitLayer
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d
 from bittern.nn.convert import convert
+from bittern.nn.embedding import StableEmbedding
 from bittern.nn.linear import BinaryLinear
 from bittern.nn.parameters import clip_latent_weights, parameter_groups
 from bittern.nn.plan import Action, Candidate, Plan, PlanRow, first_and_last, plan_conversion
@@ -23,6 +24,7 @@ __all__ = [
     "RPReLU",
     "RSign",
     "Report",
+    "StableEmbedding",
     "SummaryRow",
     "clip_latent_weights",
     "convert",
