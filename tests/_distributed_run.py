@@ -1,0 +1,138 @@
+"""One process of a distributed training: python _distributed_run.py TASK RANK WORLD FOLDER [STATE_BITS].
+
+Every task trains the same small model on the same batches and rank 0 saves what the parameters became.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.optim import ZeroRedundancyOptimizer
+from torch.distributed.tensor import DTensor
+
+from bittern import optim
+
+STEPS = 4
+BATCH = 8
+
+
+def model() -> nn.Module:
+    """Rows of 256 and 512 elements: blocks of 256 restart at rows on one process as they do on several."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(256, 512), nn.Tanh(), nn.Linear(512, 96))
+
+
+def batch(step: int) -> tuple[Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(step)
+    return torch.randn(BATCH, 256, generator=draw), torch.randn(BATCH, 96, generator=draw)
+
+
+def steps(
+    net: nn.Module, optimizer: torch.optim.Optimizer, first: int, last: int, rank: int = 0, world: int = 1
+) -> None:
+    """Each process takes its share of the batch."""
+    for step in range(first, last):
+        x, y = (part.chunk(world)[rank] for part in batch(step))
+        optimizer.zero_grad()
+        (net(x) - y).pow(2).mean().backward()
+        optimizer.step()
+
+
+def full(net: nn.Module) -> dict[str, Tensor]:
+    """The whole parameters, on every process."""
+    return {
+        name: (p.full_tensor() if isinstance(p, DTensor) else p).detach().clone() for name, p in net.named_parameters()
+    }
+
+
+def adamw(net: nn.Module, bits: int) -> torch.optim.Optimizer:
+    return optim.AdamW(net.parameters(), lr=1e-2, state_bits=bits)
+
+
+def single(_: int, __: int, folder: Path, bits: int) -> dict[str, Tensor]:
+    net = model()
+    steps(net, adamw(net, bits), 0, STEPS)
+    return full(net)
+
+
+def ddp(rank: int, world: int, folder: Path, bits: int) -> dict[str, Tensor]:
+    net = nn.parallel.DistributedDataParallel(model())
+    steps(net, adamw(net, bits), 0, STEPS, rank, world)
+    return full(net.module)
+
+
+def zero(rank: int, world: int, folder: Path, bits: int) -> dict[str, Tensor]:
+    net = nn.parallel.DistributedDataParallel(model())
+    optimizer = ZeroRedundancyOptimizer(net.parameters(), optim.AdamW, lr=1e-2, state_bits=bits)
+    steps(net, optimizer, 0, STEPS, rank, world)
+    return full(net.module)
+
+
+def sharded(world: int) -> nn.Module:
+    net = model()
+    mesh = init_device_mesh("cpu", (world,))
+    for layer in (net[0], net[2]):  # type: ignore[index]
+        fully_shard(layer, mesh=mesh)
+    fully_shard(net, mesh=mesh)
+    return net
+
+
+def fsdp2(rank: int, world: int, folder: Path, bits: int) -> dict[str, Tensor]:
+    net = sharded(world)
+    steps(net, adamw(net, bits), 0, STEPS, rank, world)
+    return full(net)
+
+
+def save(rank: int, world: int, folder: Path, bits: int) -> dict[str, Tensor]:
+    net = sharded(world)
+    optimizer = adamw(net, bits)
+    steps(net, optimizer, 0, STEPS // 2, rank, world)
+    parameters, states = get_state_dict(net, optimizer)
+    dcp.save({"model": parameters, "optimizer": states}, checkpoint_id=folder / "checkpoint")
+    return full(net)
+
+
+def load(rank: int, world: int, folder: Path, bits: int) -> dict[str, Tensor]:
+    """Goes on from `save`, on another number of processes."""
+    net = sharded(world)
+    optimizer = adamw(net, bits)
+    parameters, states = get_state_dict(net, optimizer)
+    loaded = {"model": parameters, "optimizer": states}
+    dcp.load(loaded, checkpoint_id=folder / "checkpoint")
+    set_state_dict(net, optimizer, model_state_dict=loaded["model"], optim_state_dict=loaded["optimizer"])
+    steps(net, optimizer, STEPS // 2, STEPS, rank, world)
+    return full(net)
+
+
+TASKS = {task.__name__: task for task in (single, ddp, zero, fsdp2, save, load)}
+
+
+def main() -> None:
+    task, rank, world, folder, bits = (
+        sys.argv[1],
+        int(sys.argv[2]),
+        int(sys.argv[3]),
+        Path(sys.argv[4]),
+        int(sys.argv[5]),
+    )
+    torch.set_num_threads(1)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1"}
+    dist.init_process_group("gloo", init_method=f"file://{folder}/{task}{world}{bits}", rank=rank, world_size=world)
+    result = TASKS[task](rank, world, folder, bits)
+    if rank == 0:
+        torch.save(result, folder / f"{task}{world}{bits}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
