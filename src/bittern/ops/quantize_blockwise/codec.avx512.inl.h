@@ -203,18 +203,20 @@ inline void decode_nibbles(const NibbleTables& t, const u8* codes, float absmax,
   }
 }
 
-inline __m512i nibble_codes(const __m512* borders, __m512 y) {
+// The number of borders [1 ..] that y reaches, bit by bit from the highest: a search in a table of 16.
+inline __m512i nibble_codes(__m512 borders, __m512 y) {
   __m512i code = _mm512_setzero_si512();
-  const __m512i one = _mm512_set1_epi32(1);
-  for (int i = 0; i < 15; ++i) {
-    code = _mm512_mask_add_epi32(code, _mm512_cmp_ps_mask(y, borders[i], _CMP_GE_OQ), code, one);
+  BITTERN_UNROLL
+  for (int step = 8; step > 0; step /= 2) {
+    const __m512i next = _mm512_or_si512(code, _mm512_set1_epi32(step));
+    const __mmask16 reached = _mm512_cmp_ps_mask(y, _mm512_permutexvar_ps(next, borders), _CMP_GE_OQ);
+    code = _mm512_mask_mov_epi32(code, reached, next);
   }
   return code;
 }
 
 inline void encode_nibbles(const NibbleTables& t, const float* x, i64 n, float inverse, u8* codes) {
-  __m512 borders[15];
-  for (int i = 0; i < 15; ++i) borders[i] = _mm512_set1_ps(t.borders[i + 1]);
+  const __m512 borders = _mm512_loadu_ps(t.borders);
   const __m512 factor = _mm512_set1_ps(inverse);
   for (i64 i = 0; i < n; i += 16) {
     const i64 left = smaller(16, n - i);
