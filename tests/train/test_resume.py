@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bittern import optim
 from bittern.data import ImageData
 from bittern.train import CheckpointError, Recipe, train
 from bittern.train.checkpoint import FILE_NAME
@@ -89,7 +91,17 @@ def test_a_resumed_history_equals_the_uninterrupted_one(few: ImageData, mlp: typ
     assert [row[:-1] for row in got.epochs] == [row[:-1] for row in wanted.epochs]
 
 
-@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam, torch.optim.NAdam, torch.optim.RMSprop])
+LOW_BIT = [
+    partial(optim.SGD, momentum=0.9, min_8bit_size=0),
+    partial(optim.AdamW, min_8bit_size=0),
+    partial(optim.AdamW, state_bits=4, min_8bit_size=0),
+    partial(optim.Adan, min_8bit_size=256),
+]
+
+
+@pytest.mark.parametrize(
+    "optimizer", [torch.optim.SGD, torch.optim.Adam, torch.optim.NAdam, torch.optim.RMSprop, *LOW_BIT]
+)
 def test_the_state_of_any_optimizer_is_resumed(
     few: ImageData, mlp: type[nn.Module], tmp_path: Path, optimizer: Any
 ) -> None:

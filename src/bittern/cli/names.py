@@ -21,7 +21,19 @@ if TYPE_CHECKING:
 FLOAT = "float"
 """In place of a method: the network's float twin."""
 DIGITS = "digits"
-OPTIMIZERS = ("adamw", "adam", "sgd")
+OPTIMIZERS = (
+    "adamw",
+    "adam",
+    "sgd",
+    "adamw-8bit",
+    "adam-8bit",
+    "sgd-8bit",
+    "lion-8bit",
+    "adamw-4bit",
+    "adam-4bit",
+    "sgd-4bit",
+)
+"""torch's, and bittern's with states of so many bits."""
 DATA_HELP = "digits, or a folder with MNIST, Fashion-MNIST or CIFAR-10; mnist:FOLDER and the like settle doubts."
 
 
@@ -98,9 +110,21 @@ def optimizer(name: str) -> OptimizerFactory:
 
     if name.lower() not in OPTIMIZERS:
         raise unknown("optimizer", name, OPTIMIZERS)
-    if name.lower() == "sgd":
+    rule, _, bits = name.lower().partition("-")
+    if bits:
+        return _low_bit_optimizer(rule, int(bits.removesuffix("bit")))
+    if rule == "sgd":
         return partial(torch.optim.SGD, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW if name.lower() == "adamw" else torch.optim.Adam
+    return torch.optim.AdamW if rule == "adamw" else torch.optim.Adam
+
+
+def _low_bit_optimizer(rule: str, state_bits: int) -> OptimizerFactory:
+    from bittern import optim
+
+    if rule == "sgd":
+        return partial(optim.SGD, momentum=0.9, nesterov=True, state_bits=state_bits)
+    found: dict[str, OptimizerFactory] = {"adamw": optim.AdamW, "adam": optim.Adam, "lion": optim.Lion}
+    return partial(found[rule], state_bits=state_bits)
 
 
 def data_spec(text: str) -> str:
