@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
@@ -113,7 +114,18 @@ def load(rank: int, world: int, folder: Path, bits: int) -> dict[str, Tensor]:
     return full(net)
 
 
-TASKS = {task.__name__: task for task in (single, ddp, zero, fsdp2, save, load)}
+def trust(rank: int, world: int, folder: Path, bits: int) -> dict[str, Tensor]:
+    """Norms of shards are not those of the tensor: refused before anything moves."""
+    net = sharded(world)
+    before = full(net)
+    for rule in (optim.LAMB, optim.LARS):
+        with pytest.raises(NotImplementedError, match="norms over whole tensors"):
+            steps(net, rule(net.parameters(), lr=1e-2, state_bits=bits), 0, 1, rank, world)
+    assert all(torch.equal(before[name], value) for name, value in full(net).items())
+    return before
+
+
+TASKS = {task.__name__: task for task in (single, ddp, zero, fsdp2, save, load, trust)}
 
 
 def main() -> None:

@@ -59,3 +59,7 @@ def test_a_checkpoint_of_four_processes_loads_on_two(tmp_path: Path) -> None:
     expected = run("single", 1, tmp_path, 8)
     run("save", 4, tmp_path, 8)
     assert_close(run("load", 2, tmp_path, 8), expected, 8)
+
+
+def test_trust_ratios_of_shards_are_refused(tmp_path: Path) -> None:
+    run("trust", 2, tmp_path, 8)

@@ -49,6 +49,11 @@ class Batch:
         self._place_keys = tuple(key for _, key in places)
         self.tensors = tuple(state[key] for state, key in places)
         self._sharded = any(is_sharded(p) for p in params)
+        if self._sharded and rule in (Rule.LAMB, Rule.LARS):
+            raise NotImplementedError(
+                f"{rule.name}: a trust ratio needs norms over whole tensors, which shards do not have; got a DTensor; "
+                "use DistributedDataParallel, or another rule"
+            )
         locals_ = [local_tensor(p.detach()) if is_sharded(p) else p for p in params]
         self._locals = locals_
         self._pointers = tuple(p.data_ptr() for p in locals_)
