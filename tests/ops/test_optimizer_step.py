@@ -244,3 +244,26 @@ def test_bad_arguments_name_the_tensor_and_the_rule(arguments: tuple[Any, ...], 
         ops.optimizer_step(*arguments)
     for a, b in zip(arguments[1], before[1], strict=True):
         assert_exact(a, b)
+
+
+def test_prepared_step_counts_gradients_and_scalars() -> None:
+    rule, params, grads, states, absmax, scalars, *layout, _ = Step(Rule.ADAM, 8, (300, 65)).make()
+    prepared = PreparedStep(Rule(rule), params, states, absmax, *layout)
+    before = [p.clone() for p in params]
+    for bad_grads, bad_scalars, message in (
+        (grads[:1], scalars, "needs 2 gradients"),
+        ([*grads, grads[0]], scalars, "needs 2 gradients"),
+        (grads, scalars[:, :3], "scalars must be float32"),
+        (grads, scalars.double(), "scalars must be float32"),
+        (grads, scalars.expand(3, -1), "scalars must be float32"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            prepared.run(bad_grads, bad_scalars)
+    for p, old in zip(params, before, strict=True):
+        assert_exact(p, old)
+
+
+def test_a_parameter_given_twice_is_refused() -> None:
+    rule, params, grads, states, absmax, scalars, *layout, seed = Step(Rule.ADAM, 8, (300, 300)).make()
+    with pytest.raises(ValueError, match="given twice"):
+        ops.optimizer_step(rule, [params[0]] * 2, grads, states, absmax, scalars, *layout, seed)

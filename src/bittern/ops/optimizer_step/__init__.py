@@ -92,5 +92,17 @@ class PreparedStep:
         self._table = StepTable(self.rule, params, states, absmax, bits, block_size, row_length, compensation)
 
     def run(self, grads: Sequence[Tensor], scalars: Tensor, seed: int | None = None) -> None:
-        """Steps every tensor; scalars: float32 [1, K] or [n, K]."""
+        """Steps every tensor; scalars: float32 [1, K] or [n, K] on the CPU. Errors: ValueError."""
+        count, columns = len(self.params), len(SPECS[self.rule].scalars)
+        if len(grads) != count:
+            raise ValueError(f"optimizer_step: needs {count} gradients, one per parameter; got {len(grads)}")
+        if (
+            scalars.dtype != torch.float32
+            or scalars.shape not in ((1, columns), (count, columns))
+            or not scalars.is_cpu
+        ):
+            raise ValueError(
+                f"optimizer_step: scalars must be float32 [1 or {count}, {columns}] on the CPU; "
+                f"got {scalars.dtype} {list(scalars.shape)} on {scalars.device}"
+            )
         self._table.run(chosen_isa(), self.rule, grads, scalars.contiguous(), seed)

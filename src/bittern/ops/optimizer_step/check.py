@@ -59,6 +59,8 @@ def check_step(
             f"optimizer_step: scalars must be float32 [1 or {n}, {columns}] ({', '.join(spec.scalars)}); "
             f"got {scalars.dtype} {list(scalars.shape)}"
         )
+    if len({id(p) for p in params}) != n:
+        raise ValueError("optimizer_step: a parameter is given twice; its two steps would race")
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
         _check_pair(i, p, g, compensation[i] if compensation else None)
         _check_blocks(i, p, bits[i], block_size[i], row_length[i])
@@ -119,8 +121,9 @@ def _check_states(
         if not is_dense(stored):
             _fail(i, f"state {state.name!r} must be dense in memory", stored.stride(), "copy it")
         scales = 0 if bits == 32 else block_count(p.numel(), block, row)
-        if scale.dtype != torch.float32 or scale.numel() != scales or not scale.is_contiguous():
-            came = f"{scale.dtype} {list(scale.shape)}"
+        fits = scale.dtype == torch.float32 and scale.numel() == scales and scale.is_contiguous()
+        if not fits or (scales and scale.device != p.device):
+            came = f"{scale.dtype} {list(scale.shape)} on {scale.device}"
             _fail(
                 i, f"absmax of {state.name!r} must be contiguous float32 with {scales} elements", came, "see layout.py"
             )
