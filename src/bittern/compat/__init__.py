@@ -1,0 +1,1 @@
+"""Other packages' names, signatures and file formats over this package's code; one sub-package per package."""

@@ -1,0 +1,18 @@
+"""bitsandbytes' names, signatures and file formats over bittern: `import bittern.compat.bitsandbytes as bnb`.
+
+docs/bitsandbytes.md lists what is there and every difference. `install()` registers this package under the name
+`bitsandbytes`, for libraries that import it by that name.
+"""
+
+from __future__ import annotations
+
+from bittern.compat.bitsandbytes import functional, nn, optim
+from bittern.compat.bitsandbytes._install import install
+
+__version__ = "0.50.2"
+"""The version of bitsandbytes whose interface this is."""
+
+features = {"multi_backend"}
+supported_torch_devices = {"cpu"}
+
+__all__ = ["features", "functional", "install", "nn", "optim", "supported_torch_devices"]

@@ -1,0 +1,161 @@
+"""QuantState: what a quantized tensor needs besides its codes, and how it is written into a state_dict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bittern.ops import codebooks, dequantize_blockwise, quantize_blockwise
+
+_SUFFIX = "bitsandbytes__"
+_TENSORS = ("absmax", "quant_map", "nested_absmax", "nested_quant_map")
+
+
+class QuantState:
+    """Scales, table, shape and dtype of a tensor in blocks; state2 and offset where the scales are quantized too.
+
+    absmax: float32 [blocks], or uint8 codes of absmax - offset if state2 is given (`nested`).
+    """
+
+    valid_quant_types = ("fp4", "nf4")
+
+    def __init__(
+        self,
+        absmax: Tensor,
+        shape: Sequence[int] | None = None,
+        code: Tensor | None = None,
+        blocksize: int | None = None,
+        quant_type: str | None = None,
+        dtype: torch.dtype | None = None,
+        offset: Tensor | None = None,
+        state2: QuantState | None = None,
+    ) -> None:
+        self.absmax = absmax
+        self.shape = shape
+        self.code = code
+        self._blocksize = blocksize
+        self.quant_type = quant_type
+        self.dtype = dtype
+        self.offset = offset
+        self.state2 = state2
+        self.nested = state2 is not None
+
+    @property
+    def blocksize(self) -> int:
+        """Elements per scale. Errors: ValueError if the state was made without it."""
+        if self._blocksize is None:
+            raise ValueError("QuantState: this state has no blocksize; pass blocksize=")
+        return self._blocksize
+
+    @blocksize.setter
+    def blocksize(self, value: int) -> None:
+        self._blocksize = value
+
+    @property
+    def table(self) -> Tensor:
+        """The code table. Errors: ValueError if the state was made without it."""
+        if self.code is None:
+            raise ValueError("QuantState: this state has no code table; pass code=")
+        return self.code
+
+    def nest(self, block_size: int) -> None:
+        """Quantizes absmax: its mean becomes `offset`, the rest codes of the signed dynamic map in blocks."""
+        self.offset = self.absmax.mean()
+        code = codebooks.dynamic_tree().to(self.absmax.device)
+        codes, scales = quantize_blockwise(self.absmax - self.offset, code, block_size)
+        self.state2 = QuantState(scales, code=code, blocksize=block_size, dtype=torch.float32)
+        self.absmax, self.nested = codes, True
+
+    def scales(self) -> Tensor:
+        """The float32 scales, decoded if they are nested."""
+        inner = self.state2
+        if inner is None:
+            return self.absmax.float().flatten()
+        codes = self.absmax.flatten()
+        values = dequantize_blockwise(codes, inner.absmax.flatten(), inner.table, inner.blocksize)
+        return values if self.offset is None else values + self.offset
+
+    def to(self, device: torch.device | str) -> None:
+        """Moves every tensor to `device`."""
+        self.absmax = self.absmax.to(device)
+        self.code = None if self.code is None else self.code.to(device)
+        self.offset = None if self.offset is None else self.offset.to(device)
+        if self.state2 is not None:
+            self.state2.to(device)
+
+    def as_dict(self, packed: bool = False) -> dict[str, Any]:
+        """Tensors and numbers by name; packed: only tensors, the numbers as JSON in one of uint8."""
+        if self.dtype is None or self.shape is None or self.quant_type is None:
+            raise ValueError("QuantState.as_dict: only states of 4-bit weights can be written; this one lacks a shape")
+        result: dict[str, Any] = {
+            "quant_type": self.quant_type,
+            "absmax": self.absmax,
+            "blocksize": self.blocksize,
+            "quant_map": self.code,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "shape": tuple(self.shape),
+        }
+        if self.state2 is not None and self.offset is not None:
+            result |= {
+                "nested_absmax": self.state2.absmax,
+                "nested_blocksize": self.state2.blocksize,
+                "nested_quant_map": self.state2.table.clone(),
+                "nested_dtype": str(self.state2.dtype or torch.float32).removeprefix("torch."),
+                "nested_offset": self.offset.item(),
+            }
+        if not packed:
+            return result
+        numbers = {key: value for key, value in result.items() if not isinstance(value, Tensor)}
+        tensors = {key: value for key, value in result.items() if isinstance(value, Tensor)}
+        text = torch.tensor(list(json.dumps(numbers).encode("utf-8")), dtype=torch.uint8)
+        return {**tensors, f"quant_state.{_SUFFIX}{self.quant_type}": text}
+
+    @classmethod
+    def from_dict(cls, qs_dict: Mapping[str, Any], device: torch.device | str) -> QuantState:
+        """Reads either form of `as_dict`, also with the prefix of a state_dict (`weight.absmax`, ...).
+
+        Errors: ValueError for more or fewer than one packed state, or a quant_type that does not exist.
+        """
+        short = {key: value for key, value in qs_dict.items() if isinstance(value, Tensor)}
+        packed = [key for key in short if _SUFFIX in key]
+        if "quant_type" not in qs_dict:
+            if len(packed) != 1:
+                raise ValueError(
+                    f"QuantState.from_dict: needs one item named quant_state.{_SUFFIX}nf4 or ...fp4; got {len(packed)}"
+                )
+            text = bytes(short.pop(packed[0]).cpu().tolist()).decode("utf-8")
+            found: dict[str, Any] = {**{_last(key): value for key, value in short.items()}, **json.loads(text)}
+        else:
+            found = dict(qs_dict)
+        if found["quant_type"] not in cls.valid_quant_types:
+            raise ValueError(
+                f"QuantState.from_dict: quant_type must be one of {cls.valid_quant_types}; got {found['quant_type']!r}"
+            )
+        found.update({key: found[key].to(device) for key in _TENSORS if isinstance(found.get(key), Tensor)})
+        offset, inner = None, None
+        if "nested_absmax" in found:
+            offset = torch.tensor(float(found["nested_offset"])).to(device)
+            inner = cls(
+                found["nested_absmax"],
+                code=found["nested_quant_map"],
+                blocksize=found["nested_blocksize"],
+                dtype=getattr(torch, found["nested_dtype"]),
+            )
+        return cls(
+            found["absmax"],
+            shape=torch.Size(found["shape"]) if found["shape"] is not None else None,
+            code=found["quant_map"],
+            blocksize=found["blocksize"],
+            quant_type=found["quant_type"],
+            dtype=getattr(torch, found["dtype"]),
+            offset=offset,
+            state2=inner,
+        )
+
+
+def _last(key: str) -> str:
+    return key.rsplit(".", 1)[-1]

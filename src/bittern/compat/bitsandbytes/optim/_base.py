@@ -1,0 +1,59 @@
+"""What all optimizers of the bridge share: checks of bitsandbytes' extra arguments and its state_dict format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from bittern.compat.bitsandbytes.optim._state_dict import from_bitsandbytes, to_bitsandbytes
+from bittern.optim import LowBitOptimizer
+from bittern.optim._options import Options
+
+ParamsT = Iterable[Any]
+BLOCK_SIZE = 256
+"""Elements per absmax of an 8-bit state since bitsandbytes 0.44."""
+
+
+def check_args(owner: str, args: Any) -> None:
+    """ValueError unless bitsandbytes' `args` is left out: what it held was removed from bitsandbytes."""
+    if args is not None:
+        raise ValueError(f"{owner}: args held settings that no longer exist; got {args!r}; leave it out")
+
+
+def check_fixed_bits(owner: str, given: int, bits: int) -> None:
+    """ValueError unless optim_bits is the class's own number or the default of the signature, 32."""
+    if given not in (bits, 32):
+        raise ValueError(f"{owner}: its states have {bits} bits; got optim_bits={given}; leave it out")
+
+
+def storage(owner: str, optim_bits: int, min_8bit_size: int) -> Options:
+    """`bittern.optim`'s words for bitsandbytes' storage. Errors: ValueError for optim_bits other than 8 and 32."""
+    if optim_bits not in (8, 32):
+        raise ValueError(f"{owner}: optim_bits must be 8 or 32; got {optim_bits}")
+    return {"state_bits": optim_bits, "block_size": BLOCK_SIZE, "min_8bit_size": min_8bit_size}
+
+
+class Bridge(LowBitOptimizer):
+    """A `bittern.optim` class that writes bitsandbytes' state_dicts; it reads those and all that its base reads."""
+
+    is_paged = False
+    """Whether the caller wants the states in host memory, where those of CPU parameters are anyway."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """bitsandbytes' format: state1, state2, qmap1, absmax1, ... in an inner dictionary per parameter."""
+        return to_bitsandbytes(self, super().state_dict())
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], move_to_device: bool = True, *, requantize: bool = True
+    ) -> None:
+        """As `LowBitOptimizer.load_state_dict`, but states with other blocks or tables are converted unless refused.
+
+        bitsandbytes had blocks of 2048 elements before 0.44 and keeps squares of RMSprop and Adagrad in the signed map.
+        Errors: ValueError for move_to_device=False.
+        """
+        if not move_to_device:
+            raise ValueError(
+                f"{type(self).__name__}: states live with their parameters; move the parameters and leave "
+                "move_to_device out"
+            )
+        super().load_state_dict(from_bitsandbytes(self, state_dict), requantize=requantize)

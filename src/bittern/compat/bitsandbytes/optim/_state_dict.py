@@ -1,0 +1,92 @@
+"""bitsandbytes' state_dict of an optimizer, from and to the names of `bittern.optim`.
+
+`state[i] = {"step": int, "__bnb_optimizer_quant_state__": {"state1", "qmap1", "absmax1", "state2", ...}}`; a state in
+32 bits has no qmap and absmax. AdEMAMix stacks its two means in state1 [2, *shape] and absmax1 [2, blocks]. A rule with
+more states than that (AMSGrad, centered RMSprop) has no such format and keeps the names of `bittern.optim`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bittern.ops.optimizer_step import State, state_table
+from bittern.optim import LAMB, LARS, SGD, Adagrad, LowBitOptimizer, RMSprop
+
+WRAPPED = "__bnb_optimizer_quant_state__"
+_ADEMAMIX = ("exp_avg", "exp_avg_slow", "exp_avg_sq")
+_TWO_STATES = ("exp_avg", "exp_avg_sq")
+_GROUP_ONLY_HERE = ("state_bits", "block_size", "min_8bit_size", "nonfinite", "rounding", "offload")
+
+
+def to_bitsandbytes(optimizer: LowBitOptimizer, saved: dict[str, Any]) -> dict[str, Any]:
+    """A state_dict of `bittern.optim` in bitsandbytes' format."""
+    groups = [_group_out(optimizer, group) for group in saved["param_groups"]]
+    specs = {
+        number: optimizer.states(group)
+        for group, kept in zip(optimizer.param_groups, saved["param_groups"], strict=True)
+        for number in kept["params"]
+    }
+    state = {number: _state_out(found, specs[number]) for number, found in saved["state"].items()}
+    if isinstance(optimizer, (LAMB, LARS)):
+        for found in state.values():
+            found[WRAPPED]["unorm_vec"] = torch.zeros(1)  # bitsandbytes' scratch for the norm of an update
+    return {**saved, "state": state, "param_groups": groups}
+
+
+def _state_out(found: Mapping[str, Any], specs: Sequence[State]) -> dict[str, Any]:
+    names = tuple(name for name, _ in specs)
+    if not (len(names) == 1 or names in (_TWO_STATES, _ADEMAMIX)) or any(name not in found for name in names):
+        return dict(found)
+    inner: dict[str, Any] = {}
+    if names == _ADEMAMIX:
+        inner |= _numbered(1, _stacked(found, ""), _stacked(found, "_absmax"), signed=True)
+        inner |= _numbered(2, found["exp_avg_sq"], found.get("exp_avg_sq_absmax"), signed=False)
+    else:
+        for number, (name, signed) in enumerate(specs, 1):
+            inner |= _numbered(number, found[name], found.get(f"{name}_absmax"), signed)
+    step = found.get("step")
+    return {"step": 1 if step is None else int(step), WRAPPED: inner}
+
+
+def _stacked(found: Mapping[str, Any], suffix: str) -> Tensor | None:
+    parts = [found.get(name + suffix) for name in _ADEMAMIX[:2]]
+    return torch.stack([part for part in parts if part is not None]) if parts[0] is not None else None
+
+
+def _numbered(number: int, values: Tensor | None, absmax: Tensor | None, signed: bool) -> dict[str, Any]:
+    if absmax is None:
+        return {f"state{number}": values}
+    qmap = state_table(signed, 8).to(absmax.device, copy=True)
+    return {f"state{number}": values, f"qmap{number}": qmap, f"absmax{number}": absmax}
+
+
+def _group_out(optimizer: LowBitOptimizer, group: Mapping[str, Any]) -> dict[str, Any]:
+    """The hyper-parameters plus those that bitsandbytes reads under names of its own."""
+    result = {key: value for key, value in group.items() if key not in _GROUP_ONLY_HERE}
+    if isinstance(optimizer, (SGD, LARS)):
+        result["betas"] = (group["momentum"], group["dampening"])
+    elif isinstance(optimizer, RMSprop):
+        result["betas"] = (group["alpha"], group["momentum"])
+    elif isinstance(optimizer, Adagrad):
+        result["betas"] = (0.0, 0.0)
+    return {"eps": 0.0, "alpha": 0.0, "t_alpha": None, "t_beta3": None, **result}
+
+
+def from_bitsandbytes(optimizer: LowBitOptimizer, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """A state_dict of bitsandbytes with hyper-parameters under the names of `bittern.optim`; others unchanged."""
+    return {**saved, "param_groups": [_group_in(optimizer, group) for group in saved["param_groups"]]}
+
+
+def _group_in(optimizer: LowBitOptimizer, group: Mapping[str, Any]) -> dict[str, Any]:
+    here = optimizer.param_groups[0]
+    result = {key: value for key, value in group.items() if key == "params" or key in here}
+    if "betas" in group and "betas" not in here:
+        first = group["betas"][0]
+        name = "alpha" if isinstance(optimizer, RMSprop) else "momentum"
+        if name in here and (name not in group or name == "alpha"):
+            result[name] = first
+    return result
