@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bittern.compat.bitsandbytes import functional, nn, optim
 from bittern.compat.bitsandbytes._install import install
+from bittern.compat.bitsandbytes._matmul import MatmulLtState, matmul, matmul_4bit
 
 __version__ = "0.50.2"
 """The version of bitsandbytes whose interface this is."""
@@ -15,4 +16,14 @@ __version__ = "0.50.2"
 features = {"multi_backend"}
 supported_torch_devices = {"cpu"}
 
-__all__ = ["features", "functional", "install", "nn", "optim", "supported_torch_devices"]
+__all__ = [
+    "MatmulLtState",
+    "features",
+    "functional",
+    "install",
+    "matmul",
+    "matmul_4bit",
+    "nn",
+    "optim",
+    "supported_torch_devices",
+]

@@ -11,6 +11,13 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from bittern.compat.bitsandbytes._int8 import (
+    int8_double_quant,
+    int8_linear_matmul,
+    int8_mm_dequant,
+    int8_vectorwise_dequant,
+    int8_vectorwise_quant,
+)
 from bittern.compat.bitsandbytes._maps import (
     create_dynamic_map,
     create_fp8_map,
@@ -19,6 +26,7 @@ from bittern.compat.bitsandbytes._maps import (
     get_4bit_type,
 )
 from bittern.compat.bitsandbytes._quant_state import QuantState
+from bittern.compat.bitsandbytes._update import optimizer_update_8bit_blockwise, optimizer_update_32bit
 from bittern.ops import codebooks
 from bittern.ops import dequantize_4bit as _dequantize_4bit
 from bittern.ops import dequantize_blockwise as _dequantize_blockwise
@@ -35,7 +43,15 @@ __all__ = [
     "dequantize_blockwise",
     "dequantize_fp4",
     "dequantize_nf4",
+    "gemv_4bit",
     "get_4bit_type",
+    "int8_double_quant",
+    "int8_linear_matmul",
+    "int8_mm_dequant",
+    "int8_vectorwise_dequant",
+    "int8_vectorwise_quant",
+    "optimizer_update_8bit_blockwise",
+    "optimizer_update_32bit",
     "quantize_4bit",
     "quantize_blockwise",
     "quantize_fp4",
@@ -272,3 +288,21 @@ def dequantize_nf4(
 ) -> Tensor:
     """`dequantize_4bit` of NF4."""
     return dequantize_4bit(A, quant_state, absmax, out, blocksize, "nf4")
+
+
+def gemv_4bit(
+    A: Tensor,
+    B: Tensor,
+    out: Tensor | None = None,
+    transposed_A: bool = False,
+    transposed_B: bool = False,
+    state: QuantState | None = None,
+) -> Tensor:
+    """A [..., in] times a 4-bit weight [out, in], transposed: [..., out] of A's dtype.
+
+    Errors: ValueError without a state, or for transposed arguments.
+    """
+    if state is None or transposed_A or transposed_B:
+        raise ValueError("gemv_4bit: it needs state, and takes no transposed arguments")
+    product = A @ dequantize_4bit(B.reshape(-1, 1), state).to(A.dtype).t()
+    return product if out is None else out.copy_(product)

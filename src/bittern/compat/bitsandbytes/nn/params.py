@@ -1,0 +1,189 @@
+"""Parameters that quantize themselves when they are moved to a device: Params4bit and Int8Params."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from bittern.compat.bitsandbytes._int8 import int8_vectorwise_quant
+from bittern.compat.bitsandbytes.functional import QuantState, quantize_4bit
+
+
+def _rebuild(cls: type, data: Tensor, requires_grad: bool) -> Any:
+    return torch.Tensor._make_subclass(cls, data, requires_grad)
+
+
+class _QuantizedParameter(nn.Parameter):
+    """A parameter with further attributes that copying, pickling and slicing keep."""
+
+    def _with(self, data: Tensor) -> Any:
+        """A parameter of the same kind with other data and the same attributes."""
+        result = _rebuild(type(self), data, self.requires_grad)
+        result.__dict__.update(self.__dict__)
+        return result
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        result = _rebuild(type(self), self.data.clone(), self.requires_grad)
+        memo[id(self)] = result
+        result.__dict__.update({key: copy.deepcopy(value, memo) for key, value in self.__dict__.items()})
+        return result
+
+    def __copy__(self) -> Any:
+        return self._with(self.data)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _rebuild, (type(self), self.data, self.requires_grad), dict(self.__dict__)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def cpu(self, *args: Any, **kwargs: Any) -> Any:
+        """Moves to the CPU, which quantizes."""
+        return self.to("cpu")
+
+
+class Params4bit(_QuantizedParameter):
+    """A frozen weight in 4 bits: `.to(device)` turns floats into packed codes and their `quant_state`."""
+
+    blocksize: int
+    compress_statistics: bool | None
+    quant_type: str
+    quant_state: QuantState | None
+    quant_storage: torch.dtype
+    bnb_quantized: bool
+    module: nn.Module | None
+
+    def __new__(
+        cls,
+        data: Tensor | None = None,
+        requires_grad: bool = False,
+        quant_state: QuantState | None = None,
+        blocksize: int | None = None,
+        compress_statistics: bool | None = True,
+        quant_type: str = "fp4",
+        quant_storage: torch.dtype = torch.uint8,
+        module: nn.Module | None = None,
+        bnb_quantized: bool = False,
+    ) -> Self:
+        self = torch.Tensor._make_subclass(cls, torch.empty(0) if data is None else data, requires_grad)
+        self.blocksize = 64 if blocksize is None else blocksize
+        self.compress_statistics = compress_statistics
+        self.quant_type = quant_type
+        self.quant_state = quant_state
+        self.quant_storage = quant_storage
+        self.bnb_quantized = bnb_quantized
+        self.module = module
+        return self
+
+    @classmethod
+    def from_prequantized(
+        cls,
+        data: Tensor,
+        quantized_stats: Mapping[str, Any],
+        requires_grad: bool = False,
+        device: torch.device | str = "cpu",
+        module: nn.Module | None = None,
+    ) -> Self:
+        """From packed codes and the items of `QuantState.as_dict`; device: bitsandbytes' default is CUDA."""
+        state = QuantState.from_dict(quantized_stats, device=device)
+        return cls(
+            data.to(device),
+            requires_grad,
+            quant_state=state,
+            blocksize=state.blocksize,
+            compress_statistics=state.nested,
+            quant_type=state.quant_type or "fp4",
+            quant_storage=data.dtype,
+            module=module,
+            bnb_quantized=True,
+        )
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        """As Tensor.to; the first move to a real device quantizes."""
+        device, dtype, non_blocking, _ = torch._C._nn._parse_to(*args, **kwargs)
+        if device is not None and device.type != "meta" and not self.bnb_quantized:
+            self.data, self.quant_state = quantize_4bit(
+                self.data.contiguous().to(device),
+                blocksize=self.blocksize,
+                compress_statistics=bool(self.compress_statistics),
+                quant_type=self.quant_type,
+                quant_storage=self.quant_storage,
+            )
+            self.bnb_quantized = True
+            return self
+        if self.quant_state is not None and device is not None:
+            self.quant_state.to(device)
+        return self._with(self.data.to(device=device, dtype=dtype, non_blocking=non_blocking))
+
+    def __getattr__(self, name: str) -> Any:
+        """The tensors of quant_state under the names that they have in a state_dict."""
+        state = self.__dict__.get("quant_state")
+        if name in ("absmax", "code", "quant_map", "offset", "state2") and state is not None:
+            return getattr(state, "code" if name == "quant_map" else name)
+        if name.startswith("nested_") and state is not None and state.nested:
+            names = {"quant_map": "code"}
+            inner = name.removeprefix("nested_")
+            return state.offset if inner == "offset" else getattr(state.state2, names.get(inner, inner))
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """torch.chunk and torch.split keep the attributes, which sharding needs; all else gives plain tensors."""
+        with torch._C.DisableTorchFunctionSubclass():
+            result = func(*args, **(kwargs or {}))
+        if func in (torch.chunk, torch.split, torch.Tensor.chunk, torch.Tensor.split):
+            return tuple(args[0]._with(part) for part in result)
+        return result
+
+
+class Int8Params(_QuantizedParameter):
+    """A weight in 8 bits by rows: `.to(device)` turns floats into int8 codes and their row scales `SCB`.
+
+    has_fp16_weights=True leaves the weight as it is; its layer quantizes it at each call.
+    """
+
+    SCB: Tensor | None
+    has_fp16_weights: bool
+
+    def __new__(
+        cls,
+        data: Tensor | None = None,
+        requires_grad: bool = True,
+        has_fp16_weights: bool = False,
+        CB: Tensor | None = None,
+        SCB: Tensor | None = None,
+    ) -> Self:
+        if CB is not None:
+            data = CB
+        self = torch.Tensor._make_subclass(cls, torch.empty(0) if data is None else data, requires_grad)
+        self.SCB = SCB
+        self.has_fp16_weights = has_fp16_weights
+        return self
+
+    @property
+    def CB(self) -> Tensor | None:
+        """The codes, None while the weight is floating point."""
+        return self.data if self.data.dtype == torch.int8 else None
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        """As Tensor.to; the first move to a real device quantizes unless has_fp16_weights."""
+        device, dtype, non_blocking, _ = torch._C._nn._parse_to(*args, **kwargs)
+        quantized = self.data.dtype == torch.int8
+        if device is not None and device.type != "meta" and not quantized and not self.has_fp16_weights:
+            # the half-precision copy is what bitsandbytes' codes are made from
+            self.data, self.SCB, _ = int8_vectorwise_quant(self.data.to(device=device, dtype=torch.float16))
+            return self
+        result = self._with(self.data.to(device=device, dtype=dtype, non_blocking=non_blocking))
+        if self.SCB is not None and device is not None and self.SCB.device.type != "meta":
+            self.SCB = result.SCB = self.SCB.to(device)
+        return result
