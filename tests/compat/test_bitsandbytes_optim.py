@@ -69,6 +69,29 @@ def test_a_checkpoint_resumes_bit_for_bit(name: str, options: dict[str, Any]) ->
     assert torch.equal(p, q)
 
 
+@pytest.mark.parametrize("loaded", [False, True])
+def test_states_answer_to_their_names(loaded: bool) -> None:
+    p, q = _parameter(), _parameter()
+    optimizer, mixed = bnb.optim.AdamW8bit([p]), bnb.optim.AdEMAMix([q])
+    _steps(optimizer, p)
+    _steps(mixed, q)
+    if loaded:
+        saved, optimizer = optimizer.state_dict(), bnb.optim.AdamW8bit([p])
+        optimizer.load_state_dict(saved)
+    state = optimizer.state[p]
+    assert state["state1"] is state["exp_avg"]
+    assert state["absmax2"] is state["exp_avg_sq_absmax"]
+    assert torch.equal(state["qmap2"], bnb.functional.create_dynamic_map(signed=False))
+    values = bnb.functional.dequantize_blockwise(
+        A=state["state1"], code=state["qmap1"], absmax=state["absmax1"], blocksize=256
+    )
+    assert values.shape == p.shape
+    with pytest.raises(KeyError):
+        state["state3"]
+    assert mixed.state[q]["state1"].shape == (2, *q.shape)
+    assert torch.equal(mixed.state[q]["state1"][1], mixed.state[q]["exp_avg_slow"])
+
+
 def test_optimizers_equal_those_of_bittern_optim() -> None:
     p, q = _parameter(), _parameter()
     _steps(bnb.optim.AdamW8bit([p], weight_decay=0.1), p)
@@ -87,6 +110,14 @@ def test_trust_ratios_work_in_8_bits() -> None:
         _steps(getattr(bnb.optim, name)([p], **options), p, count=1)
         _steps(getattr(bnb.optim, plain)([q], **options), q, count=1)
         assert (p - start).detach().norm() < 0.1 * (q - start).detach().norm()
+
+
+def test_lars_by_hand() -> None:
+    """|p| = |g| = 5: the ratio is max_unorm = 0.02, the step 0.01 * 0.02 g."""
+    p = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+    p.grad = torch.tensor([4.0, -3.0])
+    bnb.optim.PytorchLARS([p]).step()
+    torch.testing.assert_close(p.detach(), torch.tensor([2.9992, 4.0006]))
 
 
 def test_a_parameter_without_gradient_does_not_drift_under_lion8bit() -> None:
@@ -131,6 +162,7 @@ def test_embedding_overrides_its_own_weight() -> None:
         ("AdamW", {"args": object()}, "args held settings"),
         ("LAMB", {"adam_w_mode": False}, "adam_w_mode=True"),
         ("LAMB8bit", {"max_unorm": 0.5}, "max_unorm=1.0"),
+        ("LARS8bit", {"lr": 0.1, "momentum": 0.9, "max_unorm": 0.0}, "use SGD"),
         ("AdamW", {"betas": (0.9, 1.5)}, "betas"),
     ],
 )

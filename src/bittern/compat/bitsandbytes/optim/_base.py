@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bittern.compat.bitsandbytes.optim._state_dict import from_bitsandbytes, to_bitsandbytes
+from torch import Tensor
+
+from bittern.compat.bitsandbytes.optim._state_dict import States, from_bitsandbytes, to_bitsandbytes
 from bittern.optim import LowBitOptimizer
-from bittern.optim._options import Options
+from bittern.optim._options import Group, Options
+from bittern.optim._state import StateDict
 
 ParamsT = Iterable[Any]
 BLOCK_SIZE = 256
@@ -39,6 +42,14 @@ class Bridge(LowBitOptimizer):
     is_paged = False
     """Whether the caller wants the states in host memory, where those of CPU parameters are anyway."""
 
+    def state_of(self, p: Tensor, group: Group) -> StateDict:
+        self._name_states(p)
+        return super().state_of(p, group)
+
+    def _name_states(self, p: Tensor) -> None:
+        if not isinstance(self.state.get(p), States):
+            self.state[p] = States(self.state.get(p, {}))
+
     def state_dict(self) -> dict[str, Any]:
         """bitsandbytes' format: state1, state2, qmap1, absmax1, ... in an inner dictionary per parameter."""
         return to_bitsandbytes(self, super().state_dict())
@@ -57,3 +68,5 @@ class Bridge(LowBitOptimizer):
                 "move_to_device out"
             )
         super().load_state_dict(from_bitsandbytes(self, state_dict), requantize=requantize)
+        for p in list(self.state):
+            self._name_states(p)

@@ -13,13 +13,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bittern.ops.optimizer_step import State, state_table
+from bittern.ops.optimizer_step import SPECS, State, state_table
 from bittern.optim import LAMB, LARS, SGD, Adagrad, LowBitOptimizer, RMSprop
 
 WRAPPED = "__bnb_optimizer_quant_state__"
 _ADEMAMIX = ("exp_avg", "exp_avg_slow", "exp_avg_sq")
 _TWO_STATES = ("exp_avg", "exp_avg_sq")
 _GROUP_ONLY_HERE = ("state_bits", "block_size", "min_8bit_size", "nonfinite", "rounding", "offload")
+
+
+class States(dict[str, Any]):
+    """The state of one parameter, which also answers to bitsandbytes' names: state1, qmap1, absmax1, state2, ...
+
+    Tensors are the state's own, but AdEMAMix's stacked state1 and absmax1 and the tables are copies.
+    """
+
+    def __missing__(self, key: str) -> Any:
+        every = {state: None for spec in SPECS.values() for state in spec.states}
+        specs = [state for state in every if state.name in self]
+        specs.sort(key=lambda state: list(self).index(state.name))
+        return _state_out(self, specs).get(WRAPPED, {})[key]
 
 
 def to_bitsandbytes(optimizer: LowBitOptimizer, saved: dict[str, Any]) -> dict[str, Any]:

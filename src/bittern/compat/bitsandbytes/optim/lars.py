@@ -29,8 +29,10 @@ class LARS(Bridge, native.LARS):
     ) -> None:
         owner = type(self).__name__
         check_args(owner, args)
-        if momentum == 0:
-            raise NotImplementedError(f"{owner}: momentum must be above 0; got {momentum}")
+        if momentum == 0 and owner != "PytorchLARS":
+            raise NotImplementedError(f"{owner}: momentum must be above 0; got {momentum}; PytorchLARS takes 0")
+        if max_unorm <= 0:
+            raise ValueError(f"{owner}: max_unorm is the trust coefficient, above 0; got {max_unorm}; use SGD for none")
         super().__init__(
             params,
             lr,
