@@ -102,7 +102,8 @@ bool can_run_avx512(const CpuFeatures& f) {
   return can_run_avx2(f);  // test-only build: the AVX-512 sources compiled to AVX2 instructions
 #else
   return can_run_avx2(f) && f[avx512f].present && f[avx512bw].present && f[avx512vl].present &&
-         f[avx512dq].present && f[avx512_vpopcntdq].present && f[avx512_vbmi].present;
+         f[avx512dq].present && f[avx512_vpopcntdq].present && f[avx512_vbmi].present &&
+         f[avx512_vnni].present;
 #endif
 }
 
@@ -111,6 +112,14 @@ bool can_run_avx512(const CpuFeatures& f) {
 const CpuFeatures& cpu_features() {
   static const CpuFeatures features = detect();
   return features;
+}
+
+bool has_avx512_bf16() {
+#if defined(BITTERN_EMULATE_AVX512)
+  return true;
+#else
+  return cpu_features()[avx512_bf16].present;
+#endif
 }
 
 bool isa_available(Isa isa) {

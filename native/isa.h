@@ -21,6 +21,9 @@ const CpuFeatures& cpu_features();
 bool isa_available(Isa isa);
 const char* isa_name(Isa isa);
 
+// VDPBF16PS, which not every CPU with the AVX-512 of this library has. Emulated in the test-only build.
+bool has_avx512_bf16();
+
 constexpr std::array<Isa, 3> kIsas = {Isa::scalar, Isa::avx2, Isa::avx512};
 
 }  // namespace bittern

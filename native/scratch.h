@@ -21,6 +21,9 @@ enum class Scratch : int {
   step_tasks,
   step_squares,
   step_ratios,
+  linear_input,
+  linear_panel,
+  linear_sums,
   slots
 };
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from _cases import Case
+from _linear_cases import check_int8, check_sum
 from _step_cases import check_step
 from _tolerance import assert_exact
 from bittern import ops
@@ -27,14 +28,20 @@ def tensors(result: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tens
 
 
 def check(case: Case, implementation: ops.Implementation) -> None:
-    """The implementation equals the reference, bit for bit; an optimizer step is within the formula's roundings."""
+    """The implementation equals the reference, bit for bit; sums and optimizer steps are within their roundings."""
     arguments = case.make()
     if case.op is ops.optimizer_step:
         check_step(arguments, implementation.call)
         return
-    expected = case.op.reference(*arguments)
     there = [x.to(implementation.device) if isinstance(x, torch.Tensor) else x for x in arguments]
     result = implementation.call(*there)
+    if case.op in (ops.linear_4bit, ops.linear_4bit_backward):
+        check_sum(result.cpu(), arguments, case.op is ops.linear_4bit_backward)
+        return
+    if case.op is ops.linear_8bit:
+        check_int8(result.cpu(), arguments, case.op.reference)
+        return
+    expected = case.op.reference(*arguments)
     for mine, theirs in zip(tensors(result), tensors(expected), strict=True):
         assert mine.is_contiguous()
         assert_exact(mine.cpu(), theirs)

@@ -10,11 +10,13 @@ import itertools
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from _linear_cases import linears
 from _step_cases import Step, steps
 from bittern import ops
 from bittern.ops import codebooks
@@ -315,6 +317,23 @@ def blockwise_cases(op: ops.Op[Any]) -> Iterator[Case]:
         yield blockwise_inputs(op, op.name, 40_001, dtype, 256, table)  # more than one task
 
 
+def linear_cases() -> Iterator[Case]:
+    return (Case(ops.linear_4bit, str(linear), linear.forward, light) for linear, light in linears())
+
+
+def linear_backward_cases() -> Iterator[Case]:
+    for linear, light in linears():
+        yield Case(ops.linear_4bit_backward, str(linear), linear.backward, light)
+
+
+def int8_cases() -> Iterator[Case]:
+    for linear, light in linears():
+        if linear.table == "nf4":
+            for threshold in (0.0, 2.5, 100.0):
+                label = f"{linear}-outliers-{threshold}"
+                yield Case(ops.linear_8bit, label, partial(linear.int8, threshold), light and threshold < 100)
+
+
 GENERATORS: dict[ops.Op, Callable[[], Iterator[Case]]] = {
     ops.sign: sign_cases,
     ops.pack_signs: pack_cases,
@@ -326,6 +345,9 @@ GENERATORS: dict[ops.Op, Callable[[], Iterator[Case]]] = {
     ops.dequantize_blockwise: lambda: blockwise_cases(ops.dequantize_blockwise),
     ops.quantize_4bit: lambda: blockwise_cases(ops.quantize_4bit),
     ops.dequantize_4bit: lambda: blockwise_cases(ops.dequantize_4bit),
+    ops.linear_4bit: linear_cases,
+    ops.linear_4bit_backward: linear_backward_cases,
+    ops.linear_8bit: int8_cases,
 }
 
 

@@ -26,6 +26,9 @@ def test_public_names() -> None:
         "dequantize_blockwise",
         "quantize_4bit",
         "dequantize_4bit",
+        "linear_4bit",
+        "linear_4bit_backward",
+        "linear_8bit",
     ]
     for name in bittern.__all__:
         assert getattr(bittern, name) is not None

@@ -1,6 +1,8 @@
 // The few AVX-512 intrinsics that avx512.h uses and SIMDe 0.7.4 lacks; for the emulated test build only.
 #pragma once
 
+#include "../rounding.h"
+
 static inline simde__m512 bittern_cvtepi32_ps(simde__m512i x) {
   alignas(64) int in[16];
   alignas(64) float out[16];
@@ -11,6 +13,30 @@ static inline simde__m512 bittern_cvtepi32_ps(simde__m512i x) {
 
 #undef _mm512_cvtepi32_ps
 #define _mm512_cvtepi32_ps(x) bittern_cvtepi32_ps(x)
+
+// Two products of bf16 added to each float32, one after the other.
+static inline simde__m512 emulated_dpbf16(simde__m512 sum, simde__m512i a, simde__m512i b) {
+  alignas(64) unsigned short x[32], y[32];
+  alignas(64) float lanes[16];
+  simde_mm512_store_si512(x, a);
+  simde_mm512_store_si512(y, b);
+  simde_mm512_store_ps(lanes, sum);
+  for (int i = 0; i < 32; ++i) {
+    lanes[i / 2] += simde_uint32_as_float32(static_cast<unsigned>(x[i]) << 16) *
+                    simde_uint32_as_float32(static_cast<unsigned>(y[i]) << 16);
+  }
+  return simde_mm512_load_ps(lanes);
+}
+
+// bf16 of `low` in the lower half, of `high` in the upper one.
+static inline simde__m512i emulated_cvtne2ps_pbh(simde__m512 high, simde__m512 low) {
+  alignas(64) float in[32];
+  alignas(64) unsigned short out[32];
+  simde_mm512_store_ps(in, low);
+  simde_mm512_store_ps(in + 16, high);
+  for (int i = 0; i < 32; ++i) out[i] = bittern::rounded_bf16(in[i]).bits;
+  return simde_mm512_load_si512(out);
+}
 
 static inline float bittern_reduce_max_ps(simde__m512 x) {
   alignas(64) float lanes[16];

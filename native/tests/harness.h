@@ -74,6 +74,7 @@ class Random {
 void test_elementwise(Isa isa, Results& results);
 void test_conv2d(Isa isa, Results& results);
 void test_codes(Isa isa, Results& results);
+void test_linear(Isa isa, Results& results);
 void test_threads(Results& results);
 
 }  // namespace bittern::test

@@ -16,6 +16,7 @@ int main() {
     test_elementwise(isa, results);
     test_conv2d(isa, results);
     test_codes(isa, results);
+    test_linear(isa, results);
     const int cases = results.passed() + results.failed() - before;
     std::printf("%s: %d cases\n", isa_name(isa), cases);
     if (cases == 0) results.record(false, std::string(isa_name(isa)) + ": available, but nothing was run");

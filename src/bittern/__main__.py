@@ -21,7 +21,10 @@ from bittern.bench.machine import Machine, this_machine
 NEEDS: dict[ops.Isa, tuple[str, ...]] = {
     ops.Isa.SCALAR: (),
     ops.Isa.AVX2: ("avx2", "fma"),
-    ops.Isa.AVX512: ("avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vpopcntdq", "avx512_vbmi"),
+    ops.Isa.AVX512: (
+        *("avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq"),
+        *("avx512_vpopcntdq", "avx512_vbmi", "avx512_vnni"),
+    ),
 }
 """CPU features that the kernels of each instruction set use (native/isa.cpp decides by the same)."""
 

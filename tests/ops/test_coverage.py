@@ -13,7 +13,7 @@ from bittern import _native, ops
 
 CASES = all_cases()
 AVX2 = ("avx2", "fma")
-AVX512 = (*AVX2, "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vpopcntdq", "avx512_vbmi")
+AVX512 = (*AVX2, "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vpopcntdq", "avx512_vbmi", "avx512_vnni")
 KERNELS = {
     ops.sign: {"sign"},
     ops.pack_signs: {"pack_signs"},
@@ -25,6 +25,9 @@ KERNELS = {
     ops.dequantize_blockwise: {"dequantize_blockwise"},
     ops.quantize_4bit: {"quantize_blockwise"},
     ops.dequantize_4bit: {"dequantize_blockwise"},
+    ops.linear_4bit: {"linear_4bit"},
+    ops.linear_4bit_backward: {"linear_4bit_backward"},
+    ops.linear_8bit: {"linear_8bit"},
 }
 """Native functions behind each op that take an instruction set."""
 

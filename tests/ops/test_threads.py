@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
 
 from _agreement import tensors
 from _cases import Case, Conv, epilogue, pure_cases, values, words
+from _linear_cases import Linear
 from _tolerance import assert_exact
 from bittern import ops
 
@@ -27,6 +29,7 @@ def large_cases() -> list[Case]:
         Case(ops.binary_matmul, "large", lambda: matmul),
         Case(ops.binary_conv2d, "large", lambda: conv),
         Case(ops.binary_conv2d, "grouped", lambda: grouped),
+        Case(ops.linear_8bit, "large", lambda: LINEAR.int8(0.0)),
     ]
 
 
@@ -43,12 +46,28 @@ def test_number_of_threads(case: Case, threads: int) -> None:
         assert_exact(case.op.native(isa, *arguments), expected)
 
 
+LINEAR = Linear(5, 333, 1000, 64, torch.float32)
+
+
+@pytest.mark.parametrize("m", [1, 5, 70])
+@pytest.mark.parametrize("threads", [2, 5])
+def test_number_of_threads_of_sums(m: int, threads: int) -> None:
+    """Each sum is one thread's, so threads change no bit of it."""
+    forward, backward = replace(LINEAR, m=m).forward(), replace(LINEAR, m=m).backward()
+    for isa in ops.available_isas():
+        torch.set_num_threads(1)
+        expected = ops.linear_4bit.native(isa, *forward), ops.linear_4bit_backward.native(isa, *backward)
+        torch.set_num_threads(threads)
+        assert_exact(ops.linear_4bit.native(isa, *forward), expected[0])
+        assert_exact(ops.linear_4bit_backward.native(isa, *backward), expected[1])
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_several_python_threads_at_once(threads: int) -> None:
     torch.set_num_threads(threads)
     light = [case for case in pure_cases() if case.light]
     work = [(case.op, case.make()) for case in (*large_cases(), *light[::3])] * 2
-    expected = [op.reference(*arguments) for op, arguments in work]
+    expected = [op(*arguments) for op, arguments in work]
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda job: job[0](*job[1]), work))
     for result, value in zip(results, expected, strict=True):

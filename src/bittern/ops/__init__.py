@@ -11,6 +11,9 @@ from bittern.ops.binary_conv2d import PreparedConv2d, binary_conv2d
 from bittern.ops.binary_matmul import PreparedMatmul, binary_matmul
 from bittern.ops.dequantize_4bit import dequantize_4bit
 from bittern.ops.dequantize_blockwise import dequantize_blockwise
+from bittern.ops.linear_4bit import linear_4bit
+from bittern.ops.linear_4bit_backward import linear_4bit_backward
+from bittern.ops.linear_8bit import linear_8bit
 from bittern.ops.optimizer_step import PreparedStep, optimizer_step
 from bittern.ops.pack_signs import PreparedPack, pack_signs
 from bittern.ops.quantize_4bit import quantize_4bit
@@ -29,6 +32,9 @@ ALL: tuple[Op[Any], ...] = (
     dequantize_blockwise,
     quantize_4bit,
     dequantize_4bit,
+    linear_4bit,
+    linear_4bit_backward,
+    linear_8bit,
 )
 
 __all__ = [
@@ -48,6 +54,9 @@ __all__ = [
     "dequantize_4bit",
     "dequantize_blockwise",
     "fused_multiply_add",
+    "linear_4bit",
+    "linear_4bit_backward",
+    "linear_8bit",
     "optimizer_step",
     "pack_signs",
     "quantize_4bit",

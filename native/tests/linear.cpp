@@ -1,0 +1,156 @@
+// linear_4bit, its backward and linear_8bit: every instruction set against sums in float64 and int64.
+
+#include <cmath>
+
+#include "harness.h"
+#include "linear_4bit/kernel.h"
+#include "linear_8bit/kernel.h"
+
+namespace bittern::test {
+namespace {
+
+struct Shape {
+  i64 n, k, block;
+};
+constexpr Shape kShapes[] = {{1, 32, 32}, {5, 64, 64},   {33, 192, 64}, {7, 96, 32},   {10, 130, 64},
+                             {3, 63, 32}, {2, 2144, 32}, {9, 640, 128}, {4, 1088, 64}, {6, 4096, 4096}};
+constexpr i64 kInputs[] = {1, 2, 3, 4, 5, 6, 13, 49};
+
+std::vector<float> random_floats(Random& random, i64 n) {
+  std::vector<float> x(static_cast<std::size_t>(n));
+  for (float& value : x) value = random.uniform();
+  return x;
+}
+
+float back(DType type, float x) {
+  if (type == DType::f32) return x;
+  u32 bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  bits = (bits + 0x7fffu + (bits >> 16 & 1u)) & 0xffff0000u;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+// n numbers in the memory of `type`, exactly representable there.
+struct Numbers {
+  std::vector<float> values;
+  std::vector<u16> halves;
+  DType type;
+
+  Numbers(Random& random, i64 n, DType type) : values(random_floats(random, n)), type(type) {
+    for (float& value : values) {
+      value = back(type, value);
+      u32 bits;
+      std::memcpy(&bits, &value, sizeof bits);
+      halves.push_back(static_cast<u16>(bits >> 16));
+    }
+  }
+  const void* data() const {
+    return type == DType::f32 ? static_cast<const void*>(values.data()) : halves.data();
+  }
+};
+
+float read(const Guarded<float>& wide, const Guarded<u16>& narrow, DType type, i64 i) {
+  if (type == DType::f32) return wide[i];
+  const u32 bits = u32{narrow[i]} << 16;
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+bool close(float found, double exact, DType type) {
+  const double epsilon = type == DType::f32 ? 1e-5 : 1.0 / 64;
+  return std::fabs(found - exact) <= epsilon * (50 + std::fabs(exact));
+}
+
+struct Weight {
+  std::vector<u8> packed;
+  std::vector<float> absmax;
+  Weight4bit view;
+
+  Weight(Random& random, const Shape& s, DType type) {
+    packed.resize(static_cast<std::size_t>(ceil_div(s.n * s.k, 2)));
+    for (u8& byte : packed) byte = static_cast<u8>(random.below(256));
+    absmax = random_floats(random, ceil_div(s.n * s.k, s.block));
+    view = {packed.data(), absmax.data(), {}, s.n, s.k, s.block, type};
+    for (float& value : view.table.values) value = random.uniform();
+  }
+  double at(i64 row, i64 column) const {
+    const i64 i = row * view.k + column;
+    const int byte = packed[static_cast<std::size_t>(i / 2)], code = i % 2 == 0 ? byte >> 4 : byte & 15;
+    return back(view.type, view.table.values[code] * absmax[static_cast<std::size_t>(i / view.block)]);
+  }
+};
+
+void test_4bit(Isa isa, Results& results, const Shape& s, i64 m, DType type) {
+  Random random(static_cast<unsigned>(s.n * 1000 + s.k + m));
+  const Weight weight(random, s, type);
+  const Numbers x(random, m * s.k, type), grad(random, m * s.n, type), bias(random, s.n, type);
+  Guarded<float> y(m * s.n), dx(m * s.k);
+  Guarded<u16> y_half(m * s.n), dx_half(m * s.k);
+  const bool wide = type == DType::f32;
+  void* out = wide ? static_cast<void*>(y.data()) : y_half.data();
+  void* back_out = wide ? static_cast<void*>(dx.data()) : dx_half.data();
+  linear_4bit_kernels(isa).forward({x.data(), bias.data(), out, type, m}, weight.view, 1);
+  linear_4bit_kernels(isa).backward({grad.data(), nullptr, back_out, type, m}, weight.view, 1);
+  bool right = y.intact() && dx.intact() && y_half.intact() && dx_half.intact();
+  for (i64 i = 0; i < m; ++i) {
+    for (i64 row = 0; row < s.n; ++row) {
+      double sum = bias.values[static_cast<std::size_t>(row)];
+      for (i64 e = 0; e < s.k; ++e)
+        sum += x.values[static_cast<std::size_t>(i * s.k + e)] * weight.at(row, e);
+      right = right && close(read(y, y_half, type, i * s.n + row), sum, type);
+    }
+    for (i64 e = 0; e < s.k; ++e) {
+      double sum = 0;
+      for (i64 row = 0; row < s.n; ++row)
+        sum += grad.values[static_cast<std::size_t>(i * s.n + row)] * weight.at(row, e);
+      right = right && close(read(dx, dx_half, type, i * s.k + e), sum, type);
+    }
+  }
+  results.record(right, std::string(isa_name(isa)) + ": 4-bit linear " + std::to_string(m) + " x " +
+                            std::to_string(s.n) + " x " + std::to_string(s.k) + (wide ? "" : " bf16"));
+}
+
+void test_8bit(Isa isa, Results& results, const Shape& s, i64 m) {
+  Random random(static_cast<unsigned>(s.n * 1000 + s.k + m));
+  const Numbers x(random, m * s.k, DType::f32);
+  std::vector<std::int8_t> weight(static_cast<std::size_t>(s.n * s.k));
+  for (std::int8_t& w : weight) w = static_cast<std::int8_t>(random.below(255) - 127);
+  const std::vector<float> scale = random_floats(random, s.n);
+  Guarded<float> found(m * s.n), expected(m * s.n);
+  Linear8bitCall call{x.data(),      DType::f32,   m,       s.n,     s.k,
+                      weight.data(), scale.data(), nullptr, nullptr, found.data()};
+  linear_8bit_kernels(isa).forward(call, 1);
+  call.out = expected.data();
+  linear_8bit_kernels(Isa::scalar).forward(call, 1);
+  bool right = found.intact();
+  for (i64 i = 0; i < m * s.n; ++i) right = right && found[i] == expected[i];
+  for (i64 i = 0; i < m; ++i) {
+    for (i64 row = 0; row < s.n; ++row) {
+      double sum = 0;
+      for (i64 e = 0; e < s.k; ++e)
+        sum +=
+            x.values[static_cast<std::size_t>(i * s.k + e)] * weight[static_cast<std::size_t>(row * s.k + e)];
+      sum *= static_cast<double>(scale[static_cast<std::size_t>(row)]) / 127;
+      const double step = 2.0 / 127 * 0.5 * static_cast<double>(s.k) * 2;
+      right = right && std::fabs(found[i * s.n + row] - sum) <= step;
+    }
+  }
+  results.record(right, std::string(isa_name(isa)) + ": 8-bit linear " + std::to_string(m) + " x " +
+                            std::to_string(s.n) + " x " + std::to_string(s.k));
+}
+
+}  // namespace
+
+void test_linear(Isa isa, Results& results) {
+  for (const Shape& s : kShapes) {
+    for (i64 m : kInputs) {
+      test_4bit(isa, results, s, m, DType::f32);
+      test_4bit(isa, results, s, m, DType::bf16);
+      test_8bit(isa, results, s, m);
+    }
+  }
+}
+
+}  // namespace bittern::test

@@ -1,0 +1,90 @@
+"""linear_4bit(x, packed, absmax, code, block_size, out_features, bias=None): a linear layer from 4-bit weights.
+
+x: [..., in_features] float32, bfloat16 or float16. packed, absmax, code, block_size: W [out_features, in_features] as
+`quantize_4bit` packs it, two codes per byte; here the table may have any order. bias: [out_features] of x's dtype.
+-> [..., out_features] of x's dtype.
+y = x W^T + bias. W is decoded and rounded to x's dtype; products and sums are float32, in no fixed order; y is rounded
+once. W is never written to memory as a whole.
+Gradient: of x, by `linear_4bit_backward`; of bias; none for W, which is frozen.
+Errors: TypeError for another dtype, ValueError for sizes that do not fit.
+Reference: QLoRA (arXiv:2305.14314).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bittern.ops._check import check_dtype, check_same_device
+from bittern.ops._op import Op
+from bittern.ops.linear_4bit.check import check_weight
+from bittern.ops.linear_4bit.cpu import linear_4bit_cpu
+from bittern.ops.linear_4bit.reference import linear_4bit_reference
+from bittern.ops.linear_4bit_backward import linear_4bit_backward
+from bittern.ops.quantize_blockwise.check import FLOATS
+
+__all__ = ["linear_4bit"]
+
+
+def _check(
+    x: Tensor,
+    packed: Tensor,
+    absmax: Tensor,
+    code: Tensor,
+    block_size: int,
+    out_features: int,
+    bias: Tensor | None = None,
+) -> None:
+    check_dtype("linear_4bit", "x", x, FLOATS)
+    if x.ndim == 0:
+        raise ValueError("linear_4bit: x must be [..., in_features]; got a scalar")
+    check_weight("linear_4bit", packed, absmax, code, block_size, out_features, x.shape[-1])
+    check_same_device("linear_4bit", x=x, packed=packed, absmax=absmax, code=code, bias=bias)
+    if bias is not None and (bias.dtype != x.dtype or tuple(bias.shape) != (out_features,)):
+        raise ValueError(
+            f"linear_4bit: bias must be {x.dtype} [{out_features}]; got {bias.dtype} {list(bias.shape)}; cast it first"
+        )
+
+
+def _fake(
+    x: Tensor,
+    packed: Tensor,
+    absmax: Tensor,
+    code: Tensor,
+    block_size: int,
+    out_features: int,
+    bias: Tensor | None = None,
+) -> Tensor:
+    return x.new_empty((*x.shape[:-1], out_features))
+
+
+linear_4bit = Op(
+    "linear_4bit(Tensor x, Tensor packed, Tensor absmax, Tensor code, int block_size, SymInt out_features,"
+    " Tensor? bias=None) -> Tensor",
+    check=_check,
+    reference=linear_4bit_reference,
+    fake=_fake,
+    cpu=linear_4bit_cpu,
+    cuda=None,
+)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, packed, absmax, code, block_size, _, _ = inputs
+    ctx.save_for_backward(packed, absmax, code)
+    ctx.block_size, ctx.in_features = block_size, x.shape[-1]
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    packed, absmax, code = ctx.saved_tensors
+    x_grad = bias_grad = None
+    if ctx.needs_input_grad[0]:
+        x_grad = linear_4bit_backward(grad, packed, absmax, code, ctx.block_size, ctx.in_features)
+    if ctx.needs_input_grad[6]:
+        bias_grad = grad.sum(tuple(range(grad.ndim - 1)))
+    return x_grad, None, None, None, None, None, bias_grad
+
+
+torch.library.register_autograd("bittern::linear_4bit", _backward, setup_context=_keep)

@@ -1,0 +1,52 @@
+// Products with a weight that stays in 4 bits: y = x W^T + bias, and the gradient g W of its input.
+#pragma once
+
+#include "../quantize_blockwise/codec.h"
+#include "isa.h"
+
+namespace bittern {
+
+// W [n, k], row by row: two codes per byte, the first in the high nibble; one absmax per `block` elements.
+struct Weight4bit {
+  const u8* packed;
+  const float* absmax;
+  NibbleTables table;
+  i64 n, k, block;
+  DType type;  // that its numbers are rounded to
+};
+
+struct Linear4bitCall {
+  const void* x;     // [m, k] of `type`: f32, bf16 or f16; backward: [m, n]
+  const void* bias;  // [n] of `type`, or null; backward: null
+  void* out;         // [m, n] of `type`; backward: [m, k]
+  DType type;
+  i64 m;
+};
+
+struct Linear4bitKernels {
+  void (*forward)(const Linear4bitCall& call, const Weight4bit& weight, int threads);
+  void (*backward)(const Linear4bitCall& call, const Weight4bit& weight, int threads);
+};
+
+namespace scalar {
+extern const Linear4bitKernels linear_4bit_kernels;
+}
+#if defined(BITTERN_X86)
+namespace avx2 {
+extern const Linear4bitKernels linear_4bit_kernels;
+}
+namespace avx512 {
+extern const Linear4bitKernels linear_4bit_kernels;
+}
+#endif
+
+static inline const Linear4bitKernels& linear_4bit_kernels(Isa isa) {
+#if defined(BITTERN_X86)
+  if (isa == Isa::avx2) return avx2::linear_4bit_kernels;
+  if (isa == Isa::avx512) return avx512::linear_4bit_kernels;
+#endif
+  (void)isa;
+  return scalar::linear_4bit_kernels;
+}
+
+}  // namespace bittern

@@ -1,0 +1,270 @@
+// Included inside the namespace of one instruction set, after its simd header, nibbles, chunk.inl.h
+// and tile.inl.h.
+//
+// The sums run along k. 32-bit words of eight codes give kLanes numbers at a time by shifting, so that the
+// numbers of a chunk of 8 kLanes elements come out in an order of their own ("lane order"): code j of word l
+// is element 8 l + (j ^ 1), since the first element of a byte is in its high half. The inputs are put in that
+// order once per call, and nothing is ever put back.
+
+namespace {
+
+constexpr i64 kPanel = 1024;     // elements of k that a panel of decoded weights holds per row
+constexpr i64 kInputBlock = 48;  // inputs that share a decoded panel
+constexpr i64 kTaskRows = 32;
+constexpr i64 kBackwardPanel = 512, kBackwardRows = 16, kBackwardInputs = 4, kBackwardBlock = 32;
+constexpr int kVectorTile = kLanes == 16 ? 4 : 2;
+
+inline i64 padded(i64 k) {
+  return round_up(k, kChunk);
+}
+
+inline i64 place_of(i64 element) {
+  const i64 in_chunk = element % kChunk;
+  return element - in_chunk + ((in_chunk % 8) ^ 1) * kLanes + in_chunk / 8;
+}
+
+inline float widened(const void* x, DType type, i64 i) {
+  if (type == DType::f32) return static_cast<const float*>(x)[i];
+  if (type == DType::bf16) return widen(static_cast<const bf16*>(x)[i]);
+  return widen(static_cast<const f16*>(x)[i]);
+}
+
+inline void store_as(void* out, DType type, i64 i, float x) {
+  if (type == DType::f32) {
+    static_cast<float*>(out)[i] = x;
+  } else if (type == DType::bf16) {
+    static_cast<bf16*>(out)[i] = rounded_bf16(x);
+  } else {
+    static_cast<f16*>(out)[i] = narrow(x);
+  }
+}
+
+// Rounds to a type and widens again.
+inline F32 rounded_to(DType type, F32 x) {
+  return type == DType::bf16 ? through_bf16(x) : type == DType::f16 ? through_f16(x) : x;
+}
+
+inline void round_to(DType type, float* x, i64 n) {
+  if (type == DType::f32) return;
+  for (i64 i = 0; i < n; i += kLanes) store(x + i, rounded_to(type, load(x + i)));
+}
+
+// Rows whose blocks start anew: whole words, one absmax per block.
+inline bool regular(const Weight4bit& w) {
+  return w.k % w.block == 0;
+}
+
+// Elements [start, start + n) of a row in lane order; start is a multiple of kChunk, n is rounded up to one
+// and filled with zeros.
+inline void decode_row(const Weight4bit& w, i64 row, i64 start, i64 n, float* out) {
+  if (regular(w)) {
+    decode_chunks(w, row, start, n, out);
+  } else {
+    std::memset(out, 0, static_cast<size_t>(padded(n)) * sizeof(float));
+    for (i64 e = 0; e < n; ++e) {
+      const i64 i = row * w.k + start + e;
+      const int byte = w.packed[i / 2], code = i % 2 == 0 ? byte >> 4 : byte & 15;
+      out[place_of(e)] = w.table.values[code] * w.absmax[i / w.block];
+    }
+  }
+  round_to(w.type, out, padded(n));
+}
+
+// [m, padded(k)] float32 in lane order.
+inline const float* inputs_in_order(const Linear4bitCall& call, i64 k) {
+  float* x = scratch_array<float>(Scratch::linear_input, call.m * padded(k));
+  std::memset(x, 0, static_cast<size_t>(call.m * padded(k)) * sizeof(float));
+  for (i64 i = 0; i < call.m; ++i) {
+    for (i64 e = 0; e < k; ++e) x[i * padded(k) + place_of(e)] = widened(call.x, call.type, i * k + e);
+  }
+  return x;
+}
+
+struct Linear4bitJob {
+  const Linear4bitCall* call;
+  const Weight4bit* weight;
+  const float* x;
+};
+
+inline void store_sum(const Linear4bitJob& job, i64 input, i64 row, float sum) {
+  const Linear4bitCall& call = *job.call;
+  if (call.bias != nullptr) sum += widened(call.bias, call.type, row);
+  store_as(call.out, call.type, input * job.weight->n + row, sum);
+}
+
+// ---- few inputs: decoded in registers, two rows at a time
+
+template <int kInputs, DType kType>
+inline void multiply_two_rows(const Linear4bitJob& job, i64 row) {
+  const Weight4bit& w = *job.weight;
+  const i64 pitch = padded(w.k), rows[2] = {row, smaller(row + 1, w.n - 1)};
+  const Table16 table = load_table(w.table.values);
+  const Spread spread(scales_per_chunk(w));
+  F32 sum[2][kInputs];
+  for (int i = 0; i < kInputs; ++i) sum[0][i] = sum[1][i] = splat(0.0f);
+  for (i64 start = 0; start < w.k; start += kChunk) {
+    const Chunk chunk[2] = {load_chunk(w, spread, rows[0], start), load_chunk(w, spread, rows[1], start)};
+    const float* x = job.x + start;
+    F32 part[2][kInputs];
+    BITTERN_UNROLL
+    for (int j = 0; j < 8; ++j) {
+      BITTERN_UNROLL
+      for (int r = 0; r < 2; ++r) {
+        F32 value = numbers(table, chunk[r].codes, j);
+        if (kType != DType::f32) value = rounded_to(kType, multiply(value, chunk[r].scales));
+        BITTERN_UNROLL
+        for (int i = 0; i < kInputs; ++i) {
+          const F32 input = load(x + i * pitch + j * kLanes);
+          part[r][i] = j == 0 ? multiply(value, input) : multiply_add(value, input, part[r][i]);
+        }
+      }
+    }
+    BITTERN_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      BITTERN_UNROLL
+      for (int i = 0; i < kInputs; ++i) {
+        const F32 scale = kType == DType::f32 ? chunk[r].scales : splat(1.0f);
+        sum[r][i] = multiply_add(part[r][i], scale, sum[r][i]);
+      }
+    }
+  }
+  for (int i = 0; i < kInputs; ++i) {
+    store_sum(job, i, row, sum_of_lanes(sum[0][i]));
+    if (row + 1 < w.n) store_sum(job, i, row + 1, sum_of_lanes(sum[1][i]));
+  }
+}
+
+constexpr i64 kFewInputs = 2;
+
+template <int kInputs>
+inline void multiply_rows_by(const Linear4bitJob& job, i64 row) {
+  switch (job.weight->type) {
+    case DType::bf16:
+      return multiply_two_rows<kInputs, DType::bf16>(job, row);
+    case DType::f16:
+      return multiply_two_rows<kInputs, DType::f16>(job, row);
+    default:
+      return multiply_two_rows<kInputs, DType::f32>(job, row);
+  }
+}
+
+// ---- many inputs: four rows at a time, decoded into a panel
+
+inline void multiply_rows(const Linear4bitJob& job, i64 row, i64 first_input, i64 inputs) {
+  const Weight4bit& w = *job.weight;
+  float* panel = scratch_array<float>(Scratch::linear_panel, kRowTile * kPanel);
+  alignas(64) F32 sums[kInputBlock * kRowTile];
+  for (int i = 0; i < inputs * kRowTile; ++i) sums[i] = splat(0.0f);
+  for (i64 start = 0; start < w.k; start += kPanel) {
+    const i64 n = smaller(kPanel, w.k - start);
+    for (int r = 0; r < kRowTile; ++r) decode_row(w, smaller(row + r, w.n - 1), start, n, panel + r * kPanel);
+    dot_inputs<DotF32>(panel, kPanel, job.x + first_input * padded(w.k) + start, padded(w.k), inputs,
+                       padded(n), sums, start == 0);
+  }
+  for (i64 i = 0; i < inputs; ++i) {
+    for (int r = 0; r < kRowTile && row + r < w.n; ++r)
+      store_sum(job, first_input + i, row + r, sum_of_lanes(sums[i * kRowTile + r]));
+  }
+}
+
+void forward_task(void* context, i64 index) {
+  const Linear4bitJob& job = *static_cast<const Linear4bitJob*>(context);
+  const Weight4bit& w = *job.weight;
+  const i64 end = smaller(w.n, (index + 1) * kTaskRows), inputs = job.call->m;
+  if (inputs <= kFewInputs && regular(w)) {
+    for (i64 row = index * kTaskRows; row < end; row += 2) {
+      if (inputs == 1) {
+        multiply_rows_by<1>(job, row);
+      } else {
+        multiply_rows_by<2>(job, row);
+      }
+    }
+    return;
+  }
+  for (i64 first = 0; first < inputs; first += kInputBlock) {
+    for (i64 row = index * kTaskRows; row < end; row += kRowTile)
+      multiply_rows(job, row, first, smaller(kInputBlock, inputs - first));
+  }
+}
+
+void linear_4bit(const Linear4bitCall& call, const Weight4bit& weight, int threads) {
+  if (call.m == 0 || weight.n == 0) return;
+  Linear4bitJob job{&call, &weight, inputs_in_order(call, weight.k)};
+  parallel_for(ceil_div(weight.n, kTaskRows), threads, forward_task, &job);
+}
+
+// ---- backward: the numbers of a panel along the lanes, one factor per row and input
+
+template <int kInputs>
+inline void add_rows(const float* panel, const float* factors, i64 factor_pitch, i64 rows, i64 length,
+                     float* sums) {
+  for (i64 at = 0; at < length; at += kVectorTile * kLanes) {
+    F32 sum[kInputs][kVectorTile];
+    BITTERN_UNROLL
+    for (int i = 0; i < kInputs; ++i) {
+      BITTERN_UNROLL
+      for (int v = 0; v < kVectorTile; ++v) sum[i][v] = load(sums + i * kBackwardPanel + at + v * kLanes);
+    }
+    for (i64 r = 0; r < rows; ++r) {
+      F32 value[kVectorTile];
+      BITTERN_UNROLL
+      for (int v = 0; v < kVectorTile; ++v) value[v] = load(panel + r * kBackwardPanel + at + v * kLanes);
+      BITTERN_UNROLL
+      for (int i = 0; i < kInputs; ++i) {
+        const F32 factor = splat(factors[i * factor_pitch + r]);
+        BITTERN_UNROLL
+        for (int v = 0; v < kVectorTile; ++v) sum[i][v] = multiply_add(value[v], factor, sum[i][v]);
+      }
+    }
+    BITTERN_UNROLL
+    for (int i = 0; i < kInputs; ++i) {
+      BITTERN_UNROLL
+      for (int v = 0; v < kVectorTile; ++v) store(sums + i * kBackwardPanel + at + v * kLanes, sum[i][v]);
+    }
+  }
+}
+
+inline void add_rows_to(i64 inputs, const float* panel, const float* factors, i64 pitch, i64 rows, i64 length,
+                        float* sums) {
+  i64 i = 0;
+  for (; i + kBackwardInputs <= inputs; i += kBackwardInputs)
+    add_rows<kBackwardInputs>(panel, factors + i * pitch, pitch, rows, length, sums + i * kBackwardPanel);
+  for (; i < inputs; ++i)
+    add_rows<1>(panel, factors + i * pitch, pitch, rows, length, sums + i * kBackwardPanel);
+}
+
+inline void backward_panel(const Linear4bitJob& job, i64 start, i64 first_input, i64 inputs) {
+  const Weight4bit& w = *job.weight;
+  const i64 n = smaller(kBackwardPanel, w.k - start);
+  float* panel = scratch_array<float>(Scratch::linear_panel, kBackwardRows * kBackwardPanel);
+  float* sums = scratch_array<float>(Scratch::linear_sums, inputs * kBackwardPanel);
+  std::memset(sums, 0, static_cast<size_t>(inputs * kBackwardPanel) * sizeof(float));
+  for (i64 row = 0; row < w.n; row += kBackwardRows) {
+    const i64 rows = smaller(kBackwardRows, w.n - row);
+    for (i64 r = 0; r < rows; ++r) decode_row(w, row + r, start, n, panel + r * kBackwardPanel);
+    add_rows_to(inputs, panel, job.x + first_input * w.n + row, w.n, rows, padded(n), sums);
+  }
+  for (i64 i = 0; i < inputs; ++i) {
+    for (i64 e = 0; e < n; ++e) {
+      const i64 at = (first_input + i) * w.k + start + e;
+      store_as(job.call->out, job.call->type, at, sums[i * kBackwardPanel + place_of(e)]);
+    }
+  }
+}
+
+void backward_task(void* context, i64 index) {
+  const Linear4bitJob& job = *static_cast<const Linear4bitJob*>(context);
+  for (i64 first = 0; first < job.call->m; first += kBackwardBlock)
+    backward_panel(job, index * kBackwardPanel, first, smaller(kBackwardBlock, job.call->m - first));
+}
+
+void linear_4bit_backward(const Linear4bitCall& call, const Weight4bit& weight, int threads) {
+  if (call.m == 0 || weight.k == 0) return;
+  const i64 n = call.m * weight.n;
+  float* factors = scratch_array<float>(Scratch::linear_input, n);
+  for (i64 i = 0; i < n; ++i) factors[i] = widened(call.x, call.type, i);
+  Linear4bitJob job{&call, &weight, factors};
+  parallel_for(ceil_div(weight.k, kBackwardPanel), threads, backward_task, &job);
+}
+
+}  // namespace

@@ -1,0 +1,44 @@
+// Numbers of packed nibbles, one at a time. Included inside namespace scalar.
+
+namespace {
+
+struct Table16 {
+  const float* values;
+};
+inline Table16 load_table(const float* values) {
+  return {values};
+}
+
+// One word of eight codes.
+struct Codes {
+  u32 bits;
+};
+inline Codes load_codes(const u8* p) {
+  Codes codes;
+  std::memcpy(&codes.bits, p, sizeof codes.bits);
+  return codes;
+}
+
+// The numbers of code j of each word.
+inline F32 numbers(Table16 table, Codes codes, int j) {
+  return table.values[codes.bits >> 4 * j & 15];
+}
+
+// p[0 .. count) spread evenly over the lanes; count is 1 where there is one lane.
+struct Spread {
+  explicit Spread(i64) {}
+  F32 operator()(const float* p) const { return *p; }
+};
+
+inline F32 through_bf16(F32 x) {
+  return widen(rounded_bf16(x));
+}
+inline F32 through_f16(F32 x) {
+  return widen(narrow(x));
+}
+
+inline float sum_of_lanes(F32 x) {
+  return x;
+}
+
+}  // namespace

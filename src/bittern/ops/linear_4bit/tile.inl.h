@@ -1,0 +1,63 @@
+// Dot products of a few rows of a weight with a few inputs, all along the lanes of vectors.
+// Included inside the namespace of one instruction set, after its simd header.
+
+namespace {
+
+constexpr int kRowTile = 4;
+constexpr int kInputTile = kLanes == 16 ? 6 : 2;  // sums, weights and one input together fill the registers
+
+// float32: kLanes products per step.
+struct DotF32 {
+  using In = float;
+  using Sum = F32;
+  static constexpr i64 kStep = kLanes;
+  static inline Sum zero() { return splat(0.0f); }
+  static inline F32 load_in(const float* p) { return load(p); }
+  static inline Sum step(Sum sum, F32 w, F32 x) { return multiply_add(w, x, sum); }
+};
+
+// sums[i][r] += w[r] . x[i] over `length` elements, a multiple of Dot::kStep. `first`: the sums start at 0.
+template <class Dot, int kInputs>
+inline void dot_tile(const typename Dot::In* w, i64 w_pitch, const typename Dot::In* x, i64 x_pitch,
+                     i64 length, typename Dot::Sum* sums, bool first) {
+  typename Dot::Sum sum[kInputs][kRowTile];
+  BITTERN_UNROLL
+  for (int i = 0; i < kInputs; ++i) {
+    BITTERN_UNROLL
+    for (int r = 0; r < kRowTile; ++r) sum[i][r] = first ? Dot::zero() : sums[i * kRowTile + r];
+  }
+  for (i64 at = 0; at < length; at += Dot::kStep) {
+    decltype(Dot::load_in(w)) row[kRowTile];
+    BITTERN_UNROLL
+    for (int r = 0; r < kRowTile; ++r) row[r] = Dot::load_in(w + r * w_pitch + at);
+    BITTERN_UNROLL
+    for (int i = 0; i < kInputs; ++i) {
+      const auto input = Dot::load_in(x + i * x_pitch + at);
+      BITTERN_UNROLL
+      for (int r = 0; r < kRowTile; ++r) sum[i][r] = Dot::step(sum[i][r], row[r], input);
+    }
+  }
+  BITTERN_UNROLL
+  for (int i = 0; i < kInputs; ++i) {
+    BITTERN_UNROLL
+    for (int r = 0; r < kRowTile; ++r) sums[i * kRowTile + r] = sum[i][r];
+  }
+}
+
+// The same for any number of inputs.
+template <class Dot>
+inline void dot_inputs(const typename Dot::In* w, i64 w_pitch, const typename Dot::In* x, i64 x_pitch,
+                       i64 inputs, i64 length, typename Dot::Sum* sums, bool first) {
+  i64 i = 0;
+  for (; i + kInputTile <= inputs; i += kInputTile)
+    dot_tile<Dot, kInputTile>(w, w_pitch, x + i * x_pitch, x_pitch, length, sums + i * kRowTile, first);
+  if (kInputTile > 4 && i + 4 <= inputs) {
+    dot_tile<Dot, 4>(w, w_pitch, x + i * x_pitch, x_pitch, length, sums + i * kRowTile, first);
+    i += 4;
+  }
+  for (; i + 2 <= inputs; i += 2)
+    dot_tile<Dot, 2>(w, w_pitch, x + i * x_pitch, x_pitch, length, sums + i * kRowTile, first);
+  if (i < inputs) dot_tile<Dot, 1>(w, w_pitch, x + i * x_pitch, x_pitch, length, sums + i * kRowTile, first);
+}
+
+}  // namespace

@@ -1,0 +1,44 @@
+"""linear_4bit_backward(grad, packed, absmax, code, block_size, in_features): the gradient of `linear_4bit`'s input.
+
+grad: [..., out_features] float32, bfloat16 or float16. packed, absmax, code, block_size: W [out_features, in_features]
+as `quantize_4bit` packs it. -> [..., in_features] of grad's dtype: grad W, where W is decoded and rounded to grad's
+dtype; products and sums are float32, in no fixed order.
+Errors: TypeError for another dtype, ValueError for sizes that do not fit.
+Reference: QLoRA (arXiv:2305.14314).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from bittern.ops._check import check_dtype, check_same_device
+from bittern.ops._op import Op
+from bittern.ops.linear_4bit.check import check_weight
+from bittern.ops.linear_4bit.cpu import linear_4bit_backward_cpu
+from bittern.ops.linear_4bit.reference import linear_4bit_backward_reference
+from bittern.ops.quantize_blockwise.check import FLOATS
+
+__all__ = ["linear_4bit_backward"]
+
+
+def _check(grad: Tensor, packed: Tensor, absmax: Tensor, code: Tensor, block_size: int, in_features: int) -> None:
+    check_dtype("linear_4bit_backward", "grad", grad, FLOATS)
+    if grad.ndim == 0:
+        raise ValueError("linear_4bit_backward: grad must be [..., out_features]; got a scalar")
+    check_weight("linear_4bit_backward", packed, absmax, code, block_size, grad.shape[-1], in_features)
+    check_same_device("linear_4bit_backward", grad=grad, packed=packed, absmax=absmax, code=code)
+
+
+def _fake(grad: Tensor, packed: Tensor, absmax: Tensor, code: Tensor, block_size: int, in_features: int) -> Tensor:
+    return grad.new_empty((*grad.shape[:-1], in_features))
+
+
+linear_4bit_backward = Op(
+    "linear_4bit_backward(Tensor grad, Tensor packed, Tensor absmax, Tensor code, int block_size,"
+    " SymInt in_features) -> Tensor",
+    check=_check,
+    reference=linear_4bit_backward_reference,
+    fake=_fake,
+    cpu=linear_4bit_backward_cpu,
+    cuda=None,
+)

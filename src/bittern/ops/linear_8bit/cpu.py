@@ -1,0 +1,38 @@
+"""`linear_8bit` on the CPU: outlier columns by torch, the integer product by native code."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bittern import _native
+from bittern.ops._check import DTYPE_CODES
+from bittern.ops._isa import Isa, threads
+from bittern.ops.linear_8bit.reference import outlier_columns, outlier_product, without_columns
+
+
+def linear_8bit_cpu(
+    isa: Isa, x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None = None, threshold: float = 0.0
+) -> Tensor:
+    x, weight, scale = x.contiguous(), weight.contiguous(), scale.contiguous()
+    bias = None if bias is None else bias.contiguous()
+    columns = outlier_columns(x, threshold)
+    extra = outlier_product(x, weight, scale, columns) if columns.numel() else None
+    x = without_columns(x, columns)
+    n, k = weight.shape
+    out = torch.empty((*x.shape[:-1], n), dtype=x.dtype)
+    _native.linear_8bit(
+        isa,
+        threads(),
+        x.data_ptr(),
+        DTYPE_CODES[x.dtype],
+        x.shape[:-1].numel(),
+        n,
+        k,
+        weight.data_ptr(),
+        scale.data_ptr(),
+        0 if bias is None else bias.data_ptr(),
+        0 if extra is None else extra.data_ptr(),
+        out.data_ptr(),
+    )
+    return out

@@ -1,0 +1,122 @@
+// Included inside the namespace of one instruction set, after its simd header, its dot file and tile.inl.h.
+
+namespace {
+
+constexpr i64 kInputBlock = 48;  // inputs that share four rows of the weight
+constexpr i64 kTaskRows = 32;
+constexpr float kLevels = 127.0f;
+constexpr float kLeastAbsmax = 1.17549435e-38f;  // below it 127 / absmax might overflow
+
+inline i64 padded(i64 k) {
+  return round_up(k, 64);
+}
+
+inline float widened(const void* x, DType type, i64 i) {
+  if (type == DType::f32) return static_cast<const float*>(x)[i];
+  if (type == DType::bf16) return widen(static_cast<const bf16*>(x)[i]);
+  return widen(static_cast<const f16*>(x)[i]);
+}
+
+inline void store_as(void* out, DType type, i64 i, float x) {
+  if (type == DType::f32) {
+    static_cast<float*>(out)[i] = x;
+  } else if (type == DType::bf16) {
+    static_cast<bf16*>(out)[i] = rounded_bf16(x);
+  } else {
+    static_cast<f16*>(out)[i] = narrow(x);
+  }
+}
+
+// One row of the input in int8.
+struct InputRow {
+  float factor;  // real value = code * factor; NaN for a row that is not finite
+  i32 sum;       // of the codes
+};
+
+struct Linear8bitJob {
+  const Linear8bitCall* call;
+  std::int8_t* codes;  // [m, padded(k)]
+  InputRow* rows;      // [m]
+};
+
+// |x| up to 2^22: the sum has its last bit at 1, so that rounding it rounds x, half to even.
+inline float nearest_integer(float x) {
+  constexpr float kBias = 12582912.0f;  // 1.5 * 2^23
+  return (x + kBias) - kBias;
+}
+
+void quantize_task(void* context, i64 i) {
+  const Linear8bitJob& job = *static_cast<const Linear8bitJob*>(context);
+  const Linear8bitCall& call = *job.call;
+  const i64 pitch = padded(call.k);
+  float* x = scratch_array<float>(Scratch::linear_panel, pitch);
+  for (i64 e = 0; e < call.k; ++e) x[e] = widened(call.x, call.type, i * call.k + e);
+  for (i64 e = call.k; e < pitch; ++e) x[e] = 0;
+  float absmax = 0;
+  bool finite = true;
+  for (i64 e = 0; e < pitch; ++e) {
+    const float magnitude = __builtin_fabsf(x[e]);
+    absmax = magnitude > absmax ? magnitude : absmax;
+    finite &= magnitude <= 3.40282347e38f;
+  }
+  const float scale = finite && absmax >= kLeastAbsmax ? kLevels / absmax : 0.0f;
+  std::int8_t* codes = job.codes + i * pitch;
+  i32 sum = 0;
+  for (i64 e = 0; e < pitch; ++e) {
+    const float code = scale == 0 ? 0.0f : nearest_integer(x[e] * scale);
+    codes[e] = static_cast<std::int8_t>(code);
+    sum += static_cast<i32>(code);
+  }
+  job.rows[i] = {finite ? absmax * (1.0f / kLevels) : __builtin_nanf(""), sum};
+}
+
+inline void multiply_rows(const Linear8bitJob& job, i64 row, i64 first_input, i64 inputs) {
+  const Linear8bitCall& call = *job.call;
+  const i64 rows = smaller(kRowTile, call.n - row), pitch = padded(call.k);
+  const std::int8_t* weight = call.weight + row * call.k;
+  i64 weight_pitch = call.k;
+  if (rows < kRowTile || pitch != call.k) {
+    std::int8_t* panel = scratch_array<std::int8_t>(Scratch::linear_panel, kRowTile * pitch);
+    std::memset(panel, 0, static_cast<size_t>(kRowTile * pitch));
+    for (i64 r = 0; r < rows; ++r)
+      std::memcpy(panel + r * pitch, weight + r * call.k, static_cast<size_t>(call.k));
+    weight = panel;
+    weight_pitch = pitch;
+  }
+  DotI8::Sum sums[kInputBlock * kRowTile];
+  dot_inputs<DotI8>(weight, weight_pitch, job.codes + first_input * pitch, pitch, inputs, pitch, sums, true);
+  for (i64 i = 0; i < inputs; ++i) {
+    const InputRow& input = job.rows[first_input + i];
+    for (i64 r = 0; r < rows; ++r) {
+      const u32 total = static_cast<u32>(DotI8::total(sums[i * kRowTile + r]));
+      const i32 exact =
+          static_cast<i32>(total - static_cast<u32>(DotI8::kShift) * static_cast<u32>(input.sum));
+      const i64 at = (first_input + i) * call.n + row + r;
+      float y = static_cast<float>(exact) * input.factor * (call.scale[row + r] * (1.0f / kLevels));
+      if (call.extra != nullptr) y += call.extra[at];
+      if (call.bias != nullptr) y += widened(call.bias, call.type, row + r);
+      store_as(call.out, call.type, at, y);
+    }
+  }
+}
+
+void forward_task(void* context, i64 index) {
+  const Linear8bitJob& job = *static_cast<const Linear8bitJob*>(context);
+  const i64 end = smaller(job.call->n, (index + 1) * kTaskRows), inputs = job.call->m;
+  for (i64 first = 0; first < inputs; first += kInputBlock) {
+    for (i64 row = index * kTaskRows; row < end; row += kRowTile)
+      multiply_rows(job, row, first, smaller(kInputBlock, inputs - first));
+  }
+}
+
+void linear_8bit(const Linear8bitCall& call, int threads) {
+  if (call.m == 0 || call.n == 0) return;
+  Linear8bitJob job{&call, scratch_array<std::int8_t>(Scratch::linear_input, call.m * padded(call.k)),
+                    scratch_array<InputRow>(Scratch::linear_sums, call.m)};
+  parallel_for(call.m, threads, quantize_task, &job);
+  parallel_for(ceil_div(call.n, kTaskRows), threads, forward_task, &job);
+}
+
+}  // namespace
+
+const Linear8bitKernels linear_8bit_kernels = {linear_8bit};
