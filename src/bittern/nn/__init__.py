@@ -8,6 +8,8 @@ from bittern.nn.conv import BinaryConv1d, BinaryConv2d
 from bittern.nn.convert import convert
 from bittern.nn.embedding import StableEmbedding
 from bittern.nn.linear import BinaryLinear
+from bittern.nn.linear_4bit import Linear4bit
+from bittern.nn.linear_8bit import Linear8bit
 from bittern.nn.parameters import clip_latent_weights, parameter_groups
 from bittern.nn.plan import Action, Candidate, Plan, PlanRow, first_and_last, plan_conversion
 from bittern.nn.summary import Report, SummaryRow, summary
@@ -18,6 +20,8 @@ __all__ = [
     "BinaryConv2d",
     "BinaryLinear",
     "Candidate",
+    "Linear4bit",
+    "Linear8bit",
     "LowBitLayer",
     "Plan",
     "PlanRow",

@@ -1,6 +1,7 @@
 """`bitsandbytes.matmul` and `matmul_4bit`: products with 8-bit and 4-bit weights, and their gradients.
 
-The weight is kept in its codes between forward and backward; the backward pass decodes it again.
+A 4-bit weight is never decoded as a whole. An 8-bit one is kept in its codes between forward and backward; the backward
+pass decodes it again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor
 from bittern.compat.bitsandbytes._int8 import LEVELS, int8_linear_matmul, int8_vectorwise_quant, scaled
 from bittern.compat.bitsandbytes._quant_state import QuantState
 from bittern.compat.bitsandbytes.functional import dequantize_4bit
+from bittern.ops import linear_4bit
 
 
 class MatmulLtState:
@@ -49,26 +51,13 @@ class MatmulLtState:
         return self.CB, self.SCB
 
 
-class _Linear4bit(torch.autograd.Function):
-    """x @ W^T + bias with W in 4 bits; no gradient for W."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, packed: Tensor, bias: Tensor | None, state: QuantState) -> Tensor:
-        ctx.save_for_backward(packed)
-        ctx.state = state
-        ctx.bias_dtype = None if bias is None else bias.dtype
-        weight = dequantize_4bit(packed, state).to(x.dtype)
-        return F.linear(x, weight, None if bias is None else bias.to(x.dtype))
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (packed,), grad = ctx.saved_tensors, grads[0]
-        x_grad = bias_grad = None
-        if ctx.needs_input_grad[0]:
-            x_grad = grad @ dequantize_4bit(packed, ctx.state).to(grad.dtype)
-        if ctx.needs_input_grad[2]:
-            bias_grad = grad.reshape(-1, grad.shape[-1]).sum(0, dtype=ctx.bias_dtype)
-        return x_grad, None, bias_grad, None
+def _linear_4bit(x: Tensor, packed: Tensor, bias: Tensor | None, state: QuantState) -> Tensor:
+    """x @ W^T + bias from the codes themselves; no gradient for W."""
+    rows, _ = state.shape or ()
+    cast = None if bias is None else bias.to(x.dtype)
+    codes = packed.view(-1).view(torch.uint8)
+    y: Tensor = linear_4bit(x, codes, state.scales(), state.table.float(), state.blocksize, rows, cast)
+    return y
 
 
 def matmul_4bit(
@@ -85,7 +74,7 @@ def matmul_4bit(
     rows, columns = quant_state.shape
     packed = B.reshape(-1, 1)
     if A.shape[-1] == columns:
-        result = _Linear4bit.apply(A, packed, bias, quant_state)  # type: ignore[no-untyped-call]
+        result = _linear_4bit(A, packed, bias, quant_state)
     elif A.shape[-1] == rows:
         weight = dequantize_4bit(packed, quant_state).to(A.dtype).t()
         result = F.linear(A, weight, None if bias is None else bias.to(A.dtype))

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bittern.ops import codebooks, dequantize_blockwise, quantize_blockwise
+from bittern.ops import codebooks, dequantize_blockwise
+from bittern.ops.nested import quantize_absmax
 
 _SUFFIX = "bitsandbytes__"
 _TENSORS = ("absmax", "quant_map", "nested_absmax", "nested_quant_map")
@@ -64,9 +65,8 @@ class QuantState:
 
     def nest(self, block_size: int) -> None:
         """Quantizes absmax: its mean becomes `offset`, the rest codes of the signed dynamic map in blocks."""
-        self.offset = self.absmax.mean()
+        codes, scales, self.offset = quantize_absmax(self.absmax, block_size)
         code = codebooks.dynamic_tree().to(self.absmax.device)
-        codes, scales = quantize_blockwise(self.absmax - self.offset, code, block_size)
         self.state2 = QuantState(scales, code=code, blocksize=block_size, dtype=torch.float32)
         self.absmax, self.nested = codes, True
 

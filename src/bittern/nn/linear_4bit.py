@@ -1,0 +1,103 @@
+"""Linear4bit: a frozen linear layer of 4 bits per weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from bittern.ops import codebooks, dequantize_4bit, linear_4bit, quantize_4bit
+from bittern.ops.nested import NestedAbsmax, dequantize_absmax, quantize_absmax
+
+BLOCK_SIZE = 64
+"""Weights that share a scale, as in QLoRA."""
+
+
+class Linear4bit(nn.Module):
+    """x W^T + bias with W frozen in 4 bits, decoded inside the product; adapters around it train through it.
+
+    x: [..., in_features] float32, bfloat16 or float16 -> [..., out_features] of x's dtype.
+    code: float32 [16], ascending; None is NF4. block_size: weights per scale, in row order. nested: the scales are
+    quantized to 8 bits too (double quantization). Storage per weight: 4 bits + 32 / block_size, or + about
+    8 / block_size nested: 4.5 and 4.13 bits for blocks of 64.
+    W has no gradient; x and bias have: dx = dy W, with W decoded and rounded to dy's dtype.
+    `.half()` and its like cast the bias alone; scales and table stay float32.
+    Errors: ValueError for sizes, a table or a block size that do not fit; TypeError for another dtype of x.
+    Reference: QLoRA (arXiv:2305.14314).
+    """
+
+    packed: Tensor
+    absmax: Tensor
+    code: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        code: Tensor | None = None,
+        block_size: int = BLOCK_SIZE,
+        nested: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self._fill(nn.Linear(in_features, out_features, bias, device, dtype), code, block_size, nested)
+
+    @classmethod
+    def from_float(
+        cls, linear: nn.Linear, *, code: Tensor | None = None, block_size: int = BLOCK_SIZE, nested: bool = False
+    ) -> Self:
+        """The layer that holds the nearest 4-bit codes of `linear`'s weight; it shares the bias."""
+        layer = cls.__new__(cls)
+        nn.Module.__init__(layer)
+        layer._fill(linear, code, block_size, nested)
+        return layer.train(linear.training)
+
+    def _fill(self, linear: nn.Linear, code: Tensor | None, block_size: int, nested: bool) -> None:
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.block_size, self.nested = block_size, nested
+        table = (codebooks.nf4() if code is None else code).to(linear.weight.device)
+        packed, absmax = quantize_4bit(linear.weight.detach(), table, block_size)
+        self.register_buffer("packed", packed)
+        self.register_buffer("code", table.clone())
+        if nested:
+            for name, value in quantize_absmax(absmax)._asdict().items():
+                self.register_buffer(f"absmax_{name}", value)
+        else:
+            self.register_buffer("absmax", absmax)
+        self.bias = linear.bias
+
+    def scales(self) -> Tensor:
+        """float32 [blocks]: the absmax of each block, decoded if they are nested."""
+        if not self.nested:
+            return self.absmax
+        return dequantize_absmax(NestedAbsmax(*(self.get_buffer(f"absmax_{name}") for name in NestedAbsmax._fields)))
+
+    def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """W [out_features, in_features]: code * absmax, rounded to `dtype`."""
+        shape = (self.out_features, self.in_features)
+        return dequantize_4bit(self.packed, self.scales(), self.code, self.block_size, shape, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return linear_4bit(x, self.packed, self.scales(), self.code, self.block_size, self.out_features, bias)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Moves with the module, but scales and table keep their type: `.half()` is about the arithmetic."""
+        kept = {name: buffer for name, buffer in self.named_buffers() if buffer.is_floating_point()}
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, buffer in kept.items():
+            moved: Tensor = self.get_buffer(name)
+            if moved.dtype != buffer.dtype:
+                setattr(self, name, buffer.to(moved.device))
+        return self
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_features}, {self.out_features}, bias={self.bias is not None}, "
+            f"block_size={self.block_size}, nested={self.nested}"
+        )

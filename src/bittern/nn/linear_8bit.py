@@ -1,0 +1,83 @@
+"""Linear8bit: a frozen linear layer that multiplies in int8 (LLM.int8())."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from bittern.ops.linear_8bit import linear_8bit
+
+THRESHOLD = 6.0
+"""Magnitude of an activation from which on its column is an outlier, as in LLM.int8()."""
+LEVELS = 127.0
+
+
+class Linear8bit(nn.Module):
+    """x W^T + bias with W frozen in int8 by rows and x quantized to int8 by rows, but for its outlier columns.
+
+    x: [..., in_features] float32, bfloat16 or float16 -> [..., out_features] of x's dtype; formula: `ops.linear_8bit`.
+    threshold: columns of x with a magnitude of at least this are multiplied in float32; 0 is off.
+    Storage per weight: 8 bits + 32 / in_features. W has no gradient; x and bias have, as if x were not quantized.
+    `.half()` and its like cast the bias alone; the scales stay float32.
+    Errors: ValueError for sizes that do not fit or a weight that is not finite; TypeError for another dtype of x.
+    Reference: LLM.int8() (arXiv:2208.07339).
+    """
+
+    weight: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        threshold: float = THRESHOLD,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self._fill(nn.Linear(in_features, out_features, bias, device, dtype), threshold)
+
+    @classmethod
+    def from_float(cls, linear: nn.Linear, *, threshold: float = THRESHOLD) -> Self:
+        """The layer that holds the nearest int8 codes of `linear`'s rows; it shares the bias."""
+        layer = cls.__new__(cls)
+        nn.Module.__init__(layer)
+        layer._fill(linear, threshold)
+        return layer.train(linear.training)
+
+    def _fill(self, linear: nn.Linear, threshold: float) -> None:
+        if not threshold >= 0:
+            raise ValueError(f"Linear8bit: threshold must be 0 (off) or positive; got {threshold}")
+        self.in_features, self.out_features, self.threshold = linear.in_features, linear.out_features, threshold
+        weight = linear.weight.detach().float()
+        if not weight.isfinite().all():
+            raise ValueError("Linear8bit: the weight must be finite; got NaN or inf; repair it first")
+        absmax = weight.abs().amax(1) if weight.numel() else weight.new_zeros(weight.shape[0])
+        step = torch.full_like(absmax, LEVELS) / absmax.clamp_min(torch.finfo(torch.float32).tiny)
+        self.register_buffer("weight", (weight * step.unsqueeze(1)).round().to(torch.int8))
+        self.register_buffer("scale", absmax)
+        self.bias = linear.bias
+
+    def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """W [out_features, in_features]: weight * scale / 127, rounded to `dtype`."""
+        return (self.weight * (self.scale * (1 / LEVELS)).unsqueeze(1)).to(dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return linear_8bit(x, self.weight, self.scale, bias, self.threshold)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Moves with the module, but the scales keep their type: `.half()` is about the arithmetic."""
+        scale = self.scale
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.scale.dtype != scale.dtype:
+            self.scale = scale.to(self.scale.device)
+        return self
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}, threshold={self.threshold}"

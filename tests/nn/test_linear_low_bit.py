@@ -1,0 +1,144 @@
+"""Linear4bit and Linear8bit: what they store, that they train what is around them, that types and files survive."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from _tolerance import assert_reduction
+from bittern.nn import Linear4bit, Linear8bit
+from bittern.ops import codebooks
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def bytes_of(module: nn.Module) -> int:
+    return sum(b.numel() * b.element_size() for b in module.buffers())
+
+
+def reloaded(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    found: dict[str, Tensor] = torch.load(file, weights_only=True)
+    return found
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("sizes", [(128, 96), (70, 9)])
+def test_4bit_layer_is_its_decoded_weight(nested: bool, sizes: tuple[int, int]) -> None:
+    linear = nn.Linear(*sizes)
+    layer = Linear4bit.from_float(linear, nested=nested)
+    x = torch.randn(2, 5, sizes[0])
+    weight = layer.dequantize()
+    exact = x.double() @ weight.double().t() + linear.bias.detach().double()
+    assert_reduction(layer(x).detach(), exact, sizes[0] + 1, exact.abs().max())
+    assert float((weight - linear.weight).detach().abs().max()) < 0.2 * float(linear.weight.detach().abs().max())
+    assert layer.bias is linear.bias
+
+
+def test_bits_per_weight() -> None:
+    linear = nn.Linear(1024, 1024, bias=False)
+    table = 64  # bytes of the code table
+    for nested, bits in ((False, 4.5), (True, 4.127)):
+        layer = Linear4bit.from_float(linear, nested=nested)
+        assert abs((bytes_of(layer) - table) * 8 / 1024**2 - bits) < 0.001
+    assert bytes_of(Linear8bit.from_float(linear)) == 1024**2 + 4 * 1024
+
+
+@pytest.mark.parametrize("kind", [Linear4bit, Linear8bit])
+def test_gradients_reach_what_is_before_and_only_that(kind: type[Linear4bit] | type[Linear8bit]) -> None:
+    model = nn.Sequential(nn.Linear(32, 64), kind(64, 16))
+    model(torch.randn(4, 32)).square().sum().backward()
+    assert {name for name, p in model.named_parameters() if p.grad is not None} == {
+        "0.weight",
+        "0.bias",
+        "1.bias",
+    }
+
+
+@pytest.mark.parametrize("kind", [Linear4bit, Linear8bit])
+def test_adapters_train_through_the_frozen_layer(kind: type[Linear4bit] | type[Linear8bit]) -> None:
+    """Low-rank adapters learn what quantization and a changed task ask for (QLoRA)."""
+    target = nn.Linear(64, 32)
+    base = kind.from_float(nn.Linear(64, 32))
+    base.requires_grad_(False)
+    down, up = nn.Linear(64, 32, bias=False), nn.Linear(32, 32, bias=True)
+    nn.init.zeros_(up.weight)
+    optimizer = torch.optim.Adam([*down.parameters(), *up.parameters()], 0.01)
+    x = torch.randn(256, 64)
+    losses = []
+    frozen = {key: value.clone() for key, value in base.state_dict().items()}
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss = (base(x) + up(down(x)) - target(x).detach()).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.05 * losses[0]
+    assert all(torch.equal(value, frozen[key]) for key, value in base.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", [Linear4bit, Linear8bit])
+def test_casting_is_about_the_arithmetic(kind: type[Linear4bit] | type[Linear8bit]) -> None:
+    layer = kind(64, 16)
+    before = {name: b.clone() for name, b in layer.named_buffers()}
+    layer.to(torch.bfloat16)
+    assert layer.bias.dtype == torch.bfloat16
+    assert all(torch.equal(b, before[name]) for name, b in layer.named_buffers())
+    x = torch.randn(3, 64)
+    assert layer(x.bfloat16()).dtype == torch.bfloat16
+    assert layer(x).dtype == torch.float32
+    assert layer.to("meta")(x.to("meta")).shape == (3, 16)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_4bit_file(nested: bool) -> None:
+    layer, other = Linear4bit(64, 16, nested=nested), Linear4bit(64, 16, nested=nested)
+    other.load_state_dict(reloaded(layer.state_dict()))
+    x = torch.randn(3, 64)
+    assert torch.equal(layer(x), other(x))
+    with pytest.raises(RuntimeError, match="absmax"):
+        Linear4bit(64, 16, nested=not nested).load_state_dict(layer.state_dict())
+
+
+def test_8bit_layer_is_close_and_its_file_too() -> None:
+    linear = nn.Linear(256, 64)
+    layer, other = Linear8bit.from_float(linear), Linear8bit(256, 64)
+    other.load_state_dict(reloaded(layer.state_dict()))
+    x = torch.randn(32, 256)
+    x[:, 7] *= 40  # an outlier feature
+    assert torch.equal(layer(x), other(x))
+    error = (layer(x) - linear(x)).detach().norm() / linear(x).detach().norm()
+    rough = Linear8bit.from_float(linear, threshold=0.0)
+    worse = (rough(x) - linear(x)).detach().norm() / linear(x).detach().norm()
+    assert float(error) < 0.01 < float(worse)
+
+
+def test_other_tables_and_shared_bias() -> None:
+    linear = nn.Linear(64, 8, bias=False)
+    layer = Linear4bit.from_float(linear, code=codebooks.fp4(), block_size=32)
+    assert layer.bias is None
+    assert layer(torch.zeros(1, 64)).abs().max() == 0
+    assert "block_size=32" in repr(layer)
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="code must be one row of 16 entries"):
+        Linear4bit(64, 8, code=codebooks.dynamic_tree())
+    with pytest.raises(ValueError, match="power of two from 32 to 4096; got 48"):
+        Linear4bit(64, 8, block_size=48)
+    with pytest.raises(ValueError, match="threshold must be 0"):
+        Linear8bit(64, 8, threshold=-1.0)
+    broken = nn.Linear(4, 4)
+    nn.init.constant_(broken.weight, float("nan"))
+    with pytest.raises(ValueError, match="the weight must be finite"):
+        Linear8bit.from_float(broken)
+    with pytest.raises(ValueError, match="packed must hold"):
+        Linear4bit(64, 8)(torch.ones(2, 63))
