@@ -9,31 +9,47 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
+from functools import partial
 
 os.environ["TRITON_INTERPRET"] = "1"
 
 import torch
 
-from _cases import Case, pure_cases
+from _agreement import check
+from _cases import Case, all_cases, pure_cases
 from _epilogue_cases import matmul_arguments, traps
 from _tolerance import assert_exact
+from _triton_extras import Extra, check_repeated_steps, extras
 from bittern import ops
 
 
-def outcome(case: Case) -> str:
-    arguments = case.make()
+def outcome(work: Callable[[], None]) -> str:
     try:
-        assert_exact(case.op.triton(*arguments), case.op.reference(*arguments))
+        work()
     except Exception:
         return traceback.format_exc()
     return ""
 
 
+def check_extra(extra: Extra) -> None:
+    mine = extra.op.triton(*extra.arguments, **extra.options)
+    theirs = extra.op.reference(*extra.arguments, **extra.options)
+    for a, b in zip(mine, theirs, strict=True):
+        assert_exact(a, b)
+
+
 def main() -> None:
     torch.set_num_threads(1)
-    cases = [case for case in pure_cases() if case.light and case.op.has_cuda]
+    cases = [case for case in pure_cases() if case.light]
     cases.append(Case(ops.binary_matmul, "epilogue-traps", lambda: matmul_arguments(*traps())))
-    json.dump({str(case): outcome(case) for case in cases}, sys.stdout)
+    work = {str(case): partial(check, case, ops.Implementation("triton", "cpu", case.op.triton)) for case in cases}
+    for case in all_cases():
+        if case.op is ops.optimizer_step:
+            work[str(case)] = partial(check, case, ops.Implementation("triton", "cpu", case.op.triton))
+    work |= {extra.label: partial(check_extra, extra) for extra in extras()}
+    work["repeated steps"] = check_repeated_steps
+    json.dump({label: outcome(call) for label, call in work.items()}, sys.stdout)
 
 
 if __name__ == "__main__":

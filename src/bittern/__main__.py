@@ -29,9 +29,6 @@ NEEDS: dict[ops.Isa, tuple[str, ...]] = {
 """CPU features that the kernels of each instruction set use (native/isa.cpp decides by the same)."""
 
 
-NO_KERNEL = (None, "there is no Triton kernel for this op yet")
-
-
 @dataclass(frozen=True, slots=True)
 class IsaState:
     """One instruction set of the native kernels."""
@@ -102,10 +99,7 @@ def diagnose() -> Diagnosis:
         missing_features=tuple(n for n, present in features.items() if not present and n in needed),
         pool=_native.pool_name(),
         isas=tuple(_isa_state(isa, features) for isa in ops.Isa),
-        ops=tuple(
-            OpState(op.name, f"native[{chosen.label}]", why, *((cuda, cuda_why) if op.has_cuda else NO_KERNEL))
-            for op in ops.ALL
-        ),
+        ops=tuple(OpState(op.name, f"native[{chosen.label}]", why, cuda, cuda_why) for op in ops.ALL),
     )
 
 

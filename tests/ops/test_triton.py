@@ -15,12 +15,17 @@ from typing import Any
 
 import pytest
 
-from _cases import pure_cases
+from _cases import all_cases, pure_cases
+from _triton_extras import extras
+from bittern import ops
+from bittern.ops.optimizer_step import Rule
 
 pytest.importorskip("triton")
 
 PROGRAM = Path(__file__).parents[1] / "_run_triton.py"
-LIGHT = [str(case) for case in pure_cases() if case.light and case.op.has_cuda] + ["binary_matmul-epilogue-traps"]
+LIGHT = [str(case) for case in pure_cases() if case.light] + ["binary_matmul-epilogue-traps"]
+LIGHT += [str(case) for case in all_cases() if case.op is ops.optimizer_step]
+LIGHT += [*(extra.label for extra in extras()), "repeated steps"]
 
 
 @pytest.fixture(scope="module")
@@ -65,31 +70,94 @@ SIZES_OF_ONE = ("columns", "words", "length", "k", "n", "kernel_h", "group_in", 
 """Triton compiles a size of 1 as a constant, unless the kernel forbids it: another program."""
 
 
-@pytest.mark.parametrize(("op", "name", "pointers", "constants"), KERNELS, ids=lambda v: v if type(v) is str else "")
-@pytest.mark.parametrize("ones", [False, True], ids=["any size", "sizes of 1"])
-def test_compiles_for_a_gpu(
-    op: str,
-    name: str,
-    pointers: dict[str, str],
-    constants: dict[str, Any],
-    ones: bool,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """To PTX and machine code for an A100, which takes the compiler only."""
+def ptx_of(module: str, name: str, pointers: dict[str, str], constants: dict[str, Any]) -> str:
+    """PTX for an A100, from which machine code was made too; that takes the compiler only."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, compile
 
+    kernel = getattr(import_module(module), name)
+    signature = {name: pointers.get(name, "i32") for name in kernel.arg_names} | dict.fromkeys(constants, "constexpr")
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
+    compiled = compile(source, target=GPUTarget("cuda", 80, 32), options={"enable_fp_fusion": False})
+    found: str = compiled.asm["ptx"]
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+
+
+@pytest.mark.parametrize(("op", "name", "pointers", "constants"), KERNELS, ids=lambda v: v if type(v) is str else "")
+@pytest.mark.parametrize("ones", [False, True], ids=["any size", "sizes of 1"])
+def test_compiles_for_a_gpu(
+    op: str, name: str, pointers: dict[str, str], constants: dict[str, Any], ones: bool
+) -> None:
     kernel = getattr(import_module(f"bittern.ops.{op}.cuda"), name)
     if ones:
         sizes = [p.name for p in kernel.params if p.name in SIZES_OF_ONE and not p.do_not_specialize]
         constants = constants | dict.fromkeys(sizes, 1)
-    signature = {name: pointers.get(name, "i32") for name in kernel.arg_names} | dict.fromkeys(constants, "constexpr")
-    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
-    ptx = compile(source, target=GPUTarget("cuda", 80, 32), options={"enable_fp_fusion": False}).asm["ptx"]
+    ptx = ptx_of(f"bittern.ops.{op}.cuda", name, pointers, constants)
     if "epilogue" in pointers:
         # not the shifts and masks it is written as; a group of 1 channel needs no popcount
         assert "popc.b64" in ptx or "group_in" in constants
         assert "fma.rn.f32" in ptx
         assert "ftz" not in ptx  # subnormals are not flushed to zero
+
+
+BYTES = {"codes": "*u8", "absmax": "*fp32", "values": "*fp32", "borders": "*fp32", "n": "i64", "seed": "i64"}
+STEP = {"table": "*i64", "tasks": "*i64", "first_task": "*i64", "squares": "*fp64", "seed": "i64"} | dict.fromkeys(
+    ("scalars", "tables", "ratios"), "*fp32"
+)
+
+
+def assert_rounds_as_written(ptx: str) -> None:
+    """No approximate root or quotient, no flush of subnormals, no product fused with a sum."""
+    for forbidden in (".approx", ".ftz", "fma.rn.f32"):
+        assert forbidden not in ptx
+
+
+@pytest.mark.parametrize(
+    ("dtype", "block", "nibbles", "keep", "chance"),
+    [("fp32", 256, False, True, False), ("bf16", 64, True, False, True), ("fp16", 4096, False, False, False)],
+)
+def test_block_codecs_compile(dtype: str, block: int, nibbles: bool, keep: bool, chance: bool) -> None:
+    pointers = BYTES | {"x": f"*{dtype}", "out": f"*{dtype}"}
+    constants = {"BLOCK": block, "ROWS": max(1, 2048 // block), "NIBBLES": nibbles, "KEEP": keep, "CHANCE": chance}
+    assert_rounds_as_written(ptx_of("bittern.ops.quantize_blockwise.cuda", "_quantize_kernel", pointers, constants))
+    constants = {"BLOCK": block, "NIBBLES": nibbles, "TILE": 2048}
+    assert_rounds_as_written(ptx_of("bittern.ops.dequantize_blockwise.cuda", "_dequantize_kernel", pointers, constants))
+
+
+@pytest.mark.parametrize("rule", Rule, ids=lambda rule: rule.name.lower())
+def test_rules_compile(rule: Rule) -> None:
+    import triton.language as tl
+
+    from bittern.ops.optimizer_step.cuda import rule_constants
+
+    kinds = ((8, tl.float32, False, False), (4, tl.bfloat16, False, True), (32, tl.float16, True, False))
+    bits, dtype, kahan, chance = kinds[rule % 3]
+    constants = rule_constants(rule) | {"BITS": bits, "BLOCK": 256, "ROWS": 4, "PARAM": dtype, "GRAD": dtype}
+    module = "bittern.ops.optimizer_step.kernel_cuda"
+    own = {"KAHAN": kahan, "CHANCE": chance}
+    assert_rounds_as_written(ptx_of(module, "step_kernel", STEP, constants | own))
+    if rule in (Rule.LAMB, Rule.LARS):
+        assert_rounds_as_written(ptx_of(module, "measure_kernel", STEP, constants))
+        assert_rounds_as_written(ptx_of(module, "ratio_kernel", STEP, {"RULE": int(rule)}))
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_products_compile(dtype: str, bias: bool) -> None:
+    own = dict.fromkeys(("x", "out", "bias"), f"*{dtype}")
+    pointers = own | {"packed": "*u8", "absmax": "*fp32", "code": "*fp32"}
+    none: dict[str, Any] = {} if bias else {"bias": None}
+    tile = {"INPUTS": 16, "OUT": 64, "SUM": 64}
+    module = "bittern.ops.linear_4bit.cuda"
+    ptx = ptx_of(module, "_matrix_kernel", pointers, tile | none | {"BLOCK": 64, "WIDE": dtype == "fp32"})
+    assert ("mma.sync" in ptx) == (dtype == "bf16")
+    ptx_of(module, "_vector_kernel", pointers, {"BLOCK": 64, "OUT": 64, "SUM": 64} | none)
+    pointers = own | {"codes": "*i8", "weight": "*i8"} | dict.fromkeys(("step", "scale", "extra"), "*fp32")
+    ptx = ptx_of("bittern.ops.linear_8bit.cuda", "_int8_kernel", pointers, tile | none)
+    assert_rounds_as_written(ptx)
+    assert "mma.sync" in ptx

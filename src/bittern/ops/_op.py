@@ -8,6 +8,7 @@ specification: every implementation must equal it bit for bit.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
@@ -18,6 +19,15 @@ R = TypeVar("R")
 """What an op returns: a tensor, a tuple of tensors, or None where it changes its arguments."""
 
 _LIBRARY = torch.library.Library("bittern", "DEF")  # type: ignore[no-untyped-call]
+
+
+def lazily(module: str, name: str) -> Callable[..., Any]:
+    """The function `name` of a module that is imported by the first call: Triton is loaded only where it is used."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return getattr(import_module(module), name)(*args, **kwargs)
+
+    return call
 
 
 class Implementation(NamedTuple):
@@ -38,7 +48,7 @@ class Op(Generic[R]):
     reference: plain torch, any device; the meaning of the op.
     fake: shape and dtype of the result without computing it.
     cpu: native code; takes the instruction set as first argument.
-    cuda: Triton kernel, or None where there is none yet: CUDA tensors are then refused.
+    cuda: Triton kernel.
     """
 
     def __init__(
@@ -49,7 +59,7 @@ class Op(Generic[R]):
         reference: Callable[..., R],
         fake: Callable[..., R],
         cpu: Callable[..., R],
-        cuda: Callable[..., R] | None,
+        cuda: Callable[..., R],
     ) -> None:
         self.name = schema.split("(", 1)[0]
         self.schema = schema
@@ -60,8 +70,7 @@ class Op(Generic[R]):
         self._cuda = cuda
         _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
         _LIBRARY.impl(self.name, self._run_cpu, "CPU")  # type: ignore[no-untyped-call]
-        if cuda is not None:
-            _LIBRARY.impl(self.name, self._run_cuda, "CUDA")  # type: ignore[no-untyped-call]
+        _LIBRARY.impl(self.name, self._run_cuda, "CUDA")  # type: ignore[no-untyped-call]
 
         def checked_fake(*args: Any, **kwargs: Any) -> R:
             check(*args, **kwargs)
@@ -96,11 +105,6 @@ class Op(Generic[R]):
         """The Triton kernel: on CUDA tensors, or on CPU tensors under TRITON_INTERPRET=1."""
         return self._run_cuda(*args, **kwargs)
 
-    @property
-    def has_cuda(self) -> bool:
-        """Whether there is a Triton kernel."""
-        return self._cuda is not None
-
     def implementations(self) -> tuple[Implementation, ...]:
         """Every implementation that this machine can run natively, the reference first."""
 
@@ -109,7 +113,7 @@ class Op(Generic[R]):
 
         found = [Implementation("reference", "cpu", self.reference)]
         found += [Implementation(f"native[{isa.label}]", "cpu", at(isa)) for isa in available_isas()]
-        if torch.cuda.is_available() and self.has_cuda:
+        if torch.cuda.is_available():
             found.append(Implementation("triton", "cuda", self.triton))
         return tuple(found)
 
@@ -118,7 +122,5 @@ class Op(Generic[R]):
         return self._cpu(chosen_isa(), *args, **kwargs)
 
     def _run_cuda(self, *args: Any, **kwargs: Any) -> R:
-        if self._cuda is None:
-            raise NotImplementedError(f"{self.name}: there is no CUDA kernel yet; move the tensors to the CPU")
         self._check(*args, **kwargs)
         return self._cuda(*args, **kwargs)

@@ -18,7 +18,7 @@ from bittern.optim._batch import Batch
 from bittern.optim._layout import local_tensor
 from bittern.optim._load import load
 from bittern.optim._options import Group, Options, check_options, check_parameter, complete
-from bittern.optim._state import StateDict, check_gradients, conform, create
+from bittern.optim._state import StateDict, check_gradients, check_offload, conform, create, offload
 
 ParamsT = Iterable[Any]
 
@@ -32,7 +32,8 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
     nonfinite: "skip" leaves an element whose gradient or new state is NaN or infinite as it is, with its states;
     "raise" refuses the whole step. rounding of bfloat16 and float16 parameters: "nearest"; "stochastic" (bfloat16;
     seeded by `torch.manual_seed`); "kahan" keeps the rounding error in a buffer of the parameter's type. It does not
-    concern float32 parameters. offload="cpu": states of CUDA parameters live in pinned host memory.
+    concern float32 parameters. offload="cpu": states of CUDA parameters live in pinned host memory, which the kernels
+    read and write over the bus.
 
     A parameter that does not fill its memory (a strided slice) is stepped through a dense copy that stays allocated.
     Errors: TypeError for complex, sparse or float64 parameters, ValueError for invalid arguments.
@@ -96,15 +97,15 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
         """The state of `p`, created or brought to the group's storage and p's device and layout where necessary."""
         state: StateDict = self.state[p]
         if group["offload"] is not None:
-            if p.device.type != "cuda":
-                raise ValueError(f'{self._name}: offload="cpu" is for CUDA parameters; this one is on {p.device}')
-            raise NotImplementedError(f'{self._name}: offload="cpu" needs the CUDA step, which does not exist yet')
+            check_offload(self._name, p)
         if self.is_new(p, group):
             create(state, p, self.states(group), group, lambda name: self.initial(name, group))
             for name in self.counters:
                 state.setdefault(name, torch.tensor(self.first_count(name), dtype=torch.float32))
         else:
             conform(self._name, state, p, self.states(group), group, self._strides.get(p))
+        if group["offload"] is not None:
+            offload(state, self.states(group))
         self._strides[p] = local_tensor(p).stride()
         return state
 

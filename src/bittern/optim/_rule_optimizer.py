@@ -15,6 +15,9 @@ from bittern.optim._optimizer import LowBitOptimizer
 from bittern.optim._options import Group, scalar
 from bittern.optim._state import alike
 
+HOST = "cpu"
+"""Type of the device whose counters need not stay there: capturable is refused on it."""
+
 _GOLDEN = 0x9E3779B97F4A7C15
 """2^64 / golden ratio: an odd number whose multiples spread evenly, for seeds of consecutive steps."""
 
@@ -53,7 +56,7 @@ class RuleOptimizer(LowBitOptimizer):
         rule = self.rule(group)
         batch = self._batches.get(key)
         if batch is None or not batch.fits(rule, group, params, map(self.state.get, params)):
-            if group.get("capturable") and params[0].device.type == "cpu":
+            if group.get("capturable") and params[0].device.type == HOST:
                 raise RuntimeError(f"{self._name}: capturable=True needs parameters on an accelerator; got cpu")
             if group["rounding"] == "stochastic" and any(p.dtype == torch.float16 for p in params):
                 raise ValueError(f'{self._name}: rounding="stochastic" is for bfloat16; use "kahan" for float16')

@@ -15,6 +15,7 @@ from bittern.optim._layout import (
     decode,
     encode,
     equivalent,
+    is_sharded,
     layout_for,
     local_tensor,
     stored_layout,
@@ -88,6 +89,23 @@ def _conform_compensation(state: StateDict, p: Tensor, group: Group) -> None:
     state["compensation"] = torch.zeros_like(p, memory_format=torch.preserve_format)
     if old is not None:
         state["compensation"].copy_(old)
+
+
+def check_offload(owner: str, p: Tensor) -> None:
+    """ValueError unless the states of `p` can live in host memory."""
+    if p.device.type != "cuda":
+        raise ValueError(f'{owner}: offload="cpu" is for CUDA parameters; this one is on {p.device}')
+    if is_sharded(p):
+        raise ValueError(f'{owner}: offload="cpu" takes whole parameters; got a DTensor; use FSDP\'s CPUOffloadPolicy')
+
+
+def offload(state: StateDict, specs: Sequence[State]) -> None:
+    """Puts the states and their absmax into pinned host memory, where they are not there yet."""
+    for name, _ in specs:
+        for key in (name, f"{name}_absmax"):
+            value = state.get(key)
+            if value is not None and not (value.is_cpu and value.is_pinned()):
+                state[key] = torch.empty_like(value, device="cpu", pin_memory=True).copy_(value)
 
 
 def as_floats(

@@ -14,7 +14,7 @@ __version__ = "0.50.2"
 """The version of bitsandbytes whose interface this is."""
 
 features = {"multi_backend"}
-supported_torch_devices = {"cpu"}
+supported_torch_devices = {"cpu", "cuda"}
 
 __all__ = [
     "MatmulLtState",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bittern.ops._check import check_dtype, check_same_device
 from bittern.ops._isa import Isa
-from bittern.ops._op import Op
+from bittern.ops._op import Op, lazily
 from bittern.ops.dequantize_blockwise.cpu import dequantize_flat
 from bittern.ops.dequantize_blockwise.reference import dequantize_blockwise_reference
 from bittern.ops.quantize_blockwise.check import check_absmax, check_block_size, check_code, check_float
@@ -83,12 +83,12 @@ def _fake(
     return packed.new_empty(list(shape), dtype=dtype)
 
 
-dequantize_4bit = Op(
+dequantize_4bit: Op[Tensor] = Op(
     "dequantize_4bit(Tensor packed, Tensor absmax, Tensor code, int block_size, SymInt[] shape, ScalarType dtype=6)"
     " -> Tensor",
     check=_check,
     reference=_reference,
     fake=_fake,
     cpu=_cpu,
-    cuda=None,
+    cuda=lazily("bittern.ops.dequantize_blockwise.cuda", "dequantize_4bit_cuda"),
 )

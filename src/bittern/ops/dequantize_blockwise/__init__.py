@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bittern.ops._check import check_dtype, check_same_device
-from bittern.ops._op import Op
+from bittern.ops._op import Op, lazily
 from bittern.ops.dequantize_blockwise.cpu import dequantize_blockwise_cpu
 from bittern.ops.dequantize_blockwise.reference import dequantize_blockwise_reference
 from bittern.ops.quantize_blockwise.check import check_absmax, check_block_size, check_code, check_float
@@ -37,11 +37,11 @@ def _fake(
     return torch.empty_like(codes, dtype=dtype, memory_format=torch.contiguous_format)
 
 
-dequantize_blockwise = Op(
+dequantize_blockwise: Op[Tensor] = Op(
     "dequantize_blockwise(Tensor codes, Tensor absmax, Tensor code, int block_size=256, ScalarType dtype=6) -> Tensor",
     check=_check,
     reference=dequantize_blockwise_reference,
     fake=_fake,
     cpu=dequantize_blockwise_cpu,
-    cuda=None,
+    cuda=lazily("bittern.ops.dequantize_blockwise.cuda", "dequantize_blockwise_cuda"),
 )

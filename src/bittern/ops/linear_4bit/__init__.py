@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from bittern.ops._check import check_dtype, check_same_device
-from bittern.ops._op import Op
+from bittern.ops._op import Op, lazily
 from bittern.ops.linear_4bit.check import check_weight
 from bittern.ops.linear_4bit.cpu import linear_4bit_cpu
 from bittern.ops.linear_4bit.reference import linear_4bit_reference
@@ -60,14 +60,14 @@ def _fake(
     return x.new_empty((*x.shape[:-1], out_features))
 
 
-linear_4bit = Op(
+linear_4bit: Op[Tensor] = Op(
     "linear_4bit(Tensor x, Tensor packed, Tensor absmax, Tensor code, int block_size, SymInt out_features,"
     " Tensor? bias=None) -> Tensor",
     check=_check,
     reference=linear_4bit_reference,
     fake=_fake,
     cpu=linear_4bit_cpu,
-    cuda=None,
+    cuda=lazily("bittern.ops.linear_4bit.cuda", "linear_4bit_cuda"),
 )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from bittern.ops._check import check_dtype, check_same_device
-from bittern.ops._op import Op
+from bittern.ops._op import Op, lazily
 from bittern.ops.linear_4bit.check import check_weight
 from bittern.ops.linear_4bit.cpu import linear_4bit_backward_cpu
 from bittern.ops.linear_4bit.reference import linear_4bit_backward_reference
@@ -33,12 +33,12 @@ def _fake(grad: Tensor, packed: Tensor, absmax: Tensor, code: Tensor, block_size
     return grad.new_empty((*grad.shape[:-1], in_features))
 
 
-linear_4bit_backward = Op(
+linear_4bit_backward: Op[Tensor] = Op(
     "linear_4bit_backward(Tensor grad, Tensor packed, Tensor absmax, Tensor code, int block_size,"
     " SymInt in_features) -> Tensor",
     check=_check,
     reference=linear_4bit_backward_reference,
     fake=_fake,
     cpu=linear_4bit_backward_cpu,
-    cuda=None,
+    cuda=lazily("bittern.ops.linear_4bit.cuda", "linear_4bit_backward_cuda"),
 )

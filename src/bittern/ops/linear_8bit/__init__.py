@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from bittern.ops._check import check_dtype, check_same_device
-from bittern.ops._op import Op
+from bittern.ops._op import Op, lazily
 from bittern.ops.linear_8bit.cpu import linear_8bit_cpu
 from bittern.ops.linear_8bit.reference import LEVELS, linear_8bit_reference
 from bittern.ops.quantize_blockwise.check import FLOATS
@@ -60,13 +60,13 @@ def _fake(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None = None, 
     return x.new_empty((*x.shape[:-1], weight.shape[0]))
 
 
-linear_8bit = Op(
+linear_8bit: Op[Tensor] = Op(
     "linear_8bit(Tensor x, Tensor weight, Tensor scale, Tensor? bias=None, float threshold=0.0) -> Tensor",
     check=_check,
     reference=linear_8bit_reference,
     fake=_fake,
     cpu=linear_8bit_cpu,
-    cuda=None,
+    cuda=lazily("bittern.ops.linear_8bit.cuda", "linear_8bit_cuda"),
 )
 
 

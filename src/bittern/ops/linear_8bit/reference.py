@@ -31,14 +31,15 @@ def outlier_product(x: Tensor, weight: Tensor, scale: Tensor, columns: Tensor) -
     return x[..., columns].float() @ values.t()
 
 
-def _row_codes(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes [m, k], as float64 integers, and the real value of one step [m, 1]; NaN for rows that are not finite."""
-    absmax = x.abs().amax(1, keepdim=True) if x.shape[1] else x.new_zeros(x.shape[0], 1)
+def row_codes(x: Tensor) -> tuple[Tensor, Tensor]:
+    """float32 integers [m, k], and the real value of one step [m, 1]: NaN for rows that are not finite."""
+    rows = _rows(x).float()
+    absmax = rows.abs().amax(1, keepdim=True) if rows.shape[1] else rows.new_zeros(rows.shape[0], 1)
     usable = absmax.isfinite() & (absmax >= torch.finfo(torch.float32).tiny)
     # a number divided by a tensor would be a product with the reciprocal, which rounds twice
     scale = torch.full_like(absmax, LEVELS) / absmax
-    codes = torch.where(usable, (x * scale).round(), 0.0)
-    return codes.double(), torch.where(absmax.isfinite(), absmax * torch.tensor(1 / LEVELS), torch.nan)
+    codes = torch.where(usable, (rows * scale).round(), 0.0)
+    return codes, torch.where(absmax.isfinite(), absmax * (1 / LEVELS), torch.nan)
 
 
 def linear_8bit_reference(
@@ -46,9 +47,8 @@ def linear_8bit_reference(
 ) -> Tensor:
     """Exact int32 product of row-wise codes, scaled, plus the outlier columns of x in float32, plus bias."""
     columns = outlier_columns(x, threshold)
-    rows = _rows(without_columns(x, columns)).float()
-    codes, step = _row_codes(rows)
-    product = (codes @ weight.double().t()).float()
+    codes, step = row_codes(without_columns(x, columns))
+    product = (codes.double() @ weight.double().t()).float()
     y = product * step * (scale * (1 / LEVELS))
     if columns.numel():
         y = y + outlier_product(x, weight, scale, columns).view(y.shape)

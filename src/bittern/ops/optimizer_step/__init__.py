@@ -14,8 +14,9 @@ seed: rounds bfloat16 parameters up or down at random with the bits random32(see
 Per block: decode with the old absmax, apply the rule, take the new absmax, encode; the parameter sees the new states
 before they are rounded. Codes: nearest entry of `state_table`; a square above 0 never takes the code of 0, and where it
 is 0 the signed states of that element are 0. An element whose gradient or new state is not finite is left as it is.
-All native instruction sets give the same bits; the reference is within the rounding of each operation
-(docs/numerics.md).
+All native instruction sets give the same bits; the reference and the Triton kernels are within the rounding of each
+operation (docs/numerics.md). States of CUDA parameters may lie in pinned host memory, which the kernels reach over the
+bus.
 Errors: ValueError or TypeError that names the tensor.
 """
 
@@ -28,7 +29,7 @@ import torch
 from torch import Tensor
 
 from bittern.ops._isa import chosen_isa
-from bittern.ops._op import Op
+from bittern.ops._op import Op, lazily
 from bittern.ops.optimizer_step.check import check_step
 from bittern.ops.optimizer_step.cpu import StepTable, optimizer_step_cpu
 from bittern.ops.optimizer_step.layout import block_count, code_count, state_table
@@ -52,14 +53,14 @@ def _fake(*args: Any) -> None:
     return None
 
 
-optimizer_step = Op(
+optimizer_step: Op[None] = Op(
     "optimizer_step(int rule, Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] states, Tensor(c!)[] absmax, "
     "Tensor scalars, int[] bits, int[] block_size, int[] row_length, Tensor(d!)[] compensation, int? seed=None) -> ()",
     check=check_step,
     reference=optimizer_step_reference,
     fake=_fake,
     cpu=optimizer_step_cpu,
-    cuda=None,
+    cuda=lazily("bittern.ops.optimizer_step.cuda", "optimizer_step_cuda"),
 )
 
 
@@ -87,22 +88,43 @@ class PreparedStep:
         check_step(
             self.rule, self.params, self.params, states, absmax, scalars, bits, block_size, row_length, compensation
         )
-        if any(p.device.type != "cpu" for p in params):
-            raise NotImplementedError("optimizer_step: there is no CUDA kernel yet; move the parameters to the CPU")
-        self._table = StepTable(self.rule, params, states, absmax, bits, block_size, row_length, compensation)
+        devices = {p.device for p in params}
+        if len(devices) != 1:
+            raise ValueError(f"optimizer_step: parameters must be on one device; got {sorted(map(str, devices))}")
+        self.device = devices.pop()
+        self._run = self._on_cpu if self.device.type == "cpu" else self._on_cuda
+        self._table: Any = self._make_table(params, states, absmax, bits, block_size, row_length, compensation)
 
     def run(self, grads: Sequence[Tensor], scalars: Tensor, seed: int | None = None) -> None:
-        """Steps every tensor; scalars: float32 [1, K] or [n, K] on the CPU. Errors: ValueError."""
+        """Steps every tensor; scalars: float32 [1, K] or [n, K] on the CPU or the device; errors: ValueError.
+
+        On CUDA nothing waits for the device.
+        """
         count, columns = len(self.params), len(SPECS[self.rule].scalars)
         if len(grads) != count:
             raise ValueError(f"optimizer_step: needs {count} gradients, one per parameter; got {len(grads)}")
+        places = {torch.device("cpu"), self.device}
         if (
             scalars.dtype != torch.float32
             or scalars.shape not in ((1, columns), (count, columns))
-            or not scalars.is_cpu
+            or scalars.device not in places
         ):
             raise ValueError(
-                f"optimizer_step: scalars must be float32 [1 or {count}, {columns}] on the CPU; "
-                f"got {scalars.dtype} {list(scalars.shape)} on {scalars.device}"
+                f"optimizer_step: scalars must be float32 [1 or {count}, {columns}] on "
+                f"{' or '.join(sorted(map(str, places)))}; got {scalars.dtype} {list(scalars.shape)} "
+                f"on {scalars.device}"
             )
+        self._run(grads, scalars, seed)
+
+    def _make_table(self, *arguments: Any) -> Any:
+        if self.device.type == "cpu":
+            return StepTable(self.rule, *arguments)
+        from bittern.ops.optimizer_step.cuda import CudaStep
+
+        return CudaStep(self.rule, *arguments)
+
+    def _on_cpu(self, grads: Sequence[Tensor], scalars: Tensor, seed: int | None) -> None:
         self._table.run(chosen_isa(), self.rule, grads, scalars.contiguous(), seed)
+
+    def _on_cuda(self, grads: Sequence[Tensor], scalars: Tensor, seed: int | None) -> None:
+        self._table.run(grads, scalars, seed)

@@ -98,6 +98,11 @@ def _check_blocks(i: int, p: Tensor, bits: int, block: int, row: int) -> None:
         _fail(i, f"row_length must divide its {p.numel()} elements", row, "pass numel() for one row")
 
 
+def _reachable(stored: Tensor, p: Tensor) -> bool:
+    """On the device of p, or in pinned host memory where p is on CUDA."""
+    return stored.device == p.device or (p.is_cuda and stored.is_cpu and stored.is_pinned())
+
+
 def _check_states(
     i: int,
     p: Tensor,
@@ -111,7 +116,7 @@ def _check_states(
     for state, stored, scale in zip(spec.states, states, absmax, strict=True):
         dtype = torch.float32 if bits == 32 else torch.uint8
         numel = p.numel() if bits == 32 else code_count(p.numel(), bits, row)
-        if stored.dtype != dtype or stored.numel() != numel or stored.device != p.device:
+        if stored.dtype != dtype or stored.numel() != numel or not _reachable(stored, p):
             came = f"{stored.dtype} {list(stored.shape)} on {stored.device}"
             _fail(
                 i, f"state {state.name!r} must be {dtype} with {numel} elements on {p.device}", came, "allocate it so"
@@ -122,7 +127,7 @@ def _check_states(
             _fail(i, f"state {state.name!r} must be dense in memory", stored.stride(), "copy it")
         scales = 0 if bits == 32 else block_count(p.numel(), block, row)
         fits = scale.dtype == torch.float32 and scale.numel() == scales and scale.is_contiguous()
-        if not fits or (scales and scale.device != p.device):
+        if not fits or (scales and not _reachable(scale, p)):
             came = f"{scale.dtype} {list(scale.shape)} on {scale.device}"
             _fail(
                 i, f"absmax of {state.name!r} must be contiguous float32 with {scales} elements", came, "see layout.py"

@@ -52,16 +52,19 @@ class StepTable:
         self.words = array("q", words)
         self.count = len(params)
 
-    def run(self, isa: Isa, rule: Rule, grads: Sequence[Tensor], scalars: Tensor, seed: int | None) -> None:
-        """Steps all tensors; scalars: contiguous float32 [1, K] or [tensors, K]."""
+    def fill(self, grads: Sequence[Tensor], own_row: bool) -> None:
+        """Enters the gradients; own_row: tensor i reads row i of the scalars, else all read the only one."""
         words = self.words
-        own_row = scalars.shape[0] > 1
         for i, grad in enumerate(grads):
             at = i * FIELDS
             words[at + _GRAD] = grad.data_ptr()
             words[at + _DTYPES] = words[at + _DTYPES] & 15 | DTYPE_CODES[grad.dtype] << 4
             words[at + _SCALARS] = i if own_row else 0
-        address, _ = words.buffer_info()
+
+    def run(self, isa: Isa, rule: Rule, grads: Sequence[Tensor], scalars: Tensor, seed: int | None) -> None:
+        """Steps all tensors; scalars: contiguous float32 [1, K] or [tensors, K]."""
+        self.fill(grads, scalars.shape[0] > 1)
+        address, _ = self.words.buffer_info()
         _native.optimizer_step(
             isa,
             threads(),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bittern.ops._check import check_dtype, check_same_device
 from bittern.ops._isa import Isa
-from bittern.ops._op import Op
+from bittern.ops._op import Op, lazily
 from bittern.ops.quantize_blockwise.check import FLOATS, check_block_size, check_code
 from bittern.ops.quantize_blockwise.cpu import quantize_flat
 from bittern.ops.quantize_blockwise.reference import quantize_blockwise_reference
@@ -53,12 +53,12 @@ def _fake(
     return packed, x.new_empty(-(-x.numel() // block_size), dtype=torch.float32)
 
 
-quantize_4bit = Op(
+quantize_4bit: Op[tuple[Tensor, Tensor]] = Op(
     "quantize_4bit(Tensor x, Tensor code, int block_size=64, *, bool keep_nonzero=False, int? seed=None)"
     " -> (Tensor, Tensor)",
     check=_check,
     reference=_reference,
     fake=_fake,
     cpu=_cpu,
-    cuda=None,
+    cuda=lazily("bittern.ops.quantize_blockwise.cuda", "quantize_4bit_cuda"),
 )

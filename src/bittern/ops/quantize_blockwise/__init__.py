@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from bittern.ops._check import check_dtype, check_same_device
-from bittern.ops._op import Op
+from bittern.ops._op import Op, lazily
 from bittern.ops.quantize_blockwise.check import FLOATS, check_block_size, check_code
 from bittern.ops.quantize_blockwise.cpu import quantize_blockwise_cpu
 from bittern.ops.quantize_blockwise.reference import quantize_blockwise_reference
@@ -42,12 +42,12 @@ def _fake(
     return codes, x.new_empty(-(-x.numel() // block_size), dtype=torch.float32)
 
 
-quantize_blockwise = Op(
+quantize_blockwise: Op[tuple[Tensor, Tensor]] = Op(
     "quantize_blockwise(Tensor x, Tensor code, int block_size=256, *, bool keep_nonzero=False, int? seed=None)"
     " -> (Tensor, Tensor)",
     check=_check,
     reference=quantize_blockwise_reference,
     fake=_fake,
     cpu=quantize_blockwise_cpu,
-    cuda=None,
+    cuda=lazily("bittern.ops.quantize_blockwise.cuda", "quantize_blockwise_cuda"),
 )

@@ -40,11 +40,11 @@ class Bridge(LowBitOptimizer):
     """A `bittern.optim` class that writes bitsandbytes' state_dicts; it reads those and all that its base reads."""
 
     is_paged = False
-    """Whether the caller wants the states in host memory, where those of CPU parameters are anyway."""
+    """Whether the states live in host memory, as those of CPU parameters do anyway."""
 
     def state_of(self, p: Tensor, group: Group) -> StateDict:
         self._name_states(p)
-        return super().state_of(p, group)
+        return super().state_of(p, {**group, "offload": "cpu"} if self.is_paged and p.is_cuda else group)
 
     def _name_states(self, p: Tensor) -> None:
         if not isinstance(self.state.get(p), States):

@@ -1,0 +1,75 @@
+"""Block-wise dequantization on CUDA, by Triton: a gather from the table and one product per element."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bittern.ops._triton import launch, tl, triton
+from bittern.ops.quantize_blockwise.cuda import narrow, padded_table
+
+_TILE = 2048
+"""Elements of one program."""
+
+
+@triton.jit(do_not_specialize=["n"])
+def _dequantize_kernel(
+    codes: tl.tensor,
+    absmax: tl.tensor,
+    values: tl.tensor,
+    out: tl.tensor,
+    n: tl.tensor,
+    BLOCK: tl.constexpr,
+    NIBBLES: tl.constexpr,
+    TILE: tl.constexpr,
+) -> None:
+    index = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+    inside = index < n
+    if NIBBLES:
+        pair = tl.load(codes + index // 2, mask=inside, other=0).to(tl.int32)
+        code = tl.where(index % 2 == 0, pair >> 4, pair & 15)
+    else:
+        code = tl.load(codes + index, mask=inside, other=0).to(tl.int32)
+    value = tl.load(values + code) * tl.load(absmax + index // BLOCK, mask=inside, other=0.0)
+    tl.store(out + index, narrow(value, out.dtype.element_ty), mask=inside)
+
+
+def _dequantize(codes: Tensor, absmax: Tensor, code: Tensor, block_size: int, out: Tensor, nibbles: bool) -> Tensor:
+    n = out.numel()
+    if n:
+        table = padded_table(code, 0.0)
+        launch(
+            _dequantize_kernel,
+            triton.cdiv(n, _TILE),
+            out,
+            codes.contiguous(),
+            absmax.contiguous(),
+            table,
+            out,
+            n,
+            BLOCK=block_size,
+            NIBBLES=nibbles,
+            TILE=_TILE,
+        )
+    return out
+
+
+def dequantize_blockwise_cuda(
+    codes: Tensor, absmax: Tensor, code: Tensor, block_size: int = 256, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    out = torch.empty(codes.shape, dtype=dtype, device=codes.device)
+    return _dequantize(codes, absmax, code, block_size, out, nibbles=False)
+
+
+def dequantize_4bit_cuda(
+    packed: Tensor,
+    absmax: Tensor,
+    code: Tensor,
+    block_size: int,
+    shape: Sequence[int],
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    out = torch.empty(list(shape), dtype=dtype, device=packed.device)
+    return _dequantize(packed, absmax, code, block_size, out, nibbles=True)

@@ -1,0 +1,172 @@
+"""`optimizer_step` on CUDA: one launch for all tensors that are stored alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bittern.ops._triton import launch, tl
+from bittern.ops.optimizer_step.cpu import StepTable
+from bittern.ops.optimizer_step.kernel_cuda import measure_kernel, ratio_kernel, step_kernel
+from bittern.ops.optimizer_step.layout import block_count, state_table
+from bittern.ops.optimizer_step.rules import SPECS, Rule
+from bittern.ops.quantize_blockwise.cuda import border_table, padded_table, signed64
+
+_TILE = 1024
+"""Elements of one program, at least one block."""
+_TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
+
+
+class _Kind(NamedTuple):
+    """What a launch is compiled for."""
+
+    bits: int
+    block: int
+    param: torch.dtype
+    grad: torch.dtype
+
+
+@cache
+def _tables(bits: int, device: torch.device) -> Tensor:
+    """float32 [4, 256]: values and borders of the signed states, then of the squares."""
+    rows = []
+    for signed in (True, False):
+        table = state_table(signed, 8 if bits == 32 else bits)
+        rows += [padded_table(table, 0.0), border_table(table)]
+    return torch.stack(rows).to(device)
+
+
+def rule_constants(rule: Rule) -> dict[str, Any]:
+    """What a kernel knows of its rule: number, states, which of them are signed (bits), the one that gates them."""
+    states = SPECS[rule].states
+    squares = [k for k, state in enumerate(states) if not state.signed]
+    return {
+        "RULE": int(rule),
+        "STATES": len(states),
+        "SIGNED": sum(1 << k for k, state in enumerate(states) if state.signed),
+        "GATE": squares[0] if squares else -1,
+    }
+
+
+class CudaStep:
+    """The table and the tasks of tensors that stay where they are; gradients may move from step to step."""
+
+    def __init__(
+        self,
+        rule: Rule,
+        params: Sequence[Tensor],
+        states: Sequence[Tensor],
+        absmax: Sequence[Tensor],
+        bits: Sequence[int],
+        block_size: Sequence[int],
+        row_length: Sequence[int],
+        compensation: Sequence[Tensor],
+    ) -> None:
+        self._rule, self._device = rule, params[0].device
+        self._table = StepTable(rule, params, states, absmax, bits, block_size, row_length, compensation)
+        self._words: Tensor | None = None
+        self._known = self._table.words[:0]
+        self._params = tuple(params)
+        self._bits, self._kahan = tuple(bits), bool(compensation)
+        # 32-bit states have no blocks of their own; any size will do
+        self._block = tuple(size if b < 32 else _TILE for size, b in zip(block_size, bits, strict=True))
+        self._blocks = [
+            block_count(p.numel(), block, row) for p, block, row in zip(params, self._block, row_length, strict=True)
+        ]
+        self._tasks: dict[_Kind, Tensor] = {}
+        self._grad_types: tuple[torch.dtype, ...] = ()
+
+    def run(self, grads: Sequence[Tensor], scalars: Tensor, seed: int | None) -> None:
+        """Steps all tensors without waiting for the device; scalars: float32 [1, K] or [tensors, K], anywhere."""
+        self._table.fill(grads, own_row=scalars.shape[0] > 1)
+        if self._words is None or self._table.words != self._known:
+            self._known = self._table.words[:]
+            self._words = self._moved(torch.tensor(self._known, dtype=torch.int64))
+        scalars = self._moved(scalars.contiguous())
+        types = tuple(g.dtype for g in grads)
+        if types != self._grad_types:
+            self._grad_types, self._tasks = types, self._make_tasks(types)
+        ratios = torch.ones(len(self._params), dtype=torch.float32, device=self._device)
+        if self._rule in (Rule.LAMB, Rule.LARS):
+            self._measure(scalars, ratios)
+        for kind, tasks in self._tasks.items():
+            launch(
+                step_kernel,
+                len(tasks),
+                tasks,
+                *(self._words, tasks, scalars, _tables(kind.bits, self._device), ratios),
+                *(scalars.shape[1], signed64(seed or 0)),
+                **self._constants(kind),
+                KAHAN=self._kahan,
+                CHANCE=seed is not None,
+            )
+
+    def _measure(self, scalars: Tensor, ratios: Tensor) -> None:
+        assert self._words is not None
+        for kind, tasks in self._tasks.items():
+            squares = torch.empty(len(tasks), 2, dtype=torch.float64, device=self._device)
+            arguments = (self._words, tasks, scalars, _tables(kind.bits, self._device), squares, scalars.shape[1])
+            launch(measure_kernel, len(tasks), tasks, *arguments, **self._constants(kind))
+            # of tensors of another kind the range is empty: their ratios are written by their own launch
+            first = torch.searchsorted(tasks[:, 0].contiguous(), self._numbers())
+            found = torch.empty_like(ratios)
+            launch(
+                ratio_kernel,
+                len(ratios),
+                tasks,
+                *(self._words, first, scalars, squares, found, scalars.shape[1]),
+                RULE=int(self._rule),
+            )
+            mine = first[1:] > first[:-1]
+            ratios.copy_(torch.where(mine, found, ratios))
+
+    def _numbers(self) -> Tensor:
+        return torch.arange(len(self._params) + 1, device=self._device)
+
+    def _constants(self, kind: _Kind) -> dict[str, Any]:
+        return rule_constants(self._rule) | {
+            "BITS": kind.bits,
+            "BLOCK": kind.block,
+            "ROWS": max(1, _TILE // kind.block),
+            "PARAM": _TYPES[kind.param],
+            "GRAD": _TYPES[kind.grad],
+        }
+
+    def _make_tasks(self, grad_types: Sequence[torch.dtype]) -> dict[_Kind, Tensor]:
+        """Per kind the pairs of a tensor and the first block of a program, in order."""
+        found: dict[_Kind, list[Tensor]] = {}
+        for i, (p, grad) in enumerate(zip(self._params, grad_types, strict=True)):
+            if not self._blocks[i]:
+                continue
+            first = torch.arange(0, self._blocks[i], max(1, _TILE // self._block[i]))
+            pairs = torch.stack([torch.full_like(first, i), first], dim=1)
+            found.setdefault(_Kind(self._bits[i], self._block[i], p.dtype, grad), []).append(pairs)
+        return {kind: self._moved(torch.cat(pairs)) for kind, pairs in found.items()}
+
+    def _moved(self, x: Tensor) -> Tensor:
+        """On the device; the copy is asynchronous, from memory that torch keeps until it is done."""
+        if x.device == self._device:
+            return x
+        return x.pin_memory().to(self._device, non_blocking=True)
+
+
+def optimizer_step_cuda(
+    rule: int,
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    states: Sequence[Tensor],
+    absmax: Sequence[Tensor],
+    scalars: Tensor,
+    bits: Sequence[int],
+    block_size: Sequence[int],
+    row_length: Sequence[int],
+    compensation: Sequence[Tensor],
+    seed: int | None = None,
+) -> None:
+    if params:
+        step = CudaStep(Rule(rule), params, states, absmax, bits, block_size, row_length, compensation)
+        step.run(grads, scalars, seed)

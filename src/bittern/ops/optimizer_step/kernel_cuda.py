@@ -1,0 +1,211 @@
+"""The Triton kernels of `optimizer_step`: one launch steps the blocks of many tensors.
+
+Pointers and sizes of all tensors lie in one table, a row of FIELDS numbers each, as on the CPU. A task is a tensor and
+its first block; a program works on ROWS blocks of it: it decodes them, applies the rule, finds the new absmax, encodes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bittern.ops._triton import tl, triton, widen
+from bittern.ops.optimizer_step.cpu import FIELDS
+from bittern.ops.optimizer_step.rules_cuda import LAMB, apply_rule, lamb_direction, trust_ratio
+from bittern.ops.quantize_blockwise.cuda import (
+    LARGEST,
+    block_absmax,
+    count_reached,
+    inverse_of,
+    narrow,
+    narrow_bf16,
+    random32,
+)
+
+WIDTH: Any = tl.constexpr(FIELDS)
+STATE: Any = tl.constexpr(2)
+ABSMAX: Any = tl.constexpr(6)
+COMPENSATION: Any = tl.constexpr(10)
+NUMEL: Any = tl.constexpr(11)
+ROW: Any = tl.constexpr(12)
+SCALARS: Any = tl.constexpr(16)
+FIRST: Any = tl.constexpr(17)
+
+
+@triton.jit
+def _finite(x: tl.tensor) -> tl.tensor:
+    return tl.abs(x) <= LARGEST
+
+
+@triton.jit
+def _tile(entry, first, BLOCK: tl.constexpr, ROWS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Blocks [ROWS], their byte offsets in 4 bits, elements [ROWS, BLOCK] and which of them there are."""
+    row_length = tl.load(entry + ROW)
+    per_row = (row_length + BLOCK - 1) // BLOCK
+    block = first + tl.arange(0, ROWS).to(tl.int64)
+    row, offset = block // per_row, block % per_row * BLOCK
+    lane = tl.arange(0, BLOCK).to(tl.int64)
+    left = tl.where(row * row_length < tl.load(entry + NUMEL), row_length - offset, 0)
+    nibble = row * ((row_length + 1) // 2) + offset // 2
+    return block, nibble, (row * row_length + offset)[:, None] + lane[None, :], lane[None, :] < left[:, None]
+
+
+@triton.jit
+def _load_state(  # type: ignore[no-untyped-def]
+    entry, K: tl.constexpr, tables, block, nibble, at, inside, SIGNED: tl.constexpr, BITS: tl.constexpr
+):
+    if BITS == 32:
+        return tl.load(tl.load(entry + STATE + K).to(tl.pointer_type(tl.float32)) + at, mask=inside, other=0.0)
+    else:
+        codes = tl.load(entry + STATE + K).to(tl.pointer_type(tl.uint8))
+        absmax = tl.load(entry + ABSMAX + K).to(tl.pointer_type(tl.float32))
+        if BITS == 8:
+            code = tl.load(codes + at, mask=inside, other=0).to(tl.int32)
+        else:
+            lane = tl.arange(0, at.shape[1])[None, :]
+            pair = tl.load(codes + nibble[:, None] + lane // 2, mask=inside, other=0).to(tl.int32)
+            code = tl.where(lane % 2 == 0, pair >> 4, pair & 15)
+        scale = tl.load(absmax + block[:, None], mask=inside, other=0.0)
+        values = tables if (SIGNED >> K) & 1 else tables + 512
+        return tl.where(inside, tl.load(values + code) * scale, 0.0)
+
+
+@triton.jit
+def _store_state(  # type: ignore[no-untyped-def]
+    entry, K: tl.constexpr, x, tables, block, nibble, at, inside, SIGNED: tl.constexpr, BITS: tl.constexpr
+):
+    if BITS == 32:
+        tl.store(tl.load(entry + STATE + K).to(tl.pointer_type(tl.float32)) + at, x, mask=inside)
+    else:
+        codes = tl.load(entry + STATE + K).to(tl.pointer_type(tl.uint8))
+        absmax = tl.load(entry + ABSMAX + K).to(tl.pointer_type(tl.float32))
+        x = tl.where(inside, x, 0.0)
+        largest = block_absmax(x)
+        there = tl.max(inside.to(tl.int32), axis=1) > 0
+        tl.store(absmax + block, largest, mask=there)
+        y = x * inverse_of(largest)[:, None]
+        code = count_reached(y, (tables if (SIGNED >> K) & 1 else tables + 512) + 256)
+        if BITS == 8:
+            if not (SIGNED >> K) & 1:
+                code = tl.where((y > 0) & (code == 0), 1, code)
+            tl.store(codes + at, code.to(tl.uint8), mask=inside)
+        else:
+            ROWS: tl.constexpr = x.shape[0]
+            HALF: tl.constexpr = x.shape[1] // 2
+            first, second = tl.split(tl.reshape(tl.where(inside, code, 0), (ROWS, HALF, 2)))
+            present, _ = tl.split(tl.reshape(inside.to(tl.int32), (ROWS, HALF, 2)))
+            pair = nibble[:, None] + tl.arange(0, HALF)[None, :]
+            tl.store(codes + pair, (first * 16 + second).to(tl.uint8), mask=present > 0)
+
+
+@triton.jit
+def _store_param(  # type: ignore[no-untyped-def]
+    entry, x, at, inside, seed, PARAM: tl.constexpr, KAHAN: tl.constexpr, CHANCE: tl.constexpr
+):
+    param = tl.load(entry).to(tl.pointer_type(PARAM))
+    if KAHAN and tl.float32 != PARAM:
+        lost = tl.load(entry + COMPENSATION).to(tl.pointer_type(PARAM))
+        total = x + widen(tl.load(lost + at, mask=inside, other=0.0))
+        rounded = narrow(total, PARAM)
+        tl.store(param + at, rounded, mask=inside)
+        tl.store(lost + at, narrow(total - widen(rounded), PARAM), mask=inside)
+    elif CHANCE and tl.bfloat16 == PARAM:
+        random = random32(seed.to(tl.int64), tl.load(entry + FIRST) + at) & 0xFFFF
+        up = ((x.to(tl.uint32, bitcast=True) + random) >> 16).to(tl.uint16).to(tl.bfloat16, bitcast=True)
+        tl.store(param + at, tl.where(_finite(x), up, narrow_bf16(x)), mask=inside)
+    else:
+        tl.store(param + at, narrow(x, PARAM), mask=inside)
+
+
+@triton.jit
+def _load_all(  # type: ignore[no-untyped-def]
+    entry, c, tables, block, nibble, at, inside,
+    STATES: tl.constexpr, SIGNED: tl.constexpr, GATE: tl.constexpr, BITS: tl.constexpr,
+    PARAM: tl.constexpr, GRAD: tl.constexpr,
+):  # fmt: skip
+    """Parameter, gradient (0 where it is not finite), where it is finite, and the states behind their gate."""
+    p = widen(tl.load(tl.load(entry).to(tl.pointer_type(PARAM)) + at, mask=inside, other=0.0))
+    g = widen(tl.load(tl.load(entry + 1).to(tl.pointer_type(GRAD)) + at, mask=inside, other=0.0)) * tl.load(c)
+    usable = _finite(g)
+    s0 = tl.zeros(p.shape, tl.float32)
+    s1, s2, s3 = s0, s0, s0
+    if STATES > 0:
+        s0 = _load_state(entry, 0, tables, block, nibble, at, inside, SIGNED, BITS)
+    if STATES > 1:
+        s1 = _load_state(entry, 1, tables, block, nibble, at, inside, SIGNED, BITS)
+    if STATES > 2:
+        s2 = _load_state(entry, 2, tables, block, nibble, at, inside, SIGNED, BITS)
+    if STATES > 3:
+        s3 = _load_state(entry, 3, tables, block, nibble, at, inside, SIGNED, BITS)
+    if BITS < 32 and GATE >= 0:
+        shut = (s0 if GATE == 0 else s1 if GATE == 1 else s2) == 0
+        s0 = tl.where(shut, 0.0, s0) if SIGNED & 1 else s0
+        s1 = tl.where(shut, 0.0, s1) if SIGNED & 2 else s1
+        s2 = tl.where(shut, 0.0, s2) if SIGNED & 4 else s2
+        s3 = tl.where(shut, 0.0, s3) if SIGNED & 8 else s3
+    return p, tl.where(usable, g, 0.0), usable, s0, s1, s2, s3
+
+
+@triton.jit(do_not_specialize=["columns", "seed"])
+def step_kernel(  # type: ignore[no-untyped-def]
+    table, tasks, scalars, tables, ratios, columns, seed,
+    RULE: tl.constexpr, STATES: tl.constexpr, SIGNED: tl.constexpr, GATE: tl.constexpr, BITS: tl.constexpr,
+    BLOCK: tl.constexpr, ROWS: tl.constexpr, PARAM: tl.constexpr, GRAD: tl.constexpr,
+    KAHAN: tl.constexpr, CHANCE: tl.constexpr,
+):  # fmt: skip
+    """tables: float32 [4, 256]: values and borders of the signed states, then of the squares."""
+    task = tasks + tl.program_id(0).to(tl.int64) * 2
+    tensor = tl.load(task)
+    entry = table + tensor * WIDTH
+    c = scalars + tl.load(entry + SCALARS) * columns
+    block, nibble, at, inside = _tile(entry, tl.load(task + 1), BLOCK, ROWS)
+    p, g, usable, s0, s1, s2, s3 = _load_all(
+        entry, c, tables, block, nibble, at, inside, STATES, SIGNED, GATE, BITS, PARAM, GRAD
+    )
+    new, n0, n1, n2, n3 = apply_rule(p, g, s0, s1, s2, s3, c, tl.load(ratios + tensor), RULE)
+    usable = usable & _finite(n0) & _finite(n1) & _finite(n2) & _finite(n3)
+    _store_param(entry, tl.where(usable, new, p), at, inside, seed, PARAM, KAHAN, CHANCE)
+    if STATES > 0:
+        _store_state(entry, 0, tl.where(usable, n0, s0), tables, block, nibble, at, inside, SIGNED, BITS)
+    if STATES > 1:
+        _store_state(entry, 1, tl.where(usable, n1, s1), tables, block, nibble, at, inside, SIGNED, BITS)
+    if STATES > 2:
+        _store_state(entry, 2, tl.where(usable, n2, s2), tables, block, nibble, at, inside, SIGNED, BITS)
+    if STATES > 3:
+        _store_state(entry, 3, tl.where(usable, n3, s3), tables, block, nibble, at, inside, SIGNED, BITS)
+
+
+@triton.jit(do_not_specialize=["columns"])
+def measure_kernel(  # type: ignore[no-untyped-def]
+    table, tasks, scalars, tables, squares, columns,
+    RULE: tl.constexpr, STATES: tl.constexpr, SIGNED: tl.constexpr, GATE: tl.constexpr, BITS: tl.constexpr,
+    BLOCK: tl.constexpr, ROWS: tl.constexpr, PARAM: tl.constexpr, GRAD: tl.constexpr,
+):  # fmt: skip
+    """Sums of squares of one task, for rules with a trust ratio: squares float64 [tasks, 2], parameter, direction."""
+    number = tl.program_id(0).to(tl.int64)
+    entry = table + tl.load(tasks + number * 2) * WIDTH
+    c = scalars + tl.load(entry + SCALARS) * columns
+    block, nibble, at, inside = _tile(entry, tl.load(tasks + number * 2 + 1), BLOCK, ROWS)
+    p, g, usable, s0, s1, _, _ = _load_all(
+        entry, c, tables, block, nibble, at, inside, STATES, SIGNED, GATE, BITS, PARAM, GRAD
+    )
+    direction = g
+    if RULE == LAMB:
+        direction, n0, n1 = lamb_direction(p, g, s0, s1, c)
+        usable = usable & _finite(n0) & _finite(n1)
+    wide = tl.where(usable & inside, direction, 0.0).to(tl.float64)
+    tl.store(squares + number * 2, tl.sum(tl.sum(p.to(tl.float64) * p.to(tl.float64), axis=1), axis=0))
+    tl.store(squares + number * 2 + 1, tl.sum(tl.sum(wide * wide, axis=1), axis=0))
+
+
+@triton.jit(do_not_specialize=["columns"])
+def ratio_kernel(table, first_task, scalars, squares, ratios, columns, RULE: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The trust ratio of one tensor; its tasks [first_task[i], first_task[i + 1]) are added in their order."""
+    tensor = tl.program_id(0).to(tl.int64)
+    param = tl.zeros((), tl.float64)
+    direction = tl.zeros((), tl.float64)
+    for task in range(tl.load(first_task + tensor), tl.load(first_task + tensor + 1)):
+        param += tl.load(squares + task * 2)
+        direction += tl.load(squares + task * 2 + 1)
+    c = scalars + tl.load(table + tensor * WIDTH + SCALARS) * columns
+    norms = tl.sqrt(param).to(tl.float32), tl.sqrt(direction).to(tl.float32)
+    tl.store(ratios + tensor, trust_ratio(norms[0], norms[1], c, RULE))

@@ -1,0 +1,182 @@
+"""Block codecs on CUDA, by Triton: what the block-wise ops and the optimizer step share, and quantization itself.
+
+A code is found by a binary search over the exact borders between entries, so that it is the nearest one bit for bit.
+Reciprocals are correctly rounded, and `launch` forbids contraction.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bittern.ops._triton import launch, tl, triton, widen
+from bittern.ops.codebooks import boundaries
+
+LARGEST: Any = tl.constexpr(3.4028234663852886e38)
+LEAST: Any = tl.constexpr(1.1754943508222875e-38)
+"""The smallest normal float32: a block whose absmax is smaller counts as zeros."""
+ENTRIES = 256
+_TILE = 2048
+"""Elements of one program."""
+
+
+@triton.jit
+def _mix(x: tl.tensor) -> tl.tensor:
+    """A bijection of uint32, as in `bittern.ops._random`."""
+    x = (x ^ (x >> 16)) * tl.full((), 0x7FEB352D, tl.uint32)
+    x = (x ^ (x >> 15)) * tl.full((), 0x846CA68B, tl.uint32)
+    return x ^ (x >> 16)
+
+
+@triton.jit
+def random32(seed: tl.tensor, index: tl.tensor) -> tl.tensor:
+    """uint32: elements `index` (int64) of the stream of `seed` (int64), as in `bittern.ops._random`."""
+    low = index.to(tl.uint32) + seed.to(tl.uint32)
+    high = (index >> 32).to(tl.uint32) + (seed >> 32).to(tl.uint32)
+    return _mix(_mix(low) ^ high)
+
+
+@triton.jit
+def narrow_bf16(x: tl.tensor) -> tl.tensor:
+    """float32 to bfloat16, to nearest even, by its bits: the interpreter would cut them off."""
+    bits = x.to(tl.uint32, bitcast=True)
+    rounded = bits + ((bits >> 16) & 1) + 0x7FFF
+    kept = tl.where(x != x, bits | 0x400000, rounded) >> 16
+    return kept.to(tl.uint16).to(tl.bfloat16, bitcast=True)
+
+
+@triton.jit
+def narrow(x: tl.tensor, like: tl.constexpr) -> tl.tensor:
+    """float32 rounded to the type `like`."""
+    if like == tl.bfloat16:
+        return narrow_bf16(x)
+    else:
+        return x.to(like)
+
+
+@triton.jit
+def block_absmax(x: tl.tensor) -> tl.tensor:
+    """Largest finite magnitude of each row; 0 for rows that count as zeros."""
+    magnitude = tl.abs(x)
+    largest = tl.max(tl.where(magnitude <= LARGEST, magnitude, 0.0), axis=1)
+    return tl.where(largest >= LEAST, largest, 0.0)
+
+
+@triton.jit
+def inverse_of(absmax: tl.tensor) -> tl.tensor:
+    """1 / absmax, correctly rounded; 0 for 0."""
+    there = absmax > 0
+    return tl.where(there, tl.div_rn(tl.full(absmax.shape, 1.0, tl.float32), tl.where(there, absmax, 1.0)), 0.0)
+
+
+@triton.jit
+def count_reached(y: tl.tensor, table: tl.tensor) -> tl.tensor:
+    """int32: the largest i with y >= table[i], or 0; table ascends from entry 1 on and ends in NaN."""
+    index = tl.zeros(y.shape, dtype=tl.int32)
+    for k in tl.static_range(8):
+        next = index + (128 >> k)
+        index = tl.where(y >= tl.load(table + next), next, index)
+    return index
+
+
+@triton.jit
+def _by_chance(y: tl.tensor, values: tl.tensor, last: tl.tensor, seed: tl.tensor, index: tl.tensor) -> tl.tensor:
+    """Of the neighbours of y the upper one with the probability of its share."""
+    below = count_reached(y, values)
+    above = tl.minimum(below + 1, last)
+    low, high = tl.load(values + below), tl.load(values + above)
+    u = (random32(seed, index) >> 8).to(tl.int32).to(tl.float32) * 5.9604644775390625e-08
+    return tl.where(u * (high - low) < y - low, above, below)
+
+
+@triton.jit(do_not_specialize=["n", "last", "seed"])
+def _quantize_kernel(
+    x: tl.tensor,
+    values: tl.tensor,
+    borders: tl.tensor,
+    codes: tl.tensor,
+    absmax: tl.tensor,
+    n: tl.tensor,
+    last: tl.tensor,
+    seed: tl.tensor,
+    BLOCK: tl.constexpr,
+    ROWS: tl.constexpr,
+    NIBBLES: tl.constexpr,
+    KEEP: tl.constexpr,
+    CHANCE: tl.constexpr,
+) -> None:
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    index = row[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :]
+    number = widen(tl.load(x + index, mask=index < n, other=0.0))
+    largest = block_absmax(number)
+    tl.store(absmax + row, largest, mask=row * BLOCK < n)
+    inverse = inverse_of(largest)[:, None]
+    y = tl.where((inverse == 0) | (number != number), 0.0, number * inverse)
+    code = _by_chance(y, values, last, seed.to(tl.int64), index) if CHANCE else count_reached(y, borders)
+    if KEEP:
+        code = tl.where((y > 0) & (code == 0), 1, code)
+    if NIBBLES:
+        first, second = tl.split(tl.reshape(tl.where(index < n, code, 0), (ROWS, BLOCK // 2, 2)))
+        pair = row[:, None] * (BLOCK // 2) + tl.arange(0, BLOCK // 2)[None, :]
+        tl.store(codes + pair, (first * 16 + second).to(tl.uint8), mask=pair * 2 < n)
+    else:
+        tl.store(codes + index, code.to(tl.uint8), mask=index < n)
+
+
+def padded_table(entries: Tensor, fill: float) -> Tensor:
+    """float32 [256] with `fill` behind the entries."""
+    return torch.cat([entries, entries.new_full((ENTRIES - len(entries),), fill)])
+
+
+def border_table(code: Tensor) -> Tensor:
+    """float32 [256] for `count_reached`: entry i is the border between codes i - 1 and i; NaN where there is none."""
+    return padded_table(torch.cat([code.new_full((1,), float("nan")), boundaries(code)]), float("nan"))
+
+
+def _quantize(
+    x: Tensor, code: Tensor, block_size: int, keep_nonzero: bool, seed: int | None, codes: Tensor, nibbles: bool
+) -> Tensor:
+    n = x.numel()
+    absmax = torch.empty(-(-n // block_size), dtype=torch.float32, device=x.device)
+    if n:
+        rows = max(1, _TILE // block_size)
+        launch(
+            _quantize_kernel,
+            triton.cdiv(len(absmax), rows),
+            codes,
+            x.contiguous(),
+            padded_table(code, float("nan")),
+            border_table(code),
+            codes,
+            absmax,
+            n,
+            len(code) - 1,
+            signed64(seed or 0),
+            BLOCK=block_size,
+            ROWS=rows,
+            NIBBLES=nibbles,
+            KEEP=keep_nonzero,
+            CHANCE=seed is not None,
+        )
+    return absmax
+
+
+def signed64(seed: int) -> int:
+    """The 64 bits of a seed as a signed number."""
+    return (seed + 2**63) % 2**64 - 2**63
+
+
+def quantize_blockwise_cuda(
+    x: Tensor, code: Tensor, block_size: int = 256, *, keep_nonzero: bool = False, seed: int | None = None
+) -> tuple[Tensor, Tensor]:
+    codes = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
+    return codes, _quantize(x, code, block_size, keep_nonzero, seed, codes, nibbles=False)
+
+
+def quantize_4bit_cuda(
+    x: Tensor, code: Tensor, block_size: int = 64, *, keep_nonzero: bool = False, seed: int | None = None
+) -> tuple[Tensor, Tensor]:
+    packed = torch.empty(-(-x.numel() // 2), dtype=torch.uint8, device=x.device)
+    return packed, _quantize(x, code, block_size, keep_nonzero, seed, packed, nibbles=True)
