@@ -83,6 +83,7 @@ results: $(VENV)/.ready
 results-optim: $(VENV)/.ready
 	$(BIN)/bittern bench optim-training --characters $(DATA)/text/tinyshakespeare.txt --words $(DATA)/text/wikitext-2.valid.txt \
 	--images $(DATA)/fashion_mnist --out docs/results/optimizers.json
+	$(BIN)/bittern bench optim-ablation --words $(DATA)/text/wikitext-2.valid.txt --out docs/results/optim_ablation.json
 
 clean:
 	rm -rf build dist $(VENV) bittern-report .mypy_cache .ruff_cache .pytest_cache .hypothesis

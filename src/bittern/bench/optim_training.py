@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from bittern import optim
 from bittern.bench.machine import Machine, this_machine
@@ -46,6 +47,8 @@ class Task:
     batch: Callable[[torch.Generator], tuple[Tensor, Tensor]]
     """Inputs and targets; logits [..., classes] and targets [...] go to the cross entropy."""
     evaluate: Callable[[nn.Module], float]
+    cosine: bool = False
+    """Whether the learning rate falls to 0 along half a cosine; else it stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +133,8 @@ def lstm_task(text: TextData, steps: int = 400, width: int = 128, context: int =
     )
 
 
-def resnet_task(images: ImageData, steps: int = 200, batch: int = 64, test_images: int = 2000) -> Task:
-    """Images, SGD with momentum; metric: test accuracy in percent."""
+def resnet_task(images: ImageData, steps: int = 600, batch: int = 64, test_images: int = 10_000) -> Task:
+    """Images, SGD with momentum, falling learning rate; metric: test accuracy in percent."""
     mean, deviation = channel_statistics(images.train_images)
 
     def floats(x: Tensor) -> Tensor:
@@ -155,6 +158,7 @@ def resnet_task(images: ImageData, steps: int = 200, batch: int = 64, test_image
         lambda params, bits: optim.SGD(params, lr=0.05, momentum=0.9, weight_decay=5e-4, state_bits=bits),
         draw_batch,
         accuracy,
+        cosine=True,
     )
 
 
@@ -163,6 +167,7 @@ def train(task: Task, bits: int, seed: int) -> Run:
     torch.manual_seed(seed)
     model = task.make_model()
     optimizer = task.make_optimizer(model.parameters(), bits)
+    schedule = CosineAnnealingLR(optimizer, task.steps) if task.cosine else None
     draw = torch.Generator().manual_seed(seed)
     losses = []
     for _ in range(task.steps):
@@ -172,6 +177,8 @@ def train(task: Task, bits: int, seed: int) -> Run:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        if schedule is not None:
+            schedule.step()
         losses.append(loss.item())
     model.eval()
     with torch.no_grad():

@@ -92,6 +92,35 @@ def optim_training(
 
 
 @app.command()
+def optim_ablation(
+    words: Annotated[Path, typer.Option(help="Text file: words between white space.")],
+    out: Annotated[Path, typer.Option(help="JSON file of the results; the table goes beside it.")],
+    steps: Annotated[int, typer.Option(help="Steps of each training.")] = 300,
+    seed: Annotated[list[int] | None, typer.Option(help="A seed; may be given again. [default: 0, 1, 2]")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+) -> None:
+    """Train with linear and dynamic codes, per tensor and per block; started again, it goes on where it stopped."""
+    from bittern import data
+    from bittern.bench import optim_ablation as bench
+
+    def show(run: bench.AblationRun) -> None:
+        loss = "diverged" if run.loss is None else f"{run.loss:.3f}"
+        typer.echo(f"{run.storage}{', stable embedding' * run.stable_embedding}, seed {run.seed}: {loss}")
+
+    report = bench.run(
+        data.read_words(words, vocabulary_size=4000),
+        command=shlex.join(["bittern", *sys.argv[1:]]),
+        out=out,
+        steps=steps,
+        seeds=tuple(seed or (0, 1, 2)),
+        threads=threads,
+        on_run=show,
+    )
+    write_atomically(out.with_suffix(".md"), report.page().encode())
+    typer.echo(report.markdown())
+
+
+@app.command()
 def methods(
     data: Annotated[str, typer.Option(help=names.DATA_HELP)],
     out: Annotated[Path, typer.Option(help="Folder for the table and the results.")],
