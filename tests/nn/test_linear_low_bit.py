@@ -64,6 +64,16 @@ def test_gradients_reach_what_is_before_and_only_that(kind: type[Linear4bit] | t
 
 
 @pytest.mark.parametrize("kind", [Linear4bit, Linear8bit])
+def test_gradient_without_bias(kind: type[Linear4bit] | type[Linear8bit]) -> None:
+    layer = kind(64, 16, bias=False)
+    x = torch.randn(4, 64, requires_grad=True)
+    grad = torch.randn(4, 16)
+    layer(x).backward(grad)
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, grad @ layer.dequantize(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [Linear4bit, Linear8bit])
 def test_adapters_train_through_the_frozen_layer(kind: type[Linear4bit] | type[Linear8bit]) -> None:
     """Low-rank adapters learn what quantization and a changed task ask for (QLoRA)."""
     target = nn.Linear(64, 32)

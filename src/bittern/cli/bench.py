@@ -61,6 +61,25 @@ def optim(
 
 
 @app.command()
+def weights(
+    threads: Annotated[
+        list[int] | None, typer.Option(help="CPU threads; may be given again. [default: 1 and 2]")
+    ] = None,
+    budget: Annotated[float, typer.Option(help="Seconds for each row.")] = 2.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time block codecs and products with 4-bit and 8-bit weights against torch and bitsandbytes."""
+    from bittern.bench import weights as bench
+    from bittern.cli.screen import screen
+
+    with screen(stderr=True).status("measuring") as status:
+        result = bench.run(
+            tuple(threads or (1, 2)), budget_s=budget, on_row=lambda subject: status.update(f"measuring {subject}")
+        )
+    typer.echo(result.to_json() if as_json else str(result))
+
+
+@app.command()
 def optim_training(
     characters: Annotated[Path, typer.Option(help="Text file for the GPT: one token per character.")],
     words: Annotated[Path, typer.Option(help="Text file for the LSTM: words between white space.")],

@@ -79,12 +79,13 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     packed, absmax, code = ctx.saved_tensors
+    wanted = ctx.needs_input_grad  # torch leaves out arguments at their defaults, here a bias of None
     x_grad = bias_grad = None
-    if ctx.needs_input_grad[0]:
+    if wanted[0]:
         x_grad = linear_4bit_backward(grad, packed, absmax, code, ctx.block_size, ctx.in_features)
-    if ctx.needs_input_grad[6]:
+    if len(wanted) > 6 and wanted[6]:
         bias_grad = grad.sum(tuple(range(grad.ndim - 1)))
-    return x_grad, None, None, None, None, None, bias_grad
+    return (x_grad, None, None, None, None, None, bias_grad)[: len(wanted)]
 
 
 torch.library.register_autograd("bittern::linear_4bit", _backward, setup_context=_keep)

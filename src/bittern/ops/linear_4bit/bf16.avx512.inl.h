@@ -77,9 +77,9 @@ struct PairJob {
 };
 
 template <int kInputs>
-inline void multiply_pair_rows(const PairJob& job, i64 row) {
+inline void multiply_pair_rows(const PairJob& job, i64 row, i64 other) {
   const Weight4bit& w = *job.base.weight;
-  const i64 pitch = padded(w.k), rows[2] = {row, smaller(row + 1, w.n - 1)};
+  const i64 pitch = padded(w.k), rows[2] = {row, other};
   const __m512 values = _mm512_loadu_ps(w.table.values);
   const __m512i upper = upper_words();
   F32 sum[2][2][kInputs];
@@ -101,21 +101,21 @@ inline void multiply_pair_rows(const PairJob& job, i64 row) {
     }
   }
   for (int i = 0; i < kInputs; ++i) {
-    for (int r = 0; r < 2 && row + r < w.n; ++r)
-      store_sum(job.base, i, row + r, sum_of_lanes(add(sum[r][0][i], sum[r][1][i])));
+    store_sum(job.base, i, row, sum_of_lanes(add(sum[0][0][i], sum[0][1][i])));
+    if (other != row) store_sum(job.base, i, other, sum_of_lanes(add(sum[1][0][i], sum[1][1][i])));
   }
 }
 
-inline void multiply_pair_rows_by(const PairJob& job, i64 row) {
+inline void multiply_pair_rows_by(const PairJob& job, i64 row, i64 other) {
   switch (job.base.call->m) {
     case 1:
-      return multiply_pair_rows<1>(job, row);
+      return multiply_pair_rows<1>(job, row, other);
     case 2:
-      return multiply_pair_rows<2>(job, row);
+      return multiply_pair_rows<2>(job, row, other);
     case 3:
-      return multiply_pair_rows<3>(job, row);
+      return multiply_pair_rows<3>(job, row, other);
     default:
-      return multiply_pair_rows<4>(job, row);
+      return multiply_pair_rows<4>(job, row, other);
   }
 }
 
@@ -152,13 +152,15 @@ inline void multiply_pair_panel(const PairJob& job, i64 row, i64 first_input, i6
 
 void pair_task(void* context, i64 index) {
   const PairJob& job = *static_cast<const PairJob*>(context);
-  const i64 end = smaller(job.base.weight->n, (index + 1) * kTaskRows), inputs = job.base.call->m;
+  const i64 end = smaller(job.base.weight->n, (index + 1) * job.base.task_rows), inputs = job.base.call->m;
   if (inputs <= kFewPairInputs) {
-    for (i64 row = index * kTaskRows; row < end; row += 2) multiply_pair_rows_by(job, row);
+    const i64 first = index * job.base.task_rows, half = (end - first) / 2;
+    for (i64 row = first; row < end - half; ++row)
+      multiply_pair_rows_by(job, row, smaller(row + end - first - half, end - 1));
     return;
   }
   for (i64 first = 0; first < inputs; first += kInputBlock) {
-    for (i64 row = index * kTaskRows; row < end; row += kRowTile)
+    for (i64 row = index * job.base.task_rows; row < end; row += kRowTile)
       multiply_pair_panel(job, row, first, smaller(kInputBlock, inputs - first));
   }
 }
@@ -174,8 +176,8 @@ void forward(const Linear4bitCall& call, const Weight4bit& w, int threads) {
   for (i64 i = 0; i < call.m; ++i) {
     for (i64 e = 0; e < w.k; ++e) x[i * padded(w.k) + pair_place_of(e)] = in[i * w.k + e].bits;
   }
-  PairJob job{{&call, &w, nullptr}, x};
-  parallel_for(ceil_div(w.n, kTaskRows), threads, pair_task, &job);
+  PairJob job{{&call, &w, nullptr, task_rows(w.n, threads)}, x};
+  parallel_for(ceil_div(w.n, job.base.task_rows), threads, pair_task, &job);
 }
 
 }  // namespace

@@ -10,7 +10,7 @@ namespace {
 
 constexpr i64 kPanel = 1024;     // elements of k that a panel of decoded weights holds per row
 constexpr i64 kInputBlock = 48;  // inputs that share a decoded panel
-constexpr i64 kTaskRows = 32;
+constexpr i64 kLeastTaskRows = 32, kMostTaskRows = 256;
 constexpr i64 kBackwardPanel = 512, kBackwardRows = 16, kBackwardInputs = 4, kBackwardBlock = 32;
 constexpr int kVectorTile = kLanes == 16 ? 4 : 2;
 
@@ -84,7 +84,13 @@ struct Linear4bitJob {
   const Linear4bitCall* call;
   const Weight4bit* weight;
   const float* x;
+  i64 task_rows;  // a multiple of kRowTile
 };
+
+// Long tasks read memory in long stretches; each thread should get a few.
+inline i64 task_rows(i64 n, int threads) {
+  return round_up(larger(kLeastTaskRows, smaller(kMostTaskRows, n / (4 * threads))), kRowTile);
+}
 
 inline void store_sum(const Linear4bitJob& job, i64 input, i64 row, float sum) {
   const Linear4bitCall& call = *job.call;
@@ -92,12 +98,13 @@ inline void store_sum(const Linear4bitJob& job, i64 input, i64 row, float sum) {
   store_as(call.out, call.type, input * job.weight->n + row, sum);
 }
 
-// ---- few inputs: decoded in registers, two rows at a time
+// ---- few inputs: decoded in registers, two rows at a time. They are half a task apart, so that each of the
+// two goes through memory without a gap from pair to pair.
 
 template <int kInputs, DType kType>
-inline void multiply_two_rows(const Linear4bitJob& job, i64 row) {
+inline void multiply_two_rows(const Linear4bitJob& job, i64 row, i64 other) {
   const Weight4bit& w = *job.weight;
-  const i64 pitch = padded(w.k), rows[2] = {row, smaller(row + 1, w.n - 1)};
+  const i64 pitch = padded(w.k), rows[2] = {row, other};
   const Table16 table = load_table(w.table.values);
   const Spread spread(scales_per_chunk(w));
   F32 sum[2][kInputs];
@@ -130,21 +137,21 @@ inline void multiply_two_rows(const Linear4bitJob& job, i64 row) {
   }
   for (int i = 0; i < kInputs; ++i) {
     store_sum(job, i, row, sum_of_lanes(sum[0][i]));
-    if (row + 1 < w.n) store_sum(job, i, row + 1, sum_of_lanes(sum[1][i]));
+    if (other != row) store_sum(job, i, other, sum_of_lanes(sum[1][i]));
   }
 }
 
 constexpr i64 kFewInputs = 2;
 
 template <int kInputs>
-inline void multiply_rows_by(const Linear4bitJob& job, i64 row) {
+inline void multiply_rows_by(const Linear4bitJob& job, i64 row, i64 other) {
   switch (job.weight->type) {
     case DType::bf16:
-      return multiply_two_rows<kInputs, DType::bf16>(job, row);
+      return multiply_two_rows<kInputs, DType::bf16>(job, row, other);
     case DType::f16:
-      return multiply_two_rows<kInputs, DType::f16>(job, row);
+      return multiply_two_rows<kInputs, DType::f16>(job, row, other);
     default:
-      return multiply_two_rows<kInputs, DType::f32>(job, row);
+      return multiply_two_rows<kInputs, DType::f32>(job, row, other);
   }
 }
 
@@ -170,27 +177,29 @@ inline void multiply_rows(const Linear4bitJob& job, i64 row, i64 first_input, i6
 void forward_task(void* context, i64 index) {
   const Linear4bitJob& job = *static_cast<const Linear4bitJob*>(context);
   const Weight4bit& w = *job.weight;
-  const i64 end = smaller(w.n, (index + 1) * kTaskRows), inputs = job.call->m;
+  const i64 end = smaller(w.n, (index + 1) * job.task_rows), inputs = job.call->m;
   if (inputs <= kFewInputs && regular(w)) {
-    for (i64 row = index * kTaskRows; row < end; row += 2) {
+    const i64 first = index * job.task_rows, half = (end - first) / 2;
+    for (i64 row = first; row < end - half; ++row) {
+      const i64 other = smaller(row + end - first - half, end - 1);
       if (inputs == 1) {
-        multiply_rows_by<1>(job, row);
+        multiply_rows_by<1>(job, row, other);
       } else {
-        multiply_rows_by<2>(job, row);
+        multiply_rows_by<2>(job, row, other);
       }
     }
     return;
   }
   for (i64 first = 0; first < inputs; first += kInputBlock) {
-    for (i64 row = index * kTaskRows; row < end; row += kRowTile)
+    for (i64 row = index * job.task_rows; row < end; row += kRowTile)
       multiply_rows(job, row, first, smaller(kInputBlock, inputs - first));
   }
 }
 
 void linear_4bit(const Linear4bitCall& call, const Weight4bit& weight, int threads) {
   if (call.m == 0 || weight.n == 0) return;
-  Linear4bitJob job{&call, &weight, inputs_in_order(call, weight.k)};
-  parallel_for(ceil_div(weight.n, kTaskRows), threads, forward_task, &job);
+  Linear4bitJob job{&call, &weight, inputs_in_order(call, weight.k), task_rows(weight.n, threads)};
+  parallel_for(ceil_div(weight.n, job.task_rows), threads, forward_task, &job);
 }
 
 // ---- backward: the numbers of a panel along the lanes, one factor per row and input
@@ -263,7 +272,7 @@ void linear_4bit_backward(const Linear4bitCall& call, const Weight4bit& weight, 
   const i64 n = call.m * weight.n;
   float* factors = scratch_array<float>(Scratch::linear_input, n);
   for (i64 i = 0; i < n; ++i) factors[i] = widened(call.x, call.type, i);
-  Linear4bitJob job{&call, &weight, factors};
+  Linear4bitJob job{&call, &weight, factors, 0};
   parallel_for(ceil_div(weight.k, kBackwardPanel), threads, backward_task, &job);
 }
 

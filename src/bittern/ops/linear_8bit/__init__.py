@@ -76,17 +76,18 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     weight, scale = ctx.saved_tensors
+    wanted = ctx.needs_input_grad  # torch leaves out arguments at their defaults, here a bias of None
     x_grad = bias_grad = None
-    if ctx.needs_input_grad[0]:
+    if wanted[0]:
         scaled = grad.float() * (scale * (1 / LEVELS))
         total = grad.new_zeros((*grad.shape[:-1], weight.shape[1]), dtype=torch.float32)
         for start in range(0, weight.shape[0], _GRADIENT_ROWS):
             rows = slice(start, start + _GRADIENT_ROWS)
             total += scaled[..., rows] @ weight[rows].float()
         x_grad = total.to(grad.dtype)
-    if ctx.needs_input_grad[3]:
+    if len(wanted) > 3 and wanted[3]:
         bias_grad = grad.sum(tuple(range(grad.ndim - 1)))
-    return x_grad, None, None, bias_grad, None
+    return (x_grad, None, None, bias_grad, None)[: len(wanted)]
 
 
 torch.library.register_autograd("bittern::linear_8bit", _backward, setup_context=_keep)
