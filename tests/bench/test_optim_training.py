@@ -43,9 +43,13 @@ def test_other_tasks_run() -> None:
 
 def test_the_table_gives_means_and_differences() -> None:
     machine = bench.this_machine()
-    runs = [Run("task", "loss", bits, seed, value, (1.0,), 1_000_000 * bits // 8)
+    runs = [Run("task", "loss", bits, seed, value, (1.0, 0.5), 1_000_000 * bits // 8, 20)
             for bits, values in ((32, (1.0, 2.0)), (8, (1.5, 2.5))) for seed, value in enumerate(values)]  # fmt: skip
     page = TrainingReport("bittern bench", machine, tuple(runs)).page()
     assert "| task | 32 | loss | 1.500 | 0.707 | +0.000 | 4.00 MB |" in page
     assert "| task | 8 | loss | 2.000 | 0.707 | +0.500 | 1.00 MB |" in page
     assert "`bittern bench`" in page
+    drawing = TrainingReport("bittern bench", machine, tuple(runs)).drawing().decode()
+    assert drawing.count("<svg") == 1
+    assert "8 bits" in drawing
+    assert bench.CURVES in page

@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from bittern import optim
 from bittern.bench.machine import Machine, this_machine
+from bittern.bench.optim_plots import curves_svg
 from bittern.bench.store import load, save
 from bittern.bench.timing import torch_threads
 from bittern.data.augment import normalize
@@ -29,6 +30,8 @@ from bittern.models.language import GPT, GPTShape, LSTMLanguageModel
 
 BITS = (32, 8, 4)
 CURVE_POINTS = 40
+CURVES = "optimizers.svg"
+"""Name of the drawing beside the page."""
 SMALL_GPT = GPTShape()
 MakeOptimizer = Callable[[Iterable[Tensor], int], torch.optim.Optimizer]
 """(parameters, state_bits) -> optimizer."""
@@ -63,6 +66,7 @@ class Run:
     curve: tuple[float, ...]
     """Mean training loss over equal stretches of the steps."""
     state_bytes: int
+    steps: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,10 @@ class TrainingReport:
             "Equal seeds mean equal initial weights and batches; only the storage of the states differs. 32 bits is "
             "torch.optim's arithmetic.\n\n"
             f"{self.markdown()}\n"
+            "The LSTM reads the validation file of WikiText-2 (its last tenth is held out) with a vocabulary of 4,000 "
+            "words; the learning rate of ResNet-20 falls to 0 along half a cosine. The lines below are training loss, "
+            "thin per seed, thick their mean.\n\n"
+            f"![training curves]({CURVES})\n\n"
             f"Command: `{self.command}`\n\nMachine: {self.machine}\n"
         )
 
@@ -102,6 +110,16 @@ class TrainingReport:
                     f"{some.state_bytes / 1e6:.2f} MB |"
                 )
         return "\n".join(lines) + "\n"
+
+    def drawing(self) -> bytes:
+        """The training curves, an SVG file."""
+        tasks = tuple(dict.fromkeys(run.task for run in self.runs))
+        curves = {
+            task: {bits: [r.curve for r in self.runs if (r.task, r.bits) == (task, bits)] for bits in BITS}
+            for task in tasks
+        }
+        steps = {task: next(r.steps for r in self.runs if r.task == task) for task in tasks}
+        return curves_svg({t: {b: c for b, c in found.items() if c} for t, found in curves.items()}, steps)
 
     def _values(self, task: str, bits: int) -> list[float]:
         return [run.value for run in self.runs if run.task == task and run.bits == bits]
@@ -185,7 +203,7 @@ def train(task: Task, bits: int, seed: int) -> Run:
         value = task.evaluate(model)
     states = [x for state in optimizer.state.values() for x in state.values() if isinstance(x, Tensor)]
     stored = sum(x.numel() * x.element_size() for x in states if x.numel() > 1)
-    return Run(task.name, task.metric, bits, seed, value, _stretches(losses), stored)
+    return Run(task.name, task.metric, bits, seed, value, _stretches(losses), stored, task.steps)
 
 
 def run(

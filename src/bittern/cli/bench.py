@@ -107,6 +107,7 @@ def optim_training(
         on_run=lambda run: typer.echo(f"{run.task}: {run.bits} bits, seed {run.seed}: {run.metric} {run.value:.3f}"),
     )
     write_atomically(out.with_suffix(".md"), report.page().encode())
+    write_atomically(out.with_name(bench.CURVES), report.drawing())
     typer.echo(report.markdown())
 
 
