@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from bittern import binary
-from bittern.bench.demo_result import FLOAT, DemoResult, Latency, Row, Settings
+from bittern.bench.demo_result import FLOAT, DemoResult, Latency, OptimizerRow, Row, Settings
 from bittern.bench.machine import Machine
 from bittern.bench.timing import Spread
 
@@ -30,6 +30,7 @@ def sample() -> DemoResult:
     rows += [_row(method.__name__, i, 46_000 + 300 * i) for i, method in enumerate(binary.ALL, 1)]
     return DemoResult(
         rows=tuple(rows),
+        optimizers=tuple(_optimizer(bits) for bits in (32, 8, 4)),
         settings=Settings(),
         network="a network",
         data="digits",
@@ -46,6 +47,12 @@ def with_wrong_row(result: DemoResult, name: str) -> DemoResult:
     """The same, with one method that is not exact."""
     rows = tuple(replace(row, exact=False, different=3) if row.name == name else row for row in result.rows)
     return replace(result, rows=rows)
+
+
+def _optimizer(bits: int) -> OptimizerRow:
+    step, fused = Spread(900.0, 800.0, 999.0), Spread(800.0, 790.0, 990.0)
+    losses = tuple(3.0 * math.exp(-i / 30) + 0.2 for i in range(60))
+    return OptimizerRow(bits, bits / 4, step, fused, Spread(0.9, 0.8, 1.1), losses)
 
 
 def _row(name: str, i: int, size: int) -> Row:

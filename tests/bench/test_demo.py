@@ -19,6 +19,7 @@ class Recorder:
         self.steps: dict[str, list[int]] = {}
         self.epochs: list[str] = []
         self.stages: list[tuple[str, str]] = []
+        self.optimizers_seen = False
 
     def training(self, name: str, step: int, steps: int) -> None:
         assert step <= steps
@@ -33,6 +34,9 @@ class Recorder:
     def timing(self, name: str) -> None:
         self.stages.append((name, "timing"))
 
+    def optimizers(self) -> None:
+        self.optimizers_seen = True
+
     def done(self, row: Row) -> None:
         self.stages.append((row.name, "done"))
 
@@ -45,6 +49,14 @@ def run() -> tuple[DemoResult, Recorder]:
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.random.get_rng_state(), state)
     return result, recorder
+
+
+def test_optimizers_are_compared_in_three_storages(run: tuple[DemoResult, Recorder]) -> None:
+    result, recorder = run
+    assert recorder.optimizers_seen
+    assert [row.bits for row in result.optimizers] == [32, 8, 4]
+    assert [round(row.bytes_per_param, 1) for row in result.optimizers] == [8.0, 2.0, 1.1]
+    assert len({row.losses[0] for row in result.optimizers}) == 1
 
 
 def test_nine_methods_are_exact(run: tuple[DemoResult, Recorder]) -> None:

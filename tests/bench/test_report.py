@@ -101,23 +101,31 @@ def test_text_from_outside_is_escaped(text: str) -> None:
 def test_table_has_a_row_for_each_network(result: DemoResult, text: str) -> None:
     page = Page(text)
     headers = [th.get("scope") for th in page.all("th")]
-    assert headers.count("col") == 6
-    assert headers.count("row") == 1 + len(binary.ALL)
+    assert headers.count("col") == 6 + 4  # networks, optimizers
+    assert headers.count("row") == 1 + len(binary.ALL) + 3
     assert text.count('<span class="yes">yes</span>') == len(binary.ALL)
-    assert len(page.all("caption")) == 1
+    assert len(page.all("caption")) == 2
     rows = re.findall(r'<th scope="row">(.*?)</th>', text)
-    assert [row.replace("<wbr>", "") for row in rows] == ["float32", *(m.__name__ for m in binary.ALL)]
+    networks = ["float32", *(m.__name__ for m in binary.ALL)]
+    assert [row.replace("<wbr>", "") for row in rows] == [*networks, "32 bits", "8 bits", "4 bits"]
     assert "<td><span>97.8%</span></td><td><span>46.3 kB</span><small>23×</small></td>" in text
 
 
 def test_plots_are_drawings_with_words(result: DemoResult, text: str) -> None:
     page = Page(text)
     drawings = page.all("svg")
-    assert len(drawings) == 2 + len(result.rows)
+    assert len(drawings) == 2 + len(result.rows) + len(result.optimizers)
     assert all(drawing["role"] == "img" for drawing in drawings)
     assert len(page.all("figcaption")) == len(drawings)
     assert "BNN: 97.8% at 46.3 kB" in text
     assert "ReCU: 98.6% at 780 µs" in text
+
+
+def test_optimizers_have_bars_of_their_memory(result: DemoResult, text: str) -> None:
+    widths = re.findall(r'<div class="bar" style="width:([0-9.]+)%">', text)
+    assert widths == ["100.0", "25.0", "12.5"]
+    assert "<td><span>900 µs</span><small>0.9×</small></td>" in text
+    assert "optimizers" not in report.render(replace(result, optimizers=())).split("<body>")[1]
 
 
 def test_colours_follow_the_page(text: str) -> None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bittern import binary, deploy
+from bittern.bench import demo_optim
 from bittern.bench.demo_result import FLOAT, DemoResult, Latency, Row, Settings
 from bittern.bench.machine import this_machine
 from bittern.bench.timing import compare, torch_threads
@@ -101,6 +102,9 @@ class Watcher(Protocol):
     def done(self, row: Row) -> None:
         """Everything about one network is known."""
 
+    def optimizers(self) -> None:
+        """The networks are done; optimizers are being compared."""
+
 
 NAMES = (FLOAT, *(method.__name__ for method in binary.ALL))
 """Networks of the demo, in their order."""
@@ -120,9 +124,12 @@ def run(settings: Settings, watcher: Watcher, *, command: str) -> DemoResult:
                 rivals = tuple(_rival(model, _test_images(data)[:batch], settings) for batch in BATCHES)
             rows.append(row)
             watcher.done(row)
+        watcher.optimizers()
+        optimizers = demo_optim.rows(settings)
         machine = this_machine()
     return DemoResult(
         rows=tuple(rows),
+        optimizers=optimizers,
         settings=settings,
         network=NETWORK,
         data=data.name,

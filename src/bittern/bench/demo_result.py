@@ -91,11 +91,29 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class OptimizerRow:
+    """AdamW with states of some number of bits."""
+
+    bits: int
+    bytes_per_param: float
+    """Of both states together."""
+    step_us: Spread
+    """One step of one large tensor."""
+    fused_us: Spread
+    """torch's fused float32 AdamW on a tensor of the same size, in turn."""
+    speedup: Spread
+    losses: tuple[float, ...]
+    """Training loss of every step."""
+
+
+@dataclass(frozen=True, slots=True)
 class DemoResult:
     """Everything that the report shows."""
 
     rows: tuple[Row, ...]
     """The baseline, then the methods in the order of `binary.ALL`."""
+    optimizers: tuple[OptimizerRow, ...]
+    """AdamW with states of 32, 8 and 4 bits."""
     settings: Settings
     network: str
     data: str

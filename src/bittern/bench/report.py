@@ -10,6 +10,7 @@ from pathlib import Path
 from bittern._files import write_atomically
 from bittern.bench.demo_result import FLOAT, DemoResult, Row
 from bittern.bench.report_notes import notes
+from bittern.bench.report_optim import optimizers
 from bittern.bench.report_page import page
 from bittern.bench.report_plots import Point, bytes_axis, curve, linear_axis, scatter
 from bittern.bench.report_text import breakable, duration, network_name, number_word, percent, plural, size
@@ -35,7 +36,8 @@ def render(result: DemoResult) -> str:
     """The page. Equal results give equal text; every text from outside is escaped."""
     title = f"Bittern: {number_word(len(result.methods))} binary networks against float32"
     footer = "<footer><p>Written by <code>bittern demo</code>. This page is one file and loads nothing.</p></footer>"
-    parts = (_header(result), _tiles(result), _table(result), _plots(result), _curves(result), notes(result), footer)
+    figures = (_tiles(result), _table(result), _plots(result), _curves(result), optimizers(result))
+    parts = (_header(result), *figures, notes(result), footer)
     return page(title, escape(result.machine.bittern), "\n".join(parts))
 
 

@@ -66,6 +66,8 @@ th:last-child, td:last-child { padding-right: 1.25rem; }
 td small { display: block; color: var(--muted); font-size: .8125rem; line-height: 1.3; white-space: nowrap; }
 td span { white-space: nowrap; }
 tr.float th, tr.float td span { color: var(--float); }
+.table + p { margin-top: 1.25rem; }
+.bar { height: .5rem; margin: .35rem 0 .1rem auto; border-radius: .25rem; background: var(--accent); }
 .yes { color: var(--good); font-weight: 600; }
 .no { color: var(--bad); font-weight: 700; }
 

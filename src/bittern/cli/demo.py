@@ -103,6 +103,11 @@ class Bars:
             # no bars there: a line for each network instead
             self._console.print(f"{row.name}: {row.accuracy:.1%}, {row.seconds:.1f} s", markup=False)
 
+    def optimizers(self) -> None:
+        if not self._console.is_terminal:
+            self._console.print("optimizers with states of 32, 8 and 4 bits", markup=False)
+        self._progress.add_task("optimizers", total=None, note="training, timing")
+
     def _update(self, name: str, **fields: Any) -> None:
         self._progress.update(self._tasks[name], **fields)
 
