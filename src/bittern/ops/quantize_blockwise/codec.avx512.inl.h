@@ -193,7 +193,7 @@ inline __m512i gather_bytes(__m512i places, const __m512i* x) {
 }
 
 // Codes of 64 numbers, by the lines of their decades. A number so near to a border that float32 cannot tell
-// leads to the search: four parts in 2^16 of a level on both sides, which is ten times the error of a line.
+// leads to the search: four parts in 2^16 of a level on both sides.
 // The last level of a decade reaches into the next decade's line, so that u is held below 2.
 template <bool kSigned>
 inline __m512i encode_64(const TreeTables& t, const float* x, __m512 inverse) {
