@@ -143,7 +143,7 @@ def test_rules_compile(rule: Rule) -> None:
     assert_rounds_as_written(ptx_of(module, "step_kernel", STEP, constants | own))
     if rule in (Rule.LAMB, Rule.LARS):
         assert_rounds_as_written(ptx_of(module, "measure_kernel", STEP, constants))
-        assert_rounds_as_written(ptx_of(module, "ratio_kernel", STEP, {"RULE": int(rule)}))
+        assert_rounds_as_written(ptx_of(module, "ratio_kernel", STEP, {"RULE": int(rule), "CHUNK": 1024}))
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])

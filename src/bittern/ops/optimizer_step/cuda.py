@@ -18,6 +18,8 @@ from bittern.ops.quantize_blockwise.cuda import border_table, padded_table, sign
 
 _TILE = 1024
 """Elements of one program, at least one block."""
+_CHUNK = 1024
+"""Sums of squares that the program of one trust ratio adds side by side."""
 _TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 
 
@@ -78,7 +80,10 @@ class CudaStep:
             block_count(p.numel(), block, row) for p, block, row in zip(params, self._block, row_length, strict=True)
         ]
         self._tasks: dict[_Kind, Tensor] = {}
+        self._first: dict[_Kind, Tensor] = {}
         self._grad_types: tuple[torch.dtype, ...] = ()
+        self._ratios = torch.ones(len(params), dtype=torch.float32, device=self._device)
+        self._captured: list[Tensor] = []
 
     def run(self, grads: Sequence[Tensor], scalars: Tensor, seed: int | None) -> None:
         """Steps all tensors without waiting for the device; scalars: float32 [1, K] or [tensors, K], anywhere."""
@@ -90,42 +95,38 @@ class CudaStep:
         types = tuple(g.dtype for g in grads)
         if types != self._grad_types:
             self._grad_types, self._tasks = types, self._make_tasks(types)
-        ratios = torch.ones(len(self._params), dtype=torch.float32, device=self._device)
+            numbers = torch.arange(len(self._params) + 1, device=self._device)
+            self._first = {
+                kind: torch.searchsorted(tasks[:, 0].contiguous(), numbers) for kind, tasks in self._tasks.items()
+            }
         if self._rule in (Rule.LAMB, Rule.LARS):
-            self._measure(scalars, ratios)
+            self._measure(scalars)
         for kind, tasks in self._tasks.items():
             launch(
                 step_kernel,
                 len(tasks),
                 tasks,
-                *(self._words, tasks, scalars, _tables(kind.bits, self._device), ratios),
+                *(self._words, tasks, scalars, _tables(kind.bits, self._device), self._ratios),
                 *(scalars.shape[1], signed64(seed or 0)),
                 **self._constants(kind),
                 KAHAN=self._kahan,
                 CHANCE=seed is not None,
             )
 
-    def _measure(self, scalars: Tensor, ratios: Tensor) -> None:
+    def _measure(self, scalars: Tensor) -> None:
         assert self._words is not None
         for kind, tasks in self._tasks.items():
             squares = torch.empty(len(tasks), 2, dtype=torch.float64, device=self._device)
             arguments = (self._words, tasks, scalars, _tables(kind.bits, self._device), squares, scalars.shape[1])
             launch(measure_kernel, len(tasks), tasks, *arguments, **self._constants(kind))
-            # of tensors of another kind the range is empty: their ratios are written by their own launch
-            first = torch.searchsorted(tasks[:, 0].contiguous(), self._numbers())
-            found = torch.empty_like(ratios)
             launch(
                 ratio_kernel,
-                len(ratios),
+                len(self._params),
                 tasks,
-                *(self._words, first, scalars, squares, found, scalars.shape[1]),
+                *(self._words, self._first[kind], scalars, squares, self._ratios, scalars.shape[1]),
                 RULE=int(self._rule),
+                CHUNK=_CHUNK,
             )
-            mine = first[1:] > first[:-1]
-            ratios.copy_(torch.where(mine, found, ratios))
-
-    def _numbers(self) -> Tensor:
-        return torch.arange(len(self._params) + 1, device=self._device)
 
     def _constants(self, kind: _Kind) -> dict[str, Any]:
         return rule_constants(self._rule) | {
@@ -151,7 +152,10 @@ class CudaStep:
         """On the device; the copy is asynchronous, from memory that torch keeps until it is done."""
         if x.device == self._device:
             return x
-        return x.pin_memory().to(self._device, non_blocking=True)
+        pinned = x.pin_memory()
+        if torch.cuda.is_current_stream_capturing():
+            self._captured.append(pinned)  # every replay of the graph copies from it again
+        return pinned.to(self._device, non_blocking=True)
 
 
 def optimizer_step_cuda(

@@ -198,14 +198,22 @@ def measure_kernel(  # type: ignore[no-untyped-def]
 
 
 @triton.jit(do_not_specialize=["columns"])
-def ratio_kernel(table, first_task, scalars, squares, ratios, columns, RULE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The trust ratio of one tensor; its tasks [first_task[i], first_task[i + 1]) are added in their order."""
+def ratio_kernel(  # type: ignore[no-untyped-def]
+    table, first_task, scalars, squares, ratios, columns, RULE: tl.constexpr, CHUNK: tl.constexpr
+):
+    """The trust ratio of one tensor from its tasks [first_task[i], first_task[i + 1]), added in one fixed order.
+
+    A tensor without tasks here is of another kind, whose own launch writes its ratio.
+    """
     tensor = tl.program_id(0).to(tl.int64)
-    param = tl.zeros((), tl.float64)
-    direction = tl.zeros((), tl.float64)
-    for task in range(tl.load(first_task + tensor), tl.load(first_task + tensor + 1)):
-        param += tl.load(squares + task * 2)
-        direction += tl.load(squares + task * 2 + 1)
+    first, end = tl.load(first_task + tensor), tl.load(first_task + tensor + 1)
+    param = tl.zeros((CHUNK,), tl.float64)
+    direction = tl.zeros((CHUNK,), tl.float64)
+    for start in range(first, end, CHUNK):
+        task = start + tl.arange(0, CHUNK)
+        param += tl.load(squares + task * 2, mask=task < end, other=0.0)
+        direction += tl.load(squares + task * 2 + 1, mask=task < end, other=0.0)
     c = scalars + tl.load(table + tensor * WIDTH + SCALARS) * columns
-    norms = tl.sqrt(param).to(tl.float32), tl.sqrt(direction).to(tl.float32)
-    tl.store(ratios + tensor, trust_ratio(norms[0], norms[1], c, RULE))
+    p_norm = tl.sqrt(tl.sum(param, axis=0)).to(tl.float32)
+    norm = tl.sqrt(tl.sum(direction, axis=0)).to(tl.float32)
+    tl.store(ratios + tensor, trust_ratio(p_norm, norm, c, RULE), mask=end > first)
