@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bittern import optim
 from bittern.optim import _rule_optimizer
@@ -49,3 +50,27 @@ def test_counters_on_the_device(name: str, options: dict[str, Any], lr: Any, mon
 
 def test_most_rules_have_it() -> None:
     assert len(capturable_rules()) >= 9
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses what would wait for the device, or copy from the host, were these tensors on one."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func.name() not in ("aten::_local_scalar_dense", "aten::lift_fresh"), func.name()
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("name", "options"), capturable_rules(), ids=lambda value: str(value))
+def test_scalars_stay_on_the_device(name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_rule_optimizer, "HOST", "no device")
+    plain, rows = _rule_optimizer.RuleOptimizer._device_rows, []
+
+    def watched(*arguments: Any) -> torch.Tensor:
+        with NoWaiting():
+            rows.append(plain(*arguments))
+        return rows[-1]
+
+    monkeypatch.setattr(_rule_optimizer.RuleOptimizer, "_device_rows", watched)
+    params = parameters()
+    train(getattr(optim, name)(params, lr=torch.tensor(1e-2), capturable=True, **options), params, 3)
+    assert len(rows) == 3

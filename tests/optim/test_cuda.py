@@ -105,3 +105,27 @@ def test_offload_of_parameters_that_move() -> None:
         p.grad = torch.zeros_like(p)
     with pytest.raises(ValueError, match="is for CUDA parameters"):
         optimizer.step()
+
+
+def test_capturing_needs_capturable() -> None:
+    params = on_cuda()
+    optimizer = optim.AdamW(params, lr=1e-2)
+    train(optimizer, params, 1)
+
+    def capture() -> None:
+        with torch.cuda.graph(torch.cuda.CUDAGraph()):
+            torch.zeros(3, device="cuda")  # torch warns about an empty graph
+            optimizer.step()
+
+    with pytest.raises(RuntimeError, match="pass capturable=True"):
+        capture()
+
+
+def test_offloaded_states_are_finished_when_saved() -> None:
+    near, far = ([torch.nn.Parameter(torch.ones(1 << 22, device="cuda"))] for _ in range(2))
+    optimizers = optim.AdamW(near), optim.AdamW(far, offload="cpu")
+    for params, optimizer in zip((near, far), optimizers, strict=True):
+        params[0].grad = torch.linspace(-1, 1, 1 << 22, device="cuda")
+        optimizer.step()
+    saved = [optimizer.state_dict()["state"][0]["exp_avg"] for optimizer in reversed(optimizers)]
+    assert torch.equal(saved[0], saved[1].cpu())

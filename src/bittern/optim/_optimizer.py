@@ -90,6 +90,11 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
 
     def step_some(self, key: Any, group: Group, params: Sequence[Tensor]) -> None:
         """Steps `params` of one group, which all have a gradient."""
+        if params[0].is_cuda and torch.cuda.is_current_stream_capturing() and not group.get("capturable"):
+            raise RuntimeError(
+                f"{self._name}: a CUDA graph would repeat the scalars of this one step; got capturable=False while "
+                "capturing; pass capturable=True"
+            )
         check_gradients(self._name, group, params)
         self.update(key, group, params)
 
@@ -155,8 +160,12 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
     def state_dict(self) -> dict[str, Any]:
         """As torch.optim, with "<state>_absmax" beside the codes of a quantized state.
 
-        Counters are copies, so that the dictionary does not share one tensor among parameters.
+        Counters are copies, so that the dictionary does not share one tensor among parameters. Offloaded states are
+        waited for: a kernel may still be writing them to host memory.
         """
+        offloaded = (group["params"] for group in self.param_groups if group.get("offload") is not None)
+        for device in {p.device for params in offloaded for p in params if p.is_cuda}:
+            torch.cuda.synchronize(device)
         result: dict[str, Any] = super().state_dict()
         for key, state in result["state"].items():
             counts = {name: state[name].clone() for name in self.counters if isinstance(state.get(name), Tensor)}

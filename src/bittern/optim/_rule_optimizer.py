@@ -89,8 +89,7 @@ class RuleOptimizer(LowBitOptimizer):
     def _device_rows(self, group: Group, batch: Batch) -> Tensor:
         counts = batch.advance_on_device(lambda counts: self.advance(group, counts))
         values = {**self.scalars(group, counts), "grad_scale": -1.0 if group.get("maximize") else 1.0}
-        columns = [torch.as_tensor(values[name], dtype=torch.float64, device=counts[0].device) for name in batch.names]
-        return torch.stack([column.expand_as(counts[0]) for column in columns], dim=1).float()
+        return torch.stack([_column(values[name], counts[0]) for name in batch.names], dim=1).float()
 
     def _seed(self, group: Group) -> int | None:
         """A new seed per call from `torch.manual_seed`, without drawing from torch's generator."""
@@ -98,3 +97,14 @@ class RuleOptimizer(LowBitOptimizer):
             return None
         self._calls += 1
         return (torch.initial_seed() + self._calls * _GOLDEN) % 2**63
+
+
+def _column(value: Any, like: Tensor) -> Tensor:
+    """`value` once per parameter.
+
+    A number becomes the argument of a kernel: to copy it from the host would wait for the device, which the capture of
+    a CUDA graph forbids.
+    """
+    if isinstance(value, Tensor) and value.device == like.device:
+        return value.to(like.dtype).expand_as(like)
+    return torch.full_like(like, float(value))
