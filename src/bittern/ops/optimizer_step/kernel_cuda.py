@@ -83,7 +83,7 @@ def _store_state(  # type: ignore[no-untyped-def]
         there = tl.max(inside.to(tl.int32), axis=1) > 0
         tl.store(absmax + block, largest, mask=there)
         y = x * inverse_of(largest)[:, None]
-        code = count_reached(y, (tables if (SIGNED >> K) & 1 else tables + 512) + 256)
+        code = count_reached(y, (tables if (SIGNED >> K) & 1 else tables + 512) + 256, BITS)
         if BITS == 8:
             if not (SIGNED >> K) & 1:
                 code = tl.where((y > 0) & (code == 0), 1, code)

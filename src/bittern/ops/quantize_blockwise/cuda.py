@@ -72,19 +72,21 @@ def inverse_of(absmax: tl.tensor) -> tl.tensor:
 
 
 @triton.jit
-def count_reached(y: tl.tensor, table: tl.tensor) -> tl.tensor:
-    """int32: the largest i with y >= table[i], or 0; table ascends from entry 1 on and ends in NaN."""
+def count_reached(y: tl.tensor, table: tl.tensor, BITS: tl.constexpr) -> tl.tensor:
+    """int32: the largest i < 2**BITS with y >= table[i], or 0; table ascends from entry 1 on and ends in NaN."""
     index = tl.zeros(y.shape, dtype=tl.int32)
-    for k in tl.static_range(8):
-        next = index + (128 >> k)
+    for k in tl.static_range(BITS):
+        next = index + (1 << (BITS - 1 - k))
         index = tl.where(y >= tl.load(table + next), next, index)
     return index
 
 
 @triton.jit
-def _by_chance(y: tl.tensor, values: tl.tensor, last: tl.tensor, seed: tl.tensor, index: tl.tensor) -> tl.tensor:
+def _by_chance(
+    y: tl.tensor, values: tl.tensor, last: tl.tensor, seed: tl.tensor, index: tl.tensor, BITS: tl.constexpr
+) -> tl.tensor:
     """Of the neighbours of y the upper one with the probability of its share."""
-    below = count_reached(y, values)
+    below = count_reached(y, values, BITS)
     above = tl.minimum(below + 1, last)
     low, high = tl.load(values + below), tl.load(values + above)
     u = (random32(seed, index) >> 8).to(tl.int32).to(tl.float32) * 5.9604644775390625e-08
@@ -114,7 +116,11 @@ def _quantize_kernel(
     tl.store(absmax + row, largest, mask=row * BLOCK < n)
     inverse = inverse_of(largest)[:, None]
     y = tl.where((inverse == 0) | (number != number), 0.0, number * inverse)
-    code = _by_chance(y, values, last, seed.to(tl.int64), index) if CHANCE else count_reached(y, borders)
+    BITS: tl.constexpr = 4 if NIBBLES else 8
+    if CHANCE:
+        code = _by_chance(y, values, last, seed.to(tl.int64), index, BITS)
+    else:
+        code = count_reached(y, borders, BITS)
     if KEEP:
         code = tl.where((y > 0) & (code == 0), 1, code)
     if NIBBLES:
