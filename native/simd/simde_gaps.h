@@ -132,15 +132,3 @@ static inline simde__m128i bittern_cvtepi64_epi8(simde__m512i x) {
 
 #undef _mm512_cvtepi64_epi8
 #define _mm512_cvtepi64_epi8(x) bittern_cvtepi64_epi8(x)
-
-static inline simde__mmask16 bittern_testn_epi32_mask(simde__m512i a, simde__m512i b) {
-  alignas(64) unsigned x[16], y[16];
-  simde_mm512_store_si512(x, a);
-  simde_mm512_store_si512(y, b);
-  unsigned mask = 0;
-  for (unsigned i = 0; i < 16; ++i) mask |= static_cast<unsigned>((x[i] & y[i]) == 0) << i;
-  return static_cast<simde__mmask16>(mask);
-}
-
-#undef _mm512_testn_epi32_mask
-#define _mm512_testn_epi32_mask(a, b) bittern_testn_epi32_mask(a, b)

@@ -57,23 +57,6 @@ inline Floats64 tree_values(const TreeTables& t, __m512i codes) {
                     lookup_256(t.value_bytes[2], i, high), lookup_256(t.value_bytes[3], i, high));
 }
 
-// Values of 64 codes of the signed tree, in the order before an interleaving; 0 for those not in `present`.
-inline Floats64 signed_values(const TreeTables& t, __m512i codes, __mmask64 present) {
-  const __m512i zero_code = _mm512_set1_epi8(127);
-  const __m512i offset = _mm512_sub_epi8(codes, zero_code), level = _mm512_abs_epi8(offset);
-  const __mmask64 nonzero = _mm512_mask_test_epi8_mask(present, offset, offset);
-  const __mmask64 negative = nonzero & ~_mm512_movepi8_mask(codes);
-  __m512i bytes[4];
-  BITTERN_UNROLL
-  for (int j = 0; j < 4; ++j) {
-    const u8* table = t.magnitude_bytes[j];
-    bytes[j] = _mm512_maskz_permutex2var_epi8(nonzero, _mm512_load_si512(table), level,
-                                              _mm512_load_si512(table + 64));
-  }
-  bytes[3] = _mm512_mask_sub_epi8(bytes[3], negative, bytes[3], _mm512_set1_epi8(-128));
-  return interleave(bytes[0], bytes[1], bytes[2], bytes[3]);
-}
-
 // Lower borders of 64 levels; kSigned: levels up to 128, of which 128 is found at 0.
 template <bool kSigned>
 inline Floats64 level_borders(const TreeTables& t, __m512i levels) {
@@ -91,7 +74,6 @@ inline Floats64 level_borders(const TreeTables& t, __m512i levels) {
 struct alignas(64) EncodeIndices {
   u16 upper_halves[32];
   u8 even_bytes[64], spread_low[64], spread_high[64];
-  u8 bytes_2[64], bytes_3[64];  // of the words of two vectors
 };
 
 constexpr EncodeIndices encode_indices() {
@@ -101,8 +83,6 @@ constexpr EncodeIndices encode_indices() {
     t.even_bytes[i] = static_cast<u8>(2 * i);
     t.spread_low[i] = static_cast<u8>(i / 2);
     t.spread_high[i] = static_cast<u8>(32 + i / 2);
-    t.bytes_2[i] = static_cast<u8>(4 * i + 2);
-    t.bytes_3[i] = static_cast<u8>(4 * i + 3);
   }
   return t;
 }
@@ -151,10 +131,9 @@ inline __mmask64 join_masks(__mmask16 a, __mmask16 b, __mmask16 c, __mmask16 d) 
   return _mm512_kunpackd(_mm512_kunpackw(d, c), _mm512_kunpackw(b, a));
 }
 
-// Codes of 64 numbers, by buckets and borders.
+// Codes of 64 numbers.
 template <bool kSigned>
-__attribute__((noinline)) __m512i search_64(const TreeTables& t, const float* x, __m512 inverse) {
-  const EncodeConstants c = encode_constants();
+inline __m512i encode_64(const TreeTables& t, const EncodeConstants& c, const float* x, __m512 inverse) {
   __m512 y[4];
   // the sum turns -0, whose bits would name a bucket of its own, into +0 and changes nothing else
   BITTERN_UNROLL
@@ -185,96 +164,25 @@ __attribute__((noinline)) __m512i search_64(const TreeTables& t, const float* x,
   return _mm512_mask_sub_epi8(up, negative, c.middle, _mm512_min_epu8(exact, c.middle));
 }
 
-// One byte of each of 64 words.
-inline __m512i gather_bytes(__m512i places, const __m512i* x) {
-  const __m512i low = _mm512_permutex2var_epi8(x[0], places, x[1]);
-  const __m512i high = _mm512_permutex2var_epi8(x[2], places, x[3]);
-  return _mm512_inserti64x4(low, _mm512_castsi512_si256(high), 1);
-}
-
-// Codes of 64 numbers, by the lines of their decades. A number so near to a border that float32 cannot tell
-// leads to the search: four parts in 2^16 of a level on both sides.
-// The last level of a decade reaches into the next decade's line, so that u is held below 2.
-template <bool kSigned>
-inline __m512i encode_64(const TreeTables& t, const float* x, __m512 inverse) {
-  const __m512 carry = _mm512_load_ps(t.lines.carry), slope = _mm512_load_ps(t.lines.slope);
-  const __m512 spread = _mm512_load_ps(t.lines.spread);
-  constexpr float kNear = 4.0f / (1 << 16), kUnit = kSigned ? 1 : 4;
-  const __m512 start = _mm512_set1_ps(kSigned ? 8.0f / 9 : 32.0f / 9 + kNear / 32);
-  const __m512i most = _mm512_castps_si512(_mm512_set1_ps(kUnit * (2 - 1.0f / 256)));
-  __m512i level[4], signs[4];
-  BITTERN_UNROLL
-  for (int i = 0; i < 4; ++i) {
-    const __m512 scaled = _mm512_mul_ps(_mm512_loadu_ps(x + 16 * i), inverse);
-    signs[i] = _mm512_castps_si512(scaled);
-    const __m512 least = _mm512_set1_ps(kLeastOnLine);
-    constexpr int kLargestMagnitude = 0xb;
-    const __m512 y =
-        kSigned ? _mm512_range_ps(scaled, least, kLargestMagnitude) : _mm512_max_ps(scaled, least);
-    const __m512i bits = _mm512_castps_si512(y), piece = _mm512_srli_epi32(bits, 24);
-    const __m512i moved = _mm512_castps_si512(_mm512_permutexvar_ps(piece, carry));
-    const __m512i line = _mm512_srli_epi32(_mm512_add_epi32(bits, moved), 24);
-    const __m512 u = _mm512_fmadd_ps(y, _mm512_permutexvar_ps(line, slope), start);
-    const __m512i part = _mm512_min_epi32(_mm512_castps_si512(u), most);
-    const __m512 factor = _mm512_permutexvar_ps(line, spread);
-    if (kSigned) {  // 128 + level, whose third byte is the level
-      level[i] = _mm512_castps_si512(
-          _mm512_fmadd_ps(_mm512_castsi512_ps(part), factor, _mm512_set1_ps(128 + kNear)));
-    } else {  // the upper byte is the level + 1
-      level[i] = _mm512_sllv_epi32(part, _mm512_castps_si512(factor));
-    }
-  }
-  // The 16 bits of the fraction: all but the last three are 0 near a border.
-  __m512i fraction;
-  if (kSigned) {
-    fraction = _mm512_min_epu16(_mm512_min_epu16(level[0], level[1]), _mm512_min_epu16(level[2], level[3]));
-  } else {
-    __m512i cut[4];
-    BITTERN_UNROLL
-    for (int i = 0; i < 4; ++i) cut[i] = _mm512_and_si512(level[i], _mm512_set1_epi32(0xffffff));
-    fraction = _mm512_min_epu32(_mm512_min_epu32(cut[0], cut[1]), _mm512_min_epu32(cut[2], cut[3]));
-  }
-  if (_mm512_testn_epi32_mask(fraction, _mm512_set1_epi32(kSigned ? 0xfff8 : 0xfff800)) != 0)
-    return search_64<kSigned>(t, x, inverse);
-  if (!kSigned) {
-    const __m512i found = gather_bytes(_mm512_load_si512(kIndices.bytes_3), level);
-    const __m512i levels = _mm512_sub_epi8(found, _mm512_set1_epi8(1));
-    // a y above 0 that has a line has at least level 1 in the table that keeps it from 0
-    return _mm512_max_epu8(levels, _mm512_set1_epi8(static_cast<char>(t.least_level)));
-  }
-  const __m512i levels = gather_bytes(_mm512_load_si512(kIndices.bytes_2), level);
-  const __mmask64 negative = _mm512_movepi8_mask(gather_bytes(_mm512_load_si512(kIndices.bytes_3), signs));
-  const __m512i middle = _mm512_set1_epi8(127);
-  return _mm512_mask_sub_epi8(_mm512_add_epi8(middle, levels), negative, middle,
-                              _mm512_min_epu8(levels, middle));
-}
-
 template <bool kSigned>
 inline void encode_tree(const TreeTables& t, const float* x, i64 n, float inverse, u8* codes) {
-  if (inverse == 0) {
-    std::memset(codes, kSigned ? 127 : 0, static_cast<size_t>(n));
-    return;
-  }
+  const EncodeConstants c = encode_constants();
   const __m512 factor = _mm512_set1_ps(inverse);
   i64 i = 0;
-  for (; i + 64 <= n; i += 64) _mm512_storeu_si512(codes + i, encode_64<kSigned>(t, x + i, factor));
+  for (; i + 64 <= n; i += 64) _mm512_storeu_si512(codes + i, encode_64<kSigned>(t, c, x + i, factor));
   if (i == n) return;
   alignas(64) float rest[64] = {};
   for (i64 j = i; j < n; ++j) rest[j - i] = x[j];
   const __mmask64 present = ~0ull >> (64 - (n - i));
-  _mm512_mask_storeu_epi8(codes + i, present, encode_64<kSigned>(t, rest, factor));
+  _mm512_mask_storeu_epi8(codes + i, present, encode_64<kSigned>(t, c, rest, factor));
 }
 
-// kMirrored: the table is the signed tree, whose lower half mirrors the upper one.
-template <bool kMirrored = false>
 inline void decode_tree(const TreeTables& t, const u8* codes, float absmax, float* out, i64 n) {
   const __m512 factor = _mm512_set1_ps(absmax);
   for (i64 i = 0; i < n; i += 64) {
     const i64 left = n - i;
     const __mmask64 present = left >= 64 ? ~0ull : ~0ull >> (64 - left);
-    const __m512i loaded = _mm512_maskz_loadu_epi8(present, codes + i);
-    const Floats64 values =
-        kMirrored ? signed_values(t, before_interleave(loaded), ~0ull) : tree_values(t, loaded);
+    const Floats64 values = tree_values(t, _mm512_maskz_loadu_epi8(present, codes + i));
     BITTERN_UNROLL
     for (int j = 0; j < 4; ++j) _mm512_storeu_ps(out + i + 16 * j, _mm512_mul_ps(values.part[j], factor));
   }
@@ -336,7 +244,6 @@ inline void encode_block(Code code, const float* x, i64 n, float absmax, u8* cod
 
 // May write up to 63 numbers behind out + n.
 inline void decode_block(Code code, const u8* codes, float absmax, float* out, i64 n) {
-  if (code == Code::signed_tree8) return decode_tree<true>(tree_tables(code), codes, absmax, out, n);
   if (is_tree8(code)) return decode_tree(tree_tables(code), codes, absmax, out, n);
   decode_nibbles(nibble_tables(code), codes, absmax, out, n);
 }

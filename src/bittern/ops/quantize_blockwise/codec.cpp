@@ -95,55 +95,6 @@ void derive(TreeTables& t, bool keep_nonzero) {
       t.border_bytes[j][i] = static_cast<u8>(float_bits(border) >> 8 * j);
     }
   }
-  for (int level = 1; t.is_signed && level <= 128; ++level) {
-    for (int j = 0; j < 4; ++j)
-      t.magnitude_bytes[j][level % 128] = static_cast<u8>(float_bits(t.values[zero + level]) >> 8 * j);
-  }
-}
-
-// Numbers of lines: 0 asks for the search by borders, 1 is below all levels, then seven decades, and the
-// level at 1.
-constexpr u32 kAskLine = 0, kZeroLine = 1, kFirstLine = 2, kTopLine = 9;
-
-// y where lines begin, from the second on.
-void line_starts(const TreeTables& t, int first_parts, u32* starts) {
-  int level = 1;
-  for (u32 line = kFirstLine; line <= kTopLine; ++line) {
-    starts[line - kFirstLine] = float_bits(t.borders[level]);
-    level += first_parts << (line - kFirstLine);
-  }
-  // also for the table whose border 1 is the least float32: its level 0 is left to the search
-  const int zero = t.is_signed ? 127 : 0;
-  starts[0] = float_bits(border_between(t.values[zero], t.values[zero + 1]));
-}
-
-void make_lines(TreeTables& t, int first_parts, bool keep_nonzero) {
-  t.least_level = keep_nonzero;
-  u32 starts[kTopLine - kFirstLine + 1];
-  line_starts(t, first_parts, starts);
-  for (u32 piece = 0; piece < 16; ++piece) {
-    const u32 low = (48 + piece) << 24, high = low + (1u << 24);
-    u32 line = kZeroLine, inside = 0;
-    for (u32 start : starts) {
-      line += start <= low;
-      if (start > low && start < high) inside = start;
-    }
-    if (keep_nonzero && piece == 0) line = kAskLine;
-    t.lines.carry[piece] = inside != 0 ? ((line + 1) << 24) - inside : (line << 24) - low;
-  }
-  const float unit = t.is_signed ? 1.0f : 4.0f;
-  for (u32 line = kFirstLine; line < kTopLine; ++line) {
-    const u32 decade = line - kFirstLine;
-    t.lines.slope[line] = static_cast<float>(unit / 0.9 * std::pow(10.0, 6 - static_cast<int>(decade)));
-    t.lines.spread[line] = t.is_signed ? float_bits(static_cast<float>(1u << decade)) : decade + 2;
-  }
-  // Where the slope is 0, u stays 8/9: level 0; 128 levels and a half. 4 u = 32/9 has the bits 0x40638e39,
-  // whose bits 29 .. 22 are 1; just above 4 its bits 22 .. 15 are 0 (256 modulo 256). A shift of 32 leaves
-  // nothing.
-  t.lines.spread[kAskLine] = 32;
-  t.lines.spread[kZeroLine] = t.is_signed ? float_bits(1.0f) : 2;
-  t.lines.slope[kTopLine] = t.is_signed ? 0.0f : 4.008f - 32.0f / 9;
-  t.lines.spread[kTopLine] = t.is_signed ? float_bits(128.5f * 9 / 8) : 9;
 }
 
 TreeTables make_tree(bool is_signed, bool keep_nonzero) {
@@ -160,7 +111,6 @@ TreeTables make_tree(bool is_signed, bool keep_nonzero) {
   t.values[zero] = 0;
   t.values[255] = 1;
   derive(t, keep_nonzero);
-  make_lines(t, is_signed ? 1 : 2, keep_nonzero);
   return t;
 }
 

@@ -32,21 +32,6 @@ enum class Code : int {
 constexpr u32 kFirstBucket = 96u << 7;
 constexpr u32 kBuckets = (32u << 7) + 1;
 
-// A decade's levels are the equal parts of a line in y, and its parts are a power of two: with
-// u = 8/9 + y / (0.9 * 10^decade), which runs from 1 to 2 in a decade, the number floor(parts * u) counts
-// levels. Which line holds for y is found from a piece of two octaves (the four low bits of the float's upper
-// byte): adding `carry` of the piece to the bits of y makes the upper byte the number of the line, since the
-// sum carries into it exactly at the border between two decades. `slope` is of u (or 4 u), `spread` scales u:
-// by a float (signed), or by a number of bits to shift to the left (unsigned).
-struct alignas(64) TreeLines {
-  u32 carry[16];
-  float slope[16];
-  u32 spread[16];
-};
-
-// Smallest y that has a piece of its own; all below count as this.
-constexpr float kLeastOnLine = 1.0f / (1u << 31);
-
 struct alignas(64) TreeTables {
   bool is_signed;
   int levels;         // magnitudes above 0: 128 signed (the last one only positive), 255 unsigned
@@ -60,10 +45,6 @@ struct alignas(64) TreeTables {
   alignas(64) u8 base[256], slope[256];
   // Byte j of values and borders, for lookups of bytes. Border 128 of the signed tree stands at 0.
   alignas(64) u8 value_bytes[4][256], border_bytes[4][256];
-  // Byte j of the magnitude of a level of the signed tree; level 128 stands at 0.
-  alignas(64) u8 magnitude_bytes[4][128];
-  TreeLines lines;
-  u8 least_level;  // of a y above 0
 };
 
 struct NibbleTables {
