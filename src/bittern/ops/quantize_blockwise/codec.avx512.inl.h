@@ -57,111 +57,127 @@ inline Floats64 tree_values(const TreeTables& t, __m512i codes) {
                     lookup_256(t.value_bytes[2], i, high), lookup_256(t.value_bytes[3], i, high));
 }
 
-// Lower borders of 64 levels; kSigned: levels up to 128, of which 128 is found at 0.
-template <bool kSigned>
-inline Floats64 level_borders(const TreeTables& t, __m512i levels) {
-  const __m512i i = before_interleave(levels);
-  if (kSigned) {
-    return interleave(lookup_128(t.border_bytes[0], i), lookup_128(t.border_bytes[1], i),
-                      lookup_128(t.border_bytes[2], i), lookup_128(t.border_bytes[3], i));
-  }
-  const __mmask64 high = _mm512_movepi8_mask(i);
-  return interleave(lookup_256(t.border_bytes[0], i, high), lookup_256(t.border_bytes[1], i, high),
-                    lookup_256(t.border_bytes[2], i, high), lookup_256(t.border_bytes[3], i, high));
+// 64 numbers as 16-bit halves: elements 0 to 31 and 32 to 63.
+struct Halves64 {
+  __m512i part[2];
+};
+
+// Bytes lie in the order that unpacking and packing 16-bit numbers of one lane gives ("packed order"): in
+// lane l first elements 8 l to 8 l + 7, then 32 + 8 l to 32 + 8 l + 7.
+inline Halves64 unpack(__m512i low, __m512i high) {
+  return {{_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)}};
+}
+inline __m512i pack(Halves64 x) {
+  return _mm512_packus_epi16(x.part[0], x.part[1]);
+}
+inline __m512i straighten(__m512i packed) {
+  return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), packed);
 }
 
-// Index vectors, in memory from the start: building them per block would stall on store forwarding.
-struct alignas(64) EncodeIndices {
-  u16 upper_halves[32];
-  u8 even_bytes[64], spread_low[64], spread_high[64];
+struct EncodeIndices {
+  alignas(64) u16 upper_halves[32], lower_halves[32];
 };
 
 constexpr EncodeIndices encode_indices() {
   EncodeIndices t{};
-  for (int i = 0; i < 32; ++i) t.upper_halves[i] = static_cast<u16>(2 * i + 1);
-  for (int i = 0; i < 64; ++i) {
-    t.even_bytes[i] = static_cast<u8>(2 * i);
-    t.spread_low[i] = static_cast<u8>(i / 2);
-    t.spread_high[i] = static_cast<u8>(32 + i / 2);
+  for (int i = 0; i < 32; ++i) {
+    t.upper_halves[i] = static_cast<u16>(2 * i + 1);
+    t.lower_halves[i] = static_cast<u16>(2 * i);
   }
   return t;
 }
 
+// In memory from the start: building them per block would stall on store forwarding.
 constexpr EncodeIndices kIndices = encode_indices();
 
 struct EncodeConstants {
-  __m512i upper_halves, even_bytes, spread_low, spread_high;
-  __m512i magnitude, least, fraction, phase, one, middle;
+  __m512i upper_halves, lower_halves, magnitude, least, one, middle;
 };
 
 inline EncodeConstants encode_constants() {
   EncodeConstants c;
   c.upper_halves = _mm512_load_si512(kIndices.upper_halves);
-  c.even_bytes = _mm512_load_si512(kIndices.even_bytes);
-  c.spread_low = _mm512_load_si512(kIndices.spread_low);
-  c.spread_high = _mm512_load_si512(kIndices.spread_high);
+  c.lower_halves = _mm512_load_si512(kIndices.lower_halves);
   c.magnitude = _mm512_set1_epi16(0x7fff);
   c.least = _mm512_set1_epi16(static_cast<short>(kFirstBucket));
-  c.fraction = _mm512_set1_epi16(15);
-  c.phase = _mm512_set1_epi16(16);
   c.one = _mm512_set1_epi8(1);
   c.middle = _mm512_set1_epi8(127);
   return c;
 }
 
-constexpr __mmask64 kOddBytes = 0xaaaaaaaaaaaaaaaaull;
-
-// Guessed levels from buckets: base[group] + (slope[group] * (place in the group | 16) >> 8).
-inline __m512i guess_levels(const TreeTables& t, const EncodeConstants& c, __m512i buckets0,
-                            __m512i buckets1) {
-  const __m512i group =
-      _mm512_permutex2var_epi8(_mm512_srli_epi16(buckets0, 4), c.even_bytes, _mm512_srli_epi16(buckets1, 4));
-  const __mmask64 high = _mm512_movepi8_mask(group);
-  const __m512i base = lookup_256(t.base, group, high), slope = lookup_256(t.slope, group, high);
-  const __m512i slope0 = _mm512_maskz_permutexvar_epi8(kOddBytes, c.spread_low, slope);
-  const __m512i slope1 = _mm512_maskz_permutexvar_epi8(kOddBytes, c.spread_high, slope);
-  constexpr int kAndOr = 0xea;  // (a & b) | c
-  const __m512i place0 = _mm512_ternarylogic_epi32(buckets0, c.fraction, c.phase, kAndOr);
-  const __m512i place1 = _mm512_ternarylogic_epi32(buckets1, c.fraction, c.phase, kAndOr);
-  const __m512i rise0 = _mm512_mulhi_epu16(slope0, place0), rise1 = _mm512_mulhi_epu16(slope1, place1);
-  return _mm512_add_epi8(base, _mm512_permutex2var_epi8(rise0, c.even_bytes, rise1));
+// table[i] for 64 bytes; kSmall: the table has 128 entries and repeats.
+template <bool kSmall>
+inline __m512i lookup(const u8* table, __m512i i, __mmask64 high) {
+  return kSmall ? lookup_128(table, i) : lookup_256(table, i, high);
 }
 
-inline __mmask64 join_masks(__mmask16 a, __mmask16 b, __mmask16 c, __mmask16 d) {
-  return _mm512_kunpackd(_mm512_kunpackw(d, c), _mm512_kunpackw(b, a));
+// Guessed levels, in packed order: base[group] + (slope[group] * (place in the group | places) >> 8), where
+// a group has 2^kPlaceBits buckets: 32 of the signed tree, 16 of the finer unsigned one.
+template <bool kSigned>
+inline __m512i guess_levels(const TreeTables& t, Halves64 bucket) {
+  constexpr unsigned kPlaceBits = kSigned ? 5 : 4;
+  const __m512i fraction = _mm512_set1_epi16((1 << kPlaceBits) - 1),
+                phase = _mm512_set1_epi16(1 << kPlaceBits);
+  const __m512i group =
+      pack({{_mm512_srli_epi16(bucket.part[0], kPlaceBits), _mm512_srli_epi16(bucket.part[1], kPlaceBits)}});
+  const __mmask64 high = kSigned ? 0 : _mm512_movepi8_mask(group);
+  const Halves64 slope = unpack(_mm512_setzero_si512(), lookup<kSigned>(t.slope, group, high));
+  Halves64 rise;
+  BITTERN_UNROLL
+  for (int i = 0; i < 2; ++i) {
+    constexpr int kAndOr = 0xea;  // (a & b) | c
+    const __m512i place = _mm512_ternarylogic_epi32(bucket.part[i], fraction, phase, kAndOr);
+    rise.part[i] = _mm512_mulhi_epu16(slope.part[i], place);
+  }
+  return _mm512_add_epi8(lookup<kSigned>(t.base, group, high), pack(rise));
+}
+
+// Which of 64 numbers lie below the borders of their levels.
+template <bool kSigned>
+inline __mmask64 below_borders(const TreeTables& t, __m512i level, Halves64 top, Halves64 low) {
+  const __mmask64 high = kSigned ? 0 : _mm512_movepi8_mask(level);
+  const Halves64 border_low = unpack(lookup<kSigned>(t.border_bytes[0], level, high),
+                                     lookup<kSigned>(t.border_bytes[1], level, high));
+  const Halves64 border_top = unpack(lookup<kSigned>(t.border_bytes[2], level, high),
+                                     lookup<kSigned>(t.border_bytes[3], level, high));
+  __mmask32 below[2];
+  BITTERN_UNROLL
+  for (int i = 0; i < 2; ++i) {
+    const __mmask32 level_with = _mm512_cmpeq_epi16_mask(top.part[i], border_top.part[i]);
+    below[i] = _mm512_cmplt_epu16_mask(top.part[i], border_top.part[i]) |
+               _mm512_mask_cmplt_epu16_mask(level_with, low.part[i], border_low.part[i]);
+  }
+  return _mm512_kunpackd(below[1], below[0]);
 }
 
 // Codes of 64 numbers.
 template <bool kSigned>
 inline __m512i encode_64(const TreeTables& t, const EncodeConstants& c, const float* x, __m512 inverse) {
-  __m512 y[4];
+  __m512i y[4];
   // the sum turns -0, whose bits would name a bucket of its own, into +0 and changes nothing else
   BITTERN_UNROLL
   for (int i = 0; i < 4; ++i)
-    y[i] = _mm512_fmadd_ps(_mm512_loadu_ps(x + 16 * i), inverse, _mm512_setzero_ps());
-  __m512i top0 =
-      _mm512_permutex2var_epi16(_mm512_castps_si512(y[0]), c.upper_halves, _mm512_castps_si512(y[1]));
-  __m512i top1 =
-      _mm512_permutex2var_epi16(_mm512_castps_si512(y[2]), c.upper_halves, _mm512_castps_si512(y[3]));
-  __mmask64 negative = 0;
-  if (kSigned) {
-    negative = _mm512_kunpackd(_mm512_movepi16_mask(top1), _mm512_movepi16_mask(top0));
-    top0 = _mm512_and_si512(top0, c.magnitude);
-    top1 = _mm512_and_si512(top1, c.magnitude);
-  }
-  const __m512i level = guess_levels(t, c, _mm512_max_epu16(top0, c.least), _mm512_max_epu16(top1, c.least));
-  const Floats64 border = level_borders<kSigned>(t, level);
-  __mmask16 below[4];
+    y[i] = _mm512_castps_si512(_mm512_fmadd_ps(_mm512_loadu_ps(x + 16 * i), inverse, _mm512_setzero_ps()));
+  Halves64 top, low, bucket;
+  __mmask32 minus[2] = {};
   BITTERN_UNROLL
-  for (int i = 0; i < 4; ++i) {
-    const __m512 magnitude = kSigned ? _mm512_abs_ps(y[i]) : y[i];
-    below[i] = _mm512_cmp_ps_mask(magnitude, border.part[i], _CMP_LT_OQ);
+  for (int i = 0; i < 2; ++i) {
+    low.part[i] = _mm512_permutex2var_epi16(y[2 * i], c.lower_halves, y[2 * i + 1]);
+    top.part[i] = _mm512_permutex2var_epi16(y[2 * i], c.upper_halves, y[2 * i + 1]);
+    if (kSigned) {
+      minus[i] = _mm512_movepi16_mask(top.part[i]);
+      top.part[i] = _mm512_and_si512(top.part[i], c.magnitude);
+    }
+    bucket.part[i] = _mm512_subs_epu16(top.part[i], c.least);
   }
-  const __mmask64 less = join_masks(below[0], below[1], below[2], below[3]);
-  const __m512i exact = _mm512_mask_sub_epi8(level, less, level, c.one);
+  const __m512i guess = guess_levels<kSigned>(t, bucket);
+  const __mmask64 below = below_borders<kSigned>(t, guess, top, low);
+  const __m512i straight = straighten(guess);
+  const __m512i exact = _mm512_mask_sub_epi8(straight, below, straight, c.one);
   if (!kSigned) return exact;
   const __m512i up = _mm512_add_epi8(c.middle, exact);
-  return _mm512_mask_sub_epi8(up, negative, c.middle, _mm512_min_epu8(exact, c.middle));
+  return _mm512_mask_sub_epi8(up, _mm512_kunpackd(minus[1], minus[0]), c.middle,
+                              _mm512_min_epu8(exact, c.middle));
 }
 
 template <bool kSigned>
@@ -188,19 +204,28 @@ inline void decode_tree(const TreeTables& t, const u8* codes, float absmax, floa
   }
 }
 
-// Nibbles: 16 elements at a time; the table of 16 numbers is one register, and a code is the number of
-// borders that a number reaches.
+// Where the nibble of each of 16 elements starts in 64 bits, the first element of a byte in its high half: in
+// the lowest byte of each 32-bit lane, of which vpermps reads four bits.
+inline __m512i nibble_places() {
+  return _mm512_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24, 36, 32, 44, 40, 52, 48, 60, 56);
+}
+
+// Nibbles: 16 elements at a time; the table of 16 numbers is one register.
 inline void decode_nibbles(const NibbleTables& t, const u8* codes, float absmax, float* out, i64 n) {
   const __m512 table = _mm512_mul_ps(_mm512_loadu_ps(t.values), _mm512_set1_ps(absmax));
-  const __m512i shifts = _mm512_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24, 4, 0, 12, 8, 20, 16, 28, 24);
-  const __m512i words = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-  for (i64 i = 0; i < n; i += 16) {
-    const i64 bytes = smaller(8, ceil_div(n - i, 2));
-    const __m128i packed = _mm_maskz_loadu_epi8(static_cast<__mmask16>((1u << bytes) - 1), codes + i / 2);
-    const __m512i both = _mm512_permutexvar_epi32(words, _mm512_castsi128_si512(packed));
-    // vpermps reads the low four bits of each index
-    _mm512_storeu_ps(out + i, _mm512_permutexvar_ps(_mm512_srlv_epi32(both, shifts), table));
+  const __m512i places = nibble_places();
+  long long packed = 0;
+  i64 i = 0;
+  for (; i + 16 <= n; i += 16) {
+    std::memcpy(&packed, codes + i / 2, sizeof packed);
+    const __m512i code = _mm512_multishift_epi64_epi8(places, _mm512_set1_epi64(packed));
+    _mm512_storeu_ps(out + i, _mm512_permutexvar_ps(code, table));
   }
+  if (i == n) return;
+  packed = 0;
+  std::memcpy(&packed, codes + i / 2, static_cast<size_t>(ceil_div(n - i, 2)));
+  const __m512i code = _mm512_multishift_epi64_epi8(places, _mm512_set1_epi64(packed));
+  _mm512_storeu_ps(out + i, _mm512_permutexvar_ps(code, table));
 }
 
 // The number of borders [1 ..] that y reaches, bit by bit from the highest: a search in a table of 16.

@@ -45,13 +45,14 @@ int level_of(const TreeTables& t, float y) {
   return low;
 }
 
-// A line for each group of 16 buckets that gives, in each, the level of its upper end or one more than the
-// level of its lower end, whichever is there; the search always finds one (a test encodes both ends of every
+// A line for each group of buckets that gives, in each, the level of its upper end or one more than the level
+// of its lower end, whichever is there; the search always finds one (a test encodes both ends of every
 // bucket).
 void fit_line(TreeTables& t, int group) {
-  int least[16], most[16];
-  for (u32 f = 0; f < 16; ++f) {
-    const u32 bucket = kFirstBucket + static_cast<u32>(group) * 16 + f;
+  const int places = t.is_signed ? 32 : 16;
+  int least[32], most[32];
+  for (int f = 0; f < places; ++f) {
+    const u32 bucket = kFirstBucket + static_cast<u32>(group * places + f);
     const float low = std::fmin(from_bits(bucket << 16), 1.0f);
     const float high = std::fmin(from_bits(bucket << 16 | 0xffff), 1.0f);
     const int up = level_of(t, high);
@@ -61,8 +62,8 @@ void fit_line(TreeTables& t, int group) {
   }
   for (int slope = 0; slope < 256; ++slope) {
     int base_least = -256, base_most = 256;
-    for (int f = 0; f < 16; ++f) {
-      const int rise = slope * (f | 16) >> 8;
+    for (int f = 0; f < places; ++f) {
+      const int rise = slope * (f | places) >> 8;
       if (least[f] - rise > base_least) base_least = least[f] - rise;
       if (most[f] - rise < base_most) base_most = most[f] - rise;
     }
@@ -86,7 +87,7 @@ void derive(TreeTables& t, bool keep_nonzero) {
     t.guess[i] = static_cast<u8>(level < 1 ? 1 : level);
   }
   // the five exponent bits of kFirstBucket (96) are 0, so a group's number is its index
-  for (int group = 0; group < 256; ++group) fit_line(t, group);
+  for (int group = 0; group < (t.is_signed ? 128 : 256); ++group) fit_line(t, group);
   for (int i = 0; i < 256; ++i) {
     const int level = t.is_signed && i == 0 ? t.levels : i;
     const float border = level <= t.levels ? t.borders[level] : HUGE_VALF;

@@ -39,9 +39,9 @@ struct alignas(64) TreeTables {
   // Smallest y whose level is p; [0] is 0. One slot more, so that level + 1 can be asked for.
   float borders[258];
   u8 guess[kBuckets + 3];  // level of the upper end of a bucket, at least 1; read four bytes at a time
-  // The same guess, or one more, from eight bits of the bucket (5 of the exponent, 3 of the fraction) by a
-  // line in the remaining four: base + (slope * (f | 16) >> 8) modulo 256; the 16 gives each slope a phase of
-  // its own.
+  // The same guess, or one more, from the upper bits of the bucket (5 of the exponent, then 3 of the
+  // fraction, signed 2) by a line in the remaining four or five: base + (slope * (f | 16 or 32) >> 8) modulo
+  // 256; the 16 gives each slope a phase of its own.
   alignas(64) u8 base[256], slope[256];
   // Byte j of values and borders, for lookups of bytes. Border 128 of the signed tree stands at 0.
   alignas(64) u8 value_bytes[4][256], border_bytes[4][256];
