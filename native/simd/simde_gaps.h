@@ -38,6 +38,26 @@ static inline simde__m512i emulated_cvtne2ps_pbh(simde__m512 high, simde__m512 l
   return simde_mm512_load_si512(out);
 }
 
+// Bit i says whether number i of a is below (`sign` -1) or equal to (0) that of b; 0 where the mask is 0.
+static inline unsigned bittern_compare_epu16(unsigned mask, simde__m512i a, simde__m512i b, int sign) {
+  alignas(64) unsigned short x[32], y[32];
+  simde_mm512_store_si512(x, a);
+  simde_mm512_store_si512(y, b);
+  unsigned found = 0;
+  for (int i = 0; i < 32; ++i) {
+    const int order = x[i] < y[i] ? -1 : x[i] > y[i];
+    found |= static_cast<unsigned>(order == sign) << i;
+  }
+  return found & mask;
+}
+
+#undef _mm512_cmpeq_epi16_mask
+#undef _mm512_cmplt_epu16_mask
+#undef _mm512_mask_cmplt_epu16_mask
+#define _mm512_cmpeq_epi16_mask(a, b) bittern_compare_epu16(~0u, a, b, 0)
+#define _mm512_cmplt_epu16_mask(a, b) bittern_compare_epu16(~0u, a, b, -1)
+#define _mm512_mask_cmplt_epu16_mask(mask, a, b) bittern_compare_epu16(mask, a, b, -1)
+
 static inline float bittern_reduce_max_ps(simde__m512 x) {
   alignas(64) float lanes[16];
   simde_mm512_store_ps(lanes, x);

@@ -12,7 +12,7 @@ from bittern.bench.timing import Spread
 
 @dataclass(frozen=True, slots=True)
 class Bandwidth:
-    """1e9 bytes per second of `b += a` with a number of threads."""
+    """1e9 bytes per second with a number of threads, by the better of `b += a` and a fused AdamW step."""
 
     threads: int
     gb_s: Spread
@@ -34,7 +34,7 @@ class OptimReport:
         bandwidths = ", ".join(f"{b.gb_s.max:.1f} with {b.threads} thread(s)" for b in self.bandwidths)
         parts = [
             str(self.machine),
-            f"bandwidth of b += a at best, GB/s: {bandwidths}",
+            f"memory bandwidth at best (b += a, or torch's fused AdamW), GB/s: {bandwidths}",
             rows_table(self.rows),
             "ratio: time of torch's fused float32 AdamW / this step's, pair by pair, median (min - max). of peak: "
             "share of the bandwidth above, counting the bytes that the step must move.",

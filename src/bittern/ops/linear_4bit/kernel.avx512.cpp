@@ -15,6 +15,8 @@ namespace bittern::avx512 {
 
 #include "tile.inl.h"
 
+#include "elements.inl.h"
+
 #include "kernel.inl.h"
 
 // after kernel: what it leaves to others

@@ -23,22 +23,6 @@ inline i64 place_of(i64 element) {
   return element - in_chunk + ((in_chunk % 8) ^ 1) * kLanes + in_chunk / 8;
 }
 
-inline float widened(const void* x, DType type, i64 i) {
-  if (type == DType::f32) return static_cast<const float*>(x)[i];
-  if (type == DType::bf16) return widen(static_cast<const bf16*>(x)[i]);
-  return widen(static_cast<const f16*>(x)[i]);
-}
-
-inline void store_as(void* out, DType type, i64 i, float x) {
-  if (type == DType::f32) {
-    static_cast<float*>(out)[i] = x;
-  } else if (type == DType::bf16) {
-    static_cast<bf16*>(out)[i] = rounded_bf16(x);
-  } else {
-    static_cast<f16*>(out)[i] = narrow(x);
-  }
-}
-
 // Rounds to a type and widens again.
 inline F32 rounded_to(DType type, F32 x) {
   return type == DType::bf16 ? through_bf16(x) : type == DType::f16 ? through_f16(x) : x;

@@ -15,6 +15,8 @@ namespace bittern::scalar {
 
 #include "tile.inl.h"
 
+#include "elements.inl.h"
+
 #include "kernel.inl.h"
 
 const Linear4bitKernels linear_4bit_kernels = {linear_4bit, linear_4bit_backward};

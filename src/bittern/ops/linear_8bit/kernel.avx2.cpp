@@ -9,6 +9,8 @@
 
 // after simd, each after the one that it needs
 namespace bittern::avx2 {
+#include "../linear_4bit/elements.inl.h"
+
 #include "../linear_4bit/tile.inl.h"
 
 #include "dot.avx2.inl.h"

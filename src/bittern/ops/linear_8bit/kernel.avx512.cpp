@@ -9,6 +9,8 @@
 
 // after simd, each after the one that it needs
 namespace bittern::avx512 {
+#include "../linear_4bit/elements.inl.h"
+
 #include "../linear_4bit/tile.inl.h"
 
 #include "dot.avx512.inl.h"

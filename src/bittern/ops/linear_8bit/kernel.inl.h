@@ -11,22 +11,6 @@ inline i64 padded(i64 k) {
   return round_up(k, 64);
 }
 
-inline float widened(const void* x, DType type, i64 i) {
-  if (type == DType::f32) return static_cast<const float*>(x)[i];
-  if (type == DType::bf16) return widen(static_cast<const bf16*>(x)[i]);
-  return widen(static_cast<const f16*>(x)[i]);
-}
-
-inline void store_as(void* out, DType type, i64 i, float x) {
-  if (type == DType::f32) {
-    static_cast<float*>(out)[i] = x;
-  } else if (type == DType::bf16) {
-    static_cast<bf16*>(out)[i] = rounded_bf16(x);
-  } else {
-    static_cast<f16*>(out)[i] = narrow(x);
-  }
-}
-
 // One row of the input in int8.
 struct InputRow {
   float factor;  // real value = code * factor; NaN for a row that is not finite

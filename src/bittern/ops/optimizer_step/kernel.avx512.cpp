@@ -3,6 +3,7 @@
 #include "kernel.h"
 #include "parallel.h"
 #include "random.h"
+#include "rounding.h"
 #include "scratch.h"
 #include "simd/avx512.h"
 
@@ -12,6 +13,8 @@
 namespace bittern::avx512 {
 #include "../quantize_blockwise/codec.avx512.inl.h"
 #include "rules.inl.h"
+
+#include "blocks.inl.h"
 
 #include "kernel.inl.h"
 }  // namespace bittern::avx512

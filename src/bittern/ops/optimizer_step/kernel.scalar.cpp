@@ -3,6 +3,7 @@
 #include "kernel.h"
 #include "parallel.h"
 #include "random.h"
+#include "rounding.h"
 #include "scratch.h"
 #include "simd/scalar.h"
 
@@ -12,6 +13,8 @@
 namespace bittern::scalar {
 #include "../quantize_blockwise/codec.inl.h"
 #include "rules.inl.h"
+
+#include "blocks.inl.h"
 
 #include "kernel.inl.h"
 }  // namespace bittern::scalar

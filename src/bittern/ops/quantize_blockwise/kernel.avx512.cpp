@@ -4,6 +4,7 @@
 
 #include "parallel.h"
 #include "random.h"
+#include "rounding.h"
 #include "simd/avx512.h"
 
 // after simd: its block codecs

@@ -142,13 +142,6 @@ void quantize_any(const QuantizeCall& call, const CodeTable& table, int threads)
 
 // ---- back
 
-inline bf16 narrow_bf16(float x) {
-  u32 bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return {static_cast<u16>(bits >> 16 | 0x40u)};
-  return {static_cast<u16>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16)};
-}
-
 inline void decode(const CodeTable& t, const DequantizeCall& call, const u8* codes, float absmax, float* out,
                    i64 n) {
   if (call.nibbles) {
@@ -181,7 +174,7 @@ void dequantize_task(void* context, i64 index) {
       std::memcpy(static_cast<float*>(call.out) + start, wide, static_cast<std::size_t>(n) * sizeof(float));
     } else if (call.type == DType::bf16) {
       bf16* out = static_cast<bf16*>(call.out) + start;
-      for (i64 i = 0; i < n; ++i) out[i] = narrow_bf16(wide[i]);
+      for (i64 i = 0; i < n; ++i) out[i] = rounded_bf16(wide[i]);
     } else {
       f16* out = static_cast<f16*>(call.out) + start;
       for (i64 i = 0; i < n; ++i) out[i] = narrow(wide[i]);

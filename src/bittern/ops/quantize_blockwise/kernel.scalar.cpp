@@ -4,6 +4,7 @@
 
 #include "parallel.h"
 #include "random.h"
+#include "rounding.h"
 #include "simd/scalar.h"
 
 // after simd: its block codecs
