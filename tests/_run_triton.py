@@ -20,7 +20,7 @@ from _agreement import check
 from _cases import Case, all_cases, pure_cases
 from _epilogue_cases import matmul_arguments, traps
 from _tolerance import assert_exact
-from _triton_extras import Extra, check_repeated_steps, extras
+from _triton_extras import Extra, check_norms_of_shards, check_repeated_steps, extras
 from bittern import ops
 
 
@@ -49,6 +49,7 @@ def main() -> None:
             work[str(case)] = partial(check, case, ops.Implementation("triton", "cpu", case.op.triton))
     work |= {extra.label: partial(check_extra, extra) for extra in extras()}
     work["repeated steps"] = check_repeated_steps
+    work["norms of shards"] = check_norms_of_shards
     json.dump({label: outcome(call) for label, call in work.items()}, sys.stdout)
 
 

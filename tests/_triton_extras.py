@@ -53,3 +53,21 @@ def check_repeated_steps() -> None:
         ops.optimizer_step.reference(rule, theirs[1], grads, theirs[3], theirs[4], row, bits, block, rows, lost)
     for a, b in zip(params, theirs[1], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def check_norms_of_shards() -> None:
+    """Sums of squares as the native kernels measure them, and a step with ratios from elsewhere."""
+    from bittern.ops.optimizer_step import PreparedStep, Rule
+    from bittern.ops.optimizer_step.cuda import CudaStep
+
+    for rule in (Rule.LAMB, Rule.LARS):
+        step = Step(rule, (8, 32, 8), (300, 65, 5000))
+        mine, theirs = step.make(), step.make()
+        ratios = torch.tensor([0.5, 2.0, 1.0])
+        (_, p, g, s, a, scalars, *layout, lost, _), (_, q, h, t, b, _, *_) = mine, theirs
+        kernel, native = CudaStep(rule, p, s, a, *layout, lost), PreparedStep(rule, q, t, b, *layout)
+        torch.testing.assert_close(kernel.measure(g, scalars), native.measure(h, scalars), rtol=1e-5, atol=0.0)
+        kernel.run(g, scalars, None, ratios)
+        native.run(h, scalars, ratios=ratios)
+        for x, y in zip(p, q, strict=True):
+            torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-5)

@@ -45,6 +45,8 @@ def optimizer_step(
     scalars_per_row: int,
     stochastic: bool,
     seed: int,
+    norms: int = 0,
+    ratios: int = 0,
 ) -> None: ...
 def quantize_blockwise(
     isa: int,

@@ -13,6 +13,7 @@ from _step_cases import Step, check_step, copied, scalars_of, steps
 from _tolerance import assert_elementwise, assert_exact
 from bittern import ops
 from bittern.ops.optimizer_step import SPECS, PreparedStep, Rule, block_count, state_table
+from bittern.optim._shards import trust_ratio
 
 RULES = list(Rule)
 STEPS = list(steps())
@@ -267,3 +268,37 @@ def test_a_parameter_given_twice_is_refused() -> None:
     rule, params, grads, states, absmax, scalars, *layout, seed = Step(Rule.ADAM, 8, (300, 300)).make()
     with pytest.raises(ValueError, match="given twice"):
         ops.optimizer_step(rule, [params[0]] * 2, grads, states, absmax, scalars, *layout, seed)
+
+
+@pytest.mark.parametrize("rule", [Rule.LAMB, Rule.LARS])
+def test_norms_of_shards_give_the_step_of_the_whole(rule: Rule) -> None:
+    """Two halves of a tensor, stepped with the ratio of both, are the tensor stepped at once; measuring is no step."""
+    step = Step(rule, 8, (2048,), block=256)
+    whole, halves = step.make(), step.make()
+    _, params, grads, states, absmax, scalars, *layout, _, _ = whole
+    PreparedStep(rule, params, states, absmax, *layout).run(grads, scalars)
+    _, params, grads, states, absmax, scalars, *_ = halves
+    before = params[0].clone()
+    parts = []
+    for k in range(2):
+        half, blocks = slice(1024 * k, 1024 * (k + 1)), slice(4 * k, 4 * (k + 1))
+        mine = [x[half] for x in states], [x[blocks] for x in absmax]
+        parts.append((PreparedStep(rule, [params[0][half]], *mine, [8], [256], [1024]), [grads[0][half]]))
+    squares = [prepared.measure(grad, scalars) for prepared, grad in parts]
+    assert torch.equal(params[0], before)
+    assert squares[0].shape == (1, 2)
+    assert squares[0].dtype == torch.float64
+    ratio = trust_ratio(rule, torch.stack(squares).sum(0).sqrt().float(), scalars)
+    for prepared, grad in parts:
+        prepared.run(grad, scalars, ratios=ratio)
+    torch.testing.assert_close(params[0], whole[1][0], rtol=1e-6, atol=1e-7)
+    assert all(torch.equal(a, b) for a, b in zip(states, whole[3], strict=True))
+
+
+def test_what_has_no_norms_and_ratios_of_another_shape() -> None:
+    rule, params, grads, states, absmax, scalars, *layout, _, _ = Step(Rule.ADAM, 8, (300,)).make()
+    prepared = PreparedStep(Rule(rule), params, states, absmax, *layout)
+    with pytest.raises(ValueError, match="only LAMB and LARS have norms to measure; got ADAM"):
+        prepared.measure(grads, scalars)
+    with pytest.raises(ValueError, match=r"ratios must be float32 \[1\]; got torch.float64 \[2\]"):
+        prepared.run(grads, scalars, ratios=torch.ones(2, dtype=torch.float64))

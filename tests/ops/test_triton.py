@@ -25,7 +25,7 @@ pytest.importorskip("triton")
 PROGRAM = Path(__file__).parents[1] / "_run_triton.py"
 LIGHT = [str(case) for case in pure_cases() if case.light] + ["binary_matmul-epilogue-traps"]
 LIGHT += [str(case) for case in all_cases() if case.op is ops.optimizer_step]
-LIGHT += [*(extra.label for extra in extras()), "repeated steps"]
+LIGHT += [*(extra.label for extra in extras()), "repeated steps", "norms of shards"]
 
 
 @pytest.fixture(scope="module")

@@ -61,5 +61,8 @@ def test_a_checkpoint_of_four_processes_loads_on_two(tmp_path: Path) -> None:
     assert_close(run("load", 2, tmp_path, 8), expected, 8)
 
 
-def test_trust_ratios_of_shards_are_refused(tmp_path: Path) -> None:
-    run("trust", 2, tmp_path, 8)
+@pytest.mark.parametrize("bits", [32, 8])
+@pytest.mark.parametrize("task", ["trust", "uneven"])
+def test_trust_ratios_are_those_of_whole_tensors(task: str, bits: int, tmp_path: Path) -> None:
+    expected = run(task, 1, tmp_path, bits)
+    assert_close(run(task, 2, tmp_path, bits), expected, bits)

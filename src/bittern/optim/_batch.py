@@ -13,6 +13,7 @@ from bittern.ops.optimizer_step import SPECS, PreparedStep, Rule
 from bittern.ops.optimizer_step.check import is_dense
 from bittern.optim._layout import is_sharded, layout_for, local_tensor
 from bittern.optim._options import PARAMETER_DTYPES, Group
+from bittern.optim._shards import add_over_shards, trust_ratio
 from bittern.optim._state import StateDict, describe
 
 Counts = tuple[Any, ...]
@@ -49,11 +50,7 @@ class Batch:
         self._place_keys = tuple(key for _, key in places)
         self.tensors = tuple(state[key] for state, key in places)
         self._sharded = any(is_sharded(p) for p in params)
-        if self._sharded and rule in (Rule.LAMB, Rule.LARS):
-            raise NotImplementedError(
-                f"{rule.name}: a trust ratio needs norms over whole tensors, which shards do not have; got a DTensor; "
-                "use DistributedDataParallel, or another rule"
-            )
+        self._joined = self._sharded and rule in (Rule.LAMB, Rule.LARS)
         locals_ = [local_tensor(p.detach()) if is_sharded(p) else p for p in params]
         self._locals = locals_
         self._pointers = tuple(p.data_ptr() for p in locals_)
@@ -98,6 +95,8 @@ class Batch:
     def run(self, scalars: Tensor, seed: int | None) -> None:
         """Updates the parameters and states from the gradients; scalars: [1, K] or [number of parameters, K]."""
         if self._prepared is None:
+            if self._joined:
+                self._trust_ratios(None, scalars)  # the other processes wait for this one
             return
         params = self.params
         grads: list[Tensor] = []
@@ -109,14 +108,25 @@ class Batch:
             if grad.stride() != stride or grad.dtype not in PARAMETER_DTYPES:
                 grad = _relayout(grad, self._locals[i])
             grads.append(grad)
+        rows = scalars
         if scalars.shape[0] > 1 and len(self.live) < len(params):
-            scalars = scalars[self.live]
+            rows = scalars[self.live]
         for p, copy in self._copies:
             copy.copy_(p)
-        self._prepared.run(grads, scalars, seed)
+        ratios = None
+        if self._joined:
+            ratios = self._trust_ratios(self._prepared.measure(grads, rows), scalars)[self.live]
+        self._prepared.run(grads, rows, seed, ratios)
         for p, copy in self._copies:
             p.copy_(copy)
         torch.autograd.graph.increment_version(params)
+
+    def _trust_ratios(self, norms: Tensor | None, scalars: Tensor) -> Tensor:
+        """float32 [parameters] from the norms of whole tensors, added up over the processes that have their shards."""
+        squares = torch.zeros(len(self.params), 2, dtype=torch.float64, device=self._locals[0].device)
+        if norms is not None:
+            squares[self.live] = norms
+        return trust_ratio(self.rule, add_over_shards(self.params, squares).sqrt().float(), scalars.to(squares.device))
 
     def _prepare(self, group: Group) -> PreparedStep:
         spec = SPECS[self.rule]

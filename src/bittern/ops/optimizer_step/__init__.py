@@ -92,14 +92,42 @@ class PreparedStep:
         if len(devices) != 1:
             raise ValueError(f"optimizer_step: parameters must be on one device; got {sorted(map(str, devices))}")
         self.device = devices.pop()
-        self._run = self._on_cpu if self.device.type == "cpu" else self._on_cuda
         self._table: Any = self._make_table(params, states, absmax, bits, block_size, row_length, compensation)
 
-    def run(self, grads: Sequence[Tensor], scalars: Tensor, seed: int | None = None) -> None:
+    def run(
+        self, grads: Sequence[Tensor], scalars: Tensor, seed: int | None = None, ratios: Tensor | None = None
+    ) -> None:
         """Steps every tensor; scalars: float32 [1, K] or [n, K] on the CPU or the device; errors: ValueError.
 
-        On CUDA nothing waits for the device.
+        ratios: float32 [n], the trust ratios of `Rule.LAMB` and `Rule.LARS`, where the tensors are shards whose norms
+        `measure` gave; without it they come from the tensors themselves. On CUDA nothing waits for the device.
         """
+        self._check(grads, scalars)
+        if ratios is not None and (ratios.dtype != torch.float32 or ratios.shape != (len(self.params),)):
+            raise ValueError(
+                f"optimizer_step: ratios must be float32 [{len(self.params)}]; got {ratios.dtype} {list(ratios.shape)}"
+            )
+        if self.device.type == "cpu":
+            self._table.run(chosen_isa(), self.rule, grads, scalars.contiguous(), seed, ratios=ratios)
+        else:
+            self._table.run(grads, scalars, seed, ratios)
+
+    def measure(self, grads: Sequence[Tensor], scalars: Tensor) -> Tensor:
+        """Sums of squares of each parameter and of its direction, float64 [n, 2] on the device; nothing is stepped.
+
+        For `Rule.LAMB` and `Rule.LARS`, whose trust ratios need them; arguments and errors as those of `run`.
+        """
+        self._check(grads, scalars)
+        if self.rule not in (Rule.LAMB, Rule.LARS):
+            raise ValueError(f"optimizer_step: only LAMB and LARS have norms to measure; got {self.rule.name}")
+        if self.device.type == "cpu":
+            norms = torch.zeros(len(self.params), 2, dtype=torch.float64)
+            self._table.run(chosen_isa(), self.rule, grads, scalars.contiguous(), None, norms=norms)
+            return norms
+        found: Tensor = self._table.measure(grads, scalars)
+        return found
+
+    def _check(self, grads: Sequence[Tensor], scalars: Tensor) -> None:
         count, columns = len(self.params), len(SPECS[self.rule].scalars)
         if len(grads) != count:
             raise ValueError(f"optimizer_step: needs {count} gradients, one per parameter; got {len(grads)}")
@@ -114,7 +142,6 @@ class PreparedStep:
                 f"{' or '.join(sorted(map(str, places)))}; got {scalars.dtype} {list(scalars.shape)} "
                 f"on {scalars.device}"
             )
-        self._run(grads, scalars, seed)
 
     def _make_table(self, *arguments: Any) -> Any:
         if self.device.type == "cpu":
@@ -122,9 +149,3 @@ class PreparedStep:
         from bittern.ops.optimizer_step.cuda import CudaStep
 
         return CudaStep(self.rule, *arguments)
-
-    def _on_cpu(self, grads: Sequence[Tensor], scalars: Tensor, seed: int | None) -> None:
-        self._table.run(chosen_isa(), self.rule, grads, scalars.contiguous(), seed)
-
-    def _on_cuda(self, grads: Sequence[Tensor], scalars: Tensor, seed: int | None) -> None:
-        self._table.run(grads, scalars, seed)

@@ -4,7 +4,8 @@
 namespace bittern {
 
 static void optimizer_step(int isa, int threads, int rule, std::uintptr_t tensors, i64 count,
-                           std::uintptr_t scalars, i64 scalars_per_row, bool stochastic, u64 seed) {
+                           std::uintptr_t scalars, i64 scalars_per_row, bool stochastic, u64 seed,
+                           std::uintptr_t norms, std::uintptr_t ratios) {
   const OptimizerStepKernels& kernels = optimizer_step_kernels(checked_isa(isa));
   if (rule < 0 || rule >= static_cast<int>(Rule::count)) throw nb::value_error("rule: not a Rule");
   const StepCall call{static_cast<Rule>(rule),
@@ -14,7 +15,9 @@ static void optimizer_step(int isa, int threads, int rule, std::uintptr_t tensor
                       scalars_per_row,
                       stochastic,
                       seed,
-                      threads};
+                      threads,
+                      pointer<double>(norms),
+                      pointer<const float>(ratios)};
   nb::gil_scoped_release without_gil;
   kernels.step(call);
 }
@@ -22,7 +25,7 @@ static void optimizer_step(int isa, int threads, int rule, std::uintptr_t tensor
 void bind_optimizer_step(nb::module_& m) {
   m.def("optimizer_step", &optimizer_step, nb::arg("isa"), nb::arg("threads"), nb::arg("rule"),
         nb::arg("tensors"), nb::arg("count"), nb::arg("scalars"), nb::arg("scalars_per_row"),
-        nb::arg("stochastic"), nb::arg("seed"));
+        nb::arg("stochastic"), nb::arg("seed"), nb::arg("norms") = 0, nb::arg("ratios") = 0);
 }
 
 }  // namespace bittern

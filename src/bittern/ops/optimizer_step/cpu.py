@@ -61,8 +61,22 @@ class StepTable:
             words[at + _DTYPES] = words[at + _DTYPES] & 15 | DTYPE_CODES[grad.dtype] << 4
             words[at + _SCALARS] = i if own_row else 0
 
-    def run(self, isa: Isa, rule: Rule, grads: Sequence[Tensor], scalars: Tensor, seed: int | None) -> None:
-        """Steps all tensors; scalars: contiguous float32 [1, K] or [tensors, K]."""
+    def run(
+        self,
+        isa: Isa,
+        rule: Rule,
+        grads: Sequence[Tensor],
+        scalars: Tensor,
+        seed: int | None,
+        *,
+        norms: Tensor | None = None,
+        ratios: Tensor | None = None,
+    ) -> None:
+        """Steps all tensors; scalars: contiguous float32 [1, K] or [tensors, K].
+
+        norms: float64 [tensors, 2] to be filled with sums of squares instead of a step. ratios: float32 [tensors], the
+        trust ratios, where they come from elsewhere.
+        """
         self.fill(grads, scalars.shape[0] > 1)
         address, _ = self.words.buffer_info()
         _native.optimizer_step(
@@ -75,6 +89,8 @@ class StepTable:
             scalars.shape[1],
             seed is not None,
             0 if seed is None else seed,
+            0 if norms is None else norms.data_ptr(),
+            0 if ratios is None else ratios.data_ptr(),
         )
 
 

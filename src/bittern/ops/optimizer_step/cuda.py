@@ -85,22 +85,16 @@ class CudaStep:
         self._ratios = torch.ones(len(params), dtype=torch.float32, device=self._device)
         self._captured: list[Tensor] = []
 
-    def run(self, grads: Sequence[Tensor], scalars: Tensor, seed: int | None) -> None:
-        """Steps all tensors without waiting for the device; scalars: float32 [1, K] or [tensors, K], anywhere."""
-        self._table.fill(grads, own_row=scalars.shape[0] > 1)
-        if self._words is None or self._table.words != self._known:
-            self._known = self._table.words[:]
-            self._words = self._moved(torch.tensor(self._known, dtype=torch.int64))
-        scalars = self._moved(scalars.contiguous())
-        types = tuple(g.dtype for g in grads)
-        if types != self._grad_types:
-            self._grad_types, self._tasks = types, self._make_tasks(types)
-            numbers = torch.arange(len(self._params) + 1, device=self._device)
-            self._first = {
-                kind: torch.searchsorted(tasks[:, 0].contiguous(), numbers) for kind, tasks in self._tasks.items()
-            }
-        if self._rule in (Rule.LAMB, Rule.LARS):
-            self._measure(scalars)
+    def run(self, grads: Sequence[Tensor], scalars: Tensor, seed: int | None, ratios: Tensor | None = None) -> None:
+        """Steps all tensors without waiting for the device; scalars: float32 [1, K] or [tensors, K], anywhere.
+
+        ratios: float32 [tensors], trust ratios that come from elsewhere.
+        """
+        scalars = self._filled(grads, scalars)
+        if ratios is not None:
+            self._ratios.copy_(ratios, non_blocking=True)
+        elif self._rule in (Rule.LAMB, Rule.LARS):
+            self._find_ratios(scalars)
         for kind, tasks in self._tasks.items():
             launch(
                 step_kernel,
@@ -113,12 +107,43 @@ class CudaStep:
                 CHANCE=seed is not None,
             )
 
-    def _measure(self, scalars: Tensor) -> None:
+    def measure(self, grads: Sequence[Tensor], scalars: Tensor) -> Tensor:
+        """float64 [tensors, 2]: sums of squares of the parameters and of their directions."""
+        scalars = self._filled(grads, scalars)
+        norms = torch.zeros(len(self._params), 2, dtype=torch.float64, device=self._device)
+        for kind in self._tasks:
+            lengths = self._first[kind].diff()
+            norms += torch.segment_reduce(self._squares(kind, scalars), "sum", lengths=lengths, unsafe=True)
+        return norms
+
+    def _filled(self, grads: Sequence[Tensor], scalars: Tensor) -> Tensor:
+        """Enters the gradients into the table and the tasks; returns the scalars on the device."""
+        self._table.fill(grads, own_row=scalars.shape[0] > 1)
+        if self._words is None or self._table.words != self._known:
+            self._known = self._table.words[:]
+            self._words = self._moved(torch.tensor(self._known, dtype=torch.int64))
+        scalars = self._moved(scalars.contiguous())
+        types = tuple(g.dtype for g in grads)
+        if types != self._grad_types:
+            self._grad_types, self._tasks = types, self._make_tasks(types)
+            numbers = torch.arange(len(self._params) + 1, device=self._device)
+            self._first = {
+                kind: torch.searchsorted(tasks[:, 0].contiguous(), numbers) for kind, tasks in self._tasks.items()
+            }
+        return scalars
+
+    def _squares(self, kind: _Kind, scalars: Tensor) -> Tensor:
+        """float64 [tasks, 2]."""
         assert self._words is not None
+        tasks = self._tasks[kind]
+        squares = torch.empty(len(tasks), 2, dtype=torch.float64, device=self._device)
+        arguments = (self._words, tasks, scalars, _tables(kind.bits, self._device), squares, scalars.shape[1])
+        launch(measure_kernel, len(tasks), tasks, *arguments, **self._constants(kind))
+        return squares
+
+    def _find_ratios(self, scalars: Tensor) -> None:
         for kind, tasks in self._tasks.items():
-            squares = torch.empty(len(tasks), 2, dtype=torch.float64, device=self._device)
-            arguments = (self._words, tasks, scalars, _tables(kind.bits, self._device), squares, scalars.shape[1])
-            launch(measure_kernel, len(tasks), tasks, *arguments, **self._constants(kind))
+            squares = self._squares(kind, scalars)
             launch(
                 ratio_kernel,
                 len(self._params),

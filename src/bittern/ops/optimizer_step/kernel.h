@@ -52,6 +52,11 @@ struct StepCall {
   bool stochastic;  // rounds bfloat16 parameters by random bits of `seed`
   u64 seed;
   int threads;
+  // Rules with a trust ratio, whose tensors may be shards of larger ones: `norms` asks for the sums of
+  // squares of the parameter and the direction of each tensor, [count, 2], and for no step; `ratios`,
+  // [count], are taken instead of those of the tensors here. Null otherwise.
+  double* norms;
+  const float* ratios;
 };
 
 constexpr i64 kLargestBlock = 4096;

@@ -18,7 +18,7 @@ struct StepJob {
   const StepCall* call;
   const i64* first_task;  // of each tensor, and the number of all tasks
   Squares* squares;       // per task; null for rules without a trust ratio
-  float* ratios;          // per tensor
+  const float* ratios;    // per tensor
 };
 
 inline i64 blocks_per_task(const StepTensor& t) {
@@ -283,7 +283,7 @@ void measure_task(void* context, i64 index) {
 }
 
 template <class R>
-void find_ratios(StepJob& job) {
+void find_ratios(StepJob& job, float* ratios) {
   const StepCall& call = *job.call;
   parallel_for(job.first_task[call.count], call.threads, measure_task<R>, &job);
   for (i64 i = 0; i < call.count; ++i) {
@@ -292,10 +292,15 @@ void find_ratios(StepJob& job) {
       param += job.squares[task].param;
       direction += job.squares[task].direction;
     }
+    if (call.norms != nullptr) {
+      call.norms[2 * i] = param;
+      call.norms[2 * i + 1] = direction;
+    }
     const float* s = call.scalars + call.tensors[i].scalars * call.scalars_per_row;
     const double p_norm = __builtin_sqrt(param), norm = __builtin_sqrt(direction);
-    job.ratios[i] = R::ratio(s, static_cast<float>(p_norm), static_cast<float>(norm));
+    ratios[i] = R::ratio(s, static_cast<float>(p_norm), static_cast<float>(norm));
   }
+  job.ratios = ratios;
 }
 
 void optimizer_step(const StepCall& call) {
@@ -306,17 +311,18 @@ void optimizer_step(const StepCall& call) {
     tasks += ceil_div(blocks_of(call.tensors[i]), blocks_per_task(call.tensors[i]));
   }
   first_task[call.count] = tasks;
-  StepJob job{&call, first_task, nullptr, nullptr};
-  if (call.rule == Rule::lamb || call.rule == Rule::lars) {
+  StepJob job{&call, first_task, nullptr, call.ratios};
+  const bool trusted = call.rule == Rule::lamb || call.rule == Rule::lars;
+  if (trusted && call.ratios == nullptr) {
     job.squares = scratch_array<Squares>(Scratch::step_squares, tasks);
-    job.ratios = scratch_array<float>(Scratch::step_ratios, call.count);
+    float* ratios = scratch_array<float>(Scratch::step_ratios, call.count);
     if (call.rule == Rule::lamb) {
-      find_ratios<Lamb>(job);
+      find_ratios<Lamb>(job, ratios);
     } else {
-      find_ratios<Lars>(job);
+      find_ratios<Lars>(job, ratios);
     }
   }
-  parallel_for(tasks, call.threads, step_task, &job);
+  if (call.norms == nullptr) parallel_for(tasks, call.threads, step_task, &job);
 }
 
 }  // namespace
