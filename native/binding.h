@@ -30,6 +30,12 @@ inline DType checked_dtype(int code) {
           .c_str());
 }
 
+inline DType checked_float(const char* op, int code) {
+  const DType type = checked_dtype(code);
+  if (type == DType::f32 || type == DType::bf16 || type == DType::f16) return type;
+  throw nb::value_error((std::string(op) + ": dtype must be 0 (f32), 2 (f16) or 3 (bf16)").c_str());
+}
+
 template <class T>
 T* pointer(std::uintptr_t address) {
   return reinterpret_cast<T*>(address);

@@ -152,3 +152,13 @@ def test_bad_arguments() -> None:
         Linear8bit.from_float(broken)
     with pytest.raises(ValueError, match="packed must hold"):
         Linear4bit(64, 8)(torch.ones(2, 63))
+
+
+def test_a_row_of_zeros_has_codes_of_zero() -> None:
+    linear = nn.Linear(8, 3, bias=False)
+    with torch.no_grad():
+        linear.weight[1] = 0.0
+    layer = Linear8bit.from_float(linear)
+    assert layer.scale[1] == 0
+    assert not layer.weight[1].any()
+    assert not layer(torch.randn(5, 8))[:, 1].any()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from bittern.nn._frozen import FrozenLinear
 from bittern.ops import codebooks, dequantize_4bit, linear_4bit, quantize_4bit
 from bittern.ops.nested import NestedAbsmax, dequantize_absmax, quantize_absmax
 
@@ -15,7 +15,7 @@ BLOCK_SIZE = 64
 """Weights that share a scale, as in QLoRA."""
 
 
-class Linear4bit(nn.Module):
+class Linear4bit(FrozenLinear):
     """x W^T + bias with W frozen in 4 bits, decoded inside the product; adapters around it train through it.
 
     x: [..., in_features] float32, bfloat16 or float16 -> [..., out_features] of x's dtype.
@@ -85,16 +85,6 @@ class Linear4bit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return linear_4bit(x, self.packed, self.scales(), self.code, self.block_size, self.out_features, bias)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Moves with the module, but scales and table keep their type: `.half()` is about the arithmetic."""
-        kept = {name: buffer for name, buffer in self.named_buffers() if buffer.is_floating_point()}
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name, buffer in kept.items():
-            moved: Tensor = self.get_buffer(name)
-            if moved.dtype != buffer.dtype:
-                setattr(self, name, buffer.to(moved.device))
-        return self
 
     def extra_repr(self) -> str:
         return (

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from bittern.nn._frozen import FrozenLinear
 from bittern.ops.linear_8bit import linear_8bit
+from bittern.ops.linear_8bit.reference import LEVELS, row_codes
 
 THRESHOLD = 6.0
 """Magnitude of an activation from which on its column is an outlier, as in LLM.int8()."""
-LEVELS = 127.0
 
 
-class Linear8bit(nn.Module):
+class Linear8bit(FrozenLinear):
     """x W^T + bias with W frozen in int8 by rows and x quantized to int8 by rows, but for its outlier columns.
 
     x: [..., in_features] float32, bfloat16 or float16 -> [..., out_features] of x's dtype; formula: `ops.linear_8bit`.
@@ -57,10 +57,9 @@ class Linear8bit(nn.Module):
         weight = linear.weight.detach().float()
         if not weight.isfinite().all():
             raise ValueError("Linear8bit: the weight must be finite; got NaN or inf; repair it first")
-        absmax = weight.abs().amax(1) if weight.numel() else weight.new_zeros(weight.shape[0])
-        step = torch.full_like(absmax, LEVELS) / absmax.clamp_min(torch.finfo(torch.float32).tiny)
-        self.register_buffer("weight", (weight * step.unsqueeze(1)).round().to(torch.int8))
-        self.register_buffer("scale", absmax)
+        codes, _ = row_codes(weight)
+        self.register_buffer("weight", codes.to(torch.int8))
+        self.register_buffer("scale", weight.abs().amax(1) if weight.numel() else weight.new_zeros(weight.shape[0]))
         self.bias = linear.bias
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -70,14 +69,6 @@ class Linear8bit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return linear_8bit(x, self.weight, self.scale, bias, self.threshold)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Moves with the module, but the scales keep their type: `.half()` is about the arithmetic."""
-        scale = self.scale
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if self.scale.dtype != scale.dtype:
-            self.scale = scale.to(self.scale.device)
-        return self
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}, threshold={self.threshold}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LEVELS = 127.0
-"""Codes are -127 .. 127; a row's largest magnitude takes the last one."""
+from bittern.ops.linear_8bit.reference import LEVELS
 
 
 def _check_matrix(op: str, name: str, x: Tensor, *dtypes: torch.dtype) -> None:

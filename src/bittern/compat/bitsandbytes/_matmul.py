@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bittern.compat.bitsandbytes._int8 import LEVELS, int8_linear_matmul, int8_vectorwise_quant, scaled
+from bittern.compat.bitsandbytes._int8 import int8_linear_matmul, int8_vectorwise_quant, scaled
 from bittern.compat.bitsandbytes._quant_state import QuantState
 from bittern.compat.bitsandbytes.functional import dequantize_4bit
 from bittern.ops import linear_4bit
+from bittern.ops.linear_8bit.reference import LEVELS
 
 
 class MatmulLtState:

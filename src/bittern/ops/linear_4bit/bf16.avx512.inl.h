@@ -34,7 +34,6 @@ struct DotBf16 {
   using In = u16;
   using Sum = F32;
   static constexpr i64 kStep = 32;
-  static inline Sum zero() { return splat(0.0f); }
   static inline __m512i load_in(const u16* p) { return _mm512_loadu_si512(p); }
   static inline Sum step(Sum sum, __m512i w, __m512i x) { return dot_bf16(sum, w, x); }
 };
@@ -142,7 +141,7 @@ inline void multiply_pair_panel(const PairJob& job, i64 row, i64 first_input, i6
     for (int r = 0; r < kRowTile; ++r)
       decode_pairs(w, smaller(row + r, w.n - 1), start, n, panel + r * kPanel);
     dot_inputs<DotBf16>(panel, kPanel, job.x + first_input * padded(w.k) + start, padded(w.k), inputs,
-                        padded(n), sums, start == 0);
+                        padded(n), sums);
   }
   for (i64 i = 0; i < inputs; ++i) {
     for (int r = 0; r < kRowTile && row + r < w.n; ++r)

@@ -10,18 +10,11 @@ static Weight4bit weight_of(std::uintptr_t packed, std::uintptr_t absmax, std::u
   return weight;
 }
 
-static DType checked_float(int dtype) {
-  const DType type = checked_dtype(dtype);
-  if (type != DType::f32 && type != DType::bf16 && type != DType::f16)
-    throw nb::value_error("linear_4bit: dtype must be 0 (f32), 2 (f16) or 3 (bf16)");
-  return type;
-}
-
 static void linear_4bit(int isa, int threads, std::uintptr_t x, int dtype, i64 m, std::uintptr_t packed,
                         std::uintptr_t absmax, std::uintptr_t code, i64 block_size, i64 n, i64 k,
                         std::uintptr_t bias, std::uintptr_t out) {
   const Linear4bitKernels& kernels = linear_4bit_kernels(checked_isa(isa));
-  const DType type = checked_float(dtype);
+  const DType type = checked_float("linear_4bit", dtype);
   const Linear4bitCall call{pointer<const void>(x), pointer<const void>(bias), pointer<void>(out), type, m};
   nb::gil_scoped_release without_gil;
   kernels.forward(call, weight_of(packed, absmax, code, block_size, n, k, type), threads);
@@ -31,7 +24,7 @@ static void linear_4bit_backward(int isa, int threads, std::uintptr_t grad, int 
                                  std::uintptr_t packed, std::uintptr_t absmax, std::uintptr_t code,
                                  i64 block_size, i64 n, i64 k, std::uintptr_t out) {
   const Linear4bitKernels& kernels = linear_4bit_kernels(checked_isa(isa));
-  const DType type = checked_float(dtype);
+  const DType type = checked_float("linear_4bit", dtype);
   const Linear4bitCall call{pointer<const void>(grad), nullptr, pointer<void>(out), type, m};
   nb::gil_scoped_release without_gil;
   kernels.backward(call, weight_of(packed, absmax, code, block_size, n, k, type), threads);

@@ -11,20 +11,19 @@ struct DotF32 {
   using In = float;
   using Sum = F32;
   static constexpr i64 kStep = kLanes;
-  static inline Sum zero() { return splat(0.0f); }
   static inline F32 load_in(const float* p) { return load(p); }
   static inline Sum step(Sum sum, F32 w, F32 x) { return multiply_add(w, x, sum); }
 };
 
-// sums[i][r] += w[r] . x[i] over `length` elements, a multiple of Dot::kStep. `first`: the sums start at 0.
+// sums[i][r] += w[r] . x[i] over `length` elements, a multiple of Dot::kStep.
 template <class Dot, int kInputs>
 inline void dot_tile(const typename Dot::In* w, i64 w_pitch, const typename Dot::In* x, i64 x_pitch,
-                     i64 length, typename Dot::Sum* sums, bool first) {
+                     i64 length, typename Dot::Sum* sums) {
   typename Dot::Sum sum[kInputs][kRowTile];
   BITTERN_UNROLL
   for (int i = 0; i < kInputs; ++i) {
     BITTERN_UNROLL
-    for (int r = 0; r < kRowTile; ++r) sum[i][r] = first ? Dot::zero() : sums[i * kRowTile + r];
+    for (int r = 0; r < kRowTile; ++r) sum[i][r] = sums[i * kRowTile + r];
   }
   for (i64 at = 0; at < length; at += Dot::kStep) {
     decltype(Dot::load_in(w)) row[kRowTile];
@@ -47,17 +46,17 @@ inline void dot_tile(const typename Dot::In* w, i64 w_pitch, const typename Dot:
 // The same for any number of inputs.
 template <class Dot>
 inline void dot_inputs(const typename Dot::In* w, i64 w_pitch, const typename Dot::In* x, i64 x_pitch,
-                       i64 inputs, i64 length, typename Dot::Sum* sums, bool first) {
+                       i64 inputs, i64 length, typename Dot::Sum* sums) {
   i64 i = 0;
   for (; i + kInputTile <= inputs; i += kInputTile)
-    dot_tile<Dot, kInputTile>(w, w_pitch, x + i * x_pitch, x_pitch, length, sums + i * kRowTile, first);
+    dot_tile<Dot, kInputTile>(w, w_pitch, x + i * x_pitch, x_pitch, length, sums + i * kRowTile);
   if (kInputTile > 4 && i + 4 <= inputs) {
-    dot_tile<Dot, 4>(w, w_pitch, x + i * x_pitch, x_pitch, length, sums + i * kRowTile, first);
+    dot_tile<Dot, 4>(w, w_pitch, x + i * x_pitch, x_pitch, length, sums + i * kRowTile);
     i += 4;
   }
   for (; i + 2 <= inputs; i += 2)
-    dot_tile<Dot, 2>(w, w_pitch, x + i * x_pitch, x_pitch, length, sums + i * kRowTile, first);
-  if (i < inputs) dot_tile<Dot, 1>(w, w_pitch, x + i * x_pitch, x_pitch, length, sums + i * kRowTile, first);
+    dot_tile<Dot, 2>(w, w_pitch, x + i * x_pitch, x_pitch, length, sums + i * kRowTile);
+  if (i < inputs) dot_tile<Dot, 1>(w, w_pitch, x + i * x_pitch, x_pitch, length, sums + i * kRowTile);
 }
 
 }  // namespace

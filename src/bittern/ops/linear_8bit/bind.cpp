@@ -8,7 +8,7 @@ static void linear_8bit(int isa, int threads, std::uintptr_t x, int dtype, i64 m
                         std::uintptr_t extra, std::uintptr_t out) {
   const Linear8bitKernels& kernels = linear_8bit_kernels(checked_isa(isa));
   const Linear8bitCall call{pointer<const void>(x),
-                            checked_dtype(dtype),
+                            checked_float("linear_8bit", dtype),
                             m,
                             n,
                             k,
@@ -17,8 +17,6 @@ static void linear_8bit(int isa, int threads, std::uintptr_t x, int dtype, i64 m
                             pointer<const void>(bias),
                             pointer<const float>(extra),
                             pointer<void>(out)};
-  if (call.type != DType::f32 && call.type != DType::bf16 && call.type != DType::f16)
-    throw nb::value_error("linear_8bit: dtype must be 0 (f32), 2 (f16) or 3 (bf16)");
   nb::gil_scoped_release without_gil;
   kernels.forward(call, threads);
 }

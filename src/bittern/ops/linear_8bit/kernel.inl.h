@@ -68,7 +68,8 @@ inline void multiply_rows(const Linear8bitJob& job, i64 row, i64 first_input, i6
     weight_pitch = pitch;
   }
   DotI8::Sum sums[kInputBlock * kRowTile];
-  dot_inputs<DotI8>(weight, weight_pitch, job.codes + first_input * pitch, pitch, inputs, pitch, sums, true);
+  for (int i = 0; i < inputs * kRowTile; ++i) sums[i] = DotI8::zero();
+  dot_inputs<DotI8>(weight, weight_pitch, job.codes + first_input * pitch, pitch, inputs, pitch, sums);
   for (i64 i = 0; i < inputs; ++i) {
     const InputRow& input = job.rows[first_input + i];
     for (i64 r = 0; r < rows; ++r) {

@@ -4,17 +4,12 @@
 
 namespace bittern {
 
-static void check_type(DType type) {
-  if (type != DType::f32 && type != DType::bf16 && type != DType::f16)
-    throw nb::value_error("quantize_blockwise: dtype must be 0 (f32), 2 (f16) or 3 (bf16)");
-}
-
 static void quantize_blockwise(int isa, int threads, std::uintptr_t x, int dtype, i64 n, i64 block_size,
                                std::uintptr_t code, int entries, bool nibbles, bool keep_nonzero,
                                bool stochastic, i64 seed, std::uintptr_t codes, std::uintptr_t absmax) {
   const BlockwiseKernels& kernels = blockwise_kernels(checked_isa(isa));
   const QuantizeCall call{pointer<const void>(x),
-                          checked_dtype(dtype),
+                          checked_float("quantize_blockwise", dtype),
                           n,
                           block_size,
                           nibbles,
@@ -22,7 +17,6 @@ static void quantize_blockwise(int isa, int threads, std::uintptr_t x, int dtype
                           static_cast<u64>(seed),
                           pointer<u8>(codes),
                           pointer<float>(absmax)};
-  check_type(call.type);
   nb::gil_scoped_release without_gil;
   CodeTable table;
   prepare_table(table, pointer<const float>(code), entries, keep_nonzero);
@@ -33,10 +27,13 @@ static void dequantize_blockwise(int isa, int threads, std::uintptr_t codes, std
                                  std::uintptr_t code, int entries, i64 n, i64 block_size, bool nibbles,
                                  int dtype, std::uintptr_t out) {
   const BlockwiseKernels& kernels = blockwise_kernels(checked_isa(isa));
-  const DequantizeCall call{
-      pointer<const u8>(codes), pointer<const float>(absmax), n, block_size, nibbles, checked_dtype(dtype),
-      pointer<void>(out)};
-  check_type(call.type);
+  const DequantizeCall call{pointer<const u8>(codes),
+                            pointer<const float>(absmax),
+                            n,
+                            block_size,
+                            nibbles,
+                            checked_float("quantize_blockwise", dtype),
+                            pointer<void>(out)};
   nb::gil_scoped_release without_gil;
   prefer_huge_pages(call.out, n * (call.type == DType::f32 ? 4 : 2));
   CodeTable table;

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bittern.compat.bitsandbytes._int8 import LEVELS
 from bittern.compat.bitsandbytes.functional import dequantize_4bit
 from bittern.compat.bitsandbytes.nn.params import Int8Params, Params4bit
 from bittern.compat.bitsandbytes.optim import GlobalOptimManager
+from bittern.ops.linear_8bit.reference import LEVELS
 
 
 class Embedding(nn.Embedding):
