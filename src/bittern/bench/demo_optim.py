@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bittern import optim
 from bittern.bench.demo_result import OptimizerRow, Settings
+from bittern.bench.optim import state_bytes
+from bittern.bench.optim_training import training_losses
 from bittern.bench.timing import compare
 from bittern.data.text import TextData, characters, sample_text, windows
 from bittern.models.language import GPT, GPTShape
@@ -37,25 +38,18 @@ def _row(text: TextData, bits: int, settings: Settings) -> OptimizerRow:
     pair = compare(stepped.step, fused.step, budget_s=settings.timing_s)
     return OptimizerRow(
         bits=bits,
-        bytes_per_param=_state_bytes(stepped) / _elements(settings),
+        bytes_per_param=state_bytes(stepped) / _elements(settings),
         step_us=pair.latency_us,
         fused_us=pair.baseline_latency_us,
         speedup=pair.speedup,
-        losses=tuple(losses),
+        losses=losses,
     )
 
 
-def _train(model: GPT, optimizer: torch.optim.Optimizer, text: TextData, settings: Settings) -> Sequence[float]:
+def _train(model: GPT, optimizer: torch.optim.Optimizer, text: TextData, settings: Settings) -> tuple[float, ...]:
     draw = torch.Generator().manual_seed(settings.seed)
-    losses = []
-    for _ in range(QUICK_STEPS if settings.quick else STEPS):
-        inputs, targets = windows(text.train, SHAPE.context, BATCH, draw)
-        loss = F.cross_entropy(model(inputs).flatten(0, -2), targets.flatten())
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
+    steps = QUICK_STEPS if settings.quick else STEPS
+    return tuple(training_losses(model, optimizer, lambda: windows(text.train, SHAPE.context, BATCH, draw), steps))
 
 
 def _elements(settings: Settings) -> int:
@@ -68,8 +62,3 @@ def _optimizer_of_one(settings: Settings, make: Make) -> torch.optim.Optimizer:
     optimizer = make([p])
     optimizer.step()
     return optimizer
-
-
-def _state_bytes(optimizer: torch.optim.Optimizer) -> int:
-    states = (x for state in optimizer.state.values() for x in state.values())
-    return sum(x.numel() * x.element_size() for x in states if isinstance(x, Tensor) and x.numel() > 1)

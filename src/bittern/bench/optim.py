@@ -247,13 +247,19 @@ def _memory(candidate: Candidate, elements: int) -> Iterator[Figure]:
     params = parameters(((elements,),))
     optimizer = candidate.make(params)
     optimizer.step()
-    states = [x for state in optimizer.state.values() for x in state.values() if isinstance(x, Tensor)]
     if candidate.state_bytes_target is not None:
-        stored = sum(x.numel() * x.element_size() for x in states if x.numel() > 1)
-        yield Figure(f"{candidate.name}: state", stored / elements, "bytes/param", candidate.state_bytes_target)
+        yield Figure(
+            f"{candidate.name}: state", state_bytes(optimizer) / elements, "bytes/param", candidate.state_bytes_target
+        )
         transient = transient_bytes(optimizer.step)
         if transient is not None:
             yield Figure(f"{candidate.name}: temporary memory", transient, "bytes", TRANSIENT_TARGET)
+
+
+def state_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """Bytes of all states; counters, which have one element, do not count."""
+    states = (x for state in optimizer.state.values() for x in state.values())
+    return sum(x.numel() * x.element_size() for x in states if isinstance(x, Tensor) and x.numel() > 1)
 
 
 def transient_bytes(f: Callable[[], object]) -> int | None:

@@ -8,17 +8,16 @@ one absmax per tensor or per block, before a plain or a stable embedding; beside
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bittern import optim
 from bittern.bench.machine import Machine, this_machine
+from bittern.bench.optim_training import held_out_loss, training_losses
 from bittern.bench.store import load, save
 from bittern.bench.timing import torch_threads
 from bittern.data.text import TextData, windows
@@ -145,26 +144,13 @@ def train(
     model = GPT(words, SHAPE, StableEmbedding(words, SHAPE.width) if stable_embedding else None)
     optimizer = optimizer_for(storage, model)
     draw = torch.Generator().manual_seed(seed)
-    for _ in range(steps):
-        inputs, targets = windows(text.train, SHAPE.context, batch, draw)
-        loss = F.cross_entropy(model(inputs).flatten(0, -2), targets.flatten())
-        if not math.isfinite(loss.item()):
+    for loss in training_losses(model, optimizer, lambda: windows(text.train, SHAPE.context, batch, draw), steps):
+        if not math.isfinite(loss):
             return AblationRun(storage.name, stable_embedding, seed, None)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    value = _held_out(model.eval(), text.held_out)
+    model.eval()
+    with torch.no_grad():
+        value = held_out_loss(model, text.held_out, SHAPE.context)
     return AblationRun(storage.name, stable_embedding, seed, value if math.isfinite(value) else None)
-
-
-@torch.no_grad()
-def _held_out(model: nn.Module, tokens: Tensor, batches: int = 20, batch: int = 32) -> float:
-    draw = torch.Generator().manual_seed(1)
-    losses = []
-    for _ in range(batches):
-        inputs, targets = windows(tokens, SHAPE.context, batch, draw)
-        losses.append(F.cross_entropy(model(inputs).flatten(0, -2), targets.flatten()).item())
-    return statistics.mean(losses)
 
 
 def _all(seeds: Sequence[int]) -> Iterator[tuple[Storage, bool, int]]:

@@ -8,17 +8,18 @@ initial weights and batches. The 32-bit column is torch.optim's arithmetic in th
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 from bittern import optim
 from bittern.bench.machine import Machine, this_machine
+from bittern.bench.optim import state_bytes
 from bittern.bench.optim_plots import curves_svg
 from bittern.bench.store import load, save
 from bittern.bench.timing import torch_threads
@@ -134,7 +135,7 @@ def gpt_task(text: TextData, steps: int = 400, shape: GPTShape = SMALL_GPT, batc
         lambda: GPT(len(text.vocabulary), shape),
         lambda params, bits: optim.AdamW(params, lr=1e-3, weight_decay=0.1, state_bits=bits),
         lambda draw: windows(text.train, shape.context, batch, draw),
-        lambda model: _held_out_loss(model, text.held_out, shape.context),
+        lambda model: held_out_loss(model, text.held_out, shape.context),
     )
 
 
@@ -147,7 +148,7 @@ def lstm_task(text: TextData, steps: int = 400, width: int = 128, context: int =
         lambda: LSTMLanguageModel(len(text.vocabulary), width),
         lambda params, bits: optim.Adam(params, lr=2e-3, state_bits=bits),
         lambda draw: windows(text.train, context, batch, draw),
-        lambda model: _held_out_loss(model, text.held_out, context),
+        lambda model: held_out_loss(model, text.held_out, context),
     )
 
 
@@ -180,6 +181,25 @@ def resnet_task(images: ImageData, steps: int = 600, batch: int = 64, test_image
     )
 
 
+def training_losses(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Callable[[], tuple[Tensor, Tensor]],
+    steps: int,
+    schedule: LRScheduler | None = None,
+) -> Iterator[float]:
+    """The loss of each step, told before the step is taken: who stops listening stops the training."""
+    for _ in range(steps):
+        inputs, targets = batch()
+        loss = F.cross_entropy(model(inputs).flatten(0, -2), targets.flatten())
+        yield loss.item()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+
+
 def train(task: Task, bits: int, seed: int) -> Run:
     """One run from the beginning; everything random comes from `seed`."""
     torch.manual_seed(seed)
@@ -187,23 +207,11 @@ def train(task: Task, bits: int, seed: int) -> Run:
     optimizer = task.make_optimizer(model.parameters(), bits)
     schedule = CosineAnnealingLR(optimizer, task.steps) if task.cosine else None
     draw = torch.Generator().manual_seed(seed)
-    losses = []
-    for _ in range(task.steps):
-        inputs, targets = task.batch(draw)
-        logits = model(inputs)
-        loss = F.cross_entropy(logits.flatten(0, -2), targets.flatten())
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        if schedule is not None:
-            schedule.step()
-        losses.append(loss.item())
+    losses = list(training_losses(model, optimizer, lambda: task.batch(draw), task.steps, schedule))
     model.eval()
     with torch.no_grad():
         value = task.evaluate(model)
-    states = [x for state in optimizer.state.values() for x in state.values() if isinstance(x, Tensor)]
-    stored = sum(x.numel() * x.element_size() for x in states if x.numel() > 1)
-    return Run(task.name, task.metric, bits, seed, value, _stretches(losses), stored, task.steps)
+    return Run(task.name, task.metric, bits, seed, value, _stretches(losses), state_bytes(optimizer), task.steps)
 
 
 def run(
@@ -233,7 +241,7 @@ def run(
         return TrainingReport(command, this_machine(), done)
 
 
-def _held_out_loss(model: nn.Module, tokens: Tensor, context: int, batches: int = 20, batch: int = 32) -> float:
+def held_out_loss(model: nn.Module, tokens: Tensor, context: int, batches: int = 20, batch: int = 32) -> float:
     """Mean cross entropy over the same windows in every run."""
     draw = torch.Generator().manual_seed(1)
     total = 0.0

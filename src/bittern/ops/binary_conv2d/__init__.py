@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bittern.ops._check import check_dtype, check_epilogue, check_same_device, check_words
-from bittern.ops._op import Op
+from bittern.ops._op import Op, lazily
 from bittern.ops.binary_conv2d.cpu import PreparedConv2d, binary_conv2d_cpu
 from bittern.ops.binary_conv2d.geometry import output_size
 from bittern.ops.binary_conv2d.reference import binary_conv2d_reference
@@ -58,22 +58,6 @@ def _check(
     output_size(x.shape[1], x.shape[2], w.shape[1], w.shape[2], stride, padding, dilation)
 
 
-def _cuda(
-    x: Tensor,
-    w: Tensor,
-    channels: int,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    groups: int = 1,
-    pad_value: int = 0,
-    epilogue: Tensor | None = None,
-) -> Tensor:
-    from bittern.ops.binary_conv2d.cuda import binary_conv2d_cuda
-
-    return binary_conv2d_cuda(x, w, channels, stride, padding, dilation, groups, pad_value, epilogue)
-
-
 def _fake(
     x: Tensor,
     w: Tensor,
@@ -90,12 +74,12 @@ def _fake(
     return x.new_empty((x.shape[0], *size, w.shape[0]), dtype=dtype)
 
 
-binary_conv2d = Op(
+binary_conv2d: Op[Tensor] = Op(
     "binary_conv2d(Tensor x, Tensor w, int channels, int[] stride, int[] padding, int[] dilation, "
     "int groups=1, int pad_value=0, Tensor? epilogue=None) -> Tensor",
     check=_check,
     reference=binary_conv2d_reference,
     fake=_fake,
     cpu=binary_conv2d_cpu,
-    cuda=_cuda,
+    cuda=lazily("bittern.ops.binary_conv2d.cuda", "binary_conv2d_cuda"),
 )

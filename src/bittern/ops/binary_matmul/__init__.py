@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bittern.ops._check import check_epilogue, check_same_device, check_words
-from bittern.ops._op import Op
+from bittern.ops._op import Op, lazily
 from bittern.ops.binary_matmul.cpu import PreparedMatmul, binary_matmul_cpu
 from bittern.ops.binary_matmul.reference import binary_matmul_reference
 
@@ -30,22 +30,16 @@ def _check(a: Tensor, b: Tensor, k: int, epilogue: Tensor | None = None) -> None
     check_epilogue("binary_matmul", epilogue, b.shape[0])
 
 
-def _cuda(a: Tensor, b: Tensor, k: int, epilogue: Tensor | None = None) -> Tensor:
-    from bittern.ops.binary_matmul.cuda import binary_matmul_cuda
-
-    return binary_matmul_cuda(a, b, k, epilogue)
-
-
 def _fake(a: Tensor, b: Tensor, k: int, epilogue: Tensor | None = None) -> Tensor:
     dtype = torch.int32 if epilogue is None else torch.float32
     return a.new_empty((*a.shape[:-1], b.shape[0]), dtype=dtype)
 
 
-binary_matmul = Op(
+binary_matmul: Op[Tensor] = Op(
     "binary_matmul(Tensor a, Tensor b, int k, Tensor? epilogue=None) -> Tensor",
     check=_check,
     reference=binary_matmul_reference,
     fake=_fake,
     cpu=binary_matmul_cpu,
-    cuda=_cuda,
+    cuda=lazily("bittern.ops.binary_matmul.cuda", "binary_matmul_cuda"),
 )

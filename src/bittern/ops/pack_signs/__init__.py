@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bittern.ops._check import FLOATS, check_dtype, check_same_device, words_for
-from bittern.ops._op import Op
+from bittern.ops._op import Op, lazily
 from bittern.ops.pack_signs.cpu import PreparedPack, pack_signs_cpu
 from bittern.ops.pack_signs.reference import pack_signs_reference
 
@@ -38,21 +38,15 @@ def _check(x: Tensor, threshold: Tensor | None = None) -> None:
             )
 
 
-def _cuda(x: Tensor, threshold: Tensor | None = None) -> Tensor:
-    from bittern.ops.pack_signs.cuda import pack_signs_cuda
-
-    return pack_signs_cuda(x, threshold)
-
-
 def _fake(x: Tensor, threshold: Tensor | None = None) -> Tensor:
     return x.new_empty((*x.shape[:-1], words_for(x.shape[-1])), dtype=torch.int64)
 
 
-pack_signs = Op(
+pack_signs: Op[Tensor] = Op(
     "pack_signs(Tensor x, Tensor? threshold=None) -> Tensor",
     check=_check,
     reference=pack_signs_reference,
     fake=_fake,
     cpu=pack_signs_cpu,
-    cuda=_cuda,
+    cuda=lazily("bittern.ops.pack_signs.cuda", "pack_signs_cuda"),
 )

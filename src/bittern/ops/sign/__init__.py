@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bittern.ops._check import FLOATS, check_dtype
-from bittern.ops._op import Op
+from bittern.ops._op import Op, lazily
 from bittern.ops.sign.cpu import sign_cpu
 from bittern.ops.sign.reference import sign_reference
 
@@ -20,17 +20,11 @@ def _check(x: Tensor) -> None:
     check_dtype("sign", "x", x, (*FLOATS, torch.int32))
 
 
-def _cuda(x: Tensor) -> Tensor:
-    from bittern.ops.sign.cuda import sign_cuda
-
-    return sign_cuda(x)
-
-
-sign = Op(
+sign: Op[Tensor] = Op(
     "sign(Tensor x) -> Tensor",
     check=_check,
     reference=sign_reference,
     fake=lambda x: torch.empty_like(x, memory_format=torch.contiguous_format),
     cpu=sign_cpu,
-    cuda=_cuda,
+    cuda=lazily("bittern.ops.sign.cuda", "sign_cuda"),
 )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bittern.ops._check import FLOATS, check_words
-from bittern.ops._op import Op
+from bittern.ops._op import Op, lazily
 from bittern.ops.unpack_signs.cpu import unpack_signs_cpu
 from bittern.ops.unpack_signs.reference import unpack_signs_reference
 
@@ -21,21 +21,15 @@ def _check(words: Tensor, length: int, dtype: torch.dtype = torch.float32) -> No
         raise TypeError(f"unpack_signs: dtype must be a floating-point type; got {dtype}")
 
 
-def _cuda(words: Tensor, length: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    from bittern.ops.unpack_signs.cuda import unpack_signs_cuda
-
-    return unpack_signs_cuda(words, length, dtype)
-
-
 def _fake(words: Tensor, length: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return words.new_empty((*words.shape[:-1], length), dtype=dtype)
 
 
-unpack_signs = Op(
+unpack_signs: Op[Tensor] = Op(
     "unpack_signs(Tensor words, int length, ScalarType dtype=6) -> Tensor",  # 6 is torch.float32
     check=_check,
     reference=unpack_signs_reference,
     fake=_fake,
     cpu=unpack_signs_cpu,
-    cuda=_cuda,
+    cuda=lazily("bittern.ops.unpack_signs.cuda", "unpack_signs_cuda"),
 )
