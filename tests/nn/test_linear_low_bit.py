@@ -162,3 +162,21 @@ def test_a_row_of_zeros_has_codes_of_zero() -> None:
     assert layer.scale[1] == 0
     assert not layer.weight[1].any()
     assert not layer(torch.randn(5, 8))[:, 1].any()
+
+
+@pytest.mark.parametrize("kind", [Linear4bit, Linear8bit])
+def test_what_cannot_be_frozen(kind: type[Linear4bit] | type[Linear8bit]) -> None:
+    broken = nn.Linear(4, 4)
+    nn.init.constant_(broken.weight, float("inf"))
+    with pytest.raises(ValueError, match=f"{kind.__name__}: the weight must be finite"):
+        kind.from_float(broken)
+    with pytest.raises(TypeError, match=f"{kind.__name__}: it takes the place of an nn.Linear; got Conv2d"):
+        kind.from_float(nn.Conv2d(3, 3, 3))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("kind", "key"), [(Linear4bit, "packed"), (Linear8bit, "weight"), (Linear8bit, "scale")])
+def test_a_file_with_codes_of_another_type_is_refused(kind: type[Linear4bit] | type[Linear8bit], key: str) -> None:
+    layer = kind(64, 8)
+    state = layer.state_dict()
+    with pytest.raises(RuntimeError, match=f"{key} must be .*; got torch.float64"):
+        kind(64, 8).load_state_dict({**state, key: state[key].double()})

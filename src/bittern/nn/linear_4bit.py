@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from bittern.nn._frozen import FrozenLinear
+from bittern.nn._frozen import FrozenLinear, weight_of
 from bittern.ops import codebooks, dequantize_4bit, linear_4bit, quantize_4bit
 from bittern.ops.nested import NestedAbsmax, dequantize_absmax, quantize_absmax
 
@@ -24,7 +24,8 @@ class Linear4bit(FrozenLinear):
     8 / block_size nested: 4.5 and 4.13 bits for blocks of 64.
     W has no gradient; x and bias have: dx = dy W, with W decoded and rounded to dy's dtype.
     `.half()` and its like cast the bias alone; scales and table stay float32.
-    Errors: ValueError for sizes, a table or a block size that do not fit; TypeError for another dtype of x.
+    Errors: ValueError for sizes, a table or a block size that do not fit, or a weight that is not finite; TypeError for
+    another dtype of x.
     Reference: QLoRA (arXiv:2305.14314).
     """
 
@@ -58,10 +59,11 @@ class Linear4bit(FrozenLinear):
         return layer.train(linear.training)
 
     def _fill(self, linear: nn.Linear, code: Tensor | None, block_size: int, nested: bool) -> None:
+        weight = weight_of("Linear4bit", linear)
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.block_size, self.nested = block_size, nested
-        table = (codebooks.nf4() if code is None else code).to(linear.weight.device)
-        packed, absmax = quantize_4bit(linear.weight.detach(), table, block_size)
+        table = (codebooks.nf4() if code is None else code).to(weight.device)
+        packed, absmax = quantize_4bit(weight, table, block_size)
         self.register_buffer("packed", packed)
         self.register_buffer("code", table.clone())
         if nested:

@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from bittern.nn._frozen import FrozenLinear
+from bittern.nn._frozen import FrozenLinear, weight_of
 from bittern.ops.linear_8bit import linear_8bit
 from bittern.ops.linear_8bit.reference import LEVELS, row_codes
 
@@ -53,10 +53,8 @@ class Linear8bit(FrozenLinear):
     def _fill(self, linear: nn.Linear, threshold: float) -> None:
         if not threshold >= 0:
             raise ValueError(f"Linear8bit: threshold must be 0 (off) or positive; got {threshold}")
+        weight = weight_of("Linear8bit", linear).float()
         self.in_features, self.out_features, self.threshold = linear.in_features, linear.out_features, threshold
-        weight = linear.weight.detach().float()
-        if not weight.isfinite().all():
-            raise ValueError("Linear8bit: the weight must be finite; got NaN or inf; repair it first")
         codes, _ = row_codes(weight)
         self.register_buffer("weight", codes.to(torch.int8))
         self.register_buffer("scale", weight.abs().amax(1) if weight.numel() else weight.new_zeros(weight.shape[0]))
