@@ -11,12 +11,12 @@ CXX ?= g++
 NATIVE := pyproject.toml CMakeLists.txt constraints.txt $(shell find native src/bittern/ops -name '*.cpp' -o -name '*.h')
 DATA ?= ../shared/data
 
-.PHONY: help demo test check lint types imports pytest slow native-test emulate sanitize wheel bench results results-optim clean
+.PHONY: help demo test check lint types imports pytest slow native-test emulate neon sanitize wheel edge bench results results-optim clean
 
 help:
 	@echo "make demo   train, pack and compare nine binary networks on handwritten digits (writes bittern-report/)"
 	@echo "make test   lint, types, import layers, native tests, python tests"
-	@echo "others:     lint types imports pytest slow native-test emulate sanitize wheel bench results results-optim clean"
+	@echo "others:     lint types imports pytest slow native-test emulate neon sanitize wheel edge bench results results-optim clean"
 
 demo: $(VENV)/.ready
 	$(BIN)/bittern demo
@@ -37,7 +37,7 @@ $(VENV)/.ready: $(NATIVE)
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror $$(find native src -name '*.cpp' -o -name '*.h')
+	$(BIN)/clang-format --dry-run --Werror $$(find native src examples -name '*.cpp' -o -name '*.h')
 
 types: $(VENV)/.ready
 	$(BIN)/mypy
@@ -49,8 +49,9 @@ imports: $(VENV)/.ready
 pytest: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
-NATIVE_TEST = $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DBITTERN_PYTHON=OFF -DBITTERN_TESTS=ON $(2) >/dev/null \
-	&& $(BIN)/cmake --build $(1) && $(1)/bittern_tests
+NATIVE_BUILD = $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DBITTERN_PYTHON=OFF -DBITTERN_TESTS=ON $(2) >/dev/null \
+	&& $(BIN)/cmake --build $(1)
+NATIVE_TEST = $(NATIVE_BUILD) && $(1)/bittern_tests
 
 # Every method on every large model, at every instruction set that this CPU has.
 slow: $(VENV)/.ready
@@ -60,19 +61,40 @@ slow: $(VENV)/.ready
 native-test: $(VENV)/.ready
 	$(call NATIVE_TEST,build/native)
 
-# The AVX-512 kernels compiled through SIMDe, so that they are tested on a CPU without AVX-512 too.
+# The AVX-512 kernels compiled through SIMDe, and the AMX tiles in plain C++, so that they are tested on a CPU
+# without them too.
 emulate: $(VENV)/.ready
 	@echo '#include <simde/x86/avx512.h>' | $(CXX) -E -x c++ - >/dev/null 2>&1 \
 	|| { echo "make emulate: SIMDe is missing; install it (Debian: apt install libsimde-dev)"; exit 1; }
-	$(call NATIVE_TEST,build/emulate,-DBITTERN_EMULATE_AVX512=ON)
+	$(call NATIVE_TEST,build/emulate,-DBITTERN_EMULATE_AVX512=ON -DBITTERN_EMULATE_AMX=ON)
+
+# The NEON kernels, cross-compiled, on an emulated ARM CPU without SDOT and on one with everything that QEMU knows.
+# qemu-user cannot start threads in a forked child, so the tests leave that out.
+NEON_RUN := qemu-aarch64 -L /usr/aarch64-linux-gnu
+neon: $(VENV)/.ready
+	@command -v aarch64-linux-gnu-g++ >/dev/null \
+	|| { echo "make neon: the cross compiler 'aarch64-linux-gnu-g++' is missing; install it (Debian: apt install g++-aarch64-linux-gnu)"; exit 1; }
+	@command -v qemu-aarch64 >/dev/null \
+	|| { echo "make neon: the emulator 'qemu-aarch64' is missing; install it (Debian: apt install qemu-user)"; exit 1; }
+	$(call NATIVE_BUILD,build/neon,-DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/aarch64-linux.cmake)
+	$(NEON_RUN) -cpu cortex-a53 build/neon/bittern_tests --no-fork neon
+	$(NEON_RUN) -cpu max build/neon/bittern_tests --no-fork neon neon_dotprod
 
 sanitize: $(VENV)/.ready
-	$(call NATIVE_TEST,build/sanitize,-DBITTERN_SANITIZE=ON)
+	$(call NATIVE_TEST,build/sanitize,-DBITTERN_SANITIZE=ON -DBITTERN_EMULATE_AMX=ON)
 
 wheel: $(VENV)/.ready
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	$(BIN)/python -m zipfile -l dist/bittern-*.whl | awk 'NR > 1 {print $$1}' \
 	| grep -Ev '(\.py|\.pyi|py\.typed|_native[^/]*\.so|\.dist-info/.*)$$' && { echo "make wheel: foreign files in the wheel"; exit 1; } || true
+
+# ExecuTorch, the kernel library for its runtime, and the runner without Python (docs/edge.md).
+edge: $(VENV)/.ready
+	$(BIN)/pip install --quiet --constraint constraints.txt torch executorch
+	$(BIN)/python -c 'from bittern.deploy.executorch import build_kernels; print(build_kernels())'
+	$(BIN)/cmake -S examples/edge -B build/runner -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
+	-Dexecutorch_DIR=$$($(BIN)/python -c 'from bittern.deploy.executorch import cmake_config; print(cmake_config())') >/dev/null \
+	&& $(BIN)/cmake --build build/runner
 
 bench: $(VENV)/.ready
 	$(BIN)/bittern bench ops

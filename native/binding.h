@@ -19,8 +19,11 @@ inline Isa checked_isa(int code) {
     throw nb::value_error(
         (std::string("isa: '") + isa_name(isa) + "' cannot run here; see available_isas()").c_str());
   }
-  throw nb::value_error(
-      ("isa: expected 0 (scalar), 1 (avx2) or 2 (avx512); got " + std::to_string(code)).c_str());
+  std::string known;
+  for (Isa isa : kIsas) {
+    known += (known.empty() ? "" : ", ") + std::to_string(static_cast<int>(isa)) + " (" + isa_name(isa) + ")";
+  }
+  throw nb::value_error(("isa: expected one of " + known + "; got " + std::to_string(code)).c_str());
 }
 
 inline DType checked_dtype(int code) {

@@ -5,6 +5,13 @@
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
 #endif
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace bittern {
 namespace {
@@ -21,8 +28,10 @@ enum Feature {
   avx512_vbmi,
   avx512_vnni,
   avx512_bf16,
+  amx_tile,
   amx_int8,
-  neon
+  neon,
+  neon_dotprod
 };
 
 // In the order of the names above.
@@ -36,8 +45,10 @@ constexpr CpuFeatures kNothing = {{{"avx2", false},
                                    {"avx512_vbmi", false},
                                    {"avx512_vnni", false},
                                    {"avx512_bf16", false},
+                                   {"amx_tile", false},
                                    {"amx_int8", false},
-                                   {"neon", false}}};
+                                   {"neon", false},
+                                   {"neon_dotprod", false}}};
 
 #if defined(__x86_64__) || defined(__i386__)
 
@@ -52,6 +63,16 @@ std::uint64_t enabled_state() {
   return (std::uint64_t{high} << 32) | low;
 }
 
+// Linux saves the tiles only of a process that has asked for it; the answer holds for all of its threads.
+bool tiles_permitted() {
+#if defined(__x86_64__) && defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 struct Cpuid {
   std::uint32_t a = 0, b = 0, c = 0, d = 0;
   Cpuid(std::uint32_t leaf, std::uint32_t subleaf) { __get_cpuid_count(leaf, subleaf, &a, &b, &c, &d); }
@@ -64,7 +85,8 @@ CpuFeatures detect() {
   if (!bit(basic.c, kOsxsave)) return f;
   constexpr std::uint64_t kYmm = 0x06, kZmm = 0xe6, kTiles = 0x60000;
   const std::uint64_t state = enabled_state();
-  const bool ymm = (state & kYmm) == kYmm, zmm = (state & kZmm) == kZmm, tiles = (state & kTiles) == kTiles;
+  const bool ymm = (state & kYmm) == kYmm, zmm = (state & kZmm) == kZmm;
+  const bool tiles = (state & kTiles) == kTiles && bit(extended.d, 24) && tiles_permitted();
   // The AVX2 kernels also use POPCNT, BMI2 and F16C, which every CPU with AVX2 so far has.
   const bool companions = bit(basic.c, 23) && bit(basic.c, 29) && bit(extended.b, 8);
   f[avx2].present = ymm && companions && bit(extended.b, 5);
@@ -77,18 +99,35 @@ CpuFeatures detect() {
   f[avx512_bf16].present = zmm && bit(more.a, 5);
   f[avx512_vnni].present = zmm && bit(extended.c, 11);
   f[avx512_vpopcntdq].present = zmm && bit(extended.c, 14);
+  f[amx_tile].present = tiles;
   f[amx_int8].present = tiles && bit(extended.d, 25);
+  return f;
+}
+
+#elif defined(__aarch64__)
+
+bool cpu_has_dotprod() {
+#if defined(__linux__)
+  constexpr unsigned long kAsimdDotProduct = 1ul << 20;  // HWCAP_ASIMDDP
+  return (getauxval(AT_HWCAP) & kAsimdDotProduct) != 0;
+#elif defined(__ARM_FEATURE_DOTPROD)
+  return true;  // the compiler was told so for the whole build
+#else
+  return false;
+#endif
+}
+
+CpuFeatures detect() {
+  CpuFeatures f = kNothing;
+  f[neon].present = true;  // part of the architecture
+  f[neon_dotprod].present = cpu_has_dotprod();
   return f;
 }
 
 #else
 
 CpuFeatures detect() {
-  CpuFeatures f = kNothing;
-#if defined(__ARM_NEON)
-  f[neon].present = true;
-#endif
-  return f;
+  return kNothing;
 }
 
 #endif
@@ -97,13 +136,29 @@ bool can_run_avx2(const CpuFeatures& f) {
   return f[avx2].present && f[fma].present;
 }
 
-bool can_run_avx512(const CpuFeatures& f) {
+bool can_run_avx512bw(const CpuFeatures& f) {
 #if defined(BITTERN_EMULATE_AVX512)
   return can_run_avx2(f);  // test-only build: the AVX-512 sources compiled to AVX2 instructions
 #else
   return can_run_avx2(f) && f[avx512f].present && f[avx512bw].present && f[avx512vl].present &&
-         f[avx512dq].present && f[avx512_vpopcntdq].present && f[avx512_vbmi].present &&
+         f[avx512dq].present;
+#endif
+}
+
+bool can_run_avx512(const CpuFeatures& f) {
+#if defined(BITTERN_EMULATE_AVX512)
+  return can_run_avx512bw(f);
+#else
+  return can_run_avx512bw(f) && f[avx512_vpopcntdq].present && f[avx512_vbmi].present &&
          f[avx512_vnni].present;
+#endif
+}
+
+bool can_run_amx(const CpuFeatures& f) {
+#if defined(BITTERN_EMULATE_AMX)
+  return can_run_avx512(f);  // test-only build: tiles in plain C++
+#else
+  return can_run_avx512(f) && f[amx_tile].present && f[amx_int8].present;
 #endif
 }
 
@@ -122,6 +177,10 @@ bool has_avx512_bf16() {
 #endif
 }
 
+bool has_neon_dotprod() {
+  return cpu_features()[neon_dotprod].present;
+}
+
 bool isa_available(Isa isa) {
   switch (isa) {
     case Isa::scalar:
@@ -129,18 +188,39 @@ bool isa_available(Isa isa) {
 #if defined(BITTERN_X86)
     case Isa::avx2:
       return can_run_avx2(cpu_features());
+    case Isa::avx512bw:
+      return can_run_avx512bw(cpu_features());
     case Isa::avx512:
       return can_run_avx512(cpu_features());
+    case Isa::amx:
+      return can_run_amx(cpu_features());
+#endif
+#if defined(BITTERN_ARM)
+    case Isa::neon:
+      return cpu_features()[neon].present;
 #endif
     default:
-      (void)can_run_avx2, (void)can_run_avx512;
+      (void)can_run_amx;
       return false;
   }
 }
 
 const char* isa_name(Isa isa) {
-  constexpr const char* kNames[] = {"scalar", "avx2", "avx512"};
-  return kNames[static_cast<int>(isa)];
+  switch (isa) {
+    case Isa::scalar:
+      return "scalar";
+    case Isa::avx2:
+      return "avx2";
+    case Isa::avx512bw:
+      return "avx512bw";
+    case Isa::avx512:
+      return "avx512";
+    case Isa::amx:
+      return "amx";
+    case Isa::neon:
+      return "neon";
+  }
+  return "unknown";
 }
 
 }  // namespace bittern

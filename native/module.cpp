@@ -10,6 +10,7 @@ void bind_pack_signs(nb::module_& m);
 void bind_unpack_signs(nb::module_& m);
 void bind_binary_conv2d(nb::module_& m);
 void bind_binary_matmul(nb::module_& m);
+void bind_binary_block(nb::module_& m);
 void bind_linear_4bit(nb::module_& m);
 void bind_linear_8bit(nb::module_& m);
 void bind_optimizer_step(nb::module_& m);
@@ -45,6 +46,7 @@ NB_MODULE(_native, m) {
   bind_unpack_signs(m);
   bind_binary_conv2d(m);
   bind_binary_matmul(m);
+  bind_binary_block(m);
   bind_linear_4bit(m);
   bind_linear_8bit(m);
   bind_optimizer_step(m);

@@ -31,8 +31,11 @@ constexpr i64 kWordBits = 64;
 #if defined(__clang__)
 #define BITTERN_UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define BITTERN_UNROLL _Pragma("GCC unroll 8")
+#define BITTERN_UNROLL _Pragma("GCC unroll 16")
 #endif
+
+// For parts of an inner loop that must stay in registers, which a call would spill.
+#define BITTERN_INLINE inline __attribute__((always_inline))
 
 // `static`, because a kernel file must not emit a weak symbol that a file for a narrower CPU could link to.
 static constexpr inline i64 ceil_div(i64 a, i64 b) {

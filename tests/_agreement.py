@@ -30,12 +30,18 @@ def tensors(result: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tens
     return result if isinstance(result, tuple) else (result,)
 
 
+def moved(arguments: tuple[Any, ...], move: Callable[[torch.Tensor], torch.Tensor]) -> list[Any]:
+    """The arguments with `move` applied to every tensor, also those in lists."""
+    there = [[move(x) for x in a] if _tensors(a) else a for a in arguments]
+    return [move(a) if isinstance(a, torch.Tensor) else a for a in there]
+
+
 def moved_to(device: str, call: Callable[..., Any]) -> Callable[..., None]:
     """`call` on copies on the device; what it changed comes back into the arguments."""
 
     def run(*arguments: Any) -> None:
-        there = [[x.to(device) for x in a] if _tensors(a) else a for a in arguments]
-        call(*(a.to(device) if isinstance(a, torch.Tensor) else a for a in there))
+        there = moved(arguments, lambda x: x.to(device))
+        call(*there)
         for mine, theirs in zip(arguments, there, strict=True):
             for x, y in zip(mine, theirs, strict=True) if _tensors(mine) else ():
                 x.copy_(y)
@@ -53,8 +59,7 @@ def check(case: Case, implementation: ops.Implementation) -> None:
     if case.op is ops.optimizer_step:
         check_step(arguments, moved_to(implementation.device, implementation.call))
         return
-    there = [x.to(implementation.device) if isinstance(x, torch.Tensor) else x for x in arguments]
-    result = implementation.call(*there)
+    result = implementation.call(*moved(arguments, lambda x: x.to(implementation.device)))
     if case.op in (ops.linear_4bit, ops.linear_4bit_backward):
         check_sum(result.cpu(), arguments, case.op is ops.linear_4bit_backward)
         return

@@ -7,7 +7,6 @@ hold every special value of their type.
 from __future__ import annotations
 
 import itertools
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from _bit_cases import PARTS, parts, pools
+from _block_cases import blocks
+from _conv_cases import Conv, epilogue, generator, words
 from _linear_cases import linears
 from _step_cases import Step, steps
 from bittern import ops
@@ -40,11 +42,6 @@ class Case:
         return f"{self.op.name}-{self.label}"
 
 
-def generator(label: str) -> torch.Generator:
-    """Random numbers that depend on the label alone."""
-    return torch.Generator().manual_seed(zlib.crc32(label.encode()))
-
-
 def special_values(dtype: torch.dtype) -> Tensor:
     """Both zeros, both infinities, NaN of both signs, subnormals and extremes; for int32 its extremes."""
     if dtype == torch.int32:
@@ -64,19 +61,6 @@ def values(label: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     places = torch.randperm(flat.numel(), generator=draw)[: len(special)]
     flat[places] = special[torch.randperm(len(special), generator=draw)[: len(places)]]
     return x
-
-
-def words(label: str, *shape: int, bits: int) -> Tensor:
-    """Random packed signs: int64 [*shape, ceil(bits / 64)]."""
-    return ops.pack_signs.reference(torch.randn((*shape, bits), generator=generator(label)))
-
-
-def epilogue(label: str, out_channels: int) -> Tensor:
-    """Random finite rows offset, scale, alpha, beta, with some zeros of both signs."""
-    rows = torch.randn((4, out_channels), generator=generator(label + "epilogue"))
-    rows[:, ::7] = 0.0
-    rows[3, 3::5] = -0.0
-    return rows
 
 
 def dense(x: Tensor) -> Tensor:
@@ -212,37 +196,6 @@ def _all_differ(k: int) -> Case:
     return Case(ops.binary_matmul, f"all-differ-{k}", make)
 
 
-@dataclass(frozen=True)
-class Conv:
-    """Geometry of one convolution."""
-
-    channels: int = 64
-    out: int = 5
-    size: tuple[int, int] = (6, 7)
-    kernel: tuple[int, int] = (3, 3)
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
-    pad_value: int = 0
-    batch: int = 2
-    folded: bool = False
-
-    def __str__(self) -> str:
-        pairs = (self.size, self.kernel, self.stride, self.padding, self.dilation)
-        numbers = "-".join(f"{a}x{b}" for a, b in pairs)
-        tail = f"g{self.groups}-p{self.pad_value:+d}-n{self.batch}{'-epilogue' * self.folded}"
-        return f"{self.channels}to{self.out}-{numbers}-{tail}"
-
-    def make(self) -> tuple[Any, ...]:
-        label = str(self)
-        x = words(label + "x", self.batch, *self.size, bits=self.channels)
-        w = words(label + "w", self.out, *self.kernel, bits=self.channels // self.groups)
-        folded = epilogue(label, self.out) if self.folded else None
-        geometry = (list(self.stride), list(self.padding), list(self.dilation))
-        return x, w, self.channels, *geometry, self.groups, self.pad_value, folded
-
-
 def conv_cases() -> Iterator[Case]:
     def case(conv: Conv, light: bool = False, layout: Callable[[Tensor], Tensor] = dense) -> Case:
         def make() -> tuple[Any, ...]:
@@ -272,6 +225,11 @@ def conv_cases() -> Iterator[Case]:
     yield case(Conv(64, 3, (4, 4), padding=(1, 1), folded=True, batch=5), light=True)  # more than one Triton tile
     yield case(Conv(2049, 3, (5, 5), (5, 5), padding=(2, 2)))
     yield from (case(Conv(129, 7), layout=layout) for layout in LAYOUTS)
+
+
+def block_cases() -> Iterator[Case]:
+    for block in blocks():
+        yield Case(ops.binary_block, str(block), block.make, block.light)
 
 
 def step_cases() -> Iterator[Case]:
@@ -334,12 +292,26 @@ def int8_cases() -> Iterator[Case]:
                 yield Case(ops.linear_8bit, label, partial(linear.int8, threshold), light and threshold < 100)
 
 
+def pool_bits_cases() -> Iterator[Case]:
+    for pool in pools():
+        yield Case(ops.pool_bits, str(pool), pool.make)
+
+
+def concatenate_bits_cases() -> Iterator[Case]:
+    for shape, channels in PARTS:
+        label = f"{'x'.join(map(str, shape))}-{'+'.join(map(str, channels))}"
+        yield Case(ops.concatenate_bits, label, partial(parts, shape, channels))
+
+
 GENERATORS: dict[ops.Op, Callable[[], Iterator[Case]]] = {
     ops.sign: sign_cases,
     ops.pack_signs: pack_cases,
     ops.unpack_signs: unpack_cases,
     ops.binary_matmul: matmul_cases,
     ops.binary_conv2d: conv_cases,
+    ops.binary_block: block_cases,
+    ops.pool_bits: pool_bits_cases,
+    ops.concatenate_bits: concatenate_bits_cases,
     ops.optimizer_step: step_cases,
     ops.quantize_blockwise: lambda: blockwise_cases(ops.quantize_blockwise),
     ops.dequantize_blockwise: lambda: blockwise_cases(ops.dequantize_blockwise),

@@ -24,7 +24,7 @@ def test_every_op_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.delenv("BITTERN_ISA", raising=False)
     assert diagnosis.main([]) == 0
     text = capsys.readouterr().out
-    widest = ops.available_isas()[-1].label
+    widest = [isa for isa in ops.available_isas() if isa not in ops.ON_REQUEST][-1].label
     for op in ops.ALL:
         (line,) = [line for line in text.splitlines() if line.split()[:1] == [op.name]]
         assert f"native[{widest}]" in line
@@ -58,9 +58,35 @@ def test_json_has_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 )
 def test_unavailable_instruction_set_says_why(monkeypatch: pytest.MonkeyPatch, missing: str | None, why: str) -> None:
     features = {name: name != missing for name in _native.cpu_features()}
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr(ops, "available_isas", lambda: (ops.Isa.SCALAR,))
     assert diagnosis._isa_state(ops.Isa.AVX512, features).why == why
     assert diagnosis._isa_state(ops.Isa.SCALAR, features).available
+
+
+def test_instruction_set_on_request_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops, "available_isas", lambda: (ops.Isa.SCALAR, ops.Isa.AVX512, ops.Isa.AMX))
+    monkeypatch.delenv("BITTERN_ISA", raising=False)
+    assert diagnosis._isa_state(ops.Isa.AMX, {}).why.endswith("; used only where BITTERN_ISA asks for it")
+    assert diagnosis._why_chosen().endswith("this CPU have, amx left out")
+
+
+@pytest.mark.parametrize(
+    ("machine", "foreign", "why"),
+    [
+        ("x86_64", {ops.Isa.NEON}, "made for ARM processors"),
+        ("aarch64", {ops.Isa.AVX2, ops.Isa.AVX512BW, ops.Isa.AVX512, ops.Isa.AMX}, "made for x86 processors"),
+    ],
+)
+def test_instruction_sets_of_another_processor(
+    monkeypatch: pytest.MonkeyPatch, machine: str, foreign: set[ops.Isa], why: str
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(ops, "available_isas", lambda: (ops.Isa.SCALAR,))
+    features = dict.fromkeys(_native.cpu_features(), False)
+    assert {isa for isa in ops.Isa if diagnosis._isa_state(isa, features).why == why} == foreign
+    lacking = diagnosis.diagnose().missing_features
+    assert not set(lacking) & {name for isa in foreign for name in diagnosis.NEEDS[isa]}
 
 
 def test_needs_name_features_that_the_extension_reports() -> None:
@@ -68,7 +94,8 @@ def test_needs_name_features_that_the_extension_reports() -> None:
     assert set(diagnosis.NEEDS) == set(ops.Isa)
     for isa, needs in diagnosis.NEEDS.items():
         assert set(needs) <= set(features)
-        if isa in ops.available_isas() and "avx512" not in isa.label:  # AVX-512 may be emulated in a test build
+        # AVX-512 and AMX may be emulated in a test build
+        if isa in ops.available_isas() and not isa.label.startswith(("avx512", "amx")):
             assert all(features[name] for name in needs)
 
 

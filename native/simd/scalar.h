@@ -8,6 +8,7 @@
 namespace bittern::scalar {
 
 constexpr i64 kLanes = 1;
+constexpr int kRegisters = 16;
 using F32 = float;
 using F64 = double;
 using I32 = i32;

@@ -152,3 +152,14 @@ static inline simde__m128i bittern_cvtepi64_epi8(simde__m512i x) {
 
 #undef _mm512_cvtepi64_epi8
 #define _mm512_cvtepi64_epi8(x) bittern_cvtepi64_epi8(x)
+
+static inline simde__m512i bittern_cvtepu16_epi32(simde__m256i x) {
+  alignas(32) unsigned short in[16];
+  alignas(64) unsigned out[16];
+  simde_mm256_store_si256(reinterpret_cast<simde__m256i*>(in), x);
+  for (int i = 0; i < 16; ++i) out[i] = in[i];
+  return simde_mm512_load_si512(out);
+}
+
+#undef _mm512_cvtepu16_epi32
+#define _mm512_cvtepu16_epi32(x) bittern_cvtepu16_epi32(x)

@@ -74,7 +74,11 @@ class Random {
 void test_elementwise(Isa isa, Results& results);
 void test_conv2d(Isa isa, Results& results);
 void test_codes(Isa isa, Results& results);
+void test_blockwise(Isa isa, Results& results);
+void test_step_types(Isa isa, Results& results);
 void test_linear(Isa isa, Results& results);
-void test_threads(Results& results);
+void test_real(Isa isa, Results& results);
+void test_bits(Isa isa, Results& results);
+void test_threads(bool with_fork, Results& results);
 
 }  // namespace bittern::test

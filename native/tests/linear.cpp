@@ -5,6 +5,7 @@
 #include "harness.h"
 #include "linear_4bit/kernel.h"
 #include "linear_8bit/kernel.h"
+#include "numbers.h"
 
 namespace bittern::test {
 namespace {
@@ -22,15 +23,6 @@ std::vector<float> random_floats(Random& random, i64 n) {
   return x;
 }
 
-float back(DType type, float x) {
-  if (type == DType::f32) return x;
-  u32 bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  bits = (bits + 0x7fffu + (bits >> 16 & 1u)) & 0xffff0000u;
-  std::memcpy(&x, &bits, sizeof x);
-  return x;
-}
-
 // n numbers in the memory of `type`, exactly representable there.
 struct Numbers {
   std::vector<float> values;
@@ -39,10 +31,8 @@ struct Numbers {
 
   Numbers(Random& random, i64 n, DType type) : values(random_floats(random, n)), type(type) {
     for (float& value : values) {
-      value = back(type, value);
-      u32 bits;
-      std::memcpy(&bits, &value, sizeof bits);
-      halves.push_back(static_cast<u16>(bits >> 16));
+      value = rounded(type, value);
+      halves.push_back(static_cast<u16>(bits_as(type, value)));
     }
   }
   const void* data() const {
@@ -52,10 +42,7 @@ struct Numbers {
 
 float read(const Guarded<float>& wide, const Guarded<u16>& narrow, DType type, i64 i) {
   if (type == DType::f32) return wide[i];
-  const u32 bits = u32{narrow[i]} << 16;
-  float x;
-  std::memcpy(&x, &bits, sizeof x);
-  return x;
+  return type == DType::bf16 ? scalar::widen(bf16{narrow[i]}) : scalar::widen(f16{narrow[i]});
 }
 
 bool close(float found, double exact, DType type) {
@@ -78,7 +65,7 @@ struct Weight {
   double at(i64 row, i64 column) const {
     const i64 i = row * view.k + column;
     const int byte = packed[static_cast<std::size_t>(i / 2)], code = i % 2 == 0 ? byte >> 4 : byte & 15;
-    return back(view.type, view.table.values[code] * absmax[static_cast<std::size_t>(i / view.block)]);
+    return rounded(view.type, view.table.values[code] * absmax[static_cast<std::size_t>(i / view.block)]);
   }
 };
 
@@ -109,7 +96,7 @@ void test_4bit(Isa isa, Results& results, const Shape& s, i64 m, DType type) {
     }
   }
   results.record(right, std::string(isa_name(isa)) + ": 4-bit linear " + std::to_string(m) + " x " +
-                            std::to_string(s.n) + " x " + std::to_string(s.k) + (wide ? "" : " bf16"));
+                            std::to_string(s.n) + " x " + std::to_string(s.k) + " " + type_name(type));
 }
 
 void test_8bit(Isa isa, Results& results, const Shape& s, i64 m) {
@@ -141,13 +128,60 @@ void test_8bit(Isa isa, Results& results, const Shape& s, i64 m) {
                             std::to_string(s.n) + " x " + std::to_string(s.k));
 }
 
+// All ways that an instruction set has to multiply 8-bit codes; the one that it takes here comes first.
+std::vector<Linear8bitKernels> ways_of(Isa isa) {
+  std::vector<Linear8bitKernels> ways{linear_8bit_kernels(isa)};
+#if defined(BITTERN_ARM)
+  if (isa == Isa::neon && has_neon_dotprod()) ways.push_back(neon::linear_8bit_kernels);
+#endif
+  return ways;
+}
+
+// Every type, a bias and an addend, and the largest products that there are: -128 in the weight against
+// inputs that become 127 or -127.
+void test_8bit_forms(Isa isa, Results& results, DType type, bool largest) {
+  constexpr i64 kM = 7, kN = 9, kK = 4099;
+  Random random(31);
+  Numbers x(random, kM * kK, type);
+  std::vector<std::int8_t> weight(static_cast<std::size_t>(kN * kK), -128);
+  if (largest) {
+    for (std::size_t i = 0; i < x.values.size(); ++i) {
+      x.values[i] = i / kK % 2 == 0 ? 1.0f : -1.0f;
+      x.halves[i] = static_cast<u16>(bits_as(type, x.values[i]));
+    }
+  } else {
+    for (std::int8_t& w : weight) w = static_cast<std::int8_t>(random.below(256) - 128);
+  }
+  const std::vector<float> scale = random_floats(random, kN), extra = random_floats(random, kM * kN);
+  const Numbers bias(random, kN, type);
+  const auto output = [&](const Linear8bitKernels& kernels) {
+    Guarded<u8> out(kM * kN * bytes_of(type));
+    kernels.forward(
+        {x.data(), type, kM, kN, kK, weight.data(), scale.data(), bias.data(), extra.data(), out.data()}, 2);
+    return out.intact() ? std::vector<u8>(out.data(), out.data() + kM * kN * bytes_of(type))
+                        : std::vector<u8>{};
+  };
+  const std::vector<u8> expected = output(linear_8bit_kernels(Isa::scalar));
+  int way = 0;
+  for (const Linear8bitKernels& kernels : ways_of(isa)) {
+    results.record(output(kernels) == expected, std::string(isa_name(isa)) + ": 8-bit linear, " +
+                                                    type_name(type) + (largest ? ", largest products" : "") +
+                                                    ", way " + std::to_string(way++));
+  }
+}
+
 }  // namespace
 
 void test_linear(Isa isa, Results& results) {
+  for (DType type : {DType::f32, DType::bf16, DType::f16}) {
+    if (isa == Isa::scalar) break;  // what the others are compared with
+    for (bool largest : {false, true}) test_8bit_forms(isa, results, type, largest);
+  }
   for (const Shape& s : kShapes) {
     for (i64 m : kInputs) {
       test_4bit(isa, results, s, m, DType::f32);
       test_4bit(isa, results, s, m, DType::bf16);
+      test_4bit(isa, results, s, m, DType::f16);
       test_8bit(isa, results, s, m);
     }
   }

@@ -50,7 +50,7 @@ bool visits_all_in_a_child() {
   return status == 0;
 }
 
-void test_pool(Results& results) {
+void test_pool(bool with_fork, Results& results) {
   const std::string pool = std::string("parallel_for, pool ") + pool_name();
   for (i64 tasks : {0, 1, 2, 5, 1000}) {
     for (int threads : {1, 2, 3, 8}) {
@@ -59,13 +59,13 @@ void test_pool(Results& results) {
     }
   }
   results.record(visits_all_from_several_threads(), pool + ": several callers");
-  results.record(visits_all_in_a_child(), pool + ": forked child");
+  if (with_fork) results.record(visits_all_in_a_child(), pool + ": forked child");
 }
 
 }  // namespace
 
-void test_threads(Results& results) {
-  test_pool(results);
+void test_threads(bool with_fork, Results& results) {
+  test_pool(with_fork, results);
   results.record(!adopt_openmp("libgomp-that-is-not-there.so"), "adopt_openmp: a library that is not loaded");
   results.record(std::string(pool_name()) == "native", "pool_name without OpenMP");
   // Torch brings its own libgomp; here the system's takes its place, if there is one.
@@ -75,7 +75,7 @@ void test_threads(Results& results) {
     return;
   }
   results.record(adopt_openmp(kOpenmp) && std::string(pool_name()) == "openmp", "adopt_openmp");
-  test_pool(results);
+  test_pool(with_fork, results);
 }
 
 }  // namespace bittern::test

@@ -9,6 +9,7 @@ import argparse
 import importlib.util
 import json
 import os
+import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,10 +22,16 @@ from bittern.bench.machine import Machine, this_machine
 NEEDS: dict[ops.Isa, tuple[str, ...]] = {
     ops.Isa.SCALAR: (),
     ops.Isa.AVX2: ("avx2", "fma"),
+    ops.Isa.AVX512BW: ("avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq"),
     ops.Isa.AVX512: (
         *("avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq"),
         *("avx512_vpopcntdq", "avx512_vbmi", "avx512_vnni"),
     ),
+    ops.Isa.AMX: (
+        *("avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq"),
+        *("avx512_vpopcntdq", "avx512_vbmi", "avx512_vnni", "amx_tile", "amx_int8"),
+    ),
+    ops.Isa.NEON: ("neon",),
 }
 """CPU features that the kernels of each instruction set use (native/isa.cpp decides by the same)."""
 
@@ -55,7 +62,7 @@ class Diagnosis:
 
     machine: Machine
     missing_features: tuple[str, ...]
-    """CPU features that some kernel needs and this CPU, or its operating system, lacks."""
+    """CPU features that some kernel for this kind of CPU needs and this one, or its operating system, lacks."""
     pool: str
     """Where the native kernels' threads come from: "openmp" (torch's own) or "native"."""
     isas: tuple[IsaState, ...]
@@ -93,7 +100,7 @@ def diagnose() -> Diagnosis:
     features = _native.cpu_features()
     chosen, why = ops.chosen_isa(), _why_chosen()
     cuda, cuda_why = _cuda()
-    needed = {name for needs in NEEDS.values() for name in needs}
+    needed = {name for isa, needs in NEEDS.items() for name in needs if _made_for_this_cpu(isa)}
     return Diagnosis(
         machine=this_machine(),
         missing_features=tuple(n for n, present in features.items() if not present and n in needed),
@@ -126,7 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _why_chosen() -> str:
     if os.environ.get("BITTERN_ISA"):
         return f"forced by BITTERN_ISA={os.environ['BITTERN_ISA']}"
-    return "the widest instruction set that this build and this CPU have"
+    widest = "the widest instruction set that this build and this CPU have"
+    skipped = [isa.label for isa in ops.available_isas() if isa in ops.ON_REQUEST]
+    return f"{widest}, {', '.join(skipped)} left out" if skipped else widest
 
 
 def _why_impossible() -> str:
@@ -138,9 +147,18 @@ def _why_impossible() -> str:
     return ""
 
 
+def _made_for_this_cpu(isa: ops.Isa) -> bool:
+    """False for the instruction sets of another kind of processor."""
+    is_arm = platform.machine().lower() in {"aarch64", "arm64"}
+    return isa is ops.Isa.SCALAR or (isa is ops.Isa.NEON) == is_arm
+
+
 def _isa_state(isa: ops.Isa, features: dict[str, bool]) -> IsaState:
     if isa in ops.available_isas():
-        return IsaState(isa.label, True, "in this build, and this CPU can run it")
+        asked = "; used only where BITTERN_ISA asks for it" if isa in ops.ON_REQUEST else ""
+        return IsaState(isa.label, True, f"in this build, and this CPU can run it{asked}")
+    if not _made_for_this_cpu(isa):
+        return IsaState(isa.label, False, f"made for {'ARM' if isa is ops.Isa.NEON else 'x86'} processors")
     lacking = [name for name in NEEDS[isa] if not features.get(name, False)]
     if lacking:
         return IsaState(isa.label, False, f"this CPU lacks {', '.join(lacking)}")

@@ -144,6 +144,7 @@ def test_app_is_a_typer() -> None:
         "eval",
         "pack",
         "run",
+        "export",
         "info",
         "methods",
     }

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import bittern
 from _command import Command, Trained
+from bittern.binary import XNORNet
 from bittern.cli import run_folder
 from bittern.data import digits, normalize
+from bittern.deploy.describe import how, layer_name
+from bittern.nn import BinaryConv2d
 
 
 @pytest.fixture
@@ -85,13 +89,43 @@ def test_info_adds_up(command: Command, trained: Trained) -> None:
     assert "method: XNORNetPlusPlus" in out
 
 
-def test_info_lists_the_plan(command: Command, trained: Trained) -> None:
-    plan = command.done("info", trained.packed, "--plan").split("plan\n")[1]
-    nodes = bittern.load(trained.packed).program.nodes
-    # a line without a number goes on with the options of the one before
-    rows = [words for line in plan.splitlines()[2:] if (words := line.split()) and words[0].isdecimal()]
-    assert [int(row[0]) for row in rows] == [node.output for node in nodes]
-    assert [(row[1], row[2]) for row in rows] == [(node.kind, node.name) for node in nodes]
+def _plan(text: str) -> list[list[str]]:
+    """Cells of the plan's rows: columns are two spaces apart."""
+    lines = text.split("plan\n")[1].split("\n\n")[0].splitlines()[2:]
+    return [re.split(r" {2,}", line.strip()) for line in lines]
+
+
+def test_info_shows_the_plan_as_it_runs(command: Command, trained: Trained) -> None:
+    engine = bittern.load(trained.packed).engine
+    out = command.done("info", trained.packed, "--plan", "--no-time")
+    rows = _plan(out)
+    assert [(row[0], row[1]) for row in rows] == [(how(item), layer_name(item)) for item in engine.items]
+    assert ["block", "features.4", "256 -> 256", "factors, norm, hardtanh, sign only"] in rows
+    kinds = [row[0] for row in rows]
+    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+    assert out.endswith(f"\n{len(rows)} items: {counts}\n")
+
+
+def test_info_times_the_plan(command: Command, trained: Trained) -> None:
+    out = command.done("info", trained.packed, "--plan")
+    for row in _plan(out):
+        numbers = row[4:]
+        assert len(numbers) == (2 if row[0] == "block" else 1)
+        assert all(re.fullmatch(r"[\d,]+", number) for number in numbers)
+    assert re.search(r"\d us with \d+ thread\(s\)\n$", out)
+
+
+def test_info_says_why_a_product_is_not_fused(command: Command, tmp_path: Path) -> None:
+    model = torch.nn.Sequential(BinaryConv2d(8, 8, 3, padding=1, method=XNORNet), torch.nn.Flatten())
+    bittern.pack(model.eval(), torch.randn(1, 8, 4, 4)).save(tmp_path / "packed")
+    rows = _plan(command.done("info", tmp_path / "packed", "--plan", "--no-time"))
+    assert ["own call", "0", "3x3 8 -> 8 at 4x4", "not fused: its scale depends on the input"] in rows
+
+
+def test_info_without_a_plan_has_no_time_to_leave_out(command: Command, trained: Trained) -> None:
+    outcome = command("info", trained.packed, "--no-time")
+    assert outcome.status == 2
+    assert "give --plan too" in outcome.error
 
 
 def test_info_of_a_hostile_file_cannot_steer_the_terminal(command: Command, trained: Trained, tmp_path: Path) -> None:

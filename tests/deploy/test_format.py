@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from _bit_networks import Inception
 from bittern import binary, models
 from bittern.binary import BNN, ReActNet, XNORNet, XNORNetPlusPlus
 from bittern.deploy import FormatError, Packed, load, pack
@@ -61,8 +62,8 @@ def rebuilt(header: dict[str, Any], body: bytes) -> bytes:
     return struct.pack("<Q", len(text)) + text + body
 
 
-def with_program(change: Any) -> bytes:
-    header, body = parts()
+def with_program(change: Any, data: bytes = DATA) -> bytes:
+    header, body = parts(data)
     content = json.loads(header["__metadata__"]["bittern-packed"])
     change(content["program"])
     header["__metadata__"]["bittern-packed"] = json.dumps(content)
@@ -205,6 +206,35 @@ def entry(kind: str, place: int, value: Any) -> Callable[[dict[str, Any]], None]
 def test_hostile_programs(change: Any, text: str) -> None:
     with pytest.raises(FormatError, match=text):
         from_bytes(with_program(change))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (attrs("pool_bits", kernel=[10**9, 2]), "integers in"),
+        (attrs("pool_bits", kernel=[2]), "a pool over"),
+        (attrs("pool_bits", stride=[0, 1]), "integers in"),
+        (attrs("pool_bits", padding=[2, 2]), "at most half the kernel"),
+        (attrs("pool_bits", kernel=[30000, 1]), "does not fit into"),
+        (attrs("pool_bits", channels=64), "must be"),
+        (entry("pool_bits", ROLES, ["weight"]), "no tensor 'weight'"),
+        (entry("pool_bits", INPUTS, [1]), "it takes bits"),
+        (attrs("concatenate_bits", channels=[33, 24]), "channels name 2 parts; it reads 3"),
+        (attrs("concatenate_bits", channels=[33, 24, 65]), "it takes 65 channels; got 64"),
+        (attrs("concatenate_bits", channels=[1] * 17), "must be a list"),
+        (attrs("concatenate_bits", channels=[33, 24, 0]), "integers in"),
+        (entry("concatenate_bits", INPUTS, [1, 1, 1]), "it takes bits; got real"),
+        (lambda p: p.update(output=1 + [n[KIND] for n in p["nodes"]].index("pool_bits")), "must be a real tensor"),
+    ],
+)
+def test_hostile_bits(change: Any, text: str) -> None:
+    torch.manual_seed(0)
+    model = Inception(ReActNet)
+    torch.nn.init.constant_(model.late[1].weight, -1.0)  # type: ignore[arg-type]
+    data = pack(model.eval(), torch.randn(1, 3, 9, 10)).to_bytes()
+    assert b"flip" in data
+    with pytest.raises(FormatError, match=text):
+        from_bytes(with_program(change, data))
 
 
 @settings(max_examples=60, deadline=None)

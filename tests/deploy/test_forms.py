@@ -59,7 +59,9 @@ class Everything(nn.Module):
 
 def actual_shapes(packed: Packed, x: Tensor) -> dict[int, tuple[int, ...]]:
     values: dict[int, Any] = {0: x}
-    for node, step in zip(packed.program.nodes, packed._steps, strict=True):
+    for node in packed.program.nodes:
+        named = {role: packed.tensors[name] for role, name in node.tensors.items()}
+        step = KINDS[node.kind].build(node, named, packed.device)
         values[node.output] = step(*(values[v] for v in node.inputs))
     return {v: tuple(value.shape) for v, value in values.items() if isinstance(value, Tensor)}
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from _tolerance import assert_exact, assert_mean
 from bittern import ops
 from bittern.ops import codebooks
+from bittern.ops.quantize_blockwise import check
 
 TREES = {"signed": codebooks.dynamic_tree(), "unsigned": codebooks.dynamic_tree(False)}
 RUNS = {found.name: found.call for found in ops.quantize_blockwise.implementations() if found.device == "cpu"}
@@ -153,3 +154,38 @@ def test_nibbles_put_the_first_element_high() -> None:
 def test_errors_say_what_to_do(call: Callable[[], object], message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         call()
+
+
+def test_a_table_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading it waits for its device, so only the first call may; a change in place is seen nevertheless."""
+    read: list[int] = []
+
+    def counting(code: Tensor) -> check.TableFacts:
+        read.append(code.shape[0])
+        return check.TableFacts(bool((code[1:] >= code[:-1]).all()), bool(code[0] == 0 and code[1] > 0))
+
+    monkeypatch.setattr(check, "read_table", counting)
+    code, x = torch.linspace(0, 1, 256), torch.rand(600)
+    for _ in range(3):
+        codes, absmax = ops.quantize_blockwise(x, code, keep_nonzero=True)
+        ops.dequantize_blockwise(codes, absmax, code)
+    assert len(read) == 1
+    ops.quantize_blockwise(x, torch.linspace(0, 1, 16))
+    assert len(read) == 2
+    code[5] = 2.0
+    with pytest.raises(ValueError, match="must not decrease"):
+        ops.quantize_blockwise(x, code)
+    assert len(read) == 3
+    with torch.inference_mode():
+        uncounted = torch.linspace(0, 1, 16)
+        for _ in range(2):
+            ops.quantize_blockwise(x, uncounted)
+    assert len(read) == 5
+
+
+def test_a_table_at_the_address_of_another_is_read() -> None:
+    storage = torch.linspace(0, 1, 256)
+    ops.quantize_blockwise(torch.rand(600), storage[:16])
+    storage.copy_(torch.linspace(1, 0, 256))
+    with pytest.raises(ValueError, match="must not decrease"):
+        ops.quantize_blockwise(torch.rand(600), storage[:16])

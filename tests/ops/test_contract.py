@@ -7,7 +7,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from _cases import DTYPES, FLOATS, SIZES, Case, Conv, conv_cases, generator, special_values
+from _cases import (
+    DTYPES,
+    FLOATS,
+    SIZES,
+    Case,
+    Conv,
+    concatenate_bits_cases,
+    conv_cases,
+    generator,
+    pool_bits_cases,
+    special_values,
+)
 from _tolerance import assert_elementwise, assert_exact
 from bittern import ops
 
@@ -145,6 +156,27 @@ def test_conv_is_the_convolution_of_signs(case: Case) -> None:
         product = (acc.double() + offset) * scale * alpha
         largest = torch.maximum(product.abs(), beta.abs())
         assert_elementwise(ops.binary_conv2d.reference(*case.make()), product + beta, 3, largest)
+
+
+# ---- pools and concatenations of bits
+
+
+@pytest.mark.parametrize("case", list(pool_bits_cases()), ids=str)
+def test_a_pool_of_bits_is_the_pool_of_signs(case: Case) -> None:
+    x, kernel, stride, padding, ceil, flip = case.make()
+    channels = 64 * x.shape[-1]
+    image = ops.unpack_signs.reference(x, channels).permute(0, 3, 1, 2)
+    falls = 1.0 if flip is None else -ops.unpack_signs.reference(flip, channels).view(1, -1, 1, 1)
+    pooled = F.max_pool2d(image * falls, kernel, stride, padding, ceil_mode=ceil)
+    expected = (pooled * falls).permute(0, 2, 3, 1)
+    assert_exact(ops.unpack_signs.reference(ops.pool_bits.reference(*case.make()), channels), expected)
+
+
+@pytest.mark.parametrize("case", list(concatenate_bits_cases()), ids=str)
+def test_bits_side_by_side_are_the_signs_side_by_side(case: Case) -> None:
+    parts, channels = case.make()
+    signs = [ops.unpack_signs.reference(part, bits) for part, bits in zip(parts, channels, strict=True)]
+    assert_exact(ops.concatenate_bits.reference(parts, channels), ops.pack_signs.reference(torch.cat(signs, -1)))
 
 
 def test_conv_with_a_1x1_kernel_is_matmul() -> None:

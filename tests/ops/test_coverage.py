@@ -13,13 +13,18 @@ from bittern import _native, ops
 
 CASES = all_cases()
 AVX2 = ("avx2", "fma")
-AVX512 = (*AVX2, "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vpopcntdq", "avx512_vbmi", "avx512_vnni")
+AVX512BW = (*AVX2, "avx512f", "avx512bw", "avx512vl", "avx512dq")
+AVX512 = (*AVX512BW, "avx512_vpopcntdq", "avx512_vbmi", "avx512_vnni")
+AMX = (*AVX512, "amx_tile", "amx_int8")
 KERNELS = {
     ops.sign: {"sign"},
     ops.pack_signs: {"pack_signs"},
     ops.unpack_signs: {"unpack_signs"},
     ops.binary_matmul: {"prepared_bytes", "prepare_weights", "binary_matmul"},
     ops.binary_conv2d: {"prepared_bytes", "prepare_weights", "binary_conv2d"},
+    ops.binary_block: {"prepared_bytes", "prepare_weights", "run_block_program"},
+    ops.pool_bits: {"run_block_program"},
+    ops.concatenate_bits: {"run_block_program"},
     ops.optimizer_step: {"optimizer_step"},
     ops.quantize_blockwise: {"quantize_blockwise"},
     ops.dequantize_blockwise: {"dequantize_blockwise"},
@@ -38,8 +43,14 @@ def runnable() -> set[ops.Isa]:
     found = {ops.Isa.SCALAR}
     if all(features[name] for name in AVX2):
         found.add(ops.Isa.AVX2)
+    if all(features[name] for name in AVX512BW):
+        found.add(ops.Isa.AVX512BW)
     if all(features[name] for name in AVX512):
         found.add(ops.Isa.AVX512)
+    if all(features[name] for name in AMX):
+        found.add(ops.Isa.AMX)
+    if features["neon"]:
+        found.add(ops.Isa.NEON)
     return found
 
 
@@ -53,7 +64,14 @@ def test_every_op_is_listed_once_with_cases() -> None:
 
 
 def test_every_native_function_with_an_instruction_set_is_known_here() -> None:
-    others = {"cpu_features", "available_isas", "adopt_openmp", "pool_name"}
+    others = {
+        "STEP_WORDS",
+        "count_in_cache",  # a measure for the bench, not part of an op
+        "cpu_features",
+        "available_isas",
+        "adopt_openmp",
+        "pool_name",
+    }
     functions = {name for name in dir(_native) if not name.startswith("_")} - others
     assert functions == set().union(*KERNELS.values())
 

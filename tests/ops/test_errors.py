@@ -33,6 +33,12 @@ def conv(
     return lambda call: call(**arguments)
 
 
+def pool(x: Tensor | None = None, **changed: Any) -> Callable[[Callable[..., Tensor]], Tensor]:
+    """A valid pool of bits, but for what is changed."""
+    arguments = {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0], **changed}
+    return lambda call: call(packed(1, 4, 4, 2) if x is None else x, **arguments)
+
+
 def of(*arguments: Any) -> Callable[[Callable[..., Tensor]], Tensor]:
     return lambda call: call(*arguments)
 
@@ -77,6 +83,30 @@ BAD: list[tuple[ops.Op, Callable[[Callable[..., Tensor]], Tensor], type[Exceptio
         TypeError,
         "epilogue must be float32; got float64",
     ),
+    (ops.pool_bits, pool(packed(1, 4, 4, 2).int()), TypeError, "pool_bits: x must be int64; got int32"),
+    (ops.pool_bits, pool(packed(4, 4, 2)), ValueError, r"x must be \[batch, height, width, words\]; got \[4, 4, 2\]"),
+    (ops.pool_bits, pool(packed(1, 4, 4, 0)), ValueError, r"x must be .* got \[1, 4, 4, 0\]; make it with"),
+    (ops.pool_bits, pool(kernel=[2]), ValueError, r"kernel must be two sizes of at least 1; got \[2\]"),
+    (ops.pool_bits, pool(stride=[0, 1]), ValueError, r"stride must be two sizes of at least 1; got \[0, 1\]"),
+    (ops.pool_bits, pool(padding=[0, -1]), ValueError, r"padding must be two sizes of at least 0; got \[0, -1\]"),
+    (
+        ops.pool_bits,
+        pool(padding=[2, 0]),
+        ValueError,
+        r"padding must be at most half the kernel \[2, 2\]; got \[2, 0\]",
+    ),
+    (ops.pool_bits, pool(kernel=[5, 2]), ValueError, r"a window of \[5, 2\] does not fit into \[4, 4\]"),
+    (ops.pool_bits, pool(flip=packed(3)), ValueError, r"flip must be \[2\], the words of a pixel; got \[3\]"),
+    (ops.pool_bits, pool(flip=packed(2).float()), TypeError, "flip must be int64; got float32"),
+    (ops.concatenate_bits, of([packed(2, 1)], [3, 4]), ValueError, r"each of 1 parts; got \[3, 4\]"),
+    (ops.concatenate_bits, of([packed(2, 1), packed(2, 1)], [3, 65]), ValueError, r"parts\[1\] must have 2 words"),
+    (
+        ops.concatenate_bits,
+        of([packed(2, 1), packed(3, 1)], [3, 4]),
+        ValueError,
+        r"sizes \[2\] .* parts\[1\] has \[3\]",
+    ),
+    (ops.concatenate_bits, of([packed(2, 1).int()], [3]), TypeError, r"parts\[0\] must be int64; got int32"),
     (ops.binary_conv2d, conv(groups=0), ValueError, "groups must divide channels; got channels=70, groups=0"),
     (ops.binary_conv2d, conv(groups=3), ValueError, "groups must divide channels; got channels=70, groups=3"),
     (ops.binary_conv2d, conv(channels=0), ValueError, "groups must divide channels; got channels=0"),

@@ -14,6 +14,8 @@ import torch
 
 from bittern import _native, ops
 
+DEFAULT = [isa for isa in ops.available_isas() if isa is not ops.Isa.AMX][-1]
+
 
 @pytest.fixture(autouse=True)
 def _choose_again() -> Iterator[None]:
@@ -42,7 +44,17 @@ def test_unset_takes_the_widest(value: str | None, used: list[ops.Isa], monkeypa
     if value is not None:
         monkeypatch.setenv("BITTERN_ISA", value)
     ops.sign(torch.ones(3))
-    assert used == [max(ops.available_isas())]
+    assert used == [DEFAULT]
+
+
+def test_untried_instruction_set_is_used_on_request_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    available = (ops.Isa.SCALAR, ops.Isa.AVX2, ops.Isa.AVX512BW, ops.Isa.AVX512, ops.Isa.AMX)
+    monkeypatch.setattr("bittern.ops._isa.available_isas", lambda: available)
+    monkeypatch.delenv("BITTERN_ISA", raising=False)
+    assert ops.chosen_isa() is ops.Isa.AVX512
+    ops.chosen_isa.cache_clear()
+    monkeypatch.setenv("BITTERN_ISA", "amx")
+    assert ops.chosen_isa() is ops.Isa.AMX
 
 
 @pytest.mark.parametrize("isa", ops.available_isas(), ids=lambda isa: isa.label)
@@ -58,8 +70,8 @@ def test_each_value_forces_its_instruction_set(
 def test_unknown_value_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BITTERN_ISA", "mmx")
     labels = ", ".join(isa.label for isa in ops.available_isas())
-    message = f"BITTERN_ISA: must be one of {labels} on this machine; got 'mmx'; unset it to use the widest"
-    with pytest.raises(RuntimeError, match=f"^{re.escape(message)}$"):
+    message = f"BITTERN_ISA: must be one of {labels} on this machine; got 'mmx'; unset it to use "
+    with pytest.raises(RuntimeError, match=f"^{re.escape(message)}{DEFAULT.label}$"):
         ops.sign(torch.ones(3))
 
 
@@ -79,7 +91,12 @@ def test_native_code_refuses_an_instruction_set_that_it_cannot_run(isa: int) -> 
 
 def test_instruction_sets_are_listed_narrowest_first() -> None:
     assert ops.available_isas()[0] is ops.Isa.SCALAR
-    assert list(ops.available_isas()) == sorted(ops.available_isas())
+    assert list(ops.available_isas()) == [isa for isa in ops.Isa if isa in ops.available_isas()]
+
+
+def test_numbers_that_native_code_knows() -> None:
+    numbers = {"scalar": 0, "avx2": 1, "avx512": 2, "avx512bw": 3, "amx": 4, "neon": 16}
+    assert {isa.label: int(isa) for isa in ops.Isa} == numbers
 
 
 PROGRAM = """

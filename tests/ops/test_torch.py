@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from _agreement import tensors
+from _agreement import moved, tensors
 from _cases import Case, Conv, epilogue, pure_cases, words
 from _step_cases import Step
 from _tolerance import assert_exact
@@ -95,15 +94,11 @@ def test_compiled_code_refuses_what_the_op_refuses() -> None:
 # ---- tensors without data
 
 
-def _moved(arguments: tuple[Any, ...], move: Callable[[Tensor], Tensor]) -> list[Any]:
-    return [move(x) if isinstance(x, Tensor) else x for x in arguments]
-
-
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_meta_tensors_get_shape_dtype_and_layout(case: Case) -> None:
     arguments = case.make()
     expected = case.op.reference(*arguments)
-    result = case.op(*_moved(arguments, lambda x: x.to("meta")))
+    result = case.op(*moved(arguments, lambda x: x.to("meta")))
     for mine, theirs in zip(tensors(result), tensors(expected), strict=True):
         assert mine.device.type == "meta"
         assert (mine.shape, mine.dtype) == (theirs.shape, theirs.dtype)
@@ -115,7 +110,7 @@ def test_fake_tensors_get_shape_and_dtype(case: Case) -> None:
     arguments = case.make()
     expected = case.op.reference(*arguments)
     with FakeTensorMode() as mode:
-        result = case.op(*_moved(arguments, mode.from_tensor))
+        result = case.op(*moved(arguments, mode.from_tensor))
     for mine, theirs in zip(tensors(result), tensors(expected), strict=True):
         assert mine.device.type == "cpu"
         assert (mine.shape, mine.dtype) == (theirs.shape, theirs.dtype)

@@ -50,6 +50,7 @@ def test_arguments(name: str, options: dict[str, Any], message: str) -> None:
         ("AdEMAMix", {"t_alpha": 0}, "t_alpha must be a positive number"),
         ("AdEMAMix", {"t_beta3": 10, "betas": (0.0, 0.9, 0.9)}, "schedule of beta3"),
         ("LAMB", {"max_trust": 0.0}, "max_trust must be positive"),
+        ("LAMB", {"trust_coefficient": 0.0}, "trust_coefficient must be positive"),
         ("LARS", {"nesterov": True, "dampening": 0.5}, "nesterov needs"),
         ("Adafactor", {"d": 0.5}, "d >= 1"),
         ("Adafactor", {"eps": (None, -1.0)}, "eps must be"),

@@ -66,7 +66,7 @@ def _adam_moments(g: Any, s: dict[str, Any]) -> tuple[Any, Any]:
 def _lamb(p: Any, g: Any, s: dict[str, Any], t: int) -> Any:
     m, v = _adam_moments(g, s)
     u = m / (1 - 0.9**t) / ((v / (1 - 0.999**t)).sqrt() + 1e-6) + 0.01 * p
-    return p - 1e-3 * min(float(p.norm() / u.norm()), 5.0) * u
+    return p - 1e-3 * min(0.5 * float(p.norm() / u.norm()), 5.0) * u
 
 
 def _lars(p: Any, g: Any, s: dict[str, Any], t: int) -> Any:
@@ -98,7 +98,12 @@ def _adan(p: Any, g: Any, s: dict[str, Any], t: int) -> Any:
 
 PAPERS = [
     (_lion, lambda p, bits: optim.Lion(p, 1e-3, weight_decay=0.1, state_bits=bits, min_8bit_size=0)),
-    (_lamb, lambda p, bits: optim.LAMB(p, weight_decay=0.01, max_trust=5.0, state_bits=bits, min_8bit_size=0)),
+    (
+        _lamb,
+        lambda p, bits: optim.LAMB(
+            p, weight_decay=0.01, trust_coefficient=0.5, max_trust=5.0, state_bits=bits, min_8bit_size=0
+        ),
+    ),
     (
         _lars,
         lambda p, bits: optim.LARS(

@@ -80,6 +80,47 @@ def weights(
 
 
 @app.command()
+def speed(
+    threads: Annotated[
+        list[int] | None, typer.Option(help="CPU threads; may be given again. [default: 1 and 2]")
+    ] = None,
+    network: Annotated[
+        list[str] | None, typer.Option(help="A network by its name; may be given again. [default: all five]")
+    ] = None,
+    budget: Annotated[float, typer.Option(help="Seconds for each comparison.")] = 2.0,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compare with torch.compile too, which takes minutes to build.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(help="SVG file to draw the latencies to.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time packed networks against torch, ONNX Runtime and ExecuTorch, and their layers against the CPU's peak."""
+    from bittern.bench import speed as bench
+    from bittern.bench.speed_networks import networks
+    from bittern.bench.speed_peers import COMPILED, PEERS
+    from bittern.bench.speed_plot import latencies_svg
+    from bittern.cli.errors import unknown
+    from bittern.cli.screen import screen
+
+    known = {one.name: one for one in networks()}
+    for name in network or ():
+        if name.lower() not in known:
+            raise unknown("network", name, known)
+    with screen(stderr=True).status("measuring") as status:
+        result = bench.run(
+            tuple(threads or (1, 2)),
+            command=shlex.join(["bittern", *sys.argv[1:]]),
+            budget_s=budget,
+            chosen=[known[name.lower()] for name in network or known],
+            peers=(*PEERS, COMPILED) if compiled else PEERS,
+            on_row=lambda subject: status.update(f"measuring {subject}"),
+        )
+    if plot is not None:
+        write_atomically(plot, latencies_svg(result))
+    typer.echo(result.to_json() if as_json else str(result))
+
+
+@app.command()
 def optim_training(
     characters: Annotated[Path, typer.Option(help="Text file for the GPT: one token per character.")],
     words: Annotated[Path, typer.Option(help="Text file for the LSTM: words between white space.")],

@@ -7,23 +7,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bittern.cli.errors import Misused
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from bittern.deploy import Packed
     from bittern.deploy.program import Node
 
-LONGEST = 400
-"""Characters of a text from the file that are shown."""
-
 
 def info(
     file: Annotated[Path, typer.Argument(help="A packed file.")],
-    plan: Annotated[bool, typer.Option("--plan", help="List every step of the program.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show the program as it runs, with times.")] = False,
+    no_time: Annotated[bool, typer.Option("--no-time", help="With --plan: run nothing.")] = False,
 ) -> None:
     """Show what is in a packed file."""
-    from bittern.cli.screen import screen
+    from bittern.cli.plan import plan as plan_of
+    from bittern.cli.screen import printable, screen
     from bittern.cli.targets import load_packed
+
+    if no_time and not plan:
+        raise Misused("--no-time says how to show the plan; give --plan too")
 
     packed = load_packed(file)
     shape = " x ".join(str(n) for n in packed.input_shape)
@@ -35,10 +39,12 @@ def info(
     screen().print(_parts(packed, file.stat().st_size))
     typer.echo("\nnotes")
     for key, text in sorted(packed.info.items()):
-        typer.echo(f"  {_printable(key)}: {_printable(text)}")
+        typer.echo(f"  {printable(key)}: {printable(text)}")
     if plan:
+        table, sums = plan_of(packed, timed=not no_time)
         typer.echo("\nplan")
-        screen().print(_plan(packed))
+        screen().print(table)
+        typer.echo(f"\n{sums}")
 
 
 def _values(packed: Packed) -> tuple[int, int]:
@@ -83,28 +89,3 @@ def _parts(packed: Packed, size: int) -> Table:
         table.add_row(part, f"{count:,}", f"{count / size:.1%}")
     table.add_row("file", f"{size:,}", "")
     return table
-
-
-def _plan(packed: Packed) -> Table:
-    from rich.text import Text
-
-    from bittern.cli.screen import plain_table
-
-    table = plain_table(
-        "value", "step", "layer", "of", "options", "bytes", right=("value", "bytes"), whole=("value", "bytes")
-    )
-    for node in packed.program.nodes:
-        count = sum(
-            packed.tensors[name].numel() * packed.tensors[name].element_size() for name in node.tensors.values()
-        )
-        options = " ".join(f"{key}={value}" for key, value in node.attrs.items())
-        sources = ", ".join(str(value) for value in node.inputs)
-        cells = (str(node.output), node.kind, node.name, sources, options, f"{count:,}" if count else "")
-        table.add_row(*(Text(_printable(cell)) for cell in cells))
-    return table
-
-
-def _printable(text: str) -> str:
-    """Without what could move a terminal's cursor, and not without end: a packed file may come from anywhere."""
-    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}..."

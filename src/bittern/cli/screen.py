@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+LONGEST = 400
+"""Characters of a text from a file that are shown."""
 PIPE_WIDTH = 160
 """Columns where there is no terminal, so that tables in pipes and logs are not cut."""
 
@@ -29,3 +31,9 @@ def plain_table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] =
     for name in columns:
         table.add_column(name, justify="right" if name in right else "left", no_wrap=name in whole, overflow="fold")
     return table
+
+
+def printable(text: str) -> str:
+    """Without what could move a terminal's cursor, and not without end: a packed file may come from anywhere."""
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}..."

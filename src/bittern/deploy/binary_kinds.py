@@ -20,7 +20,7 @@ from torch import Tensor
 from bittern import ops
 from bittern.deploy.bit_kinds import Planes
 from bittern.deploy.bits import stream_bytes, to_words
-from bittern.deploy.kinds import FormatError, Kind, Step, choice, count, integer, integers, need_shape, sizes
+from bittern.deploy.kinds import FormatError, Kind, Step, choice, count, integer, integers, need_shape, pair, sizes
 from bittern.deploy.program import Node
 from bittern.nn.binarize import Geometry, spread
 from bittern.quantizer import InputScale, LayerShape
@@ -39,11 +39,6 @@ EPILOGUES: dict[str, tuple[str, ...]] = {
 def taps(node: Node) -> int:
     """Number of kernel positions."""
     return math.prod(integers(node, "kernel"))
-
-
-def _pair(values: list[int], fill: int) -> list[int]:
-    """Geometry of a 1-d or 0-d layer as that of an image of height 1 (and width 1)."""
-    return [fill] * (2 - len(values)) + values
 
 
 def _check_geometry(node: Node) -> None:
@@ -76,8 +71,10 @@ def _binary_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
         raise FormatError(f"node {node.name!r} (binary): levels are padded with 0")
 
 
-def _input_scale(node: Node) -> Callable[[Tensor], Tensor]:
-    """Function from the real input to the scale of the output that depends on it."""
+def input_scale(node: Node) -> Callable[[Tensor], Tensor] | None:
+    """Function from the real input to the scale of the output that depends on it; None where there is no such scale."""
+    if node.attrs["input_scale"] == InputScale.NONE.value:
+        return None
     geometry = Geometry(
         tuple(integers(node, "stride")), tuple(integers(node, "padding")), tuple(integers(node, "dilation"))
     )
@@ -137,7 +134,7 @@ class BinaryStep:
         single = node.attrs["input_planes"] == node.attrs["weight_planes"] == 1
         self.single = self._runner(words[0], self.epilogue if self.real else None) if single else None
         self.plane_runners = [] if single else [self._runner(plane, None) for plane in words]
-        self.input_scale = _input_scale(node) if node.attrs["input_scale"] != InputScale.NONE.value else None
+        self.input_scale = input_scale(node)
 
     def _runner(self, words: Tensor, epilogue: Tensor | None) -> Step:
         node = self.node
@@ -149,10 +146,10 @@ class BinaryStep:
                 return ops.PreparedMatmul(words[:, 0], channels, epilogue)
             b = words[:, 0].to(self.device)
             return lambda x: ops.binary_matmul(x, b, channels, epilogue)
-        kernel = _pair(integers(node, "kernel"), 1)
-        stride = _pair(integers(node, "stride"), 1)
-        padding = _pair(integers(node, "padding"), 0)
-        dilation = _pair(integers(node, "dilation"), 1)
+        kernel = pair(integers(node, "kernel"), 1)
+        stride = pair(integers(node, "stride"), 1)
+        padding = pair(integers(node, "padding"), 0)
+        dilation = pair(integers(node, "dilation"), 1)
         w = words.reshape(words.shape[0], *kernel, words.shape[-1])
         if on_cpu:
             return ops.PreparedConv2d(w, channels, stride, padding, dilation, groups, pad_value, epilogue)

@@ -1,4 +1,5 @@
-"""Node kinds around the products: encode (real to bits), threshold (accumulators to bits), factors of the output.
+"""Node kinds around the products: encode (real to bits), threshold (accumulators to bits), pools and concatenations of
+bits, factors of the output.
 
 Layout: a real tensor is [batch, channels, *space] as in torch; bits and accumulators are NHWC, [batch, height,
 width, words] (a 1-d tensor has height 1), or [..., words] for a linear layer (`dims` = 0).
@@ -14,7 +15,19 @@ from torch import Tensor
 
 from bittern import ops
 from bittern.deploy.bits import stream_bytes, to_words
-from bittern.deploy.kinds import FormatError, Kind, Step, choice, count, integer, integers, need_shape, sizes
+from bittern.deploy.kinds import (
+    FormatError,
+    Kind,
+    Step,
+    choice,
+    count,
+    flag,
+    integer,
+    integers,
+    need_shape,
+    pair,
+    sizes,
+)
 from bittern.deploy.program import Node
 
 Planes = tuple[Tensor, ...]
@@ -114,6 +127,72 @@ THRESHOLD = Kind(
 )
 
 
+# -- pools and concatenations ------------------------------------------------------------------------------
+
+
+def flip_words(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Tensor | None:
+    """Words of the channels that take the minimum."""
+    if "flip" not in tensors:
+        return None
+    return to_words(tensors["flip"].cpu(), 1, 1, integer(node, "channels"))[0, 0].to(device)
+
+
+def image_windows(node: Node) -> tuple[list[int], list[int], list[int]]:
+    """kernel, stride and padding over images; those of a 1-d signal over images of height 1."""
+    kernel, stride, padding = (integers(node, key) for key in ("kernel", "stride", "padding"))
+    return pair(kernel, 1), pair(stride, 1), pair(padding, 0)
+
+
+def _pool_bits_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
+    need_shape(node, "flip", tensors.get("flip"), (stream_bytes(integer(node, "channels")),))
+
+
+def _build_pool_bits(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
+    flip, windows, ceil = flip_words(node, tensors, device), image_windows(node), bool(node.attrs["ceil"])
+    return lambda planes: tuple(ops.pool_bits(plane, *windows, ceil, flip) for plane in planes)
+
+
+POOL_BITS = Kind(
+    "pool_bits",
+    (1,),
+    {
+        "channels": count(1),
+        "kernel": sizes(1, 2, least=1),
+        "stride": sizes(1, 2, least=1),
+        "padding": sizes(1, 2),
+        "ceil": flag(default=False),
+    },
+    {},
+    {"flip": torch.uint8},
+    _pool_bits_shapes,
+    _build_pool_bits,
+)
+
+
+def _concatenate_bits_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
+    if len(node.inputs) != len(integers(node, "channels")):
+        raise FormatError(
+            f"node {node.name!r} (concatenate_bits): channels name {len(integers(node, 'channels'))} parts; "
+            f"it reads {len(node.inputs)}"
+        )
+
+
+def _build_concatenate_bits(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
+    channels = integers(node, "channels")
+    return lambda *parts: tuple(ops.concatenate_bits(list(planes), channels) for planes in zip(*parts, strict=True))
+
+
+CONCATENATE_BITS = Kind(
+    "concatenate_bits",
+    (-1,),
+    {"channels": sizes(*range(1, 17), least=1, most=2**24)},
+    {},
+    {},
+    _concatenate_bits_shapes,
+    _build_concatenate_bits,
+)
+
+
 # -- scales of the output ----------------------------------------------------------------------------------
 
 
@@ -134,13 +213,19 @@ def _factor_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
     need_shape(node, "factors", tensors["factors"], (total,))
 
 
-def _build_factors(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
+def gamma_of(node: Node, tensors: Mapping[str, Tensor]) -> Tensor:
+    """The product of a node's factors, which broadcasts over its input."""
     shapes = split_factors(node)
     parts = torch.split(tensors["factors"], [math.prod(shape) for shape in shapes])
     factors = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
     gamma = factors[0]
     for factor in factors[1:]:
         gamma = gamma * factor
+    return gamma
+
+
+def _build_factors(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
+    gamma = gamma_of(node, tensors)
     if gamma.ndim == 4:  # the layout of what the low-bit layer writes
         gamma = gamma.contiguous(memory_format=torch.channels_last)
     return lambda y: y * gamma
@@ -156,4 +241,4 @@ FACTORS = Kind(
     _build_factors,
 )
 
-BIT_KINDS: tuple[Kind, ...] = (ENCODE, THRESHOLD, FACTORS)
+BIT_KINDS: tuple[Kind, ...] = (ENCODE, THRESHOLD, POOL_BITS, CONCATENATE_BITS, FACTORS)

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bittern import ops
+from bittern.ops._check import WORD_BITS, words_for
+
+BYTE_BITS = 8
 
 
 def to_stream(values: Tensor) -> Tensor:
@@ -21,11 +23,17 @@ def to_stream(values: Tensor) -> Tensor:
 
 def stream_bytes(bits: int) -> int:
     """Length in bytes of a stream of `bits` bits."""
-    return -(-bits // 8)
+    return -(-bits // BYTE_BITS)
 
 
 def to_words(stream: Tensor, out_channels: int, taps: int, channels: int) -> Tensor:
     """A stream -> int64 words [out, taps, ceil(channels / 64)], as `ops.pack_signs` would make them."""
-    bits = np.unpackbits(stream.numpy(), count=out_channels * taps * channels, bitorder="little")
-    values = torch.from_numpy(bits.astype(np.int32)).reshape(out_channels, taps, channels)
-    return ops.pack_signs(values - 1)
+    rows, words = out_channels * taps, words_for(channels)
+    if channels % BYTE_BITS == 0:
+        own = stream.numpy().reshape(rows, channels // BYTE_BITS)
+    else:
+        bits = np.unpackbits(stream.numpy(), count=rows * channels, bitorder="little")
+        own = np.packbits(bits.reshape(rows, channels), axis=1, bitorder="little")
+    padded = np.zeros((rows, words * WORD_BITS // BYTE_BITS), np.uint8)
+    padded[:, : own.shape[1]] = own
+    return torch.from_numpy(padded.view("<i8").reshape(out_channels, taps, words))

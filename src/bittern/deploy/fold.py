@@ -1,4 +1,6 @@
-"""Two rewrites of a program that change no bit: batch norm into the epilogue, and batch norm + sign into integers.
+"""Rewrites of a program that change no bit: signs first, batch norm into the epilogue, batch norm + sign into integers.
+
+**Signs first.** Signs move in front of max pools and concatenations (`signs_first`).
 
 **Batch norm.** torch's batch norm in eval mode on a CPU with FMA is y = fma(x, alpha, beta) with
 alpha = rsqrt(var + eps) * gamma and beta = fma(-mean, alpha, bias), which is the last step of the kernels' epilogue
@@ -25,6 +27,7 @@ from bittern.deploy.bit_kinds import half_open_threshold
 from bittern.deploy.bits import to_stream
 from bittern.deploy.kinds import integer
 from bittern.deploy.program import Node, Program, tensor_name
+from bittern.deploy.signs_first import signs_first
 from bittern.ops import apply_epilogue, fused_multiply_add
 from bittern.quantizer import InputScale
 
@@ -32,8 +35,9 @@ Tensors = dict[str, Tensor]
 
 
 def fold(program: Program, tensors: Tensors) -> tuple[Program, Tensors]:
-    """Apply both rewrites wherever they fit, and drop the tensors that nothing reads any more."""
+    """Apply all rewrites wherever they fit, and drop the tensors that nothing reads any more."""
     tensors = dict(tensors)
+    program = signs_first(program, tensors)
     program = _fold_batch_norms(program, tensors)
     program = _fold_thresholds(program, tensors)
     used = {name for node in program.nodes for name in node.tensors.values()}
@@ -42,16 +46,6 @@ def fold(program: Program, tensors: Tensors) -> tuple[Program, Tensors]:
 
 def _single_plane(node: Node) -> bool:
     return node.kind == "binary" and node.attrs["input_planes"] == 1 and node.attrs["weight_planes"] == 1
-
-
-def _replace(program: Program, old: dict[int, Node | None], renamed: dict[int, int]) -> Program:
-    """Replace nodes by their output number (None removes one), then read `renamed` values under their new number."""
-    nodes = []
-    for node in program.nodes:
-        new = old.get(node.output, node)
-        if new is not None:
-            nodes.append(replace(new, inputs=tuple(renamed.get(v, v) for v in new.inputs)))
-    return replace(program, nodes=tuple(nodes), output=renamed.get(program.output, program.output))
 
 
 # -- batch norm --------------------------------------------------------------------------------------------
@@ -74,7 +68,7 @@ def batch_norm_affine(tensors: Tensors, node: Node) -> Tensor | None:
 
 def _fold_batch_norms(program: Program, tensors: Tensors) -> Program:
     """Batch norms behind a low-bit layer into its epilogue, all others to `affine` nodes."""
-    changed: dict[int, Node | None] = {}
+    changed: dict[int, list[Node]] = {}
     renamed: dict[int, int] = {}
     for norm in program.nodes:
         affine = batch_norm_affine(tensors, norm) if norm.kind == "batch_norm" else None
@@ -86,14 +80,14 @@ def _fold_batch_norms(program: Program, tensors: Tensors) -> Program:
             rows = tensors[name] if "epilogue" in node.tensors else affine[:0]
             tensors[name] = torch.cat([rows, affine])
             epilogue = "affine" if node.attrs["epilogue"] == "none" else "scale+affine"
-            changed[node.output] = node.with_attrs(epilogue=epilogue).with_tensors(epilogue=name)
-            changed[norm.output] = None
+            changed[node.output] = [node.with_attrs(epilogue=epilogue).with_tensors(epilogue=name)]
+            changed[norm.output] = []
             renamed[norm.output] = node.output
         else:
             name = tensor_name(norm.name, "affine")
             tensors[name] = affine
-            changed[norm.output] = Node("affine", norm.name, norm.inputs, norm.output, {}, {"affine": name})
-    return _replace(program, changed, renamed)
+            changed[norm.output] = [Node("affine", norm.name, norm.inputs, norm.output, {}, {"affine": name})]
+    return program.rewritten(changed, renamed)
 
 
 def _takes_affine(node: Node) -> bool:
@@ -105,7 +99,7 @@ def _takes_affine(node: Node) -> bool:
 
 
 def _fold_thresholds(program: Program, tensors: Tensors) -> Program:
-    changed: dict[int, Node | None] = {}
+    changed: dict[int, list[Node]] = {}
     renamed: dict[int, int] = {}
     for node in program.nodes:
         if not _single_plane(node) or node.attrs["input_scale"] != InputScale.NONE.value:
@@ -124,12 +118,12 @@ def _fold_thresholds(program: Program, tensors: Tensors) -> Program:
             names["flip"] = tensor_name(reader.name, "flip")
             tensors[names["flip"]] = to_stream(torch.where(falls, 1, -1).view(1, -1))
         kept = {role: name for role, name in node.tensors.items() if role == "weight"}
-        changed[node.output] = replace(node.with_attrs(result="acc", epilogue="none"), tensors=kept)
+        changed[node.output] = [replace(node.with_attrs(result="acc", epilogue="none"), tensors=kept)]
         for clamp in clamps:
-            changed[clamp.output] = None
+            changed[clamp.output] = []
         attrs = {"channels": integer(node, "out_channels")}
-        changed[reader.output] = Node("threshold", reader.name, (node.output,), reader.output, attrs, names)
-    return _replace(program, changed, renamed)
+        changed[reader.output] = [Node("threshold", reader.name, (node.output,), reader.output, attrs, names)]
+    return program.rewritten(changed, renamed)
 
 
 def integer_thresholds(node: Node, clamps: list[Node], sign: Node, tensors: Tensors) -> tuple[Tensor, Tensor]:

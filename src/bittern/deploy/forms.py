@@ -57,10 +57,10 @@ def need_real(node: Node, x: Form, least_dims: int = 2) -> None:
 def window(node: Node, size: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool = False) -> int:
     """Number of positions of a sliding window."""
     room = size + 2 * padding - dilation * (kernel - 1) - 1
-    need(node, room >= 0, f"a window of {kernel} does not fit into {size}")
     positions = room // stride + 1
     if ceil and room % stride and positions * stride < size + padding:
         positions += 1
+    need(node, positions > 0, f"a window of {kernel} does not fit into {size}")
     return positions
 
 
@@ -105,6 +105,29 @@ def _threshold(node: Node, tensors: Tensors, x: Form) -> Form:
     need(node, x.type == "acc", f"it takes accumulators; got {x.type}")
     need(node, x.channels == node.attrs["channels"], f"it takes {node.attrs['channels']} channels; got {x.channels}")
     return replace(x, type="bits")
+
+
+def _pool_bits(node: Node, tensors: Tensors, x: Form) -> Form:
+    need(node, x.type == "bits" and not x.last, f"it takes bits of images or signals; got {x.type}")
+    need(node, x.planes == 1, f"the maximum of {x.planes} bit planes is not that of each")
+    need(node, x.channels == node.attrs["channels"], f"it takes {node.attrs['channels']} channels; got {x.channels}")
+    return replace(x, shape=(*x.shape[:2], *pool_windows(node, x, bool(node.attrs["ceil"]))))
+
+
+def _concatenate_bits(node: Node, tensors: Tensors, *parts: Form) -> Form:
+    first = parts[0]
+    for part, channels in zip(parts, integers(node, "channels"), strict=True):
+        need(node, part.type == "bits", f"it takes bits; got {part.type}")
+        need(node, part.channels == channels, f"it takes {channels} channels; got {part.channels}")
+        same = len(part.shape) == len(first.shape) and (part.last, part.planes) == (first.last, first.planes)
+        need(node, same and _space(part) == _space(first), f"{list(part.shape)} beside {list(first.shape)}")
+    total = sum(part.channels for part in parts)
+    shape = (*first.shape[:-1], total) if first.last else (1, total, *first.shape[2:])
+    return replace(first, shape=shape)
+
+
+def _space(x: Form) -> Shape:
+    return x.shape[:-1] if x.last else x.shape[2:]
 
 
 def _factors(node: Node, tensors: Tensors, x: Form) -> Form:
@@ -177,12 +200,16 @@ def _softmax(node: Node, tensors: Tensors, x: Form) -> Form:
 
 def _pool(node: Node, tensors: Tensors, x: Form) -> Form:
     need_real(node, x)
+    return Form((*x.shape[:2], *pool_windows(node, x, bool(node.attrs["ceil"]))))
+
+
+def pool_windows(node: Node, x: Form, ceil: bool) -> Shape:
+    """Output size of a pool over the space of x."""
     kernel, stride, padding = (integers(node, key) for key in ("kernel", "stride", "padding"))
     need(node, len(kernel) == len(stride) == len(padding) == len(x.shape) - 2, f"a pool over {list(x.shape)}")
     need(node, all(2 * p <= k for p, k in zip(padding, kernel, strict=True)), "padding is at most half the kernel")
-    ceil = bool(node.attrs["ceil"])
     sizes = zip(x.shape[2:], kernel, stride, padding, strict=True)
-    return Form((*x.shape[:2], *(window(node, n, k, s, p, 1, ceil) for n, k, s, p in sizes)))
+    return tuple(window(node, n, k, s, p, 1, ceil) for n, k, s, p in sizes)
 
 
 def _adaptive_pool(node: Node, tensors: Tensors, x: Form) -> Form:
@@ -278,6 +305,8 @@ RULES: dict[str, Rule] = {
     "encode": _encode,
     "binary": _binary,
     "threshold": _threshold,
+    "pool_bits": _pool_bits,
+    "concatenate_bits": _concatenate_bits,
     "factors": _factors,
     "conv": _conv,
     "linear": _linear,

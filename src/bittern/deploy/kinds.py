@@ -6,7 +6,7 @@ callable for one device. The kinds themselves live in `bit_kinds`, `binary_kinds
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,8 +14,14 @@ from torch import Tensor
 
 from bittern.deploy.program import Attr, Node
 
+IMAGE_DIMS = 4
+
 Step = Callable[..., Any]
 """Values in, one value out."""
+
+
+Build = Callable[[Node, Mapping[str, Tensor], torch.device], Step]
+"""Makes a step from a node and its tensors by role."""
 
 
 class PackError(ValueError):
@@ -53,7 +59,14 @@ class Kind(NamedTuple):
     """Roles that may be present."""
     shapes: Callable[[Node, Mapping[str, Tensor]], None]
     """Raises FormatError when tensors and attributes do not fit together."""
-    build: Callable[[Node, Mapping[str, Tensor], torch.device], Step]
+    build: Build
+    build_last: Build | None = None
+    """The same on images with channels last, for kinds whose sums might come out otherwise in that layout."""
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """An image [batch, channels, height, width] with channels last in memory; other tensors contiguous."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == IMAGE_DIMS else x.contiguous()
 
 
 def count(least: int = 0, most: int = 2**31 - 1, *, default: int | None = None, optional: bool = False) -> AttrRule:
@@ -148,6 +161,11 @@ def integers(node: Node, key: str) -> list[int]:
     value = node.attrs[key]
     assert isinstance(value, list)
     return value
+
+
+def pair(values: Sequence[int], fill: int) -> list[int]:
+    """Geometry of a 1-d or 0-d layer as that of an image of height 1 (and width 1)."""
+    return [fill] * (2 - len(values)) + list(values)
 
 
 def number(node: Node, key: str) -> float:

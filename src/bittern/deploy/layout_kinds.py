@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bittern.deploy.kinds import Kind, Step, any_shape, choice, count, flag, integer, integers, number, real, sizes
+from bittern.deploy.kinds import (
+    Kind,
+    Step,
+    any_shape,
+    channels_last,
+    choice,
+    count,
+    flag,
+    integer,
+    integers,
+    number,
+    real,
+    sizes,
+)
 from bittern.deploy.program import Node
 
 Tensors = Mapping[str, Tensor]
 
 
-def _build_pool(node: Node, tensors: Tensors, device: torch.device) -> Step:
+def _build_pool(
+    node: Node, tensors: Tensors, device: torch.device, arrange: Callable[[Tensor], Tensor] = Tensor.contiguous
+) -> Step:
     kernel, stride, padding = (integers(node, key) for key in ("kernel", "stride", "padding"))
     flat = len(kernel) == 1
     ceil, inside = bool(node.attrs["ceil"]), bool(node.attrs["count_padding"])
     if node.attrs["mode"] == "max":
         pool = F.max_pool1d if flat else F.max_pool2d
-        return lambda x: pool(x, kernel, stride, padding, ceil_mode=ceil)
+        return lambda x: pool(arrange(x), kernel, stride, padding, ceil_mode=ceil)
     average = F.avg_pool1d if flat else F.avg_pool2d
-    return lambda x: average(x.contiguous(), kernel, stride, padding, ceil, inside)
+    return lambda x: average(arrange(x), kernel, stride, padding, ceil, inside)
 
 
 POOL = Kind(
@@ -40,6 +56,7 @@ POOL = Kind(
     {},
     any_shape,
     _build_pool,
+    partial(_build_pool, arrange=channels_last),
 )
 
 

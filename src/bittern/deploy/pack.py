@@ -33,8 +33,9 @@ def pack(model: nn.Module, example: Tensor) -> Packed:
     graph, frozen = trace(model)
     with torch.no_grad():
         program, tensors = lower(graph, frozen, tuple(example.shape[1:]), module_lowering, function_lowering)
-        program, tensors = fold(program, tensors)
     try:
+        with torch.no_grad():
+            program, tensors = fold(program, tensors)
         check_program(program, tensors)
     except FormatError as error:
         raise PackError(f"pack: {error}") from error

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from bittern._files import write_atomically
-from bittern.deploy.binary_kinds import BinaryStep
-from bittern.deploy.check import KINDS
+from bittern.deploy.engine import Engine
 from bittern.deploy.format import Content, decode, encode
-from bittern.deploy.kinds import FormatError, Step
-from bittern.deploy.program import Node, Program
+from bittern.deploy.kinds import FormatError
+from bittern.deploy.node_by_node import NodeByNode
+from bittern.deploy.program import Program
 
 
 class Packed:
@@ -26,20 +25,40 @@ class Packed:
     """
 
     def __init__(
-        self, program: Program, tensors: Mapping[str, Tensor], info: Mapping[str, str], device: torch.device
+        self,
+        program: Program,
+        tensors: Mapping[str, Tensor],
+        info: Mapping[str, str],
+        device: torch.device,
+        real: torch.dtype = torch.float32,
     ) -> None:
         self.program = program
         self.tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
         self.info = dict(info)
         """What `pack` noted about the origin: free text by key."""
         self.device = device
-        self._steps = [self._build(node) for node in program.nodes]
-        self._released = _released_after(program)
+        self.real = real
+        """Type in which real convolutions and linear layers compute."""
+        on_cpu = device.type == "cpu"
+        if real not in (torch.float32, torch.bfloat16) or (real != torch.float32 and not on_cpu):
+            raise ValueError(
+                f"packed model: real layers compute in float32, or on the CPU in bfloat16; got {real} on {device}"
+            )
+        self._engine = Engine(program, self.tensors, real) if on_cpu else NodeByNode(program, self.tensors, device)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one sample."""
         return self.program.input_shape
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the program on the CPU. Raises: ValueError on another device, where nodes run one by one."""
+        if not isinstance(self._engine, Engine):
+            raise ValueError(
+                f"packed model: fused programs run on the CPU, this one is on {self.device}; use .to('cpu')"
+            )
+        return self._engine
 
     @property
     def nbytes(self) -> int:
@@ -49,19 +68,25 @@ class Packed:
     def __call__(self, x: Tensor) -> Tensor:
         self._check_input(x)
         with torch.no_grad():
-            return self._run(x, None)
+            return self._engine(x)
 
     def accumulators(self, x: Tensor) -> dict[str, Tensor]:
         """Integer accumulators of every low-bit layer, by name: int32 [batch, out_channels, *space]."""
         self._check_input(x)
-        found: dict[str, Tensor] = {}
         with torch.no_grad():
-            self._run(x, found)
-        return found
+            return self._engine.accumulators(x)
 
     def to(self, device: torch.device | str) -> Packed:
         """The same model on another device."""
         return Packed(self.program, self.tensors, self.info, torch.device(device))
+
+    def with_real(self, dtype: torch.dtype) -> Packed:
+        """The same model whose real convolutions and linear layers compute in float32 or bfloat16.
+
+        bfloat16 is faster where the CPU multiplies it (AMX, AVX512-BF16), and not exact: rounded inputs may turn signs.
+        `verify` reports by how much. Raises: ValueError for another type, or for bfloat16 on another device.
+        """
+        return Packed(self.program, self.tensors, self.info, self.device, dtype)
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file (docs/packed_format.md), all or nothing. Raises: OSError."""
@@ -78,10 +103,6 @@ class Packed:
             f"{self.nbytes} bytes, on {self.device})"
         )
 
-    def _build(self, node: Node) -> Step:
-        kind = KINDS[node.kind]
-        return kind.build(node, {role: self.tensors[name] for role, name in node.tensors.items()}, self.device)
-
     def _check_input(self, x: Tensor) -> None:
         if x.dtype != torch.float32:
             raise TypeError(f"packed model: the input must be float32; got {x.dtype}; call .float() first")
@@ -90,18 +111,6 @@ class Packed:
             raise ValueError(f"packed model: expected an input [batch, {sizes}]; got {list(x.shape)}")
         if x.device.type != self.device.type:
             raise ValueError(f"packed model: is on {self.device}, the input on {x.device}; move one with .to()")
-
-    def _run(self, x: Tensor, accumulators: dict[str, Tensor] | None) -> Tensor:
-        values: dict[int, Any] = {0: x}
-        for node, step, released in zip(self.program.nodes, self._steps, self._released, strict=True):
-            inputs = [values[v] for v in node.inputs]
-            if accumulators is not None and isinstance(step, BinaryStep):
-                accumulators[node.name] = step.accumulator(inputs[0])
-            values[node.output] = step(*inputs)
-            for v in released:
-                del values[v]
-        result: Tensor = values[self.program.output]
-        return result
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> Packed:
@@ -122,17 +131,3 @@ def from_bytes(data: bytes, device: torch.device | str = "cpu") -> Packed:
     """Read a packed model from the bytes of its file. Raises: FormatError."""
     content = decode(data)
     return Packed(content.program, content.tensors, content.info, torch.device(device))
-
-
-def _released_after(program: Program) -> list[tuple[int, ...]]:
-    """For each node, the values that nothing reads any more after it."""
-    last: dict[int, int] = {0: -1}
-    for index, node in enumerate(program.nodes):
-        last[node.output] = index
-        for v in node.inputs:
-            last[v] = index
-    released: list[list[int]] = [[] for _ in program.nodes]
-    for v, index in last.items():
-        if v != program.output and index >= 0:
-            released[index].append(v)
-    return [tuple(values) for values in released]

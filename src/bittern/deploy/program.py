@@ -6,7 +6,7 @@ tensor, an int32 accumulator, or the bit planes of a tensor. What each kind of n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 Attr = int | float | bool | str | list[int] | None
@@ -46,6 +46,15 @@ class Program:
     input_shape: tuple[int, ...]
     """Shape of one sample, without the batch."""
     output: int
+
+    def rewritten(self, new: Mapping[int, Sequence[Node]], renamed: Mapping[int, int]) -> Program:
+        """Nodes replaced, by their output number, by others or none; then `renamed` values read under new numbers."""
+        nodes = (
+            replace(part, inputs=tuple(renamed.get(v, v) for v in part.inputs))
+            for node in self.nodes
+            for part in new.get(node.output, (node,))
+        )
+        return replace(self, nodes=tuple(nodes), output=renamed.get(self.output, self.output))
 
     def consumers(self, value: int) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if value in node.inputs)

@@ -7,6 +7,7 @@ the order of a sum, so that the real parts give the same bits too.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from bittern.deploy.kinds import (
     Kind,
     Step,
     any_shape,
+    channels_last,
     count,
     flag,
     integer,
@@ -45,12 +47,16 @@ def _simple(name: str, function: Callable[[Tensor], Tensor]) -> Kind:
     return Kind(name, (1,), {}, {}, {}, any_shape, lambda node, tensors, device: function)
 
 
-def _build_conv(node: Node, tensors: Tensors, device: torch.device) -> Step:
+Arrange = Callable[[Tensor], Tensor]
+"""Puts a tensor into the memory layout in which a step reads it."""
+
+
+def _build_conv(node: Node, tensors: Tensors, device: torch.device, arrange: Arrange = Tensor.contiguous) -> Step:
     weight, bias = tensors["weight"], tensors.get("bias")
     conv = F.conv1d if weight.ndim == 3 else F.conv2d
     stride, padding, dilation = (integers(node, key) for key in ("stride", "padding", "dilation"))
     groups = integer(node, "groups")
-    return lambda x: conv(x.contiguous(), weight, bias, stride, padding, dilation, groups)
+    return lambda x: conv(arrange(x), weight, bias, stride, padding, dilation, groups)
 
 
 def _conv_shapes(node: Node, tensors: Tensors) -> None:
@@ -75,6 +81,7 @@ CONV = Kind(
     {"bias": F32},
     _conv_shapes,
     _build_conv,
+    partial(_build_conv, arrange=channels_last),
 )
 
 
@@ -114,14 +121,28 @@ def _affine_shapes(node: Node, tensors: Tensors) -> None:
         raise FormatError(f"node {node.name!r} (affine): its tensor must be [2, channels]")
 
 
-def _build_affine(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    """fma(x, alpha, beta), as torch's batch norm computes it for mean 0 and variance 1 (docs/numerics.md)."""
+def _build_affine(node: Node, tensors: Tensors, device: torch.device, arrange: Arrange = Tensor.contiguous) -> Step:
+    """fma(x, alpha, beta): on a CPU torch's batch norm of mean 0 and variance 1 (docs/numerics.md).
+
+    Elsewhere that batch norm rounds twice.
+    """
     alpha, beta = tensors["affine"]
+    if device.type != "cpu":
+        return lambda x: ops.fused_multiply_add(x, *(tensors["affine"].view(2, -1, *[1] * (x.ndim - 2))))
     mean, var = torch.zeros_like(alpha), torch.ones_like(alpha)
-    return lambda x: torch.batch_norm(x, alpha, beta, mean, var, False, 0.0, 0.0, False)
+    return lambda x: torch.batch_norm(arrange(x), alpha, beta, mean, var, False, 0.0, 0.0, False)
 
 
-AFFINE = Kind("affine", (1,), {}, {"affine": F32}, {}, _affine_shapes, _build_affine)
+AFFINE = Kind(
+    "affine",
+    (1,),
+    {},
+    {"affine": F32},
+    {},
+    _affine_shapes,
+    _build_affine,
+    partial(_build_affine, arrange=channels_last),
+)
 
 
 def _layer_norm_shapes(node: Node, tensors: Tensors) -> None:

@@ -12,7 +12,7 @@ STATE_BITS = 32
 class StableEmbedding(nn.Embedding):
     """nn.Embedding with Xavier-uniform weights and a layer norm right after the look-up.
 
-    indices: integers, any shape [...] -> [..., embedding_dim] of the weight's dtype; the norm is computed in float32.
+    input: integers, any shape [...] -> [..., embedding_dim] of the weight's dtype; the norm is computed in float32.
     The weight's optimizer states stay in 32 bits: `bittern.optim` reads its attribute `optimizer_state_bits`.
     Words are rare, so their gradients are sparse and large; norm and initialization keep them in one range.
     Errors: those of nn.Embedding; ValueError for sparse=True, which bittern's optimizers refuse.
@@ -30,6 +30,7 @@ class StableEmbedding(nn.Embedding):
         norm_type: float = 2.0,
         scale_grad_by_freq: bool = False,
         sparse: bool = False,
+        _weight: Tensor | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -42,6 +43,7 @@ class StableEmbedding(nn.Embedding):
             max_norm,
             norm_type,
             scale_grad_by_freq,
+            _weight=_weight,
             device=device,
             dtype=dtype,
         )
@@ -56,8 +58,8 @@ class StableEmbedding(nn.Embedding):
             with torch.no_grad():
                 self.weight[self.padding_idx].fill_(0)
 
-    def forward(self, indices: Tensor) -> Tensor:
-        found = super().forward(indices)
+    def forward(self, input: Tensor) -> Tensor:
+        found = super().forward(input)
         normed = F.layer_norm(
             found.float(), self.norm.normalized_shape, self.norm.weight, self.norm.bias, self.norm.eps
         )

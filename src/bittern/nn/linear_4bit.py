@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from bittern.nn._frozen import FrozenLinear, weight_of
-from bittern.ops import codebooks, dequantize_4bit, linear_4bit, quantize_4bit
+from bittern.ops import codebooks
+from bittern.ops.dequantize_4bit import dequantize_4bit
+from bittern.ops.linear_4bit import linear_4bit
 from bittern.ops.nested import NestedAbsmax, dequantize_absmax, quantize_absmax
+from bittern.ops.quantize_4bit import quantize_4bit
 
 BLOCK_SIZE = 64
 """Weights that share a scale, as in QLoRA."""

@@ -5,10 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from bittern.ops._epilogue import apply_epilogue, fused_multiply_add
-from bittern.ops._isa import Isa, available_isas, chosen_isa
+from bittern.ops._isa import ON_REQUEST, Isa, available_isas, chosen_isa
 from bittern.ops._op import Implementation, Op
+from bittern.ops.binary_block import (
+    Activation,
+    BitImages,
+    PoolRule,
+    PreparedBlock,
+    PreparedRealConv,
+    ResidualRule,
+    SumOrder,
+    binary_block,
+    encode_step,
+    mean_step,
+    pool_step,
+    run_steps,
+)
 from bittern.ops.binary_conv2d import PreparedConv2d, binary_conv2d
 from bittern.ops.binary_matmul import PreparedMatmul, binary_matmul
+from bittern.ops.concatenate_bits import concatenate_bits, concatenate_bits_steps
 from bittern.ops.dequantize_4bit import dequantize_4bit
 from bittern.ops.dequantize_blockwise import dequantize_blockwise
 from bittern.ops.linear_4bit import linear_4bit
@@ -16,6 +31,7 @@ from bittern.ops.linear_4bit_backward import linear_4bit_backward
 from bittern.ops.linear_8bit import linear_8bit
 from bittern.ops.optimizer_step import PreparedStep, optimizer_step
 from bittern.ops.pack_signs import PreparedPack, pack_signs
+from bittern.ops.pool_bits import pool_bits, pool_bits_step
 from bittern.ops.quantize_4bit import quantize_4bit
 from bittern.ops.quantize_blockwise import quantize_blockwise
 from bittern.ops.sign import sign
@@ -27,6 +43,9 @@ ALL: tuple[Op[Any], ...] = (
     unpack_signs,
     binary_matmul,
     binary_conv2d,
+    binary_block,
+    pool_bits,
+    concatenate_bits,
     optimizer_step,
     quantize_blockwise,
     dequantize_blockwise,
@@ -39,28 +58,45 @@ ALL: tuple[Op[Any], ...] = (
 
 __all__ = [
     "ALL",
+    "ON_REQUEST",
+    "Activation",
+    "BitImages",
     "Implementation",
     "Isa",
     "Op",
+    "PoolRule",
+    "PreparedBlock",
     "PreparedConv2d",
     "PreparedMatmul",
     "PreparedPack",
+    "PreparedRealConv",
     "PreparedStep",
+    "ResidualRule",
+    "SumOrder",
     "apply_epilogue",
     "available_isas",
+    "binary_block",
     "binary_conv2d",
     "binary_matmul",
     "chosen_isa",
+    "concatenate_bits",
+    "concatenate_bits_steps",
     "dequantize_4bit",
     "dequantize_blockwise",
+    "encode_step",
     "fused_multiply_add",
     "linear_4bit",
     "linear_4bit_backward",
     "linear_8bit",
+    "mean_step",
     "optimizer_step",
     "pack_signs",
+    "pool_bits",
+    "pool_bits_step",
+    "pool_step",
     "quantize_4bit",
     "quantize_blockwise",
+    "run_steps",
     "sign",
     "unpack_signs",
 ]

@@ -1,7 +1,8 @@
 """Which instruction set the native kernels use, and why.
 
-The choice is made once per process: the widest set that both this build and this CPU have, or the one named by
-the environment variable BITTERN_ISA. Asking for a set that is missing is an error, never a fallback.
+The choice is made once per process: the widest set that both this build and this CPU have, apart from those
+`ON_REQUEST`, or the one named by the environment variable BITTERN_ISA. Asking for a set that is missing is an error,
+never a fallback.
 """
 
 from __future__ import annotations
@@ -17,11 +18,20 @@ from bittern import _native
 
 
 class Isa(IntEnum):
-    """An instruction set of the native kernels; the number is the one that `bittern._native` takes."""
+    """An instruction set of the native kernels; the number is the one that `bittern._native` takes.
+
+    Listed narrowest first within each kind of processor; a number says nothing about the order. Those of ARM have
+    numbers from 16.
+    """
 
     SCALAR = 0
     AVX2 = 1
+    AVX512BW = 3
+    """AVX-512 without an instruction that counts bits: binary convolution has kernels for it, all else is AVX2."""
     AVX512 = 2
+    AMX = 4
+    """Tiles of bytes: binary convolution has kernels for it, all else is AVX512. See `ON_REQUEST`."""
+    NEON = 16
 
     @property
     def label(self) -> str:
@@ -29,10 +39,19 @@ class Isa(IntEnum):
         return self.name.lower()
 
 
+ON_REQUEST = (Isa.AMX,)
+"""Used only where BITTERN_ISA asks for them: sets that were tested under emulation alone, on no CPU that has them."""
+
+
 @cache
 def available_isas() -> tuple[Isa, ...]:
     """Instruction sets that this build and this CPU both have, narrowest first."""
     return tuple(Isa[name.upper()] for name in _native.available_isas())
+
+
+def default_isa() -> Isa:
+    """The instruction set in use where BITTERN_ISA names none."""
+    return [isa for isa in available_isas() if isa not in ON_REQUEST][-1]
 
 
 @cache
@@ -43,12 +62,12 @@ def chosen_isa() -> Isa:
     """
     forced = os.environ.get("BITTERN_ISA")
     if not forced:
-        return available_isas()[-1]
+        return default_isa()
     labels = [isa.label for isa in available_isas()]
     if forced.lower() not in labels:
         raise RuntimeError(
             f"BITTERN_ISA: must be one of {', '.join(labels)} on this machine; got {forced!r}; "
-            "unset it to use the widest"
+            f"unset it to use {default_isa().label}"
         )
     return Isa[forced.upper()]
 

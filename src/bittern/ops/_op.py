@@ -34,7 +34,7 @@ class Implementation(NamedTuple):
     """One way to compute an op, for tests and benchmarks that compare them side by side."""
 
     name: str
-    """"reference", "native[scalar]", "native[avx2]", "native[avx512]" or "triton"."""
+    """"reference", "native[scalar]", "native[avx2]" (and so on, one per `Isa`) or "triton"."""
     device: str
     """"cpu" or "cuda"."""
     call: Callable[..., Any]

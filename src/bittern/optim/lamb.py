@@ -17,7 +17,8 @@ class LAMB(RuleOptimizer):
     """LAMB with its trust ratio in every number of state bits; states `exp_avg`, `exp_avg_sq`.
 
     u = m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay p;
-    p <- p - lr |p| / |u| u, norms over the whole tensor, the ratio 1 where either is 0 and at most max_trust.
+    p <- p - lr r u, r = trust_coefficient |p| / |u| at most max_trust; norms are over the whole tensor, and |p| / |u|
+    counts as 1 where either is 0.
     bias_correction=False leaves out the divisions by 1 - beta^t.
     Further keyword arguments and errors: see `LowBitOptimizer`.
     """
@@ -31,6 +32,7 @@ class LAMB(RuleOptimizer):
         weight_decay: float = 0.0,
         *,
         bias_correction: bool = True,
+        trust_coefficient: float = 1.0,
         max_trust: float | None = None,
         maximize: bool = False,
         capturable: bool = False,
@@ -42,6 +44,7 @@ class LAMB(RuleOptimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "bias_correction": bias_correction,
+            "trust_coefficient": trust_coefficient,
             "max_trust": max_trust,
             "maximize": maximize,
             "capturable": capturable,
@@ -51,13 +54,15 @@ class LAMB(RuleOptimizer):
     def check_group(self, group: Group) -> None:
         check_not_negative("LAMB", group, "lr", "eps", "weight_decay")
         check_betas("LAMB", group["betas"], 2)
+        if not group["trust_coefficient"] > 0:
+            raise ValueError(f"LAMB: trust_coefficient must be positive; got {group['trust_coefficient']}")
         check_max_trust("LAMB", group["max_trust"])
 
     def rule(self, group: Group) -> Rule:
         return Rule.LAMB
 
     def scalars(self, group: Group, counts: Counts) -> Mapping[str, Any]:
-        step, (beta1, beta2) = counts[0], group["betas"]
+        step, (beta1, beta2), coefficient = counts[0], group["betas"], group["trust_coefficient"]
         corrected = group["bias_correction"]
         return {
             **moments(group["betas"]),
@@ -65,8 +70,8 @@ class LAMB(RuleOptimizer):
             "inv_sqrt_correction2": (1 - beta2**step) ** -0.5 if corrected else 1.0,
             "eps": group["eps"],
             "weight_decay": group["weight_decay"],
-            "lr": group["lr"],
-            "max_trust": group["max_trust"] or 0.0,
+            "lr": group["lr"] * coefficient,
+            "max_trust": (group["max_trust"] or 0.0) / coefficient,
         }
 
 

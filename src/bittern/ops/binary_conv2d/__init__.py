@@ -10,6 +10,8 @@ A 1-d convolution is this with height 1. Errors: TypeError / ValueError for wron
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -19,10 +21,11 @@ from bittern.ops.binary_conv2d.cpu import PreparedConv2d, binary_conv2d_cpu
 from bittern.ops.binary_conv2d.geometry import output_size
 from bittern.ops.binary_conv2d.reference import binary_conv2d_reference
 
-__all__ = ["PreparedConv2d", "binary_conv2d"]
+__all__ = ["PreparedConv2d", "binary_conv2d", "check_conv2d"]
 
 
-def _check(
+def check_conv2d(
+    op: str,
     x: Tensor,
     w: Tensor,
     channels: int,
@@ -33,7 +36,7 @@ def _check(
     pad_value: int = 0,
     epilogue: Tensor | None = None,
 ) -> None:
-    op = "binary_conv2d"
+    """What every binary convolution asks of its arguments. Raises: TypeError, ValueError."""
     if groups < 1 or channels < 1 or channels % groups:
         raise ValueError(f"{op}: groups must divide channels; got channels={channels}, groups={groups}")
     check_words(op, "x", x, channels)
@@ -77,7 +80,7 @@ def _fake(
 binary_conv2d: Op[Tensor] = Op(
     "binary_conv2d(Tensor x, Tensor w, int channels, int[] stride, int[] padding, int[] dilation, "
     "int groups=1, int pad_value=0, Tensor? epilogue=None) -> Tensor",
-    check=_check,
+    check=partial(check_conv2d, "binary_conv2d"),
     reference=binary_conv2d_reference,
     fake=_fake,
     cpu=binary_conv2d_cpu,

@@ -30,7 +30,15 @@ static void binary_conv2d(int isa, int threads, std::uintptr_t x, i64 n, i64 h, 
   kernels.conv2d(conv, threads);
 }
 
+static i64 count_in_cache(int isa, i64 repeats) {
+  const BinaryConv2dKernels& kernels = binary_conv2d_kernels(checked_isa(isa));
+  if (repeats < 1) throw nb::value_error("count_in_cache: repeats must be at least 1");
+  nb::gil_scoped_release without_gil;
+  return kernels.count_in_cache(repeats);
+}
+
 void bind_binary_conv2d(nb::module_& m) {
+  m.def("count_in_cache", &count_in_cache, nb::arg("isa"), nb::arg("repeats"));
   m.def("prepared_bytes", &prepared_bytes, nb::arg("isa"), nb::arg("out_channels"), nb::arg("taps"),
         nb::arg("channels"), nb::arg("groups"));
   m.def("prepare_weights", &prepare_weights, nb::arg("isa"), nb::arg("w"), nb::arg("out_channels"),

@@ -8,6 +8,9 @@ struct Finish {
   const float* epilogue;  // from the first channel of the block; null for integers
   i32* ints;
   float* floats;
+  const Tail* tail;  // in place of the three before
+  FinishUnit finish_unit;
+  i64 channel;  // first of the block
 };
 
 // acc = bits - 2 * differences + correction
@@ -55,10 +58,35 @@ void finish_floats(const Finish& f, const Counts& counts, i64 at, i64 pixel, con
 }
 
 template <bool kCorrected>
-inline void finish_pixel(const Finish& f, const Counts& counts, i64 at, i64 pixel, const i32* correction) {
-  if (f.epilogue != nullptr) {
-    finish_floats<kCorrected>(f, counts, at, pixel, correction);
+void finish_tail(const Finish& f, const Counts& counts, i64 at, const Place& place, const i32* correction) {
+  const I32 bits = splat(f.bits);
+  for (i64 c = 0; c < f.channels; c += kTailUnit) {
+    Unit unit;
+    unit.channel = f.channel + c;
+    unit.count = smaller(kTailUnit, f.channels - c);
+    if (unit.count == kTailUnit) {
+      for (int j = 0; j < kUnitVectors; ++j) {
+        unit.acc[j] = sum_of_products<kCorrected>(counts, at, c + j * kLanes, bits, correction);
+      }
+    } else {
+      i32 sums[kTailUnit] = {};
+      for (i64 k = 0; k < unit.count; ++k) {
+        sums[k] = sum_of_products_at<kCorrected>(counts, at, c + k, f.bits, correction);
+      }
+      for (int j = 0; j < kUnitVectors; ++j) unit.acc[j] = load(sums + j * kLanes);
+    }
+    f.finish_unit(*f.tail, f.pitch, place, unit);
+  }
+}
+
+template <bool kCorrected>
+inline void finish_pixel(const Finish& f, const Counts& counts, i64 at, const Place& place,
+                         const i32* correction) {
+  if (f.tail != nullptr) {
+    finish_tail<kCorrected>(f, counts, at, place, correction);
+  } else if (f.epilogue != nullptr) {
+    finish_floats<kCorrected>(f, counts, at, place.index, correction);
   } else {
-    finish_ints<kCorrected>(f, counts, at, pixel, correction);
+    finish_ints<kCorrected>(f, counts, at, place.index, correction);
   }
 }

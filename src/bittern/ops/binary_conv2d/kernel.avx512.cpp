@@ -4,6 +4,8 @@
 // pixel is broadcast against it, so that no sum ever crosses lanes. Weights are [channel / 16][word][16]; two
 // vectors of weights serve kPixels pixels while they are in registers. A 64-bit lane cannot overflow.
 
+#include <cstring>
+
 #include "kernel.h"
 
 #include "parallel.h"
@@ -88,5 +90,12 @@ void count_differences(const u64* panel, i64 pixels, const u8* weights, i64, con
 }  // namespace
 
 #include "kernel.inl.h"
+
+#include "direct.avx512.inl.h"
+
+#include "peak.inl.h"
+
+const BinaryConv2dKernels binary_conv2d_kernels = {prepared_bytes, prepare_weights, conv2d_direct_or_panel,
+                                                   finish_accumulators, count_in_cache};
 
 }  // namespace bittern::avx512

@@ -18,6 +18,8 @@
 //   vector_bytes, prepare_block, gather, Counts, count_bytes, make_counts, load_counts, count_at,
 //   count_differences
 
+#include "tail.inl.h"
+
 namespace {
 
 // Where one output pixel looks.
@@ -25,6 +27,7 @@ struct Pixel {
   const u64* image;
   i64 top, left;  // of its first tap, may be outside
   bool inside;    // all taps are in the image
+  Place place;
 };
 
 // How to read what lies under a pixel: `count` runs of `words` words, at `offsets` words from its first tap.
@@ -36,8 +39,8 @@ struct Runs {
 struct Plan {
   Conv2d conv;
   Depth depth;
-  const u64* input;  // [batch, height, width, pixel_words]
-  i64 pixel_words;
+  const u64* input;  // pixel (0, 0) of the first image
+  i64 pixel_words, row_words, image_words;
   Runs taps;    // one run per tap
   Runs merged;  // the same words in the same order, in fewer runs where taps are neighbours in memory
   i64 out_h, out_w, pixels;
@@ -47,11 +50,6 @@ struct Plan {
   const u8* weights;    // [groups][vectors][vector_bytes]
   const u64* pad_row;
 };
-
-i64 out_extent(i64 size, i64 kernel, i64 stride, i64 pad, i64 dilation) {
-  const i64 travel = size + 2 * pad - dilation * (kernel - 1) - 1;
-  return travel < 0 ? 0 : travel / stride + 1;
-}
 
 Depth depth_of(i64 taps, i64 channels, i64 groups) {
   const i64 group_channels = channels / groups;
@@ -124,13 +122,15 @@ void extract_bits(const u64* words, i64 first, i64 count, u64* out) {
 
 void align_row(void* context, i64 row) {
   const auto& job = *static_cast<const AlignJob*>(context);
-  const Conv2d& conv = job.plan->conv;
-  const i64 source_words = ceil_div(conv.channels, kWordBits);
-  const i64 words = job.plan->depth.words, channels = job.plan->depth.channels;
-  for (i64 x = row * conv.width; x < (row + 1) * conv.width; ++x) {
+  const Plan& plan = *job.plan;
+  const Conv2d& conv = plan.conv;
+  const i64 words = plan.depth.words, channels = plan.depth.channels;
+  const u64* source = conv.input + row / conv.height * plan.image_words + row % conv.height * plan.row_words;
+  u64* out = job.out + row * conv.width * conv.groups * words;
+  for (i64 x = 0; x < conv.width; ++x) {
     for (i64 g = 0; g < conv.groups; ++g) {
-      extract_bits(conv.input + x * source_words, g * channels, channels,
-                   job.out + (x * conv.groups + g) * words);
+      extract_bits(source + x * plan.pixel_words, g * channels, channels,
+                   out + (x * conv.groups + g) * words);
     }
   }
 }
@@ -139,12 +139,16 @@ void plan_input(Plan& plan, int threads) {
   const Conv2d& conv = plan.conv;
   plan.input = conv.input;
   plan.pixel_words = ceil_div(conv.channels, kWordBits);
+  plan.row_words = conv.input_row != 0 ? conv.input_row : conv.width * plan.pixel_words;
+  plan.image_words = conv.input_image != 0 ? conv.input_image : conv.height * plan.row_words;
   if (conv.groups == 1 || plan.depth.channels % kWordBits == 0) return;
-  plan.pixel_words = conv.groups * plan.depth.words;
-  const i64 rows = conv.batch * conv.height;
-  AlignJob job{&plan, scratch_array<u64>(Scratch::aligned_input, rows * conv.width * plan.pixel_words)};
+  const i64 rows = conv.batch * conv.height, aligned_words = conv.groups * plan.depth.words;
+  AlignJob job{&plan, scratch_array<u64>(Scratch::aligned_input, rows * conv.width * aligned_words)};
   parallel_for(rows, threads, align_row, &job);
   plan.input = job.out;
+  plan.pixel_words = aligned_words;
+  plan.row_words = conv.width * aligned_words;
+  plan.image_words = conv.height * plan.row_words;
 }
 
 void plan_runs(Plan& plan) {
@@ -153,7 +157,7 @@ void plan_runs(Plan& plan) {
   plan.taps = {taps, words, scratch_array<i64>(Scratch::tap_offsets, taps)};
   for (i64 tap = 0; tap < taps; ++tap) {
     const i64 y = tap / c.kernel_w * c.dilation_h, x = tap % c.kernel_w * c.dilation_w;
-    plan.taps.offsets[tap] = (y * c.width + x) * plan.pixel_words;
+    plan.taps.offsets[tap] = y * plan.row_words + x * plan.pixel_words;
   }
   plan.merged = plan.taps;
   const bool neighbours = c.dilation_w == 1 && c.groups == 1 && plan.depth.channels % kWordBits == 0;
@@ -198,7 +202,7 @@ void locate_pixels(const Plan& plan, i64 first, i64 count, Pixel* pixels) {
   for (i64 i = 0; i < count; ++i) {
     const i64 top = y * c.stride_h - c.pad_h, left = x * c.stride_w - c.pad_w;
     const bool inside = top >= 0 && left >= 0 && top <= last_top && left <= last_left;
-    pixels[i] = {plan.input + image * c.height * c.width * plan.pixel_words, top, left, inside};
+    pixels[i] = {plan.input + image * plan.image_words, top, left, inside, {first + i, image, y, x}};
     if (++x < plan.out_w) continue;
     x = 0;
     if (++y < plan.out_h) continue;
@@ -218,7 +222,7 @@ inline void for_each_tap(const Plan& plan, const Pixel& pixel, Visit visit) {
     for (i64 kx = 0; kx < c.kernel_w; ++kx, ++tap) {
       const i64 x = pixel.left + kx * c.dilation_w;
       const bool inside = row_inside && x >= 0 && x < c.width;
-      visit(tap, inside ? pixel.image + (y * c.width + x) * plan.pixel_words : nullptr);
+      visit(tap, inside ? pixel.image + y * plan.row_words + x * plan.pixel_words : nullptr);
     }
   }
 }
@@ -233,8 +237,8 @@ void gather_group(const Plan& plan, i64 first_word, const Pixel* const* pixels, 
     const Pixel& pixel = *pixels[i];
     const u64** row = rows + i * runs.count;
     if (pixel.inside) {
-      const i64 position = pixel.top * plan.conv.width + pixel.left;
-      const u64* origin = pixel.image + position * plan.pixel_words + first_word;
+      const u64* origin =
+          pixel.image + pixel.top * plan.row_words + pixel.left * plan.pixel_words + first_word;
       for (i64 run = 0; run < runs.count; ++run) row[run] = origin + runs.offsets[run];
     } else {
       for_each_tap(plan, pixel, [&](i64 tap, const u64* words) {
@@ -273,21 +277,24 @@ void border_correction(const Plan& plan, const i32* sums, i64 channels, const Pi
 
 // counts: [count][count_pitch]; the block starts at `channel` of all output channels.
 void finish_block(const Plan& plan, i64 channel, i64 channels, const Counts& counts, i64 count_pitch,
-                  const Pixel* pixels, i64 first, i64 count) {
+                  const Pixel* pixels, i64 count) {
   const Conv2d& conv = plan.conv;
   const Finish f{channels,
                  conv.out_channels,
                  static_cast<i32>(plan.depth.taps * plan.depth.channels),
                  conv.epilogue == nullptr ? nullptr : conv.epilogue + channel,
                  static_cast<i32*>(conv.output) + channel,
-                 static_cast<float*>(conv.output) + channel};
-  i32 correction[kBlock];
+                 static_cast<float*>(conv.output) + channel,
+                 conv.tail,
+                 conv.tail == nullptr ? nullptr : finisher_of<UnitFinisher>(*conv.tail),
+                 channel};
+  i32 correction[kBlock] = {};
   for (i64 i = 0; i < count; ++i) {
     if (conv.pad_value != 0 || pixels[i].inside) {
-      finish_pixel<false>(f, counts, i * count_pitch, first + i, nullptr);
+      finish_pixel<false>(f, counts, i * count_pitch, pixels[i].place, nullptr);
     } else {
       border_correction(plan, plan.tap_sums + channel, channels, pixels[i], correction);
-      finish_pixel<true>(f, counts, i * count_pitch, first + i, correction);
+      finish_pixel<true>(f, counts, i * count_pitch, pixels[i].place, correction);
     }
   }
 }
@@ -316,13 +323,13 @@ void conv_task(void* context, i64 index) {
     const i64 pitch = round_up(channels, kVector);
     count_differences(panel, rows, weights + block_offset(plan.depth, block), pitch, plan.depth, counts);
     const i64 channel = group * plan.group_out + block * kBlock;
-    finish_block(plan, channel, channels, counts, pitch, pixels, first, count);
+    finish_block(plan, channel, channels, counts, pitch, pixels, count);
   }
 }
 
-void conv2d(const Conv2d& conv, int threads) {
+// What follows from the shapes alone. False: there is nothing to compute.
+bool plan_conv(Plan& plan, const Conv2d& conv) {
   const i64 taps = conv.kernel_h * conv.kernel_w;
-  Plan plan{};
   plan.conv = conv;
   plan.depth = depth_of(taps, conv.channels, conv.groups);
   plan.out_h = out_extent(conv.height, conv.kernel_h, conv.stride_h, conv.pad_h, conv.dilation_h);
@@ -330,9 +337,14 @@ void conv2d(const Conv2d& conv, int threads) {
   plan.pixels = conv.batch * plan.out_h * plan.out_w;
   plan.group_out = conv.out_channels / conv.groups;
   plan.blocks = ceil_div(plan.group_out, kBlock);
-  if (plan.pixels == 0 || plan.blocks == 0) return;
   plan.tap_sums = reinterpret_cast<const i32*>(conv.weights);
   plan.weights = conv.weights + tap_sum_bytes(taps, conv.out_channels);
+  return plan.pixels != 0 && plan.blocks != 0;
+}
+
+void conv2d(const Conv2d& conv, int threads) {
+  Plan plan{};
+  if (!plan_conv(plan, conv)) return;
   plan_padding(plan);
   plan_input(plan, threads);
   plan_runs(plan);
@@ -340,6 +352,31 @@ void conv2d(const Conv2d& conv, int threads) {
   parallel_for(plan.conv.groups * plan.tiles * plan.channel_tasks, threads, conv_task, &plan);
 }
 
-}  // namespace
+// ---- sums that come from several convolutions
 
-const BinaryConv2dKernels binary_conv2d_kernels = {prepared_bytes, prepare_weights, conv2d};
+void finish_row(void* context, i64 row) {
+  const auto& a = *static_cast<const Accumulators*>(context);
+  const FinishUnit finish = finisher_of<UnitFinisher>(*a.tail);
+  for (i64 x = 0; x < a.width; ++x) {
+    const Place place{row * a.width + x, row / a.height, row % a.height, x};
+    const i32* values = a.values + place.index * a.out_channels;
+    for (i64 c = 0; c < a.out_channels; c += kTailUnit) {
+      Unit unit;
+      unit.channel = c;
+      unit.count = smaller(kTailUnit, a.out_channels - c);
+      i32 padded[kTailUnit] = {};
+      const bool whole = unit.count == kTailUnit;
+      if (!whole) std::memcpy(padded, values + c, static_cast<std::size_t>(unit.count) * sizeof(i32));
+      const i32* from = whole ? values + c : padded;
+      for (int j = 0; j < kUnitVectors; ++j) unit.acc[j] = load(from + j * kLanes);
+      finish(*a.tail, a.out_channels, place, unit);
+    }
+  }
+}
+
+void finish_accumulators(const Accumulators& accumulators, int threads) {
+  Accumulators job = accumulators;
+  parallel_for(job.batch * job.height, threads, finish_row, &job);
+}
+
+}  // namespace

@@ -1,5 +1,7 @@
 // Binary convolution in portable C++: XOR and popcount, one output channel at a time.
 
+#include <cstring>
+
 #include "kernel.h"
 
 #include "parallel.h"
@@ -40,5 +42,10 @@ void count_differences(const u64* panel, i64 pixels, const u8* weights, i64 chan
 }  // namespace
 
 #include "kernel.inl.h"
+
+#include "peak.inl.h"
+
+const BinaryConv2dKernels binary_conv2d_kernels = {prepared_bytes, prepare_weights, conv2d,
+                                                   finish_accumulators, count_in_cache};
 
 }  // namespace bittern::scalar

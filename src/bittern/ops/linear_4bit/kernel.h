@@ -39,11 +39,19 @@ namespace avx512 {
 extern const Linear4bitKernels linear_4bit_kernels;
 }
 #endif
+#if defined(BITTERN_ARM)
+namespace neon {
+extern const Linear4bitKernels linear_4bit_kernels;
+}
+#endif
 
 static inline const Linear4bitKernels& linear_4bit_kernels(Isa isa) {
 #if defined(BITTERN_X86)
-  if (isa == Isa::avx2) return avx2::linear_4bit_kernels;
-  if (isa == Isa::avx512) return avx512::linear_4bit_kernels;
+  if (common_isa(isa) == Isa::avx2) return avx2::linear_4bit_kernels;
+  if (common_isa(isa) == Isa::avx512) return avx512::linear_4bit_kernels;
+#endif
+#if defined(BITTERN_ARM)
+  if (isa == Isa::neon) return neon::linear_4bit_kernels;
 #endif
   (void)isa;
   return scalar::linear_4bit_kernels;

@@ -12,7 +12,7 @@ constexpr i64 kPanel = 1024;     // elements of k that a panel of decoded weight
 constexpr i64 kInputBlock = 48;  // inputs that share a decoded panel
 constexpr i64 kLeastTaskRows = 32, kMostTaskRows = 256;
 constexpr i64 kBackwardPanel = 512, kBackwardRows = 16, kBackwardInputs = 4, kBackwardBlock = 32;
-constexpr int kVectorTile = kLanes == 16 ? 4 : 2;
+constexpr int kVectorTile = kRegisters == 32 ? 4 : 2;
 
 inline i64 padded(i64 k) {
   return round_up(k, kChunk);

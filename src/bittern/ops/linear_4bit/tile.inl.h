@@ -4,7 +4,8 @@
 namespace {
 
 constexpr int kRowTile = 4;
-constexpr int kInputTile = kLanes == 16 ? 6 : 2;  // sums, weights and one input together fill the registers
+// Sums, weights and one input together fill the registers.
+constexpr int kInputTile = kRegisters == 32 ? 6 : 2;
 
 // float32: kLanes products per step.
 struct DotF32 {

@@ -32,11 +32,24 @@ namespace avx512 {
 extern const Linear8bitKernels linear_8bit_kernels;
 }
 #endif
+#if defined(BITTERN_ARM)
+namespace neon {
+extern const Linear8bitKernels linear_8bit_kernels;
+}
+namespace neon_dotprod {
+extern const Linear8bitKernels linear_8bit_kernels;
+}
+#endif
 
 static inline const Linear8bitKernels& linear_8bit_kernels(Isa isa) {
 #if defined(BITTERN_X86)
-  if (isa == Isa::avx2) return avx2::linear_8bit_kernels;
-  if (isa == Isa::avx512) return avx512::linear_8bit_kernels;
+  if (common_isa(isa) == Isa::avx2) return avx2::linear_8bit_kernels;
+  if (common_isa(isa) == Isa::avx512) return avx512::linear_8bit_kernels;
+#endif
+#if defined(BITTERN_ARM)
+  if (isa == Isa::neon) {
+    return has_neon_dotprod() ? neon_dotprod::linear_8bit_kernels : neon::linear_8bit_kernels;
+  }
 #endif
   (void)isa;
   return scalar::linear_8bit_kernels;

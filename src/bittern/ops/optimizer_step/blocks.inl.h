@@ -6,8 +6,9 @@ namespace {
 constexpr int kMostStates = 4;
 
 // What a block is worked on in: float32 numbers, padded so that whole vectors can be read and written.
+// `waiting` are states of a block before, which are known but not yet encoded.
 struct Workspace {
-  float *param, *grad, *state[kMostStates], *direction;
+  float *param, *grad, *state[kMostStates], *waiting[kMostStates], *direction;
 };
 
 inline i64 pitch_of(i64 block) {
@@ -16,12 +17,15 @@ inline i64 pitch_of(i64 block) {
 
 Workspace workspace(i64 block) {
   const i64 pitch = pitch_of(block);
-  float* memory = scratch_array<float>(Scratch::step, pitch * (kMostStates + 3));
+  float* memory = scratch_array<float>(Scratch::step, pitch * (2 * kMostStates + 3));
   Workspace w;
   w.param = memory;
   w.grad = memory + pitch;
   w.direction = memory + 2 * pitch;
-  for (int k = 0; k < kMostStates; ++k) w.state[k] = memory + (3 + k) * pitch;
+  for (int k = 0; k < kMostStates; ++k) {
+    w.state[k] = memory + (3 + k) * pitch;
+    w.waiting[k] = memory + (3 + kMostStates + k) * pitch;
+  }
   return w;
 }
 

@@ -16,5 +16,9 @@ namespace bittern::avx512 {
 
 #include "blocks.inl.h"
 
+#include "apply.inl.h"
+
+#include "runs.avx512.inl.h"
+
 #include "kernel.inl.h"
 }  // namespace bittern::avx512

@@ -76,11 +76,19 @@ namespace avx512 {
 extern const OptimizerStepKernels optimizer_step_kernels;
 }
 #endif
+#if defined(BITTERN_ARM)
+namespace neon {
+extern const OptimizerStepKernels optimizer_step_kernels;
+}
+#endif
 
 static inline const OptimizerStepKernels& optimizer_step_kernels(Isa isa) {
 #if defined(BITTERN_X86)
-  if (isa == Isa::avx2) return avx2::optimizer_step_kernels;
-  if (isa == Isa::avx512) return avx512::optimizer_step_kernels;
+  if (common_isa(isa) == Isa::avx2) return avx2::optimizer_step_kernels;
+  if (common_isa(isa) == Isa::avx512) return avx512::optimizer_step_kernels;
+#endif
+#if defined(BITTERN_ARM)
+  if (isa == Isa::neon) return neon::optimizer_step_kernels;
 #endif
   (void)isa;
   return scalar::optimizer_step_kernels;

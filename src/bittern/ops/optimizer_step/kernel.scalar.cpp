@@ -16,5 +16,9 @@ namespace bittern::scalar {
 
 #include "blocks.inl.h"
 
+#include "apply.inl.h"
+
+#include "runs.inl.h"
+
 #include "kernel.inl.h"
 }  // namespace bittern::scalar

@@ -51,7 +51,8 @@ struct Momentum : StateCount<1> {
   }
 };
 
-template <bool kLargest>
+// kCoupled: the weight decay is part of the gradient; without one that would be a product with 0.
+template <bool kLargest, bool kCoupled>
 struct Adam : StateCount<kLargest ? 3 : 2> {
   static constexpr u32 kSigned = 1;
   static constexpr u32 kCheck = 2;
@@ -66,7 +67,7 @@ struct Adam : StateCount<kLargest ? 3 : 2> {
         decay(splat(s[8])),
         keep(splat(s[9])) {}
   F32 operator()(F32 p, F32 g, F32* s) const {
-    g = multiply_add(decay, p, g);
+    if constexpr (kCoupled) g = multiply_add(decay, p, g);
     s[0] = moments.mean(s[0], g);
     s[1] = moments.square(s[1], g);
     F32 v = s[1];

@@ -11,6 +11,9 @@ struct PackSignsKernels {
   // bits 0. threshold: null for 0, else one number per column: double for f64, int32 for i32, float for all
   // others.
   void (*pack)(const void* x, DType type, i64 rows, i64 cols, const void* threshold, u64* words, int threads);
+  // Bit planes, `plane_words` apart, of round(clip(x, 0, 1) * (2^planes - 1)), ties to even; planes <= 8.
+  void (*pack_levels)(const float* x, i64 rows, i64 cols, i64 planes, u64* words, i64 plane_words,
+                      int threads);
 };
 
 namespace scalar {
@@ -24,11 +27,19 @@ namespace avx512 {
 extern const PackSignsKernels pack_signs_kernels;
 }
 #endif
+#if defined(BITTERN_ARM)
+namespace neon {
+extern const PackSignsKernels pack_signs_kernels;
+}
+#endif
 
 static inline const PackSignsKernels& pack_signs_kernels(Isa isa) {
 #if defined(BITTERN_X86)
-  if (isa == Isa::avx2) return avx2::pack_signs_kernels;
-  if (isa == Isa::avx512) return avx512::pack_signs_kernels;
+  if (common_isa(isa) == Isa::avx2) return avx2::pack_signs_kernels;
+  if (common_isa(isa) == Isa::avx512) return avx512::pack_signs_kernels;
+#endif
+#if defined(BITTERN_ARM)
+  if (isa == Isa::neon) return neon::pack_signs_kernels;
 #endif
   (void)isa;
   return scalar::pack_signs_kernels;

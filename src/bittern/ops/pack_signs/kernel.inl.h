@@ -68,6 +68,51 @@ void pack_any(const void* x, DType type, i64 rows, i64 cols, const void* thresho
   }
 }
 
+// ---- levels
+
+// Adding this rounds a float32 of less than 2^22 to an integer, ties to even, which its low bits then hold.
+constexpr float kRounding = 12582912.0f;  // 1.5 * 2^23
+
+struct LevelsJob {
+  const float* x;
+  u64* words;
+  i64 cols, planes, plane_words, words_per_row;
+};
+
+// Codes of `count` <= 64 elements into bit `i` of each plane's word.
+void pack_level_word(const LevelsJob& job, const float* x, i64 count, u64* words) {
+  const F32 zero = splat(0.0f), one = splat(1.0f), rounding = splat(kRounding);
+  const F32 levels = splat(static_cast<float>((1 << job.planes) - 1));
+  float values[kWordBits] = {};
+  std::memcpy(values, x, static_cast<std::size_t>(count) * sizeof(float));
+  u32 codes[kWordBits];
+  for (i64 c = 0; c < kWordBits; c += kLanes) {
+    const F32 raised = maximum(zero, load(values + c));
+    const F32 clipped = select(greater(raised, one), one, raised);
+    store(values + c, add(multiply(clipped, levels), rounding));
+  }
+  std::memcpy(codes, values, sizeof codes);
+  for (i64 j = 0; j < job.planes; ++j) {
+    u64 word = 0;
+    for (i64 c = 0; c < kWordBits; ++c) word |= static_cast<u64>(codes[c] >> j & 1) << c;
+    words[j * job.plane_words] = count == kWordBits ? word : word & ((u64{1} << count) - 1);
+  }
+}
+
+void pack_levels_row(void* context, i64 row) {
+  const auto& job = *static_cast<const LevelsJob*>(context);
+  for (i64 i = 0; i < job.words_per_row; ++i) {
+    const i64 first = i * kWordBits;
+    pack_level_word(job, job.x + row * job.cols + first, smaller(kWordBits, job.cols - first),
+                    job.words + row * job.words_per_row + i);
+  }
+}
+
+void pack_levels(const float* x, i64 rows, i64 cols, i64 planes, u64* words, i64 plane_words, int threads) {
+  LevelsJob job{x, words, cols, planes, plane_words, ceil_div(cols, kWordBits)};
+  parallel_for(rows, threads, pack_levels_row, &job);
+}
+
 }  // namespace
 
-const PackSignsKernels pack_signs_kernels = {pack_any};
+const PackSignsKernels pack_signs_kernels = {pack_any, pack_levels};

@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include "kernel.h"
 #include "parallel.h"
 #include "simd/scalar.h"

@@ -45,33 +45,51 @@ int level_of(const TreeTables& t, float y) {
   return low;
 }
 
-// A line for each group of buckets that gives, in each, the level of its upper end or one more than the level
-// of its lower end, whichever is there; the search always finds one (a test encodes both ends of every
-// bucket).
-void fit_line(TreeTables& t, int group) {
-  const int places = t.is_signed ? 32 : 16;
-  int least[32], most[32];
-  for (int f = 0; f < places; ++f) {
-    const u32 bucket = kFirstBucket + static_cast<u32>(group * places + f);
-    const float low = std::fmin(from_bits(bucket << 16), 1.0f);
-    const float high = std::fmin(from_bits(bucket << 16 | 0xffff), 1.0f);
-    const int up = level_of(t, high);
-    least[f] = up < 1 ? 1 : up;
-    most[f] = level_of(t, low) + 1;
-    if (most[f] > t.levels) most[f] = t.levels;
+// Level at the upper end of a bucket of the lines.
+int upper_level(const TreeTables& t, int bucket) {
+  const u32 last = (kFirstBucket + static_cast<u32>(bucket)) << 16 | 0xffff;
+  return level_of(t, std::fmin(from_bits(last + !t.is_signed), 1.0f));
+}
+
+// Whether `slope` gives the levels of buckets [first, end), and tells which of them have a border.
+bool line_fits(const int* level, int first, int end, u32 slope) {
+  const int start = level[first] - static_cast<int>(slope * static_cast<u32>(first % kPlaces | kPhase) >> 16);
+  for (int i = first; i < end; ++i) {
+    const u32 product = slope * static_cast<u32>(i % kPlaces | kPhase);
+    if (start + static_cast<int>(product >> 16) != level[i]) return false;
+    if (((product & 0xffff) < slope) != (i > 0 && level[i] != level[i - 1])) return false;
   }
-  for (int slope = 0; slope < 256; ++slope) {
-    int base_least = -256, base_most = 256;
-    for (int f = 0; f < places; ++f) {
-      const int rise = slope * (f | places) >> 8;
-      if (least[f] - rise > base_least) base_least = least[f] - rise;
-      if (most[f] - rise < base_most) base_most = most[f] - rise;
-    }
-    if (base_least <= base_most) {
-      t.base[group] = static_cast<u8>(base_least);
-      t.slope[group] = static_cast<u8>(slope);
-      return;
-    }
+  return true;
+}
+
+// A line through buckets [first, end), as group `group`; false if there is none.
+bool fit_line(TreeTables& t, const int* level, int first, int end, int group) {
+  // the multiplier is 256 at the first place, so the level before the base must stay a byte
+  for (u32 slope = 0; slope < 0xe000; ++slope) {
+    if (!line_fits(level, first, end, slope)) continue;
+    t.slope_bytes[0][group] = static_cast<u8>(slope);
+    t.slope_bytes[1][group] = static_cast<u8>(slope >> 8);
+    t.base[group] = static_cast<u8>(
+        level[first] - static_cast<int>(slope * static_cast<u32>(first % kPlaces | kPhase) >> 16));
+    return true;
+  }
+  return false;
+}
+
+// Lines for all groups; a test encodes both ends of every bucket.
+void fit_lines(TreeTables& t) {
+  // up to those of y just above 1
+  constexpr int buckets = (31 << 7) + kPlaces;
+  int level[buckets];
+  for (int i = 0; i < buckets; ++i) level[i] = upper_level(t, i);
+  int group = 0;
+  for (int first = 0; first < buckets; first += kPlaces, ++group) {
+    const int end = first + kPlaces;
+    if (fit_line(t, level, first, end, group)) continue;
+    int cut = first + 1;
+    while (!(fit_line(t, level, first, cut, group) && fit_line(t, level, cut, end, group + 1))) ++cut;
+    t.cut = static_cast<u16>(cut);
+    ++group;
   }
 }
 
@@ -86,15 +104,16 @@ void derive(TreeTables& t, bool keep_nonzero) {
     const int level = level_of(t, from_bits((kFirstBucket + i) << 16 | 0xffff));
     t.guess[i] = static_cast<u8>(level < 1 ? 1 : level);
   }
-  // the five exponent bits of kFirstBucket (96) are 0, so a group's number is its index
-  for (int group = 0; group < (t.is_signed ? 128 : 256); ++group) fit_line(t, group);
+  fit_lines(t);
   for (int i = 0; i < 256; ++i) {
     const int level = t.is_signed && i == 0 ? t.levels : i;
     const float border = level <= t.levels ? t.borders[level] : HUGE_VALF;
-    for (int j = 0; j < 4; ++j) {
-      t.value_bytes[j][i] = static_cast<u8>(float_bits(t.values[i]) >> 8 * j);
-      t.border_bytes[j][i] = static_cast<u8>(float_bits(border) >> 8 * j);
+    const u32 rank = float_bits(border) - !t.is_signed;
+    for (int j = 0; j < 4; ++j) t.value_bytes[j][i] = static_cast<u8>(float_bits(t.values[i]) >> 8 * j);
+    if (t.is_signed && i > 127) {
+      for (int j = 0; j < 4; ++j) t.magnitude_bytes[j][(i - 127) % 128] = t.value_bytes[j][i];
     }
+    for (int j = 0; j < 2; ++j) t.border_bytes[j][i] = static_cast<u8>(rank >> 8 * j);
   }
 }
 

@@ -32,6 +32,8 @@ enum class Code : int {
 constexpr u32 kFirstBucket = 96u << 7;
 constexpr u32 kBuckets = (32u << 7) + 1;
 
+constexpr int kPlaces = 32, kPhase = 256;
+
 struct alignas(64) TreeTables {
   bool is_signed;
   int levels;         // magnitudes above 0: 128 signed (the last one only positive), 255 unsigned
@@ -39,12 +41,17 @@ struct alignas(64) TreeTables {
   // Smallest y whose level is p; [0] is 0. One slot more, so that level + 1 can be asked for.
   float borders[258];
   u8 guess[kBuckets + 3];  // level of the upper end of a bucket, at least 1; read four bytes at a time
-  // The same guess, or one more, from the upper bits of the bucket (5 of the exponent, then 3 of the
-  // fraction, signed 2) by a line in the remaining four or five: base + (slope * (f | 16 or 32) >> 8) modulo
-  // 256; the 16 gives each slope a phase of its own.
-  alignas(64) u8 base[256], slope[256];
-  // Byte j of values and borders, for lookups of bytes. Border 128 of the signed tree stands at 0.
-  alignas(64) u8 value_bytes[4][256], border_bytes[4][256];
+  // The same level, as 128 lines over groups of kPlaces buckets: base + (slope * (place | kPhase) >> 16),
+  // where slope has two bytes, modulo 256. A bucket has a border in it where the lower 16 bits of that
+  // product are less than slope. One group, where a decade begins, is bent and cut in two: groups are counted
+  // one up from bucket `cut` on.
+  alignas(64) u8 base[128], slope_bytes[2][128];
+  u16 cut;
+  // Byte j of values and of the lower halves of borders, for lookups of bytes. Border 128 of the signed tree
+  // stands at 0.
+  alignas(64) u8 value_bytes[4][256], border_bytes[2][256];
+  // Byte j of the positive values of the signed tree: level p at p, level 128, which is 1, at 0.
+  alignas(64) u8 magnitude_bytes[4][128];
 };
 
 struct NibbleTables {

@@ -57,11 +57,19 @@ namespace avx512 {
 extern const BlockwiseKernels blockwise_kernels;
 }
 #endif
+#if defined(BITTERN_ARM)
+namespace neon {
+extern const BlockwiseKernels blockwise_kernels;
+}
+#endif
 
 static inline const BlockwiseKernels& blockwise_kernels(Isa isa) {
 #if defined(BITTERN_X86)
-  if (isa == Isa::avx2) return avx2::blockwise_kernels;
-  if (isa == Isa::avx512) return avx512::blockwise_kernels;
+  if (common_isa(isa) == Isa::avx2) return avx2::blockwise_kernels;
+  if (common_isa(isa) == Isa::avx512) return avx512::blockwise_kernels;
+#endif
+#if defined(BITTERN_ARM)
+  if (isa == Isa::neon) return neon::blockwise_kernels;
 #endif
   (void)isa;
   return scalar::blockwise_kernels;

@@ -22,11 +22,19 @@ namespace avx512 {
 extern const SignKernels sign_kernels;
 }
 #endif
+#if defined(BITTERN_ARM)
+namespace neon {
+extern const SignKernels sign_kernels;
+}
+#endif
 
 static inline const SignKernels& sign_kernels(Isa isa) {
 #if defined(BITTERN_X86)
-  if (isa == Isa::avx2) return avx2::sign_kernels;
-  if (isa == Isa::avx512) return avx512::sign_kernels;
+  if (common_isa(isa) == Isa::avx2) return avx2::sign_kernels;
+  if (common_isa(isa) == Isa::avx512) return avx512::sign_kernels;
+#endif
+#if defined(BITTERN_ARM)
+  if (isa == Isa::neon) return neon::sign_kernels;
 #endif
   (void)isa;
   return scalar::sign_kernels;

@@ -22,11 +22,19 @@ namespace avx512 {
 extern const UnpackSignsKernels unpack_signs_kernels;
 }
 #endif
+#if defined(BITTERN_ARM)
+namespace neon {
+extern const UnpackSignsKernels unpack_signs_kernels;
+}
+#endif
 
 static inline const UnpackSignsKernels& unpack_signs_kernels(Isa isa) {
 #if defined(BITTERN_X86)
-  if (isa == Isa::avx2) return avx2::unpack_signs_kernels;
-  if (isa == Isa::avx512) return avx512::unpack_signs_kernels;
+  if (common_isa(isa) == Isa::avx2) return avx2::unpack_signs_kernels;
+  if (common_isa(isa) == Isa::avx512) return avx512::unpack_signs_kernels;
+#endif
+#if defined(BITTERN_ARM)
+  if (isa == Isa::neon) return neon::unpack_signs_kernels;
 #endif
   (void)isa;
   return scalar::unpack_signs_kernels;

@@ -1,0 +1,203 @@
+// 128-bit vectors of 64-bit ARM. Four lanes of 32 bits for the element-wise parts, bytes for the counts of
+// the binary convolution.
+#pragma once
+
+#include <arm_neon.h>
+
+#include "../types.h"
+
+namespace bittern::neon {
+
+constexpr i64 kLanes = 4;
+constexpr int kRegisters = 32;
+using F32 = float32x4_t;
+struct F64 {
+  float64x2_t low, high;
+};
+struct I32 {
+  int32x4_t bits;
+};
+using Mask = uint32x4_t;
+
+// The numbers that 16-bit elements stand for.
+static inline F32 widen_4(uint16x4_t x, f16) {
+  return vcvt_f32_f16(vreinterpret_f16_u16(x));
+}
+static inline F32 widen_4(uint16x4_t x, bf16) {
+  return vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(x), 16));
+}
+
+static inline float widen(f16 x) {
+  return vgetq_lane_f32(widen_4(vdup_n_u16(x.bits), x), 0);
+}
+static inline float widen(bf16 x) {
+  return vget_lane_f32(vreinterpret_f32_u32(vdup_n_u32(u32{x.bits} << 16)), 0);
+}
+static inline float widen(float x) {
+  return x;
+}
+static inline double widen(double x) {
+  return x;
+}
+static inline i32 widen(i32 x) {
+  return x;
+}
+// Rounds to nearest, ties to even.
+static inline f16 narrow(float x) {
+  return {vget_lane_u16(vreinterpret_u16_f16(vcvt_f16_f32(vdupq_n_f32(x))), 0)};
+}
+
+static inline F32 load(const float* p) {
+  return vld1q_f32(p);
+}
+static inline F32 load(const f16* p) {
+  return widen_4(vld1_u16(&p->bits), f16{});
+}
+static inline F32 load(const bf16* p) {
+  return widen_4(vld1_u16(&p->bits), bf16{});
+}
+static inline F64 load(const double* p) {
+  return {vld1q_f64(p), vld1q_f64(p + 2)};
+}
+static inline I32 load(const i32* p) {
+  return {vld1q_s32(p)};
+}
+static inline void store(float* p, F32 x) {
+  vst1q_f32(p, x);
+}
+static inline void store(i32* p, I32 x) {
+  vst1q_s32(p, x.bits);
+}
+
+static inline F32 splat(float x) {
+  return vdupq_n_f32(x);
+}
+static inline F64 splat(double x) {
+  return {vdupq_n_f64(x), vdupq_n_f64(x)};
+}
+static inline I32 splat(i32 x) {
+  return {vdupq_n_s32(x)};
+}
+
+// Bit i of lane i where the mask is set, added up.
+static inline u32 bits_of(Mask m) {
+  constexpr u32 kBits[4] = {1, 2, 4, 8};
+  return vaddvq_u32(vandq_u32(m, vld1q_u32(kBits)));
+}
+// Bit i says whether lane i of x >= t; false for NaN.
+static inline u32 at_least(F32 x, F32 t) {
+  return bits_of(vcgeq_f32(x, t));
+}
+static inline u32 at_least(F64 x, F64 t) {
+  return bits_of(vcombine_u32(vmovn_u64(vcgeq_f64(x.low, t.low)), vmovn_u64(vcgeq_f64(x.high, t.high))));
+}
+static inline u32 at_least(I32 x, I32 t) {
+  return bits_of(vcgeq_s32(x.bits, t.bits));
+}
+
+static inline F32 add(F32 a, F32 b) {
+  return vaddq_f32(a, b);
+}
+// a * b + c, rounded once.
+static inline F32 multiply_add(F32 a, F32 b, F32 c) {
+  return vfmaq_f32(c, a, b);
+}
+static inline F32 multiply(F32 a, F32 b) {
+  return vmulq_f32(a, b);
+}
+static inline I32 add(I32 a, I32 b) {
+  return {vaddq_s32(a.bits, b.bits)};
+}
+static inline I32 subtract(I32 a, I32 b) {
+  return {vsubq_s32(a.bits, b.bits)};
+}
+static inline F32 to_float(I32 x) {
+  return vcvtq_f32_s32(x.bits);
+}
+
+static inline F32 subtract(F32 a, F32 b) {
+  return vsubq_f32(a, b);
+}
+static inline F32 divide(F32 a, F32 b) {
+  return vdivq_f32(a, b);
+}
+static inline F32 square_root(F32 x) {
+  return vsqrtq_f32(x);
+}
+static inline F32 absolute(F32 x) {
+  return vabsq_f32(x);
+}
+// a > b ? a : b, which the instruction for the maximum is not for NaN and -0.
+static inline F32 maximum(F32 a, F32 b) {
+  return vbslq_f32(vcgtq_f32(a, b), a, b);
+}
+// c - a * b, rounded once.
+static inline F32 subtract_product(F32 c, F32 a, F32 b) {
+  return vfmsq_f32(c, a, b);
+}
+
+static inline Mask greater(F32 a, F32 b) {
+  return vcgtq_f32(a, b);
+}
+static inline Mask equal(F32 a, F32 b) {
+  return vceqq_f32(a, b);
+}
+// Lanes that are infinite or NaN.
+static inline Mask not_finite(F32 x) {
+  return vmvnq_u32(vcaleq_f32(x, vdupq_n_f32(3.40282347e38f)));
+}
+static inline Mask either(Mask a, Mask b) {
+  return vorrq_u32(a, b);
+}
+static inline bool any(Mask m) {
+  return vmaxvq_u32(m) != 0;
+}
+static inline F32 select(Mask m, F32 yes, F32 no) {
+  return vbslq_f32(m, yes, no);
+}
+static inline float largest_lane(F32 x) {
+  return vmaxnmvq_f32(x);
+}
+
+// 16 bytes.
+struct Bytes {
+  uint8x16_t bits;
+};
+
+static inline Bytes zero_bytes() {
+  return {vdupq_n_u8(0)};
+}
+static inline Bytes load_bytes(const u8* p) {
+  return {vld1q_u8(p)};
+}
+// The same four bytes in every lane of 32 bits.
+static inline Bytes splat_word(const u32* p) {
+  return {vreinterpretq_u8_u32(vld1q_dup_u32(p))};
+}
+static inline Bytes add_bytes(Bytes a, Bytes b) {
+  return {vaddq_u8(a.bits, b.bits)};
+}
+// Number of positions where the bits of a and b differ, byte by byte.
+static inline Bytes count_differences(Bytes a, Bytes b) {
+  return {vcntq_u8(veorq_u8(a.bits, b.bits))};
+}
+// The sum of the four bytes of every lane.
+static inline I32 sum_of_bytes(Bytes x) {
+  return {vreinterpretq_s32_u32(vpaddlq_u16(vpaddlq_u8(x.bits)))};
+}
+// The same, added to `sum`.
+static inline I32 add_sum_of_bytes(I32 sum, Bytes x) {
+  return {vreinterpretq_s32_u32(vpadalq_u16(vreinterpretq_u32_s32(sum.bits), vpaddlq_u8(x.bits)))};
+}
+
+// Emits nothing. What uses `next` comes behind what gave `done`, so that the compiler does not run ahead and
+// lack registers.
+static inline void keep_order(Bytes& done, Bytes& next) {
+  __asm__("" : "+w"(done.bits), "+w"(next.bits));
+}
+// Emits nothing. The address is incremented by the load, not computed anew from an index.
+static inline void keep_increment(const u32*& p) {
+  __asm__("" : "+r"(p));
+}
+
+}  // namespace bittern::neon

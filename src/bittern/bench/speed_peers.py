@@ -1,0 +1,182 @@
+"""The engines that a packed network is timed against: each turns a float network into something to call.
+
+What a peer sets up (export, compilation, quantization, layout) is not timed. All follow torch's number of threads at
+the time of `build`.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Forward = Callable[[], object]
+"""One pass over the input that it was built for."""
+INPUT = "x"
+"""Name of the input in ONNX files."""
+CALIBRATION_BATCHES = 4
+ONNX_OPSET = 17
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """An engine, and the packages beyond bittern's own that it is made of."""
+
+    name: str
+    build: Callable[[nn.Module, Tensor], Forward]
+    """(float network in eval mode, input) -> forward; leaves the network as it is."""
+    packages: tuple[str, ...] = ()
+    extra: str = ""
+    """What installs them: pip install 'bittern[extra]'."""
+
+    def missing(self) -> str | None:
+        """What to install before it can be built, or None."""
+        absent = [name for name in self.packages if find_spec(name) is None]
+        if not absent:
+            return None
+        return f"{', '.join(absent)} cannot be imported; pip install 'bittern[{self.extra}]'"
+
+
+def torch_fp32(model: nn.Module, x: Tensor) -> Forward:
+    """Contiguous, as torch runs it without being told anything."""
+    return _inferred(model, x)
+
+
+def torch_channels_last(model: nn.Module, x: Tensor) -> Forward:
+    return _inferred(_channels_last(model), x.contiguous(memory_format=torch.channels_last))
+
+
+def torch_autocast(model: nn.Module, x: Tensor) -> Forward:
+    """Autocast to bfloat16, channels-last; it converts the weights in every pass."""
+    last, images = _channels_last(model), x.contiguous(memory_format=torch.channels_last)
+
+    def forward() -> object:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            return last(images)
+
+    return forward
+
+
+def torch_bf16(model: nn.Module, x: Tensor) -> Forward:
+    """Weights and values in bfloat16, channels-last."""
+    return _inferred(_channels_last(model).bfloat16(), x.bfloat16().contiguous(memory_format=torch.channels_last))
+
+
+def torch_compiled(model: nn.Module, x: Tensor) -> Forward:
+    """Inductor with frozen weights, channels-last; norms are folded into convolutions."""
+    torch.compiler.reset()
+    images = x.contiguous(memory_format=torch.channels_last)
+    return _inferred(torch.compile(_channels_last(model), options={"freezing": True}), images)
+
+
+def onnx_fp32(model: nn.Module, x: Tensor) -> Forward:
+    with TemporaryDirectory() as folder:
+        return _session(_export(model, x, Path(folder)), x)
+
+
+def onnx_int8(model: nn.Module, x: Tensor) -> Forward:
+    """Static quantization (QDQ, weights per channel), calibrated on random inputs, which speed does not see."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class RandomInputs(CalibrationDataReader):  # type: ignore[misc]  # a class of a package without types
+        def __init__(self) -> None:
+            self.left = [torch.randn_like(x) for _ in range(CALIBRATION_BATCHES)]
+
+        def get_next(self) -> Mapping[str, Any] | None:
+            return {INPUT: self.left.pop().numpy()} if self.left else None
+
+    with TemporaryDirectory() as folder, _foreign_code():
+        plain = _export(model, x, Path(folder))
+        inferred, quantized = Path(folder) / "inferred.onnx", Path(folder) / "quantized.onnx"
+        quant_pre_process(str(plain), str(inferred))
+        quantize_static(str(inferred), str(quantized), RandomInputs(), quant_format=QuantFormat.QDQ, per_channel=True)
+        return _session(quantized, x)
+
+
+def executorch_xnnpack(model: nn.Module, x: Tensor) -> Forward:
+    """Lowered to XNNPACK as far as its partitioner takes it."""
+    with _foreign_code():
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+        from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
+        from executorch.runtime import Runtime
+
+        exported = torch.export.export(copy.deepcopy(model), (x,))
+        program = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()]).to_executorch()
+        _unsafe_reset_threadpool(torch.get_num_threads())
+        buffer = program.buffer
+        loaded = Runtime.get().load_program(buffer)
+        method = loaded.load_method("forward")
+
+    def forward(keep: object = (buffer, loaded)) -> object:  # the method points into both
+        return method.execute([x])
+
+    return forward
+
+
+CHANNELS_LAST = Peer("torch fp32, channels-last", torch_channels_last)
+AUTOCAST = Peer("torch bf16 autocast, channels-last", torch_autocast)
+COMPILED = Peer("torch.compile fp32, channels-last", torch_compiled)
+ONNX_FP32 = Peer("ONNX Runtime fp32", onnx_fp32, ("onnxruntime", "onnx"), "bench")
+PEERS = (
+    Peer("torch fp32", torch_fp32),
+    CHANNELS_LAST,
+    AUTOCAST,
+    Peer("torch bf16, channels-last", torch_bf16),
+    ONNX_FP32,
+    Peer("ONNX Runtime int8 QDQ", onnx_int8, ("onnxruntime", "onnx"), "bench"),
+    Peer("ExecuTorch XNNPACK fp32", executorch_xnnpack, ("executorch",), "edge"),
+)
+"""In the order of the table; `COMPILED` is not among them, because it takes minutes to build."""
+
+
+def _channels_last(model: nn.Module) -> nn.Module:
+    return copy.deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _inferred(model: Callable[[Tensor], object], x: Tensor) -> Forward:
+    def forward() -> object:
+        with torch.inference_mode():
+            return model(x)
+
+    return forward
+
+
+def _export(model: nn.Module, x: Tensor, folder: Path) -> Path:
+    path = folder / "plain.onnx"
+    with _foreign_code():
+        # the exporter by tracing: the other one needs one more package, and gives the same nodes here
+        torch.onnx.export(
+            copy.deepcopy(model), (x,), str(path), input_names=[INPUT], opset_version=ONNX_OPSET, dynamo=False
+        )
+    return path
+
+
+def _session(path: Path, x: Tensor) -> Forward:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
+    # its threads may spin during a pass, as they do by default, but not on into the other engine's turn
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    feed = {INPUT: x.numpy()}
+    return lambda: session.run(None, feed)
+
+
+@contextmanager
+def _foreign_code() -> Iterator[None]:
+    """Without the warnings that exporters and quantizers give about their own ways."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

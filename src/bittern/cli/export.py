@@ -1,0 +1,100 @@
+"""`bittern export`: a packed network as a program for another runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bittern.cli import names
+from bittern.cli.errors import Misused, unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bittern.deploy import Packed
+
+COMPARED_IMAGES = 8
+"""Test images on which a program is compared with the packed network."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line says beside the two files; None: nothing."""
+
+    name: str | None
+    data: str | None
+    verify: bool | None
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="A packed file.")],
+    output: Annotated[Path, typer.Argument(help="The program to write; for c, its name ends in .c.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            help="c: one C99 file for microcontrollers (docs/c_export.md); executorch: a .pte file (docs/edge.md).",
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="c: prefix of the names in the file. [default: the name of the file]")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help=f"executorch: to compare on: {names.DATA_HELP} [default: random images]")
+    ] = None,
+    verify: Annotated[
+        bool | None,
+        typer.Option(
+            "--verify/--no-verify", help="executorch: run the program and compare it first. [default: verify]"
+        ),
+    ] = None,
+) -> None:
+    """Write a packed network as a program for another runtime."""
+    from bittern.cli.targets import load_packed
+
+    if to.lower() not in TARGETS:
+        raise unknown("target", to, TARGETS)
+    if output.resolve() == file.resolve():
+        raise Misused(f"{output} is the packed file itself; name another one")
+    make, options = TARGETS[to.lower()]
+    wish = Wish(name, data, verify)
+    for option in ("name", "data", "verify"):
+        if getattr(wish, option) is not None and option not in options:
+            raise Misused(f"--{option} means nothing for --to {to.lower()}; leave it out")
+    if data is not None and verify is False:
+        raise Misused("--data says what to compare on, and --no-verify compares nothing; leave out one of them")
+    typer.echo(make(file, load_packed(file), output, wish))
+
+
+def _to_c(file: Path, packed: Packed, output: Path, wish: Wish) -> str:
+    from bittern import deploy
+
+    return str(deploy.to_c(packed, output, wish.name))
+
+
+def _to_executorch(file: Path, packed: Packed, output: Path, wish: Wish) -> str:
+    from bittern import deploy
+
+    example = None if wish.data is None else _images(file, packed, wish.data)
+    report = deploy.to_executorch(packed, output, example=example, verify=wish.verify is not False)
+    return f"{output}: {output.stat().st_size:,} bytes\n{'not compared' if report is None else report}"
+
+
+def _images(file: Path, packed: Packed, data: str) -> Tensor:
+    from bittern.cli.targets import packed_info
+    from bittern.data import normalize
+
+    images = names.data_set(names.data_spec(data))
+    info = packed_info(file, packed)
+    return normalize(images.test_images[:COMPARED_IMAGES], info.mean, info.std)
+
+
+TARGETS: dict[str, tuple[Callable[[Path, Packed, Path, Wish], str], tuple[str, ...]]] = {
+    "c": (_to_c, ("name",)),
+    "executorch": (_to_executorch, ("data", "verify")),
+}
+"""What --to takes: a function (file, packed, output, wish) -> what to print, and the options that it reads."""

@@ -1,0 +1,94 @@
+"""From a packed model to one C99 file."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from bittern._files import write_atomically
+from bittern.deploy.c_export import literals, text
+from bittern.deploy.c_export.errors import ExportError
+from bittern.deploy.c_export.plan import ALIASES, Step, plan, steps_of
+from bittern.deploy.c_export.rules import RULES, in_place
+from bittern.deploy.c_export.source import Source
+from bittern.deploy.check import forms_of
+from bittern.deploy.packed import Packed
+
+
+@dataclass(frozen=True)
+class CExport:
+    """A C file that was written, and what it will take of a microcontroller."""
+
+    path: Path
+    name: str
+    """Prefix of the names of the file: `<name>_run`."""
+    input_size: int
+    """Floats of one sample."""
+    output_size: int
+    """Floats of one answer."""
+    constant_bytes: int
+    """Flash for weights, thresholds and sizes of layers, with pointers of 4 bytes; the code comes on top."""
+    arena_bytes: int
+    """RAM for everything between input and output; the caller keeps these two, the stack takes some dozens of bytes."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: void {self.name}_run(const float *input, float *output), "
+            f"{self.input_size} -> {self.output_size} floats, "
+            f"{self.constant_bytes:,} bytes of constants, {self.arena_bytes:,} bytes of arena"
+        )
+
+
+def to_c(packed: Packed, path: str | Path, name: str | None = None) -> CExport:
+    """Write a packed model as one C99 file without dependencies, for one sample a call.
+
+    path: ends in .c. name: prefix of its names; None: that of the file.
+    Every node but a sum of real numbers gives the very bits that it gives in `packed`; sums run in the order of the
+    loops and differ within the rounding that docs/numerics.md derives.
+
+    Raises: ValueError for a path or a name that is none, and for a model on another device than the CPU; ExportError
+    (a ValueError) naming the node that has no C code; OSError. Nothing is written then.
+    """
+    path = Path(path)
+    name = _checked_name(packed, path, name)
+    program, steps = packed.program, _steps(packed)
+    source = Source(forms_of(program, packed.tensors), packed.tensors)
+    calls = [step for step in steps if step.node.kind not in ALIASES]
+    parts = [text.Part(step, RULES[step.node.kind].emit(source, step)) for step in calls]
+    memory = {step.writes: RULES[step.node.kind].needs(source, step) for step in calls}
+    where = plan(program, steps, source.forms, memory, lambda step: in_place(source, step))
+    if where.values[program.output].place == "input":
+        source.headers.add("string.h")
+    facts = text.Facts(
+        name,
+        packed.info.get("model", name),
+        math.prod(packed.input_shape),
+        math.prod(source.forms[program.output].shape),
+        source.constant_bytes,
+        where.arena_bytes,
+    )
+    write_atomically(path, text.file_text(facts, source, parts, where, program.output).encode("ascii"))
+    return CExport(path, name, facts.input_size, facts.output_size, facts.constant_bytes, facts.arena_bytes)
+
+
+def _checked_name(packed: Packed, path: Path, name: str | None) -> str:
+    if packed.device.type != "cpu":
+        raise ValueError(f"to_c: the packed model is on {packed.device}; move it first: packed.to('cpu')")
+    if path.suffix != ".c":
+        raise ValueError(f"to_c: the path must end in .c; got {str(path)!r}")
+    chosen = path.stem if name is None else name
+    if not literals.is_identifier(chosen):
+        raise ValueError(
+            f"to_c: name must be a C identifier that starts with a letter; got {chosen!r}; pass name='net' or the like"
+        )
+    return chosen
+
+
+def _steps(packed: Packed) -> tuple[Step, ...]:
+    """Raises: ExportError for a kind of node that has no C code."""
+    steps = steps_of(packed.program)
+    for step in steps:
+        if step.node.kind not in RULES and step.node.kind not in ALIASES:
+            raise ExportError(step.node, "has no C code; leave this layer out, or run the packed model in torch")
+    return steps

@@ -1,0 +1,144 @@
+"""C code of the node kinds of `layout_kinds`, and of `factors`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from bittern.deploy.bit_kinds import split_factors
+from bittern.deploy.c_export import layout_code as code
+from bittern.deploy.c_export.elementwise import ADD_CONSTANT, MULTIPLY_CONSTANT
+from bittern.deploy.c_export.plan import Step
+from bittern.deploy.c_export.source import Fields, Source, value
+from bittern.deploy.c_export.views import broadcast_steps, four, steps_of
+from bittern.deploy.c_export.window import WINDOW, window
+from bittern.deploy.kinds import integer, integers, number, pair
+from bittern.deploy.program import Node
+
+
+def _four(c: Source, node: Node, role: str, numbers: Sequence[int], fill: int) -> str:
+    """Name of an array of four sizes or steps; `numbers` are those behind the batch."""
+    return c.integers(node, role, four(node, numbers, fill))
+
+
+def two(c: Source, step: Step) -> str:
+    """add, subtract, multiply."""
+    node = step.node
+    a, b = (c.forms[v].shape for v in node.inputs)
+    shape = c.forms[node.output].shape
+    left, right, y = value(node.inputs[0]), value(node.inputs[1]), value(node.output)
+    if a == b:
+        return c.call(code.SAME_SIZE[node.kind], left, right, math.prod(shape), y)
+    size = _four(c, node, "size", shape[1:], 1)
+    a_step = _four(c, node, "a_step", broadcast_steps(a, shape)[1:], 0)
+    b_step = _four(c, node, "b_step", broadcast_steps(b, shape)[1:], 0)
+    return c.call(code.BROADCAST[node.kind], size, left, a_step, right, b_step, y)
+
+
+def constant(c: Source, step: Step) -> str:
+    node = step.node
+    function = ADD_CONSTANT if node.attrs["operation"] == "add" else MULTIPLY_CONSTANT
+    count = math.prod(c.forms[node.output].shape)
+    return c.call(function, value(node.inputs[0]), count, c.real(number(node, "value")), value(node.output))
+
+
+def factors(c: Source, step: Step) -> str:
+    node = step.node
+    shape = c.forms[node.output].shape
+    shapes = split_factors(node)
+    parts = torch.split(c.tensor(node, "factors"), [math.prod(s) for s in shapes])
+    fields: list[Fields] = []
+    for index, (part, own) in enumerate(zip(parts, shapes, strict=True)):
+        steps = four(node, broadcast_steps(own, shape)[1:], 0)
+        fields.append([c.floats(node, f"factor_{index}", part), steps])
+    table = c.record(node, code.FACTORS, "bt_factor", fields, len(fields))
+    size = _four(c, node, "size", shape[1:], 1)
+    return c.call(code.FACTORS, size, table, len(fields), value(node.inputs[0]), value(node.output))
+
+
+def _copy(
+    c: Source,
+    step: Step,
+    part: int,
+    size: Sequence[int],
+    x_step: Sequence[int],
+    y_step: Sequence[int],
+    x_at: int = 0,
+    y_at: int = 0,
+) -> str:
+    """A call that copies input number `part`; sizes and steps without the batch."""
+    node = step.node
+    arrays = [
+        _four(c, node, f"size_{part}", size, 1),
+        _four(c, node, f"x_step_{part}", x_step, 0),
+        _four(c, node, f"y_step_{part}", y_step, 0),
+    ]
+    x = value(node.inputs[part]) + (f" + {x_at}" if x_at else "")
+    y = value(node.output) + (f" + {y_at}" if y_at else "")
+    return c.call(code.COPY, arrays[0], x, arrays[1], y, arrays[2])
+
+
+def permute(c: Source, step: Step) -> str:
+    node = step.node
+    steps = steps_of(c.forms[node.inputs[0]].shape)
+    shape = c.forms[node.output].shape
+    return _copy(c, step, 0, shape[1:], [steps[d] for d in integers(node, "order")][1:], steps_of(shape)[1:])
+
+
+def slice_(c: Source, step: Step) -> str:
+    node = step.node
+    x, y = c.forms[node.inputs[0]].shape, c.forms[node.output].shape
+    dim, start = integer(node, "dim"), integer(node, "start")
+    steps = steps_of(x)
+    strided = [s * (integer(node, "step") if d == dim else 1) for d, s in enumerate(steps)]
+    return _copy(c, step, 0, y[1:], strided[1:], steps_of(y)[1:], x_at=start * steps[dim])
+
+
+def pad(c: Source, step: Step) -> str:
+    node = step.node
+    x, y = c.forms[node.inputs[0]].shape, c.forms[node.output].shape
+    amount, steps = integers(node, "amount"), steps_of(y)
+    before = sum(amount[2 * i] * steps[-1 - i] for i in range(len(amount) // 2))
+    fill = c.call(code.FILL, value(node.output), math.prod(y), c.real(number(node, "value")))
+    return "\n".join([fill, _copy(c, step, 0, x[1:], steps_of(x)[1:], steps[1:], y_at=before)])
+
+
+def concatenate(c: Source, step: Step) -> str:
+    node = step.node
+    y = c.forms[node.output].shape
+    dim, steps, at, calls = integer(node, "dim") % len(y), steps_of(y), 0, []
+    for part, v in enumerate(node.inputs):
+        x = c.forms[v].shape
+        calls.append(_copy(c, step, part, x[1:], steps_of(x)[1:], steps[1:], y_at=at))
+        at += x[dim] * steps[dim]
+    return "\n".join(calls)
+
+
+def pool(c: Source, step: Step) -> str:
+    node = step.node
+    x, y = c.forms[node.inputs[0]], c.forms[node.output]
+    fields = window(node, x, y, integers(node, "kernel"), dilated=False)
+    name = c.record(node, WINDOW, WINDOW.name, fields)
+    ends = (value(node.inputs[0]), value(node.output))
+    if node.attrs["mode"] == "max":
+        return c.call(code.MAX_POOL, name, x.shape[1], *ends)
+    return c.call(code.AVERAGE_POOL, name, x.shape[1], int(bool(node.attrs["count_padding"])), *ends)
+
+
+def adaptive_pool(c: Source, step: Step) -> str:
+    node = step.node
+    x, y = c.forms[node.inputs[0]].shape, c.forms[node.output].shape
+    sizes = (*pair(x[2:], 1), *pair(y[2:], 1))
+    return c.call(code.ADAPTIVE_POOL, value(node.inputs[0]), x[1], *sizes, value(node.output))
+
+
+def mean(c: Source, step: Step) -> str:
+    node = step.node
+    x = c.forms[node.inputs[0]].shape
+    gone = {d % len(x) for d in integers(node, "dims")}
+    kept = _four(c, node, "kept", [1 if d in gone else n for d, n in enumerate(x)][1:], 1)
+    left_out = _four(c, node, "gone", [n if d in gone else 1 for d, n in enumerate(x)][1:], 1)
+    steps = _four(c, node, "step", steps_of(x)[1:], 0)
+    return c.call(code.MEAN, kept, left_out, steps, value(node.inputs[0]), value(node.output))

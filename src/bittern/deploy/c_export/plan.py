@@ -1,0 +1,175 @@
+"""What is computed in which order, and where every value lies: the memory plan of a C file.
+
+A **step** is a node, or several of which only the last result is kept: a low-bit layer and the threshold behind it, or
+a real convolution and what follows up to the sign, whose results are the largest values of many networks.
+A **storage** is a stretch of one of two arenas, real values (float) and bits (uint32_t). Two arenas, because C forbids
+to read through a pointer to one type what another wrote. A storage lives from the step that writes it to the last one
+that reads it; storages that live at the same time do not overlap. A step that works element by element writes over its
+input where nothing reads that any more; flatten and reshape only rename it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bittern.deploy.c_export.errors import ExportError
+from bittern.deploy.forms import Form
+from bittern.deploy.program import Node, Program
+
+WORD_BITS = 32
+"""Bits of a word of the C code: what a microcontroller has."""
+
+WORD_BYTES = 4
+"""Bytes of a word, a float and an int32_t."""
+
+ALIASES = ("flatten", "reshape")
+"""Kinds that give the same numbers in the same order another shape."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call in the C code."""
+
+    node: Node
+    """Whose result it writes."""
+    before: tuple[Node, ...] = ()
+    """Nodes that it computes on the way, in their order, without keeping their results."""
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return (*self.before, self.node)[0].inputs
+
+    @property
+    def writes(self) -> int:
+        return self.node.output
+
+
+def steps_of(program: Program) -> tuple[Step, ...]:
+    """The steps of a program in their order. Raises: ExportError."""
+    before = {node.output: _computed_on_the_way(program, node) for node in program.nodes}
+    inside = {node.output for nodes in before.values() for node in nodes}
+    for node in program.nodes:
+        readers = len(program.consumers(node.output))
+        if node.kind == "binary" and node.attrs["result"] == "acc" and readers != 1:
+            raise ExportError(node, f"its accumulators must have one reader; they have {readers}; pack again")
+    return tuple(Step(node, before[node.output]) for node in program.nodes if node.output not in inside)
+
+
+def _computed_on_the_way(program: Program, node: Node) -> tuple[Node, ...]:
+    """binary before threshold; conv, affine, hardtanh before encode to one plane, where nothing else reads them."""
+    producer = program.producer(node.inputs[0])
+    if node.kind == "threshold":
+        assert producer is not None
+        return (producer,)
+    if node.kind != "encode" or node.attrs["planes"] != 1 or node.attrs["dims"] == 0:
+        return ()
+    chain: list[Node] = []
+    for kind in ("hardtanh", "affine", "conv"):
+        if producer is not None and producer.kind == kind and program.single_consumer(producer.output) is not None:
+            chain.insert(0, producer)
+            producer = program.producer(producer.inputs[0])
+    return tuple(chain) if chain and chain[0].kind == "conv" else ()
+
+
+def words_of(bits: int) -> int:
+    """Words that hold `bits` bits."""
+    return -(-bits // WORD_BITS)
+
+
+def size_of(form: Form) -> int:
+    """Floats or words that a value takes."""
+    elements = math.prod(form.shape)
+    if form.type == "real":
+        return elements
+    return form.planes * (elements // form.channels) * words_of(form.channels)
+
+
+@dataclass
+class Storage:
+    """A stretch of an arena (or the caller's input or output) and the steps, both included, between which it lives."""
+
+    place: str
+    """"reals", "words", "input" or "output"."""
+    size: int
+    first: int
+    last: int
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where everything lies."""
+
+    values: Mapping[int, Storage]
+    scratch: Mapping[int, tuple[Storage, ...]]
+    """By the value that its step writes."""
+    reals: int
+    """Size of the arena of real values, in floats."""
+    words: int
+    """Size of the arena of bits, in words."""
+
+    @property
+    def arena_bytes(self) -> int:
+        return WORD_BYTES * (self.reals + self.words)
+
+
+Scratch = Mapping[int, Sequence[tuple[str, int]]]
+"""By the value that a step writes: (arena, size) of each stretch that only this step uses."""
+
+
+def plan(
+    program: Program,
+    steps: Sequence[Step],
+    forms: Mapping[int, Form],
+    scratch: Scratch,
+    in_place: Callable[[Step], Sequence[int]],
+) -> Plan:
+    """Place every value. `in_place` names the values that a step may overwrite with its result."""
+    last = {program.output: len(steps)}
+    for index, step in enumerate(steps):
+        for value in step.reads:
+            last[value] = max(index, last.get(value, -1))
+    values = {0: Storage("input", size_of(forms[0]), -1, len(steps))}
+    for index, step in enumerate(steps):
+        value = step.writes
+        storage = _reused(step, index, values, in_place(step))
+        if storage is None:
+            place = "reals" if forms[value].type == "real" else "words"
+            storage = Storage(place, size_of(forms[value]), index, index)
+        storage.last = max(storage.last, last.get(value, index))
+        values[value] = storage
+    if values[program.output].place == "reals":
+        values[program.output].place = "output"
+    local = {
+        step.writes: tuple(Storage(place, size, index, index) for place, size in scratch.get(step.writes, ()))
+        for index, step in enumerate(steps)
+    }
+    every = [*values.values(), *(storage for group in local.values() for storage in group)]
+    return Plan(values, local, _place(every, "reals"), _place(every, "words"))
+
+
+def _reused(step: Step, index: int, values: Mapping[int, Storage], candidates: Sequence[int]) -> Storage | None:
+    """The storage that the result of a step shares with an input of it, if any."""
+    if step.node.kind in ALIASES:
+        return values[step.reads[0]]
+    for value in candidates:
+        if values[value].last == index and values[value].place == "reals":
+            return values[value]
+    return None
+
+
+def _place(storages: Sequence[Storage], arena: str) -> int:
+    """Give the storages of one arena their offsets, the largest first, each as low as possible. Returns the size."""
+    unique = {id(storage): storage for storage in storages if storage.place == arena}
+    placed: list[Storage] = []
+    for storage in sorted(unique.values(), key=lambda s: (-s.size, s.first)):
+        alive = [s for s in placed if s.first <= storage.last and storage.first <= s.last]
+        storage.offset = 0
+        for other in sorted(alive, key=lambda s: s.offset):
+            if storage.offset + storage.size <= other.offset:
+                break
+            storage.offset = max(storage.offset, other.offset + other.size)
+        placed.append(storage)
+    return max((s.offset + s.size for s in placed), default=0)

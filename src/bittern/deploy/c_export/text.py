@@ -1,0 +1,140 @@
+"""The text of a C file: its head, what the steps asked for, and `run`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from bittern.deploy.c_export.literals import comment
+from bittern.deploy.c_export.plan import Plan, Step, Storage
+from bittern.deploy.c_export.source import Source, scratch, value
+from bittern.deploy.forms import Form
+
+TRACE = """\
+/* Hooks: define them before this file to see what happens; `node` is the number in the list above. */
+#ifndef BITTERN_TRACE_ACCUMULATOR /* an integer of a low-bit layer [channel][position]; the hook of its node follows */
+#define BITTERN_TRACE_ACCUMULATOR(index, accumulator) ((void)0)
+#endif
+#ifndef BITTERN_TRACE_REALS /* float result of a node */
+#define BITTERN_TRACE_REALS(node, reals, count) ((void)0)
+#endif
+#ifndef BITTERN_TRACE_BITS /* uint32_t result of a node */
+#define BITTERN_TRACE_BITS(node, bits, count) ((void)0)
+#endif
+"""
+
+FAST_MATH = """\
+#if defined(__FAST_MATH__)
+#error "compile without -ffast-math: the order and the rounding of every operation are part of the network"
+#endif
+"""
+
+ARENAS = {"reals": ("float", "bt_reals"), "words": ("uint32_t", "bt_words")}
+"""C type and name of each arena."""
+
+
+class Facts(NamedTuple):
+    """What the head of a file says."""
+
+    name: str
+    title: str
+    input_size: int
+    output_size: int
+    constant_bytes: int
+    arena_bytes: int
+
+
+class Part(NamedTuple):
+    """A step and its calls."""
+
+    step: Step
+    calls: str
+
+
+def file_text(facts: Facts, source: Source, parts: Sequence[Part], plan: Plan, output: int) -> str:
+    """The whole file."""
+    blocks = [
+        _head(facts, source, parts),
+        _declarations(facts),
+        "\n".join(f"#include <{header}>" for header in sorted(source.headers)) + "\n",
+        FAST_MATH,
+        TRACE,
+        *(function.text for function in source.functions.values()),
+        *(f"{constant.declaration} = {constant.value};\n" for constant in source.constants.values()),
+        *_arenas(plan),
+        _run(facts, source, parts, plan, output),
+    ]
+    return "\n".join(blocks)
+
+
+def describe(form: Form) -> str:
+    """Type and shape of a value, without the batch."""
+    planes = f"{form.planes} x " if form.planes > 1 else ""
+    return f"{planes}{form.type} [{', '.join(str(n) for n in form.shape[1:])}]"
+
+
+def _node_line(source: Source, step: Step) -> str:
+    node = step.node
+    before = "".join(f"{other.name}: {other.kind}, " for other in step.before)
+    return comment(f"{node.output} {before}{node.name}: {node.kind} -> {describe(source.forms[node.output])}")
+
+
+def _head(facts: Facts, source: Source, parts: Sequence[Part]) -> str:
+    nodes = "\n".join(f"     {_node_line(source, part.step)}" for part in parts)
+    return f"""\
+/* {comment(facts.title)}: a packed low-bit network in C99, written by bittern.deploy.to_c.
+
+   input   {facts.input_size} floats, one sample: {describe(source.forms[0])}, the last dimension fastest
+   output  {facts.output_size} floats
+   flash   {facts.constant_bytes} bytes of constants (a pointer counted as 4), and the code
+   RAM     {facts.arena_bytes} bytes of arena, static: {facts.name}_run must not run twice at a time
+
+   Nodes:
+{nodes} */
+"""
+
+
+def _declarations(facts: Facts) -> str:
+    upper = facts.name.upper()
+    return f"""\
+#define {upper}_INPUT_SIZE {facts.input_size}
+#define {upper}_OUTPUT_SIZE {facts.output_size}
+
+/* input [{upper}_INPUT_SIZE] -> output [{upper}_OUTPUT_SIZE]; the two must not overlap. */
+void {facts.name}_run(const float *input, float *output);
+"""
+
+
+def _arenas(plan: Plan) -> list[str]:
+    sizes = {"reals": plan.reals, "words": plan.words}
+    lines = [f"static {type_} {name}[{sizes[arena]}];" for arena, (type_, name) in ARENAS.items() if sizes[arena]]
+    return ["\n".join(lines) + "\n"] if lines else []
+
+
+def _run(facts: Facts, source: Source, parts: Sequence[Part], plan: Plan, output: int) -> str:
+    used = {v for part in parts for v in (*part.step.reads, part.step.writes)}
+    lines = [_pointer(value(v), plan.values[v]) for v in sorted(used)]
+    for part in parts:
+        memory = plan.scratch[part.step.writes]
+        lines += [_pointer(scratch(part.step, i), storage) for i, storage in enumerate(memory)]
+    for part in parts:
+        lines += ["", f"/* {_node_line(source, part.step)} */", *part.calls.splitlines(), _trace(part.step, plan)]
+    if plan.values[output].place == "input":  # no step writes it
+        lines += ["", f"memcpy(output, input, {facts.output_size} * sizeof *output);"]
+    body = "\n".join(f"    {line}".rstrip() for line in lines)
+    return f"void {facts.name}_run(const float *input, float *output)\n{{\n{body}\n}}\n"
+
+
+def _pointer(name: str, storage: Storage) -> str:
+    if storage.place == "input":
+        return f"const float *const {name} = input;"
+    if storage.place == "output":
+        return f"float *const {name} = output;"
+    type_, arena = ARENAS[storage.place]
+    return f"{type_} *const {name} = {arena} + {storage.offset};"
+
+
+def _trace(step: Step, plan: Plan) -> str:
+    storage = plan.values[step.writes]
+    hook = "BITTERN_TRACE_BITS" if storage.place == "words" else "BITTERN_TRACE_REALS"
+    return f"{hook}({step.writes}, {value(step.writes)}, {storage.size});"

@@ -1,0 +1,66 @@
+"""Running a `.pte` in ExecuTorch's Python runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bittern.deploy.executorch.kernels import ADVICE, BUILD, LIBRARY, MissingKernels, kernels_loaded, load_kernels
+from bittern.deploy.executorch.quiet import quietly, require
+
+
+class EdgeProgram:
+    """A loaded `.pte`.
+
+    Call with x float32 [batch, *input_shape] -> logits [batch, ...]; samples run one by one, as the file has it.
+
+    Raises: TypeError / ValueError for an input of another dtype or shape.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        with quietly():
+            from executorch.runtime import Runtime
+
+            # the program reads from `data`, so that must live as long
+            self._program = Runtime.get().load_program(data)
+            self._method: Any = self._program.load_method("forward")
+        sizes = self._method.metadata.input_tensor_meta(0).sizes()
+        self.input_shape = tuple(sizes[1:])
+        """Shape of one sample."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.values(x)[0]
+
+    def values(self, x: Tensor) -> list[Tensor]:
+        """All results of the program, for a batch."""
+        if x.dtype != torch.float32 or x.device.type != "cpu":
+            raise TypeError(f"edge program: the input must be float32 on the CPU; got {x.dtype} on {x.device}")
+        if tuple(x.shape[1:]) != self.input_shape or x.shape[0] == 0:
+            sizes = ", ".join(str(size) for size in self.input_shape)
+            raise ValueError(f"edge program: expected an input [batch, {sizes}]; got {list(x.shape)}")
+        rows = [[y.clone() for y in self._method.execute((row.contiguous(),))] for row in x.unsqueeze(1)]
+        return [torch.cat(parts) for parts in zip(*rows, strict=True)]
+
+
+def load(path: str | Path) -> EdgeProgram:
+    """Load a `.pte` that `to_executorch` wrote, with the kernels of `make edge` where none are loaded yet.
+
+    Raises: ImportError without ExecuTorch; FileNotFoundError; MissingKernels saying how to load the kernel library;
+    ValueError for a file that ExecuTorch cannot read.
+    """
+    require("load")
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"load: no file {str(path)!r}; write one with bittern.deploy.to_executorch")
+    if not kernels_loaded() and (BUILD / LIBRARY).is_file():
+        load_kernels()
+    try:
+        return EdgeProgram(path.read_bytes())
+    except RuntimeError as error:
+        if not kernels_loaded():
+            needs = f"load: {str(path)!r} needs Bittern's kernels, which are not loaded"
+            raise MissingKernels(f"{needs}; {ADVICE}") from error
+        raise ValueError(f"load: ExecuTorch cannot read {str(path)!r}: {error}") from error

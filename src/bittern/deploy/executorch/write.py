@@ -1,0 +1,106 @@
+"""to_executorch: from a packed model to a `.pte` that gives the same answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bittern._files import write_atomically
+from bittern.deploy.executorch.check import EdgeReport, check_program, low_bit_values
+from bittern.deploy.executorch.kernels import load_kernels
+from bittern.deploy.executorch.lowering import BATCH, ExportError, ExportModule, split_input_scales
+from bittern.deploy.executorch.quiet import quietly, require
+from bittern.deploy.executorch.runtime import EdgeProgram
+from bittern.deploy.packed import Packed
+from bittern.deploy.program import Program
+
+SEED = 0
+EXAMPLES = 4
+"""Samples of noise that are compared where the caller has no real ones."""
+
+
+def to_executorch(
+    packed: Packed,
+    path: str | Path,
+    *,
+    example: Tensor | None = None,
+    xnnpack: bool = True,
+    verify: bool = True,
+    kernels: str | Path | None = None,
+) -> EdgeReport | None:
+    """Write a packed model as an ExecuTorch program, all or nothing.
+
+    Its low-bit parts run on Bittern's kernels, which the runtime has to load (docs/edge.md); all else runs on XNNPACK,
+    or with xnnpack=False on ExecuTorch's own kernels. The file takes one sample [1, *input_shape] per call.
+
+    verify: run the program in ExecuTorch's Python runtime on `example` (float32 [batch, *input_shape]; None: noise) and
+    compare every low-bit layer, bit for bit, and every real part (`EdgeReport`). kernels: the library for that; None:
+    that of `make edge`.
+
+    Returns the report; None without `verify`.
+
+    Raises: ImportError without ExecuTorch; TypeError / ValueError for arguments that do not fit; ExportError for a node
+    that has no ExecuTorch form or a program that disagrees; MissingKernels; OSError.
+    """
+    require("to_executorch")
+    path = Path(path)
+    _check_arguments(packed, path, example, verify, kernels)
+    program = split_input_scales(packed.program)
+    data = lower(program, packed.tensors, (program.output,), xnnpack)
+    report = None
+    if verify:
+        load_kernels(kernels)
+        report = _verify(packed, program, data, example, xnnpack)
+        if not report.agrees:
+            raise ExportError(
+                f"to_executorch: the program disagrees with the packed model, nothing was written:\n{report}"
+            )
+    write_atomically(path, data)
+    return report
+
+
+def lower(program: Program, tensors: dict[str, Tensor], results: tuple[int, ...], xnnpack: bool) -> bytes:
+    """The `.pte` that computes the given values of a program. Raises: ExportError."""
+    module = ExportModule(program, tensors, results).eval()
+    sample = torch.zeros(BATCH, *program.input_shape)
+    with quietly(), torch.no_grad():
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+        from bittern.deploy.executorch.backend import BitternPartitioner
+
+        real = [XnnpackPartitioner()] if xnnpack else []
+        low_bit = BitternPartitioner(*real)
+        exported = torch.export.export(module, (sample,))
+        return bytes(to_edge_transform_and_lower(exported, partitioner=[low_bit, *real]).to_executorch().buffer)
+
+
+def _verify(packed: Packed, program: Program, data: bytes, example: Tensor | None, xnnpack: bool) -> EdgeReport:
+    """Compare a program's own results, and the values between its parts, which a second program gives away."""
+    if example is None:
+        example = torch.randn(EXAMPLES, *packed.input_shape, generator=torch.Generator().manual_seed(SEED))
+    watched = low_bit_values(program)
+    probe = EdgeProgram(lower(program, packed.tensors, (program.output, *watched), xnnpack))
+    logits, *values = probe.values(example)
+    report = check_program(packed, program, example, logits, values)
+    return report.beside(EdgeProgram(data)(example))
+
+
+def _check_arguments(
+    packed: Packed, path: Path, example: Tensor | None, verify: bool, kernels: str | Path | None
+) -> None:
+    if packed.device.type != "cpu":
+        raise ValueError(f"to_executorch: the packed model is on {packed.device}; move it with .to('cpu')")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"to_executorch: no folder {str(path.parent)!r}; make it first")
+    if not verify and (example is not None or kernels is not None):
+        raise ValueError("to_executorch: 'example' and 'kernels' are for verify=True; leave them out")
+    if example is None:
+        return
+    if example.dtype != torch.float32 or example.device.type != "cpu":
+        raise TypeError(f"to_executorch: example must be float32 on the CPU; got {example.dtype} on {example.device}")
+    if tuple(example.shape[1:]) != packed.input_shape or example.ndim == 0 or example.shape[0] == 0:
+        sizes = ", ".join(str(size) for size in packed.input_shape)
+        raise ValueError(f"to_executorch: example must be [batch, {sizes}]; got {list(example.shape)}")

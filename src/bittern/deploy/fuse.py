@@ -1,0 +1,229 @@
+"""Which nodes of a program run together: a product with the residual, activation and sign behind it.
+
+A program stays as it was packed; fusing only decides how it runs on the CPU. A product takes in what follows it while
+nothing else reads what lies between: an addition, whose other side becomes the residual (with its own 2x2 mean,
+doubled or padded channels), one activation, and one sign. What stays outside runs node by node, and `reason` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from bittern.deploy.forms import Form
+from bittern.deploy.items import NO_RULE, BitStep, Block, Encode, Item, Pool, RealProduct, WholeMean
+from bittern.deploy.kinds import integer, integers
+from bittern.deploy.program import Node, Program
+from bittern.ops import Activation, ResidualRule
+from bittern.quantizer import InputScale
+
+Forms = Mapping[int, Form]
+
+IMAGE_RANK = {0: 2, 1: 3, 2: 4}
+"""Dimensions of what a product over so many dimensions of space writes; for 0, one row of features per sample."""
+
+GROUP_OUTPUTS = 8
+"""Outputs of a group are a multiple of this where there are several groups: their bits then start at whole bytes."""
+
+
+def fuse(program: Program, forms: Forms) -> tuple[Item, ...]:
+    """The items of a program, in an order in which they can run; forms: what every value is (`check.forms_of`)."""
+    heads = [node for node in program.nodes if reason(program, forms, node) is None]
+    blocks: list[Block] = []
+    taken: set[int] = set()
+    for node in reversed(heads):  # of two products that are added, the later one takes the addition
+        blocks.append(_grow(program, forms, node, taken))
+        taken |= set(blocks[-1].taken)
+    products = [_grow_real(program, node, taken) for node in program.nodes if _is_real_product(forms, node)]
+    taken |= {node.output for product in products for node in (product.node, *product.after)}
+    grown: dict[int, Item] = {}
+    grown.update((block.last, block) for block in blocks)
+    grown.update((product.value, product) for product in products)
+    items: list[Item] = []
+    for node in reversed(program.nodes):  # a pool is seen before the affine node that it takes in
+        if node.output in grown:
+            items.append(grown[node.output])
+        elif node.output not in taken:
+            item = _native(program, forms, node, taken)
+            items.append(item)
+            if isinstance(item, Pool) and item.before is not None:
+                taken.add(item.before.output)
+    return tuple(reversed(items))
+
+
+def _native(program: Program, forms: Forms, node: Node, taken: set[int]) -> Item:
+    """A single node as native code runs it, if it does."""
+    rank = len(forms[node.output].shape)
+    if node.kind == "encode" and rank == IMAGE_RANK[integer(node, "dims")]:
+        return Encode(node)
+    if node.kind in ("pool_bits", "concatenate_bits"):
+        return BitStep(node)
+    if _is_whole_mean(node, len(forms[node.inputs[0]].shape)):
+        return WholeMean(node)
+    if rank != IMAGE_RANK[2]:
+        return node
+    if node.kind != "pool":
+        return node
+    before = program.producer(node.inputs[0])
+    if before is None or before.kind != "affine" or before.output in taken:
+        return Pool(node, None)
+    return Pool(node, before if program.single_consumer(before.output) is node else None)
+
+
+def _is_whole_mean(node: Node, rank: int) -> bool:
+    """Whether a node is the mean of each channel over all positions."""
+    if rank not in (IMAGE_RANK[1], IMAGE_RANK[2]):
+        return False
+    if node.kind == "adaptive_pool":
+        return set(integers(node, "size")) == {1}
+    return node.kind == "mean" and sorted(d % rank for d in integers(node, "dims")) == list(range(2, rank))
+
+
+def reason(program: Program, forms: Forms, node: Node) -> str | None:
+    """Why a node is no block; None: it is one."""
+    if node.kind != "binary":
+        return "no product of bits"
+    if node.attrs["input_scale"] != InputScale.NONE.value:
+        return "its scale depends on the input"
+    if len(forms[node.output].shape) != IMAGE_RANK[integer(node, "dims")]:
+        return "it multiplies several rows of a sample"
+    if integer(node, "groups") > 1 and integer(node, "out_channels") // integer(node, "groups") % GROUP_OUTPUTS:
+        return f"the outputs of its groups are no multiple of {GROUP_OUTPUTS}"
+    if node.attrs["result"] == "acc":
+        reader = program.single_consumer(node.output)
+        if reader is None or reader.kind != "threshold":
+            return "its accumulators are read by other nodes"
+    return None
+
+
+# -- growing a block ---------------------------------------------------------------------------------------
+
+
+def _grow(program: Program, forms: Forms, node: Node, others: set[int]) -> Block:
+    """A block as large as it gets without the nodes of others."""
+    block = Block(node, node.output, (node.output,), node.output)
+    if node.attrs["result"] == "acc":
+        sign = program.single_consumer(node.output)
+        assert sign is not None
+        return replace(block, taken=(node.output, sign.output), sign=sign)
+    while (reader := program.single_consumer(block.value)) is not None and reader.output not in others:
+        grown = (
+            _with_factors(block, reader)
+            or _with_norm(block, reader)
+            or _with_residual(program, forms, block, reader)
+            or _with_activation(block, reader)
+        )
+        if grown is None:
+            break
+        block = grown
+    return _with_sign(program, block)
+
+
+def _extend(block: Block, node: Node, *more: int) -> Block:
+    return replace(block, last=node.output, value=node.output, taken=(*block.taken, *more, node.output))
+
+
+def _with_factors(block: Block, node: Node) -> Block | None:
+    free = block.value == block.node.output and block.node.attrs["epilogue"] in ("none", "scale")
+    return replace(_extend(block, node), factors=node) if node.kind == "factors" and free else None
+
+
+def _with_norm(block: Block, node: Node) -> Block | None:
+    multiplied = (block.factors or block.node).output
+    free = block.value == multiplied and block.node.attrs["epilogue"] in ("none", "scale")
+    return replace(_extend(block, node), norm=node) if node.kind == "affine" and free else None
+
+
+def _with_activation(block: Block, node: Node) -> Block | None:
+    kinds = {
+        "relu": Activation.RELU,
+        "hardtanh": Activation.HARDTANH,
+        "prelu": Activation.PRELU,
+        "rprelu": Activation.RPRELU,
+    }
+    if node.kind not in kinds or block.activation is not Activation.NONE:
+        return None
+    return replace(_extend(block, node), activation=kinds[node.kind], shape=node)
+
+
+def _with_residual(program: Program, forms: Forms, block: Block, node: Node) -> Block | None:
+    if node.kind != "add" or block.residual is not None or node.inputs[0] == node.inputs[1]:
+        return None
+    other = node.inputs[1 - node.inputs.index(block.value)]
+    if forms[other].shape != forms[block.value].shape:
+        return None
+    mapping = program.producer(other)
+    if mapping is not None and mapping.kind == "affine" and program.single_consumer(other) is node:
+        block, other, reader = _taking(block, mapping), mapping.inputs[0], mapping
+    else:
+        mapping, reader = None, node
+    source, rule, arranging = _trace_residual(program, other, reader)
+    rule = rule._replace(last=block.activation is not Activation.NONE)
+    return replace(_extend(block, node, *arranging), residual=source, rule=rule, residual_map=mapping)
+
+
+def _taking(block: Block, node: Node) -> Block:
+    return replace(block, taken=(*block.taken, node.output))
+
+
+def _trace_residual(program: Program, value: int, reader: Node) -> tuple[int, ResidualRule, tuple[int, ...]]:
+    """(source, rule, nodes in between that the rule replaces) of one side of an addition."""
+    rule = NO_RULE
+    arranging: list[int] = []
+    while program.single_consumer(value) is reader:
+        node = program.producer(value)
+        changed = None if node is None else _arranged(node, rule)
+        if node is None or changed is None:
+            break
+        rule, value, reader = changed, node.inputs[0], node
+        arranging.append(node.output)
+    return value, rule, tuple(arranging)
+
+
+def _arranged(node: Node, rule: ResidualRule) -> ResidualRule | None:
+    """The rule with a node in front of it, or None where a rule cannot say what the node does."""
+    if node.kind == "pool" and node.attrs["mode"] == "average" and rule.pool == 1:
+        kernel, stride, padding = (integers(node, key) for key in ("kernel", "stride", "padding"))
+        square = len(kernel) == 2 and kernel[0] == kernel[1] and stride == kernel and padding == [0, 0]
+        return rule._replace(pool=kernel[0]) if square else None
+    plain = not rule.repeats and rule.shift == 0
+    if node.kind == "concatenate" and plain and len(set(node.inputs)) == 1 and node.attrs["dim"] == 1:
+        return rule._replace(repeats=True)
+    if node.kind == "pad" and plain and node.attrs["value"] == 0.0:
+        amount = integers(node, "amount")
+        if len(amount) == 6 and not any(amount[:4]) and min(amount) >= 0:
+            return rule._replace(shift=amount[4])
+    return None
+
+
+def _with_sign(program: Program, block: Block) -> Block:
+    readers = program.consumers(block.value)
+    sign = next((node for node in readers if _packs_signs(node)), None)
+    real = len(readers) > (sign is not None) or block.value == program.output
+    if sign is None:
+        return replace(block, real=True)
+    return replace(block, sign=sign, real=real, taken=(*block.taken, sign.output))
+
+
+def _packs_signs(node: Node) -> bool:
+    """Whether a tail can write what an encode node gives."""
+    return node.kind == "encode" and node.attrs["planes"] == 1
+
+
+def _is_real_product(forms: Forms, node: Node) -> bool:
+    images = len(forms[node.output].shape) == IMAGE_RANK[2]
+    return images and node.kind == "conv" and node.attrs["groups"] == 1 and "bias" not in node.tensors
+
+
+def _grow_real(program: Program, node: Node, taken: set[int]) -> RealProduct:
+    """A real convolution with a norm and a clamp behind it; a norm in front of a pool is left to the pool."""
+    product = RealProduct(node)
+    norm = program.single_consumer(node.output)
+    if norm is not None and norm.kind == "affine" and norm.output not in taken:
+        reader = program.single_consumer(norm.output)
+        if reader is None or reader.kind != "pool":
+            product = replace(product, affine=norm)
+    clamp = program.single_consumer(product.value)
+    if clamp is not None and clamp.kind in ("relu", "relu6", "hardtanh") and clamp.output not in taken:
+        product = replace(product, clamp=clamp)
+    return product

@@ -1,0 +1,56 @@
+"""The numbers of an item, as the native steps take them: rows of parameters, rules, thresholds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from bittern.deploy.bit_kinds import half_open_threshold
+from bittern.deploy.items import Block
+from bittern.deploy.kinds import integer, integers, number
+from bittern.deploy.program import Node
+from bittern.ops import Activation, PoolRule
+
+Tensors = Mapping[str, Tensor]
+
+
+def activation_parameters(block: Block, tensors: Tensors) -> Tensor | None:
+    """Parameters of the activation, float32 [n, out], or None."""
+    node, out = block.shape, integer(block.node, "out_channels")
+    if node is None or not block.activation.parameters:
+        return None
+    if block.activation is Activation.HARDTANH:
+        limits = torch.tensor([[number(node, "least")], [number(node, "most")]])
+        return limits.expand(2, out)
+    roles = ("weight",) if block.activation is Activation.PRELU else block.activation.parameters
+    return torch.stack([tensors[node.tensors[role]].expand(out) for role in roles])
+
+
+def affine_rows(node: Node | None, tensors: Tensors) -> Tensor | None:
+    """Rows alpha and beta of an affine node, float32 [2, channels]."""
+    return None if node is None else tensors[node.tensors["affine"]].contiguous()
+
+
+def clamp_limits(node: Node | None) -> tuple[float, float] | None:
+    """The least and the most that a relu, relu6 or hardtanh gives."""
+    if node is None:
+        return None
+    if node.kind == "hardtanh":
+        return number(node, "least"), number(node, "most")
+    return 0.0, 6.0 if node.kind == "relu6" else math.inf
+
+
+def pool_rule(node: Node) -> PoolRule:
+    """A pool node as native code takes it."""
+    kernel, stride, padding = (integers(node, key) for key in ("kernel", "stride", "padding"))
+    return PoolRule(node.attrs["mode"] == "average", kernel, stride, padding, bool(node.attrs["count_padding"]))
+
+
+def sign_threshold(node: Node, tensors: Tensors) -> Tensor | None:
+    """Threshold float32 [channels] of an encode node, or None for 0."""
+    if node.attrs["code"] == "levels":
+        return torch.full((integer(node, "channels"),), half_open_threshold())
+    return tensors[node.tensors["threshold"]] if "threshold" in node.tensors else None

@@ -1,0 +1,64 @@
+"""Running a program node by node, on any device: one call per node, nothing fused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bittern.deploy.binary_kinds import BinaryStep
+from bittern.deploy.check import KINDS
+from bittern.deploy.kinds import Step
+from bittern.deploy.program import Node, Program
+
+
+class NodeByNode:
+    """A program on one device. Call with x float32 [batch, *input_shape] -> float32."""
+
+    def __init__(self, program: Program, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+        self.program = program
+        self.steps = [step_of(node, tensors, device) for node in program.nodes]
+        """What each node computes, in the order of the program."""
+        self._released = _released_after(program)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._run(x, None)
+
+    def accumulators(self, x: Tensor) -> dict[str, Tensor]:
+        """Integer accumulators of every low-bit layer, by name."""
+        found: dict[str, Tensor] = {}
+        self._run(x, found)
+        return found
+
+    def _run(self, x: Tensor, accumulators: dict[str, Tensor] | None) -> Tensor:
+        values: dict[int, Any] = {0: x}
+        for node, step, released in zip(self.program.nodes, self.steps, self._released, strict=True):
+            inputs = [values[v] for v in node.inputs]
+            if accumulators is not None and isinstance(step, BinaryStep):
+                accumulators[node.name] = step.accumulator(inputs[0])
+            values[node.output] = step(*inputs)
+            for v in released:
+                del values[v]
+        result: Tensor = values[self.program.output]
+        return result
+
+
+def step_of(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
+    """What a node computes, by itself, on one device."""
+    return KINDS[node.kind].build(node, {role: tensors[name] for role, name in node.tensors.items()}, device)
+
+
+def _released_after(program: Program) -> list[tuple[int, ...]]:
+    """For each node, the values that nothing reads any more after it."""
+    last: dict[int, int] = {0: -1}
+    for index, node in enumerate(program.nodes):
+        last[node.output] = index
+        for v in node.inputs:
+            last[v] = index
+    released: list[list[int]] = [[] for _ in program.nodes]
+    for v, index in last.items():
+        if v != program.output and index >= 0:
+            released[index].append(v)
+    return [tuple(values) for values in released]

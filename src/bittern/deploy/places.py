@@ -1,0 +1,152 @@
+"""Where the values of a program live that native code writes: real images in one arena, bits on shelves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bittern import ops
+from bittern.deploy.forms import Form
+from bittern.deploy.items import NO_RULE, Block, Item, bits_of, number_of, reads_of, real_of
+from bittern.deploy.kinds import integers
+from bittern.deploy.memory import Arena, Shelves
+from bittern.deploy.program import Node
+
+FLOAT_BYTES = 4
+RETURN_VIEWS = ("flatten", "reshape", "permute", "slice")
+"""Kinds whose result may lie in the memory of their input."""
+
+Values = dict[int, Any]
+
+
+def image_size(form: Form) -> tuple[int, int, int]:
+    """(height, width, channels) of a value of one sample; a row of features is one pixel, a 1-d signal has height 1."""
+    channels, *space = form.shape[1:]
+    height, width = [1] * (2 - len(space)) + space
+    return height, width, channels
+
+
+def as_torch_sees(images: Tensor, form: Form) -> Tensor:
+    """NHWC memory -> the shape that torch gives such a value, without moving data."""
+    if len(form.shape) == 2:
+        return images.flatten(1)
+    return images.permute(0, 3, 1, 2) if len(form.shape) == 4 else images.permute(0, 3, 1, 2).squeeze(2)
+
+
+def as_images(x: Tensor) -> Tensor:
+    """A value as torch sees it -> NHWC, contiguous; moves data only where it does not lie so."""
+    if x.ndim == 2:
+        return x.contiguous()
+    return (x if x.ndim == 4 else x.unsqueeze(2)).permute(0, 2, 3, 1).contiguous()
+
+
+class Places:
+    """Memory of every value that native code writes."""
+
+    def __init__(
+        self, items: tuple[Item, ...], forms: Mapping[int, Form], batch: int, last_use: Mapping[int, int]
+    ) -> None:
+        self.images: dict[int, Tensor] = {}
+        """NHWC."""
+        self.bits: dict[int, ops.BitImages] = {}
+        self.values: Values = {}
+        """The same as torch sees them: tensors, and tuples of one bit plane."""
+        self._place_images(items, forms, batch, last_use)
+        self._place_bits(items, forms, batch, last_use)
+
+    @property
+    def nbytes(self) -> int:
+        memories = {b.memory.data_ptr(): b.memory.numel() * b.memory.element_size() for b in self.bits.values()}
+        return self._memory.numel() * FLOAT_BYTES + sum(memories.values())
+
+    def holds(self, x: Tensor) -> bool:
+        """Whether x lies in this memory."""
+        return x.untyped_storage().data_ptr() == self._memory.untyped_storage().data_ptr() and x.numel() > 0
+
+    def _place_images(
+        self, items: tuple[Item, ...], forms: Mapping[int, Form], batch: int, last_use: Mapping[int, int]
+    ) -> None:
+        written = {value: index for index, item in enumerate(items) if (value := real_of(item)) is not None}
+        home = _in_place(items, forms, last_use, written)
+        arena, offsets = Arena(), {}
+        for value in written:
+            if home[value] == value:
+                shared = [v for v in written if home[v] == value]
+                nbytes = math.prod((batch, *image_size(forms[value]))) * FLOAT_BYTES
+                offsets[value] = arena.place(nbytes, written[value], max(last_use[v] for v in shared))
+        self._memory = torch.empty(-(-arena.size // FLOAT_BYTES))
+        for value in written:
+            size = (batch, *image_size(forms[value]))
+            start = offsets[home[value]] // FLOAT_BYTES
+            self.images[value] = self._memory[start : start + math.prod(size)].view(size)
+            self.values[value] = as_torch_sees(self.images[value], forms[value])
+
+    def _place_bits(
+        self, items: tuple[Item, ...], forms: Mapping[int, Form], batch: int, last_use: Mapping[int, int]
+    ) -> None:
+        borders = _borders(items)
+        shelves, memories = Shelves(), {}
+        for index, item in enumerate(items):
+            value = bits_of(item)
+            if value is None:
+                continue
+            form = (batch, *image_size(forms[value]), borders.get(value, 0), forms[value].planes)
+            key = (form, shelves.take(form, index, last_use[value]))
+            if key not in memories:
+                memories[key] = ops.BitImages.empty(*form)
+            self.bits[value] = memories[key]
+            planes = [memories[key].view(plane) for plane in range(forms[value].planes)]
+            flat = len(forms[value].shape) == 2
+            self.values[value] = tuple(plane.flatten(0, 2) if flat else plane for plane in planes)
+
+
+def last_uses(items: tuple[Item, ...], result: int) -> dict[int, int]:
+    """Index of the last item that reads each value, or that reads a view of it."""
+    last = {result: len(items)}
+    for index in reversed(range(len(items))):
+        item = items[index]
+        shares = isinstance(item, Node) and item.kind in RETURN_VIEWS
+        until = max(index, last.get(number_of(item), index)) if shares else index
+        for value in reads_of(item):
+            last[value] = max(last.get(value, until), until)
+    for index, item in enumerate(items):
+        for written in (real_of(item), bits_of(item), number_of(item)):
+            if written is not None:
+                last.setdefault(written, index)
+    return last
+
+
+def _in_place(
+    items: tuple[Item, ...], forms: Mapping[int, Form], last_use: Mapping[int, int], written: Mapping[int, int]
+) -> dict[int, int]:
+    """For each written value, the one in whose memory it lies: a residual that nothing reads any more, or itself."""
+    home: dict[int, int] = {}
+    for index, item in enumerate(items):
+        value = real_of(item)
+        if value is None:
+            continue
+        home[value] = value
+        source = item.residual if isinstance(item, Block) else None
+        if not isinstance(item, Block) or source is None or source not in written or last_use[source] != index:
+            continue
+        if item.rule._replace(last=False) == NO_RULE and forms[source].shape == forms[value].shape:
+            home[value] = home[source]
+    return home
+
+
+def _borders(items: tuple[Item, ...]) -> dict[int, int]:
+    """Pixels around each image of bits: what its readers pad with -1 or 0. Who pads with +1 copies it."""
+    borders: dict[int, int] = {}
+    refused = set()
+    for item in items:
+        if not isinstance(item, Block):
+            continue
+        source, widest = item.node.inputs[0], max(integers(item.node, "padding"), default=0)
+        borders[source] = max(borders.get(source, 0), widest)
+        if widest and item.node.attrs["code"] != "levels" and item.node.attrs["pad_value"] == 1:
+            refused.add(source)
+    return {value: 0 if value in refused else border for value, border in borders.items()}

@@ -1,0 +1,253 @@
+"""A program laid out for one batch size: where its values live, and what runs in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bittern import ops
+from bittern.deploy.bit_kinds import image_windows
+from bittern.deploy.forms import Form
+from bittern.deploy.items import BitStep, Block, Encode, Item, Pool, RealProduct, WholeMean, by_torch, number_of
+from bittern.deploy.kinds import Step, channels_last, integers
+from bittern.deploy.places import Places, Values, as_images, image_size, last_uses
+from bittern.deploy.program import Node
+from bittern.deploy.sum_order import exact_lanes, exact_order, random
+
+Patch = tuple[str, str, int, int]
+"""(part and field of a record, number of the record, number of the value)."""
+Look = Callable[[Item, Callable[[int], Any]], None]
+
+
+@dataclass
+class NativeRun:
+    """Steps that one native call runs."""
+
+    isa: ops.Isa
+    records: np.ndarray
+    patches: list[Patch] = field(default_factory=list)
+    """Addresses of what torch computes, filled in before every call."""
+    strided: list[tuple[int, int]] = field(default_factory=list)
+    """(number of the record, number of the value) of real convolutions, which read images as they lie."""
+
+    def __post_init__(self) -> None:
+        self._fields = [(self.records[part][name], record, value) for part, name, record, value in self.patches]
+
+    def __call__(self, values: Values) -> None:
+        held = []
+        for addresses, record, value in self._fields:
+            there = values[value]
+            images = there[0].contiguous() if isinstance(there, tuple) else as_images(there)
+            held.append(images)
+            addresses[record] = images.data_ptr()
+        for record, value in self.strided:
+            ops.PreparedRealConv.point(self.records[record : record + 1], values[value].permute(0, 2, 3, 1))
+        ops.run_steps(self.isa, self.records)
+
+    def joined(self, other: NativeRun) -> NativeRun:
+        shift = len(self.records)
+        moved = [(part, name, record + shift, value) for part, name, record, value in other.patches]
+        strided = [(record + shift, value) for record, value in other.strided]
+        records = np.concatenate([self.records, other.records])
+        return NativeRun(self.isa, records, self.patches + moved, self.strided + strided)
+
+
+class TorchRun:
+    """One node by torch."""
+
+    def __init__(self, node: Node, step: Step) -> None:
+        self.node = node
+        self.step = step
+
+    def __call__(self, values: Values) -> None:
+        values[self.node.output] = self.step(*[values[v] for v in self.node.inputs])
+
+
+Run = NativeRun | TorchRun
+
+
+class Schedule:
+    """Runs one batch size. Not for several threads at once: the memory is its own."""
+
+    def __init__(
+        self,
+        output: int,
+        items: tuple[Item, ...],
+        prepared: Callable[[Item], Any],
+        forms: Mapping[int, Form],
+        batch: int,
+    ) -> None:
+        self.output = output
+        self._forms = forms
+        self._batch = batch
+        self._convs: dict[int, ops.PreparedRealConv] = {}
+        self._lanes: dict[int, int] = {}
+        self.items = items = tuple(part for item in items for part in self._resolved(item, prepared))
+        self._last_use = last_uses(items, output)
+        self._places = Places(items, forms, batch, self._last_use)
+        self._known = self._places.values
+        """Values in planned memory, which are where they are before anything has run."""
+        self._each = [self._run_of(item, prepared(item)) for item in items]
+        self._runs = _joined(self._each)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of planned memory."""
+        return self._places.nbytes
+
+    def run(self, x: Tensor) -> Tensor:
+        """x float32 [batch, *input_shape] -> the program's result."""
+        values: Values = {**self._known, 0: x}
+        for run in self._runs:
+            run(values)
+        return self._result(values)
+
+    def run_each(self, x: Tensor, before: Look, after: Look | None = None) -> Tensor:
+        """The same, item by item; `before` and `after` may read the values that are there."""
+        values: Values = {**self._known, 0: x}
+        for item, run in zip(self.items, self._each, strict=True):
+            before(item, values.__getitem__)
+            run(values)
+            if after is not None:
+                after(item, values.__getitem__)
+        return self._result(values)
+
+    def _result(self, values: Values) -> Tensor:
+        result: Tensor = values[self.output]
+        return result.clone() if self._places.holds(result) else result
+
+    # -- real layers: native where an order of summation gives torch's bits
+
+    def _resolved(self, item: Item, prepared: Callable[[Item], Any]) -> tuple[Item, ...]:
+        if not isinstance(item, RealProduct | WholeMean):
+            return (item,)
+        shape = (self._batch, *self._forms[item.node.inputs[0]].shape[1:])
+        if isinstance(item, WholeMean):
+            lanes = None if 0 in shape else exact_lanes(prepared(item), shape)
+            if lanes is None:
+                return (item.node,)
+            self._lanes[number_of(item)] = lanes
+            return (item,)
+        trial, tail = prepared(item)
+        order = None if 0 in shape else exact_order(item.node, trial, shape)
+        if order is None:
+            return by_torch(item)
+        weight = trial.tensors["weight"]
+        stride, padding, dilation = (integers(item.node, key) for key in ("stride", "padding", "dilation"))
+        self._convs[number_of(item)] = ops.PreparedRealConv(weight, stride, padding, dilation, order, *tail)
+        return (item,)
+
+    # -- making runs
+
+    def _run_of(self, item: Item, prepared: Any) -> Run:
+        if isinstance(item, Block):
+            return self._block_run(item, prepared)
+        if isinstance(item, Encode):
+            return self._encode_run(item, prepared)
+        if isinstance(item, Pool):
+            return self._pool_run(item, *prepared)
+        if isinstance(item, RealProduct):
+            return self._real_run(item)
+        if isinstance(item, WholeMean):
+            return self._mean_run(item)
+        if isinstance(item, BitStep):
+            return self._bit_run(item, prepared)
+        assert isinstance(item, Node)
+        return TorchRun(item, self._torch_step(item, *prepared))
+
+    def _block_run(self, block: Block, prepared: ops.PreparedBlock) -> NativeRun:
+        source = block.node.inputs[0]
+        x, patches = self._bits_at(source, ("conv", "input", 0, source))
+        residual = None
+        if block.residual is not None:
+            residual = self._places.images.get(block.residual)
+            if residual is None:
+                size = image_size(self._forms[block.residual])
+                residual = (
+                    torch.empty(0).expand(self._batch, *size)
+                    if 0 in size
+                    else torch.empty(1).expand(self._batch, *size)
+                )
+                patches.append(("tail", "residual", 0, block.residual))
+        real = self._places.images[block.value] if block.real else None
+        bits = None if block.bits is None else self._places.bits[block.bits]
+        return NativeRun(prepared.isa, prepared.step(x, residual, real, bits), patches)
+
+    def _reading(self, record: np.ndarray, part: str, value: int) -> NativeRun:
+        """The run of a record that reads images: where they lie in planned memory, else patched at every call."""
+        images = self._places.images.get(value)
+        if images is None:
+            return NativeRun(ops.chosen_isa(), record, [(part, "x", 0, value)])
+        record[part]["x"] = images.data_ptr()
+        return NativeRun(ops.chosen_isa(), record)
+
+    def _bits_at(self, value: int, patch: Patch) -> tuple[ops.BitImages, list[Patch]]:
+        """Where bits lie; else (torch's own packing: words of one plane) their sizes, and what is to be patched."""
+        bits = self._places.bits.get(value)
+        if bits is not None:
+            return bits, []
+        size = image_size(self._forms[value])
+        return ops.BitImages(torch.empty(0, dtype=torch.int64), self._batch, *size), [patch]
+
+    def _bit_run(self, item: BitStep, flip: Tensor | None) -> NativeRun:
+        node, part = item.node, item.node.kind
+        out = self._places.bits[node.output]
+        found = [self._bits_at(value, (part, "x", index, value)) for index, value in enumerate(node.inputs)]
+        patches = [patch for _, missing in found for patch in missing]
+        sources = [bits for bits, _ in found]
+        if part == "pool_bits":
+            record = ops.pool_bits_step(*image_windows(node), flip, sources[0], out)
+            return NativeRun(ops.chosen_isa(), record, patches)
+        return NativeRun(ops.chosen_isa(), ops.concatenate_bits_steps(sources, out), patches)
+
+    def _encode_run(self, item: Encode, threshold: Tensor | None) -> NativeRun:
+        node, source = item.node, item.node.inputs[0]
+        bits = self._places.bits[node.output]
+        record = ops.encode_step(self._batch, *image_size(self._forms[source])[:2], threshold, bits)
+        return self._reading(record, "encode", source)
+
+    def _pool_run(self, item: Pool, rule: ops.PoolRule, affine: Tensor | None) -> NativeRun:
+        size = (self._batch, *image_size(self._forms[item.source]))
+        record = ops.pool_step(rule, size, self._places.images[item.node.output], affine)
+        return self._reading(record, "pool", item.source)
+
+    def _real_run(self, item: RealProduct) -> NativeRun:
+        source, isa = item.node.inputs[0], ops.chosen_isa()
+        conv, out = self._convs[number_of(item)], self._places.images[number_of(item)]
+        images = self._places.images.get(source)
+        if images is not None:
+            return NativeRun(isa, conv.step(images, out))
+        size = (self._batch, *image_size(self._forms[source]))
+        return NativeRun(isa, conv.step(torch.empty(1).expand(size), out), strided=[(0, source)])
+
+    def _mean_run(self, item: WholeMean) -> NativeRun:
+        source = item.node.inputs[0]
+        size = (self._batch, *image_size(self._forms[source]))
+        record = ops.mean_step(size, self._places.images[item.node.output], self._lanes[item.node.output])
+        return self._reading(record, "pool", source)
+
+    def _torch_step(self, node: Node, as_trained: Step, last: Step | None) -> Step:
+        """The step with channels last where its result is the same, bit for bit, as in the training graph's layout."""
+        shape = self._forms[node.inputs[0]].shape
+        if last is None or len(shape) != 4 or self._batch == 0:
+            return as_trained
+        probe = random((self._batch, *shape[1:]))
+        with torch.no_grad():
+            same = torch.equal(as_trained(probe), last(channels_last(probe)))
+        return last if same else as_trained
+
+
+def _joined(each: list[Run]) -> list[Run]:
+    """Neighbouring native runs as one."""
+    runs: list[Run] = []
+    for run in each:
+        if runs and isinstance(run, NativeRun) and isinstance(runs[-1], NativeRun):
+            runs[-1] = runs[-1].joined(run)
+        else:
+            runs.append(run)
+    return runs

@@ -1,0 +1,171 @@
+"""binary_block(x, w, ...): a binary convolution and all that stands between it and the next one, in one pass.
+
+x, w, channels, stride, padding, dilation, groups, pad_value: as in `binary_conv2d`; several groups have multiples of 8
+outputs each.
+epilogue: float32 [4, out], rows offset, scale, alpha, beta. activation: a number of `layout.Activation`, with its
+parameters float32 [n, out]. residual: float32 NHWC. threshold: float32 [out], 0 where there is none.
+factor: float32 [out_h, out_w, out], 1 where there is none.
+
+    y = fma(fl(fl(fl(acc + offset) * scale) * factor), alpha, beta)
+    y = fl(y + r);  y = activation(y);  bits = y >= threshold
+
+or activation first where `residual_last`. r is the residual's channel c - shift (modulo its channels if
+`residual_repeats`, else 0 where it has none), averaged over residual_pool x residual_pool pixels, fewer at an edge,
+then mapped by residual_affine (float32 [2, out], rows alpha and beta, rounded once) if given.
+-> (y float32 [batch, out_h, out_w, out], bits int64 [batch, out_h, out_w, ceil(out / 64)]).
+`PreparedBlock` is the same with weights laid out once and outputs that may be left out; several run in one native call.
+Errors: TypeError / ValueError for wrong dtypes, shapes or geometry.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bittern.ops._check import check_dtype, check_same_device, words_for
+from bittern.ops._op import Op, lazily
+from bittern.ops.binary_block.cpu import (
+    PreparedBlock,
+    ResidualRule,
+    binary_block_cpu,
+    encode_step,
+    run_steps,
+)
+from bittern.ops.binary_block.images import BitImages
+from bittern.ops.binary_block.layout import Activation
+from bittern.ops.binary_block.real import PoolRule, PreparedRealConv, SumOrder, mean_step, pool_step
+from bittern.ops.binary_block.reference import binary_block_reference
+from bittern.ops.binary_conv2d import check_conv2d
+from bittern.ops.binary_conv2d.geometry import output_size
+
+__all__ = [
+    "Activation",
+    "BitImages",
+    "PoolRule",
+    "PreparedBlock",
+    "PreparedRealConv",
+    "ResidualRule",
+    "SumOrder",
+    "binary_block",
+    "encode_step",
+    "mean_step",
+    "pool_step",
+    "run_steps",
+]
+
+BYTE_BITS = 8
+
+
+def _check(
+    x: Tensor,
+    w: Tensor,
+    channels: int,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    pad_value: int,
+    epilogue: Tensor,
+    activation: int = 0,
+    parameters: Tensor | None = None,
+    threshold: Tensor | None = None,
+    residual: Tensor | None = None,
+    residual_pool: int = 1,
+    residual_shift: int = 0,
+    residual_repeats: bool = False,
+    residual_last: bool = False,
+    residual_affine: Tensor | None = None,
+    factor: Tensor | None = None,
+) -> None:
+    op = "binary_block"
+    check_conv2d(op, x, w, channels, stride, padding, dilation, groups, pad_value, epilogue)
+    out = w.shape[0]
+    if groups > 1 and out // groups % BYTE_BITS:
+        raise ValueError(f"{op}: groups must have a multiple of {BYTE_BITS} outputs; got {out} in {groups} groups")
+    if activation not in list(Activation):
+        raise ValueError(f"{op}: activation must be one of {[int(a) for a in Activation]}; got {activation}")
+    wanted = len(Activation(activation).parameters)
+    given = () if parameters is None else tuple(parameters.shape)
+    if given != ((wanted, out) if wanted else ()):
+        raise ValueError(f"{op}: {Activation(activation).name} takes parameters [{wanted}, {out}]; got {list(given)}")
+    if residual_affine is not None and (residual is None or tuple(residual_affine.shape) != (2, out)):
+        raise ValueError(
+            f"{op}: residual_affine must be [2, {out}] beside a residual; got {list(residual_affine.shape)}"
+        )
+    if threshold is not None and tuple(threshold.shape) != (out,):
+        raise ValueError(f"{op}: threshold must be [{out}]; got {list(threshold.shape)}")
+    for name, tensor in (
+        ("parameters", parameters),
+        ("threshold", threshold),
+        ("residual", residual),
+        ("residual_affine", residual_affine),
+        ("factor", factor),
+    ):
+        if tensor is not None:
+            check_dtype(op, name, tensor, (torch.float32,))
+    others = {"threshold": threshold, "residual": residual, "residual_affine": residual_affine, "factor": factor}
+    check_same_device(op, x=x, parameters=parameters, **others)
+    size = output_size(x.shape[1], x.shape[2], w.shape[1], w.shape[2], stride, padding, dilation)
+    if factor is not None and tuple(factor.shape) != (*size, out):
+        raise ValueError(f"{op}: factor must be {[*size, out]}; got {list(factor.shape)}")
+    _check_residual(op, residual, (x.shape[0], *size), residual_pool, residual_shift, residual_repeats, residual_last)
+
+
+def _check_residual(
+    op: str, residual: Tensor | None, pixels: tuple[int, ...], pool: int, shift: int, repeats: bool, last: bool
+) -> None:
+    if residual is None:
+        if (pool, shift, repeats, last) != (1, 0, False, False):
+            raise ValueError(f"{op}: the options of a residual need one; got none")
+        return
+    if pool < 1:
+        raise ValueError(f"{op}: residual_pool must be at least 1; got {pool}")
+    if repeats and shift:
+        raise ValueError(f"{op}: a residual that repeats has no shift; got {shift}")
+    batch, height, width = pixels
+    shape = tuple(residual.shape)
+    fits = len(shape) == 4 and shape[0] == batch and shape[3] > 0
+    if not fits or (-(-shape[1] // pool), -(-shape[2] // pool)) != (height, width):
+        raise ValueError(
+            f"{op}: residual must be [{batch}, {pool} * {height}, {pool} * {width}, channels], or a little less at an "
+            f"edge; got {list(shape)}"
+        )
+
+
+def _fake(
+    x: Tensor,
+    w: Tensor,
+    channels: int,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    pad_value: int,
+    epilogue: Tensor,
+    activation: int = 0,
+    parameters: Tensor | None = None,
+    threshold: Tensor | None = None,
+    residual: Tensor | None = None,
+    residual_pool: int = 1,
+    residual_shift: int = 0,
+    residual_repeats: bool = False,
+    residual_last: bool = False,
+    residual_affine: Tensor | None = None,
+    factor: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    size = output_size(x.shape[1], x.shape[2], w.shape[1], w.shape[2], stride, padding, dilation)
+    real = x.new_empty((x.shape[0], *size, w.shape[0]), dtype=torch.float32)
+    return real, x.new_empty((x.shape[0], *size, words_for(w.shape[0])))
+
+
+binary_block: Op[tuple[Tensor, Tensor]] = Op(
+    "binary_block(Tensor x, Tensor w, int channels, int[] stride, int[] padding, int[] dilation, int groups, "
+    "int pad_value, Tensor epilogue, int activation=0, Tensor? parameters=None, Tensor? threshold=None, "
+    "Tensor? residual=None, int residual_pool=1, int residual_shift=0, bool residual_repeats=False, "
+    "bool residual_last=False, Tensor? residual_affine=None, Tensor? factor=None) -> (Tensor, Tensor)",
+    check=_check,
+    reference=binary_block_reference,
+    fake=_fake,
+    cpu=binary_block_cpu,
+    cuda=lazily("bittern.ops.binary_block.cuda", "binary_block_cuda"),
+)

@@ -1,0 +1,194 @@
+"""`binary_block` on the CPU: prepared blocks, and programs of several steps over planned memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bittern import _native
+from bittern.ops._isa import Isa, threads
+from bittern.ops.binary_block.images import BitImages
+from bittern.ops.binary_block.layout import ROWS, STEP, TAIL_UNIT, Activation, StepKind
+from bittern.ops.binary_conv2d.cpu import PreparedConv2d
+from bittern.ops.binary_conv2d.geometry import output_size
+
+
+class ResidualRule(NamedTuple):
+    """How a block's output pixel and channel find their residual."""
+
+    pool: int = 1
+    """The mean over pool x pool pixels, fewer at an edge."""
+    shift: int = 0
+    """Output channel c takes residual channel c - shift, and 0 where there is none."""
+    repeats: bool = False
+    """Channel c takes c modulo the residual's channels."""
+    last: bool = False
+    """Added behind the activation instead of before it."""
+
+
+PLANES_DIMS = 5
+
+NO_RULE = ResidualRule()
+"""One residual for one output element."""
+
+
+def tail_rows(
+    epilogue: Tensor, parameters: Tensor | None, threshold: Tensor | None, residual_affine: Tensor | None
+) -> Tensor:
+    """Rows as native code reads them: float32 [10, pitch], with room for a whole unit behind the last channel."""
+    out = epilogue.shape[1]
+    rows = torch.zeros(len(ROWS), -(-out // TAIL_UNIT) * TAIL_UNIT + TAIL_UNIT)
+    rows[:4, :out] = epilogue
+    if parameters is not None:
+        rows[4 : 4 + parameters.shape[0], :out] = parameters
+    if threshold is not None:
+        rows[ROWS.index("threshold"), :out] = threshold
+    if residual_affine is not None:
+        rows[ROWS.index("residual_alpha") :, :out] = residual_affine
+    return rows
+
+
+class PreparedBlock:
+    """`binary_block` with fixed weights, laid out once for this CPU's kernel.
+
+    w: int64 [out, kernel_h, kernel_w, ceil(channels / groups / 64)], or one more dimension in front for weights of
+    several bit planes, which add up as sum_i 2^i w_i, like the planes of the input; epilogue: float32 [4, out];
+    parameters: those of the activation, float32 [n, out]; threshold: float32 [out]; residual_affine: float32 [2, out];
+    factor: float32 [out_h, out_w, out].
+    `step` describes one call over given memory.
+    """
+
+    def __init__(
+        self,
+        w: Tensor,
+        channels: int,
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        groups: int,
+        pad_value: int,
+        epilogue: Tensor,
+        activation: Activation = Activation.NONE,
+        parameters: Tensor | None = None,
+        residual: ResidualRule = NO_RULE,
+        threshold: Tensor | None = None,
+        residual_affine: Tensor | None = None,
+        factor: Tensor | None = None,
+        isa: Isa | None = None,
+    ) -> None:
+        planes = w if w.ndim == PLANES_DIMS else w.unsqueeze(0)
+        convs = [PreparedConv2d(p, channels, stride, padding, dilation, groups, pad_value, None, isa) for p in planes]
+        self.conv = convs[0]
+        self.planes = len(convs)
+        self.weights = torch.cat([conv.weights for conv in convs]) if self.planes > 1 else self.conv.weights
+        self.activation = activation
+        self.residual = residual
+        self.maps_residual = residual_affine is not None
+        missing = -w.shape[-4] % TAIL_UNIT + TAIL_UNIT  # as the rows: a unit may start at half of another
+        self.factor = None if factor is None else F.pad(factor, (0, missing)).contiguous()
+        self.rows = tail_rows(epilogue, parameters, threshold, residual_affine)
+
+    @property
+    def isa(self) -> Isa:
+        return self.conv.isa
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        c = self.conv
+        return output_size(height, width, c.kernel_h, c.kernel_w, c.stride, c.padding, c.dilation)
+
+    def step(
+        self, x: BitImages, residual: Tensor | None = None, real: Tensor | None = None, bits: BitImages | None = None
+    ) -> np.ndarray:
+        """The record of one call. residual, real: float32 NHWC, contiguous; `real` may be the residual itself."""
+        record = np.zeros(1, STEP)
+        record["kind"] = StepKind.CONVOLVE
+        self._describe_conv(record["conv"], x)
+        planes = record["planes"]
+        planes["input"], planes["weight"] = x.planes, self.planes
+        planes["input_words"], planes["weight_bytes"] = x.plane_words, self.conv.weights.numel()
+        tail = record["tail"]
+        tail["activation"], tail["residual_last"] = self.activation, self.residual.last
+        tail["rows"], tail["pitch"] = self.rows.data_ptr(), self.rows.shape[1]
+        if residual is not None:
+            tail["residual"] = residual.data_ptr()
+            tail["residual_height"], tail["residual_width"], tail["residual_channels"] = residual.shape[1:]
+            tail["residual_pool"], tail["residual_shift"] = self.residual.pool, self.residual.shift
+            tail["residual_repeats"], tail["residual_affine"] = self.residual.repeats, self.maps_residual
+        if self.factor is not None:
+            tail["factor"] = self.factor.data_ptr()
+            tail["factor_row"], tail["factor_pitch"] = self.factor[0].numel(), self.factor.shape[-1]
+        tail["real"] = 0 if real is None else real.data_ptr()
+        if bits is not None:
+            tail["bits"], tail["bits_row"], tail["bits_image"] = bits.address, bits.row_words, bits.image_words
+        return record
+
+    def _describe_conv(self, conv: np.ndarray, x: BitImages) -> None:
+        c = self.conv
+        conv["batch"], conv["height"], conv["width"], conv["channels"] = x.batch, x.height, x.width, c.channels
+        conv["out_channels"], conv["kernel_h"], conv["kernel_w"] = c.out_channels, c.kernel_h, c.kernel_w
+        conv["stride_h"], conv["stride_w"] = c.stride
+        conv["pad_h"], conv["pad_w"] = c.padding
+        conv["dilation_h"], conv["dilation_w"] = c.dilation
+        conv["groups"], conv["pad_value"] = c.groups, c.pad_value
+        conv["input"], conv["weights"] = x.address, self.weights.data_ptr()
+        conv["input_row"], conv["input_image"], conv["input_border"] = x.row_words, x.image_words, x.border
+
+
+def encode_step(batch: int, height: int, width: int, threshold: Tensor | None, bits: BitImages) -> np.ndarray:
+    """The record of packing float32 [batch, height, width, channels], whose address is filled in at every call.
+
+    One plane of bits: of x >= threshold. Several: of round(clip(x, 0, 1) * (2^planes - 1)), ties to even.
+    """
+    record = np.zeros(1, STEP)
+    record["kind"] = StepKind.ENCODE
+    e = record["encode"]
+    e["batch"], e["height"], e["width"], e["channels"] = batch, height, width, bits.channels
+    e["planes"], e["plane_words"] = bits.planes, bits.plane_words
+    e["threshold"] = 0 if threshold is None else threshold.data_ptr()
+    e["bits"], e["bits_row"], e["bits_image"] = bits.address, bits.row_words, bits.image_words
+    return record
+
+
+def run_steps(isa: Isa, steps: np.ndarray) -> None:
+    """Run records one after another; the caller answers for every address in them."""
+    _native.run_block_program(isa, threads(), steps.ctypes.data, len(steps))
+
+
+def binary_block_cpu(
+    isa: Isa,
+    x: Tensor,
+    w: Tensor,
+    channels: int,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    pad_value: int,
+    epilogue: Tensor,
+    activation: int = 0,
+    parameters: Tensor | None = None,
+    threshold: Tensor | None = None,
+    residual: Tensor | None = None,
+    residual_pool: int = 1,
+    residual_shift: int = 0,
+    residual_repeats: bool = False,
+    residual_last: bool = False,
+    residual_affine: Tensor | None = None,
+    factor: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    rule = ResidualRule(residual_pool, residual_shift, residual_repeats, residual_last)
+    kind = Activation(activation)
+    geometry = (channels, stride, padding, dilation, groups, pad_value)
+    block = PreparedBlock(w, *geometry, epilogue, kind, parameters, rule, threshold, residual_affine, factor, isa)
+    size = block.output_size(*x.shape[1:3])
+    real = torch.empty((x.shape[0], *size, w.shape[0]))
+    bits = BitImages.empty(x.shape[0], *size, w.shape[0])
+    images = BitImages.of(x, channels)
+    addend = None if residual is None else residual.contiguous()
+    run_steps(isa, block.step(images, addend, real, bits))
+    return real, bits.view()

@@ -1,0 +1,98 @@
+#include "binary_block/program.h"
+
+#include <cstring>
+
+#include "pack_signs/kernel.h"
+#include "parallel.h"
+#include "scratch.h"
+
+namespace bittern {
+namespace {
+
+struct EncodeJob {
+  const EncodeImage* image;
+  const PackSignsKernels* kernels;
+};
+
+void encode_row(void* context, i64 index) {
+  const auto& job = *static_cast<const EncodeJob*>(context);
+  const EncodeImage& e = *job.image;
+  u64* out = e.bits + index / e.height * e.bits_image + index % e.height * e.bits_row;
+  const float* x = e.x + index * e.width * e.channels;
+  if (e.planes == 1) return job.kernels->pack(x, DType::f32, e.width, e.channels, e.threshold, out, 1);
+  job.kernels->pack_levels(x, e.width, e.channels, e.planes, out, e.plane_words, 1);
+}
+
+void encode(Isa isa, const EncodeImage& e, int threads) {
+  constexpr i64 kWorthThreads = i64{1} << 15;  // elements
+  EncodeJob job{&e, &pack_signs_kernels(isa)};
+  const bool large = e.batch * e.height * e.width * e.channels > kWorthThreads;
+  parallel_for(e.batch * e.height, large ? threads : 1, encode_row, &job);
+}
+
+// The sum of all pairs of planes, in integers, then the tail.
+void convolve_planes(Isa isa, const ProgramStep& step, int threads) {
+  const BinaryConv2dKernels& kernels = binary_conv2d_kernels(isa);
+  Conv2d conv = step.conv;
+  Accumulators sums{conv.batch,
+                    out_extent(conv.height, conv.kernel_h, conv.stride_h, conv.pad_h, conv.dilation_h),
+                    out_extent(conv.width, conv.kernel_w, conv.stride_w, conv.pad_w, conv.dilation_w),
+                    conv.out_channels,
+                    nullptr,
+                    &step.tail};
+  const i64 count = sums.batch * sums.height * sums.width * sums.out_channels;
+  i32 *total = scratch_array<i32>(Scratch::plane_sums, count),
+      *part = scratch_array<i32>(Scratch::plane_part, count);
+  std::memset(total, 0, static_cast<std::size_t>(count) * sizeof(i32));
+  conv.output = part;
+  for (i64 i = 0; i < step.planes.weight; ++i) {
+    conv.weights = step.conv.weights + i * step.planes.weight_bytes;
+    for (i64 j = 0; j < step.planes.input; ++j) {
+      conv.input = step.conv.input + j * step.planes.input_words;
+      kernels.conv2d(conv, threads);
+      const i32 factor = 1 << (i + j);
+      for (i64 k = 0; k < count; ++k) total[k] += factor * part[k];
+    }
+  }
+  sums.values = total;
+  kernels.finish(sums, threads);
+}
+
+void convolve(Isa isa, const ProgramStep& step, int threads) {
+  if (step.planes.input * step.planes.weight != 1) return convolve_planes(isa, step, threads);
+  Conv2d conv = step.conv;
+  conv.tail = &step.tail;
+  binary_conv2d_kernels(isa).conv2d(conv, threads);
+}
+
+}  // namespace
+
+void run_steps(Isa isa, const ProgramStep* steps, i64 count, int threads) {
+  for (i64 i = 0; i < count; ++i) {
+    const ProgramStep& step = steps[i];
+    switch (step.kind) {
+      case StepKind::convolve:
+        convolve(isa, step, threads);
+        break;
+      case StepKind::encode:
+        encode(isa, step.encode, threads);
+        break;
+      case StepKind::pool:
+        pool_images_kernels(isa).pool(step.pool, threads);
+        break;
+      case StepKind::real:
+        real_conv_kernels(isa).conv(step.real, threads);
+        break;
+      case StepKind::pool_bits:
+        pool_bits(step.pool_bits, threads);
+        break;
+      case StepKind::concatenate_bits:
+        concatenate_bits(step.concatenate_bits, threads);
+        break;
+      case StepKind::count:
+        break;
+    }
+  }
+}
+
+}  // namespace bittern

@@ -1,0 +1,50 @@
+// A run of native steps over memory that was planned beforehand: fused binary convolutions, and what stands
+// between them and the real layers. One call, no allocation.
+#pragma once
+
+#include "binary_conv2d/kernel.h"
+#include "concatenate_bits/kernel.h"
+#include "isa.h"
+#include "pool_bits/kernel.h"
+#include "pool_images/kernel.h"
+#include "real_conv/kernel.h"
+#include "types.h"
+
+namespace bittern {
+
+// Bit planes of a product: sum over i, j of 2^(i + j) times the convolution of input plane j and weight plane
+// i.
+struct Planes {
+  i64 input, weight;              // how many
+  i64 input_words, weight_bytes;  // from one to the next
+};
+
+// Real numbers [batch, height, width, channels] to bits with a border: signs, or the bit planes of levels.
+struct EncodeImage {
+  i64 batch, height, width, channels;
+  i64 planes;       // 1: of x >= threshold; more: of round(clip(x, 0, 1) * (2^planes - 1))
+  i64 plane_words;  // from one to the next
+  const float* x;
+  const float* threshold;  // [channels], or null for 0
+  u64* bits;               // pixel (0, 0)
+  i64 bits_row, bits_image;
+};
+
+enum class StepKind : i64 { convolve, encode, pool, real, pool_bits, concatenate_bits, count };
+
+// All fields are 64 bits wide, because Python fills them; `layout.py` names them in this order.
+struct ProgramStep {
+  StepKind kind;
+  Conv2d conv;
+  Tail tail;  // of the convolution
+  Planes planes;
+  EncodeImage encode;
+  PoolImages pool;
+  RealConv real;
+  PoolBits pool_bits;
+  ConcatenateBits concatenate_bits;
+};
+
+void run_steps(Isa isa, const ProgramStep* steps, i64 count, int threads);
+
+}  // namespace bittern

@@ -1,0 +1,130 @@
+"""Steps over real images, channels last: pools, and convolutions whose order of summation is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bittern.ops.binary_block.layout import REAL_UNIT, STEP, StepKind
+
+UNITS_TOGETHER = 2
+"""Units that the widest kernel takes at once: weights are padded to a multiple of it."""
+
+
+@dataclass(frozen=True)
+class PoolRule:
+    """Windows over images, as torch's pools have them."""
+
+    average: bool
+    kernel: Sequence[int]
+    stride: Sequence[int]
+    padding: Sequence[int]
+    count_padding: bool = True
+    """Means divide by the window's size with its padding."""
+
+
+def pool_step(rule: PoolRule, x: Sequence[int], out: Tensor, affine: Tensor | None) -> np.ndarray:
+    """The record of a pool behind x * alpha + beta, affine being float32 [2, channels].
+
+    x: sizes [batch, height, width, channels]; its address is filled in at every call.
+    """
+    record = np.zeros(1, STEP)
+    record["kind"] = StepKind.POOL
+    p = record["pool"]
+    p["batch"], p["height"], p["width"], p["channels"] = x
+    p["out_height"], p["out_width"] = out.shape[1:3]
+    p["kernel_h"], p["kernel_w"] = rule.kernel
+    p["stride_h"], p["stride_w"] = rule.stride
+    p["pad_h"], p["pad_w"] = rule.padding
+    p["average"], p["count_padding"] = rule.average, rule.count_padding
+    p["affine"] = 0 if affine is None else affine.data_ptr()
+    p["out"] = out.data_ptr()
+    return record
+
+
+def mean_step(x: Sequence[int], out: Tensor, lanes: int) -> np.ndarray:
+    """The record of the mean of each image's channels.
+
+    x: sizes [batch, height, width, channels]; its address is filled in at every call. out: float32 [batch, 1, 1,
+    channels]. lanes: the sum's order is that of torch for a contiguous row of pixels, with vectors of so many numbers:
+    numbers i, i + lanes, ... in four sums side by side, then what fills no vector and one lane after another.
+    """
+    rule = PoolRule(average=True, kernel=x[1:3], stride=(1, 1), padding=(0, 0))
+    record = pool_step(rule, x, out, None)
+    record["pool"]["lanes"] = lanes
+    return record
+
+
+class SumOrder(NamedTuple):
+    """The order in which a real convolution adds its products, by which alone its bits differ."""
+
+    channels_first: bool
+    """All products of a channel follow each other; else all of a kernel position."""
+    chain: int
+    """So many products are added one by one; the sums of such chains are then added in order."""
+
+
+class PreparedRealConv:
+    """A real convolution without bias and groups, its weights laid out for one order of summation.
+
+    w: float32 [out, channels, kernel_h, kernel_w]. Every output is a sum of fused multiply-adds: the same bits at every
+    instruction set and number of threads. affine: float32 [2, out], rows alpha and beta of an fma that follows; limits:
+    the least and the most of what follows that (hardtanh, relu), NaN stays.
+    """
+
+    def __init__(
+        self,
+        w: Tensor,
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        order: SumOrder,
+        affine: Tensor | None = None,
+        limits: tuple[float, float] | None = None,
+    ) -> None:
+        self.out_channels, self.channels, *self.kernel = w.shape
+        self.stride, self.padding, self.dilation = tuple(stride), tuple(padding), tuple(dilation)
+        self.order = order
+        rows = (w if order.channels_first else w.permute(0, 2, 3, 1)).reshape(self.out_channels, -1)
+        whole = UNITS_TOGETHER * REAL_UNIT
+        padded = torch.zeros(-(-self.out_channels // whole) * whole, rows.shape[1])
+        padded[: self.out_channels] = rows
+        self.affine = None if affine is None else F.pad(affine, (0, padded.shape[0] - self.out_channels))
+        self.limits = None if limits is None else torch.tensor(limits)
+        self.weights = padded.view(-1, REAL_UNIT, rows.shape[1]).transpose(1, 2).contiguous()
+
+    @property
+    def products(self) -> int:
+        """Terms of one sum."""
+        return self.weights.shape[1]
+
+    def step(self, x: Tensor, out: Tensor) -> np.ndarray:
+        """The record of one call. x: float32 [batch, height, width, channels] in any layout; out: contiguous."""
+        record = np.zeros(1, STEP)
+        record["kind"] = StepKind.REAL
+        r = record["real"]
+        r["batch"], r["height"], r["width"], r["channels"] = x.shape
+        r["out_height"], r["out_width"], r["out_channels"] = out.shape[1:]
+        r["kernel_h"], r["kernel_w"] = self.kernel
+        r["stride_h"], r["stride_w"] = self.stride
+        r["pad_h"], r["pad_w"] = self.padding
+        r["dilation_h"], r["dilation_w"] = self.dilation
+        r["channels_first"], r["chain"] = self.order
+        r["weights"], r["out"] = self.weights.data_ptr(), out.data_ptr()
+        r["affine"] = 0 if self.affine is None else self.affine.data_ptr()
+        r["limits"] = 0 if self.limits is None else self.limits.data_ptr()
+        self.point(record, x)
+        return record
+
+    @staticmethod
+    def point(record: np.ndarray, x: Tensor) -> None:
+        """Let a record of `step` read another x of the same sizes."""
+        r = record["real"]
+        r["x"] = x.data_ptr()
+        r["x_image"], r["x_row"], r["x_pixel"], r["x_channel"] = x.stride()

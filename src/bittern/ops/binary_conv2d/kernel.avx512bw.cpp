@@ -1,0 +1,23 @@
+// Binary convolution on the AVX-512 that has no instruction that counts bits either: the algorithm of AVX2,
+// 64 output channels a lookup.
+
+#include <cstring>
+
+#include "kernel.h"
+
+#include "parallel.h"
+#include "scratch.h"
+#include "simd/avx512bw.h"
+
+namespace bittern::avx512bw {
+
+#include "nibbles.inl.h"
+
+#include "kernel.inl.h"
+
+#include "peak.inl.h"
+
+const BinaryConv2dKernels binary_conv2d_kernels = {prepared_bytes, prepare_weights, conv2d,
+                                                   finish_accumulators, count_in_cache};
+
+}  // namespace bittern::avx512bw

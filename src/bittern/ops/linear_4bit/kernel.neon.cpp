@@ -1,0 +1,23 @@
+#include "kernel.h"
+
+#include <cstring>
+
+#include "parallel.h"
+#include "rounding.h"
+#include "scratch.h"
+#include "simd/neon.h"
+
+// after simd, each after the one that it needs
+namespace bittern::neon {
+#include "nibbles.neon.inl.h"
+
+#include "chunk.inl.h"
+
+#include "tile.inl.h"
+
+#include "elements.inl.h"
+
+#include "kernel.inl.h"
+
+const Linear4bitKernels linear_4bit_kernels = {linear_4bit, linear_4bit_backward};
+}  // namespace bittern::neon

@@ -1,0 +1,9 @@
+#include <cstring>
+
+#include "kernel.h"
+#include "parallel.h"
+#include "simd/neon.h"
+
+namespace bittern::neon {
+#include "kernel.inl.h"
+}  // namespace bittern::neon

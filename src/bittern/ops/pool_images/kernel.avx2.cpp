@@ -1,0 +1,10 @@
+#include <cstring>
+
+#include "kernel.h"
+
+#include "parallel.h"
+#include "simd/avx2.h"
+
+namespace bittern::avx2 {
+#include "kernel.inl.h"
+}  // namespace bittern::avx2

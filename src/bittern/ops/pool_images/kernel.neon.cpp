@@ -1,0 +1,10 @@
+#include <cstring>
+
+#include "kernel.h"
+
+#include "parallel.h"
+#include "simd/neon.h"
+
+namespace bittern::neon {
+#include "kernel.inl.h"
+}  // namespace bittern::neon

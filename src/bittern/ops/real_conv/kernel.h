@@ -1,0 +1,62 @@
+// real_conv: convolution of real images with channels last, summed in an order that the caller chooses.
+#pragma once
+
+#include "isa.h"
+#include "types.h"
+
+namespace bittern {
+
+// Output channels whose weights lie side by side.
+constexpr i64 kRealUnit = 16;
+
+// Weights and affine rows are padded to a multiple of so many units.
+constexpr i64 kUnitsTogether = 2;
+
+// All fields are 64 bits wide, because Python fills them.
+struct RealConv {
+  i64 batch, height, width, channels, out_height, out_width, out_channels;
+  i64 kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+  i64 channels_first;  // 1: the products of a channel follow each other; 0: those of a kernel position
+  i64 chain;  // so many products are added one by one; the sums of such chains are then added in order
+  const float* x;
+  i64 x_image, x_row, x_pixel, x_channel;  // floats from one to the next
+  const float* weights;  // [ceil(out_channels / kRealUnit), products, kRealUnit], products in their order
+  float* out;            // [batch, out_height, out_width, out_channels]
+  const float* affine;   // null, or [2, out_channels rounded up]: y * alpha + beta, rounded once
+  const float* limits;   // null, or [2]: the least and the most that follows; NaN stays
+};
+
+struct RealConvKernels {
+  void (*conv)(const RealConv& conv, int threads);
+};
+
+namespace scalar {
+extern const RealConvKernels real_conv_kernels;
+}
+#if defined(BITTERN_X86)
+namespace avx2 {
+extern const RealConvKernels real_conv_kernels;
+}
+namespace avx512 {
+extern const RealConvKernels real_conv_kernels;
+}
+#endif
+#if defined(BITTERN_ARM)
+namespace neon {
+extern const RealConvKernels real_conv_kernels;
+}
+#endif
+
+static inline const RealConvKernels& real_conv_kernels(Isa isa) {
+#if defined(BITTERN_X86)
+  if (common_isa(isa) == Isa::avx2) return avx2::real_conv_kernels;
+  if (common_isa(isa) == Isa::avx512) return avx512::real_conv_kernels;
+#endif
+#if defined(BITTERN_ARM)
+  if (isa == Isa::neon) return neon::real_conv_kernels;
+#endif
+  (void)isa;
+  return scalar::real_conv_kernels;
+}
+
+}  // namespace bittern

@@ -1,0 +1,238 @@
+"""The report of packed networks against other engines: complete, and its arithmetic right. No speed is asserted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bittern import _native, binary, deploy
+from bittern.bench import speed as bench
+from bittern.bench import speed_networks
+from bittern.bench.machine import this_machine
+from bittern.bench.mobilenet import mobilenet_v1
+from bittern.bench.speed_layers import LayerRow, kernels, peak_gmac_s
+from bittern.bench.speed_memory import MemoryRow
+from bittern.bench.speed_networks import Network, Twin, networks
+from bittern.bench.speed_peers import AUTOCAST, CHANNELS_LAST, ONNX_FP32, PEERS, Forward, Peer
+from bittern.bench.speed_plot import latencies_svg
+from bittern.bench.speed_report import ITSELF, NetworkLayers, SpeedReport, SpeedRow
+from bittern.bench.store import from_json
+from bittern.bench.timing import Comparison, Spread
+from bittern.deploy.node_by_node import NodeByNode
+from bittern.models import resnet20_cifar, vgg_small
+from bittern.nn.summary import summary
+from bittern.ops import Isa, available_isas, chosen_isa
+
+ONE = Spread(1.0, 1.0, 1.0)
+
+
+def _fails(model: nn.Module, x: Tensor) -> Forward:
+    raise RuntimeError("no such operator\nand more")
+
+
+SMALL = (
+    Network(
+        "vgg",
+        "VGG, 8 x 8",
+        lambda: vgg_small(binary.ReCU, input_size=8, width=8),
+        (3, 8, 8),
+        (Twin("float", lambda: vgg_small(input_size=8, width=8), {CHANNELS_LAST.name: 2.0}),),
+        file_limit_mib=1.0,
+    ),
+    Network(
+        "resnet20",
+        "ResNet-20, 8 x 8",
+        lambda: resnet20_cifar(binary.BNN),
+        (3, 8, 8),
+        (Twin("float", resnet20_cifar),),
+        memory_share_limit=1.0,
+    ),
+)
+PEERS_HERE = (
+    CHANNELS_LAST,
+    AUTOCAST,
+    Peer("stubborn", _fails),
+    Peer("absent", _fails, ("no_such_package",), "bench"),
+)
+
+
+@pytest.fixture(scope="module")
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def report(told: list[str]) -> SpeedReport:
+    return bench.run(
+        (1, 2),
+        command="bittern bench speed",
+        budget_s=0.001,
+        chosen=SMALL,
+        peers=PEERS_HERE,
+        kernels=((3, 64), (2, 128)),
+        on_row=told.append,
+    )
+
+
+def test_every_row_is_there(report: SpeedReport, told: list[str]) -> None:
+    assert [(row.network, row.threads, row.twin, row.peer) for row in report.rows] == [
+        (network.title, threads, twin, peer)
+        for network in SMALL
+        for threads in (1, 2)
+        for twin, peer in (
+            ("float", CHANNELS_LAST.name),
+            ("float", AUTOCAST.name),
+            (ITSELF, bench.OWN_BF16),
+            *([(ITSELF, bench.ONE_THREAD)] if threads == 2 else []),
+        )
+    ]
+    assert [figure.subject for figure in report.figures] == ["VGG, 8 x 8: file"]
+    assert [row.network for row in report.memory] in (["ResNet-20, 8 x 8"], [])  # not every system tells
+    assert any("stubborn" in subject for subject in told)
+
+
+def test_what_could_not_be_compared_is_said(report: SpeedReport) -> None:
+    assert report.missing[0] == "absent: no_such_package cannot be imported; pip install 'bittern[bench]'"
+    assert report.missing[1:] == tuple(
+        f"stubborn on {network.title}, float: RuntimeError: no such operator" for network in SMALL for _ in (1, 2)
+    )
+    for text in report.missing:
+        assert f"left out: {text}" in str(report)
+
+
+def test_targets_stand_on_their_rows(report: SpeedReport) -> None:
+    wanted = {(row.network, row.threads, row.peer): row.target for row in report.rows if row.target is not None}
+    assert wanted == {
+        ("VGG, 8 x 8", 1, CHANNELS_LAST.name): 2.0,
+        **{(network.title, 2, bench.ONE_THREAD): 1.7 for network in SMALL},
+    }
+
+
+def test_values_are_sound(report: SpeedReport) -> None:
+    for row in report.rows:
+        for spread in (row.latency_us, row.peer_latency_us, row.ratio):
+            assert 0.0 < spread.min <= spread.median <= spread.max
+    for row in report.memory:
+        assert row.packed_bytes > 0
+        assert row.float_bytes > 0
+    assert torch.get_num_threads() == this_machine().threads
+
+
+def test_every_binary_layer_is_counted(report: SpeedReport) -> None:
+    for network, found in zip(SMALL, report.layers, strict=True):
+        counted = summary(network.build().eval(), torch.zeros(1, *network.input_shape))
+        assert sum(row.macs for row in found.rows) == counted.bmac
+        assert found.other_us > 0.0
+
+
+def test_kernels_know_their_work() -> None:
+    peak = Spread(50.0, 40.0, 100.0)
+    small, large = kernels(chosen_isa(), peak, ((3, 64), (2, 128)))
+    assert (small.macs, large.macs) == (9 * 9 * 64 * 64, 4 * 9 * 128 * 128)
+    assert (small.target, large.target) == (None, 0.85)
+    assert large.of_peak == pytest.approx(large.gmac_s / peak.max)
+
+
+@pytest.mark.parametrize("isa", available_isas())
+def test_peak_counts(isa: Isa) -> None:
+    once = _native.count_in_cache(isa, 1)
+    assert _native.count_in_cache(isa, 3) == 3 * once > 0
+    assert peak_gmac_s(isa).min > 0.0
+
+
+def test_peak_refuses_nothing_to_do() -> None:
+    with pytest.raises(ValueError, match="repeats must be at least 1"):
+        _native.count_in_cache(Isa.SCALAR, 0)
+
+
+def test_report_survives_json(report: SpeedReport) -> None:
+    assert from_json(SpeedReport, report.to_json()) == report
+
+
+def _report(rows: tuple[SpeedRow, ...]) -> SpeedReport:
+    memory = (MemoryRow("net", "float", 1, 4, 1 / 3), MemoryRow("net", "float", 2, 4, 1 / 3))
+    layer = LayerRow("conv", "3x3 64 -> 64", "sign", 2.0, 8000, 0.8, 0.85)
+    layers = (NetworkLayers("net", (layer, replace(layer, of_peak=0.9)), 7.0),)
+    return SpeedReport("bittern", this_machine(), "load", rows, (), (), memory, ONE, (), layers)
+
+
+def test_reached_follows_the_medians() -> None:
+    rows = tuple(SpeedRow("net", "float", "peer", 1, ONE, ONE, Spread(r, r, r), 2.0) for r in (2.0, 1.99))
+    lines = str(_report(rows)).splitlines()
+    for start, column in (("net  ", ("yes", "NO", "yes", "NO")), ("conv ", ("NO", "yes"))):
+        assert tuple(line.split()[-1] for line in lines if line.startswith(start)) == column
+    assert "net: binary layers 4 us, all else 7 us" in lines
+
+
+def test_plot_has_a_bar_for_each_engine(report: SpeedReport) -> None:
+    text = latencies_svg(report)
+    assert text == latencies_svg(report)
+    drawn = ElementTree.fromstring(text)
+    words = [node.text for node in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert words.count("bittern, packed") == words.count(CHANNELS_LAST.name) == len(SMALL)
+    assert bench.OWN_BF16 not in words
+
+
+def test_plot_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="has no comparison to draw"):
+        latencies_svg(_report(()))
+
+
+def test_ratio_is_taken_pair_by_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = Comparison(candidate_us=(2.0, 4.0, 8.0), baseline_us=(8.0, 8.0, 8.0))
+    monkeypatch.setattr(bench, "compare", lambda ours, theirs, budget_s: (ours(), theirs(), compared)[2])
+    found = bench.run((1,), command="", budget_s=1.0, chosen=SMALL[:1], peers=(CHANNELS_LAST,), kernels=())
+    assert found.rows[0].ratio == Spread(2.0, 1.0, 4.0)
+
+
+@pytest.mark.parametrize("peer", [peer for peer in PEERS if not peer.packages], ids=lambda peer: peer.name)
+def test_torch_peers_compute_what_the_network_does(peer: Peer) -> None:
+    model, x = resnet20_cifar().eval().requires_grad_(False), torch.randn(1, 3, 8, 8)
+    expected = model(x)
+    found = peer.build(model, x)()
+    assert isinstance(found, Tensor)
+    bound = 0.1 if "bf16" in peer.name else 1e-4
+    assert (found.float() - expected).abs().max() <= bound * expected.abs().max()
+    assert model(x).dtype == torch.float32  # it is left as it was
+
+
+def test_networks_and_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [network.name for network in networks()] == [
+        "bireal_net18",
+        "reactnet_a",
+        "react_resnet18",
+        "resnet20_cifar",
+        "vgg_small",
+    ]
+    cases = ((Isa.AVX512, True, 9.0), (Isa.AVX512, False, 8.0), (Isa.AVX2, False, 3.0), (Isa.SCALAR, False, None))
+    for isa, amx, wanted in cases:
+        monkeypatch.setattr(speed_networks, "chosen_isa", lambda isa=isa: isa)
+        monkeypatch.setattr(_native, "cpu_features", lambda amx=amx: {"amx_int8": amx})
+        targets = networks()[0].twins[0].targets
+        assert targets.get(CHANNELS_LAST.name) == wanted
+        assert targets[ONNX_FP32.name] == 5.0
+        assert targets.get(AUTOCAST.name) == (2.5 if amx else None)
+
+
+def test_mobilenet_has_the_products_of_its_paper() -> None:
+    found = summary(mobilenet_v1().eval(), torch.zeros(1, 3, 224, 224))
+    assert 0.56e9 < found.fmac < 0.58e9  # the paper: 569 million
+
+
+def test_engine_is_that_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = deploy.pack(vgg_small(binary.BNN, input_size=8, width=8).eval(), torch.randn(1, 3, 8, 8))
+    assert packed.engine.program is packed.program
+    monkeypatch.setattr(packed, "_engine", NodeByNode(packed.program, packed.tensors, packed.device))
+    with pytest.raises(ValueError, match="fused programs run on the CPU, this one is on"):
+        _ = packed.engine
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="threads: must be at least 1; got 0"):
+        bench.run((0,), command="")
+    with pytest.raises(ValueError, match="budget_s must be positive"):
+        bench.run((1,), command="", budget_s=0.0)

@@ -1,0 +1,492 @@
+"""The fused engine against the same program run node by node: equal bits, whatever is fused, wherever values live."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from _tolerance import assert_reduction
+from bittern import binary, models
+from bittern.binary import BNN, BiRealNet, DoReFa, ReActNet, ReCU, XNORNet, XNORNetPlusPlus
+from bittern.deploy import Packed, pack, verify
+from bittern.deploy.engine import Engine
+from bittern.deploy.fuse import reason
+from bittern.deploy.items import Block, Encode, Item, Pool, RealProduct, WholeMean
+from bittern.deploy.node_by_node import NodeByNode
+from bittern.deploy.program import Node
+from bittern.deploy.sum_order import conv_orders
+from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, RPReLU
+from bittern.ops import Activation, PreparedRealConv, SumOrder, chosen_isa, run_steps
+
+
+def shuffle(model: nn.Module) -> nn.Module:
+    """Random norms, slopes and shifts, in eval mode."""
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            module.running_mean.normal_(0, 2)  # type: ignore[union-attr]
+            module.running_var.uniform_(0.3, 9)  # type: ignore[union-attr]
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
+        if isinstance(module, RPReLU):
+            for parameter in module.parameters():
+                nn.init.normal_(parameter)
+    return model.eval()
+
+
+def both(packed: Packed) -> tuple[Engine, NodeByNode]:
+    cpu = torch.device("cpu")
+    return Engine(packed.program, packed.tensors), NodeByNode(packed.program, packed.tensors, cpu)
+
+
+def assert_same(packed: Packed, x: Tensor) -> None:
+    engine, plain = both(packed)
+    with torch.no_grad():
+        assert torch.equal(engine(x), plain(x))
+        expected, found = plain.accumulators(x), engine.accumulators(x)
+    assert list(expected) == list(found)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+MODELS = (
+    partial(models.resnet20_cifar, num_classes=5, input_size=14),
+    partial(models.resnet20_cifar, num_classes=5, input_size=13, shortcut="per_block"),
+    partial(models.vgg_small, num_classes=5, input_size=16, width=40),
+    partial(models.bireal_net18, num_classes=5, input_size=33),
+    partial(models.reactnet_a, num_classes=5, input_size=33),
+    partial(models.react_resnet18, num_classes=5, input_size=32),
+)
+
+
+@pytest.mark.parametrize("method", [*binary.ALL, partial(DoReFa, weight_bits=2, input_bits=2)], ids=str)
+@pytest.mark.parametrize("model", MODELS[:3], ids=lambda m: m.func.__name__)
+def test_small_models(model: Any, method: Any) -> None:
+    torch.manual_seed(0)
+    size = model.keywords["input_size"]
+    x = torch.randn(3, 3, size, size)
+    assert_same(pack(shuffle(model(method)), x), x)
+
+
+@pytest.mark.parametrize("model", MODELS[3:], ids=lambda m: m.func.__name__)
+def test_large_models(model: Any) -> None:
+    torch.manual_seed(0)
+    size = model.keywords["input_size"]
+    x = torch.randn(2, 3, size, size)
+    method = BiRealNet if "bireal" in model.func.__name__ else ReActNet
+    packed = pack(shuffle(model(method)), x)
+    assert_same(packed, x)
+    engine, _ = both(packed)
+    products = [item for item in engine.items if isinstance(item, Block)]
+    assert len(products) == sum(node.kind == "binary" for node in packed.program.nodes)
+
+
+def test_a_block_takes_in_what_follows() -> None:
+    engine, _ = both(pack(models.reactnet_a(ReActNet, 5), torch.randn(1, 3, 64, 64)))
+    blocks = [item for item in engine.items if isinstance(item, Block)]
+    assert all(block.activation is Activation.RPRELU and block.residual is not None for block in blocks)
+    assert {block.rule.pool for block in blocks} == {1, 2}
+    assert any(block.rule.repeats for block in blocks)
+    assert sum(isinstance(item, Encode) for item in engine.items) == 1
+    rest = [item for item in engine.items if not isinstance(item, (Block, Encode))]
+    assert {item.kind if isinstance(item, Node) else item.node.kind for item in rest} == {
+        "conv", "adaptive_pool", "flatten", "linear",
+    }  # fmt: skip
+
+
+def resolved(packed: Packed, batch: int) -> list[Item]:
+    return list(both(packed)[0]._schedule(batch).items)
+
+
+def test_real_convolutions_are_native_only_with_torchs_own_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 3, 64, 64)
+    packed = pack(shuffle(models.bireal_net18(BiRealNet, 5, input_size=64)), x)
+    wrong = SumOrder(channels_first=False, chain=2)
+    monkeypatch.setattr("bittern.deploy.sum_order.conv_orders", lambda *_: (wrong,))
+    items = resolved(packed, 1)
+    assert not any(isinstance(item, RealProduct) for item in items)
+    assert sum(isinstance(item, Node) and item.kind == "conv" for item in items) == 4
+    assert_same(packed, x)
+
+
+MEANS = (
+    (nn.AdaptiveAvgPool2d(1), (5, 7)),
+    (nn.AdaptiveAvgPool2d((1, 1)), (33, 20)),
+    (nn.AdaptiveAvgPool1d(1), (61,)),
+    (nn.AdaptiveAvgPool2d(1), (1, 3)),
+)
+
+
+@pytest.mark.parametrize(("mean", "size"), MEANS, ids=str)
+@pytest.mark.parametrize("lanes", [(8, 16, 4), (3,)], ids=["known", "unknown"])
+def test_means_are_torchs_own_in_whatever_order(
+    mean: nn.Module, size: tuple[int, ...], lanes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    monkeypatch.setattr("bittern.deploy.sum_order.MEAN_LANES", lanes)
+    low = (BinaryConv2d if len(size) == 2 else BinaryConv1d)(3, 35, 1, method=BNN)
+    x = torch.randn(2, 3, *size)
+    packed = pack(nn.Sequential(low, mean, nn.Flatten()).eval(), x)
+    assert_same(packed, x)
+    native = any(isinstance(item, WholeMean) for item in resolved(packed, 2))
+    assert native == (len(lanes) > 1 or torch.Size(size).numel() <= 3)
+
+
+class Mean(nn.Module):
+    def __init__(self, dims: tuple[int, ...], keep: bool) -> None:
+        super().__init__()
+        self.low = BinaryConv2d(3, 24, 3, method=BNN)
+        self.dims, self.keep = dims, keep
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.low(x) * 1.5).mean(self.dims, self.keep)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("dims", [(2, 3), (-1, -2), (3,), (1, 2, 3)])
+def test_means_over_some_dimensions(dims: tuple[int, ...], keep: bool) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 3, 12, 17)
+    assert_same(pack(Mean(dims, keep).eval(), x), x)
+
+
+def test_the_order_of_a_convolution_is_found() -> None:
+    """Also where torch splits sums in its own way, as for 128 channels at 14 x 14 on two threads, and while it runs."""
+    torch.manual_seed(0)
+    before = torch.get_num_threads()
+    try:
+        x = torch.randn(1, 3, 28, 28)
+        model = nn.Sequential(
+            BinaryConv2d(3, 128, 3, 2, 1, method=BNN),
+            nn.Conv2d(128, 256, 1, bias=False),
+            nn.Conv2d(256, 64, 3, bias=False),
+        )
+        packed = pack(model.eval(), x)
+        for threads in (1, 2, 1):
+            torch.set_num_threads(threads)
+            with torch.no_grad():
+                assert torch.equal(packed(x), model(x))
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_chain_is_measured() -> None:
+    """A stand-in for torch that adds in chains of 5."""
+    order = SumOrder(channels_first=True, chain=5)
+
+    def run(w: Tensor) -> Tensor:
+        conv = PreparedRealConv(w, [1, 1], [0, 0], [1, 1], order)
+        image, out = torch.ones(1, 4, 4, w.shape[1]), torch.empty(1, 2, 2, w.shape[0])
+        run_steps(chosen_isa(), conv.step(image, out))
+        return out.permute(0, 3, 1, 2)
+
+    assert order in list(conv_orders(run, (7, 4, 3, 3)))
+
+
+class Stem(nn.Module):
+    """Real convolutions with norms and clamps behind them, of which some are read by others too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Sequential(nn.Conv2d(3, 40, 3, 2, 1, bias=False), nn.BatchNorm2d(40), nn.Hardtanh(-0.4, 0.7))
+        self.b = nn.Sequential(nn.Conv2d(40, 16, 1, bias=False), nn.ReLU())
+        self.c = nn.Sequential(nn.Conv2d(16, 70, 3, bias=False), nn.BatchNorm2d(70), nn.ReLU6())
+        self.d = nn.Conv2d(70, 16, 1, bias=False)
+        self.norm, self.low = nn.BatchNorm2d(16), BinaryConv2d(16, 24, 3, padding=1, method=BNN)
+        self.e = nn.Sequential(nn.Conv2d(24, 8, 1, bias=False), nn.BatchNorm2d(8), nn.MaxPool2d(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        d = self.d(self.c(self.b(self.a(x))))
+        low = self.low(self.norm(d) + d.relu())
+        return self.e(low).flatten(1)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_real_convolutions_take_in_norms_and_clamps(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    if not native:
+        monkeypatch.setattr("bittern.deploy.sum_order.conv_orders", lambda *_: ())
+    x = torch.randn(2, 3, 21, 18)
+    model = shuffle(Stem())
+    packed = pack(model, x)
+    assert_same(packed, x)
+    products = [item for item in resolved(packed, 2) if isinstance(item, RealProduct)]
+    taken = [[node.kind for node in product.after] for product in products]
+    assert taken == ([["affine", "hardtanh"], ["relu"], ["affine", "relu6"], [], []] if native else [])
+    x[0, 1, 3, 4] = float("nan")
+    with torch.no_grad():
+        assert torch.equal(packed(x).isnan(), model(x).isnan())
+        assert torch.equal(packed(x).nan_to_num(), model(x).nan_to_num())
+
+
+def test_native_sums_follow_the_order_that_is_asked_for() -> None:
+    torch.manual_seed(0)
+    x, w = torch.randn(2, 5, 9, 8), torch.randn(19, 5, 3, 3)
+    for order in (SumOrder(False, 45), SumOrder(True, 45), SumOrder(False, 7)):
+        conv = PreparedRealConv(w, [2, 1], [1, 0], [1, 2], order)
+        expected = F.conv2d(x.double(), w.double(), None, (2, 1), (1, 0), (1, 2)).permute(0, 2, 3, 1)
+        found = torch.empty(expected.shape)
+        run_steps(chosen_isa(), conv.step(x.permute(0, 2, 3, 1), found))
+        assert_reduction(found, expected, 45, float(expected.abs().max()))
+        again, contiguous = torch.empty(expected.shape), x.permute(0, 2, 3, 1).contiguous()
+        run_steps(chosen_isa(), conv.step(contiguous, again))
+        assert torch.equal(found, again)
+
+
+def test_integer_signs_need_no_real_numbers() -> None:
+    engine, _ = both(pack(shuffle(models.mlp(BNN, 5, 1, input_size=8)), torch.randn(2, 1, 8, 8)))
+    blocks = [item for item in engine.items if isinstance(item, Block)]
+    assert [block.real for block in blocks] == [False] * (len(blocks) - 1) + [True]
+    assert all(block.node.attrs["result"] == "acc" for block in blocks[:-1])
+
+
+class Branches(nn.Module):
+    """Residuals that a rule cannot say, values that several nodes read, activations in both orders, 1-d, groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 48, 3, padding=1)
+        self.a = BinaryConv2d(48, 48, 3, padding=1, groups=3, bias=True, method=ReActNet)
+        self.b = BinaryConv2d(48, 48, 3, padding=1, groups=16, method=BNN)  # 3 outputs a group
+        self.c = BinaryConv2d(48, 72, 3, padding=2, dilation=2, pad_value=1, method=ReCU)
+        self.d = BinaryConv2d(72, 48, 1, stride=2, method=XNORNet)
+        self.e = BinaryConv2d(48, 48, 3, stride=2, padding=1, pad_value=-1, method=BNN)
+        self.prelu, self.one_slope = nn.PReLU(48), nn.PReLU()
+        self.line = BinaryConv1d(48, 16, 3, padding=1, method=BNN)
+        self.head = BinaryLinear(16, 7, bias=True, method=BNN)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        a = self.prelu(self.a(x)) + x  # activation first
+        b = self.b(a) + a
+        c = F.relu(self.c(b) + F.pad(b, (0, 0, 0, 0, 8, 16)))
+        d = self.d(c) * 0.5 + F.avg_pool2d(b, 2, ceil_mode=True)  # not this layer's own addition
+        e = self.one_slope(self.e(d) + F.max_pool2d(d, 2, ceil_mode=True))
+        e = e + e
+        return self.head(self.line(e.flatten(2)).mean(2))
+
+
+class Flip(nn.Module):
+    """Nothing but shapes between the last block and the result: views of planned memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = BinaryConv2d(3, 16, 3, padding=1, method=BNN)
+        self.b = BinaryConv2d(16, 16, 3, padding=1, method=BNN)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        return (self.b(x) + x).permute(0, 2, 3, 1).flatten(1)
+
+
+class Factors(nn.Module):
+    """XNOR-Net++ on images, signals and rows: factors in front of norms, activations, residuals and signs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        method = XNORNetPlusPlus
+        self.a, self.norm = BinaryConv2d(3, 24, 3, padding=1, method=method), nn.BatchNorm2d(24)
+        self.b = BinaryConv2d(24, 24, 3, padding=1, groups=3, method=method)
+        self.c = BinaryConv2d(24, 19, 1, bias=True, method=method)
+        self.d = BinaryConv1d(19, 70, 3, padding=1, method=method)
+        self.e = BinaryLinear(70, 9, method=method)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.hardtanh(self.norm(self.a(x)))
+        x = F.relu(self.b(x) + x)
+        return self.e(self.d(self.c(x).flatten(2)).mean(2))
+
+
+def test_factors_are_part_of_a_block() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 5, 6)
+    model = Factors()
+    model(x)  # makes the factors
+    packed = pack(shuffle(model), x)
+    assert_same(packed, x)
+    blocks = [item for item in both(packed)[0].items if isinstance(item, Block)]
+    assert [block.factors is not None for block in blocks] == [True] * 5
+    assert [block.norm is not None for block in blocks] == [True, False, False, False, False]
+    model, x = models.resnet20_cifar(XNORNetPlusPlus, 5), torch.randn(2, 3, 32, 32)
+    model(x)
+    engine, _ = both(pack(shuffle(model), x))
+    kinds = {item.kind for item in engine.items if isinstance(item, Node)}
+    assert kinds <= {"flatten", "linear", "affine", "conv"}
+
+
+@pytest.mark.parametrize("method", [partial(DoReFa, weight_bits=2, input_bits=3), XNORNetPlusPlus, XNORNet], ids=str)
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(2)], ids=str)
+def test_a_norm_belongs_to_the_block_or_to_the_pool_behind_it(method: Any, pool: nn.Module) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 8, 9)
+    model = nn.Sequential(BinaryConv2d(3, 24, 3, padding=1, method=method), nn.BatchNorm2d(24), pool)
+    model(x)  # makes the factors of XNOR-Net++
+    packed = pack(shuffle(model), x)
+    assert_same(packed, x)
+    norms = [item.norm for item in both(packed)[0].items if isinstance(item, Block)]
+    befores = [item.before for item in both(packed)[0].items if isinstance(item, Pool)]
+    assert [norm is not None for norm in norms] == ([] if method is XNORNet else [True])
+    assert [before is not None for before in befores] == [method is XNORNet]
+
+
+def test_branches() -> None:
+    torch.manual_seed(1)
+    x = torch.randn(2, 3, 9, 11)
+    packed = pack(shuffle(Branches()), x)
+    assert_same(packed, x)
+    reasons = [reason(packed.program, both(packed)[0].forms, n) for n in packed.program.nodes if n.kind == "binary"]
+    assert [text for text in reasons if text] == [
+        "the outputs of its groups are no multiple of 8",
+        "its scale depends on the input",
+    ]
+
+
+def test_results_do_not_change_with_later_calls() -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(2, 2, 3, 8, 8)
+    packed = pack(Flip().eval(), x)
+    first = packed(x)
+    kept = first.clone()
+    packed(y)
+    assert torch.equal(first, kept)
+
+
+@pytest.mark.parametrize("batches", [(1, 5, 2, 1, 0, 7, 3)])
+def test_batches_of_any_size(batches: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    packed = pack(shuffle(models.resnet20_cifar(ReActNet, 5)), torch.randn(1, 3, 32, 32))
+    engine, plain = both(packed)
+    for batch in batches:
+        x = torch.randn(batch, 3, 32, 32)
+        with torch.no_grad():
+            assert torch.equal(engine(x), plain(x))
+
+
+def test_inputs_in_any_layout() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 32, 32)
+    packed = pack(shuffle(models.resnet20_cifar(BNN, 5)), x)
+    expected = packed(x)
+    strided = torch.randn(4, 6, 32, 64)[::2, ::2, :, ::2]
+    strided.copy_(x)
+    assert torch.equal(packed(x.to(memory_format=torch.channels_last)), expected)
+    assert torch.equal(packed(strided), expected)
+
+
+def test_real_layers_in_bfloat16_are_an_explicit_choice() -> None:
+    torch.manual_seed(0)
+    model = shuffle(models.resnet20_cifar(BNN, 5))
+    x = torch.randn(4, 3, 32, 32)
+    packed = pack(model, x)
+    fast = packed.with_real(torch.bfloat16)
+    report = verify(fast, model, x)
+    assert packed.real == torch.float32
+    assert verify(packed, model, x).logits_identical
+    assert not report.logits_identical
+    assert 0 < report.max_difference < float("inf")
+    assert torch.equal(fast.with_real(torch.float32)(x), packed(x))
+    with pytest.raises(ValueError, match=r"float32, or on the CPU in bfloat16; got torch\.float16"):
+        packed.with_real(torch.float16)
+
+
+def test_threads_have_their_own_memory() -> None:
+    torch.manual_seed(0)
+    packed = pack(shuffle(models.resnet20_cifar(BNN, 5)), torch.randn(1, 3, 32, 32))
+    inputs = [torch.randn(2, 3, 32, 32) for _ in range(6)]
+    expected = [packed(x) for x in inputs]
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(5):
+            found = list(pool.map(packed, inputs))
+            assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def test_later_calls_take_no_new_memory() -> None:
+    packed = pack(shuffle(models.bireal_net18(BiRealNet, 5, input_size=32)), torch.randn(1, 3, 32, 32))
+    engine, _ = both(packed)
+    x = torch.randn(1, 3, 32, 32)
+    engine(x)
+    schedule = engine._schedule(1)
+    addresses = {value: image.data_ptr() for value, image in schedule._places.images.items()}
+    engine(x)
+    assert engine._schedule(1) is schedule
+    assert {value: image.data_ptr() for value, image in schedule._places.images.items()} == addresses
+    residuals = [item for item in engine.items if isinstance(item, Block) and item.rule.pool == 1]
+    in_place = sum(addresses[block.value] == addresses.get(block.residual or -1) for block in residuals if block.real)
+    assert in_place >= 12  # all but those behind a stem or a shortcut
+
+
+# -- random graphs -----------------------------------------------------------------------------------------
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> tuple[nn.Module, tuple[int, int]]:
+    """A stem and some blocks of the pieces that fuse, in any order, with residuals of several kinds."""
+    size = (draw(st.integers(1, 9)), draw(st.integers(1, 9)))
+    width = draw(st.sampled_from([5, 16, 24, 64, 80]))
+    return Chain(draw, width), size
+
+
+class Chain(nn.Module):
+    def __init__(self, draw: st.DrawFn, width: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(2, width, 1)
+        self.stages = nn.ModuleList()
+        self.plans: list[tuple[str, int]] = []
+        for _ in range(draw(st.integers(1, 4))):
+            kernel, stride = draw(st.sampled_from([1, 3])), draw(st.sampled_from([1, 1, 2]))
+            double = draw(st.booleans()) and width < 100
+            out = 2 * width if double else width
+            method = draw(st.sampled_from([BNN, ReActNet, ReCU, DoReFa, partial(DoReFa, weight_bits=2, input_bits=3)]))
+            padded = kernel == 3 and method in (BNN, ReActNet, ReCU)
+            pad_value = draw(st.sampled_from([0, 0, 1, -1])) if padded else 0
+            bias = draw(st.booleans())
+            low = BinaryConv2d(width, out, kernel, stride, kernel // 2, method=method, bias=bias, pad_value=pad_value)
+            activation = draw(st.sampled_from([nn.Identity(), nn.ReLU(), nn.Hardtanh(), nn.PReLU(out), RPReLU(out)]))
+            norm = draw(st.sampled_from([nn.Identity(), nn.BatchNorm2d(out)]))
+            pool = nn.AvgPool2d(2, ceil_mode=True) if stride == 2 else nn.Identity()
+            late: nn.Module = nn.Identity()
+            if draw(st.booleans()):
+                windows = draw(st.sampled_from([nn.MaxPool2d(3, 1, 1), nn.MaxPool2d(2, ceil_mode=True)]))
+                late = nn.Sequential(
+                    windows, draw(st.sampled_from([nn.Identity(), nn.BatchNorm2d(out)])), nn.Hardtanh()
+                )
+            self.stages.append(nn.ModuleList([low, norm, activation, pool, late]))
+            widen = draw(st.sampled_from(["repeat", "pad"])) if double else ""
+            self.plans.append((draw(st.sampled_from(["none", "first", "last"])) + widen, width))
+            width = out
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for (low, norm, activation, pool, late), (plan, width) in zip(self.stages, self.plans, strict=True):
+            skip = pool(x)
+            if "repeat" in plan:
+                skip = torch.cat([skip, skip], 1)
+            if "pad" in plan:
+                skip = F.pad(skip, (0, 0, 0, 0, width // 2, width - width // 2))
+            y = norm(low(x))
+            if "first" in plan:
+                y = y + skip
+            y = activation(y)
+            x = late(y + skip if "last" in plan else y)
+        return x.mean((2, 3))
+
+
+@settings(max_examples=60, deadline=None)
+@given(chain=chains(), batch=st.integers(1, 3), seed=st.integers(0, 2**16))
+def test_random_graphs(chain: tuple[nn.Module, tuple[int, int]], batch: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    model, size = chain
+    shuffle(model)
+    x = torch.randn(batch, 2, *size)
+    packed = pack(model, x)
+    assert_same(packed, x)
+    report = verify(packed, model, x)
+    assert report.exact
+    assert report.logits_identical

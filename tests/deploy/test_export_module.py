@@ -1,0 +1,97 @@
+"""The torch module that ExecuTorch exports equals the packed model, bit for bit; this needs no ExecuTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from bittern import binary, models
+from bittern.deploy import pack
+from bittern.deploy.check import KINDS
+from bittern.deploy.executorch.lowering import (
+    INPUT_SCALE,
+    LOWERINGS,
+    ExportError,
+    ExportModule,
+    lowering,
+    split_input_scales,
+)
+from bittern.nn import RPReLU
+from bittern.quantizer import Method
+from deploy.test_models import METHODS, SIZES, trained_look
+
+CASES = [(models.mlp, method) for method in METHODS] + [
+    (models.resnet20_cifar, binary.DoReFa),
+    (models.resnet20_cifar, binary.XNORNet),
+    (models.bireal_net18, binary.BiRealNet),
+    (models.reactnet_a, binary.ReActNet),
+    (models.vgg_small, binary.BNN),
+]
+
+
+@pytest.mark.parametrize(("build", "method"), CASES, ids=lambda value: getattr(value, "__name__", "DoReFa-2-2"))
+def test_module_equals_packed(build: Callable[..., nn.Module], method: Method) -> None:
+    torch.manual_seed(0)
+    size = SIZES[build]
+    model = trained_look(build(method=method, num_classes=7, in_channels=size[0], input_size=size[1]))
+    batch = torch.randn(2, *size)
+    packed = pack(model, batch)
+    program = split_input_scales(packed.program)
+    module = ExportModule(program, packed.tensors, (program.output,))
+    with torch.no_grad():
+        (logits,) = module(batch)
+    assert torch.equal(logits, packed(batch))
+
+
+@pytest.mark.parametrize("size", [4, 5], ids=["even", "uneven"])
+def test_pools_that_round_up_and_prelus_of_any_shape(size: int) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(2, 3, 1),
+        nn.PReLU(3),
+        nn.AvgPool2d(2, ceil_mode=True),
+        nn.Flatten(2),
+        RPReLU(3),
+        nn.Flatten(),
+        nn.PReLU(),
+    )
+    batch = torch.randn(2, 2, size, size)
+    packed = pack(trained_look(model), batch)
+    module = ExportModule(packed.program, packed.tensors, (packed.program.output,))
+    with torch.no_grad():
+        (logits,) = module(batch)
+    assert torch.equal(logits, packed(batch))
+
+
+def test_every_kind_has_a_lowering() -> None:
+    assert set(LOWERINGS) == set(KINDS) | {INPUT_SCALE}
+
+
+def test_unknown_kind_is_named() -> None:
+    packed = pack(models.mlp(method=binary.BNN, num_classes=3, in_channels=1, input_size=4), torch.randn(1, 1, 4, 4))
+    nodes = list(packed.program.nodes)
+    nodes[1] = replace(nodes[1], kind="fused_block")
+    with pytest.raises(
+        ExportError, match=f"node {nodes[1].name!r} is of kind 'fused_block', which has no ExecuTorch form"
+    ):
+        ExportModule(replace(packed.program, nodes=tuple(nodes)), packed.tensors, (packed.program.output,))
+    with pytest.raises(ExportError, match="known are"):
+        lowering(nodes[1])
+
+
+def test_input_scales_become_nodes() -> None:
+    model = models.mlp(method=binary.XNORNet, num_classes=3, in_channels=1, input_size=4)
+    packed = pack(model, torch.randn(1, 1, 4, 4))
+    program = split_input_scales(packed.program)
+    before = [node for node in packed.program.nodes if node.kind == "binary"]
+    products = [node for node in program.nodes if node.kind == "binary"]
+    scales = [node for node in program.nodes if node.kind == INPUT_SCALE]
+    assert before
+    assert all(len(node.inputs) == 2 for node in before)
+    assert all(len(node.inputs) == 1 and node.attrs["input_scale"] == "none" for node in products)
+    assert [node.output for node in scales] == [node.output for node in before]
+    assert len({node.output for node in program.nodes}) == len(program.nodes)
