@@ -96,8 +96,12 @@ def test_packed_state_is_the_documented_json() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="float32, bfloat16 or float16"):
         F.quantize_blockwise(_x().double())
+    with pytest.raises(ValueError, match="blocksize must be positive"):
+        F.quantize_blockwise(_x(), blocksize=0)
     with pytest.raises(ValueError, match="power of two"):
-        F.quantize_blockwise(_x(), blocksize=100)
+        F.quantize_blockwise(_x(), blocksize=100, nested=True)
+    with pytest.raises(ValueError, match="power of two"):
+        F.quantize_4bit(_x(), blocksize=100)
     with pytest.raises(ValueError, match="quant_type"):
         F.quantize_4bit(_x(), quant_type="nf5")
     with pytest.raises(ValueError, match="quant_state or absmax"):

@@ -6,9 +6,9 @@ docs/bitsandbytes.md lists what is there and every difference. `install()` regis
 
 from __future__ import annotations
 
-from bittern.compat.bitsandbytes import functional, nn, optim
+from bittern.compat.bitsandbytes import autograd, functional, nn, optim, utils
 from bittern.compat.bitsandbytes._install import install
-from bittern.compat.bitsandbytes._matmul import MatmulLtState, matmul, matmul_4bit
+from bittern.compat.bitsandbytes.autograd._functions import MatmulLtState, matmul, matmul_4bit
 
 __version__ = "0.50.2"
 """The version of bitsandbytes whose interface this is."""
@@ -18,6 +18,7 @@ supported_torch_devices = {"cpu", "cuda"}
 
 __all__ = [
     "MatmulLtState",
+    "autograd",
     "features",
     "functional",
     "install",
@@ -26,4 +27,5 @@ __all__ = [
     "nn",
     "optim",
     "supported_torch_devices",
+    "utils",
 ]

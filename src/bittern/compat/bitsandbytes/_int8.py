@@ -98,3 +98,23 @@ def scaled(product: Tensor, row_stats: Tensor, col_stats: Tensor, bias: Tensor |
     """float32 [m, n]: product * row * column / 127^2 + bias."""
     values = product * (row_stats.view(-1, 1) * col_stats.view(1, -1)) / LEVELS**2
     return values if bias is None else values + bias.float()
+
+
+def int8_mixed_product(
+    rows: Tensor,
+    codes: Tensor,
+    weight: Tensor,
+    row_stats: Tensor,
+    col_stats: Tensor,
+    outliers: Tensor | None,
+    bias: Tensor | None,
+) -> Tensor:
+    """rows @ W^T + bias, [m, n] of rows' dtype: codes @ weight^T exactly, and the outlier columns of rows in float32.
+
+    rows [m, k] with int8 codes and row_stats [m]; weight [n, k] int8 with col_stats [n]; outliers: column numbers.
+    """
+    values = scaled(int8_linear_matmul(codes, weight), row_stats, col_stats, bias)
+    if outliers is not None and outliers.numel():
+        columns = weight[:, outliers] * (col_stats.view(-1, 1) / LEVELS)
+        values = values + rows[:, outliers].float() @ columns.t()
+    return values.to(rows.dtype)

@@ -18,14 +18,18 @@ def _filled(values: Tensor) -> Tensor:
 def create_dynamic_map(signed: bool = True, max_exponent_bits: int = 7, total_bits: int = 8) -> Tensor:
     """Dynamic tree map (arXiv:1511.04561), float32 [256].
 
-    max_exponent_bits below total_bits - 1 gives the last decade 2^(total_bits - 1 - max_exponent_bits) - 1 more levels.
+    max_exponent_bits below total_bits - 1 gives the last decade 2^(total_bits - 1 - max_exponent_bits) - 1 more levels;
+    more than that has no room in a signed map and changes nothing.
     Errors: ValueError where the levels are not 2^total_bits: an unsigned map needs max_exponent_bits = total_bits - 1.
     """
-    if not 1 <= max_exponent_bits < total_bits <= 8:
+    if not (max_exponent_bits >= 1 and 2 <= total_bits <= 8):
         raise ValueError(
-            f"create_dynamic_map: needs 1 <= max_exponent_bits < total_bits <= 8; got {max_exponent_bits}, {total_bits}"
+            "create_dynamic_map: needs max_exponent_bits from 1 and total_bits from 2 to 8; "
+            f"got {max_exponent_bits} and {total_bits}"
         )
     spare = total_bits - 1 - max_exponent_bits
+    if signed:
+        spare = max(spare, 0)
     if spare == 0:
         return _filled(codebooks.dynamic_tree(signed=signed, bits=total_bits))
     if not signed:

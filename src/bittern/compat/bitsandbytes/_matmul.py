@@ -6,34 +6,36 @@ pass decodes it again.
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bittern.compat.bitsandbytes._int8 import int8_linear_matmul, int8_vectorwise_quant, scaled
+from bittern.compat.bitsandbytes._four_bit import dequantize_4bit, packed_product
+from bittern.compat.bitsandbytes._int8 import int8_mixed_product, int8_vectorwise_quant
 from bittern.compat.bitsandbytes._quant_state import QuantState
-from bittern.compat.bitsandbytes.functional import dequantize_4bit
-from bittern.ops import linear_4bit
 from bittern.ops.linear_8bit.reference import LEVELS
 
 
+@dataclass
 class MatmulLtState:
     """What `matmul` knows of a weight: its codes CB [out, in] int8, scales SCB [out], and how to treat outliers.
 
-    threshold: activations at least this large keep their columns out of the int8 product; 0 is off. has_fp16_weights:
-    the weight is floating point and quantized anew at each call. is_training: multiply in floating point.
+    threshold: activations at least this large keep their columns out of the int8 product; 0 is off. idx: the columns
+    that the last product kept out. has_fp16_weights: the weight is floating point and quantized anew at each call.
+    is_training: multiply in floating point.
     """
 
-    def __init__(self) -> None:
-        self.CB: Tensor | None = None
-        self.SCB: Tensor | None = None
-        self.idx: Tensor | None = None
-        self.threshold = 0.0
-        self.is_training = True
-        self.has_fp16_weights = True
-        self.use_pool = False
+    CB: Tensor | None = None
+    SCB: Tensor | None = None
+    idx: Tensor | None = None
+    threshold: float = 0.0
+    is_training: bool = True
+    has_fp16_weights: bool = True
+    use_pool: bool = False
 
     def reset_grads(self) -> None:
         """Forgets the codes."""
@@ -52,36 +54,37 @@ class MatmulLtState:
         return self.CB, self.SCB
 
 
-def _linear_4bit(x: Tensor, packed: Tensor, bias: Tensor | None, state: QuantState) -> Tensor:
-    """x @ W^T + bias from the codes themselves; no gradient for W."""
-    rows, _ = state.shape or ()
-    cast = None if bias is None else bias.to(x.dtype)
-    codes = packed.view(-1).view(torch.uint8)
-    y: Tensor = linear_4bit(x, codes, state.scales(), state.table.float(), state.blocksize, rows, cast)
-    return y
-
-
 def matmul_4bit(
     A: Tensor, B: Tensor, quant_state: QuantState, out: Tensor | None = None, bias: Tensor | None = None
 ) -> Tensor:
     """A [..., in] times a 4-bit weight, transposed: [..., out] of A's dtype, plus bias.
 
     B: packed codes of `quantize_4bit`, either way up; quant_state.shape is [out, in]. A state whose shape is [in, out]
-    and not square is taken as such.
+    and not square is taken as such, decoded as a whole, with a DeprecationWarning as in bitsandbytes.
     Errors: ValueError without a two-dimensional state, or for sizes that do not fit.
     """
     if quant_state is None or quant_state.shape is None or len(quant_state.shape) != 2:
         raise ValueError("matmul_4bit: quant_state must have a shape [out, in]; got none")
     rows, columns = quant_state.shape
-    packed = B.reshape(-1, 1)
     if A.shape[-1] == columns:
-        result = _linear_4bit(A, packed, bias, quant_state)
+        result = packed_product(A, B, bias, quant_state)
     elif A.shape[-1] == rows:
-        weight = dequantize_4bit(packed, quant_state).to(A.dtype).t()
+        _warn_of_orientation(quant_state)
+        weight = dequantize_4bit(B.reshape(-1, 1), quant_state).to(A.dtype).t()
         result = F.linear(A, weight, None if bias is None else bias.to(A.dtype))
     else:
         raise ValueError(f"matmul_4bit: A [..., {A.shape[-1]}] does not fit a weight {list(quant_state.shape)}")
     return result if out is None else out.copy_(result)
+
+
+def _warn_of_orientation(state: QuantState) -> None:
+    if not torch.compiler.is_compiling():
+        warnings.warn(
+            f"matmul_4bit: the weight was quantized as [in, out], shape {list(state.shape or ())}. "
+            "Re-quantize from the weight as [out, in]; this will be an error in a later version",
+            DeprecationWarning,
+            stacklevel=3,
+        )
 
 
 class _Linear8bit(torch.autograd.Function):
@@ -102,9 +105,9 @@ class _Linear8bit(torch.autograd.Function):
         x_grad = weight_grad = bias_grad = None
         if ctx.needs_input_grad[0]:
             weight = (codes * (scales.view(-1, 1) / LEVELS)).to(grad.dtype)
-            x_grad = (grad @ weight).view(*grads[0].shape[:-1], -1)
+            x_grad = (grad @ weight).view(*grads[0].shape[:-1], weight.shape[1])
         if ctx.needs_input_grad[1]:
-            weight_grad = grad.t() @ x.reshape(grad.shape[0], -1)
+            weight_grad = grad.t() @ x.reshape(-1, x.shape[-1])
         if ctx.needs_input_grad[2]:
             bias_grad = grad.sum(0, dtype=ctx.bias_dtype)
         return x_grad, weight_grad, bias_grad, None
@@ -115,11 +118,8 @@ def _int8_linear(x: Tensor, bias: Tensor | None, state: MatmulLtState) -> Tensor
     codes, scales = state.codes()
     rows = x.reshape(-1, x.shape[-1])
     found, absmax, state.idx = int8_vectorwise_quant(rows, state.threshold)
-    values = scaled(int8_linear_matmul(found, codes), absmax, scales, bias)
-    if state.idx is not None and state.idx.numel():
-        outliers = codes[:, state.idx] * (scales.view(-1, 1) / LEVELS)
-        values = values + rows[:, state.idx].float() @ outliers.t()
-    return values.to(x.dtype).view(*x.shape[:-1], codes.shape[0])
+    values = int8_mixed_product(rows, found, codes, absmax, scales, state.idx, bias)
+    return values.view(*x.shape[:-1], codes.shape[0])
 
 
 def matmul(

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from bittern.compat.bitsandbytes.utils import pack_dict_to_tensor, unpack_tensor_to_dict
 from bittern.ops import codebooks, dequantize_blockwise
 from bittern.ops.nested import quantize_absmax
 
 _SUFFIX = "bitsandbytes__"
+_NUMBERS = (
+    "quant_state",
+    "quant_type",
+    "blocksize",
+    "dtype",
+    "shape",
+    "nested_blocksize",
+    "nested_dtype",
+    "nested_offset",
+)
 _TENSORS = ("absmax", "quant_map", "nested_absmax", "nested_quant_map")
 
 
@@ -23,6 +33,8 @@ class QuantState:
     """
 
     valid_quant_types = ("fp4", "nf4")
+    valid_qs_type_keys = tuple(f"{_SUFFIX}{name}" for name in ("fp4", "nf4"))
+    valid_qs_keys = (*_TENSORS, *_NUMBERS)
 
     def __init__(
         self,
@@ -87,17 +99,39 @@ class QuantState:
         if self.state2 is not None:
             self.state2.to(device)
 
+    def __getattr__(self, name: str) -> Any:
+        """`bitsandbytes__nf4`: the packed numbers, where sharding walks along the keys of a state_dict."""
+        if name.startswith(_SUFFIX) and name == f"{_SUFFIX}{self.quant_type}":
+            return self.as_dict(packed=True)[f"quant_state.{name}"]
+        raise AttributeError(f"QuantState has no attribute {name!r}")
+
+    def __getitem__(self, place: int) -> Any:
+        """bitsandbytes' old list: absmax, shape, dtype, blocksize, [offset, state2] or None, quant_type."""
+        nested = [self.offset, self.state2] if self.nested else None
+        return [self.absmax, self.shape, self.dtype, self.blocksize, nested, self.quant_type][place]
+
+    def __eq__(self, other: object) -> bool:
+        """Equal numbers, and tensors that agree to the last rounding."""
+        if not isinstance(other, QuantState):
+            return NotImplemented
+        tensors = ((self.absmax, other.absmax), (self.code, other.code), (self.offset, other.offset))
+        return all(_close(a, b) for a, b in tensors) and self._numbers() == other._numbers()
+
+    def _numbers(self) -> tuple[Any, ...]:
+        return self.shape, self.dtype, self._blocksize, self.quant_type, self.state2
+
     def as_dict(self, packed: bool = False) -> dict[str, Any]:
-        """Tensors and numbers by name; packed: only tensors, the numbers as JSON in one of uint8."""
-        if self.dtype is None or self.shape is None or self.quant_type is None:
-            raise ValueError("QuantState.as_dict: only states of 4-bit weights can be written; this one lacks a shape")
+        """Tensors and numbers by name; packed: only tensors, the numbers as JSON in one of uint8.
+
+        8-bit codes have no packed form, as in bitsandbytes: their state is the same with and without `packed`.
+        """
         result: dict[str, Any] = {
             "quant_type": self.quant_type,
             "absmax": self.absmax,
             "blocksize": self.blocksize,
             "quant_map": self.code,
             "dtype": str(self.dtype).removeprefix("torch."),
-            "shape": tuple(self.shape),
+            "shape": None if self.shape is None else tuple(self.shape),
         }
         if self.state2 is not None and self.offset is not None:
             result |= {
@@ -107,12 +141,11 @@ class QuantState:
                 "nested_dtype": str(self.state2.dtype or torch.float32).removeprefix("torch."),
                 "nested_offset": self.offset.item(),
             }
-        if not packed:
+        if not packed or self.quant_type is None:
             return result
         numbers = {key: value for key, value in result.items() if not isinstance(value, Tensor)}
         tensors = {key: value for key, value in result.items() if isinstance(value, Tensor)}
-        text = torch.tensor(list(json.dumps(numbers).encode("utf-8")), dtype=torch.uint8)
-        return {**tensors, f"quant_state.{_SUFFIX}{self.quant_type}": text}
+        return {**tensors, f"quant_state.{_SUFFIX}{self.quant_type}": pack_dict_to_tensor(numbers)}
 
     @classmethod
     def from_dict(cls, qs_dict: Mapping[str, Any], device: torch.device | str) -> QuantState:
@@ -127,11 +160,11 @@ class QuantState:
                 raise ValueError(
                     f"QuantState.from_dict: needs one item named quant_state.{_SUFFIX}nf4 or ...fp4; got {len(packed)}"
                 )
-            text = bytes(short.pop(packed[0]).cpu().tolist()).decode("utf-8")
-            found: dict[str, Any] = {**{_last(key): value for key, value in short.items()}, **json.loads(text)}
+            numbers = unpack_tensor_to_dict(short.pop(packed[0]))
+            found: dict[str, Any] = {**{_last(key): value for key, value in short.items()}, **numbers}
         else:
             found = dict(qs_dict)
-        if found["quant_type"] not in cls.valid_quant_types:
+        if found["quant_type"] not in (None, *cls.valid_quant_types):
             raise ValueError(
                 f"QuantState.from_dict: quant_type must be one of {cls.valid_quant_types}; got {found['quant_type']!r}"
             )
@@ -155,6 +188,12 @@ class QuantState:
             offset=offset,
             state2=inner,
         )
+
+
+def _close(a: Tensor | None, b: Tensor | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=torch.finfo(torch.float32).eps)
 
 
 def _last(key: str) -> str:

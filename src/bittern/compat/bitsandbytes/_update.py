@@ -21,6 +21,15 @@ _RULES = {
     "adagrad": Rule.ADAGRAD,
 }
 _COUPLED = ("momentum", "rmsprop", "adagrad")
+NO_LIMIT = 2.0**64
+"""A trust coefficient so large that the ratio, at most 1, is 1; a power of two, so that scaling by it is exact."""
+
+
+def trust_coefficient(owner: str, max_unorm: float) -> float:
+    """The coefficient that limits an update to max_unorm |p|; 0 is no limit. Errors: ValueError below 0."""
+    if max_unorm < 0:
+        raise ValueError(f"{owner}: max_unorm must be positive, or 0 for no limit; got {max_unorm}")
+    return max_unorm or NO_LIMIT
 
 
 def _scalars(
@@ -91,15 +100,17 @@ def optimizer_update_32bit(
 ) -> None:
     """One step with float32 states, in place; `g` counts gnorm_scale times.
 
-    max_unorm: the trust coefficient of LARS and the largest trust ratio of LAMB (0: no limit); others have none.
+    max_unorm: the trust coefficient of LAMB and LARS, whose ratio is at most 1 (0: no limit); others have none.
     Errors: ValueError for another rule, skip_zeros, or a max_unorm or unorm_vec that the rule does not use.
     """
     _check("optimizer_update_32bit", optimizer_name, skip_zeros)
     if max_unorm and optimizer_name not in ("lamb", "lars"):
         raise ValueError(f"optimizer_update_32bit: {optimizer_name} has no trust ratio; got max_unorm={max_unorm}")
     scalars = _scalars(optimizer_name, step, lr, (beta1, beta2, beta3), alpha, eps, weight_decay)
-    scalars |= {"grad_scale": gnorm_scale, "trust_coefficient": max_unorm or 1.0}
-    scalars["max_trust"] = 1.0 if optimizer_name == "lars" else max_unorm
+    coefficient = trust_coefficient("optimizer_update_32bit", max_unorm)
+    scalars |= {"grad_scale": gnorm_scale, "trust_coefficient": coefficient, "max_trust": 1.0}
+    if optimizer_name == "lamb":
+        scalars |= {"lr": lr * coefficient, "max_trust": 1 / coefficient}
     states = _unstacked(optimizer_name, state1, state2)
     _step(optimizer_name, p, g, states, [torch.empty(0) for _ in states], 32, scalars)
     if unorm_vec is not None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from bittern.compat.bitsandbytes.nn import parametrize
-from bittern.compat.bitsandbytes.nn.embedding import (
+from bittern.compat.bitsandbytes.nn import modules, parametrize
+from bittern.compat.bitsandbytes.nn.modules import (
     Embedding,
     Embedding4bit,
     Embedding8bit,
     EmbeddingFP4,
     EmbeddingNF4,
+    Int8Params,
+    Linear4bit,
+    Linear8bitLt,
+    LinearFP4,
+    LinearNF4,
+    Params4bit,
+    StableEmbedding,
 )
-from bittern.compat.bitsandbytes.nn.linear4bit import Linear4bit, LinearFP4, LinearNF4
-from bittern.compat.bitsandbytes.nn.linear8bit import Linear8bitLt
-from bittern.compat.bitsandbytes.nn.params import Int8Params, Params4bit
-from bittern.nn import StableEmbedding
 
 __all__ = [
     "Embedding",
@@ -28,5 +31,6 @@ __all__ = [
     "LinearNF4",
     "Params4bit",
     "StableEmbedding",
+    "modules",
     "parametrize",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from bittern.compat.bitsandbytes.functional import dequantize_4bit
 from bittern.compat.bitsandbytes.nn.params import Int8Params, Params4bit
 from bittern.compat.bitsandbytes.optim import GlobalOptimManager
 from bittern.ops.linear_8bit.reference import LEVELS
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class Embedding(nn.Embedding):
@@ -83,7 +86,8 @@ class Embedding8bit(nn.Embedding):
 class Embedding4bit(nn.Embedding):
     """nn.Embedding whose weight is quantized to 4 bits by the first `.to(device)`.
 
-    Only the rows that are looked up are decoded where rows consist of whole blocks of 64; else the whole weight is.
+    Only the rows that are looked up are decoded where rows consist of whole blocks of 64; else the whole weight is, and
+    a warning is logged when the layer is made.
     Errors: RuntimeError for a forward before that; NotImplementedError for state_dict(), as in bitsandbytes.
     """
 
@@ -103,6 +107,14 @@ class Embedding4bit(nn.Embedding):
         self.weight = Params4bit(
             self.weight.data, compress_statistics=None, quant_type=quant_type, quant_storage=quant_storage
         )
+        if embedding_dim % self.weight.blocksize:
+            _LOGGER.warning(
+                "%s: embedding_dim=%d is no multiple of the block size %d, so inference decodes the whole weight for "
+                "every look-up; choose a multiple",
+                type(self).__name__,
+                embedding_dim,
+                self.weight.blocksize,
+            )
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         raise NotImplementedError("Embedding4bit: there is no file format for it; save the floating-point embedding")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bittern.compat.bitsandbytes._matmul import MatmulLtState, matmul
@@ -19,11 +20,13 @@ class Linear8bitLt(nn.Linear):
 
     has_fp16_weights=False: `.to(device)` quantizes the weight for good, also `.to("cpu")`. True: it stays floating
     point, is quantized at each call and has a gradient. In eval mode x is quantized by rows too, but for columns with a
-    value of at least `threshold` (0: none). In training mode the decoded weight is multiplied in x's dtype.
+    value of at least `threshold` (0: none). In training mode the decoded weight is multiplied in x's dtype. A plain
+    nn.Parameter in the place of the weight, tied to an embedding for example, is never quantized: the layer is then
+    nn.Linear in x's dtype.
     Errors: ValueError for index, which reordered weights in layouts that no longer exist.
     """
 
-    weight: Int8Params
+    weight: nn.Parameter
 
     def __init__(
         self,
@@ -46,7 +49,7 @@ class Linear8bitLt(nn.Linear):
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        scales = self.weight.SCB
+        scales = self.weight.SCB if isinstance(self.weight, Int8Params) else None
         if not self.state.has_fp16_weights and scales is not None:
             destination[f"{prefix}SCB"] = scales if keep_vars else scales.detach()
             destination[f"{prefix}weight_format"] = torch.tensor(ROW_FORMAT, dtype=torch.uint8)
@@ -65,6 +68,11 @@ class Linear8bitLt(nn.Linear):
         if layout not in (ROW_FORMAT, "row"):
             raise ValueError(f"Linear8bitLt: weight_format must be {ROW_FORMAT}, rows; got {layout}")
         scales = state_dict.get(f"{prefix}SCB")
+        if scales is not None and not isinstance(self.weight, Int8Params):
+            raise RuntimeError(
+                "Linear8bitLt: Loading a quantized checkpoint into non-quantized Linear8bitLt is not possible: its "
+                "weight is a plain nn.Parameter, tied to another one for example; load first and tie then"
+            )
         if scales is not None:
             device = torch.device("cpu") if self.weight.device.type == "meta" else self.weight.device
             codes = torch.empty(self.weight.shape, dtype=torch.int8, device=device)
@@ -77,9 +85,13 @@ class Linear8bitLt(nn.Linear):
 
     def init_8bit_state(self) -> None:
         """Shows `state` the weight's codes and scales."""
-        self.state.CB, self.state.SCB = self.weight.CB, self.weight.SCB
+        if isinstance(self.weight, Int8Params):
+            self.state.CB, self.state.SCB = self.weight.CB, self.weight.SCB
 
     def forward(self, x: Tensor) -> Tensor:
+        if not isinstance(self.weight, Int8Params):
+            bias = None if self.bias is None else self.bias.to(x.dtype)
+            return F.linear(x, self.weight.to(x.dtype), bias)
         self.state.is_training = self.training
         if self.weight.CB is not None:
             self.init_8bit_state()

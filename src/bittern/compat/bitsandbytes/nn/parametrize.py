@@ -64,15 +64,36 @@ def replace_parameter_4bit_prequantized(
 
 def _parametrize(module: nn.Module, param_name: str, state: QuantState) -> None:
     torch_parametrize.register_parametrization(module, param_name, Bnb4bitParametrization(state), unsafe=True)
-    module.register_state_dict_post_hook(partial(_rename, param_name, state))  # type: ignore[no-untyped-call]
+    _register_parametrization_hooks(module, param_name)
 
 
-def _rename(
-    param_name: str, state: QuantState, module: nn.Module, saved: dict[str, Any], prefix: str, metadata: Any
-) -> None:
+def _register_parametrization_hooks(module: nn.Module, param_name: str) -> None:
+    """Names of its own in state_dict(), and one decoding per forward, however often the parameter is read.
+
+    The hook behind the forward runs even where activation checkpointing aborts the forward by an exception: torch's
+    count of users of its cache is global, and one too many would keep every decoded weight for good.
+    """
+    module.register_state_dict_post_hook(partial(_rename, param_name))  # type: ignore[no-untyped-call]
+    module.register_forward_pre_hook(_enable_parametrization_cache)
+    module.register_forward_hook(_disable_parametrization_cache, always_call=True)
+
+
+def _enable_parametrization_cache(module: nn.Module, inputs: Any) -> None:
+    torch_parametrize._cache_enabled += 1
+
+
+def _disable_parametrization_cache(module: nn.Module, inputs: Any, output: Any) -> None:
+    """Also called where the forward failed before the hook above ran, so the count may be 0 already."""
+    torch_parametrize._cache_enabled = max(torch_parametrize._cache_enabled - 1, 0)
+    if not torch_parametrize._cache_enabled:
+        torch_parametrize._cache = {}
+
+
+def _rename(param_name: str, module: nn.Module, saved: dict[str, Any], prefix: str, metadata: Any) -> None:
     """Stores codes and state under the parameter's own name instead of that of its parametrization."""
     key = f"{prefix}parametrizations.{param_name}.original"
     if key in saved:
         saved[f"{prefix}{param_name}"] = saved.pop(key)
-        for name, value in state.as_dict(packed=True).items():
+        decoder: Any = module.get_submodule(f"parametrizations.{param_name}.0")
+        for name, value in decoder.quant_state.as_dict(packed=True).items():
             saved[f"{prefix}{param_name}.{name}"] = value

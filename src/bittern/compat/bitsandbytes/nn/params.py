@@ -17,6 +17,19 @@ def _rebuild(cls: type, data: Tensor, requires_grad: bool) -> Any:
     return torch.Tensor._make_subclass(cls, data, requires_grad)
 
 
+def _item(owner: str, name: str) -> Any:
+    """A read-only attribute that is one of the state; AttributeError where there is none yet."""
+
+    def read(parameter: Any) -> Any:
+        state = getattr(parameter, owner)
+        found = None if state is None else getattr(state, name)
+        if found is None:
+            raise AttributeError(f"{type(parameter).__name__} has no {name!r} of {owner}: not quantized, or not nested")
+        return found
+
+    return property(read)
+
+
 class _QuantizedParameter(nn.Parameter):
     """A parameter with further attributes that copying, pickling and slicing keep."""
 
@@ -41,13 +54,20 @@ class _QuantizedParameter(nn.Parameter):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
 
-    def cpu(self, *args: Any, **kwargs: Any) -> Any:
+    def cpu(self) -> Any:  # type: ignore[override]
         """Moves to the CPU, which quantizes."""
         return self.to("cpu")
 
+    def cuda(self, device: int | torch.device | str | None = None, non_blocking: bool = False) -> Any:  # type: ignore[override]
+        """Moves to a GPU, which quantizes."""
+        return self.to("cuda" if device is None else device, non_blocking=non_blocking)
+
 
 class Params4bit(_QuantizedParameter):
-    """A frozen weight in 4 bits: `.to(device)` turns floats into packed codes and their `quant_state`."""
+    """A frozen weight in 4 bits: `.to(device)` turns floats into packed codes and their `quant_state`.
+
+    kwargs: further attributes of the parameter, as libraries copy them from one to the next.
+    """
 
     blocksize: int
     compress_statistics: bool | None
@@ -68,6 +88,7 @@ class Params4bit(_QuantizedParameter):
         quant_storage: torch.dtype = torch.uint8,
         module: nn.Module | None = None,
         bnb_quantized: bool = False,
+        **kwargs: Any,
     ) -> Self:
         self = torch.Tensor._make_subclass(cls, torch.empty(0) if data is None else data, requires_grad)
         self.blocksize = 64 if blocksize is None else blocksize
@@ -77,6 +98,7 @@ class Params4bit(_QuantizedParameter):
         self.quant_storage = quant_storage
         self.bnb_quantized = bnb_quantized
         self.module = module
+        self.__dict__.update(kwargs)
         return self
 
     @classmethod
@@ -87,6 +109,7 @@ class Params4bit(_QuantizedParameter):
         requires_grad: bool = False,
         device: torch.device | str = "cpu",
         module: nn.Module | None = None,
+        **kwargs: Any,
     ) -> Self:
         """From packed codes and the items of `QuantState.as_dict`; device: bitsandbytes' default is CUDA."""
         state = QuantState.from_dict(quantized_stats, device=device)
@@ -100,6 +123,7 @@ class Params4bit(_QuantizedParameter):
             quant_storage=data.dtype,
             module=module,
             bnb_quantized=True,
+            **kwargs,
         )
 
     def to(self, *args: Any, **kwargs: Any) -> Any:
@@ -119,16 +143,15 @@ class Params4bit(_QuantizedParameter):
             self.quant_state.to(device)
         return self._with(self.data.to(device=device, dtype=dtype, non_blocking=non_blocking))
 
-    def __getattr__(self, name: str) -> Any:
-        """The tensors of quant_state under the names that they have in a state_dict."""
-        state = self.__dict__.get("quant_state")
-        if name in ("absmax", "code", "quant_map", "offset", "state2") and state is not None:
-            return getattr(state, "code" if name == "quant_map" else name)
-        if name.startswith("nested_") and state is not None and state.nested:
-            names = {"quant_map": "code"}
-            inner = name.removeprefix("nested_")
-            return state.offset if inner == "offset" else getattr(state.state2, names.get(inner, inner))
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+    # Under the names of the state_dict, where sharding looks for them.
+    absmax = _item("quant_state", "absmax")
+    code = quant_map = _item("quant_state", "code")
+    offset = nested_offset = _item("quant_state", "offset")
+    state2 = _item("quant_state", "state2")
+    nested_absmax = _item("state2", "absmax")
+    nested_quant_map = _item("state2", "code")
+    nested_blocksize = _item("state2", "blocksize")
+    nested_dtype = _item("state2", "dtype")
 
     @classmethod
     def __torch_function__(
@@ -149,7 +172,7 @@ class Params4bit(_QuantizedParameter):
 class Int8Params(_QuantizedParameter):
     """A weight in 8 bits by rows: `.to(device)` turns floats into int8 codes and their row scales `SCB`.
 
-    has_fp16_weights=True leaves the weight as it is; its layer quantizes it at each call.
+    has_fp16_weights=True leaves the weight as it is; its layer quantizes it at each call. kwargs: further attributes.
     """
 
     SCB: Tensor | None
@@ -162,12 +185,14 @@ class Int8Params(_QuantizedParameter):
         has_fp16_weights: bool = False,
         CB: Tensor | None = None,
         SCB: Tensor | None = None,
+        **kwargs: Any,
     ) -> Self:
         if CB is not None:
             data = CB
         self = torch.Tensor._make_subclass(cls, torch.empty(0) if data is None else data, requires_grad)
         self.SCB = SCB
         self.has_fp16_weights = has_fp16_weights
+        self.__dict__.update(kwargs)
         return self
 
     @property

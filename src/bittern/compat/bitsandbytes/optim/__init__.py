@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bittern.compat.bitsandbytes.optim._manager import GlobalOptimManager
 from bittern.compat.bitsandbytes.optim.adagrad import Adagrad, Adagrad8bit, Adagrad32bit
 from bittern.compat.bitsandbytes.optim.adam import Adam, Adam8bit, Adam32bit, PagedAdam, PagedAdam8bit, PagedAdam32bit
 from bittern.compat.bitsandbytes.optim.adamw import (
@@ -24,6 +23,7 @@ from bittern.compat.bitsandbytes.optim.ademamix import (
 from bittern.compat.bitsandbytes.optim.lamb import LAMB, LAMB8bit, LAMB32bit
 from bittern.compat.bitsandbytes.optim.lars import LARS, LARS8bit, LARS32bit, PytorchLARS
 from bittern.compat.bitsandbytes.optim.lion import Lion, Lion8bit, Lion32bit, PagedLion, PagedLion8bit, PagedLion32bit
+from bittern.compat.bitsandbytes.optim.optimizer import GlobalOptimManager
 from bittern.compat.bitsandbytes.optim.rmsprop import RMSprop, RMSprop8bit, RMSprop32bit
 from bittern.compat.bitsandbytes.optim.sgd import SGD, SGD8bit, SGD32bit
 

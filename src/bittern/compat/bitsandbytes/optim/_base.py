@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from torch import Tensor
@@ -23,9 +24,9 @@ def check_args(owner: str, args: Any) -> None:
         raise ValueError(f"{owner}: args held settings that no longer exist; got {args!r}; leave it out")
 
 
-def check_fixed_bits(owner: str, given: int, bits: int) -> None:
-    """ValueError unless optim_bits is the class's own number or the default of the signature, 32."""
-    if given not in (bits, 32):
+def check_fixed_bits(owner: str, given: int, bits: int, default: int = 32) -> None:
+    """ValueError unless optim_bits is the class's own number or `default`, that of bitsandbytes' signature."""
+    if given not in (bits, default):
         raise ValueError(f"{owner}: its states have {bits} bits; got optim_bits={given}; leave it out")
 
 
@@ -41,6 +42,13 @@ class Bridge(LowBitOptimizer):
 
     is_paged = False
     """Whether the states live in host memory, as those of CPU parameters do anyway."""
+    max_unorm = 0.0
+
+    @property
+    def args(self) -> SimpleNamespace:
+        """The settings that bitsandbytes keeps under this name."""
+        bits, least = self.defaults["state_bits"], self.defaults["min_8bit_size"]
+        return SimpleNamespace(optim_bits=bits, min_8bit_size=least, max_unorm=self.max_unorm, skip_zeros=False)
 
     def state_of(self, p: Tensor, group: Group) -> StateDict:
         self._name_states(p)

@@ -2,7 +2,8 @@
 
 `state[i] = {"step": int, "__bnb_optimizer_quant_state__": {"state1", "qmap1", "absmax1", "state2", ...}}`; a state in
 32 bits has no qmap and absmax. AdEMAMix stacks its two means in state1 [2, *shape] and absmax1 [2, blocks]. A rule with
-more states than that (AMSGrad, centered RMSprop) has no such format and keeps the names of `bittern.optim`.
+more states than that (AMSGrad, centered RMSprop) and LARS, whose momentum sums steps here and gradients there, have no
+such format and keep the names of `bittern.optim`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class States(dict[str, Any]):
 
 
 def to_bitsandbytes(optimizer: LowBitOptimizer, saved: dict[str, Any]) -> dict[str, Any]:
-    """A state_dict of `bittern.optim` in bitsandbytes' format."""
+    """A state_dict of `bittern.optim` in bitsandbytes' format; LARS has no such format, for its momentum differs."""
+    if isinstance(optimizer, LARS):
+        return saved
     groups = [_group_out(optimizer, group) for group in saved["param_groups"]]
     specs = {
         number: optimizer.states(group)
@@ -44,7 +47,7 @@ def to_bitsandbytes(optimizer: LowBitOptimizer, saved: dict[str, Any]) -> dict[s
         for number in kept["params"]
     }
     state = {number: _state_out(found, specs[number]) for number, found in saved["state"].items()}
-    if isinstance(optimizer, (LAMB, LARS)):
+    if isinstance(optimizer, LAMB):
         for found in state.values():
             found[WRAPPED]["unorm_vec"] = torch.zeros(1)  # bitsandbytes' scratch for the norm of an update
     return {**saved, "state": state, "param_groups": groups}
@@ -80,7 +83,7 @@ def _numbered(number: int, values: Tensor | None, absmax: Tensor | None, signed:
 def _group_out(optimizer: LowBitOptimizer, group: Mapping[str, Any]) -> dict[str, Any]:
     """The hyper-parameters plus those that bitsandbytes reads under names of its own."""
     result = {key: value for key, value in group.items() if key not in _GROUP_ONLY_HERE}
-    if isinstance(optimizer, (SGD, LARS)):
+    if isinstance(optimizer, SGD):
         result["betas"] = (group["momentum"], group["dampening"])
     elif isinstance(optimizer, RMSprop):
         result["betas"] = (group["alpha"], group["momentum"])
@@ -90,7 +93,16 @@ def _group_out(optimizer: LowBitOptimizer, group: Mapping[str, Any]) -> dict[str
 
 
 def from_bitsandbytes(optimizer: LowBitOptimizer, saved: Mapping[str, Any]) -> dict[str, Any]:
-    """A state_dict of bitsandbytes with hyper-parameters under the names of `bittern.optim`; others unchanged."""
+    """A state_dict of bitsandbytes with hyper-parameters under the names of `bittern.optim`; others unchanged.
+
+    Errors: ValueError for one of bitsandbytes' LARS, whose momentum has other units.
+    """
+    foreign = any("state1" in found.get(WRAPPED, found) for found in saved["state"].values())
+    if isinstance(optimizer, LARS) and foreign:
+        raise ValueError(
+            f"{type(optimizer).__name__}: bitsandbytes sums gradients in state1, the rule here steps, learning "
+            "rate and trust ratio included; such a file cannot be converted: start with a new optimizer"
+        )
     return {**saved, "param_groups": [_group_in(optimizer, group) for group in saved["param_groups"]]}
 
 

@@ -51,7 +51,7 @@ class Adagrad8bit(Adagrad):
         args: Any = None,
         min_8bit_size: int = 4096,
     ) -> None:
-        check_fixed_bits("Adagrad8bit", optim_bits, 8)
+        check_fixed_bits("Adagrad8bit", optim_bits, 8, default=8)
         super().__init__(
             params,
             lr=lr,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bittern.optim as native
 from bittern.compat.bitsandbytes.optim._base import Bridge, ParamsT, storage
+from bittern.compat.bitsandbytes.optim._reference_ademamix import _ReferenceAdEMAMix as _ReferenceAdEMAMix
 
 
 class AdEMAMix(Bridge, native.AdEMAMix):

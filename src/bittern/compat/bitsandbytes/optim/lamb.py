@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import bittern.optim as native
+from bittern.compat.bitsandbytes._update import trust_coefficient
 from bittern.compat.bitsandbytes.optim._base import Bridge, ParamsT, check_args, storage
 
 
 class LAMB(Bridge, native.LAMB):
-    """LAMB (arXiv:1904.00962), trust ratio at most 1.
+    """LAMB (arXiv:1904.00962): the step is at most max_unorm |p| long before lr, and never longer than Adam's.
 
-    Errors: ValueError for args and for arguments that bitsandbytes ignores.
+    max_unorm is the trust coefficient, the ratio at most 1; 0 is no limit. It works in every number of bits.
+    Errors: ValueError for args and for amsgrad or adam_w_mode=False, which bitsandbytes ignores.
     """
 
     def __init__(
@@ -31,10 +33,9 @@ class LAMB(Bridge, native.LAMB):
     ) -> None:
         owner = type(self).__name__
         check_args(owner, args)
-        if amsgrad or not adam_w_mode or max_unorm != 1.0:
+        if amsgrad or not adam_w_mode:
             raise ValueError(
-                f"{owner}: there is LAMB with amsgrad=False, adam_w_mode=True and max_unorm=1.0 (the trust ratio is at "
-                f"most 1); got {amsgrad}, {adam_w_mode}, {max_unorm}; bittern.optim.LAMB has other limits"
+                f"{owner}: there is LAMB with amsgrad=False and adam_w_mode=True; got {amsgrad} and {adam_w_mode}"
             )
         super().__init__(
             params,
@@ -43,9 +44,11 @@ class LAMB(Bridge, native.LAMB):
             eps,
             weight_decay,
             bias_correction=bias_correction,
+            trust_coefficient=trust_coefficient(owner, max_unorm),
             max_trust=1.0,
             **storage(owner, optim_bits, min_8bit_size),
         )
+        self.max_unorm = max_unorm
 
 
 class LAMB8bit(LAMB):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import bittern.optim as native
+from bittern.compat.bitsandbytes._update import trust_coefficient
 from bittern.compat.bitsandbytes.optim._base import Bridge, ParamsT, check_args, storage
 
 
 class LARS(Bridge, native.LARS):
-    """LARS (arXiv:1708.03888): max_unorm is its trust coefficient, the trust ratio at most 1.
+    """LARS (arXiv:1708.03888): max_unorm is its trust coefficient, the trust ratio at most 1; 0 is no limit.
 
     Errors: ValueError for args.
     """
@@ -31,8 +32,6 @@ class LARS(Bridge, native.LARS):
         check_args(owner, args)
         if momentum == 0 and owner != "PytorchLARS":
             raise NotImplementedError(f"{owner}: momentum must be above 0; got {momentum}; PytorchLARS takes 0")
-        if max_unorm <= 0:
-            raise ValueError(f"{owner}: max_unorm is the trust coefficient, above 0; got {max_unorm}; use SGD for none")
         super().__init__(
             params,
             lr,
@@ -40,10 +39,11 @@ class LARS(Bridge, native.LARS):
             dampening,
             weight_decay,
             nesterov,
-            trust_coefficient=max_unorm,
+            trust_coefficient=trust_coefficient(owner, max_unorm),
             max_trust=1.0,
             **storage(owner, optim_bits, min_8bit_size),
         )
+        self.max_unorm = max_unorm
 
 
 class LARS8bit(LARS):

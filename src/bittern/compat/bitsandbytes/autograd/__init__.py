@@ -1,0 +1,1 @@
+"""`bitsandbytes.autograd`: a package of one module, `_functions`."""
