@@ -105,10 +105,10 @@ def test_compiles_for_a_gpu(
         assert "ftz" not in ptx  # subnormals are not flushed to zero
 
 
-BYTES = {"codes": "*u8", "absmax": "*fp32", "values": "*fp32", "borders": "*fp32", "n": "i64", "seed": "i64"}
-STEP = {"table": "*i64", "tasks": "*i64", "first_task": "*i64", "squares": "*fp64", "seed": "i64"} | dict.fromkeys(
-    ("scalars", "tables", "ratios"), "*fp32"
-)
+BYTES = {"n": "i64", "seed": "i64"} | dict.fromkeys(("absmax", "values", "borders"), "*fp32")
+BYTES |= dict.fromkeys(("codes", "codes_of_bins"), "*u8")
+STEP = {"table": "*i64", "tasks": "*i64", "first_task": "*i64", "squares": "*fp64", "bins": "*u8", "seed": "i64"}
+STEP |= dict.fromkeys(("scalars", "tables", "ratios"), "*fp32")
 
 
 def assert_rounds_as_written(ptx: str) -> None:
@@ -118,12 +118,18 @@ def assert_rounds_as_written(ptx: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "block", "nibbles", "keep", "chance"),
-    [("fp32", 256, False, True, False), ("bf16", 64, True, False, True), ("fp16", 4096, False, False, False)],
+    ("dtype", "block", "nibbles", "keep", "chance", "mantissa"),
+    [
+        ("fp32", 256, False, True, False, 7),
+        ("fp32", 256, False, False, False, 0),
+        ("bf16", 64, True, False, True, 4),
+        ("fp16", 4096, False, False, False, 6),
+    ],
 )
-def test_block_codecs_compile(dtype: str, block: int, nibbles: bool, keep: bool, chance: bool) -> None:
+def test_block_codecs_compile(dtype: str, block: int, nibbles: bool, keep: bool, chance: bool, mantissa: int) -> None:
     pointers = BYTES | {"x": f"*{dtype}", "out": f"*{dtype}"}
     constants = {"BLOCK": block, "ROWS": max(1, 2048 // block), "NIBBLES": nibbles, "KEEP": keep, "CHANCE": chance}
+    constants["MANTISSA"] = mantissa
     assert_rounds_as_written(ptx_of("bittern.ops.quantize_blockwise.cuda", "_quantize_kernel", pointers, constants))
     constants = {"BLOCK": block, "NIBBLES": nibbles, "TILE": 2048}
     assert_rounds_as_written(ptx_of("bittern.ops.dequantize_blockwise.cuda", "_dequantize_kernel", pointers, constants))
@@ -139,8 +145,12 @@ def test_rules_compile(rule: Rule) -> None:
     bits, dtype, kahan, chance = kinds[rule % 3]
     constants = rule_constants(rule) | {"BITS": bits, "BLOCK": 256, "ROWS": 4, "PARAM": dtype, "GRAD": dtype}
     module = "bittern.ops.optimizer_step.kernel_cuda"
-    own = {"KAHAN": kahan, "CHANCE": chance}
-    assert_rounds_as_written(ptx_of(module, "step_kernel", STEP, constants | own))
+    own = {"KAHAN": kahan, "CHANCE": chance, "MANTISSA": 6, "SQUARE_MANTISSA": 7, "SQUARE_BINS": 3074}
+    for aligned in (False, True):
+        constants["ALIGNED"] = aligned
+        ptx = ptx_of(module, "step_kernel", STEP, constants | own)
+        assert_rounds_as_written(ptx)
+        assert ("ld.global.v4.b32" in ptx) == ("st.global.v4.b32" in ptx) == aligned
     if rule in (Rule.LAMB, Rule.LARS):
         assert_rounds_as_written(ptx_of(module, "measure_kernel", STEP, constants))
         assert_rounds_as_written(ptx_of(module, "ratio_kernel", STEP, {"RULE": int(rule), "CHUNK": 1024}))

@@ -1,4 +1,4 @@
-"""Block-wise dequantization on CUDA, by Triton: a gather from the table and one product per element."""
+"""Block-wise dequantization on CUDA, by Triton: a look-up in the table and one product per element."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bittern.ops._triton import launch, tl, triton
-from bittern.ops.quantize_blockwise.cuda import narrow, padded_table
+from bittern.ops.quantize_blockwise.cuda import known_tables, look_up, narrow
 
 _TILE = 2048
 """Elements of one program."""
@@ -32,21 +32,20 @@ def _dequantize_kernel(
         code = tl.where(index % 2 == 0, pair >> 4, pair & 15)
     else:
         code = tl.load(codes + index, mask=inside, other=0).to(tl.int32)
-    value = tl.load(values + code) * tl.load(absmax + index // BLOCK, mask=inside, other=0.0)
+    value = look_up(values, code, 4 if NIBBLES else 8) * tl.load(absmax + index // BLOCK, mask=inside, other=0.0)
     tl.store(out + index, narrow(value, out.dtype.element_ty), mask=inside)
 
 
 def _dequantize(codes: Tensor, absmax: Tensor, code: Tensor, block_size: int, out: Tensor, nibbles: bool) -> Tensor:
     n = out.numel()
     if n:
-        table = padded_table(code, 0.0)
         launch(
             _dequantize_kernel,
             triton.cdiv(n, _TILE),
             out,
             codes.contiguous(),
             absmax.contiguous(),
-            table,
+            known_tables(code).values,
             out,
             n,
             BLOCK=block_size,

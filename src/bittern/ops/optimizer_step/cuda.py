@@ -14,12 +14,14 @@ from bittern.ops.optimizer_step.cpu import StepTable
 from bittern.ops.optimizer_step.kernel_cuda import measure_kernel, ratio_kernel, step_kernel
 from bittern.ops.optimizer_step.layout import block_count, state_table
 from bittern.ops.optimizer_step.rules import SPECS, Rule
-from bittern.ops.quantize_blockwise.cuda import border_table, padded_table, signed64
+from bittern.ops.quantize_blockwise.cuda import signed64, tables_of
 
 _TILE = 1024
 """Elements of one program, at least one block."""
 _CHUNK = 1024
 """Sums of squares that the program of one trust ratio adds side by side."""
+_ALIGNMENT, _ALIGNED_ROW = 16, 8
+"""Bytes and elements for which a kernel may move 16 bytes at once."""
 _TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 
 
@@ -30,16 +32,31 @@ class _Kind(NamedTuple):
     block: int
     param: torch.dtype
     grad: torch.dtype
+    aligned: bool
+    """Addresses of 16 bytes, rows of 8 elements."""
+
+
+class _StateTables(NamedTuple):
+    """The tables of signed states and of squares."""
+
+    values: Tensor
+    """float32 [4, 256]: values and borders of the signed states, then of the squares."""
+    bins: Tensor
+    """uint8: the bins of the signed states, then of the squares."""
+    constants: dict[str, int]
 
 
 @cache
-def _tables(bits: int, device: torch.device) -> Tensor:
-    """float32 [4, 256]: values and borders of the signed states, then of the squares."""
-    rows = []
-    for signed in (True, False):
-        table = state_table(signed, 8 if bits == 32 else bits)
-        rows += [padded_table(table, 0.0), border_table(table)]
-    return torch.stack(rows).to(device)
+def _tables(bits: int, device: torch.device) -> _StateTables:
+    signed, squares = (tables_of(state_table(sign, 8 if bits == 32 else bits)) for sign in (True, False))
+    rows = torch.stack([signed.values, signed.borders, squares.values, squares.borders])
+    bins = torch.cat([signed.codes_of_bins, squares.codes_of_bins])
+    constants = {
+        "MANTISSA": signed.mantissa,
+        "SQUARE_MANTISSA": squares.mantissa,
+        "SQUARE_BINS": len(signed.codes_of_bins),
+    }
+    return _StateTables(rows.to(device), bins.to(device), constants)
 
 
 def rule_constants(rule: Rule) -> dict[str, Any]:
@@ -76,12 +93,17 @@ class CudaStep:
         self._bits, self._kahan = tuple(bits), bool(compensation)
         # 32-bit states have no blocks of their own; any size will do
         self._block = tuple(size if b < 32 else _TILE for size, b in zip(block_size, bits, strict=True))
-        self._blocks = [
-            block_count(p.numel(), block, row) for p, block, row in zip(params, self._block, row_length, strict=True)
-        ]
+        self._rows = tuple(row_length)
         self._tasks: dict[_Kind, Tensor] = {}
         self._first: dict[_Kind, Tensor] = {}
-        self._grad_types: tuple[torch.dtype, ...] = ()
+        self._grad_types: tuple[tuple[torch.dtype, bool], ...] = ()
+        count = len(SPECS[rule].states)
+        self._aligned = [
+            row % _ALIGNED_ROW == 0
+            and all(x.data_ptr() % _ALIGNMENT == 0 for x in (p, *states[i * count : (i + 1) * count], *lost))
+            for i, (p, row) in enumerate(zip(params, row_length, strict=True))
+            for lost in [compensation[i : i + 1]]
+        ]
         self._ratios = torch.ones(len(params), dtype=torch.float32, device=self._device)
         self._captured: list[Tensor] = []
 
@@ -96,13 +118,15 @@ class CudaStep:
         elif self._rule in (Rule.LAMB, Rule.LARS):
             self._find_ratios(scalars)
         for kind, tasks in self._tasks.items():
+            tables = _tables(kind.bits, self._device)
             launch(
                 step_kernel,
                 len(tasks),
                 tasks,
-                *(self._words, tasks, scalars, _tables(kind.bits, self._device), self._ratios),
+                *(self._words, tasks, scalars, tables.values, tables.bins, self._ratios),
                 *(scalars.shape[1], signed64(seed or 0)),
                 **self._constants(kind),
+                **tables.constants,
                 KAHAN=self._kahan,
                 CHANCE=seed is not None,
             )
@@ -123,7 +147,7 @@ class CudaStep:
             self._known = self._table.words[:]
             self._words = self._moved(torch.tensor(self._known, dtype=torch.int64))
         scalars = self._moved(scalars.contiguous())
-        types = tuple(g.dtype for g in grads)
+        types = tuple((g.dtype, g.data_ptr() % _ALIGNMENT == 0) for g in grads)
         if types != self._grad_types:
             self._grad_types, self._tasks = types, self._make_tasks(types)
             numbers = torch.arange(len(self._params) + 1, device=self._device)
@@ -137,7 +161,7 @@ class CudaStep:
         assert self._words is not None
         tasks = self._tasks[kind]
         squares = torch.empty(len(tasks), 2, dtype=torch.float64, device=self._device)
-        arguments = (self._words, tasks, scalars, _tables(kind.bits, self._device), squares, scalars.shape[1])
+        arguments = (self._words, tasks, scalars, _tables(kind.bits, self._device).values, squares, scalars.shape[1])
         launch(measure_kernel, len(tasks), tasks, *arguments, **self._constants(kind))
         return squares
 
@@ -160,18 +184,21 @@ class CudaStep:
             "ROWS": max(1, _TILE // kind.block),
             "PARAM": _TYPES[kind.param],
             "GRAD": _TYPES[kind.grad],
+            "ALIGNED": kind.aligned,
         }
 
-    def _make_tasks(self, grad_types: Sequence[torch.dtype]) -> dict[_Kind, Tensor]:
-        """Per kind the pairs of a tensor and the first block of a program, in order."""
+    def _make_tasks(self, grad_types: Sequence[tuple[torch.dtype, bool]]) -> dict[_Kind, Tensor]:
+        """Per kind, in order: a tensor, a row of it, and the first block of that row that a program works on."""
         found: dict[_Kind, list[Tensor]] = {}
-        for i, (p, grad) in enumerate(zip(self._params, grad_types, strict=True)):
-            if not self._blocks[i]:
+        for i, (p, (grad, aligned)) in enumerate(zip(self._params, grad_types, strict=True)):
+            if not p.numel():
                 continue
-            first = torch.arange(0, self._blocks[i], max(1, _TILE // self._block[i]))
-            pairs = torch.stack([torch.full_like(first, i), first], dim=1)
-            found.setdefault(_Kind(self._bits[i], self._block[i], p.dtype, grad), []).append(pairs)
-        return {kind: self._moved(torch.cat(pairs)) for kind, pairs in found.items()}
+            blocks = block_count(self._rows[i], self._block[i], self._rows[i])
+            first = torch.arange(0, blocks, max(1, _TILE // self._block[i]))
+            tasks = torch.cartesian_prod(torch.tensor([i]), torch.arange(p.numel() // self._rows[i]), first)
+            kind = _Kind(self._bits[i], self._block[i], p.dtype, grad, aligned and self._aligned[i])
+            found.setdefault(kind, []).append(tasks)
+        return {kind: self._moved(torch.cat(tasks)) for kind, tasks in found.items()}
 
     def _moved(self, x: Tensor) -> Tensor:
         """On the device; the copy is asynchronous, from memory that torch keeps until it is done."""

@@ -1,7 +1,10 @@
 """The Triton kernels of `optimizer_step`: one launch steps the blocks of many tensors.
 
-Pointers and sizes of all tensors lie in one table, a row of FIELDS numbers each, as on the CPU. A task is a tensor and
-its first block; a program works on ROWS blocks of it: it decodes them, applies the rule, finds the new absmax, encodes.
+Pointers and sizes of all tensors lie in one table, a row of FIELDS numbers each, as on the CPU. A task is a tensor,
+a row of it and a block of that row; a program works on this block and the ROWS - 1 behind it, as far as the row goes.
+It decodes them, applies the rule, finds the new absmax, encodes.
+
+ALIGNED promises addresses of 16 bytes and rows of 8 elements, so that a thread moves 16 bytes at once.
 """
 
 from __future__ import annotations
@@ -14,10 +17,11 @@ from bittern.ops.optimizer_step.rules_cuda import LAMB, apply_rule, lamb_directi
 from bittern.ops.quantize_blockwise.cuda import (
     LARGEST,
     block_absmax,
-    count_reached,
     inverse_of,
+    look_up,
     narrow,
     narrow_bf16,
+    nearest,
     random32,
 )
 
@@ -25,10 +29,10 @@ WIDTH: Any = tl.constexpr(FIELDS)
 STATE: Any = tl.constexpr(2)
 ABSMAX: Any = tl.constexpr(6)
 COMPENSATION: Any = tl.constexpr(10)
-NUMEL: Any = tl.constexpr(11)
 ROW: Any = tl.constexpr(12)
 SCALARS: Any = tl.constexpr(16)
 FIRST: Any = tl.constexpr(17)
+TASK: Any = tl.constexpr(3)
 
 
 @triton.jit
@@ -37,73 +41,93 @@ def _finite(x: tl.tensor) -> tl.tensor:
 
 
 @triton.jit
-def _tile(entry, first, BLOCK: tl.constexpr, ROWS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Blocks [ROWS], their byte offsets in 4 bits, elements [ROWS, BLOCK] and which of them there are."""
-    row_length = tl.load(entry + ROW)
+def _pointer(entry, TYPE: tl.constexpr, ALIGNED: tl.constexpr):  # type: ignore[no-untyped-def]
+    pointer = tl.load(entry).to(tl.pointer_type(TYPE))
+    if ALIGNED:
+        pointer = tl.multiple_of(pointer, 16)
+    return pointer
+
+
+@triton.jit
+def _tile(entry, task, BLOCK: tl.constexpr, ROWS: tl.constexpr, ALIGNED: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Blocks [ROWS], which of them there are, their byte offsets in 4 bits; elements [ROWS, BLOCK], which there are."""
+    row_length, row = tl.load(entry + ROW), tl.load(task + 1)
     per_row = (row_length + BLOCK - 1) // BLOCK
-    block = first + tl.arange(0, ROWS).to(tl.int64)
-    row, offset = block // per_row, block % per_row * BLOCK
-    lane = tl.arange(0, BLOCK).to(tl.int64)
-    left = tl.where(row * row_length < tl.load(entry + NUMEL), row_length - offset, 0)
-    nibble = row * ((row_length + 1) // 2) + offset // 2
-    return block, nibble, (row * row_length + offset)[:, None] + lane[None, :], lane[None, :] < left[:, None]
+    place = tl.load(task + 2) + tl.arange(0, ROWS).to(tl.int64)
+    start, nibble = row * row_length + place * BLOCK, row * ((row_length + 1) // 2) + place * (BLOCK // 2)
+    if ALIGNED:
+        row_length, start, nibble = tl.multiple_of(row_length, 8), tl.multiple_of(start, 8), tl.multiple_of(nibble, 4)
+    left = tl.minimum(row_length - place * BLOCK, BLOCK).to(tl.int32)
+    lane = tl.arange(0, BLOCK)
+    return row * per_row + place, left > 0, nibble, start[:, None] + lane[None, :], lane[None, :] < left[:, None]
+
+
+@triton.jit
+def _pairs(nibble, at, inside):  # type: ignore[no-untyped-def]
+    """Bytes of two codes: their offsets, and which of them there are."""
+    HALF: tl.constexpr = at.shape[1] // 2
+    there, _ = tl.split(tl.reshape(inside.to(tl.int32), (at.shape[0], HALF, 2)))
+    return nibble[:, None] + tl.arange(0, HALF)[None, :], there > 0
 
 
 @triton.jit
 def _load_state(  # type: ignore[no-untyped-def]
-    entry, K: tl.constexpr, tables, block, nibble, at, inside, SIGNED: tl.constexpr, BITS: tl.constexpr
-):
+    entry, K: tl.constexpr, tables, block, there, nibble, at, inside,
+    SIGNED: tl.constexpr, BITS: tl.constexpr, ALIGNED: tl.constexpr,
+):  # fmt: skip
     if BITS == 32:
-        return tl.load(tl.load(entry + STATE + K).to(tl.pointer_type(tl.float32)) + at, mask=inside, other=0.0)
+        return tl.load(_pointer(entry + STATE + K, tl.float32, ALIGNED) + at, mask=inside, other=0.0)
     else:
-        codes = tl.load(entry + STATE + K).to(tl.pointer_type(tl.uint8))
-        absmax = tl.load(entry + ABSMAX + K).to(tl.pointer_type(tl.float32))
+        codes = _pointer(entry + STATE + K, tl.uint8, ALIGNED)
+        absmax = _pointer(entry + ABSMAX + K, tl.float32, False)
         if BITS == 8:
             code = tl.load(codes + at, mask=inside, other=0).to(tl.int32)
         else:
-            lane = tl.arange(0, at.shape[1])[None, :]
-            pair = tl.load(codes + nibble[:, None] + lane // 2, mask=inside, other=0).to(tl.int32)
-            code = tl.where(lane % 2 == 0, pair >> 4, pair & 15)
-        scale = tl.load(absmax + block[:, None], mask=inside, other=0.0)
+            pair, present = _pairs(nibble, at, inside)
+            two = tl.load(codes + pair, mask=present, other=0).to(tl.int32)
+            code = tl.reshape(tl.join(two >> 4, two & 15), at.shape)
+        scale = tl.load(absmax + block, mask=there, other=0.0)
         values = tables if (SIGNED >> K) & 1 else tables + 512
-        return tl.where(inside, tl.load(values + code) * scale, 0.0)
+        return look_up(values, code, BITS) * scale[:, None]
 
 
 @triton.jit
 def _store_state(  # type: ignore[no-untyped-def]
-    entry, K: tl.constexpr, x, tables, block, nibble, at, inside, SIGNED: tl.constexpr, BITS: tl.constexpr
-):
+    entry, K: tl.constexpr, x, tables, bins, block, there, nibble, at, inside,
+    SIGNED: tl.constexpr, BITS: tl.constexpr, ALIGNED: tl.constexpr,
+    MANTISSA: tl.constexpr, SQUARE_MANTISSA: tl.constexpr, SQUARE_BINS: tl.constexpr,
+):  # fmt: skip
     if BITS == 32:
-        tl.store(tl.load(entry + STATE + K).to(tl.pointer_type(tl.float32)) + at, x, mask=inside)
+        tl.store(_pointer(entry + STATE + K, tl.float32, ALIGNED) + at, x, mask=inside)
     else:
-        codes = tl.load(entry + STATE + K).to(tl.pointer_type(tl.uint8))
-        absmax = tl.load(entry + ABSMAX + K).to(tl.pointer_type(tl.float32))
+        codes = _pointer(entry + STATE + K, tl.uint8, ALIGNED)
+        absmax = _pointer(entry + ABSMAX + K, tl.float32, False)
         x = tl.where(inside, x, 0.0)
         largest = block_absmax(x)
-        there = tl.max(inside.to(tl.int32), axis=1) > 0
         tl.store(absmax + block, largest, mask=there)
         y = x * inverse_of(largest)[:, None]
-        code = count_reached(y, (tables if (SIGNED >> K) & 1 else tables + 512) + 256, BITS)
+        if (SIGNED >> K) & 1:
+            code = nearest(y, tables + 256, bins, BITS, MANTISSA)
+        else:
+            code = nearest(y, tables + 768, bins + SQUARE_BINS, BITS, SQUARE_MANTISSA)
         if BITS == 8:
             if not (SIGNED >> K) & 1:
                 code = tl.where((y > 0) & (code == 0), 1, code)
             tl.store(codes + at, code.to(tl.uint8), mask=inside)
         else:
-            ROWS: tl.constexpr = x.shape[0]
-            HALF: tl.constexpr = x.shape[1] // 2
-            first, second = tl.split(tl.reshape(tl.where(inside, code, 0), (ROWS, HALF, 2)))
-            present, _ = tl.split(tl.reshape(inside.to(tl.int32), (ROWS, HALF, 2)))
-            pair = nibble[:, None] + tl.arange(0, HALF)[None, :]
-            tl.store(codes + pair, (first * 16 + second).to(tl.uint8), mask=present > 0)
+            first, second = tl.split(tl.reshape(tl.where(inside, code, 0), (at.shape[0], at.shape[1] // 2, 2)))
+            pair, present = _pairs(nibble, at, inside)
+            tl.store(codes + pair, (first * 16 + second).to(tl.uint8), mask=present)
 
 
 @triton.jit
 def _store_param(  # type: ignore[no-untyped-def]
-    entry, x, at, inside, seed, PARAM: tl.constexpr, KAHAN: tl.constexpr, CHANCE: tl.constexpr
-):
-    param = tl.load(entry).to(tl.pointer_type(PARAM))
+    entry, x, at, inside, seed,
+    PARAM: tl.constexpr, ALIGNED: tl.constexpr, KAHAN: tl.constexpr, CHANCE: tl.constexpr,
+):  # fmt: skip
+    param = _pointer(entry, PARAM, ALIGNED)
     if KAHAN and tl.float32 != PARAM:
-        lost = tl.load(entry + COMPENSATION).to(tl.pointer_type(PARAM))
+        lost = _pointer(entry + COMPENSATION, PARAM, ALIGNED)
         total = x + widen(tl.load(lost + at, mask=inside, other=0.0))
         rounded = narrow(total, PARAM)
         tl.store(param + at, rounded, mask=inside)
@@ -118,24 +142,24 @@ def _store_param(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _load_all(  # type: ignore[no-untyped-def]
-    entry, c, tables, block, nibble, at, inside,
+    entry, c, tables, block, there, nibble, at, inside,
     STATES: tl.constexpr, SIGNED: tl.constexpr, GATE: tl.constexpr, BITS: tl.constexpr,
-    PARAM: tl.constexpr, GRAD: tl.constexpr,
+    PARAM: tl.constexpr, GRAD: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
     """Parameter, gradient (0 where it is not finite), where it is finite, and the states behind their gate."""
-    p = widen(tl.load(tl.load(entry).to(tl.pointer_type(PARAM)) + at, mask=inside, other=0.0))
-    g = widen(tl.load(tl.load(entry + 1).to(tl.pointer_type(GRAD)) + at, mask=inside, other=0.0)) * tl.load(c)
+    p = widen(tl.load(_pointer(entry, PARAM, ALIGNED) + at, mask=inside, other=0.0))
+    g = widen(tl.load(_pointer(entry + 1, GRAD, ALIGNED) + at, mask=inside, other=0.0)) * tl.load(c)
     usable = _finite(g)
     s0 = tl.zeros(p.shape, tl.float32)
     s1, s2, s3 = s0, s0, s0
     if STATES > 0:
-        s0 = _load_state(entry, 0, tables, block, nibble, at, inside, SIGNED, BITS)
+        s0 = _load_state(entry, 0, tables, block, there, nibble, at, inside, SIGNED, BITS, ALIGNED)
     if STATES > 1:
-        s1 = _load_state(entry, 1, tables, block, nibble, at, inside, SIGNED, BITS)
+        s1 = _load_state(entry, 1, tables, block, there, nibble, at, inside, SIGNED, BITS, ALIGNED)
     if STATES > 2:
-        s2 = _load_state(entry, 2, tables, block, nibble, at, inside, SIGNED, BITS)
+        s2 = _load_state(entry, 2, tables, block, there, nibble, at, inside, SIGNED, BITS, ALIGNED)
     if STATES > 3:
-        s3 = _load_state(entry, 3, tables, block, nibble, at, inside, SIGNED, BITS)
+        s3 = _load_state(entry, 3, tables, block, there, nibble, at, inside, SIGNED, BITS, ALIGNED)
     if BITS < 32 and GATE >= 0:
         shut = (s0 if GATE == 0 else s1 if GATE == 1 else s2) == 0
         s0 = tl.where(shut, 0.0, s0) if SIGNED & 1 else s0
@@ -147,46 +171,60 @@ def _load_all(  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=["columns", "seed"])
 def step_kernel(  # type: ignore[no-untyped-def]
-    table, tasks, scalars, tables, ratios, columns, seed,
+    table, tasks, scalars, tables, bins, ratios, columns, seed,
     RULE: tl.constexpr, STATES: tl.constexpr, SIGNED: tl.constexpr, GATE: tl.constexpr, BITS: tl.constexpr,
-    BLOCK: tl.constexpr, ROWS: tl.constexpr, PARAM: tl.constexpr, GRAD: tl.constexpr,
+    BLOCK: tl.constexpr, ROWS: tl.constexpr, PARAM: tl.constexpr, GRAD: tl.constexpr, ALIGNED: tl.constexpr,
+    MANTISSA: tl.constexpr, SQUARE_MANTISSA: tl.constexpr, SQUARE_BINS: tl.constexpr,
     KAHAN: tl.constexpr, CHANCE: tl.constexpr,
 ):  # fmt: skip
-    """tables: float32 [4, 256]: values and borders of the signed states, then of the squares."""
-    task = tasks + tl.program_id(0).to(tl.int64) * 2
+    """tables: float32 [4, 256], values and borders of the signed states, then of the squares; bins: likewise."""
+    task = tasks + tl.program_id(0).to(tl.int64) * TASK
     tensor = tl.load(task)
     entry = table + tensor * WIDTH
     c = scalars + tl.load(entry + SCALARS) * columns
-    block, nibble, at, inside = _tile(entry, tl.load(task + 1), BLOCK, ROWS)
+    block, there, nibble, at, inside = _tile(entry, task, BLOCK, ROWS, ALIGNED)
     p, g, usable, s0, s1, s2, s3 = _load_all(
-        entry, c, tables, block, nibble, at, inside, STATES, SIGNED, GATE, BITS, PARAM, GRAD
+        entry, c, tables, block, there, nibble, at, inside, STATES, SIGNED, GATE, BITS, PARAM, GRAD, ALIGNED
     )
     new, n0, n1, n2, n3 = apply_rule(p, g, s0, s1, s2, s3, c, tl.load(ratios + tensor), RULE)
     usable = usable & _finite(n0) & _finite(n1) & _finite(n2) & _finite(n3)
-    _store_param(entry, tl.where(usable, new, p), at, inside, seed, PARAM, KAHAN, CHANCE)
+    _store_param(entry, tl.where(usable, new, p), at, inside, seed, PARAM, ALIGNED, KAHAN, CHANCE)
     if STATES > 0:
-        _store_state(entry, 0, tl.where(usable, n0, s0), tables, block, nibble, at, inside, SIGNED, BITS)
+        _store_state(
+            entry, 0, tl.where(usable, n0, s0), tables, bins, block, there, nibble, at, inside,
+            SIGNED, BITS, ALIGNED, MANTISSA, SQUARE_MANTISSA, SQUARE_BINS,
+        )  # fmt: skip
     if STATES > 1:
-        _store_state(entry, 1, tl.where(usable, n1, s1), tables, block, nibble, at, inside, SIGNED, BITS)
+        _store_state(
+            entry, 1, tl.where(usable, n1, s1), tables, bins, block, there, nibble, at, inside,
+            SIGNED, BITS, ALIGNED, MANTISSA, SQUARE_MANTISSA, SQUARE_BINS,
+        )  # fmt: skip
     if STATES > 2:
-        _store_state(entry, 2, tl.where(usable, n2, s2), tables, block, nibble, at, inside, SIGNED, BITS)
+        _store_state(
+            entry, 2, tl.where(usable, n2, s2), tables, bins, block, there, nibble, at, inside,
+            SIGNED, BITS, ALIGNED, MANTISSA, SQUARE_MANTISSA, SQUARE_BINS,
+        )  # fmt: skip
     if STATES > 3:
-        _store_state(entry, 3, tl.where(usable, n3, s3), tables, block, nibble, at, inside, SIGNED, BITS)
+        _store_state(
+            entry, 3, tl.where(usable, n3, s3), tables, bins, block, there, nibble, at, inside,
+            SIGNED, BITS, ALIGNED, MANTISSA, SQUARE_MANTISSA, SQUARE_BINS,
+        )  # fmt: skip
 
 
 @triton.jit(do_not_specialize=["columns"])
 def measure_kernel(  # type: ignore[no-untyped-def]
     table, tasks, scalars, tables, squares, columns,
     RULE: tl.constexpr, STATES: tl.constexpr, SIGNED: tl.constexpr, GATE: tl.constexpr, BITS: tl.constexpr,
-    BLOCK: tl.constexpr, ROWS: tl.constexpr, PARAM: tl.constexpr, GRAD: tl.constexpr,
+    BLOCK: tl.constexpr, ROWS: tl.constexpr, PARAM: tl.constexpr, GRAD: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
     """Sums of squares of one task, for rules with a trust ratio: squares float64 [tasks, 2], parameter, direction."""
     number = tl.program_id(0).to(tl.int64)
-    entry = table + tl.load(tasks + number * 2) * WIDTH
+    task = tasks + number * TASK
+    entry = table + tl.load(task) * WIDTH
     c = scalars + tl.load(entry + SCALARS) * columns
-    block, nibble, at, inside = _tile(entry, tl.load(tasks + number * 2 + 1), BLOCK, ROWS)
+    block, there, nibble, at, inside = _tile(entry, task, BLOCK, ROWS, ALIGNED)
     p, g, usable, s0, s1, _, _ = _load_all(
-        entry, c, tables, block, nibble, at, inside, STATES, SIGNED, GATE, BITS, PARAM, GRAD
+        entry, c, tables, block, there, nibble, at, inside, STATES, SIGNED, GATE, BITS, PARAM, GRAD, ALIGNED
     )
     direction = g
     if RULE == LAMB:

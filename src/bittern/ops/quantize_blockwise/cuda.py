@@ -1,22 +1,26 @@
 """Block codecs on CUDA, by Triton: what the block-wise ops and the optimizer step share, and quantization itself.
 
-A code is found by a binary search over the exact borders between entries, so that it is the nearest one bit for bit.
-Reciprocals are correctly rounded, and `launch` forbids contraction.
+A code is found by its bin (bins.py) and one comparison with the exact border above it, or by a binary search over the
+borders where a table has no bins, so that it is the nearest one bit for bit. Entries are looked up through shared
+memory, where 32 lanes read 32 places at once. Reciprocals are correctly rounded, and `launch` forbids contraction.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from bittern.ops._triton import launch, tl, triton, widen
 from bittern.ops.codebooks import boundaries
+from bittern.ops.quantize_blockwise.bins import BINADES, fewest_bins
+from bittern.ops.quantize_blockwise.per_table import PerTable
 
 LARGEST: Any = tl.constexpr(3.4028234663852886e38)
 LEAST: Any = tl.constexpr(1.1754943508222875e-38)
 """The smallest normal float32: a block whose absmax is smaller counts as zeros."""
+LOG2_LEAST: Any = tl.constexpr(BINADES)
 ENTRIES = 256
 _TILE = 2048
 """Elements of one program."""
@@ -72,13 +76,36 @@ def inverse_of(absmax: tl.tensor) -> tl.tensor:
 
 
 @triton.jit
-def count_reached(y: tl.tensor, table: tl.tensor, BITS: tl.constexpr) -> tl.tensor:
-    """int32: the largest i < 2**BITS with y >= table[i], or 0; table ascends from entry 1 on and ends in NaN."""
-    index = tl.zeros(y.shape, dtype=tl.int32)
+def look_up(table: tl.tensor, index: tl.tensor, BITS: tl.constexpr) -> tl.tensor:
+    """table[index] for int32 indices below 2**BITS."""
+    entries = tl.load(table + tl.arange(0, 1 << BITS))
+    return tl.reshape(tl.gather(entries, tl.reshape(index, (index.numel,)), 0), index.shape)
+
+
+@triton.jit
+def _count_reached(y: tl.tensor, table: tl.tensor, BITS: tl.constexpr) -> tl.tensor:
+    """int32: how many of the first 2**BITS - 1 entries y reaches; table does not decrease and ends in NaN."""
+    count = tl.zeros(y.shape, dtype=tl.int32)
     for k in tl.static_range(BITS):
-        next = index + (1 << (BITS - 1 - k))
-        index = tl.where(y >= tl.load(table + next), next, index)
-    return index
+        next = count + (1 << (BITS - 1 - k))
+        count = tl.where(y >= tl.load(table + next - 1), next, count)
+    return count
+
+
+@triton.jit
+def nearest(
+    y: tl.tensor, borders: tl.tensor, codes_of_bins: tl.tensor, BITS: tl.constexpr, MANTISSA: tl.constexpr
+) -> tl.tensor:
+    """int32: how many borders y reaches, y not NaN; MANTISSA: that of the bins, 0 where there are none."""
+    if MANTISSA == 0:
+        return _count_reached(y, borders, BITS)
+    else:
+        word = y.to(tl.int32, bitcast=True)
+        most: tl.constexpr = LOG2_LEAST << MANTISSA
+        place = ((word & 0x7FFFFFFF) >> (23 - MANTISSA)) - ((127 - LOG2_LEAST) << MANTISSA)
+        place = tl.minimum(tl.maximum(place, 0), most)
+        below = tl.load(codes_of_bins + tl.where(word < 0, place + (most + 1), place)).to(tl.int32)
+        return below + (y >= look_up(borders, below, BITS)).to(tl.int32)
 
 
 @triton.jit
@@ -86,7 +113,7 @@ def _by_chance(
     y: tl.tensor, values: tl.tensor, last: tl.tensor, seed: tl.tensor, index: tl.tensor, BITS: tl.constexpr
 ) -> tl.tensor:
     """Of the neighbours of y the upper one with the probability of its share."""
-    below = count_reached(y, values, BITS)
+    below = _count_reached(y, values + 1, BITS)
     above = tl.minimum(below + 1, last)
     low, high = tl.load(values + below), tl.load(values + above)
     u = (random32(seed, index) >> 8).to(tl.int32).to(tl.float32) * 5.9604644775390625e-08
@@ -98,6 +125,7 @@ def _quantize_kernel(
     x: tl.tensor,
     values: tl.tensor,
     borders: tl.tensor,
+    codes_of_bins: tl.tensor,
     codes: tl.tensor,
     absmax: tl.tensor,
     n: tl.tensor,
@@ -108,6 +136,7 @@ def _quantize_kernel(
     NIBBLES: tl.constexpr,
     KEEP: tl.constexpr,
     CHANCE: tl.constexpr,
+    MANTISSA: tl.constexpr,
 ) -> None:
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     index = row[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :]
@@ -120,7 +149,7 @@ def _quantize_kernel(
     if CHANCE:
         code = _by_chance(y, values, last, seed.to(tl.int64), index, BITS)
     else:
-        code = count_reached(y, borders, BITS)
+        code = nearest(y, borders, codes_of_bins, BITS, MANTISSA)
     if KEEP:
         code = tl.where((y > 0) & (code == 0), 1, code)
     if NIBBLES:
@@ -131,14 +160,34 @@ def _quantize_kernel(
         tl.store(codes + index, code.to(tl.uint8), mask=index < n)
 
 
-def padded_table(entries: Tensor, fill: float) -> Tensor:
-    """float32 [256] with `fill` behind the entries."""
+class Tables(NamedTuple):
+    """A code table as the kernels read it, on its device."""
+
+    values: Tensor
+    """float32 [256], 0 behind the entries."""
+    ascending: Tensor
+    """The same with NaN behind the entries."""
+    borders: Tensor
+    """float32 [256]: entry i is the border between codes i and i + 1; NaN where there is none."""
+    codes_of_bins: Tensor
+    """uint8, see bins.py."""
+    mantissa: int
+    """Bits of the bins; 0: there are none, because two borders lie too close together."""
+
+
+def tables_of(code: Tensor) -> Tables:
+    """The tables of a code, on its device, which this waits for."""
+    codes_of_bins, mantissa = fewest_bins(code)
+    nan = float("nan")
+    rows = (_padded(code, 0.0), _padded(code, nan), _padded(boundaries(code), nan))
+    return Tables(*rows, codes_of_bins.flatten().to(code.device), mantissa)
+
+
+def _padded(entries: Tensor, fill: float) -> Tensor:
     return torch.cat([entries, entries.new_full((ENTRIES - len(entries),), fill)])
 
 
-def border_table(code: Tensor) -> Tensor:
-    """float32 [256] for `count_reached`: entry i is the border between codes i - 1 and i; NaN where there is none."""
-    return padded_table(torch.cat([code.new_full((1,), float("nan")), boundaries(code)]), float("nan"))
+known_tables = PerTable(tables_of)
 
 
 def _quantize(
@@ -148,13 +197,15 @@ def _quantize(
     absmax = torch.empty(-(-n // block_size), dtype=torch.float32, device=x.device)
     if n:
         rows = max(1, _TILE // block_size)
+        tables = known_tables(code)
         launch(
             _quantize_kernel,
             triton.cdiv(len(absmax), rows),
             codes,
             x.contiguous(),
-            padded_table(code, float("nan")),
-            border_table(code),
+            tables.ascending,
+            tables.borders,
+            tables.codes_of_bins,
             codes,
             absmax,
             n,
@@ -165,6 +216,7 @@ def _quantize(
             NIBBLES=nibbles,
             KEEP=keep_nonzero,
             CHANCE=seed is not None,
+            MANTISSA=tables.mantissa,
         )
     return absmax
 
