@@ -1,4 +1,4 @@
-"""`bittern bench speed`."""
+"""`bittern bench speed` and `bittern bench optim`."""
 
 from __future__ import annotations
 
@@ -47,3 +47,13 @@ def test_torch_compile_is_asked_for(command: Command, monkeypatch: pytest.Monkey
     assert command.done("bench", "speed") == "measured\n"
     assert command.done("bench", "speed", "--compile") == "measured\n"
     assert seen == [PEERS, (*PEERS, COMPILED)]
+
+
+def test_optim_takes_a_device(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("bittern.bench.optim.run", lambda threads, **_: f"threads {threads}")
+    monkeypatch.setattr("bittern.bench.optim_cuda.run", lambda device, **_: f"on {device}")
+    assert command.done("bench", "optim", "--threads", 2) == "threads (2,)\n"
+    assert command.done("bench", "optim", "--device", "cuda") == "on cuda\n"
+    outcome = command("bench", "optim", "--device", "cuda", "--threads", 2)
+    assert outcome.error == "--threads counts threads of the CPU: leave it out with --device cuda"

@@ -223,9 +223,9 @@ def split(total: int, pieces: int) -> Shapes:
     return tuple((total // pieces + (i < total % pieces),) for i in range(pieces))
 
 
-def parameters(shapes: Shapes) -> list[Tensor]:
-    """Random parameters with random gradients."""
-    params = [torch.randn(shape, requires_grad=True) for shape in shapes]
+def parameters(shapes: Shapes, device: torch.device | None = None) -> list[Tensor]:
+    """Random parameters with random gradients; device None: the CPU."""
+    params = [torch.randn(shape, requires_grad=True, device=device) for shape in shapes]
     for p in params:
         p.grad = torch.randn_like(p)
     return params

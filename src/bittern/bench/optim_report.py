@@ -43,3 +43,28 @@ class OptimReport:
         return "\n\n".join(parts)
 
     __repr__ = __str__
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class CudaOptimReport:
+    """Everything measured by one run on a GPU; `print(report)` shows a table."""
+
+    machine: Machine
+    copy_gb_s: Spread
+    """Bytes read plus bytes written."""
+    rows: tuple[OpRow, ...]
+
+    def to_json(self) -> str:
+        return to_json(self)
+
+    def __str__(self) -> str:
+        parts = [
+            str(self.machine),
+            f"copy {self.copy_gb_s.max:,.0f} GB/s moved",
+            rows_table(self.rows),
+            "ratio: the other's time / this step's, pair by pair, median (min - max). of peak: share of the copy "
+            "bandwidth, counting the bytes that the step must move.",
+        ]
+        return "\n\n".join(parts)
+
+    __repr__ = __str__

@@ -11,7 +11,7 @@ import typer
 
 from bittern._files import write_atomically
 from bittern.cli import names
-from bittern.cli.errors import Interrupted
+from bittern.cli.errors import Interrupted, Misused
 
 app = typer.Typer(help="Measure: kernels against torch, and every method on one recipe.")
 
@@ -42,21 +42,30 @@ def optim(
     threads: Annotated[
         list[int] | None, typer.Option(help="CPU threads; may be given again. [default: 1 and 2]")
     ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     budget: Annotated[float, typer.Option(help="Seconds for each row.")] = 2.0,
     peers: Annotated[bool, typer.Option(help="Time torch's other forms and bitsandbytes too.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Time a step of every optimizer against torch's fused AdamW, and measure the memory of its states."""
     from bittern.bench import optim as bench
+    from bittern.bench import optim_cuda
+    from bittern.bench.optim_report import CudaOptimReport, OptimReport
     from bittern.cli.screen import screen
 
+    where = names.device(device)
+    if where.type == "cuda" and threads:
+        raise Misused("--threads counts threads of the CPU: leave it out with --device cuda")
+    result: OptimReport | CudaOptimReport
     with screen(stderr=True).status("measuring") as status:
-        result = bench.run(
-            tuple(threads or (1, 2)),
-            budget_s=budget,
-            with_peers=peers,
-            on_row=lambda subject: status.update(f"measuring {subject}"),
-        )
+
+        def tell(subject: str) -> None:
+            status.update(f"measuring {subject}")
+
+        if where.type == "cuda":
+            result = optim_cuda.run(where, budget_s=budget, with_peers=peers, on_row=tell)
+        else:
+            result = bench.run(tuple(threads or (1, 2)), budget_s=budget, with_peers=peers, on_row=tell)
     typer.echo(result.to_json() if as_json else str(result))
 
 
