@@ -12,6 +12,7 @@ from _tolerance import assert_exact, assert_mean
 from bittern import ops
 from bittern.ops import codebooks
 from bittern.ops.quantize_blockwise import check
+from bittern.ops.quantize_blockwise.per_table import PerTable
 
 TREES = {"signed": codebooks.dynamic_tree(), "unsigned": codebooks.dynamic_tree(False)}
 RUNS = {found.name: found.call for found in ops.quantize_blockwise.implementations() if found.device == "cpu"}
@@ -164,7 +165,7 @@ def test_a_table_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
         read.append(code.shape[0])
         return check.TableFacts(bool((code[1:] >= code[:-1]).all()), bool(code[0] == 0 and code[1] > 0))
 
-    monkeypatch.setattr(check, "read_table", counting)
+    monkeypatch.setattr(check, "_facts", PerTable(counting))
     code, x = torch.linspace(0, 1, 256), torch.rand(600)
     for _ in range(3):
         codes, absmax = ops.quantize_blockwise(x, code, keep_nonzero=True)

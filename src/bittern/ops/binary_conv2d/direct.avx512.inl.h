@@ -4,7 +4,8 @@
 // The image is padded, so that no tap needs a test. A padding of 0 is read as -1; what that adds is known
 // beforehand for each output pixel, because it depends only on which rows and which columns of the kernel lie
 // outside. There are few such pairs ("classes"); for each of them `starts` holds, per output channel, the
-// number of products plus the sum of the weights outside, from which twice the differences are subtracted.
+// number of products plus the sum of the weights outside, from which twice the differences are subtracted: in
+// float32, where all of these are exact.
 //
 // Up to kTile pixels by 16 channels are counted in registers: 16 accumulators, two vectors of weights. A task
 // takes some pixels through all channels, so that its pixels stay in the first-level cache and each vector of
@@ -14,11 +15,13 @@ namespace {
 
 constexpr i64 kTile = 8;
 constexpr i64 kDirectTask = 448;  // pixels: 8 rows of 56
+constexpr i64 kCachedWeights = i64{24} << 10;
+constexpr i64 kMostProducts = i64{1} << 22;  // twice as many, and a sum of weights, are exact in float32
 
 // An output pixel and what it reads and writes.
 struct DirectPixel {
-  const u64* words;   // under the first tap
-  const i32* starts;  // [out_channels]
+  const u64* words;     // under the first tap
+  const float* starts;  // [out_channels]
   u8* bits;
   Place place;
 };
@@ -28,10 +31,10 @@ using FinishTile = void (*)(const DirectPlan& d, const DirectPixel* pixels, i64 
                             const i32* differences);
 
 struct DirectPlan {
-  Plan plan;          // of the padded image
-  i64* offsets;       // from the words of a pixel's first tap to those of its steps
-  i64 steps;          // taps times words of a group
-  const i32* starts;  // [row classes, column classes, out_channels]
+  Plan plan;            // of the padded image
+  i64* offsets;         // from the words of a pixel's first tap to those of its steps
+  i64 steps;            // taps times words of a group
+  const float* starts;  // [row classes, column classes, out_channels]
   const u8 *row_class, *column_class;
   i64 column_classes, pixels_per_task;
   Tail tail;
@@ -43,8 +46,9 @@ bool suits_direct(const Conv2d& c) {
   const bool words = c.groups == 1 || group_channels % kWordBits == 0;
   const bool units = group_out % kBlock == 0;
   const bool masks = c.kernel_h <= kWordBits && c.kernel_w <= kWordBits;
+  const bool exact = c.kernel_h * c.kernel_w * group_channels <= kMostProducts;
   const bool factors = c.tail != nullptr && c.tail->factor != nullptr;
-  return words && units && masks && !factors;
+  return words && units && masks && exact && !factors;
 }
 
 // ---- the padded image
@@ -119,15 +123,15 @@ i64 classify(i64 count, i64 size, i64 kernel, i64 stride, i64 pad, i64 dilation,
   return found;
 }
 
-void sum_missing(const Plan& plan, u64 rows, u64 columns, i32* starts) {
+void sum_missing(const Plan& plan, u64 rows, u64 columns, float* starts) {
   const Conv2d& c = plan.conv;
-  const i32 products = static_cast<i32>(plan.depth.taps * plan.depth.channels);
+  const float products = static_cast<float>(plan.depth.taps * plan.depth.channels);
   for (i64 o = 0; o < c.out_channels; ++o) starts[o] = products;
   if (c.pad_value != 0) return;
   for (i64 tap = 0; tap < plan.depth.taps; ++tap) {
     if (((rows >> (tap / c.kernel_w) | columns >> (tap % c.kernel_w)) & 1) == 0) continue;
     const i32* sums = plan.tap_sums + tap * c.out_channels;
-    for (i64 o = 0; o < c.out_channels; ++o) starts[o] += sums[o];
+    for (i64 o = 0; o < c.out_channels; ++o) starts[o] += static_cast<float>(sums[o]);
   }
 }
 
@@ -141,7 +145,7 @@ bool plan_classes(DirectPlan& d) {
   const i64 columns = classify(plan.out_w, c.width, c.kernel_w, c.stride_w, c.pad_w, c.dilation_w,
                                column_masks, memory + plan.out_h);
   if (rows == 0 || columns == 0) return false;
-  i32* starts = scratch_array<i32>(Scratch::border_sums, rows * columns * c.out_channels);
+  float* starts = scratch_array<float>(Scratch::border_sums, rows * columns * c.out_channels);
   for (i64 r = 0; r < rows; ++r) {
     for (i64 k = 0; k < columns; ++k) {
       sum_missing(plan, row_masks[r], column_masks[k], starts + (r * columns + k) * c.out_channels);
@@ -161,12 +165,15 @@ template <int pixels>
 void count_direct(const DirectPixel* x, const i64* offsets, i64 steps, const u64* weights, i32* differences) {
   const u64* p[pixels];
   Words low[pixels], high[pixels];
+  const Words first_low = load_words(weights), first_high = load_words(weights + kWords);
   BITTERN_UNROLL
   for (int i = 0; i < pixels; ++i) {
     p[i] = x[i].words;
-    low[i] = high[i] = zero_words();
+    const Words word = splat_word(p[i][offsets[0]]);
+    low[i] = count_differences(word, first_low);
+    high[i] = count_differences(word, first_high);
   }
-  for (i64 s = 0; s < steps; ++s) {
+  for (i64 s = 1; s < steps; ++s) {
     const i64 at = offsets[s];
     const Words w_low = load_words(weights + s * kVector),
                 w_high = load_words(weights + s * kVector + kWords);
@@ -213,7 +220,7 @@ void find_pixels(const DirectPlan& d, i64 first, i64 count, DirectPixel* pixels)
   for (i64 i = 0; i < count;) {
     const u64* row = plan.input + image * plan.image_words + (y * c.stride_h - c.pad_h) * plan.row_words -
                      c.pad_w * plan.pixel_words;
-    const i32* starts = d.starts + d.row_class[y] * d.column_classes * c.out_channels;
+    const float* starts = d.starts + d.row_class[y] * d.column_classes * c.out_channels;
     for (; x < plan.out_w && i < count; ++x, ++i) {
       const Place place{first + i, image, y, x};
       u8* bits = d.tail.bits == nullptr ? nullptr : bits_of(d.tail, place, c.out_channels);
@@ -224,9 +231,8 @@ void find_pixels(const DirectPlan& d, i64 first, i64 count, DirectPixel* pixels)
   }
 }
 
-inline I32 accumulator(const DirectPixel& pixel, i64 channel, const i32* differences) {
-  const I32 half = load(differences);
-  return subtract(load(pixel.starts + channel), add(half, half));
+inline F32 accumulator(const DirectPixel& pixel, i64 channel, const i32* differences) {
+  return subtract_product(load(pixel.starts + channel), splat(2.0f), to_float(load(differences)));
 }
 
 void finish_tile_ints(const DirectPlan& d, const DirectPixel* pixels, i64 count, i64 channel,
@@ -234,51 +240,83 @@ void finish_tile_ints(const DirectPlan& d, const DirectPixel* pixels, i64 count,
   const Conv2d& c = d.plan.conv;
   for (i64 i = 0; i < count; ++i) {
     i32* out = static_cast<i32*>(c.output) + pixels[i].place.index * c.out_channels + channel;
-    store(out, accumulator(pixels[i], channel, differences + i * kVector));
+    const F32 acc = accumulator(pixels[i], channel, differences + i * kVector);
+    store(out, I32{_mm512_cvtps_epi32(acc)});
   }
 }
 
-// One unit of residual channels that lie side by side from `source` on.
-inline F32 residual_vector(const Tail& t, const Place& p, i64 source) {
-  if (t.residual_pool == 1) return load(t.residual + p.index * t.residual_channels + source);
-  const i64 row = t.residual_width * t.residual_channels;
-  if (t.residual_pool == 2 && 2 * p.y + 1 < t.residual_height && 2 * p.x + 1 < t.residual_width) {
-    const float* at =
-        t.residual + (p.image * t.residual_height + 2 * p.y) * row + 2 * p.x * t.residual_channels + source;
-    const F32 top = add(load(at), load(at + t.residual_channels));
-    const F32 sum = add(add(top, load(at + row)), load(at + row + t.residual_channels));
+// Where the residual of a tile comes from. Each is a function of its own, which keeps its numbers in
+// registers.
+struct NoResidual {
+  F32 operator()(const Place&) const { return F32{}; }
+};
+
+// It lies as the outputs do.
+struct PlainResidual {
+  const float* from;
+  i64 pitch;
+  F32 operator()(const Place& p) const { return load(from + p.index * pitch); }
+};
+
+// The mean of four pixels, all of which there are.
+struct QuadResidual {
+  const float* from;
+  i64 height, width, pitch;
+  F32 operator()(const Place& p) const {
+    const float* at = from + ((p.image * height + 2 * p.y) * width + 2 * p.x) * pitch;
+    const float* below = at + width * pitch;
+    const F32 sum = add(add(add(load(at), load(at + pitch)), load(below)), load(below + pitch));
     return multiply(sum, splat(0.25f));  // as dividing by 4: exact but for subnormals, which both round alike
   }
-  float buffer[kTailUnit];
-  pooled_unit(t, p, source, buffer);
-  return load(buffer);
+};
+
+struct AnyResidual {
+  const Tail& tail;
+  i64 channel;
+  F32 operator()(const Place& p) const {
+    float buffer[kTailUnit];
+    return load(residual_unit(tail, p, {channel, kTailUnit, {}}, buffer));
+  }
+};
+
+template <Activation kActivation, Residual kResidual, class Source>
+__attribute__((noinline)) void finish_pixels(const DirectPlan& d, const DirectPixel* pixels, i64 count,
+                                             i64 channel, const i32* differences, Source given_source) {
+  const Source source = given_source;  // a copy, which no store can change
+  const Tail& t = d.tail;
+  const TailVectors v = load_tail(t.rows + channel, t.pitch);
+  const i64 pitch = d.plan.conv.out_channels;
+  const bool mapped = t.residual_affine != 0, wants_bits = t.bits != nullptr;
+  float* real = t.real == nullptr ? nullptr : t.real + pixels->place.index * pitch + channel;
+  for (i64 i = 0; i < count; ++i) {
+    const F32 acc = accumulator(pixels[i], channel, differences + i * kVector);
+    const F32 y = with_tail<kActivation, kResidual>(acc, source(pixels[i].place), mapped, v);
+    if (real != nullptr) store(real + i * pitch, y);
+    if (wants_bits) {
+      const u16 bits = static_cast<u16>(at_least(y, v.threshold));
+      std::memcpy(pixels[i].bits + channel / 8, &bits, sizeof bits);
+    }
+  }
 }
 
 template <Activation kActivation, Residual kResidual>
 void finish_tile(const DirectPlan& d, const DirectPixel* pixels, i64 count, i64 channel,
                  const i32* differences) {
-  const i64 out_channels = d.plan.conv.out_channels;
-  const Tail t = d.tail;  // a copy, which no store can change
-  const TailVectors v = load_tail(t.rows + channel, t.pitch);
-  const bool mapped = t.residual_affine != 0;
-  const i64 source = t.residual == nullptr ? -1 : residual_channel(t, channel);
-  const bool plain = source >= 0 && source + kTailUnit <= t.residual_channels;
-  for (i64 i = 0; i < count; ++i) {
-    const DirectPixel& pixel = pixels[i];
-    const I32 acc = accumulator(pixel, channel, differences + i * kVector);
-    F32 residual{};
-    if (kResidual != Residual::none && plain) {
-      residual = residual_vector(t, pixel.place, source);
-    } else if (kResidual != Residual::none) {
-      float buffer[kTailUnit];
-      residual = load(residual_unit(t, pixel.place, {channel, kTailUnit, {acc}}, buffer));
-    }
-    const F32 y = with_tail<kActivation, kResidual>(acc, residual, mapped, v);
-    if (t.real != nullptr) store(t.real + pixel.place.index * out_channels + channel, y);
-    if (t.bits != nullptr) {
-      const u16 bits = static_cast<u16>(at_least(y, v.threshold));
-      std::memcpy(pixel.bits + channel / 8, &bits, sizeof bits);
-    }
+  const Tail& t = d.tail;
+  const auto finish = [&](auto source) {
+    finish_pixels<kActivation, kResidual>(d, pixels, count, channel, differences, source);
+  };
+  if constexpr (kResidual == Residual::none) {
+    finish(NoResidual{});
+  } else {
+    const i64 source = residual_channel(t, channel), width = t.residual_width, height = t.residual_height;
+    const bool vectors = source >= 0 && source + kTailUnit <= t.residual_channels;
+    if (vectors && t.residual_pool == 1)
+      return finish(PlainResidual{t.residual + source, t.residual_channels});
+    const bool quads = t.residual_pool == 2 && width % 2 == 0 && height % 2 == 0;
+    if (vectors && quads)
+      return finish(QuadResidual{t.residual + source, height, width, t.residual_channels});
+    finish(AnyResidual{t, channel});
   }
 }
 
@@ -295,16 +333,21 @@ void direct_task(void* context, i64 index) {
   find_pixels(d, first, count, pixels);
   const i64 tiles = ceil_div(count, kTile);  // of nearly equal size
   alignas(64) i32 differences[kTile * kVector];
-  for (i64 group = 0; group < plan.conv.groups; ++group) {
+  const auto count_and_finish = [&](i64 group, i64 block, i64 tile) {
     const u8* weights = plan.weights + group * group_bytes(plan.depth, plan.group_out);
-    for (i64 block = 0; block < plan.blocks; ++block) {
-      const u64* lanes = reinterpret_cast<const u64*>(weights + block_offset(plan.depth, block));
-      const i64 channel = group * plan.group_out + block * kBlock;
-      for (i64 t = 0; t < tiles; ++t) {
-        const i64 begin = t * count / tiles, size = (t + 1) * count / tiles - begin;
-        count_direct_any(size, pixels + begin, d.offsets + group * d.steps, d.steps, lanes, differences);
-        d.finish_tile(d, pixels + begin, size, channel, differences);
-      }
+    const u64* lanes = reinterpret_cast<const u64*>(weights + block_offset(plan.depth, block));
+    const i64 channel = group * plan.group_out + block * kBlock;
+    const i64 begin = tile * count / tiles, size = (tile + 1) * count / tiles - begin;
+    count_direct_any(size, pixels + begin, d.offsets + group * d.steps, d.steps, lanes, differences);
+    d.finish_tile(d, pixels + begin, size, channel, differences);
+  };
+  for (i64 group = 0; group < plan.conv.groups; ++group) {
+    if (group_bytes(plan.depth, plan.group_out) <= kCachedWeights) {
+      for (i64 t = 0; t < tiles; ++t)
+        for (i64 block = 0; block < plan.blocks; ++block) count_and_finish(group, block, t);
+    } else {
+      for (i64 block = 0; block < plan.blocks; ++block)
+        for (i64 t = 0; t < tiles; ++t) count_and_finish(group, block, t);
     }
   }
 }

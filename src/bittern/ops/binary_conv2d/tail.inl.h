@@ -52,11 +52,11 @@ inline F32 activate(F32 y, const TailVectors& v) {
 
 // residual: unused where there is none; mapped: by its affine map; factor: null, or what y is multiplied by.
 template <Activation kActivation, Residual kResidual>
-inline F32 with_tail(I32 acc, F32 residual, bool mapped, const TailVectors& v,
+inline F32 with_tail(F32 acc, F32 residual, bool mapped, const TailVectors& v,
                      const float* factor = nullptr) {
   if (kResidual != Residual::none && mapped)
     residual = multiply_add(residual, v.residual_alpha, v.residual_beta);
-  F32 y = multiply(add(to_float(acc), v.offset), v.scale);
+  F32 y = multiply(add(acc, v.offset), v.scale);
   if (factor != nullptr) y = multiply(y, load(factor));
   y = multiply_add(y, v.alpha, v.beta);
   if (kResidual == Residual::first) y = add(y, residual);
@@ -164,8 +164,9 @@ void finish_unit(const Tail& t, i64 out_channels, const Place& p, const Unit& un
   BITTERN_UNROLL
   for (int j = 0; j < kUnitVectors; ++j) {
     const TailVectors v = load_tail(rows + j * kLanes, t.pitch);
-    y[j] = with_tail<kActivation, kResidual>(unit.acc[j], load(residual + j * kLanes), t.residual_affine != 0,
-                                             v, factor == nullptr ? nullptr : factor + j * kLanes);
+    y[j] = with_tail<kActivation, kResidual>(to_float(unit.acc[j]), load(residual + j * kLanes),
+                                             t.residual_affine != 0, v,
+                                             factor == nullptr ? nullptr : factor + j * kLanes);
     mask |= at_least(y[j], v.threshold) << (j * kLanes);
   }
   if (t.real != nullptr) write_real(t, p, unit, out_channels, y);
