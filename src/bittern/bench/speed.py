@@ -77,7 +77,7 @@ def run(
         machine = this_machine()
         state.tell("peak of counting")
         peak = speed_layers.peak_gmac_s(chosen_isa())
-        found = tuple(speed_layers.kernels(chosen_isa(), peak, kernels))
+        found = tuple(speed_layers.kernels(chosen_isa(), kernels))
     for network in networks() if chosen is None else chosen:
         state.tell(f"{network.title}: packing")
         packed = _packed(network)

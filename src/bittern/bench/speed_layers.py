@@ -3,12 +3,13 @@
 The peak is measured: the kernels' own counting loop on operands in the first-level cache (`_native.count_in_cache`), on
 one thread. A layer's products are those of its convolution; its time is all that its native call does: gathering,
 borders, residual, activation, the next layer's bits, and a few microseconds of Python around it. Isolated kernels run
-several times per call, so for them Python does not count.
+several times per call, so for them Python does not count; they take turns with the counting loop, because clocks drift
+by a tenth within a second, and their share is that of the median pair.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 
 from bittern import _native
-from bittern.bench.timing import Spread, latency
+from bittern.bench.timing import Spread, compare, latency
 from bittern.deploy.describe import does, product_macs, shape_words
 from bittern.deploy.engine import Engine
 from bittern.deploy.items import Block, Item
@@ -26,7 +27,8 @@ Profile = Sequence[tuple[Item, float]]
 KERNEL = 3
 PEAK_CALL_US = 1000.0
 """One call of the counting loop: so long that starting it does not count."""
-KERNEL_SAMPLES = 101
+PEAK_SAMPLES = 101
+KERNEL_BUDGET_S = 1.0
 CALLS = 8
 """Steps of an isolated kernel in one native call."""
 PROFILE_REPEATS = 31
@@ -56,11 +58,16 @@ class LayerRow:
 
 def peak_gmac_s(isa: Isa) -> Spread:
     """1e9 products per second that the counting loop of an instruction set does on one thread."""
+    count, products = _counting_loop(isa)
+    time_us = latency(count, samples=PEAK_SAMPLES)
+    return Spread(*(products / t / 1e3 for t in (time_us.median, time_us.max, time_us.min)))
+
+
+def _counting_loop(isa: Isa) -> tuple[Callable[[], object], int]:
+    """A call of the counting loop, and the products that it does."""
     once = latency(lambda: _native.count_in_cache(isa, 1), samples=3).min
     repeats = max(1, round(PEAK_CALL_US / once))
-    products = _native.count_in_cache(isa, repeats)
-    time_us = latency(lambda: _native.count_in_cache(isa, repeats), samples=KERNEL_SAMPLES)
-    return Spread(*(products / t / 1e3 for t in (time_us.median, time_us.max, time_us.min)))
+    return partial(_native.count_in_cache, isa, repeats), _native.count_in_cache(isa, repeats)
 
 
 def layers(engine: Engine, profile: Profile, peak: Spread) -> Iterator[LayerRow]:
@@ -73,23 +80,24 @@ def layers(engine: Engine, profile: Profile, peak: Spread) -> Iterator[LayerRow]
         yield LayerRow(item.node.name, shape_words(engine, item), does(engine, item), time_us, macs, share)
 
 
-def kernels(isa: Isa, peak: Spread, sizes: Sequence[tuple[int, int]] = KERNELS) -> Iterator[LayerRow]:
+def kernels(isa: Isa, sizes: Sequence[tuple[int, int]] = KERNELS) -> Iterator[LayerRow]:
     """3x3 convolutions alone, with a residual that is updated in place and the next layer's bits."""
+    count, products = _counting_loop(isa)
     for size, channels in sizes:
         block = _random_block(isa, channels)
         x, bits = (_random_images(size, channels) for _ in range(2))
         real = torch.zeros(1, size, size, channels)
         steps = np.concatenate([block.step(x, real, real, bits)] * CALLS)
-        time_us = latency(partial(run_steps, isa, steps), samples=KERNEL_SAMPLES).median / CALLS
+        compared = compare(partial(run_steps, isa, steps), count, budget_s=KERNEL_BUDGET_S)
         macs = size * size * channels * channels * KERNEL * KERNEL
         least, most = KERNEL_TARGET_CHANNELS
         yield LayerRow(
             f"kernel, {channels} channels",
             f"{KERNEL}x{KERNEL} {channels} -> {channels} at {size}x{size}",
             "residual, sign",
-            time_us,
+            compared.latency_us.median / CALLS,
             macs,
-            macs / time_us / 1e3 / peak.max,
+            compared.speedup.median * CALLS * macs / products,
             KERNEL_TARGET if least <= channels <= most else None,
         )
 

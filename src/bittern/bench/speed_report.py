@@ -22,8 +22,9 @@ LEGEND = (
     "is a measurement of its own, so bittern's time is there once for each."
 )
 LAYERS_LEGEND = (
-    "GMAC/s counts products of signs. of peak: share of the best rate of the kernels' own counting loop on operands in "
-    "the first-level cache, one thread. Layers are timed one by one, so each time contains some microseconds of Python."
+    "GMAC/s counts products of signs. of peak: share of the rate of the kernels' own counting loop on operands in the "
+    "first-level cache, one thread; of kernels in the median of pairs, of layers against the best. Layers are timed "
+    "one by one, so each time contains some microseconds of Python."
 )
 
 
