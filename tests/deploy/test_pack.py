@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bittern import ops
 from bittern.binary import BNN, DoReFa, IRNet, ReActNet, ReCU, XNORNet, XNORNetPlusPlus
 from bittern.deploy import PackError, pack, verify
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear
@@ -95,6 +96,18 @@ def test_a_sign_behind_a_batch_norm_becomes_an_integer_threshold(method: type, n
     report = verify(packed, model, torch.randn(64, 16, 6, 6))
     assert report.exact
     assert report.logits_identical
+
+
+class Signs(nn.Module):
+    """The op itself in a forward, where no layer hides it from the tracer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.sign(x) * 0.5
+
+
+def test_the_sign_op_has_a_packed_form() -> None:
+    x = torch.tensor([[-1.0, -0.0, 0.0, 2.0]])
+    assert pack(Signs(), x)(x).tolist() == [[-0.5, 0.5, 0.5, 0.5]]
 
 
 def test_every_tie_of_a_threshold() -> None:

@@ -20,7 +20,19 @@ from torch import Tensor
 from bittern import ops
 from bittern.deploy.bit_kinds import Planes
 from bittern.deploy.bits import stream_bytes, to_words
-from bittern.deploy.kinds import FormatError, Kind, Step, choice, count, integer, integers, need_shape, pair, sizes
+from bittern.deploy.kinds import (
+    FormatError,
+    Kind,
+    Step,
+    choice,
+    contiguous,
+    count,
+    integer,
+    integers,
+    need_shape,
+    pair,
+    sizes,
+)
 from bittern.deploy.program import Node
 from bittern.nn.binarize import Geometry, spread
 from bittern.quantizer import InputScale, LayerShape
@@ -83,13 +95,13 @@ def input_scale(node: Node) -> Callable[[Tensor], Tensor] | None:
 
     def of_image(x: Tensor) -> Tensor:
         # contiguous: the order of the sum is then that of the training graph
-        size = x.contiguous().abs()
+        size = contiguous(x).abs()
         if per_sample:
             return size.mean(tuple(range(1, x.ndim)), keepdim=True)
         return spread(size.mean(1, keepdim=True), shape, geometry)
 
     def of_rows(x: Tensor) -> Tensor:
-        return x.contiguous().abs().mean(-1, keepdim=True)
+        return contiguous(x).abs().mean(-1, keepdim=True)
 
     return of_image if node.attrs["dims"] else of_rows
 

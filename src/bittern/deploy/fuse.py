@@ -7,11 +7,24 @@ doubled or padded channels), one activation, and one sign. What stays outside ru
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bittern.deploy.forms import Form
-from bittern.deploy.items import NO_RULE, BitStep, Block, Encode, Item, Pool, RealProduct, WholeMean
+from bittern.deploy.items import (
+    NO_RULE,
+    BitStep,
+    Block,
+    Encode,
+    Item,
+    Pool,
+    RealProduct,
+    WholeMean,
+    nodes_of,
+    reads_of,
+    writes_of,
+)
 from bittern.deploy.kinds import integer, integers
 from bittern.deploy.program import Node, Program
 from bittern.ops import Activation, ResidualRule
@@ -48,7 +61,26 @@ def fuse(program: Program, forms: Forms) -> tuple[Item, ...]:
             items.append(item)
             if isinstance(item, Pool) and item.before is not None:
                 taken.add(item.before.output)
-    return tuple(reversed(items))
+    items.reverse()
+    _check(program, items)
+    return tuple(items)
+
+
+def _check(program: Program, items: Sequence[Item]) -> None:
+    """What growing must ensure: each node is part of one item, and each value is written before an item reads it."""
+    parts = Counter(number for item in items for number in nodes_of(item))
+    for node in program.nodes:
+        if parts[node.output] != 1:
+            raise AssertionError(f"fuse: node {node.name!r} ({node.kind}) is part of {parts[node.output]} items, not 1")
+    written = {0}
+    for item in items:
+        node = item if isinstance(item, Node) else item.node
+        missing = set(reads_of(item)) - written
+        if missing:
+            raise AssertionError(f"fuse: node {node.name!r} ({node.kind}) reads values {missing} before they are there")
+        written.update(writes_of(item))
+    if program.output not in written:
+        raise AssertionError(f"fuse: the result, value {program.output}, is written by no item")
 
 
 def _native(program: Program, forms: Forms, node: Node, taken: set[int]) -> Item:

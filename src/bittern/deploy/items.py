@@ -133,6 +133,23 @@ def bits_of(item: Item) -> int | None:
     return item.node.output if isinstance(item, Encode | BitStep) else None
 
 
+def writes_of(item: Item) -> tuple[int, ...]:
+    """Numbers of the values that an item writes."""
+    written = (real_of(item), bits_of(item)) if not isinstance(item, Node) else (item.output,)
+    return tuple(value for value in written if value is not None)
+
+
+def nodes_of(item: Item) -> tuple[int, ...]:
+    """Output numbers of the nodes that an item stands for."""
+    if isinstance(item, Block):
+        return item.taken
+    if isinstance(item, RealProduct):
+        return tuple(node.output for node in (item.node, *item.after))
+    if isinstance(item, Pool) and item.before is not None:
+        return item.before.output, item.node.output
+    return (number_of(item),)
+
+
 def reads_of(item: Item) -> tuple[int, ...]:
     """Numbers of the values that an item reads."""
     if isinstance(item, Block):

@@ -64,9 +64,29 @@ class Kind(NamedTuple):
     """The same on images with channels last, for kinds whose sums might come out otherwise in that layout."""
 
 
+def contiguous(x: Tensor) -> Tensor:
+    """A tensor whose last dimension is innermost in memory, as the layers of the training graph write theirs."""
+    return _laid_out(x, range(x.ndim))
+
+
 def channels_last(x: Tensor) -> Tensor:
     """An image [batch, channels, height, width] with channels last in memory; other tensors contiguous."""
-    return x.contiguous(memory_format=torch.channels_last) if x.ndim == IMAGE_DIMS else x.contiguous()
+    return _laid_out(x, (0, 2, 3, 1) if x.ndim == IMAGE_DIMS else range(x.ndim))
+
+
+def _laid_out(x: Tensor, order: Sequence[int]) -> Tensor:
+    """A tensor with its dimensions in this order in memory, the outermost first.
+
+    Unlike those of `Tensor.contiguous`, the strides of dimensions of size 1 follow the order too: torch guesses a
+    layout from them, and may sum otherwise.
+    """
+    strides, step = [0] * x.ndim, 1
+    for dim in reversed(order):
+        strides[dim] = step
+        step *= max(x.shape[dim], 1)
+    if x.stride() == tuple(strides):
+        return x
+    return x.permute(*order).contiguous().as_strided(x.shape, strides)
 
 
 def count(least: int = 0, most: int = 2**31 - 1, *, default: int | None = None, optional: bool = False) -> AttrRule:

@@ -15,6 +15,7 @@ from bittern.deploy.kinds import (
     any_shape,
     channels_last,
     choice,
+    contiguous,
     count,
     flag,
     integer,
@@ -29,7 +30,7 @@ Tensors = Mapping[str, Tensor]
 
 
 def _build_pool(
-    node: Node, tensors: Tensors, device: torch.device, arrange: Callable[[Tensor], Tensor] = Tensor.contiguous
+    node: Node, tensors: Tensors, device: torch.device, arrange: Callable[[Tensor], Tensor] = contiguous
 ) -> Step:
     kernel, stride, padding = (integers(node, key) for key in ("kernel", "stride", "padding"))
     flat = len(kernel) == 1
@@ -63,7 +64,7 @@ POOL = Kind(
 def _build_adaptive_pool(node: Node, tensors: Tensors, device: torch.device) -> Step:
     size = integers(node, "size")
     pool = F.adaptive_avg_pool1d if len(size) == 1 else F.adaptive_avg_pool2d
-    return lambda x: pool(x.contiguous(), size)  # type: ignore[arg-type]
+    return lambda x: pool(contiguous(x), size)  # type: ignore[arg-type]
 
 
 ADAPTIVE_POOL = Kind(
@@ -73,7 +74,7 @@ ADAPTIVE_POOL = Kind(
 
 def _build_mean(node: Node, tensors: Tensors, device: torch.device) -> Step:
     dims, keep = integers(node, "dims"), bool(node.attrs["keep"])
-    return lambda x: x.contiguous().mean(dims, keepdim=keep)
+    return lambda x: contiguous(x).mean(dims, keepdim=keep)
 
 
 MEAN = Kind(

@@ -225,7 +225,7 @@ FUNCTIONS: dict[Callable[..., Any] | str, Lowering] = {
     "sigmoid": _unary("sigmoid"),
     torch.tanh: _unary("tanh"),
     "tanh": _unary("tanh"),
-    ops.sign: _unary("sign"),
+    ops.sign.overload: _unary("sign"),
     F.max_pool1d: _pool("max", 1),
     F.max_pool2d: _pool("max", 2),
     F.avg_pool1d: _pool("average", 1),

@@ -20,6 +20,7 @@ from bittern.deploy.kinds import (
     Step,
     any_shape,
     channels_last,
+    contiguous,
     count,
     flag,
     integer,
@@ -51,7 +52,7 @@ Arrange = Callable[[Tensor], Tensor]
 """Puts a tensor into the memory layout in which a step reads it."""
 
 
-def _build_conv(node: Node, tensors: Tensors, device: torch.device, arrange: Arrange = Tensor.contiguous) -> Step:
+def _build_conv(node: Node, tensors: Tensors, device: torch.device, arrange: Arrange = contiguous) -> Step:
     weight, bias = tensors["weight"], tensors.get("bias")
     conv = F.conv1d if weight.ndim == 3 else F.conv2d
     stride, padding, dilation = (integers(node, key) for key in ("stride", "padding", "dilation"))
@@ -93,7 +94,7 @@ def _linear_shapes(node: Node, tensors: Tensors) -> None:
 
 def _build_linear(node: Node, tensors: Tensors, device: torch.device) -> Step:
     weight, bias = tensors["weight"], tensors.get("bias")
-    return lambda x: F.linear(x.contiguous(), weight, bias)
+    return lambda x: F.linear(contiguous(x), weight, bias)
 
 
 LINEAR = Kind("linear", (1,), {}, {"weight": F32}, {"bias": F32}, _linear_shapes, _build_linear)
@@ -121,7 +122,7 @@ def _affine_shapes(node: Node, tensors: Tensors) -> None:
         raise FormatError(f"node {node.name!r} (affine): its tensor must be [2, channels]")
 
 
-def _build_affine(node: Node, tensors: Tensors, device: torch.device, arrange: Arrange = Tensor.contiguous) -> Step:
+def _build_affine(node: Node, tensors: Tensors, device: torch.device, arrange: Arrange = contiguous) -> Step:
     """fma(x, alpha, beta): on a CPU torch's batch norm of mean 0 and variance 1 (docs/numerics.md).
 
     Elsewhere that batch norm rounds twice.
@@ -153,7 +154,7 @@ def _layer_norm_shapes(node: Node, tensors: Tensors) -> None:
 def _build_layer_norm(node: Node, tensors: Tensors, device: torch.device) -> Step:
     shape, eps = integers(node, "shape"), number(node, "eps")
     weight, bias = tensors.get("weight"), tensors.get("bias")
-    return lambda x: F.layer_norm(x.contiguous(), shape, weight, bias, eps)
+    return lambda x: F.layer_norm(contiguous(x), shape, weight, bias, eps)
 
 
 LAYER_NORM = Kind(

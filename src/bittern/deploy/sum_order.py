@@ -9,6 +9,7 @@ means a few orders are known. Whatever is found counts only where random numbers
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,9 @@ CPU = torch.device("cpu")
 
 HUGE = 2.0**60
 """Swallows every sum of ones."""
+
+LEAST_COMPARED = 512
+"""Numbers that must agree before two ways to add count as one."""
 
 MEAN_LANES = (8, 16, 4)
 """Numbers of a vector with which torch sums rows, the likely one first."""
@@ -53,14 +57,14 @@ def exact_order(node: Node, trial: Trial, shape: Sequence[int]) -> ops.SumOrder 
         result: Tensor = CONV.build(node, {"weight": other}, CPU)(torch.ones(*shape))
         return result
 
-    orders = list(conv_orders(run, weight.shape))
-    probe = random(shape)
-    expected = trial.steps[0](probe)
-    found = torch.empty(shape[0], *expected.shape[2:], expected.shape[1])
-    for order in orders:
+    def ours(conv: ops.PreparedRealConv, x: Tensor, like: Tensor) -> Tensor:
+        found = torch.empty(like.permute(0, 2, 3, 1).shape)
+        ops.run_steps(ops.chosen_isa(), conv.step(x.permute(0, 2, 3, 1), found))
+        return found.permute(0, 3, 1, 2)
+
+    for order in list(conv_orders(run, weight.shape)):
         conv = ops.PreparedRealConv(weight, stride, padding, dilation, order)
-        ops.run_steps(ops.chosen_isa(), conv.step(probe.permute(0, 2, 3, 1), found))
-        if torch.equal(found.permute(0, 3, 1, 2), expected):
+        if same_bits(trial.steps[0], partial(ours, conv), shape):
             return order
     return None
 
@@ -68,22 +72,33 @@ def exact_order(node: Node, trial: Trial, shape: Sequence[int]) -> ops.SumOrder 
 @torch.no_grad()
 def exact_lanes(trial: Trial, shape: Sequence[int]) -> int | None:
     """How many lanes torch's mean over all positions of images of this shape has, or None where none are found."""
-    probe = random(shape)
-    expected = trial.steps[0](probe).reshape(shape[0], 1, 1, -1)
-    pixels = probe.flatten(2).transpose(1, 2).unsqueeze(1).contiguous()
-    found = torch.empty_like(expected)
-    for lanes in MEAN_LANES:
+
+    def ours(lanes: int, x: Tensor, like: Tensor) -> Tensor:
+        pixels = x.flatten(2).transpose(1, 2).unsqueeze(1).contiguous()
+        found = torch.empty(shape[0], 1, 1, shape[1])
         record = ops.mean_step(pixels.shape, found, lanes)
         record["pool"]["x"] = pixels.data_ptr()
         ops.run_steps(ops.chosen_isa(), record)
-        if torch.equal(found, expected):
-            return lanes
-    return None
+        return found.view(like.shape)
+
+    return next((n for n in MEAN_LANES if same_bits(trial.steps[0], partial(ours, n), shape)), None)
 
 
-def random(shape: Sequence[int]) -> Tensor:
-    """The same numbers every time."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+@torch.no_grad()
+def same_bits(torchs: Step, ours: Callable[[Tensor, Tensor], Tensor], shape: Sequence[int]) -> bool:
+    """Whether a step of torch and ours, which also gets torch's result, agree on images of this shape.
+
+    Two orders of a sum often give the same number, so small results are compared many times.
+    """
+    generator = torch.Generator().manual_seed(0)
+    compared = 0
+    while compared < LEAST_COMPARED:
+        x = torch.randn(*shape, generator=generator)
+        expected = torchs(x)
+        if not torch.equal(expected, ours(x, expected)):
+            return False
+        compared += expected.numel()
+    return True
 
 
 def conv_orders(run: Run, weight: Sequence[int]) -> Iterator[ops.SumOrder]:
