@@ -1,6 +1,8 @@
-// Work sharing: every participant takes the next index from one atomic counter until none is left. Whoever
-// runs the participants, libgomp or the pool below, adds only wake-up and waiting; an OpenMP team that turns
-// out smaller than asked for (nested regions, limits) is therefore still correct.
+// Work sharing: every participant has a stretch of neighbouring indices, the same one at every call of a
+// size, so that what it wrote lies in its own caches when it reads it again; who has finished its own goes on
+// with the others'. An atomic counter per stretch gives each index away once. Whoever runs the participants,
+// libgomp or the pool below, adds only wake-up and waiting; an OpenMP team that turns out smaller than asked
+// for (nested regions, limits) is therefore still correct.
 
 #include "parallel.h"
 
@@ -16,17 +18,35 @@
 namespace bittern {
 namespace {
 
+constexpr i64 kCacheLine = 64;
+
 struct Job {
-  std::atomic<i64> next{0};
-  i64 tasks;
-  Task task;
-  void* context;
+  static constexpr int kMostStretches = 64;
+  struct alignas(kCacheLine) Stretch {
+    std::atomic<i64> next;
+    i64 end;
+  };
 
-  Job(i64 tasks, Task task, void* context) : tasks(tasks), task(task), context(context) {}
-
-  void drain() {
-    for (i64 i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) task(context, i);
+  Job(i64 tasks, int threads, Task task, void* context) : task_(task), context_(context) {
+    stretches_ = threads < kMostStretches ? threads : kMostStretches;
+    for (int k = 0; k < stretches_; ++k) {
+      stretch_[k].next.store(tasks * k / stretches_, std::memory_order_relaxed);
+      stretch_[k].end = tasks * (k + 1) / stretches_;
+    }
   }
+
+  void drain(int participant) {
+    for (int k = 0; k < stretches_; ++k) {
+      Stretch& s = stretch_[(participant + k) % stretches_];
+      for (i64 i; (i = s.next.fetch_add(1, std::memory_order_relaxed)) < s.end;) task_(context_, i);
+    }
+  }
+
+ private:
+  Task task_;
+  void* context_;
+  int stretches_;
+  Stretch stretch_[kMostStretches];
 };
 
 // A few threads that sleep between jobs. Never destroyed: its threads may outlive every static object.
@@ -50,7 +70,7 @@ class Pool {
       ++generation_;
     }
     wake_.notify_all();
-    job.drain();
+    job.drain(0);
     std::unique_lock<std::mutex> lock(mutex_);
     finished_.wait(lock, [this] { return active_ == 0; });
     return true;
@@ -78,7 +98,7 @@ class Pool {
         if (index >= invited_) continue;
         job = job_;
       }
-      job->drain();
+      job->drain(index + 1);
       std::lock_guard<std::mutex> lock(mutex_);
       if (--active_ == 0) finished_.notify_one();
     }
@@ -108,12 +128,15 @@ Pool& pool_of(pid_t pid) {
 // libgomp's entry point for a `#pragma omp parallel` region.
 using GompParallel = void (*)(void (*body)(void*), void* data, unsigned threads, unsigned flags);
 std::atomic<GompParallel> gomp_parallel{nullptr};
+// Which thread of its team the caller is.
+using GompThread = int (*)();
+std::atomic<GompThread> gomp_thread{nullptr};
 // The process that adopted it. libgomp cannot start a region in a forked child when its threads stayed behind
 // in the parent, and whether it has run one cannot be asked; a child uses its own pool.
 std::atomic<pid_t> openmp_owner{0};
 
 void drain_job(void* job) {
-  static_cast<Job*>(job)->drain();
+  static_cast<Job*>(job)->drain(gomp_thread.load(std::memory_order_relaxed)());
 }
 
 }  // namespace
@@ -124,24 +147,25 @@ void parallel_for(i64 tasks, int threads, Task task, void* context) noexcept {
     for (i64 i = 0; i < tasks; ++i) task(context, i);
     return;
   }
-  Job job(tasks, task, context);
+  Job job(tasks, threads, task, context);
   const pid_t pid = getpid();
   const GompParallel openmp = gomp_parallel.load(std::memory_order_acquire);
   if (openmp != nullptr && openmp_owner.load(std::memory_order_relaxed) == pid) {
     openmp(drain_job, &job, static_cast<unsigned>(threads), 0);
   } else if (!pool_of(pid).run(job, threads)) {
-    job.drain();
+    job.drain(0);
   }
 }
 
 bool adopt_openmp(const char* path) {
   void* library = dlopen(path, RTLD_LAZY | RTLD_NOLOAD);
   if (library == nullptr) return false;
-  void* symbol = dlsym(library, "GOMP_parallel");
-  if (symbol == nullptr) {
+  void *symbol = dlsym(library, "GOMP_parallel"), *number = dlsym(library, "omp_get_thread_num");
+  if (symbol == nullptr || number == nullptr) {
     dlclose(library);
     return false;
   }
+  gomp_thread.store(reinterpret_cast<GompThread>(number), std::memory_order_relaxed);
   openmp_owner.store(getpid(), std::memory_order_relaxed);
   gomp_parallel.store(reinterpret_cast<GompParallel>(symbol), std::memory_order_release);
   return true;

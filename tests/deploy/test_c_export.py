@@ -7,14 +7,17 @@ import shutil
 import subprocess
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
+from hypothesis import assume, given, settings
 from torch import Tensor, nn
 
 from _c_agreement import check_every_node
 from _c_networks import CASES, hand_made, packed_case, randomize
 from _c_program import STRICT, build, compiler, run
+from _graphs import graphs
 from bittern import binary
 from bittern.data import digits, normalize
 from bittern.deploy import ExportError, Packed, pack, to_c
@@ -50,8 +53,19 @@ def test_every_node_of_every_structure(name: str, tmp_path: Path) -> None:
 
 def test_the_structures_have_every_kind_of_node() -> None:
     found = {node.kind for name in CASES for node in packed_case(name, 2)[0].program.nodes}
-    # unfolded batch norms come only from a torch without fma, `sign` from no layer: both have a test of their own
+    # unfolded batch norms come only from a torch without fma, `sign` only from the op: both have a test of their own
     assert set(RULES) - found == {"batch_norm", "sign"}
+
+
+@settings(max_examples=settings.default.max_examples // 4)  # type: ignore[union-attr]  # each is compiled
+@given(graph=graphs(views=False))
+def test_every_node_of_random_graphs(graph: tuple[nn.Module, tuple[int, ...]]) -> None:
+    model, shape = graph
+    batch = torch.randn(2, *shape)
+    assume(bool(model(batch).isfinite().all()))
+    packed = pack(model, batch)
+    with TemporaryDirectory() as folder:
+        check_every_node(packed, batch, build(packed, Path(folder)))
 
 
 @pytest.mark.parametrize("name", ["stem ReActNet", "stem DoReFa", "plain stem"])

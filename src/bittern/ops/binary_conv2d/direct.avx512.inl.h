@@ -372,6 +372,16 @@ void plan_finish(DirectPlan& d) {
   d.finish_tile = finisher_of<TileFinisher>(d.tail);
 }
 
+// Tasks of equal size, as many for each thread; two where they are not too small, because a thread may be
+// held up.
+i64 direct_tasks(i64 pixels, int threads) {
+  constexpr i64 kWorthTwo = 96;  // pixels
+  const i64 least = ceil_div(pixels, kDirectTask);
+  if (threads == 1) return least;
+  const i64 each = pixels >= 2 * threads * kWorthTwo ? 2 * threads : threads;
+  return round_up(least, each);
+}
+
 // False where the panel must do it.
 bool conv2d_direct(const Conv2d& conv, int threads) {
   if (!suits_direct(conv)) return false;
@@ -384,8 +394,7 @@ bool conv2d_direct(const Conv2d& conv, int threads) {
   plan_runs(plan);
   plan_steps(d);
   plan_finish(d);
-  const i64 wanted = threads > 1 ? ceil_div(plan.pixels, i64{3} * threads) : plan.pixels;
-  d.pixels_per_task = smaller(kDirectTask, round_up(wanted, kTile));
+  d.pixels_per_task = ceil_div(plan.pixels, direct_tasks(plan.pixels, threads));
   parallel_for(ceil_div(plan.pixels, d.pixels_per_task), threads, direct_task, &d);
   return true;
 }
