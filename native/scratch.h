@@ -25,6 +25,7 @@ enum class Scratch : int {
   tile_weights,
   plane_sums,
   plane_part,
+  real_band,
   step,
   step_tasks,
   step_squares,

@@ -1,6 +1,7 @@
-// real_conv against chains of fused multiply-adds written out, and pool_images against windows and rows
-// written out.
+// real_conv against chains of fused multiply-adds written out, pool_images against windows and rows written
+// out, and both in one against one after the other.
 
+#include "binary_block/real_pool.h"
 #include "pool_images/kernel.h"
 #include "real_conv/kernel.h"
 
@@ -174,6 +175,49 @@ void test_pool(PoolImages p, Isa isa, Random& random, Results& results) {
   }
 }
 
+// An image of several bands (256 KB) is among them.
+void test_both(Isa isa, Random& random, Results& results) {
+  RealConv c = draw_conv(random);
+  if (random.below(4) == 0) {
+    c.batch = 1, c.height = 60, c.width = 50, c.channels = 1, c.out_channels = 100;
+    c.kernel_h = c.kernel_w = 1, c.stride_h = c.stride_w = c.dilation_h = c.dilation_w = 1;
+    c.pad_h = random.below(2), c.pad_w = 0;
+    c.out_height = c.height + 2 * c.pad_h, c.out_width = c.width;
+  }
+  std::vector<float> x(static_cast<std::size_t>(c.batch * c.height * c.width * c.channels + 1));
+  for (float& value : x) value = random.uniform();
+  const i64 units = round_up(ceil_div(c.out_channels, kRealUnit), 2);
+  std::vector<float> weights(
+      static_cast<std::size_t>(c.kernel_h * c.kernel_w * c.channels * units * kRealUnit));
+  for (float& value : weights) value = random.uniform();
+  c.x = x.data(), c.weights = weights.data();
+  c.x_channel = c.height * c.width, c.x_pixel = 1, c.x_row = c.width, c.x_image = c.channels * c.x_channel;
+  PoolImages p = draw_pool(random);
+  p.average = 0;
+  p.batch = c.batch, p.height = c.out_height, p.width = c.out_width, p.channels = c.out_channels;
+  const auto extent = [](i64 size, i64 kernel, i64 stride, i64 pad) {
+    return size + 2 * pad < kernel ? i64{0} : (size + 2 * pad - kernel) / stride + 1;
+  };
+  p.out_height = extent(p.height, p.kernel_h, p.stride_h, p.pad_h);
+  p.out_width = extent(p.width, p.kernel_w, p.stride_w, p.pad_w);
+  Guarded<float> between(p.batch * p.height * p.width * p.channels);
+  const i64 count = p.batch * p.out_height * p.out_width * p.channels;
+  Guarded<float> expected(count);
+  c.out = between.data(), p.x = between.data(), p.out = expected.data();
+  real_conv_kernels(isa).conv(c, 1);
+  pool_images_kernels(isa).pool(p, 1);
+  c.out = nullptr, p.x = nullptr;
+  for (int threads : {1, 3}) {
+    Guarded<float> out(count);
+    p.out = out.data();
+    real_conv_pool(isa, c, p, threads);
+    bool good = out.intact();
+    for (i64 i = 0; i < count; ++i) good &= out[i] == expected[i];
+    results.record(good, std::string("real_conv_pool ") + isa_name(isa) + " channels " +
+                             std::to_string(c.out_channels) + " rows " + std::to_string(p.height));
+  }
+}
+
 // The mean of one channel: numbers i, i + lanes, ... in four sums of which each starts anew after 16 numbers,
 // then what fills no vector and the lanes one after another.
 float naive_mean(const PoolImages& p, i64 image, i64 channel) {
@@ -230,6 +274,7 @@ void test_real(Isa isa, Results& results) {
   for (int i = 0; i < kDrawn; ++i) test_conv(draw_conv(random), isa, random, results);
   for (int i = 0; i < kDrawn; ++i) test_pool(draw_pool(random), isa, random, results);
   for (int i = 0; i < kDrawn; ++i) test_mean(isa, random, results);
+  for (int i = 0; i < 2 * kDrawn; ++i) test_both(isa, random, results);
 }
 
 }  // namespace bittern::test

@@ -220,11 +220,31 @@ def test_real_convolutions_take_in_norms_and_clamps(native: bool, monkeypatch: p
     assert_same(packed, x)
     products = [item for item in resolved(packed, 2) if isinstance(item, RealProduct)]
     taken = [[node.kind for node in product.after] for product in products]
-    assert taken == ([["affine", "hardtanh"], ["relu"], ["affine", "relu6"], [], []] if native else [])
+    expected = [["affine", "hardtanh"], ["relu"], ["affine", "relu6"], [], ["affine", "pool"]]
+    assert taken == (expected if native else [])
     x[0, 1, 3, 4] = float("nan")
     with torch.no_grad():
         assert torch.equal(packed(x).isnan(), model(x).isnan())
         assert torch.equal(packed(x).nan_to_num(), model(x).nan_to_num())
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("behind", [nn.Identity(), nn.ReLU(), nn.Hardtanh(-0.2, 0.3)], ids=str)
+@pytest.mark.parametrize("norm", [nn.Identity(), nn.BatchNorm2d(24)], ids=str)
+def test_maxima_behind_a_real_convolution(
+    norm: nn.Module, behind: nn.Module, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    if not native:
+        monkeypatch.setattr("bittern.deploy.sum_order.conv_orders", lambda *_: ())
+    x = torch.randn(3, 3, 23, 30)
+    for pool in (nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(2, ceil_mode=True), nn.MaxPool2d((1, 3), (3, 1))):
+        model = shuffle(nn.Sequential(nn.Conv2d(3, 24, 3, 2, bias=False), norm, behind, pool))
+        packed = pack(nn.Sequential(model, BinaryConv2d(24, 8, 3, method=BNN)).eval(), x)
+        assert_same(packed, x)
+        items = resolved(packed, 3)
+        assert any(isinstance(item, RealProduct) and item.pool is not None for item in items) == native
+        assert any(isinstance(item, Pool) for item in items) != native
 
 
 def test_native_sums_follow_the_order_that_is_asked_for() -> None:

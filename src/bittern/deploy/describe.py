@@ -64,7 +64,8 @@ def does(engine: Engine, item: Item) -> str:
     if isinstance(item, WholeMean):
         return "mean"
     if isinstance(item, RealProduct):
-        return ", ".join(["conv", *["norm"] * (item.affine is not None), *([item.clamp.kind] if item.clamp else [])])
+        words = ["conv"] + ["norm"] * (item.affine is not None) + ([item.clamp.kind] if item.clamp else [])
+        return ", ".join(words + ["max pool"] * (item.pool is not None))
     if item.kind == "binary":
         return f"not fused: {reason(engine.program, engine.forms, item)}"
     return item.kind

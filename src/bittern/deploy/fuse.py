@@ -248,14 +248,24 @@ def _is_real_product(forms: Forms, node: Node) -> bool:
 
 
 def _grow_real(program: Program, node: Node, taken: set[int]) -> RealProduct:
-    """A real convolution with a norm and a clamp behind it; a norm in front of a pool is left to the pool."""
+    """A real convolution with a norm, a clamp and maxima behind it; a norm in front of means is left to those."""
+
+    def reader_of(product: RealProduct) -> Node | None:
+        reader = program.single_consumer(product.value)
+        return None if reader is None or reader.output in taken else reader
+
     product = RealProduct(node)
-    norm = program.single_consumer(node.output)
-    if norm is not None and norm.kind == "affine" and norm.output not in taken:
+    norm = reader_of(product)
+    if norm is not None and norm.kind == "affine":
         reader = program.single_consumer(norm.output)
-        if reader is None or reader.kind != "pool":
+        if reader is None or reader.kind != "pool" or _takes_maxima(reader):
             product = replace(product, affine=norm)
-    clamp = program.single_consumer(product.value)
-    if clamp is not None and clamp.kind in ("relu", "relu6", "hardtanh") and clamp.output not in taken:
+    clamp = reader_of(product)
+    if clamp is not None and clamp.kind in ("relu", "relu6", "hardtanh"):
         product = replace(product, clamp=clamp)
-    return product
+    pool = reader_of(product)
+    return replace(product, pool=pool) if pool is not None and _takes_maxima(pool) else product
+
+
+def _takes_maxima(node: Node) -> bool:
+    return node.kind == "pool" and node.attrs["mode"] == "max"

@@ -5,7 +5,7 @@ An item names the nodes of a program that it stands for, and the numbers of the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bittern.deploy.program import Node
 from bittern.ops import Activation, ResidualRule
@@ -75,11 +75,13 @@ class RealProduct:
     affine: Node | None = None
     clamp: Node | None = None
     """A relu, relu6 or hardtanh."""
+    pool: Node | None = None
+    """Maxima over windows; what they are taken of is then never written as a whole."""
 
     @property
     def after(self) -> tuple[Node, ...]:
         """The nodes behind the product that it takes in, in order."""
-        return tuple(node for node in (self.affine, self.clamp) if node is not None)
+        return tuple(node for node in (self.affine, self.clamp, self.pool) if node is not None)
 
     @property
     def value(self) -> int:
@@ -122,8 +124,14 @@ def real_of(item: Item) -> int | None:
 
 
 def by_torch(item: Item) -> tuple[Item, ...]:
-    """An item, a real convolution as the nodes that it stands for."""
-    return (item.node, *item.after) if isinstance(item, RealProduct) else (item,)
+    """An item; a real convolution as the nodes that it stands for, whose pool is native nevertheless."""
+    if not isinstance(item, RealProduct):
+        return (item,)
+    if item.pool is None:
+        return (item.node, *item.after)
+    if item.clamp is None:
+        return (item.node, Pool(item.pool, item.affine))
+    return (item.node, *replace(item, pool=None).after, Pool(item.pool, None))
 
 
 def bits_of(item: Item) -> int | None:

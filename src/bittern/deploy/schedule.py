@@ -13,6 +13,7 @@ from torch import Tensor
 from bittern import ops
 from bittern.deploy.bit_kinds import image_windows
 from bittern.deploy.forms import Form
+from bittern.deploy.item_numbers import pool_rule
 from bittern.deploy.items import BitStep, Block, Encode, Item, Pool, RealProduct, WholeMean, by_torch, number_of
 from bittern.deploy.kinds import Step, channels_last, integers
 from bittern.deploy.places import Places, Values, as_images, image_size, last_uses
@@ -220,10 +221,11 @@ class Schedule:
         source, isa = item.node.inputs[0], ops.chosen_isa()
         conv, out = self._convs[number_of(item)], self._places.images[number_of(item)]
         images = self._places.images.get(source)
-        if images is not None:
-            return NativeRun(isa, conv.step(images, out))
-        size = (self._batch, *image_size(self._forms[source]))
-        return NativeRun(isa, conv.step(torch.empty(1).expand(size), out), strided=[(0, source)])
+        strided = [] if images is not None else [(0, source)]
+        if images is None:
+            images = torch.empty(1).expand(self._batch, *image_size(self._forms[source]))
+        record = conv.step(images, out) if item.pool is None else conv.pooled_step(images, pool_rule(item.pool), out)
+        return NativeRun(isa, record, strided=strided)
 
     def _mean_run(self, item: WholeMean) -> NativeRun:
         source = item.node.inputs[0]

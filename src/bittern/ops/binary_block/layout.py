@@ -24,6 +24,7 @@ class StepKind(IntEnum):
     REAL = 3
     POOL_BITS = 4
     CONCATENATE_BITS = 5
+    REAL_POOL = 6
 
 
 class Activation(IntEnum):

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "binary_block/real_pool.h"
 #include "pack_signs/kernel.h"
 #include "parallel.h"
 #include "scratch.h"
@@ -82,6 +83,9 @@ void run_steps(Isa isa, const ProgramStep* steps, i64 count, int threads) {
         break;
       case StepKind::real:
         real_conv_kernels(isa).conv(step.real, threads);
+        break;
+      case StepKind::real_pool:
+        real_conv_pool(isa, step.real, step.pool, threads);
         break;
       case StepKind::pool_bits:
         pool_bits(step.pool_bits, threads);

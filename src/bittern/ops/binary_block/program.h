@@ -30,7 +30,7 @@ struct EncodeImage {
   i64 bits_row, bits_image;
 };
 
-enum class StepKind : i64 { convolve, encode, pool, real, pool_bits, concatenate_bits, count };
+enum class StepKind : i64 { convolve, encode, pool, real, pool_bits, concatenate_bits, real_pool, count };
 
 // All fields are 64 bits wide, because Python fills them; `layout.py` names them in this order.
 struct ProgramStep {
@@ -39,7 +39,7 @@ struct ProgramStep {
   Tail tail;  // of the convolution
   Planes planes;
   EncodeImage encode;
-  PoolImages pool;
+  PoolImages pool;  // alone, or behind `real`
   RealConv real;
   PoolBits pool_bits;
   ConcatenateBits concatenate_bits;

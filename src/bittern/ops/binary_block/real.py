@@ -122,6 +122,24 @@ class PreparedRealConv:
         self.point(record, x)
         return record
 
+    def pooled_step(self, x: Tensor, rule: PoolRule, out: Tensor) -> np.ndarray:
+        """The record of the convolution and the maxima over windows of its results, which are never all there at once.
+
+        x: as for `step`; out: float32 [batch, height, width, out], contiguous.
+        """
+        height, width = (
+            (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
+            for size, kernel, stride, pad, dilation in zip(
+                x.shape[1:3], self.kernel, self.stride, self.padding, self.dilation, strict=True
+            )
+        )
+        sizes = (x.shape[0], height, width, self.out_channels)
+        record = self.step(x, out.new_empty(1).expand(sizes))
+        record["kind"] = StepKind.REAL_POOL
+        record["real"]["out"] = 0
+        record["pool"] = pool_step(rule, sizes, out, None)["pool"]
+        return record
+
     @staticmethod
     def point(record: np.ndarray, x: Tensor) -> None:
         """Let a record of `step` read another x of the same sizes."""

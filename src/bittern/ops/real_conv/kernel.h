@@ -28,6 +28,9 @@ struct RealConv {
 
 struct RealConvKernels {
   void (*conv)(const RealConv& conv, int threads);
+  // The same convolution of images that are padded and have channels last, in this thread's memory if need
+  // be.
+  RealConv (*lay_out)(const RealConv& conv, int threads);
 };
 
 namespace scalar {

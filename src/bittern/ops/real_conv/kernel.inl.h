@@ -13,10 +13,8 @@ constexpr i64 kTaskPixels = 240;  // at most
 constexpr i64 kBlockChannels = kMostUnits * kRealUnit;
 
 struct RealPlan {
-  RealConv conv;
-  const float* input;  // pixel (0, 0) of the padded image, channels last
-  i64 row, image;      // floats from one to the next
-  i64* offsets;        // of each product, from the first tap of a pixel
+  RealConv conv;  // of padded images with channels last
+  i64* offsets;   // of each product, from the first tap of a pixel
   i64 products, pixels;
   i64 affine_row;     // floats from alpha to beta
   i64 task_pixels;    // a multiple of kPixels
@@ -46,21 +44,18 @@ void pad_row(void* context, i64 index) {
   for (i64 i = columns * c.channels - margin; i < columns * c.channels; ++i) out[i] = 0;
 }
 
-void plan_input(RealPlan& plan, int threads) {
-  const RealConv& c = plan.conv;
-  if (c.pad_h == 0 && c.pad_w == 0 && c.x_channel == 1 && c.x_pixel == c.channels) {
-    plan.input = c.x;
-    plan.row = c.x_row;
-    plan.image = c.x_image;
-    return;
-  }
-  const i64 rows = c.height + 2 * c.pad_h;
-  plan.row = (c.width + 2 * c.pad_w) * c.channels;
-  plan.image = rows * plan.row;
-  float* memory = scratch_array<float>(Scratch::padded_input, c.batch * plan.image);
-  PadJob job{&c, memory};
-  parallel_for(c.batch * rows, threads, pad_row, &job);
-  plan.input = memory;
+RealConv laid_out(const RealConv& conv, int threads) {
+  if (conv.pad_h == 0 && conv.pad_w == 0 && conv.x_channel == 1 && conv.x_pixel == conv.channels) return conv;
+  RealConv c = conv;
+  c.height += 2 * conv.pad_h, c.width += 2 * conv.pad_w;
+  c.pad_h = c.pad_w = 0;
+  c.x_channel = 1, c.x_pixel = c.channels;
+  c.x_row = c.width * c.channels, c.x_image = c.height * c.x_row;
+  float* memory = scratch_array<float>(Scratch::padded_input, c.batch * c.x_image);
+  PadJob job{&conv, memory};
+  parallel_for(c.batch * c.height, threads, pad_row, &job);
+  c.x = memory;
+  return c;
 }
 
 void plan_offsets(RealPlan& plan) {
@@ -72,7 +67,7 @@ void plan_offsets(RealPlan& plan) {
     const i64 tap = c.channels_first != 0 ? i % taps : i / c.channels;
     const i64 channel = c.channels_first != 0 ? i / taps : i % c.channels;
     const i64 y = tap / c.kernel_w * c.dilation_h, x = tap % c.kernel_w * c.dilation_w;
-    plan.offsets[i] = y * plan.row + x * c.channels + channel;
+    plan.offsets[i] = y * c.x_row + x * c.channels + channel;
   }
 }
 
@@ -178,7 +173,7 @@ void find_pixels(const RealPlan& plan, i64 first, i64 count, const float** x) {
   i64 column = first % c.out_width, y = first / c.out_width % c.out_height,
       image = first / c.out_width / c.out_height;
   for (i64 i = 0; i < count; ++i) {
-    x[i] = plan.input + image * plan.image + y * c.stride_h * plan.row + column * c.stride_w * c.channels;
+    x[i] = c.x + image * c.x_image + y * c.stride_h * c.x_row + column * c.stride_w * c.channels;
     if (++column < c.out_width) continue;
     column = 0;
     if (++y == c.out_height) y = 0, ++image;
@@ -214,20 +209,25 @@ i64 plan_tasks(RealPlan& plan, int threads) {
   return ceil_div(plan.pixels, plan.task_pixels) * plan.parts;
 }
 
-void real_conv(const RealConv& conv, int threads) {
+// What is not worth several threads gets one.
+int worth(const RealConv& conv, int threads) {
   constexpr i64 kWorthThreads = i64{1} << 18;  // products
+  const i64 products = conv.kernel_h * conv.kernel_w * conv.channels;
+  const i64 outputs = conv.batch * conv.out_height * conv.out_width * conv.out_channels;
+  return outputs * products < kWorthThreads ? 1 : threads;
+}
+
+void real_conv(const RealConv& conv, int threads) {
   RealPlan plan{};
-  plan.conv = conv;
   plan.pixels = conv.batch * conv.out_height * conv.out_width;
   if (plan.pixels == 0 || conv.out_channels == 0) return;
+  threads = worth(conv, threads);
+  plan.conv = laid_out(conv, threads);
   plan.affine_row = round_up(conv.out_channels, kUnitsTogether * kRealUnit);
-  const i64 products = conv.kernel_h * conv.kernel_w * conv.channels;
-  if (plan.pixels * conv.out_channels * products < kWorthThreads) threads = 1;
-  plan_input(plan, threads);
   plan_offsets(plan);
   parallel_for(plan_tasks(plan, threads), threads, conv_task, &plan);
 }
 
 }  // namespace
 
-const RealConvKernels real_conv_kernels = {real_conv};
+const RealConvKernels real_conv_kernels = {real_conv, laid_out};
