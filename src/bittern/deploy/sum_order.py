@@ -13,6 +13,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bittern import ops
@@ -27,6 +28,9 @@ HUGE = 2.0**60
 
 LEAST_COMPARED = 512
 """Numbers that must agree before two ways to add count as one."""
+
+BAND_NUMBERS = 2**16
+"""Results of ours that are held while they are compared."""
 
 MEAN_LANES = (8, 16, 4)
 """Numbers of a vector with which torch sums rows, the likely one first."""
@@ -48,7 +52,7 @@ class Trial(NamedTuple):
 def exact_order(node: Node, trial: Trial, shape: Sequence[int]) -> ops.SumOrder | None:
     """The order of summation in which a convolution of images of this shape has torch's bits, or None.
 
-    At most one result of torch and one of ours are held at a time.
+    One result of torch is held at a time, and a band of ours.
     """
     weight = trial.tensors["weight"]
     stride, padding, dilation = (integers(node, key) for key in ("stride", "padding", "dilation"))
@@ -57,36 +61,41 @@ def exact_order(node: Node, trial: Trial, shape: Sequence[int]) -> ops.SumOrder 
         result: Tensor = CONV.build(node, {"weight": other}, CPU)(torch.ones(*shape))
         return result
 
-    def ours(conv: ops.PreparedRealConv, x: Tensor, like: Tensor) -> Tensor:
-        found = torch.empty(like.permute(0, 2, 3, 1).shape)
-        ops.run_steps(ops.chosen_isa(), conv.step(x.permute(0, 2, 3, 1), found))
-        return found.permute(0, 3, 1, 2)
+    def agrees(order: ops.SumOrder, x: Tensor, expected: Tensor) -> bool:
+        conv = ops.PreparedRealConv(weight, stride, (0, 0), dilation, order)
+        padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
+        reach = dilation[0] * (weight.shape[2] - 1) + 1
+        for rows in torch.split(expected, max(1, BAND_NUMBERS // max(1, expected[:, :, 0].numel())), 2):
+            below, padded = padded, padded[:, :, rows.shape[2] * stride[0] :]
+            image = below[:, :, : (rows.shape[2] - 1) * stride[0] + reach].permute(0, 2, 3, 1)
+            found = torch.empty(rows.permute(0, 2, 3, 1).shape)
+            ops.run_steps(ops.chosen_isa(), conv.step(image, found))
+            if not torch.equal(found.permute(0, 3, 1, 2), rows):
+                return False
+        return True
 
-    for order in list(conv_orders(run, weight.shape)):
-        conv = ops.PreparedRealConv(weight, stride, padding, dilation, order)
-        if same_bits(trial.steps[0], partial(ours, conv), shape):
-            return order
-    return None
+    orders = list(conv_orders(run, weight.shape))
+    return next((order for order in orders if same_bits(trial.steps[0], partial(agrees, order), shape)), None)
 
 
 @torch.no_grad()
 def exact_lanes(trial: Trial, shape: Sequence[int]) -> int | None:
     """How many lanes torch's mean over all positions of images of this shape has, or None where none are found."""
 
-    def ours(lanes: int, x: Tensor, like: Tensor) -> Tensor:
+    def agrees(lanes: int, x: Tensor, expected: Tensor) -> bool:
         pixels = x.flatten(2).transpose(1, 2).unsqueeze(1).contiguous()
         found = torch.empty(shape[0], 1, 1, shape[1])
         record = ops.mean_step(pixels.shape, found, lanes)
         record["pool"]["x"] = pixels.data_ptr()
         ops.run_steps(ops.chosen_isa(), record)
-        return found.view(like.shape)
+        return torch.equal(found.view(expected.shape), expected)
 
-    return next((n for n in MEAN_LANES if same_bits(trial.steps[0], partial(ours, n), shape)), None)
+    return next((n for n in MEAN_LANES if same_bits(trial.steps[0], partial(agrees, n), shape)), None)
 
 
 @torch.no_grad()
-def same_bits(torchs: Step, ours: Callable[[Tensor, Tensor], Tensor], shape: Sequence[int]) -> bool:
-    """Whether a step of torch and ours, which also gets torch's result, agree on images of this shape.
+def same_bits(torchs: Step, agrees: Callable[[Tensor, Tensor], bool], shape: Sequence[int]) -> bool:
+    """Whether another way to compute a step of torch agrees with its result; agrees: called with images and results.
 
     Two orders of a sum often give the same number, so small results are compared many times.
     """
@@ -95,7 +104,7 @@ def same_bits(torchs: Step, ours: Callable[[Tensor, Tensor], Tensor], shape: Seq
     while compared < LEAST_COMPARED:
         x = torch.randn(*shape, generator=generator)
         expected = torchs(x)
-        if not torch.equal(expected, ours(x, expected)):
+        if not agrees(x, expected):
             return False
         compared += expected.numel()
     return True
