@@ -38,7 +38,7 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], bits: in
     start = 0.05  # the four steps move a parameter by about 4e-2
     for name, value in expected.items():
         error = (found[name] - value).abs()
-        assert float(error.max()) < (1e-5 if bits == 32 else 4e-3), name
+        assert float(error.max()) < (1e-4 if bits == 32 else 4e-3), name
         assert float(error.mean()) < (1e-7 if bits == 32 else 1e-5) + 1e-6 * start, name
 
 

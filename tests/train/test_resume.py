@@ -141,8 +141,8 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_resume(
     assert run.stdout.readline() == "waiting\n"
     run.send_signal(signal.SIGINT)
     _, errors = run.communicate("\n", timeout=120)
-    # Python ends itself by SIGINT after a KeyboardInterrupt that nobody caught
-    assert run.returncode == -signal.SIGINT
+    # Python ends itself by SIGINT after a KeyboardInterrupt that nobody caught; after an import of torch._dynamo, by 1
+    assert run.returncode in (-signal.SIGINT, 1)
     assert "KeyboardInterrupt: train: stopped after step 10 of 44; saved in" in errors
     assert "resume=True" in errors
     assert_same(script.run(tmp_path, data, True, "-", -1).state_dict(), straight)
