@@ -1,8 +1,7 @@
 """Random networks as directed graphs: every piece that packs, wired in any way, for hypothesis to draw and to shrink.
 
-A network is a list of steps over numbered values, value 0 being its input. A step is drawn by a function that takes the
-value that it goes on from; what else it reads is drawn among all values that fit. Values that nothing reads are put
-together at the end, so the result depends on every step.
+A piece takes the value that it goes on from and returns the one that it leads to; what else it reads is drawn among all
+values that fit. Values that nothing reads are put together at the end, so the result depends on every step.
 """
 
 from __future__ import annotations
@@ -11,13 +10,14 @@ import math
 import operator
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from _graph_drawing import Drawing, Graph
 from bittern import binary, ops
 from bittern.binary import DoReFa, IRNet, ReCU, XNORNet, XNORNetPlusPlus
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, RPReLU, RSign
@@ -26,7 +26,7 @@ from bittern.quantizer import InputScale, Method
 
 METHODS: tuple[Method, ...] = (
     *binary.ALL,
-    *(partial(DoReFa, weight_bits=w, input_bits=x) for w, x in ((1, 2), (2, 1), (2, 3), (4, 4))),
+    *(partial(DoReFa, weight_bits=w, input_bits=x) for w, x in ((1, 2), (2, 1), (3, 3), (1, 4), (4, 1), (2, 4))),
     *(partial(XNORNetPlusPlus, case=case) for case in (1, 2, 3)),
     *(partial(XNORNet, input_scale=scale) for scale in (InputScale.NONE, InputScale.PER_SAMPLE)),
 )
@@ -36,87 +36,6 @@ CHANNELS = (8, 24, 1, 3, 16, 64, 65, 72)
 
 MOST_NUMBERS = 6000
 """Of one sample of a value: enough for 65 channels of 9 x 9."""
-
-
-class Step(NamedTuple):
-    """One value of a network, made of earlier ones by a layer or a function."""
-
-    text: str
-    function: Callable[..., Any] | int
-    """A function, or the number of a layer."""
-    inputs: tuple[int, ...]
-
-
-class Graph(nn.Module):
-    """A network of steps; it returns the last value."""
-
-    def __init__(self, layers: list[nn.Module], steps: list[Step]) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-        self.steps = steps
-
-    def forward(self, x: Tensor) -> Tensor:
-        values = [x]
-        for step in self.steps:
-            run = self.layers[step.function] if isinstance(step.function, int) else step.function
-            values.append(run(*(values[v] for v in step.inputs)))
-        return values[-1]
-
-    def __repr__(self) -> str:
-        lines = (f"  {number}: {step.text} of {step.inputs}" for number, step in enumerate(self.steps, 1))
-        return "\n".join(["Graph", *lines])
-
-
-class Drawing:
-    """A network while it is drawn, with the value of every step for one sample."""
-
-    def __init__(self, draw: st.DrawFn, x: Tensor, views: bool) -> None:
-        self._draw = draw
-        self._views = views
-        self.values = [x]
-        self.layers: list[nn.Module] = []
-        self.steps: list[Step] = []
-
-    def of(self, *choices: Any) -> Any:
-        """One of several, the simplest first."""
-        return self._draw(st.sampled_from(choices))
-
-    def shape(self, v: int) -> tuple[int, ...]:
-        return tuple(self.values[v].shape)
-
-    def call(self, text: str, function: Callable[..., Any], *inputs: int) -> int:
-        """The value of a function."""
-        return self._append(Step(text, function, inputs), function)
-
-    def view(self, text: str, function: Callable[[Tensor], Tensor], v: int) -> int:
-        """The value of a function that may give a view, whose own layout torch's layers see if `views` says so."""
-        return self.call(text, function if self._views else lambda x: function(x).contiguous(), v)
-
-    def layer(self, layer: nn.Module, v: int) -> int:
-        """The value of a new layer."""
-        self.layers.append(layer.eval())
-        return self._append(Step(str(layer), len(self.layers) - 1, (v,)), layer)
-
-    def again(self, number: int, v: int) -> int:
-        """The value of a layer that another step calls too."""
-        layer = self.layers[number]
-        return self._append(Step(str(layer), number, (v,)), layer)
-
-    def _append(self, step: Step, function: Callable[..., Any]) -> int:
-        with torch.no_grad():
-            self.values.append(function(*(self.values[v] for v in step.inputs)))
-        self.steps.append(step)
-        return len(self.values) - 1
-
-    def unread(self) -> list[int]:
-        read = {v for step in self.steps for v in step.inputs}
-        return [v for v in range(len(self.values)) if v not in read]
-
-    def others(self, v: int, fits: Callable[[tuple[int, ...], tuple[int, ...]], bool]) -> list[int]:
-        """Values whose shape fits that of v, those that nothing reads first."""
-        found = [w for w in range(len(self.values)) if fits(self.shape(w), self.shape(v))]
-        unread = set(self.unread()) - {v}
-        return sorted(found, key=lambda w: (w not in unread, -w))
 
 
 # -- layers ------------------------------------------------------------------------------------------------
@@ -195,6 +114,9 @@ def _activation(d: Drawing, v: int) -> int:
         nn.ReLU6,
         partial(nn.LeakyReLU, 0.125),
         partial(RSign, channels),
+        *(nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU),
+        partial(nn.LayerNorm, d.shape(v)[-1]),
+        partial(nn.Softmax, 1),
     )
     return d.layer(d.of(*choices)(), v)
 

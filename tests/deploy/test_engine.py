@@ -424,6 +424,29 @@ def test_single_pixels_have_one_layout(make: Any) -> None:
             assert torch.equal(packed(x.to(memory_format=torch.channels_last)), packed(x))
 
 
+class Skipped(nn.Module):
+    """Real numbers that the engine keeps with channels last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.low = BinaryConv2d(3, 3, 1, method=BNN)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.low(x) + x
+
+
+@pytest.mark.parametrize("function", [nn.Sigmoid(), nn.Tanh(), nn.GELU(), nn.SiLU()], ids=str)
+def test_functions_see_numbers_in_the_order_of_the_training_graph(function: nn.Module) -> None:
+    """torch computes most numbers of a tensor by vectors and the last ones singly, with other roundings."""
+    torch.manual_seed(0)
+    x = torch.randn(11, 3, 7, 11)
+    model = nn.Sequential(Skipped(), function).eval()
+    packed = pack(model, x)
+    for batch in range(1, 12):
+        with torch.no_grad():
+            assert torch.equal(packed(x[:batch]), model(x[:batch]))
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 2)])
 def test_a_layout_is_not_taken_for_exact_by_a_few_numbers(size: tuple[int, int]) -> None:
     """One result may be the same in two orders of a sum that differ in others."""

@@ -48,6 +48,11 @@ def _simple(name: str, function: Callable[[Tensor], Tensor]) -> Kind:
     return Kind(name, (1,), {}, {}, {}, any_shape, lambda node, tensors, device: function)
 
 
+def _in_order(name: str, function: Callable[[Tensor], Tensor]) -> Kind:
+    """An elementwise kind that torch computes by vectors and a scalar rest, whose last bits depend on the place."""
+    return _simple(name, lambda x: function(contiguous(x)))
+
+
 Arrange = Callable[[Tensor], Tensor]
 """Puts a tensor into the memory layout in which a step reads it."""
 
@@ -240,9 +245,9 @@ REAL_KINDS: tuple[Kind, ...] = (
     SOFTMAX,
     _simple("relu", F.relu),
     _simple("relu6", F.relu6),
-    _simple("gelu", F.gelu),
-    _simple("silu", F.silu),
-    _simple("sigmoid", torch.sigmoid),
-    _simple("tanh", torch.tanh),
+    _in_order("gelu", F.gelu),
+    _in_order("silu", F.silu),
+    _in_order("sigmoid", torch.sigmoid),
+    _in_order("tanh", torch.tanh),
     _simple("sign", ops.sign),
 )
