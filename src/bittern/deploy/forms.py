@@ -15,6 +15,7 @@ from torch import Tensor
 from bittern.deploy.bit_kinds import split_factors
 from bittern.deploy.kinds import FormatError, integer, integers
 from bittern.deploy.program import Node
+from bittern.ops import window_positions
 
 Shape = tuple[int, ...]
 Tensors = Mapping[str, Tensor]
@@ -56,10 +57,7 @@ def need_real(node: Node, x: Form, least_dims: int = 2) -> None:
 
 def window(node: Node, size: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool = False) -> int:
     """Number of positions of a sliding window."""
-    room = size + 2 * padding - dilation * (kernel - 1) - 1
-    positions = room // stride + 1
-    if ceil and room % stride and positions * stride < size + padding:
-        positions += 1
+    positions = window_positions(size, kernel, stride, padding, dilation, ceil=ceil)
     need(node, positions > 0, f"a window of {kernel} does not fit into {size}")
     return positions
 

@@ -7,6 +7,7 @@ from typing import Any
 from bittern.ops._epilogue import apply_epilogue, fused_multiply_add
 from bittern.ops._isa import ON_REQUEST, Isa, available_isas, chosen_isa
 from bittern.ops._op import Implementation, Op
+from bittern.ops._windows import window_positions
 from bittern.ops.binary_block import (
     Activation,
     BitImages,
@@ -99,4 +100,5 @@ __all__ = [
     "run_steps",
     "sign",
     "unpack_signs",
+    "window_positions",
 ]

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bittern.ops._windows import window_positions
 from bittern.ops.binary_block.layout import REAL_UNIT, STEP, StepKind
 
 UNITS_TOGETHER = 2
@@ -127,13 +128,8 @@ class PreparedRealConv:
 
         x: as for `step`; out: float32 [batch, height, width, out], contiguous.
         """
-        height, width = (
-            (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
-            for size, kernel, stride, pad, dilation in zip(
-                x.shape[1:3], self.kernel, self.stride, self.padding, self.dilation, strict=True
-            )
-        )
-        sizes = (x.shape[0], height, width, self.out_channels)
+        windows = zip(x.shape[1:3], self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        sizes = (x.shape[0], *(window_positions(*numbers) for numbers in windows), self.out_channels)
         record = self.step(x, out.new_empty(1).expand(sizes))
         record["kind"] = StepKind.REAL_POOL
         record["real"]["out"] = 0

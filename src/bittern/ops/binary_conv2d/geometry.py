@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bittern.ops._windows import window_positions
+
 
 def output_size(
     height: int,
@@ -19,12 +21,12 @@ def output_size(
     Raises: ValueError when the dilated kernel does not fit into the padded image.
     """
     sizes = []
-    for n, k, s, p, d in zip((height, width), (kernel_h, kernel_w), stride, padding, dilation, strict=True):
-        room = n + 2 * p - d * (k - 1) - 1
-        if room < 0:
+    for numbers in zip((height, width), (kernel_h, kernel_w), stride, padding, dilation, strict=True):
+        positions = window_positions(*numbers)
+        if positions < 1:
             raise ValueError(
                 f"binary_conv2d: a kernel of {kernel_h}x{kernel_w} (dilation {list(dilation)}) does not fit into "
                 f"an image of {height}x{width} with padding {list(padding)}"
             )
-        sizes.append(room // s + 1)
+        sizes.append(positions)
     return sizes[0], sizes[1]

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bittern.ops._windows import window_positions
+
 
 def pooled_size(
     size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil: bool
 ) -> tuple[int, int]:
     """Height and width of the result, as torch's pools count windows; below 1 where none fits."""
-    height, width = (_positions(*numbers, ceil) for numbers in zip(size, kernel, stride, padding, strict=True))
+    sizes = zip(size, kernel, stride, padding, strict=True)
+    height, width = (window_positions(*numbers, ceil=ceil) for numbers in sizes)
     return height, width
-
-
-def _positions(size: int, kernel: int, stride: int, padding: int, ceil: bool) -> int:
-    room = size + 2 * padding - kernel
-    positions = room // stride + 1
-    one_more = ceil and room % stride != 0 and positions * stride < size + padding
-    return positions + one_more

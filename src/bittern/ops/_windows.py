@@ -1,0 +1,16 @@
+"""How many windows fit: one formula for convolutions and pools."""
+
+from __future__ import annotations
+
+
+def window_positions(
+    size: int, kernel: int, stride: int, padding: int, dilation: int = 1, *, ceil: bool = False
+) -> int:
+    """Positions of a sliding window along one dimension, as torch counts them; below 1 where none fits.
+
+    ceil: also a last window that begins inside and reaches beyond the padding.
+    """
+    room = size + 2 * padding - dilation * (kernel - 1) - 1
+    positions = room // stride + 1
+    one_more = ceil and room % stride != 0 and positions * stride < size + padding
+    return positions + one_more
