@@ -11,12 +11,12 @@ CXX ?= g++
 NATIVE := pyproject.toml CMakeLists.txt constraints.txt $(shell find native src/bittern/ops -name '*.cpp' -o -name '*.h')
 DATA ?= ../shared/data
 
-.PHONY: help demo test check lint types imports pytest slow native-test emulate neon sanitize wheel edge bench results results-optim clean
+.PHONY: help demo test check lint types imports pytest slow fuzz native-test emulate neon sanitize wheel edge bench results results-optim clean
 
 help:
 	@echo "make demo   train, pack and compare nine binary networks on handwritten digits (writes bittern-report/)"
 	@echo "make test   lint, types, import layers, native tests, python tests"
-	@echo "others:     lint types imports pytest slow native-test emulate neon sanitize wheel edge bench results results-optim clean"
+	@echo "others:     lint types imports pytest slow fuzz native-test emulate neon sanitize wheel edge bench results results-optim clean"
 
 demo: $(VENV)/.ready
 	$(BIN)/bittern demo
@@ -48,6 +48,12 @@ imports: $(VENV)/.ready
 # One torch thread and one process per core: threads that wait for each other are the slow way to test.
 pytest: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+
+# Thousands of new random networks at every instruction set that this CPU has, half an hour on two cores; the ordinary
+# run tries the same few every time.
+fuzz: $(VENV)/.ready
+	for isa in $$($(BIN)/python -c 'from bittern.ops import available_isas as a; print(*(i.label for i in a()))'); do \
+	echo "BITTERN_ISA=$$isa"; BITTERN_ISA=$$isa HYPOTHESIS_PROFILE=deep OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -k random tests/deploy || exit 1; done
 
 NATIVE_BUILD = $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DBITTERN_PYTHON=OFF -DBITTERN_TESTS=ON $(2) >/dev/null \
 	&& $(BIN)/cmake --build $(1)

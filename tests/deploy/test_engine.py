@@ -459,6 +459,27 @@ def test_a_layout_is_not_taken_for_exact_by_a_few_numbers(size: tuple[int, int])
             assert torch.equal(packed(x), model(x))
 
 
+TURNS = (
+    ((BinaryConv1d(3, 8, 1, method=BNN), BinaryLinear(5, 4, method=BNN)), (3, 5)),
+    ((BinaryConv1d(3, 8, 1, method=BNN), nn.ReLU(), BinaryLinear(5, 4, method=BNN)), (3, 5)),
+    ((BinaryLinear(5, 8, method=BNN), BinaryConv1d(3, 4, 1, method=BNN)), (3, 5)),
+    ((BinaryConv2d(3, 6, 1, method=BNN), BinaryLinear(5, 4, method=BNN)), (3, 4, 5)),
+    ((BinaryConv2d(8, 8, 1, method=ReActNet), nn.PReLU(8), BinaryLinear(8, 8, method=BNN)), (8, 8, 8)),
+    ((BinaryLinear(8, 8, method=BNN), nn.Hardtanh(), BinaryConv2d(8, 4, 1, method=BNN)), (8, 8, 8)),
+)
+
+
+@pytest.mark.parametrize(("layers", "shape"), TURNS, ids=str)
+def test_a_layer_may_take_positions_for_channels(layers: tuple[nn.Module, ...], shape: tuple[int, ...]) -> None:
+    """Then the bits of its input do not lie along the channels of the layer in front."""
+    x = torch.randn(2, *shape)
+    model = shuffle(nn.Sequential(*layers))
+    packed = pack(model, x)
+    assert_same(packed, x)
+    with torch.no_grad():
+        assert torch.equal(packed(x), model(x))
+
+
 def test_branches() -> None:
     torch.manual_seed(1)
     x = torch.randn(2, 3, 9, 11)

@@ -111,6 +111,8 @@ def _fold_thresholds(program: Program, tensors: Tensors) -> Program:
             reader = program.single_consumer(reader.output)
         if reader is None or reader.kind != "encode" or reader.attrs["planes"] != 1:
             continue
+        if reader.attrs["dims"] != node.attrs["dims"]:
+            continue  # the channels of one are positions of the other
         threshold, falls = integer_thresholds(node, clamps, reader, tensors)
         names = {"threshold": tensor_name(reader.name, "threshold")}
         tensors[names["threshold"]] = threshold

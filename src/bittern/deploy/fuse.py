@@ -230,16 +230,16 @@ def _arranged(node: Node, rule: ResidualRule) -> ResidualRule | None:
 
 def _with_sign(program: Program, block: Block) -> Block:
     readers = program.consumers(block.value)
-    sign = next((node for node in readers if _packs_signs(node)), None)
+    sign = next((node for node in readers if _packs_signs(node, block.node)), None)
     real = len(readers) > (sign is not None) or block.value == program.output
     if sign is None:
         return replace(block, real=True)
     return replace(block, sign=sign, real=real, taken=(*block.taken, sign.output))
 
 
-def _packs_signs(node: Node) -> bool:
-    """Whether a tail can write what an encode node gives."""
-    return node.kind == "encode" and node.attrs["planes"] == 1
+def _packs_signs(node: Node, product: Node) -> bool:
+    """Whether the tail of a product can write what an encode node gives: signs along the product's own channels."""
+    return node.kind == "encode" and node.attrs["planes"] == 1 and node.attrs["dims"] == product.attrs["dims"]
 
 
 def _is_real_product(forms: Forms, node: Node) -> bool:
