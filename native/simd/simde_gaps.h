@@ -1,6 +1,8 @@
 // The few AVX-512 intrinsics that avx512.h uses and SIMDe 0.7.4 lacks; for the emulated test build only.
 #pragma once
 
+#include <cmath>
+
 #include "../rounding.h"
 
 static inline simde__m512 bittern_cvtepi32_ps(simde__m512i x) {
@@ -13,6 +15,17 @@ static inline simde__m512 bittern_cvtepi32_ps(simde__m512i x) {
 
 #undef _mm512_cvtepi32_ps
 #define _mm512_cvtepi32_ps(x) bittern_cvtepi32_ps(x)
+
+static inline simde__m512i bittern_cvtps_epi32(simde__m512 x) {
+  alignas(64) float in[16];
+  alignas(64) int out[16];
+  simde_mm512_store_ps(in, x);
+  for (int i = 0; i < 16; ++i) out[i] = static_cast<int>(std::nearbyint(in[i]));
+  return simde_mm512_load_si512(out);
+}
+
+#undef _mm512_cvtps_epi32
+#define _mm512_cvtps_epi32(x) bittern_cvtps_epi32(x)
 
 // Two products of bf16 added to each float32, one after the other.
 static inline simde__m512 emulated_dpbf16(simde__m512 sum, simde__m512i a, simde__m512i b) {
