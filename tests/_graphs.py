@@ -34,8 +34,8 @@ METHODS: tuple[Method, ...] = (
 CHANNELS = (8, 24, 1, 3, 16, 64, 65, 72)
 """Some fill words or bytes, some do not."""
 
-MOST_NUMBERS = 6000
-"""Of one sample of a value: enough for 65 channels of 9 x 9."""
+MOST_NUMBERS = 10_000
+"""Of one sample of a value that a piece goes on from: 8 channels of 34 x 34, or 65 of 9 x 9."""
 
 
 # -- layers ------------------------------------------------------------------------------------------------
@@ -246,6 +246,15 @@ def _block(d: Drawing, v: int, same: bool = False) -> int:
     return v
 
 
+def _stem(d: Drawing, v: int) -> int:
+    """A real layer, and what it takes in or leaves to a pool."""
+    v = _real(d, v)
+    pieces = (_norm, _activation), (_windows,), (_norm, _windows), (_activation, _windows)
+    for piece in d.of((), *pieces, (_norm, _activation, _windows)):
+        v = piece(d, v)
+    return v
+
+
 def _branches(d: Drawing, v: int) -> int:
     """Two blocks that go on from one value, and meet."""
     one, other = _block(d, v, same=True), _block(d, v, same=True)
@@ -260,6 +269,7 @@ ROWS: tuple[Piece, ...] = (
 SPACE: tuple[Piece, ...] = (
     *(_block,) * 12,
     *(_branches,) * 4,
+    *(_stem,) * 2,
     *(_combined, _windows, _shortcut, _activation, _side_by_side, _norm) * 2,
     *(_again, _scaled, _sliced, _padded, _real, _mean, _adaptive, _flat, _turned, _sign),
 )
@@ -269,10 +279,11 @@ SPACE: tuple[Piece, ...] = (
 def graphs(draw: st.DrawFn, views: bool, pieces: int = 9) -> tuple[Graph, tuple[int, ...]]:
     """(a network of up to so many pieces with random parameters, the shape of a sample)."""
     torch.manual_seed(draw(st.integers(0, 2**16)))
-    size = draw(st.sampled_from((*range(1, 10),))), draw(st.sampled_from((*range(1, 10),)))
+    sizes = st.sampled_from((*range(1, 10), *range(1, 10), 17, 34))
+    size = draw(sizes), draw(sizes)
     d = Drawing(draw, torch.randn(1, draw(st.sampled_from((3, 8, 24, 65))), *size), views)
     if draw(st.booleans()):
-        d.layer(nn.Conv2d(d.shape(0)[1], draw(st.sampled_from(CHANNELS)), 1), 0)
+        _stem(d, 0)
     for _ in range(draw(st.integers(1, pieces))):
         v = d.of(*(len(d.values) - 1,) * 8, *range(len(d.values)))
         if d.values[v].numel() <= MOST_NUMBERS:

@@ -466,6 +466,9 @@ TURNS = (
     ((BinaryConv2d(3, 6, 1, method=BNN), BinaryLinear(5, 4, method=BNN)), (3, 4, 5)),
     ((BinaryConv2d(8, 8, 1, method=ReActNet), nn.PReLU(8), BinaryLinear(8, 8, method=BNN)), (8, 8, 8)),
     ((BinaryLinear(8, 8, method=BNN), nn.Hardtanh(), BinaryConv2d(8, 4, 1, method=BNN)), (8, 8, 8)),
+    ((BinaryLinear(5, 8, method=BNN), nn.BatchNorm1d(3)), (3, 5)),
+    ((BinaryLinear(5, 8, method=BNN), nn.BatchNorm1d(8)), (8, 5)),
+    ((BinaryLinear(5, 8, method=DoReFa), nn.BatchNorm1d(3), BinaryLinear(8, 4, method=BNN)), (3, 5)),
 )
 
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from _bit_networks import Inception
+from _graphs import graphs
 from bittern import binary, models
 from bittern.binary import BNN, ReActNet, XNORNet, XNORNetPlusPlus
 from bittern.deploy import FormatError, Packed, load, pack
@@ -78,6 +79,29 @@ def test_round_trip(tmp_path: Path) -> None:
     assert loaded.info == PACKED.info
     assert loaded.to_bytes() == DATA
     assert sorted(os.listdir(tmp_path)) == ["net.safetensors"]
+
+
+class Rest(nn.Module):
+    """A slice without an end, which a file leaves out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, 1:] * 0.5
+
+
+def test_a_slice_without_an_end() -> None:
+    x = torch.randn(2, 3)
+    assert torch.equal(from_bytes(pack(Rest(), x).to_bytes())(x), x[:, 1:] * 0.5)
+
+
+@given(graph=graphs(views=False))
+def test_random_graphs_in_a_file(graph: tuple[nn.Module, tuple[int, ...]]) -> None:
+    model, shape = graph
+    x = torch.randn(2, *shape)
+    assume(bool(model(x).isfinite().all()))
+    packed = pack(model, x)
+    loaded = from_bytes(packed.to_bytes())
+    assert torch.equal(loaded(x), packed(x))
+    assert loaded.to_bytes() == packed.to_bytes()
 
 
 def test_weights_take_one_bit_each() -> None:

@@ -15,7 +15,7 @@ stored as the complement of a rising one (`flip`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -25,9 +25,11 @@ from torch import Tensor
 from bittern.deploy.binary_kinds import epilogue_rows, taps, weight_words
 from bittern.deploy.bit_kinds import half_open_threshold
 from bittern.deploy.bits import to_stream
+from bittern.deploy.check import forms_of
+from bittern.deploy.forms import Form
 from bittern.deploy.kinds import integer
 from bittern.deploy.program import Node, Program, tensor_name
-from bittern.deploy.signs_first import signs_first
+from bittern.deploy.signs_first import ROWS, signs_first
 from bittern.ops import apply_epilogue, fused_multiply_add
 from bittern.quantizer import InputScale
 
@@ -70,12 +72,13 @@ def _fold_batch_norms(program: Program, tensors: Tensors) -> Program:
     """Batch norms behind a low-bit layer into its epilogue, all others to `affine` nodes."""
     changed: dict[int, list[Node]] = {}
     renamed: dict[int, int] = {}
+    forms = forms_of(program, tensors)
     for norm in program.nodes:
         affine = batch_norm_affine(tensors, norm) if norm.kind == "batch_norm" else None
         if affine is None:
             continue
         node = program.producer(norm.inputs[0])
-        if node is not None and program.single_consumer(node.output) is norm and _takes_affine(node):
+        if node is not None and program.single_consumer(node.output) is norm and _takes_affine(node, forms):
             name = tensor_name(node.name, "epilogue")
             rows = tensors[name] if "epilogue" in node.tensors else affine[:0]
             tensors[name] = torch.cat([rows, affine])
@@ -90,9 +93,12 @@ def _fold_batch_norms(program: Program, tensors: Tensors) -> Program:
     return program.rewritten(changed, renamed)
 
 
-def _takes_affine(node: Node) -> bool:
-    plain = _single_plane(node) and node.attrs["input_scale"] == InputScale.NONE.value
-    return plain and node.attrs["epilogue"] in ("none", "scale")
+def _takes_affine(node: Node, forms: Mapping[int, Form]) -> bool:
+    """Whether the epilogue of a node can do what a batch norm of its result does: the norm's channels are its own."""
+    if not _single_plane(node) or node.attrs["input_scale"] != InputScale.NONE.value:
+        return False
+    own = node.attrs["dims"] != 0 or len(forms[node.output].shape) == ROWS
+    return own and node.attrs["epilogue"] in ("none", "scale")
 
 
 # -- thresholds --------------------------------------------------------------------------------------------

@@ -132,8 +132,8 @@ PAD = Kind("pad", (1,), {"amount": sizes(2, 4, 6, 8), "value": real(default=0.0)
 
 def _build_slice(node: Node, tensors: Tensors, device: torch.device) -> Step:
     dim, start, step = (integer(node, key) for key in ("dim", "start", "step"))
-    length = node.attrs["stop"]
-    index = (*(slice(None),) * dim, slice(start, length, step))
+    stop = node.attrs.get("stop")
+    index = (*(slice(None),) * dim, slice(start, stop, step))
     return lambda x: x[index]
 
 
