@@ -68,11 +68,11 @@ native-test: $(VENV)/.ready
 	$(call NATIVE_TEST,build/native)
 
 # The AVX-512 kernels compiled through SIMDe, and the AMX tiles in plain C++, so that they are tested on a CPU
-# without them too.
+# without them too; with few optimizations, for SIMDe takes three minutes to compile with all.
 emulate: $(VENV)/.ready
 	@echo '#include <simde/x86/avx512.h>' | $(CXX) -E -x c++ - >/dev/null 2>&1 \
 	|| { echo "make emulate: SIMDe is missing; install it (Debian: apt install libsimde-dev)"; exit 1; }
-	$(call NATIVE_TEST,build/emulate,-DBITTERN_EMULATE_AVX512=ON -DBITTERN_EMULATE_AMX=ON)
+	$(call NATIVE_TEST,build/emulate,-DBITTERN_EMULATE_AVX512=ON -DBITTERN_EMULATE_AMX=ON '-DCMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG')
 
 # The NEON kernels, cross-compiled, on an emulated ARM CPU without SDOT and on one with everything that QEMU knows.
 # qemu-user cannot start threads in a forked child, so the tests leave that out.
