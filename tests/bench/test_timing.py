@@ -61,6 +61,21 @@ def test_samples_are_taken_in_turn() -> None:
     assert clock.calls[-40:] == ["a", "b"] * 20
 
 
+def test_a_settled_sample_begins_behind_a_call_of_the_same_function() -> None:
+    clock = FakeClock()
+    after = {"a": 100.0, "b": 1000.0}
+
+    def us(own: str) -> Callable[[int], float]:
+        """Ten times longer behind the other function."""
+        return lambda n: after[own] * (1 if clock.calls and clock.calls[-1] == own else 10)
+
+    a, b = clock.takes("a", us("a")), clock.takes("b", us("b"))
+    compared = compare(a, b, budget_s=0.03, settled=True, clock=clock)
+    assert compared.speedup == Spread(10.0, 10.0, 10.0)
+    assert set(compared.candidate_us) == {100.0}
+    assert set(compared.baseline_us) == {1000.0}
+
+
 def test_short_functions_are_repeated_within_a_sample() -> None:
     clock = FakeClock()
     compared = compare(clock.takes("a", lambda n: 2.0), clock.takes("b", lambda n: 1000.0), budget_s=0.012, clock=clock)

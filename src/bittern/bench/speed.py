@@ -1,9 +1,10 @@
 """`bittern bench speed`: packed networks against other engines on the float networks that they replace.
 
-One image at a time. Each row is timed in turn with one other engine, in one process; what an engine sets up beforehand
-(export, compilation, quantization, layout of weights) is not timed. A peer whose package is missing, or that cannot
-take a network, is named in the report with the reason. Then, on the least number of threads: the file, the memory of a
-run, and how near each binary layer comes to the measured peak of counting.
+One image at a time. Each row is timed in turn with one other engine, in one process, each sample behind an untimed call
+of the same engine; what an engine sets up beforehand (export, compilation, quantization, layout of weights) is not
+timed. A peer whose package is missing, or that cannot take a network, is named in the report with the reason. Then, on
+the least number of threads: the file, the memory of a run, and how near each binary layer comes to the measured peak of
+counting.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def _against(
 def _row(
     state: _Run, network: Network, ours: Callable[[], object], twin: Twin, peer: str, theirs: Callable[[], object]
 ) -> None:
-    compared = compare(ours, theirs, budget_s=state.budget_s)
+    compared = compare(ours, theirs, budget_s=state.budget_s, settled=True)
     threads = torch.get_num_threads()
     wanted = twin.targets.get(peer) if threads == 1 or peer == ONE_THREAD else None
     state.rows.append(

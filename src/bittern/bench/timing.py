@@ -85,11 +85,14 @@ def compare(
     baseline: Callable[[], object],
     *,
     budget_s: float = 2.0,
+    settled: bool = False,
     clock: Clock = time.perf_counter_ns,
 ) -> Comparison:
     """Time two functions in turn for about `budget_s` seconds, after a warm-up of each.
 
-    Between 3 and 101 pairs, however the budget comes out. The garbage collector rests meanwhile.
+    Between 3 and 101 pairs, however the budget comes out. The garbage collector rests meanwhile. settled: call each
+    function once more, untimed, in front of each of its samples, so that it finds the caches as in a loop of its own,
+    not as the other function left them.
 
     Raises: ValueError for a budget that is not positive.
     """
@@ -101,6 +104,8 @@ def compare(
         samples: tuple[list[float], list[float]] = ([], [])
         for _ in range(pairs):
             for f, n, found in zip((candidate, baseline), loops, samples, strict=True):
+                if settled:
+                    f()
                 found.append(_sample(f, n, clock) / NS_PER_US)
     return Comparison(tuple(samples[0]), tuple(samples[1]))
 
