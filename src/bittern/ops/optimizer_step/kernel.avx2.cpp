@@ -11,7 +11,7 @@
 #include "../quantize_blockwise/codec.h"
 
 namespace bittern::avx2 {
-#include "../quantize_blockwise/codec.inl.h"
+#include "../quantize_blockwise/codec.avx2.inl.h"
 #include "rules.inl.h"
 
 #include "blocks.inl.h"

@@ -1,5 +1,5 @@
-// Block codecs one element at a time, as scalar and AVX2 kernels use them. Included inside the namespace of
-// one instruction set.
+// Block codecs one element at a time: those of the scalar kernels, and of what is left of a block elsewhere.
+// Included inside the namespace of one instruction set.
 
 namespace {
 
@@ -10,11 +10,12 @@ inline int tree_level(const TreeTables& t, float y) {
   return guess - (y < t.borders[guess]);
 }
 
+// Without a branch on the sign, which no CPU could foresee.
 inline u8 tree_code(const TreeTables& t, float y) {
-  y += 0.0f;  // -0, whose bits would name a bucket of its own, becomes +0
-  if (!t.is_signed) return static_cast<u8>(tree_level(t, y));
-  if (y >= 0) return static_cast<u8>(127 + tree_level(t, y));
-  return static_cast<u8>(127 - smaller(tree_level(t, -y), 127));
+  const int level = tree_level(t, __builtin_fabsf(y));
+  if (!t.is_signed) return static_cast<u8>(level);
+  const int negative = 127 - static_cast<int>(smaller(level, 127)), positive = 127 + level;
+  return static_cast<u8>(y < 0 ? negative : positive);
 }
 
 inline u32 nibble_code(const NibbleTables& t, float y) {

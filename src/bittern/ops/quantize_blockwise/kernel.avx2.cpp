@@ -9,11 +9,11 @@
 
 // after simd: its block codecs
 namespace bittern::avx2 {
-#include "codec.inl.h"
+#include "codec.avx2.inl.h"
 
 namespace {
 inline void decode_bytes(const CodeTable& t, const u8* codes, float absmax, float* out, i64 n) {
-  for (i64 i = 0; i < n; ++i) out[i] = t.values[codes[i]] * absmax;
+  decode_bytes_of(t.values, codes, absmax, out, n);
 }
 }  // namespace
 
