@@ -11,10 +11,14 @@
 // and loads of 64 bytes, of which there is one per clock. Hence: numbers that stay in registers from codes to
 // new states; gates on codes, not on numbers; whether a state is finite asked once per 64 elements, of the
 // maximum that is needed anyhow; and tables that are loaded once for 128 elements where registers suffice.
+//
+// Memory is asked for ahead of the first pass: while the second one computes, and at each end of a page, the
+// hardware's own prefetching of so many streams pauses.
 
 namespace {
 
 constexpr i64 kDecoded = 64;       // elements that the first pass takes at a time
+constexpr i64 kAhead = 384;        // elements from those to the ones that are asked for
 constexpr int kEncodedChunks = 2;  // 64s that the second one takes
 constexpr i64 kEncoded = 64 * kEncodedChunks;
 
@@ -68,6 +72,16 @@ template <int kStates>
 struct Vectors {
   F32 of[kStates];
 };
+
+// Asks for 64 numbers from the start-th on. They may lie behind the last one: a prefetch reads nothing.
+// Always inline, for GCC drops calls of functions that only prefetch.
+template <class T>
+BITTERN_INLINE void fetch_64(const T* numbers, i64 start) {
+  const std::uintptr_t at = reinterpret_cast<std::uintptr_t>(numbers) + static_cast<u64>(start) * sizeof(T);
+  BITTERN_UNROLL
+  for (u64 line = 0; line < 64 * sizeof(T); line += 64)
+    _mm_prefetch(reinterpret_cast<const char*>(at + line), _MM_HINT_T0);
+}
 
 // ---- first pass
 
@@ -233,6 +247,11 @@ inline void step_run(const R& given_rule, const Run& given_run, float factor, St
     if constexpr (R::kGate >= 0) none = run.absmax[R::kGate][b] == 0 ? ~0ull : 0;
     for (i64 i = 0; i < run.block; i += kDecoded) {
       const Largest<R> before = largest;
+      const i64 ahead = start + i + kAhead;
+      fetch_64(run.param, ahead);
+      fetch_64(run.grad, ahead);
+      BITTERN_UNROLL
+      for (int k = 0; k < R::kStates; ++k) fetch_64(run.codes[k], ahead);
       if (!apply_64<R, kScaled>(rule, trees, run, absmax, splat(factor), none, fresh, start, i, largest))
         largest = apply_64_carefully(given_rule, given_run, b, factor, fresh, i, before);
     }
