@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -193,7 +194,15 @@ def test_plot_of_nothing_is_refused() -> None:
 
 def test_ratio_is_taken_pair_by_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = Comparison(candidate_us=(2.0, 4.0, 8.0), baseline_us=(8.0, 8.0, 8.0))
-    monkeypatch.setattr(bench, "compare", lambda ours, theirs, budget_s: (ours(), theirs(), compared)[2])
+
+    def stand_in(
+        ours: Callable[[], object], theirs: Callable[[], object], *, budget_s: float, settled: bool
+    ) -> Comparison:
+        assert settled
+        ours(), theirs()
+        return compared
+
+    monkeypatch.setattr(bench, "compare", stand_in)
     found = bench.run((1,), command="", budget_s=1.0, chosen=SMALL[:1], peers=(CHANNELS_LAST,), kernels=())
     assert found.rows[0].ratio == Spread(2.0, 1.0, 4.0)
 
