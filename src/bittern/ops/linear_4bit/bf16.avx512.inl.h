@@ -49,7 +49,7 @@ struct PairChunk {
 
 inline PairChunk load_pair_chunk(const Weight4bit& w, __m512 values, i64 row, i64 start) {
   const u8* codes = w.packed + (row * w.k + start) / 2;
-  const float* absmax = w.absmax + row * (w.k / w.block) + start / w.block;
+  const float* absmax = absmax_of(w, row * w.k + start);
   const i64 n = w.k - start, second = w.block < kChunk && n >= kChunk ? 1 : 0;
   const __m512i table = narrow_both(_mm512_mul_ps(values, _mm512_set1_ps(absmax[0])),
                                     _mm512_mul_ps(values, _mm512_set1_ps(absmax[second])));

@@ -28,7 +28,7 @@ inline Chunk load_short_chunk(const Weight4bit& w, const Spread& spread, const u
 // k must be a multiple of the block, start one of kChunk.
 inline Chunk load_chunk(const Weight4bit& w, const Spread& spread, i64 row, i64 start) {
   const u8* codes = w.packed + (row * w.k + start) / 2;
-  const float* absmax = w.absmax + row * (w.k / w.block) + start / w.block;
+  const float* absmax = absmax_of(w, row * w.k + start);
   if (w.k - start < kChunk) return load_short_chunk(w, spread, codes, absmax, w.k - start);
   return {load_codes(codes), spread(absmax)};
 }

@@ -15,6 +15,12 @@ struct Weight4bit {
   DType type;  // that its numbers are rounded to
 };
 
+// The absmax of element i of a weight. A block is a power of two: a division would take longer than the
+// numbers of a whole vector.
+static inline const float* absmax_of(const Weight4bit& w, i64 i) {
+  return w.absmax + (i >> __builtin_ctzll(static_cast<u64>(w.block)));
+}
+
 struct Linear4bitCall {
   const void* x;     // [m, k] of `type`: f32, bf16 or f16; backward: [m, n]
   const void* bias;  // [n] of `type`, or null; backward: null

@@ -48,7 +48,7 @@ inline void decode_row(const Weight4bit& w, i64 row, i64 start, i64 n, float* ou
     for (i64 e = 0; e < n; ++e) {
       const i64 i = row * w.k + start + e;
       const int byte = w.packed[i / 2], code = i % 2 == 0 ? byte >> 4 : byte & 15;
-      out[place_of(e)] = w.table.values[code] * w.absmax[i / w.block];
+      out[place_of(e)] = w.table.values[code] * *absmax_of(w, i);
     }
   }
   round_to(w.type, out, padded(n));
