@@ -29,7 +29,7 @@ from bittern.deploy.check import forms_of
 from bittern.deploy.forms import Form
 from bittern.deploy.kinds import integer
 from bittern.deploy.program import Node, Program, tensor_name
-from bittern.deploy.signs_first import ROWS, signs_first
+from bittern.deploy.signs_first import channels_are_first, signs_first
 from bittern.ops import apply_epilogue, fused_multiply_add
 from bittern.quantizer import InputScale
 
@@ -97,7 +97,7 @@ def _takes_affine(node: Node, forms: Mapping[int, Form]) -> bool:
     """Whether the epilogue of a node can do what a batch norm of its result does: the norm's channels are its own."""
     if not _single_plane(node) or node.attrs["input_scale"] != InputScale.NONE.value:
         return False
-    own = node.attrs["dims"] != 0 or len(forms[node.output].shape) == ROWS
+    own = channels_are_first(node, len(forms[node.output].shape))
     return own and node.attrs["epilogue"] in ("none", "scale")
 
 

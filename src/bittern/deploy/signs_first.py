@@ -98,8 +98,12 @@ def _one_bit(sign: Node) -> bool:
 
 
 def _along_channels(node: Node, sign: Node, rank: int) -> bool:
-    channels_are_first = sign.attrs["dims"] != 0 or rank == ROWS
-    return integer(node, "dim") % rank == 1 and channels_are_first and 1 < len(node.inputs) <= MOST_PARTS
+    return integer(node, "dim") % rank == 1 and channels_are_first(sign, rank) and 1 < len(node.inputs) <= MOST_PARTS
+
+
+def channels_are_first(node: Node, rank: int) -> bool:
+    """Whether dimension 1 is that of a low-bit node's channels: of a linear layer over several rows it is not."""
+    return node.attrs["dims"] != 0 or rank == ROWS
 
 
 def _is_finite(program: Program, node: Node | None) -> bool:

@@ -132,15 +132,11 @@ inline void encode_nibbles(const NibbleTables& t, const float* x, i64 n, float i
   plain::encode_nibbles(t, x + i, n - i, inverse, codes + i / 2);
 }
 
-// ---- either
+}  // namespace
 
-// Codes of n finite numbers whose largest magnitude is `absmax`.
-inline void encode_block(Code code, const float* x, i64 n, float absmax, u8* codes) {
-  const float inverse = inverse_of(absmax);
-  if (code == Code::signed_tree8) return encode_tree<true>(tree_tables(code), x, n, inverse, codes);
-  if (is_tree8(code)) return encode_tree<false>(tree_tables(code), x, n, inverse, codes);
-  encode_nibbles(nibble_tables(code), x, n, inverse, codes);
-}
+#include "encode_block.inl.h"
+
+namespace {
 
 inline void decode_block(Code code, const u8* codes, float absmax, float* out, i64 n) {
   if (is_tree8(code)) return decode_bytes_of(tree_tables(code).values, codes, absmax, out, n);

@@ -142,13 +142,11 @@ inline void encode_tree(const TreeTables& t, const float* x, i64 n, float invers
   for (; i < n; ++i) codes[i] = plain::tree_code(t, x[i] * inverse);
 }
 
-// Codes of n finite numbers whose largest magnitude is `absmax`.
-inline void encode_block(Code code, const float* x, i64 n, float absmax, u8* codes) {
-  const float inverse = inverse_of(absmax);
-  if (code == Code::signed_tree8) return encode_tree<true>(tree_tables(code), x, n, inverse, codes);
-  if (is_tree8(code)) return encode_tree<false>(tree_tables(code), x, n, inverse, codes);
-  encode_nibbles(nibble_tables(code), x, n, inverse, codes);
-}
+}  // namespace
+
+#include "encode_block.inl.h"
+
+namespace {
 
 inline void decode_block(Code code, const u8* codes, float absmax, float* out, i64 n) {
   if (is_tree8(code)) return plain::decode_block(code, codes, absmax, out, n);
