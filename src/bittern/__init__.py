@@ -9,6 +9,7 @@ from bittern import binary, deploy, models, nn, ops
 from bittern._version import __version__
 from bittern.deploy import Packed, load, pack, verify
 from bittern.nn.convert import convert
+from bittern.nn.sign_shares import ConstantInputWarning
 from bittern.nn.summary import summary
 from bittern.quantizer import set_progress
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bittern import train as train
 
 __all__ = [
+    "ConstantInputWarning",
     "Packed",
     "__version__",
     "binary",

@@ -12,6 +12,7 @@ from bittern.nn.linear_4bit import Linear4bit
 from bittern.nn.linear_8bit import Linear8bit
 from bittern.nn.parameters import clip_latent_weights, parameter_groups
 from bittern.nn.plan import Action, Candidate, Plan, PlanRow, first_and_last, plan_conversion
+from bittern.nn.sign_shares import ConstantInputWarning, SignShare, sign_shares
 from bittern.nn.summary import Report, SummaryRow, summary
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "BinaryConv2d",
     "BinaryLinear",
     "Candidate",
+    "ConstantInputWarning",
     "Linear4bit",
     "Linear8bit",
     "LowBitLayer",
@@ -28,6 +30,7 @@ __all__ = [
     "RPReLU",
     "RSign",
     "Report",
+    "SignShare",
     "StableEmbedding",
     "SummaryRow",
     "clip_latent_weights",
@@ -35,5 +38,6 @@ __all__ = [
     "first_and_last",
     "parameter_groups",
     "plan_conversion",
+    "sign_shares",
     "summary",
 ]
