@@ -19,6 +19,17 @@ def test_c_file_is_that_of_the_function(command: Command, trained: Trained, tmp_
     assert f"{made.constant_bytes:,} bytes of constants, {made.arena_bytes:,} bytes of arena" in out
 
 
+def test_the_end_of_the_name_says_what_to_write(
+    command: Command, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command.done("export", trained.packed, "--to", "c", tmp_path / "net.c")
+    told = (tmp_path / "net.c").read_bytes()
+    command.done("export", trained.packed, tmp_path / "net.c")
+    assert (tmp_path / "net.c").read_bytes() == told
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "the package 'executorch' is missing" in command("export", trained.packed, tmp_path / "net.pte").error
+
+
 def test_the_name_is_passed_on(command: Command, trained: Trained, tmp_path: Path) -> None:
     command.done("export", trained.packed, tmp_path / "2.c", "--to", "c", "--name", "digits")
     assert "void digits_run(" in (tmp_path / "2.c").read_text()
@@ -33,10 +44,16 @@ def test_mistakes_are_one_line(command: Command, trained: Trained, tmp_path: Pat
             "unknown target 'executorhc': did you mean executorch?",
             [trained.packed, tmp_path / "m", "--to", "executorhc"],
         ),
-        (2, "Missing option '--to'", [trained.packed, tmp_path / "net.c"]),
-        (2, "--data means nothing for --to c", [trained.packed, tmp_path / "net.c", *c, "--data", "digits"]),
-        (2, "--verify means nothing for --to c", [trained.packed, tmp_path / "net.c", *c, "--no-verify"]),
-        (2, "--name means nothing for --to executorch", [trained.packed, tmp_path / "m", *edge, "--name", "net"]),
+        (2, "name it net.c or net.pte", [trained.packed, tmp_path / "net"]),
+        (2, "--to executorch writes no .c file", [trained.packed, tmp_path / "net.c", *edge]),
+        (2, "--to c writes no .pte file", [trained.packed, tmp_path / "net.pte", *c]),
+        (2, "--data means nothing for a program for c", [trained.packed, tmp_path / "net.c", *c, "--data", "digits"]),
+        (2, "--verify means nothing for a program for c", [trained.packed, tmp_path / "net.c", *c, "--no-verify"]),
+        (
+            2,
+            "--name means nothing for a program for executorch",
+            [trained.packed, tmp_path / "m", *edge, "--name", "net"],
+        ),
         (2, "leave out one of them", [trained.packed, tmp_path / "m", *edge, "--no-verify", "--data", "digits"]),
         (1, "must end in .c", [trained.packed, tmp_path / "net", *c]),
         (1, "must be a C identifier", [trained.packed, tmp_path / "2.c", *c]),

@@ -1,15 +1,14 @@
-"""`bittern pack`, `bittern info` and `bittern run`."""
+"""`bittern pack` and `bittern info`."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import bittern
 from _command import Command, Trained
@@ -18,16 +17,6 @@ from bittern.cli import run_folder
 from bittern.data import digits, normalize
 from bittern.deploy.describe import how, layer_name
 from bittern.nn import BinaryConv2d
-
-
-@pytest.fixture
-def digit(tmp_path: Path) -> tuple[Path, int]:
-    """A picture of a test digit, eight times enlarged, and which it is."""
-    data = digits()
-    pixels = (data.test_images[0, 0].numpy() * 255).astype(np.uint8)
-    path = tmp_path / "digit.png"
-    Image.fromarray(pixels).resize((64, 64), Image.Resampling.NEAREST).save(path)
-    return path, int(data.test_labels[0])
 
 
 def test_packed_file_knows_its_images(trained: Trained) -> None:
@@ -45,6 +34,14 @@ def test_pack_compares(command: Command, trained: Trained, tmp_path: Path) -> No
     assert f"{size:,} bytes, compared on 256 test images of digits" in out
     assert "exact: yes" in out
     assert (tmp_path / "packed").read_bytes() == trained.packed.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["net.c", "net.pte", "net.pt"])
+def test_pack_refuses_the_names_of_other_files(command: Command, trained: Trained, tmp_path: Path, name: str) -> None:
+    outcome = command("pack", trained.folder, "-o", tmp_path / name)
+    assert outcome.status == 2
+    assert "name it net.safetensors" in outcome.error
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("inside", ["", run_folder.CHECKPOINT])
@@ -137,85 +134,13 @@ def test_info_of_a_hostile_file_cannot_steer_the_terminal(command: Command, trai
     assert r"note: \x1b[2Jgone [bold]x" in out
 
 
-def test_run_predicts_a_picture(command: Command, trained: Trained, digit: tuple[Path, int]) -> None:
-    path, label = digit
-    out = command.done("run", trained.packed, path)
-    assert re.fullmatch(rf"{re.escape(str(path))}  {label} [\d.]+%\n", out)
-
-
-def test_run_computes_what_the_packed_model_does(command: Command, trained: Trained, digit: tuple[Path, int]) -> None:
-    path, _ = digit
-    out = json.loads(command.done("run", trained.packed, path, "--json", "--top", 10))
-    assert out["image"] == str(path)
-    found = {answer["class"]: answer["probability"] for answer in out["answers"]}
-    data = digits()
-    pixels = (data.test_images[:1] * 255).floor() / 255
-    shares = bittern.load(trained.packed)(normalize(pixels, data.mean, data.std)).softmax(1)[0]
-    assert [found[str(i)] for i in range(10)] == pytest.approx(shares.tolist(), abs=2e-6)
-    ordered = [answer["probability"] for answer in out["answers"]]
-    assert ordered == sorted(ordered, reverse=True)
-
-
-def test_run_takes_several_and_inverts(command: Command, trained: Trained, digit: tuple[Path, int]) -> None:
-    path, label = digit
-    inverted = path.with_name("inverted.png")
-    with Image.open(path) as image:
-        Image.fromarray(255 - np.asarray(image)).convert("RGB").save(inverted)
-    plain = json.loads(command.done("run", trained.packed, path, "--json"))["answers"]
-    lines = command.done("run", trained.packed, inverted, path, "--json", "--invert").splitlines()
-    assert [json.loads(line)["image"] for line in lines] == [str(inverted), str(path)]
-    assert json.loads(lines[0])["answers"][0]["class"] == plain[0]["class"] == str(label)
-
-
-@pytest.mark.parametrize("top", [0, 11])
-def test_run_refuses_a_top_beyond_the_classes(
-    command: Command, trained: Trained, digit: tuple[Path, int], top: int
-) -> None:
-    outcome = command("run", trained.packed, digit[0], "--top", top)
-    assert outcome.status == 2
-    assert f"--top must lie in 1 ... 10, the classes; got {top}" in outcome.error
-
-
 @pytest.mark.parametrize("name", ["run", "info"])
-def test_training_files_are_sent_to_pack(
-    command: Command, trained: Trained, digit: tuple[Path, int], name: str
-) -> None:
-    more = (digit[0],) if name == "run" else ()
+def test_training_files_are_sent_to_pack(command: Command, trained: Trained, name: str) -> None:
+    more = ("digit.png",) if name == "run" else ()
     for target in (trained.folder, trained.folder / run_folder.CHECKPOINT):
         outcome = command(name, target, *more)
         assert outcome.status == 1
         assert f"{target} is not packed; pack it first: bittern pack {target}" in outcome.error
-
-
-@pytest.mark.parametrize(
-    ("key", "text", "message"),
-    [
-        ("classes", None, "does not say its classes; pack with 'bittern pack'"),
-        ("mean", "[", "its mean is not JSON"),
-        ("mean", "[0.1, 0.2]", "do not fit images with 1 channels"),
-        ("std", "[0.0]", "do not fit images with 1 channels"),
-        ("std", '["a"]', 'its std is ["a"]; pack it again'),
-        ("classes", '["a", "b"]', "names 2 classes"),
-        ("classes", "[]", "its classes is []"),
-    ],
-)
-def test_run_refuses_wrong_notes(
-    command: Command,
-    trained: Trained,
-    digit: tuple[Path, int],
-    tmp_path: Path,
-    key: str,
-    text: str | None,
-    message: str,
-) -> None:
-    packed = bittern.load(trained.packed)
-    del packed.info[key]
-    if text is not None:
-        packed.info[key] = text
-    packed.save(tmp_path / "packed")
-    outcome = command("run", tmp_path / "packed", digit[0])
-    assert outcome.status == 1
-    assert message in outcome.error
 
 
 def test_eval_refuses_another_data_set(command: Command, trained: Trained, tmp_path: Path) -> None:
@@ -225,3 +150,26 @@ def test_eval_refuses_another_data_set(command: Command, trained: Trained, tmp_p
     outcome = command("eval", tmp_path / "packed", "--data", "digits")
     assert outcome.status == 1
     assert "give its own data set" in outcome.error
+
+
+def test_eval_names_everything_that_a_file_lacks(command: Command, trained: Trained, tmp_path: Path) -> None:
+    packed = bittern.load(trained.packed)
+    del packed.info["classes"], packed.info["std"]
+    packed.save(tmp_path / "packed")
+    outcome = command("eval", tmp_path / "packed", "--data", "digits")
+    assert outcome.status == 1
+    assert "does not say its classes and std; pack it again" in outcome.error
+
+
+def test_eval_of_a_file_from_python(command: Command, trained: Trained, tmp_path: Path) -> None:
+    _, network = run_folder.trained(trained.folder)
+    data = digits()
+    example = normalize(data.test_images[:1], data.mean, data.std)
+    bittern.pack(network, example, data=data).save(tmp_path / "a")
+    assert command.done("eval", tmp_path / "a").split(":")[1] == command.done("eval", trained.packed).split(":")[1]
+    elsewhere = dataclasses.replace(data, name="pictures")
+    bittern.pack(network, example, data=elsewhere).save(tmp_path / "b")
+    outcome = command("eval", tmp_path / "b")
+    assert outcome.status == 1
+    assert "was trained on 'pictures' and does not say where it lies; give --data FOLDER" in outcome.error
+    assert "accuracy" in command.done("eval", tmp_path / "b", "--data", "digits")

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from bittern.cli import bench, demo, export, info, methods, packing, training
+from bittern.cli import bench, demo, export, info, methods, packing, run, training
 from bittern.cli.errors import Interrupted, report
 
 app = typer.Typer(
@@ -27,7 +27,7 @@ app.command()(demo.demo)
 app.command()(training.train)
 app.command(name="eval")(training.evaluate)
 app.command()(packing.pack)
-app.command()(packing.run)
+app.command()(run.run)
 app.command()(export.export)
 app.command()(info.info)
 app.command()(methods.methods)

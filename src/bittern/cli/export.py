@@ -32,14 +32,15 @@ class Wish:
 
 def export(
     file: Annotated[Path, typer.Argument(help="A packed file.")],
-    output: Annotated[Path, typer.Argument(help="The program to write; for c, its name ends in .c.")],
+    output: Annotated[Path, typer.Argument(help="The program to write: NAME.c or NAME.pte.")],
     to: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--to",
-            help="c: one C99 file for microcontrollers (docs/c_export.md); executorch: a .pte file (docs/edge.md).",
+            help="c: one C99 file for microcontrollers (docs/c_export.md); executorch: a .pte file (docs/edge.md). "
+            "[default: by the end of OUTPUT, .c or .pte]",
         ),
-    ],
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="c: prefix of the names in the file. [default: the name of the file]")
     ] = None,
@@ -56,18 +57,31 @@ def export(
     """Write a packed network as a program for another runtime."""
     from bittern.cli.targets import load_packed
 
-    if to.lower() not in TARGETS:
-        raise unknown("target", to, TARGETS)
+    target = _target(output, to)
     if output.resolve() == file.resolve():
         raise Misused(f"{output} is the packed file itself; name another one")
-    make, options = TARGETS[to.lower()]
+    make, options = TARGETS[target]
     wish = Wish(name, data, verify)
     for option in ("name", "data", "verify"):
         if getattr(wish, option) is not None and option not in options:
-            raise Misused(f"--{option} means nothing for --to {to.lower()}; leave it out")
+            raise Misused(f"--{option} means nothing for a program for {target}; leave it out")
     if data is not None and verify is False:
         raise Misused("--data says what to compare on, and --no-verify compares nothing; leave out one of them")
     typer.echo(make(file, load_packed(file), output, wish))
+
+
+def _target(output: Path, to: str | None) -> str:
+    """What to write, by --to or by the end of the output's name. Raises: Misused where they contradict each other."""
+    by_name = SUFFIXES.get(output.suffix.lower())
+    if to is None:
+        if by_name is None:
+            raise Misused(f"cannot tell from {output} what to write; name it {output.stem}.c or {output.stem}.pte")
+        return by_name
+    if to.lower() not in TARGETS:
+        raise unknown("target", to, TARGETS)
+    if by_name not in (None, to.lower()):
+        raise Misused(f"--to {to} writes no {output.suffix} file, and {output} is named like one; change one of them")
+    return to.lower()
 
 
 def _to_c(file: Path, packed: Packed, output: Path, wish: Wish) -> str:
@@ -85,14 +99,18 @@ def _to_executorch(file: Path, packed: Packed, output: Path, wish: Wish) -> str:
 
 
 def _images(file: Path, packed: Packed, data: str) -> Tensor:
-    from bittern.cli.targets import packed_info
+    from bittern.cli.targets import need, packed_info
     from bittern.data import normalize
 
-    images = names.data_set(names.data_spec(data))
     info = packed_info(file, packed)
+    need(file, info, ("mean", "std"), ())
+    assert info.mean is not None
+    assert info.std is not None
+    images = names.data_set(names.data_spec(data))
     return normalize(images.test_images[:COMPARED_IMAGES], info.mean, info.std)
 
 
+SUFFIXES = {".c": "c", ".pte": "executorch"}
 TARGETS: dict[str, tuple[Callable[[Path, Packed, Path, Wish], str], tuple[str, ...]]] = {
     "c": (_to_c, ("name",)),
     "executorch": (_to_executorch, ("data", "verify")),

@@ -141,6 +141,12 @@ def data_spec(text: str) -> str:
     return f"{_kind_of(place)}:{place}"
 
 
+def is_spec(text: str) -> bool:
+    """Whether `data_set` knows where to find it."""
+    kind, colon, _ = text.partition(":")
+    return text == DIGITS or (bool(colon) and kind in _readers())
+
+
 def data_set(spec: str) -> ImageData:
     """Read the data set of a `data_spec`. Raises: FileNotFoundError, ValueError."""
     from bittern.data import digits

@@ -3,67 +3,60 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bittern.cli import run_folder
+from bittern.cli import names, run_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from bittern.data import ImageData
     from bittern.deploy import Packed
+    from bittern.deploy.image_info import ImageInfo
+
+EXPORTED = (".c", ".pte")
+"""Ends of the names of what `bittern export` writes, which only goes one way."""
+IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
+"""Ends of the names of what is easily given in place of the packed file."""
 
 
-@dataclass(frozen=True)
-class PackedInfo:
-    """What `bittern pack` notes in a packed file about the images that the network takes."""
+def packed_info(path: Path, packed: Packed) -> ImageInfo:
+    """What a packed file says about its images. Raises: ValueError when it is damaged or does not fit the network."""
+    from bittern.deploy.image_info import read_image_info
 
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    data: str
-    """Of its training, as `names.data_spec` has it."""
-
-    def to_info(self) -> dict[str, str]:
-        """Texts for `Packed.info`."""
-        return {field.name: json.dumps(getattr(self, field.name), ensure_ascii=False) for field in FIELDS}
-
-
-FIELDS = dataclasses.fields(PackedInfo)
-
-
-def packed_info(path: Path, packed: Packed) -> PackedInfo:
-    """Read the notes back. Raises: ValueError when they are missing or damaged."""
-    values: dict[str, Any] = {}
-    kinds: dict[str, type] = {"classes": str, "mean": float, "std": float}
-    for field in FIELDS:
-        text = packed.info.get(field.name)
-        if text is None:
-            raise ValueError(
-                f"{path} does not say its {field.name}; pack with 'bittern pack', "
-                f"or set packed.info[{field.name!r}] to JSON text before saving"
-            )
-        try:
-            value = json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"{path}: its {field.name} is not JSON: {error}") from error
-        kind = kinds.get(field.name)
-        if kind is None:
-            sound = isinstance(value, str)
-        else:
-            sound = isinstance(value, list) and bool(value) and all(isinstance(item, kind) for item in value)
-        if not sound:
-            raise ValueError(f"{path}: its {field.name} is {text}; pack it again")
-        values[field.name] = tuple(value) if isinstance(value, list) else value
-    info = PackedInfo(**values)
-    channels = packed.input_shape[0]
-    if not len(info.mean) == len(info.std) == channels or not all(s > 0 for s in info.std):
-        raise ValueError(f"{path}: its mean and std do not fit images with {channels} channels; pack it again")
+    try:
+        info = read_image_info(packed.info)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    shape = answers_of(packed)
+    problem = info.problem(packed.input_shape[0], shape[0] if len(shape) == 1 else None)
+    if problem is not None:
+        raise ValueError(f"{path}: {problem}; pack it again")
     return info
+
+
+def answers_of(packed: Packed) -> tuple[int, ...]:
+    """Shape of the answer to one sample."""
+    from bittern.deploy.check import forms_of
+
+    return forms_of(packed.program, packed.tensors)[packed.program.output].shape[1:]
+
+
+def need(path: Path, info: ImageInfo, wanted: Sequence[str], options: Sequence[str]) -> None:
+    """Raises: ValueError naming all of the `wanted` entries that the file lacks; `options`: what may be given here."""
+    missing = [name for name in wanted if getattr(info, name) is None]
+    if not missing:
+        return
+    arguments = ", ".join(f"{name}=..." for name in missing)
+    here = [f"--{name}" for name in missing if name in options]
+    ways = f"give {' and '.join(here)}, or " if len(here) == len(missing) else ""
+    raise ValueError(
+        f"{path} does not say its {' and '.join(missing)}; {ways}pack it again with "
+        f"bittern.pack(model, example, {arguments})"
+    )
 
 
 @dataclass(frozen=True)
@@ -73,36 +66,61 @@ class Target:
     kind: str
     path: Path
     network: Callable[[Tensor], Tensor]
-    info: PackedInfo
+    info: ImageInfo
 
     def data(self) -> str:
-        """Spec of the data set of its training."""
-        return self.info.data
+        """Spec of the data set of its training. Raises: ValueError where the file does not say where to find it."""
+        need(self.path, self.info, ("data",), ("data",))
+        spec = self.info.data
+        assert spec is not None
+        if not names.is_spec(spec):
+            raise ValueError(f"{self.path} was trained on {spec!r} and does not say where it lies; give --data FOLDER")
+        return spec
 
     def with_own_statistics(self, images: ImageData) -> ImageData:
         """The data set, normalized as in training. Raises: ValueError when its classes or channels are others."""
-        if images.classes != self.info.classes or len(self.info.mean) != images.image_shape[0]:
+        need(self.path, self.info, ("classes", "mean", "std"), ())
+        classes, mean, std = self.info.classes, self.info.mean, self.info.std
+        assert classes is not None
+        assert mean is not None
+        assert std is not None
+        if images.classes != classes or len(mean) != images.image_shape[0]:
             raise ValueError(
-                f"{self.path} was trained for {len(self.info.classes)} classes ({', '.join(self.info.classes[:3])}, "
-                f"...) with {len(self.info.mean)} channel(s), and {images.name} has {len(images.classes)} "
+                f"{self.path} was trained for {len(classes)} classes ({', '.join(classes[:3])}, "
+                f"...) with {len(mean)} channel(s), and {images.name} has {len(images.classes)} "
                 f"({', '.join(images.classes[:3])}, ...) with {images.image_shape[0]}; give its own data set"
             )
-        return dataclasses.replace(images, mean=self.info.mean, std=self.info.std)
+        return dataclasses.replace(images, mean=mean, std=std)
 
 
 def load_packed(path: Path) -> Packed:
-    """Read a packed file. Raises: FileNotFoundError; ValueError, which for a checkpoint says what to do."""
+    """Read a packed file. Raises: FileNotFoundError; ValueError, which says what the file is instead and what to do."""
     from bittern import deploy
 
-    if path.is_dir() or (path.is_file() and _is_checkpoint(path)):
+    _refuse_other_files(path)
+    if (path / run_folder.FILE_NAME).is_file() or (path.is_file() and _is_checkpoint(path)):
         raise ValueError(f"{path} is not packed; pack it first: bittern pack {path} -o {path.stem}-packed.safetensors")
     return deploy.load(path)
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Raises: FileNotFoundError; ValueError for a folder that is no run folder, and for what export writes."""
+    if not path.exists():
+        raise FileNotFoundError(f"no file {path}; 'bittern pack' writes a packed file, and so does Packed.save")
+    if path.is_dir() and not (path / run_folder.FILE_NAME).is_file():
+        raise ValueError(f"{path} is a folder, and no run folder of 'bittern train'; give a packed file here")
+    if path.suffix in EXPORTED:
+        raise ValueError(f"{path} is no packed file but what 'bittern export' makes of one; give that one")
+    if path.suffix.lower() in IMAGES:
+        raise ValueError(f"{path} is an image; the packed file comes first, as in: bittern run FILE {path}")
 
 
 def open_target(path: Path) -> Target:
     """Raises: FileNotFoundError, ValueError."""
     from bittern import deploy
 
+    if not path.is_dir():
+        _refuse_other_files(path)
     if path.is_file() and not _is_checkpoint(path):
         packed = deploy.load(path)
         return Target("packed model", path, packed, packed_info(path, packed))
@@ -110,8 +128,10 @@ def open_target(path: Path) -> Target:
     return Target("trained network", path, network, info_of(run))
 
 
-def info_of(run: run_folder.Run) -> PackedInfo:
-    return PackedInfo(run.classes, run.mean, run.std, run.options.data)
+def info_of(run: run_folder.Run) -> ImageInfo:
+    from bittern.deploy.image_info import ImageInfo
+
+    return ImageInfo(run.classes, run.mean, run.std, run.options.data)
 
 
 def _is_checkpoint(path: Path) -> bool:

@@ -104,6 +104,8 @@ class Packed:
         )
 
     def _check_input(self, x: Tensor) -> None:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"packed model: the input must be a torch.Tensor; got {type_and_advice(x)}")
         if x.dtype != torch.float32:
             raise TypeError(f"packed model: the input must be float32; got {x.dtype}; call .float() first")
         if tuple(x.shape[1:]) != self.input_shape or x.ndim != len(self.input_shape) + 1:
@@ -111,6 +113,13 @@ class Packed:
             raise ValueError(f"packed model: expected an input [batch, {sizes}]; got {list(x.shape)}")
         if x.device.type != self.device.type:
             raise ValueError(f"packed model: is on {self.device}, the input on {x.device}; move one with .to()")
+
+
+def type_and_advice(value: object) -> str:
+    """The type of what should be a tensor, and how to make one of it."""
+    kind = type(value)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return f"{name}; use torch.from_numpy(x)" if name == "numpy.ndarray" else f"{name}; use torch.as_tensor(x)"
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> Packed:

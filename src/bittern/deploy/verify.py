@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bittern.deploy.packed import Packed
+from bittern.deploy.packed import Packed, type_and_advice
 from bittern.nn.binarize import accumulate
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d
 from bittern.nn.linear import BinaryLinear
@@ -66,8 +66,10 @@ def verify(packed: Packed, model: nn.Module, batch: Tensor) -> VerifyReport:
     logits may differ by at most 64 * sqrt(n) * eps * max |logit|, n the number of terms of one logit
     (docs/numerics.md), and are equal on the CPU.
 
-    Raises: ValueError when the two do not have the same low-bit layers.
+    Raises: TypeError for a batch that is no tensor; ValueError when the two do not have the same low-bit layers.
     """
+    if not isinstance(batch, Tensor):
+        raise TypeError(f"verify: the batch must be a torch.Tensor; got {type_and_advice(batch)}")
     expected, reference = _training_graph(model, batch)
     found = packed.accumulators(batch.to(packed.device))
     got = packed(batch.to(packed.device)).cpu()
