@@ -313,3 +313,41 @@ def test_options_of_a_method_come_by_a_partial() -> None:
     low = convert(network(), partial(binary.DoReFa, weight_bits=2, input_bits=3))
     assert low[3].method.weight_bits == 2
     assert low[3].method.input_bits == 3
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv1d(4, 6, 3, stride=2, padding=1, dilation=2, groups=2),
+        nn.Conv2d(4, 6, (3, 1), stride=(1, 2), padding=(2, 0), dilation=(2, 1), groups=2),
+        nn.Linear(4, 6),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_a_converted_layer_tells_of_itself_what_the_old_one_told(layer: nn.Module) -> None:
+    (low,) = convert(nn.Sequential(layer), binary.BNN, keep=())
+    described = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+    described += ("padding_mode", "transposed", "output_padding", "in_features", "out_features")
+    told = {name: getattr(layer, name) for name in described if hasattr(layer, name)}
+    assert told
+    assert {name: getattr(low, name) for name in told} == told
+    assert next(low.parameters()).shape == next(layer.parameters()).shape
+
+
+def test_a_forward_that_reads_its_layers_runs_converted() -> None:
+    class PadsItself(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(2, 2, 3, stride=2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            pad = self.conv.kernel_size[0] - self.conv.stride[0]
+            y: Tensor = self.conv(nn.functional.pad(x.to(self.conv.weight.dtype), (0, pad, 0, pad)))
+            return y
+
+    low = convert(PadsItself(), binary.BNN, keep=())
+    assert low(torch.randn(1, 2, 8, 8)).shape == (1, 2, 4, 4)
+
+
+def test_padding_that_is_not_zero_is_not_called_zeros() -> None:
+    assert BinaryConv2d(1, 1, 3, padding=1, pad_value=1, method=binary.BNN).padding_mode == "constant"

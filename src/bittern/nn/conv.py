@@ -9,7 +9,11 @@ from bittern.quantizer import LayerShape, Method
 
 
 class _BinaryConv(LowBitLayer):
-    """What 1-d and 2-d convolution share; `_dims` is the number of space dimensions."""
+    """What 1-d and 2-d convolution share; `dims` is the number of space dimensions.
+
+    Everything that torch's convolutions tell of themselves is told here under the same name, read from `geometry` and
+    the method's shape, so that a model which reads its layers (`conv.kernel_size[0] - conv.stride[0]`) runs converted.
+    """
 
     def __init__(
         self,
@@ -42,15 +46,56 @@ class _BinaryConv(LowBitLayer):
         shape = LayerShape((out_channels, in_channels // groups, *kernel), groups)
         super().__init__(shape, geometry, bias=bias, method=method)
 
+    @property
+    def in_channels(self) -> int:
+        return self.method.shape.in_channels
+
+    @property
+    def out_channels(self) -> int:
+        return self.method.shape.out_channels
+
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        return self.method.shape.weight[2:]
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        return self.geometry.stride
+
+    @property
+    def padding(self) -> tuple[int, ...]:
+        return self.geometry.padding
+
+    @property
+    def dilation(self) -> tuple[int, ...]:
+        return self.geometry.dilation
+
+    @property
+    def groups(self) -> int:
+        return self.geometry.groups
+
+    @property
+    def padding_mode(self) -> str:
+        """torch's word for constant padding; `geometry.pad_value` is the constant."""
+        return "zeros" if self.geometry.pad_value == 0 else "constant"
+
+    @property
+    def transposed(self) -> bool:
+        return False
+
+    @property
+    def output_padding(self) -> tuple[int, ...]:
+        return (0,) * len(self.kernel_size)
+
     def forward(self, x: Tensor) -> Tensor:
         check_input(type(self).__name__, x, self.method.shape)
         return low_bit_forward(x, self.weight, self.bias, self.method, self.geometry)
 
     def extra_repr(self) -> str:
-        shape, g = self.method.shape, self.geometry
         return (
-            f"{shape.in_channels}, {shape.out_channels}, kernel_size={shape.weight[2:]}, stride={g.stride}, "
-            f"padding={g.padding}, dilation={g.dilation}, groups={g.groups}, pad_value={g.pad_value}"
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"padding={self.padding}, dilation={self.dilation}, groups={self.groups}, "
+            f"pad_value={self.geometry.pad_value}"
         )
 
 

@@ -19,8 +19,16 @@ class BinaryLinear(LowBitLayer):
     def __init__(self, in_features: int, out_features: int, bias: bool = False, *, method: Method) -> None:
         super().__init__(LayerShape((out_features, in_features)), Geometry(), bias=bias, method=method)
 
+    @property
+    def in_features(self) -> int:
+        return self.method.shape.in_channels
+
+    @property
+    def out_features(self) -> int:
+        return self.method.shape.out_channels
+
     def forward(self, x: Tensor) -> Tensor:
-        features = self.method.shape.in_channels
+        features = self.in_features
         if x.ndim < 1 or x.shape[-1] != features:
             raise ValueError(f"BinaryLinear: expected an input [..., {features}]; got {list(x.shape)}")
         rows = x.reshape(-1, features)
@@ -29,5 +37,4 @@ class BinaryLinear(LowBitLayer):
         return y.reshape(*x.shape[:-1], y.shape[-1])
 
     def extra_repr(self) -> str:
-        shape = self.method.shape
-        return f"{shape.in_channels}, {shape.out_channels}"
+        return f"{self.in_features}, {self.out_features}"
