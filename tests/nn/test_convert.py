@@ -197,9 +197,11 @@ def test_dry_run_prints_the_plan_and_changes_nothing(capsys: pytest.CaptureFixtu
     assert shown == f"{plan}\n"
     lines = shown.splitlines()
     assert lines[0].split() == ["layer", "kind", "weight", "action", "because"]
-    assert [line.split()[0] for line in lines[2:-1]] == ["0", "2.1", "3", "5", "7", "8"]
+    assert [line.split()[0] for line in lines[2:-2]] == ["0", "2.1", "3", "5", "7", "8"]
     assert lines[3].split()[-3:] == ["keep", "keep:", "2.*"]
-    assert lines[-1] == "convert 3, keep 3, refuse 0"
+    assert lines[-2] == "convert 3, keep 3, refuse 0"
+    assert lines[-1].startswith("without an example the order is that of registration")
+    assert str(plan_conversion(model, example=EXAMPLE)).endswith("convert 4, keep 2, refuse 0")
     assert [type(m) for m in model] == [type(m) for m in network()]
 
 

@@ -7,15 +7,17 @@ from bittern.nn.binarize import LowBitLayer
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d
 from bittern.nn.convert import convert
 from bittern.nn.embedding import StableEmbedding
+from bittern.nn.keep import DEFAULT_KEEP, Candidate, depthwise, first_and_last, shortcuts
 from bittern.nn.linear import BinaryLinear
 from bittern.nn.linear_4bit import Linear4bit
 from bittern.nn.linear_8bit import Linear8bit
 from bittern.nn.parameters import clip_latent_weights, parameter_groups
-from bittern.nn.plan import Action, Candidate, Plan, PlanRow, first_and_last, plan_conversion
+from bittern.nn.plan import Action, Plan, PlanRow, plan_conversion
 from bittern.nn.sign_shares import ConstantInputWarning, SignShare, sign_shares
 from bittern.nn.summary import Report, SummaryRow, summary
 
 __all__ = [
+    "DEFAULT_KEEP",
     "Action",
     "BinaryConv1d",
     "BinaryConv2d",
@@ -35,9 +37,11 @@ __all__ = [
     "SummaryRow",
     "clip_latent_weights",
     "convert",
+    "depthwise",
     "first_and_last",
     "parameter_groups",
     "plan_conversion",
+    "shortcuts",
     "sign_shares",
     "summary",
 ]

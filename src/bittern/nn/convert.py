@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import copy
+import warnings
+from collections.abc import Sequence
 from typing import Literal, overload
 
 from torch import Tensor, nn
 
+from bittern.nn._noise import noise_batches
 from bittern.nn._probe import Example, arguments
+from bittern.nn._watch import Watched
+from bittern.nn.activations import Activation, Swap, plan_swaps
 from bittern.nn.binarize import LowBitLayer, check_method
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d
+from bittern.nn.keep import DEFAULT_KEEP, Keep, keep_rules
 from bittern.nn.linear import BinaryLinear
-from bittern.nn.plan import (
-    Action,
-    Keep,
-    Plan,
-    conv_padding,
-    first_and_last,
-    keep_rules,
-    make_plan,
-    reach,
-)
+from bittern.nn.plan import Action, Plan, conv_padding, functional_relus, make_plan, watch_layers
+from bittern.nn.sign_shares import SignShare, sign_shares, warn_of_constant_inputs
 from bittern.quantizer import Method
 
 
@@ -29,8 +27,9 @@ def convert(
     model: nn.Module,
     method: Method,
     *,
-    keep: Keep = first_and_last,
+    keep: Keep = DEFAULT_KEEP,
     example: Example | None = None,
+    activation: Activation | None = None,
     pad_value: int = 0,
     dry_run: Literal[False] = False,
 ) -> nn.Module: ...
@@ -41,8 +40,9 @@ def convert(
     model: nn.Module,
     method: Method,
     *,
-    keep: Keep = first_and_last,
+    keep: Keep = DEFAULT_KEEP,
     example: Example | None = None,
+    activation: Activation | None = None,
     pad_value: int = 0,
     dry_run: Literal[True],
 ) -> Plan: ...
@@ -52,46 +52,90 @@ def convert(
     model: nn.Module,
     method: Method,
     *,
-    keep: Keep = first_and_last,
+    keep: Keep = DEFAULT_KEEP,
     example: Example | None = None,
+    activation: Activation | None = None,
     pad_value: int = 0,
     dry_run: bool = False,
 ) -> nn.Module | Plan:
     """Copy `model` with its Conv1d, Conv2d and Linear layers made low-bit; their weights and biases are taken over.
 
     The model that comes in is not touched. Parameters and modules that were shared stay shared. The forward pass
-    is the model's own: activations, norms and shortcuts stay where they are.
+    is the model's own: norms, shortcuts and, without `activation`, activations stay as they are and where they are.
+    A layer behind a ReLU sees no sign but +1 (docs/make_it_binary.md says what to change).
 
     method: a Quantizer class, e.g. bittern.binary.ReActNet, or a partial of one.
-    keep: which layers stay as they are: a predicate on a `Candidate` (default: the first and the last layer), or a
-        collection of names, fnmatch patterns and predicates, e.g. [first_and_last, "*.downsample.*"].
+    keep: which layers stay as they are: a predicate on a `Candidate`, or a collection of names, fnmatch patterns and
+        predicates, e.g. [first_and_last, "*.downsample.*"]. It takes the place of the default, which keeps the first
+        and the last layer, 1x1 shortcuts and depthwise convolutions: (first_and_last, shortcuts, depthwise).
     example: input for one forward in eval mode. With it, "first" and "last" follow the forward pass instead of the
-        order of registration, layers that the forward never calls are kept, and parameters that need the output
-        size (XNOR-Net++) get it; without it, those get it at the first forward.
+        order of registration; layers that the forward never calls, or whose weight it reads elsewhere, are kept; and
+        parameters that need the output size (XNOR-Net++) get it, which without it they get at the first forward.
+        The share of +1 behind every sign is measured on it and on noise like it, and a warning names the layers whose
+        input never changes.
+    activation: what takes the place of activations. A class that needs no arguments, or a partial of one (nn.Hardtanh,
+        nn.PReLU, nn.Identity): of every nn.ReLU, nn.ReLU6 and nn.Threshold. A function (name, module) -> module: of
+        every elementwise activation, unless it returns the module that came in. A module that is called at several
+        places is swapped for one. Functions (F.relu) cannot be swapped; with an example a warning names them.
     pad_value: what the padding of the converted convolutions holds on the grid: 0, -1 or +1.
     dry_run: print the plan and return it instead of a model; see `plan_conversion`.
 
-    Raises: ValueError for layers that cannot be converted (all of them listed), for a name that matches no layer and
-    when no layer is left to convert; TypeError when `method` is not a class or partial.
+    Raises: ValueError for layers that cannot be converted (all of them listed), for a name that matches no layer,
+    when no layer is left to convert and when `activation` swaps nothing; TypeError when `method` is not a class or
+    partial, or `activation` makes no module.
     """
     check_method("convert", method)
-    rules = keep_rules(keep)
+    rules = keep_rules("convert", keep)
     model = copy.deepcopy(model)
     args = None if example is None else arguments("convert", example)
-    plan = make_plan(model, rules, None if args is None else reach(model, args))
+    watched = None if args is None else watch_layers(model, args)
+    swaps = () if activation is None else plan_swaps("convert", model, activation)
+    plan = make_plan(model, rules, watched, swaps)
     if dry_run:
         print(plan)
         return plan
     _check_plan(plan)
-    replacements = {}
-    for name in plan.names(Action.CONVERT):
-        old = model.get_submodule(name)
-        replacements[id(old)] = _low_bit(name, old, method, pad_value)
-    _check_pad_value(pad_value, replacements)
-    model = _replace(model, replacements)
-    if args is not None:
+    layers = {id(model.get_submodule(n)): (n, model.get_submodule(n)) for n in plan.names(Action.CONVERT)}
+    low_bit = {key: _low_bit(name, old, method, pad_value) for key, (name, old) in layers.items()}
+    _check_pad_value(pad_value, low_bit)
+    model = _replace(model, {**low_bit, **_new_activations(model, swaps)})
+    if args is not None and watched is not None:
         _check_reached(model, args, plan)
+        shares = _measure(model, args)
+        warn_of_constant_inputs("convert", shares)
+        if swaps or any(share.constant for share in shares.values()):
+            _warn_of_functions(watched)
     return model
+
+
+def _new_activations(model: nn.Module, swaps: Sequence[Swap]) -> dict[int, nn.Module]:
+    """id of the old activation -> the new one, on the device and of the type of the model's first real parameter."""
+    like = next((p for p in model.parameters() if p.is_floating_point()), None)
+    found = {}
+    for swap in swaps:
+        if swap.new is not None:
+            found[id(swap.old)] = swap.new.train(swap.old.training)
+            if like is not None:
+                swap.new.to(device=like.device, dtype=like.dtype)
+    return found
+
+
+def _measure(model: nn.Module, args: tuple[Tensor, ...]) -> dict[str, SignShare]:
+    """What reaches the low-bit layers on the example and on noise like it; on the example alone where noise fails."""
+    try:
+        return sign_shares(model, [args, *noise_batches(args)])
+    except Exception as error:
+        warnings.warn(
+            f"convert: the model does not run on noise of the example's shape ({type(error).__name__}: {error}), so "
+            "whether the inputs of low-bit layers vary was measured on the example alone",
+            stacklevel=3,
+        )
+        return sign_shares(model, [args])
+
+
+def _warn_of_functions(watched: Watched) -> None:
+    for sentence in functional_relus(watched):
+        warnings.warn(f"convert: {sentence}", stacklevel=3)
 
 
 def _low_bit(name: str, old: nn.Module, method: Method, pad_value: int) -> LowBitLayer:
@@ -131,8 +175,8 @@ def _build(old: nn.Module, method: Method, pad_value: int) -> LowBitLayer:
     )
 
 
-def _replace(model: nn.Module, replacements: dict[int, LowBitLayer]) -> nn.Module:
-    """Put each new layer under every name that the old one had."""
+def _replace(model: nn.Module, replacements: dict[int, nn.Module]) -> nn.Module:
+    """Put each new module under every name that the old one had."""
     for parent in list(model.modules()):
         for key, child in parent._modules.items():
             if id(child) in replacements:
@@ -157,9 +201,9 @@ def _check_pad_value(pad_value: int, layers: dict[int, LowBitLayer]) -> None:
 
 def _check_reached(model: nn.Module, args: tuple[Tensor, ...], plan: Plan) -> None:
     """Run the converted model once and refuse one whose forward goes on using the old layers."""
-    reached = {id(module) for module in reach(model, args)}
+    called = watch_layers(model, args).called
     for name in plan.names(Action.CONVERT):
-        if id(model.get_submodule(name)) not in reached:
+        if id(model.get_submodule(name)) not in called:
             raise ValueError(
                 f"convert: the forward pass does not call the new layer {name!r}, because it holds the old one outside "
                 "its modules, e.g. in a list; keep it in an nn.ModuleList, or name it in keep"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import difflib
-from collections.abc import Callable, Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
@@ -14,9 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from bittern.nn._probe import Example, arguments, run_once
+from bittern.nn._probe import Example, arguments
 from bittern.nn._table import text_table
+from bittern.nn._watch import Watched, watch
+from bittern.nn.activations import Activation, Swap, plan_swaps
 from bittern.nn.binarize import LowBitLayer
+from bittern.nn.keep import DEFAULT_KEEP, Candidate, Keep, Predicate, check_all_used, keep_rules, why_kept
 
 CONVERTIBLE: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Linear)
 """Layers that have a low-bit counterpart."""
@@ -36,27 +38,6 @@ _READ_THEIR_CHILDREN: tuple[type[nn.Module], ...] = (nn.MultiheadAttention, nn.T
 """Modules that take the weights of their linear layers and multiply themselves, without calling those layers."""
 
 
-class Candidate(NamedTuple):
-    """A Conv1d, Conv2d or Linear, as a `keep` predicate sees it."""
-
-    name: str
-    """As in `named_modules`."""
-    module: nn.Module
-    position: int
-    """0 ... total - 1: in the order in which the example reaches the layers; without example, of their registration."""
-    total: int
-
-
-Predicate = Callable[[Candidate], bool]
-Keep = Predicate | Collection[str | Predicate]
-"""Layers to keep: a predicate, or names, fnmatch patterns and predicates, any of which is enough."""
-
-
-def first_and_last(candidate: Candidate) -> bool:
-    """The first and the last layer, which nearly all papers keep in float."""
-    return candidate.position in (0, candidate.total - 1)
-
-
 class Action(Enum):
     """What a conversion does with a layer."""
 
@@ -64,10 +45,12 @@ class Action(Enum):
     KEEP = "keep"
     REFUSE = "refuse"
     """The layer cannot be converted as it is: `convert` raises unless `keep` names it."""
+    SWAP = "swap"
+    """Another activation takes its place."""
 
 
 class PlanRow(NamedTuple):
-    """One layer of a plan."""
+    """One layer, or one activation, of a plan."""
 
     name: str
     kind: str
@@ -76,7 +59,7 @@ class PlanRow(NamedTuple):
     """Shape of its weight; () where it has none of that name or no size yet."""
     action: Action
     reason: str
-    """Why it is kept or refused; "" where it is converted."""
+    """Why it is kept or refused, or what takes its place; "" where it is converted."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,6 +67,8 @@ class Plan:
     """What a conversion does with every layer that has a weight matrix; `print(plan)` shows a table."""
 
     rows: tuple[PlanRow, ...]
+    notes: tuple[str, ...] = ()
+    """What the rows cannot show: activations that no swap reaches, and what is not known without an example."""
 
     def names(self, action: Action) -> tuple[str, ...]:
         """Names of the layers with this action."""
@@ -91,71 +76,89 @@ class Plan:
 
     def __str__(self) -> str:
         lines = [(r.name or "(model)", r.kind, str(list(r.shape)), r.action.value, r.reason) for r in self.rows]
-        counts = ", ".join(f"{action.value} {len(self.names(action))}" for action in Action)
-        return text_table(("layer", "kind", "weight", "action", "because"), lines) + f"\n{counts}"
+        counts = {action: len(self.names(action)) for action in Action}
+        shown = ", ".join(f"{a.value} {n}" for a, n in counts.items() if n or a is not Action.SWAP)
+        return "\n".join([text_table(("layer", "kind", "weight", "action", "because"), lines), shown, *self.notes])
 
     __repr__ = __str__
 
 
-def plan_conversion(model: nn.Module, *, keep: Keep = first_and_last, example: Example | None = None) -> Plan:
+def plan_conversion(
+    model: nn.Module, *, keep: Keep = DEFAULT_KEEP, example: Example | None = None, activation: Activation | None = None
+) -> Plan:
     """Say what `convert` would do with each layer of `model`, without doing it.
 
-    keep: see `convert`. example: with it, positions follow the forward pass, and layers that it never calls are kept.
-    Raises: ValueError for a name or pattern in `keep` that matches no layer; TypeError for a `keep` of another kind.
+    keep, activation: see `convert`. example: with it, positions follow the forward pass, layers that it never calls or
+    whose weight another module reads are kept, and shortcuts without stride are found.
+    Raises: ValueError for a name or pattern in `keep` that matches no layer, and for an activation that swaps nothing;
+    TypeError for a `keep` or an activation of another kind.
     """
-    rules = keep_rules(keep)
-    if example is None:
-        return make_plan(model, rules, None)
+    rules = keep_rules("convert", keep)
     model = copy.deepcopy(model)
-    return make_plan(model, rules, reach(model, arguments("convert", example)))
+    watched = None if example is None else watch_layers(model, arguments("convert", example))
+    return make_plan(model, rules, watched, () if activation is None else plan_swaps("convert", model, activation))
 
 
-def make_plan(model: nn.Module, rules: tuple[str | Predicate, ...], reached: list[nn.Module] | None) -> Plan:
-    """The plan for `model`. reached: the layers that a forward pass calls, in its order; None: all, as registered."""
+def watch_layers(model: nn.Module, args: tuple[Tensor, ...]) -> Watched:
+    """What one forward pass of `model` does with the layers that can be converted."""
+    return watch(model, args, (*CONVERTIBLE, LowBitLayer))
+
+
+def make_plan(
+    model: nn.Module, rules: Sequence[str | Predicate], watched: Watched | None, swaps: Sequence[Swap]
+) -> Plan:
+    """The plan for `model`. watched: what a forward pass did; None: all layers count as called, as registered."""
     layers = _weighted(model)
     candidates = {id(module) for _, module in layers if isinstance(module, CONVERTIBLE)}
-    order = [module for _, module in layers] if reached is None else reached
+    order = [module for _, module in layers] if watched is None else watched.called.values()
     positions = {key: i for i, key in enumerate(id(m) for m in order if id(m) in candidates)}
     rows, used = [], set()
     for name, module in layers:
         patterns = [rule for rule in rules if isinstance(rule, str) and fnmatchcase(name, rule)]
         used.update(patterns)
         action, reason = _decide(module, _parent(model, name))
-        if action is not Action.KEEP and id(module) not in positions:
-            action, reason = Action.KEEP, "the example never calls it"
+        if action is not Action.KEEP and _used_otherwise(module, watched):
+            action, reason = Action.KEEP, _used_otherwise(module, watched)
         elif action is not Action.KEEP:
-            candidate = Candidate(name, module, positions[id(module)], len(positions))
-            says_keep = [*patterns, *(_name(rule) for rule in rules if not isinstance(rule, str) and rule(candidate))]
-            if says_keep:
-                action, reason = Action.KEEP, f"keep: {says_keep[0]}"
+            bypass = watched is not None and id(module) in watched.bypasses
+            candidate = Candidate(name, module, positions[id(module)], len(positions), bypass)
+            kept = why_kept(rules, patterns, candidate)
+            action, reason = (Action.KEEP, kept) if kept else (action, reason)
         rows.append(PlanRow(name, type(module).__name__, _weight_shape(module), action, reason))
-    _check_all_used([rule for rule in rules if isinstance(rule, str) and rule not in used], rows)
-    return Plan(tuple(rows))
+    check_all_used("convert", [r for r in rules if isinstance(r, str) and r not in used], [row.name for row in rows])
+    return Plan((*rows, *map(_swap_row, swaps)), _notes(watched, swaps))
 
 
-def reach(model: nn.Module, args: tuple[Tensor, ...]) -> list[nn.Module]:
-    """The convertible layers of `model` in the order in which a forward pass first calls them."""
-    reached: dict[int, nn.Module] = {}
+def _used_otherwise(module: nn.Module, watched: Watched | None) -> str:
+    """Why the example shows that a low-bit layer would not, or not alone, do what `module` does; "" when it would."""
+    if watched is None:
+        return ""
+    weight = module.weight
+    readers = ", ".join(repr(name or "(model)") for name in watched.readers.get(id(weight), ()))
+    if id(module) in watched.called:
+        return f"{readers} reads its weight itself, which must stay real" if readers else ""
+    return f"{readers} multiplies by its weight without calling it" if readers else "the example never calls it"
 
-    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if isinstance(module, (*CONVERTIBLE, LowBitLayer)):
-            reached.setdefault(id(module), module)
 
-    run_once(model, args, note)
-    return list(reached.values())
+def _swap_row(swap: Swap) -> PlanRow:
+    kind = type(swap.old).__name__
+    if swap.new is None:
+        return PlanRow(swap.name, kind, (), Action.KEEP, swap.reason)
+    return PlanRow(swap.name, kind, (), Action.SWAP, f"becomes {type(swap.new).__name__}")
 
 
-def keep_rules(keep: Keep) -> tuple[str | Predicate, ...]:
-    """`keep` as a tuple of patterns and predicates. Raises: TypeError."""
-    if isinstance(keep, str):
-        raise TypeError(f"convert: keep must be a collection of names; got the string {keep!r}; pass [{keep!r}]")
-    if not callable(keep) and not isinstance(keep, Collection):
-        raise TypeError(f"convert: keep must be a predicate or a collection of names and predicates; got {keep!r}")
-    rules: tuple[str | Predicate, ...] = (keep,) if callable(keep) else tuple(keep)
-    for rule in rules:
-        if not isinstance(rule, str) and not callable(rule):
-            raise TypeError(f"convert: keep takes names, patterns and predicates; got {rule!r}")
-    return rules
+def _notes(watched: Watched | None, swaps: Sequence[Swap]) -> tuple[str, ...]:
+    if watched is None:
+        return ("without an example the order is that of registration, and every layer counts as called",)
+    return functional_relus(watched) if swaps else ()
+
+
+def functional_relus(watched: Watched) -> tuple[str, ...]:
+    """One sentence per module whose forward calls a ReLU as a function, which no swap reaches."""
+    return tuple(
+        f"{name or '(model)'!r} calls {function}() as a function, which cannot be swapped; write it as an nn.ReLU"
+        for name, function in watched.relus.items()
+    )
 
 
 def _weighted(model: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -230,19 +233,3 @@ def conv_padding(module: nn.Conv1d | nn.Conv2d) -> tuple[int, ...] | None:
 def _weight_shape(module: nn.Module) -> tuple[int, ...]:
     weight = getattr(module, "weight", None)
     return tuple(weight.shape) if isinstance(weight, Tensor) and not is_lazy(weight) else ()
-
-
-def _name(predicate: Predicate) -> str:
-    return str(getattr(predicate, "__name__", predicate))
-
-
-def _check_all_used(unused: list[str], rows: list[PlanRow]) -> None:
-    if not unused:
-        return
-    name, names = unused[0], [row.name for row in rows]
-    below = [other for other in names if other.startswith(f"{name}.")]
-    near = [f"{name}.*"] if below else difflib.get_close_matches(name, names, n=3) or names[:3]
-    raise ValueError(
-        f"convert: keep names {name!r}, which matches none of the {len(names)} layers; "
-        f"did you mean {', '.join(repr(n) for n in near)}?"
-    )

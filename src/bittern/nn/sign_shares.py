@@ -169,7 +169,8 @@ def warn_of_constant_inputs(owner: str, shares: Mapping[str, SignShare], stackle
         warnings.warn(
             f"{owner}: the input of {len(constant)} of {len(shares)} low-bit layers is the same whatever the network "
             f"is shown: {named}. sign(x) is +1 for every x >= 0, so nothing passes a sign behind a ReLU; put a batch "
-            "norm in front of the sign and no ReLU between the two, or replace the ReLU by Hardtanh or PReLU",
+            "norm in front of the sign and no ReLU between the two, or replace the ReLU by Hardtanh or PReLU, as "
+            "convert(..., activation=nn.Hardtanh) does",
             ConstantInputWarning,
             stacklevel=stacklevel,
         )
