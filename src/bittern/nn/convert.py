@@ -95,10 +95,7 @@ def convert(
         print(plan)
         return plan
     _check_plan(plan)
-    layers = {id(model.get_submodule(n)): (n, model.get_submodule(n)) for n in plan.names(Action.CONVERT)}
-    low_bit = {key: _low_bit(name, old, method, pad_value) for key, (name, old) in layers.items()}
-    _check_pad_value(pad_value, low_bit)
-    model = _replace(model, {**low_bit, **_new_activations(model, swaps)})
+    model = _carry_out(model, plan, swaps, method, pad_value)
     if args is not None and watched is not None:
         _check_reached(model, args, plan)
         shares = _measure(model, args)
@@ -106,6 +103,14 @@ def convert(
         if swaps or any(share.constant for share in shares.values()):
             _warn_of_functions(watched)
     return model
+
+
+def _carry_out(model: nn.Module, plan: Plan, swaps: Sequence[Swap], method: Method, pad_value: int) -> nn.Module:
+    """Put new layers and activations into `model`, or make the model itself one."""
+    layers = [(name, model.get_submodule(name)) for name in plan.names(Action.CONVERT)]
+    low_bit = {id(old): _low_bit(name, old, method, pad_value) for name, old in layers}
+    _check_pad_value(pad_value, low_bit)
+    return _replace(model, {**low_bit, **_new_activations(model, swaps)})
 
 
 def _new_activations(model: nn.Module, swaps: Sequence[Swap]) -> dict[int, nn.Module]:
