@@ -121,7 +121,7 @@ def test_impossible_instruction_set_is_one_line(
     assert diagnosis.main(["--json"]) == 1
     out, error = capsys.readouterr()
     assert out == ""
-    assert error.startswith("error: BITTERN_ISA: must be one of scalar")
+    assert error.startswith("bittern: BITTERN_ISA: must be one of scalar")
     assert error.count("\n") == 1
 
 
@@ -129,5 +129,5 @@ def test_as_a_command() -> None:
     environment = {**os.environ, "BITTERN_ISA": "avx9"}
     done = subprocess.run([sys.executable, "-m", "bittern"], capture_output=True, text=True, env=environment)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("error: BITTERN_ISA")
+    assert done.stderr.splitlines()[-1].startswith("bittern: BITTERN_ISA")
     assert "Traceback" not in done.stderr

@@ -119,8 +119,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = parser.parse_args(arguments).json
     try:
         found = diagnose()
+    except KeyboardInterrupt:
+        print("bittern: interrupted", file=sys.stderr)
+        return 130
     except RuntimeError as error:
-        print(f"error: {error}{_why_impossible()}", file=sys.stderr)
+        print(f"bittern: {error}{_why_impossible()}", file=sys.stderr)
         return 1
     try:
         print(found.to_json() if as_json else found, flush=True)

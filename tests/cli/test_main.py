@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
+import bittern_command
 from _command import Command, run
 from bittern import __version__
-from bittern.cli import app, errors, main
+from bittern.cli import errors, main
+from bittern.cli.commands import app
 
 COMMANDS = (
     ("demo",),
@@ -113,6 +117,40 @@ def test_interrupt_anywhere_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     monkeypatch.setattr("bittern.cli.targets.load_packed", interrupted)
     assert main(["info", "x"]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "bittern: interrupted"
+
+
+@pytest.mark.parametrize("delay_s", [0.5, 0.9])
+def test_interrupt_during_import_is_one_line(delay_s: float) -> None:
+    """torch takes more than a second to import; whenever Ctrl-C comes, there is no traceback."""
+    program = "import sys, time; sys.stderr.write('begun\\n'); from bittern_command import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "info", "none"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        assert child.stderr.readline() == "begun\n"
+        time.sleep(delay_s)
+        child.send_signal(signal.SIGINT)
+        lines = child.stderr.read().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("bittern: ")
+    assert child.returncode in (130, 1)  # interrupted, or already through
+
+
+def test_program_is_the_command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["bittern", "--version"])
+    before = signal.getsignal(signal.SIGINT)
+    assert bittern_command.main() == 0
+    assert capsys.readouterr().out == f"bittern {__version__}\n"
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("words", [["methods"], ["methods", "BNN"]], ids=["table", "text"])
+def test_a_reader_that_has_seen_enough_gets_no_message(words: list[str]) -> None:
+    program = f"import sys; from bittern.cli import main; sys.stdin.readline(); sys.exit(main({words}))"
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", program], **pipes) as child:  # type: ignore[call-overload]
+        child.stdout.close()
+        _, err = child.communicate(b"go on\n", timeout=120)
+    assert (child.returncode, err) == (1, b"")
 
 
 def test_real_process_has_the_status_and_no_traceback() -> None:

@@ -56,10 +56,14 @@ def test_options_take_the_type_of_their_default(name: str, text: str, expected: 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("DoReFa", "weight_bits=two", "invalid literal"),
-        ("BNN", "stochastic_weights=1", "must be true or false"),
-        ("XNORNet", "input_scale=row", "must be one of none, per_sample, spatial"),
-        ("IRNet", "t_min=x", "could not convert"),
+        ("DoReFa", "weight_bits", "'weight_bits' must be NAME=VALUE; DoReFa has the options: "),
+        ("DoReFa", "width=3", "'width=3': no option of that name; DoReFa has the options: "),
+        ("DoReFa", "weight_bits=two", "weight_bits must be a whole number; got 'two'"),
+        ("DoReFa", "weight_bits=none", "weight_bits must be a whole number; got 'none'"),
+        ("BNN", "stochastic_weights=1", "must be one of true, false; got '1'"),
+        ("XNORNet", "clip_latent=x", "clip_latent must be a number or none; got 'x'"),
+        ("XNORNet", "input_scale=row", "must be one of none, per_sample, spatial; got 'row'"),
+        ("IRNet", "t_min=x", "t_min must be a number; got 'x'"),
         ("ReActNet", "a=1", "ReActNet has the options: none"),
     ],
 )

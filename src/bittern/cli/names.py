@@ -66,32 +66,39 @@ def _option(cls: type[Quantizer], text: str) -> tuple[str, Any]:
 
     key, equals, value = text.partition("=")
     parameters = inspect.signature(cls.__init__).parameters
-    known = {p.name: p.default for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY}
-    if not equals or key not in known:
-        has = ", ".join(known) or "none"
-        raise Misused(f"--option {text!r} must be NAME=VALUE; {cls.__name__} has the options: {has}")
-    default = known[key]
+    known = {p.name: p for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    has = f"{cls.__name__} has the options: {', '.join(known) or 'none'}"
+    if not equals:
+        raise Misused(f"--option {text!r} must be NAME=VALUE; {has}")
+    if key not in known:
+        raise Misused(f"--option {text!r}: no option of that name; {has}")
     try:
-        return key, _value(value, default)
+        return key, _value(value, known[key].default, optional="None" in str(known[key].annotation))
     except ValueError as error:
-        raise Misused(f"--option {text!r}: {error}") from error
+        raise Misused(f"--option {text!r}: {key} {error}") from error
 
 
-def _value(text: str, default: Any) -> Any:
-    if isinstance(default, bool):
-        if text.lower() not in ("true", "false"):
-            raise ValueError("must be true or false")
-        return text.lower() == "true"
-    if isinstance(default, Enum):
-        kinds = {member.name.lower(): member for member in type(default)}
-        if text.lower() not in kinds:
-            raise ValueError(f"must be one of {', '.join(kinds)}")
-        return kinds[text.lower()]
-    if isinstance(default, int):
-        return int(text)
+def _value(text: str, default: Any, *, optional: bool) -> Any:
+    """Raises: ValueError saying what the text must be."""
+    if optional and text.lower() == "none":
+        return None
     if isinstance(default, str):
         return text
-    return None if text.lower() == "none" else float(text)
+    if isinstance(default, bool):
+        return _one_of(text, {"true": True, "false": False})
+    if isinstance(default, Enum):
+        return _one_of(text, {member.name.lower(): member for member in type(default)})
+    kind, what = (int, "a whole number") if isinstance(default, int) else (float, "a number")
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"must be {what}{' or none' if optional else ''}; got {text!r}") from None
+
+
+def _one_of(text: str, kinds: dict[str, Any]) -> Any:
+    if text.lower() not in kinds:
+        raise ValueError(f"must be one of {', '.join(kinds)}; got {text!r}")
+    return kinds[text.lower()]
 
 
 def network(name: str) -> Callable[..., nn.Module]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,8 @@ def load_packed(path: Path) -> Packed:
 
     _refuse_other_files(path)
     if (path / run_folder.FILE_NAME).is_file() or (path.is_file() and _is_checkpoint(path)):
-        raise ValueError(f"{path} is not packed; pack it first: bittern pack {path} -o {path.stem}-packed.safetensors")
+        how = shlex.join(["bittern", "pack", str(path), "-o", f"{path.stem}-packed.safetensors"])
+        raise ValueError(f"{path} is not packed; pack it first: {how}")
     return deploy.load(path)
 
 
@@ -112,7 +114,9 @@ def _refuse_other_files(path: Path) -> None:
     if path.suffix in EXPORTED:
         raise ValueError(f"{path} is no packed file but what 'bittern export' makes of one; give that one")
     if path.suffix.lower() in IMAGES:
-        raise ValueError(f"{path} is an image; the packed file comes first, as in: bittern run FILE {path}")
+        raise ValueError(
+            f"{path} is an image; the packed file comes first, as in: bittern run FILE {shlex.quote(str(path))}"
+        )
 
 
 def open_target(path: Path) -> Target:

@@ -50,7 +50,7 @@ def decode(data: bytes) -> Content:
     """Read and check a file. Raises: FormatError."""
     metadata = _check_header(data)
     if set(metadata) != {FORMAT}:
-        raise FormatError("it is a safetensors file, but not one of a packed model; use bittern.pack")
+        raise FormatError("it is a safetensors file, but not one of a packed model; bittern.pack makes one")
     content = _parse_json(metadata[FORMAT], "program")
     if not isinstance(content, dict) or content.get("version") != VERSION:
         found = content.get("version") if isinstance(content, dict) else None
