@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from _binary import SPECIAL
 from _tolerance import assert_elementwise, assert_exact
 from bittern.estimators import approx_sign, binarize, clip, error_decay, fourier, straight_through, without_scale
 
+ONE = torch.ones(())
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -111,3 +114,26 @@ def test_without_scale_divides_and_gives_zero_where_there_is_no_scale() -> None:
     assert without_scale(derivative, scale).tolist() == [[2, 4], [0, 0], [0, 0]]
     least = torch.finfo(torch.float32).tiny
     assert without_scale(torch.ones(1), torch.tensor([least])).isfinite().all()
+
+
+@pytest.mark.parametrize("bent", [approx_sign, lambda x: error_decay(x, ONE, ONE), lambda x: fourier(x, ONE, 1.0)])
+def test_a_second_derivative_is_right_or_refused(bent: Callable[[Tensor], Tensor]) -> None:
+    x = torch.linspace(-1.5, 1.5, 13, requires_grad=True)
+    slope = torch.linspace(1.0, 2.0, 13)
+    (grad,) = torch.autograd.grad((binarize(x, bent(x)) * slope).sum(), x, create_graph=True)
+    assert_exact(grad.detach(), slope * bent(x.detach()))
+    with pytest.raises(NotImplementedError, match="the derivative of a sign has no derivative of its own"):
+        grad.sum().backward()
+    # (s clip)^2 summed over: d/dx s^2 clip^2 = 0, d/ds = 2 s clip, where s = sign(x) has the derivative clip again
+    (grad,) = torch.autograd.grad((binarize(x, clip(x)).square() * slope).sum(), x, create_graph=True)
+    grad.sum().backward()
+    assert x.grad is not None
+    assert_exact(x.grad, 2.0 * clip(x) * clip(x) * slope)
+
+
+def test_a_derivative_that_autograd_can_follow_is_followed() -> None:
+    x = torch.linspace(-1.0, 1.0, 9, requires_grad=True)
+    (grad,) = torch.autograd.grad(binarize(x, 1.0 - x.square()).sum(), x, create_graph=True)
+    grad.sum().backward()
+    assert x.grad is not None
+    assert_exact(x.grad, -2.0 * x.detach())

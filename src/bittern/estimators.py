@@ -4,6 +4,11 @@
 leave the grid) and multiplies the incoming gradient by `derivative`; `straight_through` does the same for any values.
 The other functions give derivatives: each returns a tensor of the shape of x that carries no gradient itself.
 
+Second derivatives. What `straight_through` hands on is a product, gradient times derivative, which autograd follows
+again: that is right where the derivative is constant in pieces (`clip`, none at all), and where a derivative is
+given that autograd can follow. A derivative that bends (`approx_sign`, `error_decay`, `fourier`) is a number here,
+not a function, so differentiating it is refused.
+
 Where the weight scale goes. A layer computes y = conv(x, B) * alpha, so autograd hands B the gradient
 g_B = alpha * g, where g is the gradient of the scaled weight W~ = alpha * B. A paper that states its rule as
 dW = g * mask with alpha left out therefore needs dW = g_B * mask / alpha: that division is `without_scale`.
@@ -42,6 +47,36 @@ class _StraightThrough(torch.autograd.Function):
         return None, grads[0] * derivative, None
 
 
+class _Bent(torch.autograd.Function):
+    """`derivative`, which depends on x; differentiating it is an error instead of 0."""
+
+    @staticmethod
+    def forward(x: Tensor, derivative: Tensor, what: str) -> Tensor:
+        return derivative.view_as(derivative)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, str], output: Tensor) -> None:
+        ctx.set_materialize_grads(False)
+        ctx.what = inputs[2]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[None, None, None]:
+        if grads[0] is not None:
+            raise NotImplementedError(
+                f"estimators: {ctx.what} has no derivative of its own; got a request for a second derivative; "
+                "use a method whose derivative is constant in pieces, as BNN or XNORNet, or detach"
+            )
+        return None, None, None
+
+
+def once(x: Tensor, derivative: Tensor, what: str = "the derivative of a sign") -> Tensor:
+    """`derivative`, a function of x that can be used but not differentiated: that raises NotImplementedError."""
+    if torch.compiler.is_compiling() or not (x.requires_grad and torch.is_grad_enabled()):
+        return derivative  # torch.compile refuses second derivatives itself
+    result: Tensor = _Bent.apply(x, derivative, what)  # type: ignore[no-untyped-call]
+    return result
+
+
 def straight_through(values: Tensor, x: Tensor, derivative: Tensor | None = None) -> Tensor:
     """`values`, bit for bit, with d values / dx := derivative (None: 1), elementwise; all three have one shape."""
     result: Tensor = _StraightThrough.apply(values.detach(), x, derivative)  # type: ignore[no-untyped-call]
@@ -62,12 +97,12 @@ def clip(x: Tensor, limit: float = 1.0, *, strict: bool = False) -> Tensor:
 
 def approx_sign(x: Tensor) -> Tensor:
     """max(0, 2 - 2|x|): the derivative of Bi-Real Net's piecewise quadratic ApproxSign (1808.00278)."""
-    return (2.0 - 2.0 * x.detach().abs()).clamp_min(0.0)
+    return once(x, (2.0 - 2.0 * x.detach().abs()).clamp_min(0.0))
 
 
 def error_decay(x: Tensor, t: Tensor, k: Tensor) -> Tensor:
     """k * t * (1 - tanh(t x)^2): IR-Net's error decay estimator, the derivative of k * tanh(t x) (1909.10788)."""
-    return k * t * (1.0 - torch.tanh(t * x.detach()).square())
+    return once(x, k * t * (1.0 - torch.tanh(t * x.detach()).square()))
 
 
 def fourier(x: Tensor, n: Tensor, omega: float) -> Tensor:
@@ -90,7 +125,7 @@ def fourier(x: Tensor, n: Tensor, omega: float) -> Tensor:
     total = torch.where(theta == 0.0, terms, torch.sin(2.0 * terms * theta) / (2.0 * torch.sin(theta)))
     if folds:
         total = torch.where(beyond, -total, total)
-    return torch.where(distance <= 1.0, (4.0 * omega / math.pi) * total, 0.0)
+    return once(x, torch.where(distance <= 1.0, (4.0 * omega / math.pi) * total, 0.0))
 
 
 def without_scale(derivative: Tensor, scale: Tensor) -> Tensor:

@@ -181,3 +181,10 @@ def test_bits_out_of_range_are_refused() -> None:
     for bad in (0, 17, 31, 33):
         with pytest.raises(ValueError, match=r"gradient_bits must be one of 1, 2, .*16, 32"):
             DoReFa(shape_of(W), gradient_bits=bad)
+
+
+def test_a_rounded_gradient_is_not_differentiated() -> None:
+    y = torch.randn(2, 3, requires_grad=True)
+    (grad,) = torch.autograd.grad(DoReFa(shape_of(W), gradient_bits=4).output(y).square().sum(), y, create_graph=True)
+    with pytest.raises(NotImplementedError, match="a rounded gradient has no derivative"):
+        grad.sum().backward()

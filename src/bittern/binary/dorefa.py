@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bittern.binary._common import check_bits, check_choice
-from bittern.estimators import binarize, straight_through, without_scale
+from bittern.estimators import binarize, once, straight_through, without_scale
 from bittern.quantizer import InputCode, LayerShape, LevelsCode, Quantized, Quantizer
 
 MOST_BITS = 8
@@ -108,4 +108,5 @@ class _QuantizeGradient(torch.autograd.Function):
         width = 2.0 * torch.where(largest == 0.0, 1.0, largest)
         noise = (torch.rand_like(g) - 0.5) / top
         level = torch.round((g / width + 0.5 + noise).clamp(0.0, 1.0) * top)
-        return torch.where(largest == 0.0, g, (level / top - 0.5) * width), None
+        rounded = torch.where(largest == 0.0, g, (level / top - 0.5) * width)
+        return once(g, rounded.detach(), "a rounded gradient"), None

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from inspect import signature
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 
 from bittern.ops._isa import Isa, available_isas, chosen_isa
+from bittern.ops._transforms import FrozenFunction, refuse_tangents, transform_is_active
 
 R = TypeVar("R")
 """What an op returns: a tensor, a tuple of tensors, or None where it changes its arguments."""
@@ -68,6 +70,7 @@ class Op(Generic[R]):
         self._reference = reference
         self._cpu = cpu
         self._cuda = cuda
+        self._function: type[FrozenFunction] | None = None
         _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
         _LIBRARY.impl(self.name, self._run_cpu, "CPU")  # type: ignore[no-untyped-call]
         _LIBRARY.impl(self.name, self._run_cuda, "CUDA")  # type: ignore[no-untyped-call]
@@ -80,8 +83,28 @@ class Op(Generic[R]):
         self._packet = getattr(torch.ops.bittern, self.name).default
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
+        if not torch.compiler.is_compiling() and transform_is_active():
+            return self._transformed(*args, **kwargs)
         result: R = self._packet(*args, **kwargs)
         return result
+
+    def _transformed(self, *args: Any, **kwargs: Any) -> R:
+        """The call inside torch.func or forward-mode differentiation, where torch.library knows no derivatives."""
+        if self._function is None:
+            refuse_tangents(self.name, (*args, *kwargs.values()))
+            result: R = self._packet(*args, **kwargs)
+        else:
+            bound = signature(self._check).bind(*args, **kwargs)
+            bound.apply_defaults()
+            result = self._function.apply(*bound.arguments.values())  # type: ignore[no-untyped-call]
+        return result
+
+    def differentiate(self, function: type[FrozenFunction]) -> None:
+        """Give the op the derivatives of `function`: backward through torch.library, the others where asked for."""
+        torch.library.register_autograd(
+            f"bittern::{self.name}", function.backward, setup_context=function.setup_context, lib=_LIBRARY
+        )
+        self._function = function
 
     def __repr__(self) -> str:
         return f"Op({self.schema})"

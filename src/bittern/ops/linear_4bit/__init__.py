@@ -5,22 +5,20 @@ x: [..., in_features] float32, bfloat16 or float16. packed, absmax, code, block_
 -> [..., out_features] of x's dtype.
 y = x W^T + bias. W is decoded and rounded to x's dtype; products and sums are float32, in no fixed order; y is rounded
 once. W is never written to memory as a whole.
-Gradient: of x, by `linear_4bit_backward`; of bias; none for W, which is frozen.
-Errors: TypeError for another dtype, ValueError for sizes that do not fit.
+Derivatives, of any order and in forward mode too: of x, by `linear_4bit_backward`, and of bias; W is frozen.
+Errors: TypeError for another dtype, ValueError for sizes that do not fit, NotImplementedError for a derivative of W.
 Reference: QLoRA (arXiv:2305.14314).
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor
 
 from bittern.ops._check import check_dtype, check_same_device
 from bittern.ops._op import Op, lazily
 from bittern.ops.linear_4bit.check import check_weight
 from bittern.ops.linear_4bit.cpu import linear_4bit_cpu
+from bittern.ops.linear_4bit.derivatives import differentiate
 from bittern.ops.linear_4bit.reference import linear_4bit_reference
 from bittern.ops.linear_4bit_backward import linear_4bit_backward
 from bittern.ops.quantize_blockwise.check import FLOATS
@@ -70,22 +68,4 @@ linear_4bit: Op[Tensor] = Op(
     cuda=lazily("bittern.ops.linear_4bit.cuda", "linear_4bit_cuda"),
 )
 
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, packed, absmax, code, block_size, _, _ = inputs
-    ctx.save_for_backward(packed, absmax, code)
-    ctx.block_size, ctx.in_features = block_size, x.shape[-1]
-
-
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    packed, absmax, code = ctx.saved_tensors
-    wanted = ctx.needs_input_grad  # torch leaves out arguments at their defaults, here a bias of None
-    x_grad = bias_grad = None
-    if wanted[0]:
-        x_grad = linear_4bit_backward(grad, packed, absmax, code, ctx.block_size, ctx.in_features)
-    if len(wanted) > 6 and wanted[6]:
-        bias_grad = grad.sum(tuple(range(grad.ndim - 1)))
-    return (x_grad, None, None, None, None, None, bias_grad)[: len(wanted)]
-
-
-torch.library.register_autograd("bittern::linear_4bit", _backward, setup_context=_keep)
+differentiate(linear_4bit, linear_4bit_backward)

@@ -2,7 +2,7 @@
 
 grad: [..., out_features] float32, bfloat16 or float16. packed, absmax, code, block_size: W [out_features, in_features]
 as `quantize_4bit` packs it. -> [..., in_features] of grad's dtype: grad W, where W is decoded and rounded to grad's
-dtype; products and sums are float32, in no fixed order.
+dtype; products and sums are float32, in no fixed order. Its own derivative of grad is `linear_4bit`.
 Errors: TypeError for another dtype, ValueError for sizes that do not fit.
 Reference: QLoRA (arXiv:2305.14314).
 """

@@ -8,15 +8,14 @@ y = int32(codes . weight) * (absmax / 127) * (scale / 127) [+ outliers] [+ bias]
 is the product with the float32 nearest to 1 / 127; rounded once to x's dtype. A row with a number that is not finite
 gives NaN; one whose absmax is below 2^-126 counts as 0.
 The result is the same bit for bit on every CPU; with outliers up to the order of their sum.
-Gradient: of x, as if it were not quantized, grad W; of bias; none for weight and scale.
-Errors: TypeError for another dtype; ValueError for sizes that do not fit, or more columns than int32 sums can hold.
+Derivatives, of any order and in forward mode too: of x, as if it were not quantized, and of bias; W is frozen.
+Errors: TypeError for another dtype; ValueError for sizes that do not fit, or more columns than int32 sums can hold;
+NotImplementedError for a derivative of W.
 Reference: LLM.int8() (arXiv:2208.07339). The authors' code lets those elements of outlier columns that are below the
 threshold count for absmax; here, as in the paper, an outlier column is left out as a whole.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +23,7 @@ from torch import Tensor
 from bittern.ops._check import check_dtype, check_same_device
 from bittern.ops._op import Op, lazily
 from bittern.ops.linear_8bit.cpu import linear_8bit_cpu
+from bittern.ops.linear_8bit.derivatives import make_function
 from bittern.ops.linear_8bit.reference import LEVELS, linear_8bit_reference
 from bittern.ops.quantize_blockwise.check import FLOATS
 
@@ -31,8 +31,6 @@ __all__ = ["linear_8bit"]
 
 MOST_COLUMNS = (2**31 - 1) // int(LEVELS) ** 2
 """More products of two codes than this could overflow an int32 sum."""
-_GRADIENT_ROWS = 512
-"""Rows of W that are decoded at a time for the gradient of x."""
 
 
 def _check(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None = None, threshold: float = 0.0) -> None:
@@ -69,25 +67,4 @@ linear_8bit: Op[Tensor] = Op(
     cuda=lazily("bittern.ops.linear_8bit.cuda", "linear_8bit_cuda"),
 )
 
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(inputs[1], inputs[2])
-
-
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    weight, scale = ctx.saved_tensors
-    wanted = ctx.needs_input_grad  # torch leaves out arguments at their defaults, here a bias of None
-    x_grad = bias_grad = None
-    if wanted[0]:
-        scaled = grad.float() * (scale * (1 / LEVELS))
-        total = grad.new_zeros((*grad.shape[:-1], weight.shape[1]), dtype=torch.float32)
-        for start in range(0, weight.shape[0], _GRADIENT_ROWS):
-            rows = slice(start, start + _GRADIENT_ROWS)
-            total += scaled[..., rows] @ weight[rows].float()
-        x_grad = total.to(grad.dtype)
-    if len(wanted) > 3 and wanted[3]:
-        bias_grad = grad.sum(tuple(range(grad.ndim - 1)))
-    return (x_grad, None, None, bias_grad, None)[: len(wanted)]
-
-
-torch.library.register_autograd("bittern::linear_8bit", _backward, setup_context=_keep)
+linear_8bit.differentiate(make_function(linear_8bit))
