@@ -6,7 +6,7 @@ docs/bitsandbytes.md lists what is there and every difference. `install()` regis
 
 from __future__ import annotations
 
-from bittern.compat.bitsandbytes import autograd, functional, nn, optim, utils
+from bittern.compat.bitsandbytes import autograd, cextension, functional, nn, optim, utils
 from bittern.compat.bitsandbytes._install import install
 from bittern.compat.bitsandbytes.autograd._functions import MatmulLtState, matmul, matmul_4bit
 
@@ -19,6 +19,7 @@ supported_torch_devices = {"cpu", "cuda"}
 __all__ = [
     "MatmulLtState",
     "autograd",
+    "cextension",
     "features",
     "functional",
     "install",

@@ -41,6 +41,7 @@ class Linear8bitLt(nn.Linear):
         if index is not None:
             raise ValueError("Linear8bitLt: there is no reordering of weights; leave index out")
         super().__init__(input_features, output_features, bias, device)
+        self.index = index  # always None: adapters read it to build layers of the same kind
         self.state = MatmulLtState()
         self.state.threshold = threshold
         self.state.has_fp16_weights = has_fp16_weights
