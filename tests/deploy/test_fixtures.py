@@ -1,0 +1,45 @@
+"""Files of earlier versions still load, and answer what they answered (`write_fixtures` made them)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from _tolerance import assert_exact
+from bittern.deploy import load
+from bittern.deploy.node_by_node import NodeByNode
+
+FOLDER = Path(__file__).parent / "fixtures"
+ANSWERS = load_file(FOLDER / "answers.safetensors")
+NAMES = sorted(name.removesuffix(".output") for name in ANSWERS if name.endswith(".output"))
+EXACT = [name for name in NAMES if not name.startswith("near_")]
+
+
+def test_every_file_has_an_answer() -> None:
+    assert len(NAMES) > 20
+    assert {path.stem for path in FOLDER.glob("*.safetensors")} == {*NAMES, "answers"}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_the_same_bits(name: str) -> None:
+    packed = load(FOLDER / f"{name}.safetensors")
+    x, expected = ANSWERS[f"{name}.input"], ANSWERS[f"{name}.output"]
+    for _ in range(2):
+        assert_exact(packed(x).contiguous(), expected)
+    one_by_one = NodeByNode(packed.program, packed.tensors, packed.device)
+    assert torch.equal(one_by_one(x), expected)  # a zero may have another sign
+
+
+def test_functions_whose_last_bits_depend_on_the_cpu() -> None:
+    packed = load(FOLDER / "near_functions.safetensors")
+    x, expected = ANSWERS["near_functions.input"], ANSWERS["near_functions.output"]
+    torch.testing.assert_close(packed(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_file(name: str) -> None:
+    path = FOLDER / f"{name}.safetensors"
+    assert load(path).to_bytes() == path.read_bytes()
