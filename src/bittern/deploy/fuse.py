@@ -89,7 +89,8 @@ def _native(program: Program, forms: Forms, node: Node, taken: set[int]) -> Item
     if node.kind == "encode" and rank == IMAGE_RANK[integer(node, "dims")]:
         return Encode(node)
     if node.kind in ("pool_bits", "concatenate_bits"):
-        return BitStep(node)
+        several_rows = forms[node.output].last and rank > IMAGE_RANK[0]
+        return node if several_rows else BitStep(node)
     if _is_whole_mean(node, len(forms[node.inputs[0]].shape)):
         return WholeMean(node)
     if rank != IMAGE_RANK[2]:

@@ -25,6 +25,8 @@ Values = dict[int, Any]
 
 def image_size(form: Form) -> tuple[int, int, int]:
     """(height, width, channels) of a value of one sample; a row of features is one pixel, a 1-d signal has height 1."""
+    if form.last and len(form.shape) > 2:
+        raise AssertionError(f"places: several rows of a sample, {list(form.shape)}, are no image")
     channels, *space = form.shape[1:]
     height, width = [1] * (2 - len(space)) + space
     return height, width, channels

@@ -37,15 +37,19 @@ class NativeRun:
     """(number of the record, number of the value) of real convolutions, which read images as they lie."""
 
     def __post_init__(self) -> None:
-        self._fields = [(self.records[part][name], record, value) for part, name, record, value in self.patches]
+        sizes = self.records["sizes"]
+        self._fields = [
+            (self.records[part][name], sizes["residual" if name == "residual" else "input"], record, value)
+            for part, name, record, value in self.patches
+        ]
 
     def __call__(self, values: Values) -> None:
         held = []
-        for addresses, record, value in self._fields:
+        for addresses, sizes, record, value in self._fields:
             there = values[value]
             images = there[0].contiguous() if isinstance(there, tuple) else as_images(there)
             held.append(images)
-            addresses[record] = images.data_ptr()
+            addresses[record], sizes[record] = images.data_ptr(), ops.bytes_of(images)
         for record, value in self.strided:
             ops.PreparedRealConv.point(self.records[record : record + 1], values[value].permute(0, 2, 3, 1))
         ops.run_steps(self.isa, self.records)
@@ -184,7 +188,7 @@ class Schedule:
         images = self._places.images.get(value)
         if images is None:
             return NativeRun(ops.chosen_isa(), record, [(part, "x", 0, value)])
-        record[part]["x"] = images.data_ptr()
+        record[part]["x"], record["sizes"]["input"] = images.data_ptr(), ops.bytes_of(images)
         return NativeRun(ops.chosen_isa(), record)
 
     def _bits_at(self, value: int, patch: Patch) -> tuple[ops.BitImages, list[Patch]]:
@@ -193,6 +197,8 @@ class Schedule:
         if bits is not None:
             return bits, []
         size = image_size(self._forms[value])
+        if self._forms[value].planes > 1:
+            raise AssertionError(f"schedule: bits that torch packs have one plane; value {value} has several")
         return ops.BitImages(torch.empty(0, dtype=torch.int64), self._batch, *size), [patch]
 
     def _bit_run(self, item: BitStep, flip: Tensor | None) -> NativeRun:

@@ -86,7 +86,7 @@ def exact_lanes(trial: Trial, shape: Sequence[int]) -> int | None:
         pixels = x.flatten(2).transpose(1, 2).unsqueeze(1).contiguous()
         found = torch.empty(shape[0], 1, 1, shape[1])
         record = ops.mean_step(pixels.shape, found, lanes)
-        record["pool"]["x"] = pixels.data_ptr()
+        record["pool"]["x"], record["sizes"]["input"] = pixels.data_ptr(), ops.bytes_of(pixels)
         ops.run_steps(ops.chosen_isa(), record)
         return torch.equal(found.view(expected.shape), expected)
 

@@ -32,7 +32,7 @@ from bittern.ops.binary_block.cpu import (
     run_steps,
 )
 from bittern.ops.binary_block.images import BitImages
-from bittern.ops.binary_block.layout import Activation
+from bittern.ops.binary_block.layout import Activation, bytes_of
 from bittern.ops.binary_block.real import PoolRule, PreparedRealConv, SumOrder, mean_step, pool_step
 from bittern.ops.binary_block.reference import binary_block_reference
 from bittern.ops.binary_conv2d import check_conv2d
@@ -47,6 +47,7 @@ __all__ = [
     "ResidualRule",
     "SumOrder",
     "binary_block",
+    "bytes_of",
     "encode_step",
     "mean_step",
     "pool_step",

@@ -1,15 +1,23 @@
-#include "binary_block/program.h"
+#include <stdexcept>
+
+#include "binary_block/extents.h"
 #include "binding.h"
 
 namespace bittern {
+
+[[noreturn]] static void refuse(i64 index, StepKind kind, const Misfit& misfit) {
+  throw std::runtime_error("run_block_program: step " + std::to_string(index) + " of kind " +
+                           std::to_string(static_cast<i64>(kind)) + " was planned wrongly: " + misfit.what +
+                           " (needs " + std::to_string(misfit.needed) + " bytes, has " +
+                           std::to_string(misfit.given) + "); nothing was run");
+}
 
 static void run_block_program(int isa, int threads, std::uintptr_t steps, i64 count) {
   const Isa chosen = checked_isa(isa);
   const ProgramStep* first = pointer<const ProgramStep>(steps);
   for (i64 i = 0; i < count; ++i) {
-    if (static_cast<i64>(first[i].kind) < 0 || first[i].kind >= StepKind::count) {
-      throw nb::value_error("run_block_program: not a StepKind");
-    }
+    const Misfit misfit = misfit_of(chosen, first[i]);
+    if (misfit.what != nullptr) refuse(i, first[i].kind, misfit);
   }
   nb::gil_scoped_release without_gil;
   run_steps(chosen, first, count, threads);

@@ -13,7 +13,7 @@ from torch import Tensor
 from bittern import _native
 from bittern.ops._isa import Isa, threads
 from bittern.ops.binary_block.images import BitImages
-from bittern.ops.binary_block.layout import ROWS, STEP, TAIL_UNIT, Activation, StepKind
+from bittern.ops.binary_block.layout import ROWS, STEP, TAIL_UNIT, Activation, StepKind, bytes_of, extent_of
 from bittern.ops.binary_conv2d.cpu import PreparedConv2d
 from bittern.ops.binary_conv2d.geometry import output_size
 
@@ -125,6 +125,11 @@ class PreparedBlock:
         tail["real"] = 0 if real is None else real.data_ptr()
         if bits is not None:
             tail["bits"], tail["bits_row"], tail["bits_image"] = bits.address, bits.row_words, bits.image_words
+        sizes = record["sizes"]
+        sizes["input_before"], sizes["input"], sizes["weights"] = x.bytes_before, x.bytes_behind, bytes_of(self.weights)
+        sizes["rows"], sizes["factor"] = bytes_of(self.rows), bytes_of(self.factor)
+        sizes["residual"] = 0 if residual is None else extent_of(residual)
+        sizes["real"], sizes["bits"] = bytes_of(real), 0 if bits is None else bits.bytes_behind
         return record
 
     def _describe_conv(self, conv: np.ndarray, x: BitImages) -> None:
@@ -140,7 +145,7 @@ class PreparedBlock:
 
 
 def encode_step(batch: int, height: int, width: int, threshold: Tensor | None, bits: BitImages) -> np.ndarray:
-    """The record of packing float32 [batch, height, width, channels], whose address is filled in at every call.
+    """The record of packing float32 [batch, height, width, channels], whose address and bytes are filled in later.
 
     One plane of bits: of x >= threshold. Several: of round(clip(x, 0, 1) * (2^planes - 1)), ties to even.
     """
@@ -151,11 +156,15 @@ def encode_step(batch: int, height: int, width: int, threshold: Tensor | None, b
     e["planes"], e["plane_words"] = bits.planes, bits.plane_words
     e["threshold"] = 0 if threshold is None else threshold.data_ptr()
     e["bits"], e["bits_row"], e["bits_image"] = bits.address, bits.row_words, bits.image_words
+    record["sizes"]["mask"], record["sizes"]["bits"] = bytes_of(threshold), bits.bytes_behind
     return record
 
 
 def run_steps(isa: Isa, steps: np.ndarray) -> None:
-    """Run records one after another; the caller answers for every address in them."""
+    """Run records one after another; the caller answers for addresses, and for the bytes that they say are there.
+
+    Raises: RuntimeError, before anything runs, for a record that would touch more than those bytes.
+    """
     _native.run_block_program(isa, threads(), steps.ctypes.data, len(steps))
 
 

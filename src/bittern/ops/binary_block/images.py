@@ -45,10 +45,19 @@ class BitImages:
         return self.batch * self.image_words
 
     @property
+    def bytes_before(self) -> int:
+        """Bytes of the border in front of pixel (0, 0) of the first image."""
+        return self.border * (self.row_words + self.pixel_words) * WORD_BYTES
+
+    @property
+    def bytes_behind(self) -> int:
+        """Bytes of memory from that pixel on."""
+        return self.memory.numel() * WORD_BYTES - self.bytes_before
+
+    @property
     def address(self) -> int:
         """Of pixel (0, 0) of the first image."""
-        skipped = self.border * (self.row_words + self.pixel_words)
-        return self.memory.data_ptr() + skipped * WORD_BYTES
+        return self.memory.data_ptr() + self.bytes_before
 
     def view(self, plane: int = 0) -> Tensor:
         """int64 [batch, height, width, words] of one plane, without the border; shares the memory."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
+from torch import Tensor
 
 from bittern import _native
 
@@ -212,6 +213,9 @@ _CONCATENATE_BITS = (
 )
 
 
+_SIZES = ("input_before", "input", "weights", "rows", "residual", "factor", "real", "bits", "mask")
+
+
 def _words(names: tuple[str, ...]) -> list[tuple[str, str]]:
     return [(name, "<i8") for name in names]
 
@@ -227,9 +231,23 @@ STEP = np.dtype(
         ("real", _words(_REAL)),
         ("pool_bits", _words(_POOL_BITS)),
         ("concatenate_bits", _words(_CONCATENATE_BITS)),
+        ("sizes", _words(_SIZES)),
     ]
 )
-"""One step of a program."""
+"""One step of a program. `sizes` are bytes behind its addresses, against which native code checks what it touches."""
+
+
+def bytes_of(x: Tensor | None) -> int:
+    """Bytes of a contiguous tensor; 0 for none."""
+    return 0 if x is None else x.numel() * x.element_size()
+
+
+def extent_of(x: Tensor) -> int:
+    """Bytes from the first to behind the last element of a tensor in any layout."""
+    if x.numel() == 0:
+        return 0
+    return (1 + sum((n - 1) * step for n, step in zip(x.shape, x.stride(), strict=True))) * x.element_size()
+
 
 if STEP.itemsize != 8 * _native.STEP_WORDS:
     raise ImportError(

@@ -30,6 +30,16 @@ struct EncodeImage {
   i64 bits_row, bits_image;
 };
 
+// Bytes of the memory behind the addresses of a step, which `misfit_of` compares with what the step touches.
+struct Sizes {
+  i64 input_before;  // of the input, in front of its address: a border
+  i64 input, weights;
+  i64 rows;  // of a tail, or of an affine map
+  i64 residual, factor;
+  i64 real, bits;  // results
+  i64 mask;        // threshold, flips or limits
+};
+
 enum class StepKind : i64 { convolve, encode, pool, real, pool_bits, concatenate_bits, real_pool, count };
 
 // All fields are 64 bits wide, because Python fills them; `layout.py` names them in this order.
@@ -43,8 +53,10 @@ struct ProgramStep {
   RealConv real;
   PoolBits pool_bits;
   ConcatenateBits concatenate_bits;
+  Sizes sizes;
 };
 
+// The caller answers for every number and address; `extents.h` checks them.
 void run_steps(Isa isa, const ProgramStep* steps, i64 count, int threads);
 
 }  // namespace bittern

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bittern.ops._windows import window_positions
-from bittern.ops.binary_block.layout import REAL_UNIT, STEP, StepKind
+from bittern.ops.binary_block.layout import REAL_UNIT, STEP, StepKind, bytes_of, extent_of
 
 UNITS_TOGETHER = 2
 """Units that the widest kernel takes at once: weights are padded to a multiple of it."""
@@ -33,7 +33,7 @@ class PoolRule:
 def pool_step(rule: PoolRule, x: Sequence[int], out: Tensor, affine: Tensor | None) -> np.ndarray:
     """The record of a pool behind x * alpha + beta, affine being float32 [2, channels].
 
-    x: sizes [batch, height, width, channels]; its address is filled in at every call.
+    x: sizes [batch, height, width, channels]; its address and bytes are filled in later.
     """
     record = np.zeros(1, STEP)
     record["kind"] = StepKind.POOL
@@ -46,13 +46,14 @@ def pool_step(rule: PoolRule, x: Sequence[int], out: Tensor, affine: Tensor | No
     p["average"], p["count_padding"] = rule.average, rule.count_padding
     p["affine"] = 0 if affine is None else affine.data_ptr()
     p["out"] = out.data_ptr()
+    record["sizes"]["rows"], record["sizes"]["real"] = bytes_of(affine), bytes_of(out)
     return record
 
 
 def mean_step(x: Sequence[int], out: Tensor, lanes: int) -> np.ndarray:
     """The record of the mean of each image's channels.
 
-    x: sizes [batch, height, width, channels]; its address is filled in at every call. out: float32 [batch, 1, 1,
+    x: sizes [batch, height, width, channels]; its address and bytes are filled in later. out: float32 [batch, 1, 1,
     channels]. lanes: the sum's order is that of torch for a contiguous row of pixels, with vectors of so many numbers:
     numbers i, i + lanes, ... in four sums side by side, then what fills no vector and one lane after another.
     """
@@ -120,6 +121,9 @@ class PreparedRealConv:
         r["weights"], r["out"] = self.weights.data_ptr(), out.data_ptr()
         r["affine"] = 0 if self.affine is None else self.affine.data_ptr()
         r["limits"] = 0 if self.limits is None else self.limits.data_ptr()
+        sizes = record["sizes"]
+        sizes["weights"], sizes["rows"], sizes["mask"] = map(bytes_of, (self.weights, self.affine, self.limits))
+        sizes["real"] = extent_of(out)
         self.point(record, x)
         return record
 
@@ -133,7 +137,7 @@ class PreparedRealConv:
         record = self.step(x, out.new_empty(1).expand(sizes))
         record["kind"] = StepKind.REAL_POOL
         record["real"]["out"] = 0
-        record["pool"] = pool_step(rule, sizes, out, None)["pool"]
+        record["pool"], record["sizes"]["real"] = pool_step(rule, sizes, out, None)["pool"], bytes_of(out)
         return record
 
     @staticmethod
@@ -142,3 +146,4 @@ class PreparedRealConv:
         r = record["real"]
         r["x"] = x.data_ptr()
         r["x_image"], r["x_row"], r["x_pixel"], r["x_channel"] = x.stride()
+        record["sizes"]["input"] = extent_of(x)

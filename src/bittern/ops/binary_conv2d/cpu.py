@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bittern import _native
+from bittern.ops._check import words_for
 from bittern.ops._isa import Isa, chosen_isa, threads
 from bittern.ops.binary_conv2d.geometry import output_size
 
@@ -46,7 +47,9 @@ class PreparedConv2d:
 
     def __call__(self, x: Tensor) -> Tensor:
         x = x.contiguous()
-        batch, height, width = x.shape[:3]
+        batch, height, width, words = x.shape
+        if words != words_for(self.channels):
+            raise ValueError(f"binary_conv2d: x must have {words_for(self.channels)} words a pixel; got {words}")
         size = output_size(height, width, self.kernel_h, self.kernel_w, self.stride, self.padding, self.dilation)
         dtype = torch.int32 if self.epilogue is None else torch.float32
         out = torch.empty((batch, *size, self.out_channels), dtype=dtype)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from bittern import _native
+from bittern.ops._check import words_for
 from bittern.ops._isa import Isa, chosen_isa, threads
 
 
@@ -26,6 +27,8 @@ class PreparedMatmul:
 
     def __call__(self, a: Tensor) -> Tensor:
         a = a.contiguous()
+        if a.shape[-1] != words_for(self.k):
+            raise ValueError(f"binary_matmul: a must have {words_for(self.k)} words a row; got {a.shape[-1]}")
         dtype = torch.int32 if self.epilogue is None else torch.float32
         out = torch.empty((*a.shape[:-1], self.n), dtype=dtype)
         _native.binary_matmul(

@@ -20,13 +20,16 @@ def concatenate_bits_steps(parts: Sequence[BitImages], out: BitImages) -> np.nda
     for plane in range(out.planes):
         offset = 0
         for index, part in enumerate(parts):
-            c = records["concatenate_bits"][plane * len(parts) + index : plane * len(parts) + index + 1]
+            number = plane * len(parts) + index
+            c, sizes = records["concatenate_bits"][number : number + 1], records["sizes"][number : number + 1]
             c["batch"], c["height"], c["width"], c["channels"] = part.batch, part.height, part.width, part.channels
             c["offset"] = offset
-            c["x"] = part.address + plane * part.plane_words * WORD_BYTES
+            skipped = plane * part.plane_words * WORD_BYTES
+            c["x"], sizes["input"] = part.address + skipped, part.bytes_behind - skipped
             c["x_row"], c["x_image"] = part.row_words, part.image_words
             c["out_words"] = out.pixel_words
-            c["out"] = out.address + plane * out.plane_words * WORD_BYTES
+            skipped = plane * out.plane_words * WORD_BYTES
+            c["out"], sizes["bits"] = out.address + skipped, out.bytes_behind - skipped
             c["out_row"], c["out_image"] = out.row_words, out.image_words
             offset += part.channels
     return records

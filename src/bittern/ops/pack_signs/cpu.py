@@ -14,7 +14,7 @@ class PreparedPack:
     """`pack_signs` with a fixed threshold, without the dispatcher: microseconds matter between small layers.
 
     threshold: [n] or None. Call with x [..., n] of a dtype that fits the threshold -> int64 [..., ceil(n / 64)]. The
-    caller answers for dtype, shape and device.
+    caller answers for dtype and device.
     """
 
     def __init__(self, threshold: Tensor | None = None, isa: Isa | None = None) -> None:
@@ -25,6 +25,8 @@ class PreparedPack:
     def __call__(self, x: Tensor) -> Tensor:
         x = x.contiguous()
         columns = x.shape[-1]
+        if self.threshold is not None and self.threshold.numel() != columns:
+            raise ValueError(f"pack_signs: x must have {self.threshold.numel()} numbers a row; got {columns}")
         out = torch.empty((*x.shape[:-1], words_for(columns)), dtype=torch.int64)
         rows = x.numel() // columns
         code = DTYPE_CODES[x.dtype]

@@ -11,7 +11,7 @@ from bittern.ops._check import WORD_BITS
 from bittern.ops._isa import Isa
 from bittern.ops.binary_block.cpu import run_steps
 from bittern.ops.binary_block.images import BitImages
-from bittern.ops.binary_block.layout import STEP, StepKind
+from bittern.ops.binary_block.layout import STEP, StepKind, bytes_of
 from bittern.ops.pool_bits.geometry import pooled_size
 
 
@@ -35,6 +35,8 @@ def pool_bits_step(
     p["x"], p["x_row"], p["x_image"] = x.address, x.row_words, x.image_words
     p["flip"] = 0 if flip is None else flip.data_ptr()
     p["out"], p["out_row"], p["out_image"] = out.address, out.row_words, out.image_words
+    sizes = record["sizes"]
+    sizes["input"], sizes["mask"], sizes["bits"] = x.bytes_behind, bytes_of(flip), out.bytes_behind
     return record
 
 

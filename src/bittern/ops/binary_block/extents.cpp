@@ -1,0 +1,272 @@
+#include "binary_block/extents.h"
+
+#include <initializer_list>
+
+namespace bittern {
+namespace {
+
+constexpr i64 kMostPlanes = 8, kByteBits = 8;
+
+// Elements from the first to behind the last of a grid; negative where a number is unsound or too large.
+class Extent {
+ public:
+  explicit Extent(i64 innermost) : elements_(innermost) { sound_ = innermost >= 0; }
+
+  // The grid repeated: so many times, so many elements apart.
+  Extent& along(i64 count, i64 step) {
+    i64 way = 0;
+    sound_ = sound_ && count >= 0 && step >= 0 && !__builtin_mul_overflow(larger(count - 1, 0), step, &way) &&
+             !__builtin_add_overflow(elements_, way, &elements_);
+    if (count == 0) empty_ = true;
+    return *this;
+  }
+
+  // The grid repeated without gaps.
+  Extent& times(i64 count) {
+    sound_ = sound_ && count >= 0 && !__builtin_mul_overflow(elements_, count, &elements_);
+    return *this;
+  }
+
+  i64 bytes(i64 element) const {
+    i64 total = 0;
+    if (!sound_ || __builtin_mul_overflow(elements_, element, &total)) return -1;
+    return empty_ ? 0 : total;
+  }
+
+ private:
+  i64 elements_;
+  bool sound_ = true, empty_ = false;
+};
+
+Extent dense(i64 a, i64 b, i64 c, i64 d = 1) {
+  return Extent(a).times(b).times(c).times(d);
+}
+
+// Collects the first misfit.
+struct Findings {
+  Misfit found;
+
+  void need(bool holds_true, const char* what) {
+    if (!holds_true && found.what == nullptr) found.what = what;
+  }
+
+  template <class T>
+  void holds(const T* memory, const Extent& extent, i64 given, const char* what) {
+    const i64 needed = extent.bytes(static_cast<i64>(sizeof(T)));
+    const bool fits = needed >= 0 && needed <= given && (needed == 0 || memory != nullptr);
+    if (!fits && found.what == nullptr) found = {what, needed, given};
+  }
+
+  bool ok() const { return found.what == nullptr; }
+};
+
+constexpr i64 kMostSize =
+    i64{1} << 31;  // of one number: sums of two or three and their multiples by words fit 64 bits
+
+bool sound(i64 least, std::initializer_list<i64> sizes) {
+  for (i64 size : sizes) {
+    if (size < least || size > kMostSize) return false;
+  }
+  return true;
+}
+
+// Out of a tail's buffers: [batch, height, width, out_channels] is what it ends.
+void check_tail(Findings& f, const Tail& t, const Sizes& sizes, i64 batch, i64 height, i64 width,
+                const Conv2d& c) {
+  const i64 reach = round_up(c.out_channels, kTailUnit) + (c.groups > 1 ? kTailUnit : 0);
+  f.need(t.activation >= 0 && t.activation < static_cast<i64>(Activation::count), "its activation");
+  f.need(t.pitch >= reach && t.pitch < kMostSize, "the pitch of its rows");
+  f.holds(t.rows, Extent(t.pitch).times(kTailRows), sizes.rows, "its rows");
+  f.holds(t.factor,
+          Extent(t.factor == nullptr ? 0 : reach).along(width, t.factor_pitch).along(height, t.factor_row),
+          sizes.factor, "its factor");
+  if (t.residual != nullptr) {
+    const bool covered = t.residual_pool >= 1 && t.residual_channels >= 1 && t.residual_shift >= 0 &&
+                         sound(0, {t.residual_height, t.residual_width, t.residual_channels}) &&
+                         ceil_div(t.residual_height, t.residual_pool) == height &&
+                         ceil_div(t.residual_width, t.residual_pool) == width;
+    f.need(covered, "the sizes of its residual");
+    f.holds(t.residual, dense(batch, t.residual_height, t.residual_width, t.residual_channels),
+            sizes.residual, "its residual");
+  }
+  if (t.real != nullptr)
+    f.holds(t.real, dense(batch, height, width, c.out_channels), sizes.real, "its real result");
+  if (t.bits == nullptr) return;
+  const i64 words = ceil_div(c.out_channels, kWordBits);
+  f.holds(t.bits, Extent(words).along(width, words).along(height, t.bits_row).along(batch, t.bits_image),
+          sizes.bits, "its bits");
+}
+
+void check_convolve(Findings& f, Isa isa, const ProgramStep& step) {
+  const Conv2d& c = step.conv;
+  const Planes& planes = step.planes;
+  f.need(sound(0, {c.batch, c.height, c.width}) && sound(1, {c.channels, c.out_channels, c.groups}),
+         "its sizes");
+  f.need(sound(1, {c.kernel_h, c.kernel_w, c.stride_h, c.stride_w}) && sound(1, {c.dilation_h, c.dilation_w}),
+         "its windows");
+  f.need(sound(0, {c.pad_h, c.pad_w, c.input_border}) && c.pad_value >= -1 && c.pad_value <= 1,
+         "its padding");
+  f.need(
+      planes.input >= 1 && planes.input <= kMostPlanes && planes.weight >= 1 && planes.weight <= kMostPlanes,
+      "its planes");
+  if (!f.ok()) return;
+  f.need(c.channels % c.groups == 0 && c.out_channels % c.groups == 0 &&
+             (c.groups == 1 || c.out_channels / c.groups % kByteBits == 0),
+         "its groups");
+  if (!f.ok()) return;
+  const i64 words = ceil_div(c.channels, kWordBits), border = c.input_border;
+  const i64 row = c.input_row != 0 ? c.input_row : c.width * words;
+  const i64 image = c.input_image != 0 ? c.input_image : c.height * row;
+  // The border at the left of and above the first pixel, and that behind the last.
+  const Extent before = Extent(border == 0 ? 0 : words).along(border, words).along(border + 1, row);
+  const Extent behind = Extent(words)
+                            .along(c.width + border, words)
+                            .along(c.height + border, row)
+                            .along(c.batch, image)
+                            .along(planes.input, planes.input_words);
+  if (c.batch * c.height * c.width != 0) {
+    f.holds(c.input, behind, step.sizes.input, "its input");
+    f.holds(c.input, before, step.sizes.input_before, "the border of its input");
+  }
+  const WeightShape shape{c.out_channels, c.kernel_h * c.kernel_w, c.channels, c.groups};
+  const i64 prepared = binary_conv2d_kernels(isa).prepared_bytes(shape);
+  f.holds(c.weights, Extent(prepared).along(planes.weight, planes.weight_bytes), step.sizes.weights,
+          "its weights");
+  check_tail(f, step.tail, step.sizes, c.batch,
+             out_extent(c.height, c.kernel_h, c.stride_h, c.pad_h, c.dilation_h),
+             out_extent(c.width, c.kernel_w, c.stride_w, c.pad_w, c.dilation_w), c);
+}
+
+void check_encode(Findings& f, const EncodeImage& e, const Sizes& sizes) {
+  f.need(sound(0, {e.batch, e.height, e.width}) && sound(1, {e.channels}), "its sizes");
+  f.need(e.planes >= 1 && e.planes <= kMostPlanes, "its planes");
+  if (!f.ok()) return;
+  const i64 words = ceil_div(e.channels, kWordBits);
+  f.holds(e.x, dense(e.batch, e.height, e.width, e.channels), sizes.input, "its input");
+  if (e.threshold != nullptr) f.holds(e.threshold, Extent(e.channels), sizes.mask, "its threshold");
+  f.holds(e.bits,
+          Extent(words)
+              .along(e.width, words)
+              .along(e.height, e.bits_row)
+              .along(e.batch, e.bits_image)
+              .along(e.planes, e.plane_words),
+          sizes.bits, "its bits");
+}
+
+// Windows along one dimension: each begins in front of the end, and none lies in the padding alone.
+bool sound_windows(i64 size, i64 out, i64 kernel, i64 stride, i64 pad) {
+  if (!sound(0, {size, out, pad}) || !sound(1, {kernel, stride}) || pad >= kernel) return false;
+  i64 last = 0;
+  return out == 0 || (!__builtin_mul_overflow(out - 1, stride, &last) && last - pad < size);
+}
+
+void check_windows(Findings& f, const PoolImages& p) {
+  f.need(sound_windows(p.height, p.out_height, p.kernel_h, p.stride_h, p.pad_h) &&
+             sound_windows(p.width, p.out_width, p.kernel_w, p.stride_w, p.pad_w),
+         "its windows");
+  f.need(sound(0, {p.batch, p.channels, p.lanes}), "its sizes");
+  f.need(p.lanes == 0 || (p.out_height == 1 && p.out_width == 1), "its lanes");
+}
+
+void check_pool(Findings& f, const PoolImages& p, const Sizes& sizes) {
+  check_windows(f, p);
+  f.holds(p.x, dense(p.batch, p.height, p.width, p.channels), sizes.input, "its input");
+  if (p.affine != nullptr) f.holds(p.affine, dense(2, p.channels, 1), sizes.rows, "its affine map");
+  f.holds(p.out, dense(p.batch, p.out_height, p.out_width, p.channels), sizes.real, "its result");
+}
+
+void check_real(Findings& f, const ProgramStep& step, bool pooled) {
+  const RealConv& c = step.real;
+  f.need(sound(0, {c.batch, c.height, c.width}) && sound(1, {c.channels, c.out_channels, c.chain}),
+         "its sizes");
+  f.need(sound(1, {c.kernel_h, c.kernel_w, c.stride_h, c.stride_w}) &&
+             sound(1, {c.dilation_h, c.dilation_w}) && sound(0, {c.pad_h, c.pad_w}),
+         "its windows");
+  if (!f.ok()) return;
+  f.need(c.out_height == out_extent(c.height, c.kernel_h, c.stride_h, c.pad_h, c.dilation_h) &&
+             c.out_width == out_extent(c.width, c.kernel_w, c.stride_w, c.pad_w, c.dilation_w),
+         "the size of its result");
+  const i64 rows = round_up(c.out_channels, kRealUnit * kUnitsTogether);
+  f.holds(c.x,
+          Extent(1)
+              .along(c.channels, c.x_channel)
+              .along(c.width, c.x_pixel)
+              .along(c.height, c.x_row)
+              .along(c.batch, c.x_image),
+          step.sizes.input, "its input");
+  f.holds(c.weights, dense(rows, c.channels, c.kernel_h, c.kernel_w), step.sizes.weights, "its weights");
+  if (c.affine != nullptr) f.holds(c.affine, dense(2, rows, 1), step.sizes.rows, "its affine map");
+  if (c.limits != nullptr) f.holds(c.limits, Extent(2), step.sizes.mask, "its limits");
+  if (!pooled) {
+    f.holds(c.out, dense(c.batch, c.out_height, c.out_width, c.out_channels), step.sizes.real, "its result");
+    return;
+  }
+  const PoolImages& p = step.pool;
+  check_windows(f, p);
+  f.need(p.batch == c.batch && p.height == c.out_height && p.width == c.out_width &&
+             p.channels == c.out_channels && p.affine == nullptr && p.lanes == 0,
+         "its pool");
+  f.holds(p.out, dense(p.batch, p.out_height, p.out_width, p.channels), step.sizes.real, "its result");
+}
+
+void check_pool_bits(Findings& f, const PoolBits& p, const Sizes& sizes) {
+  f.need(sound_windows(p.height, p.out_height, p.kernel_h, p.stride_h, p.pad_h) &&
+             sound_windows(p.width, p.out_width, p.kernel_w, p.stride_w, p.pad_w),
+         "its windows");
+  f.need(sound(0, {p.batch}) && sound(1, {p.words}), "its sizes");
+  f.holds(p.x, Extent(p.words).along(p.width, p.words).along(p.height, p.x_row).along(p.batch, p.x_image),
+          sizes.input, "its input");
+  if (p.flip != nullptr) f.holds(p.flip, Extent(p.words), sizes.mask, "its flips");
+  f.holds(
+      p.out,
+      Extent(p.words).along(p.out_width, p.words).along(p.out_height, p.out_row).along(p.batch, p.out_image),
+      sizes.bits, "its bits");
+}
+
+void check_concatenate(Findings& f, const ConcatenateBits& c, const Sizes& sizes) {
+  f.need(sound(0, {c.batch, c.height, c.width}) && sound(1, {c.channels, c.out_words}), "its sizes");
+  f.need(sound(0, {c.offset}) && ceil_div(c.offset + c.channels, kWordBits) <= c.out_words,
+         "the place of its part");
+  if (!f.ok()) return;
+  const i64 words = ceil_div(c.channels, kWordBits);
+  f.holds(c.x, Extent(words).along(c.width, words).along(c.height, c.x_row).along(c.batch, c.x_image),
+          sizes.input, "its input");
+  f.holds(
+      c.out,
+      Extent(c.out_words).along(c.width, c.out_words).along(c.height, c.out_row).along(c.batch, c.out_image),
+      sizes.bits, "its bits");
+}
+
+}  // namespace
+
+Misfit misfit_of(Isa isa, const ProgramStep& step) {
+  Findings f;
+  switch (step.kind) {
+    case StepKind::convolve:
+      check_convolve(f, isa, step);
+      break;
+    case StepKind::encode:
+      check_encode(f, step.encode, step.sizes);
+      break;
+    case StepKind::pool:
+      check_pool(f, step.pool, step.sizes);
+      break;
+    case StepKind::real:
+      check_real(f, step, false);
+      break;
+    case StepKind::real_pool:
+      check_real(f, step, true);
+      break;
+    case StepKind::pool_bits:
+      check_pool_bits(f, step.pool_bits, step.sizes);
+      break;
+    case StepKind::concatenate_bits:
+      check_concatenate(f, step.concatenate_bits, step.sizes);
+      break;
+    default:
+      f.need(false, "its kind");
+  }
+  return f.found;
+}
+
+}  // namespace bittern

@@ -1,0 +1,157 @@
+"""No native step touches memory beyond what it was told is there: it is refused before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bittern import ops
+from bittern.ops.binary_block.layout import STEP
+
+Made = tuple[np.ndarray, list[object]]
+"""Records, and what keeps their memory alive."""
+
+
+def bits(*size: int, border: int = 0, planes: int = 1) -> ops.BitImages:
+    return ops.BitImages.empty(2, *size, border, planes)
+
+
+def convolution(border: int = 1, planes: int = 1, weight_planes: int = 1, groups: int = 1) -> Made:
+    out = 40 if groups == 1 else 16
+    w = torch.zeros(weight_planes, out, 3, 3, 2 if groups == 1 else 1, dtype=torch.int64)
+    block = ops.PreparedBlock(
+        w,
+        70,
+        (1, 1),
+        (1, 1),
+        (1, 1),
+        groups,
+        0,
+        torch.ones(4, out),
+        residual=ops.ResidualRule(pool=2),
+        threshold=torch.zeros(out),
+        factor=torch.ones(5, 6, out),
+    )
+    x, residual, real, result = bits(5, 6, 70, border=border, planes=planes), torch.ones(2, 9, 12, out), None, None
+    real, result = torch.empty(2, 5, 6, out), bits(5, 6, out)
+    return block.step(x, residual, real, result), [block, x, residual, real, result]
+
+
+def encoding(planes: int = 1) -> Made:
+    x, result = torch.ones(2, 5, 6, 70), bits(5, 6, 70, planes=planes)
+    threshold = torch.zeros(70) if planes == 1 else None
+    record = ops.encode_step(2, 5, 6, threshold, result)
+    record["encode"]["x"], record["sizes"]["input"] = x.data_ptr(), ops.bytes_of(x)
+    return record, [x, threshold, result]
+
+
+def pool(lanes: int = 0) -> Made:
+    x, affine = torch.ones(2, 5, 6, 7), torch.ones(2, 7)
+    out = torch.empty(2, 1, 1, 7) if lanes else torch.empty(2, 3, 3, 7)
+    rule = ops.PoolRule(average=False, kernel=(3, 2), stride=(2, 2), padding=(1, 0))
+    record = ops.mean_step(x.shape, out, lanes) if lanes else ops.pool_step(rule, x.shape, out, affine)
+    record["pool"]["x"], record["sizes"]["input"] = x.data_ptr(), ops.bytes_of(x)
+    return record, [x, affine, out]
+
+
+def real(pooled: bool) -> Made:
+    order = ops.SumOrder(channels_first=False, chain=18)
+    conv = ops.PreparedRealConv(torch.ones(5, 2, 3, 3), (1, 1), (1, 1), (1, 1), order, torch.ones(2, 5), (0.0, 6.0))
+    x, out = torch.ones(2, 4, 6, 2), torch.empty(2, 2, 3, 5) if pooled else torch.empty(2, 4, 6, 5)
+    rule = ops.PoolRule(average=False, kernel=(2, 2), stride=(2, 2), padding=(0, 0))
+    return (conv.pooled_step(x, rule, out) if pooled else conv.step(x, out)), [conv, x, out]
+
+
+def pool_of_bits() -> Made:
+    x, out, flip = bits(5, 6, 70), bits(3, 3, 70), torch.zeros(2, dtype=torch.int64)
+    return ops.pool_bits_step((3, 2), (2, 2), (1, 0), flip, x, out), [x, out, flip]
+
+
+def concatenation() -> Made:
+    parts, out = [bits(5, 6, 70, planes=2), bits(5, 6, 3, planes=2)], bits(5, 6, 73, planes=2)
+    return ops.concatenate_bits_steps(parts, out), [parts, out]
+
+
+MAKERS: dict[str, Callable[[], Made]] = {
+    "convolution": convolution,
+    "planes": lambda: convolution(border=0, planes=2, weight_planes=3),
+    "groups": lambda: convolution(groups=2),
+    "encode": encoding,
+    "levels": lambda: encoding(3),
+    "pool": pool,
+    "mean": lambda: pool(8),
+    "real": lambda: real(False),
+    "real_pool": lambda: real(True),
+    "pool_bits": pool_of_bits,
+    "concatenate_bits": concatenation,
+}
+SIZES = STEP["sizes"].names or ()
+
+
+def run(records: np.ndarray) -> None:
+    ops.run_steps(ops.chosen_isa(), records)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_every_byte_that_is_touched_must_be_there(name: str) -> None:
+    records, kept = MAKERS[name]()
+    run(records)
+    for index in range(len(records)):
+        for role in SIZES:
+            given = int(records["sizes"][role][index])
+            exact = role != "factor" and name != "concatenate_bits"  # room behind them, or the next plane
+            for bytes_ in {0, given - 1 if exact else 0} if given else ():
+                less = records.copy()
+                less["sizes"][role][index] = bytes_
+                with pytest.raises(RuntimeError, match=rf"step {index} of kind .* was planned wrongly"):
+                    run(less)
+    assert kept
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("value", [-1, 2**62, -(2**63)])
+def test_no_number_is_believed(name: str, value: int) -> None:
+    """Numbers that no step has, in place of those that are no address."""
+    records, kept = MAKERS[name]()
+    part = {"encode": "encode", "levels": "encode", "mean": "pool", "real_pool": "real"}.get(name, name)
+    part = part if part in (STEP.names or ()) else "conv"
+    planes = {"input_words", "weight_bytes", "plane_words"} if name not in ("planes", "levels") else set()
+    addresses = {"x", "input", "weights", "threshold", "bits", "affine", "out", "limits", "flip"}
+    addresses |= {"epilogue", "output", "tail"}  # unused in a program
+    addresses |= {"average", "count_padding", "channels_first"}  # only compared with 0
+    for field in set(STEP[part].names or ()) - addresses - planes:
+        if field == "pad_value" and value == -1:
+            continue
+        changed = records.copy()
+        changed[part][field][0] = value
+        with pytest.raises(RuntimeError, match="planned wrongly"):
+            run(changed)
+    assert kept
+
+
+def test_an_unknown_kind_and_a_missing_address() -> None:
+    records, kept = encoding()
+    records["kind"] = 7
+    with pytest.raises(RuntimeError, match="its kind"):
+        run(records)
+    records, kept = encoding()
+    records["encode"]["x"] = 0
+    with pytest.raises(RuntimeError, match="its input"):
+        run(records)
+    assert kept
+
+
+def test_a_prepared_product_refuses_inputs_of_another_depth() -> None:
+    words = torch.zeros(4, 2, dtype=torch.int64)
+    with pytest.raises(ValueError, match="must have 2 words"):
+        ops.PreparedMatmul(words, 70)(torch.zeros(3, 1, dtype=torch.int64))
+    with pytest.raises(ValueError, match="must have 2 words"):
+        ops.PreparedConv2d(words.view(4, 1, 1, 2), 70, (1, 1), (0, 0), (1, 1))(
+            torch.zeros(1, 1, 1, 3, dtype=torch.int64)
+        )
+    with pytest.raises(ValueError, match="must have 70 numbers"):
+        ops.PreparedPack(torch.zeros(70))(Tensor([1.0]))
