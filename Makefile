@@ -55,7 +55,7 @@ fuzz: $(VENV)/.ready
 	for isa in $$($(BIN)/python -c 'from bittern.ops import available_isas as a; print(*(i.label for i in a()))'); do \
 	echo "BITTERN_ISA=$$isa"; BITTERN_ISA=$$isa HYPOTHESIS_PROFILE=deep OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -k random tests/deploy || exit 1; done
 
-NATIVE_BUILD = $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DBITTERN_PYTHON=OFF -DBITTERN_TESTS=ON $(2) >/dev/null \
+NATIVE_BUILD = $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM='$(CURDIR)/$(BIN)/ninja' -DBITTERN_PYTHON=OFF -DBITTERN_TESTS=ON $(2) >/dev/null \
 	&& $(BIN)/cmake --build $(1)
 NATIVE_TEST = $(NATIVE_BUILD) && $(1)/bittern_tests
 
@@ -82,7 +82,7 @@ neon: $(VENV)/.ready
 	|| { echo "make neon: the cross compiler 'aarch64-linux-gnu-g++' is missing; install it (Debian: apt install g++-aarch64-linux-gnu)"; exit 1; }
 	@command -v qemu-aarch64 >/dev/null \
 	|| { echo "make neon: the emulator 'qemu-aarch64' is missing; install it (Debian: apt install qemu-user)"; exit 1; }
-	$(call NATIVE_BUILD,build/neon,-DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/aarch64-linux.cmake)
+	$(call NATIVE_BUILD,build/neon,'-DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/aarch64-linux.cmake')
 	$(NEON_RUN) -cpu cortex-a53 build/neon/bittern_tests --no-fork neon
 	$(NEON_RUN) -cpu max build/neon/bittern_tests --no-fork neon neon_dotprod
 
@@ -92,26 +92,26 @@ sanitize: $(VENV)/.ready
 wheel: $(VENV)/.ready
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	$(BIN)/python -m zipfile -l dist/bittern-*.whl | awk 'NR > 1 {print $$1}' \
-	| grep -Ev '(\.py|\.pyi|py\.typed|_native[^/]*\.so|\.dist-info/.*)$$' && { echo "make wheel: foreign files in the wheel"; exit 1; } || true
+	| grep -Ev '(\.py|\.pyi|py\.typed|bittern/data/digits\.(npz|txt)|_native[^/]*\.so|\.dist-info/.*)$$' && { echo "make wheel: foreign files in the wheel"; exit 1; } || true
 
 # ExecuTorch, the kernel library for its runtime, and the runner without Python (docs/edge.md).
 edge: $(VENV)/.ready
 	$(BIN)/pip install --quiet --constraint constraints.txt torch executorch
 	$(BIN)/python -c 'from bittern.deploy.executorch import build_kernels; print(build_kernels())'
-	$(BIN)/cmake -S examples/edge -B build/runner -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
-	-Dexecutorch_DIR=$$($(BIN)/python -c 'from bittern.deploy.executorch import cmake_config; print(cmake_config())') >/dev/null \
+	$(BIN)/cmake -S examples/edge -B build/runner -G Ninja -DCMAKE_MAKE_PROGRAM='$(CURDIR)/$(BIN)/ninja' \
+	-Dexecutorch_DIR="$$($(BIN)/python -c 'from bittern.deploy.executorch import cmake_config; print(cmake_config())')" >/dev/null \
 	&& $(BIN)/cmake --build build/runner
 
 bench: $(VENV)/.ready
 	$(BIN)/bittern bench ops
 
 results: $(VENV)/.ready
-	$(BIN)/bittern bench methods --data $(DATA)/fashion_mnist --out docs/results --epochs 2 --threads 1
+	$(BIN)/bittern bench methods --data '$(DATA)/fashion_mnist' --out docs/results --epochs 2 --threads 1
 
 results-optim: $(VENV)/.ready
-	$(BIN)/bittern bench optim-training --characters $(DATA)/text/tinyshakespeare.txt --words $(DATA)/text/wikitext-2.valid.txt \
-	--images $(DATA)/fashion_mnist --out docs/results/optimizers.json
-	$(BIN)/bittern bench optim-ablation --words $(DATA)/text/wikitext-2.valid.txt --out docs/results/optim_ablation.json
+	$(BIN)/bittern bench optim-training --characters '$(DATA)/text/tinyshakespeare.txt' --words '$(DATA)/text/wikitext-2.valid.txt' \
+	--images '$(DATA)/fashion_mnist' --out docs/results/optimizers.json
+	$(BIN)/bittern bench optim-ablation --words '$(DATA)/text/wikitext-2.valid.txt' --out docs/results/optim_ablation.json
 
 clean:
 	rm -rf build dist $(VENV) bittern-report .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -89,6 +89,18 @@ def test_report_folder_that_is_a_file(command: Command, tmp_path: Path) -> None:
     assert str(tmp_path / "file") in outcome.error
 
 
+def test_without_matplotlib_it_says_so_before_any_work(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = _fake(monkeypatch, sample())
+    monkeypatch.setattr("bittern.bench.drawing.find_spec", lambda name: None)
+    for words in (("demo",), ("bench", "speed", "--plot", tmp_path / "a.svg")):
+        outcome = command(*words)
+        assert outcome.status == 1
+        assert outcome.error.endswith("draws with matplotlib, which is missing; install it: pip install matplotlib")
+    assert asked == []
+
+
 def test_bench_ops_hands_on_its_options(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 

@@ -4,6 +4,7 @@ import torch
 
 from bittern.data import channel_statistics, digits
 
+PIXEL_SUM, LABEL_SUM = 561_718, 8_070
 FIRST_TEST_LABELS = [0, 4, 1, 2, 6, 7, 5, 6, 9, 1, 7, 5, 1, 8, 3, 2, 3, 9, 6, 5]
 
 
@@ -27,6 +28,14 @@ def test_split_is_stratified_and_disjoint() -> None:
     seen = {image.numpy().tobytes() for image in data.train_images}
     assert len(seen) == len(data.train_images)  # the set has no duplicates, so equality of images is identity
     assert not seen & {image.numpy().tobytes() for image in data.test_images}
+
+
+def test_the_file_is_the_published_one() -> None:
+    data = digits()
+    images = torch.cat([data.train_images, data.test_images])
+    # sums over optdigits.tes as UCI has it
+    assert int((images * 16).sum()) == PIXEL_SUM
+    assert int(torch.cat([data.train_labels, data.test_labels]).sum()) == LABEL_SUM
 
 
 def test_split_never_changes() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -9,6 +10,7 @@ from torch import nn
 
 from bittern.data import ImageData
 from bittern.train import History, Recipe, train
+from bittern.train.checkpoint import save_checkpoint
 from bittern.train.history import Epoch
 
 RECIPE = Recipe(epochs=3, batch_size=32)
@@ -51,7 +53,30 @@ def test_tensorboard_has_each_step_and_epoch_once(logged: tuple[Path, History]) 
     assert [event.step for event in events.Scalars("step/learning_rate")] == list(range(1, 10))
     for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
         logged_values = [(event.step, event.value) for event in events.Scalars(f"epoch/{name}")]
-        assert logged_values == [(row.epoch, pytest.approx(getattr(row, name), rel=1e-6)) for row in history.epochs]
+        assert logged_values == [(row.step, pytest.approx(getattr(row, name), rel=1e-6)) for row in history.epochs]
+
+
+def test_an_epoch_that_was_logged_and_not_saved_stands_once(
+    few: ImageData, mlp: type[nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saves: list[int] = []
+
+    def killed(*arguments: Any) -> None:
+        if len(saves) == 2:
+            raise Crash
+        saves.append(1)
+        save_checkpoint(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bittern.train.loop.save_checkpoint", killed)
+        with pytest.raises(Crash):
+            train(mlp(), few, RECIPE, folder=tmp_path, progress=False)
+    history = train(mlp(), few, RECIPE, folder=tmp_path, resume=True, progress=False)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("epoch/test_loss")] == [3, 6, 9]
+    assert [event.step for event in events.Scalars("step/loss")] == list(range(1, 10))
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 1 + len(history.epochs)
 
 
 def test_without_a_folder_nothing_is_written(

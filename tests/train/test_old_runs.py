@@ -1,4 +1,4 @@
-"""Run folders that an earlier version wrote: they load, evaluate and go on to the weights that it would have reached."""
+"""Run folders that an earlier version wrote: they load, evaluate and go on to the weights of then."""
 
 from __future__ import annotations
 

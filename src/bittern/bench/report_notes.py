@@ -47,7 +47,7 @@ def notes(result: DemoResult) -> str:
 def _data(result: DemoResult) -> str:
     return (
         f"{result.data}: 8 × 8 pixels, {result.train_images:,} images to train on, {result.test_images:,} to test; "
-        "scikit-learn carries them, nothing was downloaded."
+        "they come with Bittern, nothing was downloaded."
     )
 
 

@@ -105,6 +105,7 @@ def speed(
 ) -> None:
     """Time packed networks against torch, ONNX Runtime and ExecuTorch, and their layers against the CPU's peak."""
     from bittern.bench import speed as bench
+    from bittern.bench.drawing import check_matplotlib
     from bittern.bench.speed_networks import networks
     from bittern.bench.speed_peers import COMPILED, PEERS
     from bittern.bench.speed_plot import latencies_svg
@@ -115,6 +116,8 @@ def speed(
     for name in network or ():
         if name.lower() not in known:
             raise unknown("network", name, known)
+    if plot is not None:
+        check_matplotlib("bittern bench speed --plot")
     with screen(stderr=True).status("measuring") as status:
         result = bench.run(
             tuple(threads or (1, 2)),
@@ -141,7 +144,9 @@ def optim_training(
     """Train with optimizer states of 32, 8 and 4 bits; started again, it goes on where it stopped."""
     from bittern import data
     from bittern.bench import optim_training as bench
+    from bittern.bench.drawing import check_matplotlib
 
+    check_matplotlib("bittern bench optim-training")
     tasks = (
         bench.gpt_task(data.read_characters(characters)),
         bench.lstm_task(data.read_words(words, vocabulary_size=4000)),

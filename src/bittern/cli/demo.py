@@ -29,8 +29,10 @@ def demo(
     from bittern.bench import demo as bench
     from bittern.bench import report
     from bittern.bench.demo_result import Settings
+    from bittern.bench.drawing import check_matplotlib
     from bittern.cli.screen import screen
 
+    check_matplotlib("bittern demo")
     settings = Settings(seed=seed, quick=quick, threads=threads)
     out.mkdir(parents=True, exist_ok=True)  # now rather than after the work
     console = screen(stderr=True)

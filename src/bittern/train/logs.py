@@ -9,14 +9,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from bittern._files import write_atomically
+from bittern.train.events import EventFile
 from bittern.train.history import Epoch
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
-    from torch.utils.tensorboard import SummaryWriter
 
 CSV_NAME = "log.csv"
 TENSORBOARD_NAME = "tensorboard"
+EPOCH_TAGS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
 
 def write_csv(folder: Path, rows: list[Epoch]) -> None:
@@ -33,7 +34,7 @@ class Logs:
 
     def __init__(self, folder: Path | None, step: int, total: int, progress: bool) -> None:
         self.folder = folder
-        self._writer = None if folder is None else _event_writer(folder, step)
+        self._events = None if folder is None else EventFile(folder / TENSORBOARD_NAME, step + 1)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         if progress:
@@ -50,13 +51,12 @@ class Logs:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        if self._writer is not None:
-            self._writer.close()
+        if self._events is not None:
+            self._events.close()
 
     def step(self, step: int, loss: float, learning_rate: float) -> None:
-        if self._writer is not None:
-            self._writer.add_scalar("step/loss", loss, step)
-            self._writer.add_scalar("step/learning_rate", learning_rate, step)
+        if self._events is not None:
+            self._events.add(step, {"step/loss": loss, "step/learning_rate": learning_rate})
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=step)
 
@@ -65,20 +65,13 @@ class Logs:
         row = rows[-1]
         if self.folder is not None:
             write_csv(self.folder, rows)
-        if self._writer is not None:
-            for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
-                self._writer.add_scalar(f"epoch/{name}", getattr(row, name), row.epoch)
-            self._writer.flush()
+        if self._events is not None:
+            # at the epoch's last step, because readers drop what a killed run wrote by its step
+            self._events.add(row.step, {f"epoch/{name}": getattr(row, name) for name in EPOCH_TAGS})
+            self._events.flush()
         if self._bar is not None and self._task is not None:
             note = f"epoch {row.epoch}: loss {row.train_loss:.3f}, test accuracy {row.test_accuracy:.1%}"
             self._bar.update(self._task, note=note)
-
-
-def _event_writer(folder: Path, step: int) -> SummaryWriter:
-    from torch.utils.tensorboard import SummaryWriter
-
-    # purge_step hides events of steps that a killed run did after its last checkpoint
-    return SummaryWriter(folder / TENSORBOARD_NAME, purge_step=step + 1 if step else None)
 
 
 def _progress_bar() -> Progress:

@@ -62,7 +62,9 @@ def train(
     device = check_arguments(model, data, recipe, teacher, checkpoint_steps, resume, folder)
     path = None if folder is None else checkpoint_path(Path(folder), resume)
     data = on_device(data, device)
-    with _own_randomness(recipe.seed, device), InterruptGuard() as guard, _frozen(teacher):
+    # without a mode of the caller's, which no checkpoint would remember
+    plain = torch.autocast(device.type, enabled=False)
+    with plain, _own_randomness(recipe.seed, device), InterruptGuard() as guard, _frozen(teacher):
         run = _Run(model, data, recipe, device, teacher, path, checkpoint_steps, guard)
         if resume:
             run.restore()
@@ -86,8 +88,6 @@ class _Run:
         checkpoint_steps: int | None,
         guard: InterruptGuard,
     ) -> None:
-        from lightning_fabric import Fabric
-
         self.model = model
         self.data = data
         self.recipe = recipe
@@ -107,9 +107,7 @@ class _Run:
         )
         self.optimizer = recipe.optimizer(groups, lr=recipe.learning_rate)
         self.full_rates = [group["lr"] for group in self.optimizer.param_groups]
-        devices = [device.index or 0] if device.type == "cuda" else 1
-        self.fabric = Fabric(accelerator=device.type, devices=devices, precision=recipe.precision)
-        self.forward, self.stepper = self.fabric.setup(model, self.optimizer)
+        self.forward = model if recipe.precision == "32-true" else _Mixed(model, device)
         self.state = RunState()
         self.identity = run_identity(recipe, data, teacher)
 
@@ -181,9 +179,9 @@ class _Run:
             loss += float(part_loss.detach())
             if not math.isfinite(loss):
                 raise DivergedError(f"train: the loss is {loss} at step {state.step + 1}; {self._what_to_try()}")
-            self.fabric.backward(part_loss)
+            part_loss.backward()  # type: ignore[no-untyped-call]
             state.correct += correct
-        self.stepper.step()
+        self.optimizer.step()
         if recipe.clip_latent:
             clip_latent_weights(self.model)
         state.step += 1
@@ -241,6 +239,22 @@ class _Run:
         if self.path is None:
             return f"train: {where}; nothing was saved, because no folder was given"
         return f"train: {where}; saved in {self.path}; continue with resume=True and the same arguments"
+
+
+class _Mixed(nn.Module):
+    """`model` under autocast to bfloat16, its inputs in bfloat16 and its outputs in float32."""
+
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        super().__init__()
+        self.model = model
+        self.device_type = device.type
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.is_floating_point():
+            inputs = inputs.to(torch.bfloat16)
+        with torch.autocast(self.device_type, torch.bfloat16):
+            outputs: Tensor = self.model(inputs)
+        return outputs.float()
 
 
 @contextmanager
