@@ -93,6 +93,18 @@ def test_fourier_closed_form_equals_the_sum_of_cosines(omega: float, n: int) -> 
         assert_elementwise(fourier(values, torch.tensor(n), omega), exact, roundings, largest)
 
 
+@pytest.mark.parametrize("omega", [0.1, 1.0, math.pi / 2, 2.0, math.pi])
+@pytest.mark.parametrize("n", [0, 9, 18])
+def test_fourier_without_a_limit_goes_on_as_the_sum_does(omega: float, n: int) -> None:
+    x = torch.cat([torch.linspace(-9, 9, 901, dtype=torch.float64), math.pi / omega * torch.arange(-3.0, 4.0).double()])
+    exact = 4 * omega / math.pi * sum(torch.cos((2 * i + 1) * omega * x) for i in range(n + 1))
+    largest = 4 * omega / math.pi * (n + 1)
+    roundings = 8 + 4 * math.ceil((2 * n + 2) * omega * float(x.abs().max()))
+    assert_elementwise(fourier(x, torch.tensor(n), omega, limit=None), exact, roundings, largest)
+    for_ever = torch.tensor([float("inf"), float("-inf")])
+    assert fourier(for_ever, torch.tensor(n), omega, limit=None).tolist() == [0, 0]
+
+
 def test_fourier_has_the_published_check_values() -> None:
     at = torch.tensor([0.0, 1.0, -1.0], dtype=torch.float64)
     assert fourier(at, torch.tensor(9), 0.1)[0].item() == pytest.approx(1.27, abs=0.005)

@@ -105,27 +105,25 @@ def error_decay(x: Tensor, t: Tensor, k: Tensor) -> Tensor:
     return once(x, k * t * (1.0 - torch.tanh(t * x.detach()).square()))
 
 
-def fourier(x: Tensor, n: Tensor, omega: float) -> Tensor:
-    """(4 omega / pi) * sum_{i=0..n} cos((2i+1) omega x) where |x| <= 1, else 0: FDA-BNN's estimator, the
-    derivative of the Fourier series of a square wave.
+def fourier(x: Tensor, n: Tensor, omega: float, *, limit: float | None = 1.0) -> Tensor:
+    """(4 omega / pi) * sum_{i=0..n} cos((2i+1) omega x): FDA-BNN's estimator, the derivative of the Fourier series of a
+    square wave. 0 where |x| > limit (None: only where x is infinite).
 
     n: 0-dim, the index of the last term. omega: in (0, pi], the angular frequency of the wave.
 
     Evaluated in closed form, with theta = omega |x|: the sum is sin(2(n+1) theta) / (2 sin theta), and n + 1 at
-    theta = 0. Near theta = pi the quotient loses all digits, so beyond pi/2 the antisymmetry of the sum about pi/2
-    brings theta back below.
+    theta = 0. Near a multiple of pi the quotient loses all digits. The sum changes its sign with every pi, so theta
+    is taken to the nearest multiple k pi, and the result times (-1)^k.
     """
     distance = x.detach().abs()
-    theta = omega * distance
-    folds = omega > math.pi / 2
-    beyond = theta > math.pi / 2
-    if folds:
-        theta = torch.minimum(theta, math.pi - theta)
+    inside = distance <= limit if limit is not None else distance.isfinite()
+    theta = omega * torch.where(inside, distance, 0.0)
+    turns = torch.round(theta / math.pi)
+    theta = (theta - turns * math.pi).abs()
     terms = (n + 1).to(theta.dtype)
     total = torch.where(theta == 0.0, terms, torch.sin(2.0 * terms * theta) / (2.0 * torch.sin(theta)))
-    if folds:
-        total = torch.where(beyond, -total, total)
-    return once(x, torch.where(distance <= 1.0, (4.0 * omega / math.pi) * total, 0.0))
+    total = torch.where(turns % 2.0 == 0.0, total, -total)
+    return once(x, torch.where(inside, (4.0 * omega / math.pi) * total, 0.0))
 
 
 def without_scale(derivative: Tensor, scale: Tensor) -> Tensor:

@@ -22,6 +22,11 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from bittern.start import Start
+
+REAL_BITS = 32
+"""`weight_bits` of a method that leaves its weights real."""
+
 
 class Quantized(NamedTuple):
     """Values on a grid and their scale: real value = values * scale."""
@@ -111,6 +116,8 @@ class Quantizer(nn.Module, ABC):
     input_bits: int = 1
     clip_latent: float | None = None
     """Latent weights are clipped to [-clip_latent, clip_latent] after each step; None: never."""
+    start: Start | None = None
+    """How latent weights start; None: as the network starts its real weights (alone: `bittern.start.TorchUniform`)."""
 
     def __init__(self, shape: LayerShape) -> None:
         super().__init__()
@@ -135,6 +142,11 @@ class Quantizer(nn.Module, ABC):
     def output_factors(self) -> tuple[Tensor, ...]:
         """Factors whose product `output` multiplies y by in eval mode, each broadcastable to y; () means 1."""
         return ()
+
+    def settle(self, w: Tensor) -> None:
+        """Change the latent weight in place after an optimizer step; the default clips it to +-`clip_latent`."""
+        if self.clip_latent is not None:
+            w.clamp_(-self.clip_latent, self.clip_latent)
 
     def set_progress(self, t: float) -> None:
         """Tell the schedule how much of the training is done: 0 at the first step, 1 at the last."""

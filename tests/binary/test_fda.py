@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -18,9 +19,10 @@ W = torch.tensor([[0.5, -0.0, -2.0], [1.0, -1.0, 0.25]], dtype=torch.float64)
 G = torch.tensor([[1.0, -2.0, 3.0], [4.0, 5.0, -6.0]], dtype=torch.float64)
 
 
-def cosines(v: Tensor, n: int, omega: float) -> Tensor:
+def cosines(v: Tensor, n: int, omega: float, mask: str = "paper") -> Tensor:
+    """Equation 10 of the paper, which BiBench masks."""
     total = sum(torch.cos((2 * i + 1) * omega * v) for i in range(n + 1))
-    return 4 * omega / math.pi * total * (v.abs() <= 1)
+    return 4 * omega / math.pi * total * (v.abs() <= 1 if mask == "bibench" else 1)
 
 
 def test_eval_forward_is_signs_and_one_scale_for_the_layer() -> None:
@@ -38,16 +40,21 @@ def test_eval_forward_is_signs_and_one_scale_for_the_layer() -> None:
 @pytest.mark.parametrize(("t", "n"), [(0.0, 9), (0.5, 13), (1.0, 18)])
 @pytest.mark.parametrize("omega", [0.1, 1.0, 3.0])
 @pytest.mark.parametrize("clamp_negative", [False, True])
-def test_gradient_is_the_truncated_fourier_series(t: float, n: int, omega: float, clamp_negative: bool) -> None:
-    method = FDA(shape_of(W), omega=omega, clamp_negative=clamp_negative).double().eval()
+@pytest.mark.parametrize("mask", ["paper", "bibench"])
+def test_gradient_is_the_truncated_fourier_series(
+    t: float, n: int, omega: float, clamp_negative: bool, mask: Literal["paper", "bibench"]
+) -> None:
+    method = FDA(shape_of(W), omega=omega, clamp_negative=clamp_negative, mask=mask).double().eval()
     method.set_progress(t)
-    slope = cosines(W, n, omega)
+    slope = cosines(W, n, omega, mask)
     if clamp_negative:
         slope = slope.clamp_min(0)
     largest = 6 * 4 * omega / math.pi * 19
     scale = W.abs().mean()
-    assert_elementwise(scaled_weight_gradient(method, W, G), G * scale * slope, 64 + 64 * math.ceil(omega), largest)
-    assert_elementwise(scaled_input_gradient(method, W, G), G * slope, 64 + 64 * math.ceil(omega), largest)
+    # the last angle is 2 * 18 + 1 times omega |v|, |v| at most 2, whose rounding moves a cosine by as many eps
+    roundings = 64 + 128 * math.ceil(omega)
+    assert_elementwise(scaled_weight_gradient(method, W, G), G * scale * slope, roundings, largest)
+    assert_elementwise(scaled_input_gradient(method, W, G), G * slope, roundings, largest)
 
 
 def test_clamp_negative_changes_the_end_of_the_schedule() -> None:
@@ -58,6 +65,18 @@ def test_clamp_negative_changes_the_end_of_the_schedule() -> None:
         method = FDA(shape_of(W), clamp_negative=clamp_negative).double().eval()
         method.set_progress(1.0)
         assert scaled_input_gradient(method, v, g).tolist()[0] == pytest.approx([end, end, 2.42], abs=0.005)
+
+
+def test_paper_has_no_mask() -> None:
+    """At v = 1.5, omega = 0.1, n = 9: 0.4 / pi * sum cos((2i+1) 0.15) = 0.4 / pi * sin(3) / (2 sin(0.15)) = 0.0601."""
+    v = torch.tensor([[1.5, -1.5, float("inf")]])
+    g = torch.ones_like(v)
+    for mask, beyond in (("paper", 0.0601), ("bibench", 0.0)):
+        method = FDA(shape_of(W), mask=mask).eval()  # type: ignore[arg-type]
+        found = scaled_input_gradient(method, v, g).tolist()[0]
+        assert found == pytest.approx([beyond, beyond, 0.0], abs=1e-4)
+    with pytest.raises(ValueError, match="FDA: mask must be one of 'paper', 'bibench'; got 'none'"):
+        FDA(shape_of(W), mask="none")  # type: ignore[arg-type]
 
 
 def test_schedules() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +12,7 @@ from torch import Tensor
 from _binary import scaled_input_gradient, scaled_weight_gradient, shape_of
 from _tolerance import assert_elementwise
 from bittern.binary import XNORNet
-from bittern.nn import BinaryConv2d
+from bittern.nn import BinaryConv2d, clip_latent_weights
 from bittern.quantizer import InputScale, LayerShape, SignCode
 
 # two filters of C_in = 2 and a 1 x 2 kernel; the second holds +-1 exactly, the third is all zeros
@@ -161,7 +164,7 @@ def test_bad_options_name_the_choices() -> None:
     with pytest.raises(ValueError, match="input_gradient must be one of"):
         XNORNet(shape, input_gradient="full")  # type: ignore[arg-type]
     for bad in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="clip_latent must be positive"):
+        with pytest.raises(ValueError, match="clip_latent must be a positive number"):
             XNORNet(shape, clip_latent=bad)
 
 
@@ -174,3 +177,56 @@ def test_centering_that_leaves_nothing_is_refused() -> None:
         XNORNet(depthwise, gradient="released")
     with pytest.raises(ValueError, match="leaves nothing"):
         XNORNet(LayerShape((4, 1)), centering="per_filter")
+
+
+def released(**changes: Any) -> partial[XNORNet]:
+    """The authors' code."""
+    options: dict[str, Any] = {
+        "gradient": "released",
+        "input_gradient": "released",
+        "input_scale": InputScale.NONE,
+        "centering": "per_tap_in_channel",
+        "clip_latent": 1.0,
+    }
+    return partial(XNORNet, **{**options, **changes})
+
+
+def test_latents_are_centered_before_they_are_clipped_and_stored() -> None:
+    layer = BinaryConv2d(3, 1, 1, method=released())
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([3.5, 2.5, 1.5]).view(1, 3, 1, 1))
+    clip_latent_weights(layer)
+    # the mean 2.5 goes first; clipped first, all three would be 1 and the filter lost
+    assert layer.weight.flatten().tolist() == [1.0, 0.0, -1.0]
+    filters = BinaryConv2d(3, 1, 1, method=released(gradient="paper", centering="per_filter", clip_latent=0.5))
+    with torch.no_grad():
+        filters.weight.copy_(torch.tensor([3.5, 2.5, 1.5]).view(1, 3, 1, 1))
+    clip_latent_weights(filters)
+    assert filters.weight.flatten().tolist() == [0.5, 0.0, -0.5]
+
+
+@pytest.mark.parametrize("changes", [{"clip_latent": None}, {"centering": "none"}])
+def test_latents_stay_where_they_are_without_clip_or_centering(changes: dict[str, Any]) -> None:
+    layer = BinaryConv2d(3, 1, 1, method=released(**changes))
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([0.5, 0.75, 0.25]).view(1, 3, 1, 1))
+    clip_latent_weights(layer)
+    assert layer.weight.flatten().tolist() == [0.5, 0.75, 0.25]
+
+
+def test_signs_survive_a_drift_that_all_input_channels_share() -> None:
+    torch.manual_seed(0)
+    layer = BinaryConv2d(16, 8, 3, padding=1, method=released())
+    with torch.no_grad():
+        layer.weight.normal_(0.0, 0.2)
+    first = layer.method.weight(layer.weight.detach())
+    for _ in range(30):
+        with torch.no_grad():
+            layer.weight.add_(0.05)
+        clip_latent_weights(layer)
+    last = layer.method.weight(layer.weight.detach())
+    # roundings may turn a sign that is within them of 0
+    assert float((last.values != first.values).float().mean()) < 1e-3
+    assert first.scale is not None
+    assert last.scale is not None
+    torch.testing.assert_close(last.scale, first.scale, rtol=1e-4, atol=0.0)

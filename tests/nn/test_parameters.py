@@ -12,6 +12,7 @@ from bittern import binary, models
 from bittern.nn import BinaryConv2d, BinaryLinear, RPReLU, RSign, clip_latent_weights, parameter_groups
 from bittern.nn.parameters import glorot_factor
 from bittern.quantizer import LayerShape
+from bittern.train.real_weights import use_real_weights
 
 
 @pytest.mark.parametrize("method", [None, *binary.ALL], ids=lambda m: "float" if m is None else m.__name__)
@@ -49,6 +50,19 @@ def test_only_float_matrices_decay() -> None:
     assert groups["latent"] == ({"low.weight", "react.weight"}, 0.5)
     assert groups["other"][1] == 0.0
     assert parameter_groups(model, 0.25)[0]["weight_decay"] == 0.0
+
+
+def test_real_weights_of_a_first_stage_decay_like_real_weights() -> None:
+    model = use_real_weights(models.resnet20_cifar(binary.ReActNet))
+    decay = {id(p): g["weight_decay"] for g in parameter_groups(model, 1e-5) for p in g["params"]}
+    assert {decay[id(p)] for p in model.parameters() if p.ndim == 4} == {1e-5}
+    assert {decay[id(p)] for p in model.parameters() if p.ndim == 1} == {0.0}
+
+
+def test_everything_decays_where_the_authors_decay_everything() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), BinaryLinear(3, 3, method=binary.ReCU), nn.BatchNorm1d(3))
+    groups = parameter_groups(model, 0.25, latent_weight_decay=0.5, elementwise_weight_decay=0.125)
+    assert {g["name"]: g["weight_decay"] for g in groups} == {"latent": 0.5, "decay": 0.25, "other": 0.125}
 
 
 def test_a_step_with_decay_leaves_latent_weights_alone() -> None:
@@ -90,7 +104,11 @@ def test_parameters_without_size_and_negative_rates_are_refused() -> None:
         parameter_groups(model, 0.0)
     model(torch.zeros(1, 1, 5, 5))
     parameter_groups(model, 0.0)
-    for wrong in (partial(parameter_groups, model, -0.1), partial(parameter_groups, model, 0.1, glorot_lr=-1.0)):
+    for wrong in (
+        partial(parameter_groups, model, -0.1),
+        partial(parameter_groups, model, 0.1, elementwise_weight_decay=-1.0),
+        partial(parameter_groups, model, 0.1, glorot_lr=-1.0),
+    ):
         with pytest.raises(ValueError, match="must be at least 0"):
             wrong()
 

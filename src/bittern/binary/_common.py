@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -29,6 +30,16 @@ def check_progress(owner: str, t: float) -> None:
     """Raises: ValueError when the progress t lies outside [0, 1] (or is NaN)."""
     if not 0.0 <= t <= 1.0:
         raise ValueError(f"{owner}.set_progress: t must lie in [0, 1]; got {t}; pass step / (total_steps - 1)")
+
+
+def check_limit(owner: str, option: str, value: object, *, optional: bool = False) -> None:
+    """Raises: ValueError unless `value` is a positive finite number (or None where it is optional)."""
+    if optional and value is None:
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0.0 < float(value) < math.inf:  # type: ignore[arg-type]
+        none = ", or None for no limit" if optional else ""
+        raise ValueError(f"{owner}: {option} must be a positive number{none}; got {value!r}")
 
 
 def check_spread_of_filter(owner: str, shape: LayerShape) -> None:

@@ -17,13 +17,15 @@ class BiRealNet(Quantizer):
 
     Forward: W_q = sign(W), alpha = mean |W| of each filter; x_q = sign(x).
     Backward: dL/dx = dL/dx_q * max(0, 2 - 2|x|); with g the gradient of the scaled weight and alpha held constant,
-        "paper"     dW = g * alpha * 1{|W| < 1}, the magnitude-aware gradient (the mask's strictness is our reading)
+        "paper"     dW = g * alpha * 1{|W| < 1}, the magnitude-aware gradient
         "released"  dW = g * 1{|W| <= 1}, the authors' PyTorch code
         "caffe"     dW = g, the authors' Caffe code
     "released" and "caffe" cannot recover g for a filter of zeros (alpha = 0): its gradient is 0.
 
     The shortcut around every convolution, the other half of the paper, belongs to the model.
-    Differences: sign(0) = +1 here; the authors' code has 0 (PyTorch) or -1 (Caffe inputs). The paper retrains batch
+    Start: as the network's real weights; the paper takes those of a trained real network.
+    Differences: sign(0) = +1 here as in the paper; the authors' code has 0 (PyTorch) or -1 (Caffe inputs). Their
+    PyTorch code starts in 0.001 * U(0, 1), where every sign is +1 until the first step. The paper retrains batch
     normalization at the end so that it absorbs alpha; here packing folds alpha exactly.
     Errors: ValueError for an unknown option.
     Source: arXiv 1808.00278.

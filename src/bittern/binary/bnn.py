@@ -7,9 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bittern.binary._common import check_choice
+from bittern.binary._common import check_choice, check_limit
 from bittern.estimators import binarize, clip, straight_through
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
+from bittern.start import Uniform
 
 
 class BNN(Quantizer):
@@ -17,16 +18,20 @@ class BNN(Quantizer):
 
     Forward: w_q = sign(w), x_q = sign(x). With `stochastic_weights`, in training only, w_q is +1 with probability
     clip((w + 1) / 2, 0, 1), drawn from torch's default generator.
-    Backward: dL/dw = dL/dw_q (identity; the latent weight is clipped to [-1, 1] after each step),
-    dL/dx = dL/dx_q * 1{|x| <= 1}.
+    Backward: dL/dw = dL/dw_q (identity; the latent weight is clipped to [-clip_latent, clip_latent] after each step),
+    dL/dx = dL/dx_q * 1{|x| <= limit}.
+    Start: U(-1, 1), the authors' Theano code (H = 1). Its learning rates, scaled by the Glorot factor of each layer
+    (`Recipe(glorot_rates=True)`), presume it: from weights as small as torch's they flip most signs in one step.
+
+    limit, clip_latent: 1 in the paper. Larq's networks use other numbers, the same for both: 1.25 in QuickNet, 1.3 in
+    BinaryDenseNet and MeliusNet; BNext, in the authors' code, 1.5.
     Differences: the authors' PyTorch code uses the identity for x too and leaves saturation to a preceding
-    Hardtanh: input_gradient="released". Their Theano code also scales each layer's optimizer step by its Glorot
-    factor, which is a matter of learning rates and not done here.
-    Errors: ValueError for an unknown option.
+    Hardtanh: input_gradient="released". sign(0) = +1 here as for their Theano inputs; their PyTorch code has 0.
+    Errors: ValueError for an unknown option, and for a limit together with input_gradient="released", which has none.
     Source: arXiv 1602.02830.
     """
 
-    clip_latent = 1.0
+    start = Uniform(1.0)
 
     def __init__(
         self,
@@ -34,10 +39,21 @@ class BNN(Quantizer):
         *,
         input_gradient: Literal["paper", "released"] = "paper",
         stochastic_weights: bool = False,
+        limit: float = 1.0,
+        clip_latent: float | None = 1.0,
     ) -> None:
         super().__init__(shape)
         check_choice("BNN", "input_gradient", input_gradient, ("paper", "released"))
         check_choice("BNN", "stochastic_weights", stochastic_weights, (False, True))
+        check_limit("BNN", "limit", limit)
+        check_limit("BNN", "clip_latent", clip_latent, optional=True)
+        if input_gradient == "released" and limit != 1.0:
+            raise ValueError(
+                f'BNN: limit={limit} has no effect with input_gradient="released", whose gradient has no limit; '
+                "drop one of them"
+            )
+        self.limit = limit
+        self.clip_latent = clip_latent
         self.input_gradient = input_gradient
         self.stochastic_weights = stochastic_weights
 
@@ -49,7 +65,7 @@ class BNN(Quantizer):
         return Quantized(straight_through(drawn, w))
 
     def input(self, x: Tensor) -> Quantized:
-        return Quantized(binarize(x, clip(x) if self.input_gradient == "paper" else None))
+        return Quantized(binarize(x, clip(x, self.limit) if self.input_gradient == "paper" else None))
 
     def input_code(self) -> InputCode:
         return SignCode()

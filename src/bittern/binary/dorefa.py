@@ -10,6 +10,7 @@ from torch import Tensor
 from bittern.binary._common import check_bits, check_choice
 from bittern.estimators import binarize, once, straight_through, without_scale
 from bittern.quantizer import InputCode, LayerShape, LevelsCode, Quantized, Quantizer
+from bittern.start import HeNormal
 
 MOST_BITS = 8
 """Values of up to 8 bits are what a packed layer can hold."""
@@ -34,11 +35,15 @@ class DoReFa(Quantizer):
     uniform in [-1/2, 1/2) from torch's default generator, becomes
         2 m (q_G(clip(g / (2m) + 1/2 + u / (2^G - 1), 0, 1)) - 1/2)
     A sample with m = 0 passes unchanged. A linear layer's samples are its rows.
+    Start: He's, N(0, 2 / fan_in), the default of the authors' convolutions.
 
-    Differences: none known from the authors' code. Larq and bitorch stop the gradient of the maximum.
+    Differences: sign(0) = +1 here as in the authors' code, which truncates the start at two deviations. Larq and
+    bitorch stop the gradient of the maximum.
     Errors: ValueError for bits outside 1 ... 8 (gradients: 1 ... 16 or 32): a layer of 32 bits is not a low-bit layer.
     Source: arXiv 1606.06160.
     """
+
+    start = HeNormal()
 
     def __init__(
         self, shape: LayerShape, *, weight_bits: int = 1, input_bits: int = 1, gradient_bits: int = REAL_GRADIENT_BITS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,28 +31,42 @@ class FDA(Quantizer):
     sign(v) + alpha e(v), so the values leave the grid by the noise until alpha is 0; in eval mode they never do.
         e(v) = ReLU(v W1) W2 + 0.1 sin(v), W1 [d, h], W2 [h, d], h = max(1, floor(d / 64))
     along the channels of the input (d = in_channels) and along each filter of the weight (d = fan_in).
-    Backward: d sign(v)/dv := (4 omega / pi) sum_{i=0..n} cos((2i+1) omega v) * 1{|v| <= 1}; the noise is
-    differentiated; the scale is held constant and multiplies the gradient, as the layer does.
+    Backward: d sign(v)/dv := (4 omega / pi) sum_{i=0..n} cos((2i+1) omega v) (mask="paper"), times 1{|v| <= 1}
+    (mask="bibench"); the noise is differentiated; the scale is held constant and multiplies the gradient, as the
+    layer does. Where v is infinite the derivative is 0.
+    Start: as the network's real weights; W1 and W2 have mean zero, as the paper asks.
     Schedules (`set_progress`, buffers `n` and `alpha`): n = 9 + floor(9 t); alpha = 0.05 (1 + cos(pi t)).
     Without `set_progress` they stay at 9 and 0.1.
 
-    omega: 0.1 is BiBench's value; the paper's is unknown to us. At 0.1 the series is a smooth bump rather than a square
-    wave's slope, and negative beyond |v| = pi / (2 (n + 1) omega), 0.83 at n = 18: `clamp_negative` makes that part 0.
-    Differences: the paper has sign(0) = -1. BiBench scales each channel, keeps the noise in eval mode, and creates
-    part of the noise module in the first forward, unseen by the optimizer; here W1 and W2 exist from the start.
-    Errors: ValueError unless 0 < omega <= pi (beyond pi the wave changes sign inside |v| <= 1).
+    omega: 0.1 is BiBench's value; the paper's is unknown to us. n = 9 ... 18 and a zero of alpha at the end are the
+    paper's, alpha's first value and its curve BiBench's. At 0.1 the series is a smooth bump rather than a square
+    wave's slope, and negative beyond |v| = pi / (2 (n + 1) omega), 0.83 at n = 18: `clamp_negative` makes
+    negative parts 0.
+    Differences: the paper has sign(0) = -1, +1 here. BiBench masks the gradient beyond |v| = 1 (mask="bibench"), which
+    the paper does not, scales each channel, keeps the noise in eval mode, and creates part of the noise module in the
+    first forward, unseen by the optimizer; here W1 and W2 exist from the start.
+    Errors: ValueError unless 0 < omega <= pi (beyond pi the wave changes sign inside |v| <= 1); for an unknown option.
     Source: arXiv 2103.00841 (NeurIPS 2021).
     """
 
     n: Tensor
     alpha: Tensor
 
-    def __init__(self, shape: LayerShape, *, omega: float = OMEGA, clamp_negative: bool = False) -> None:
+    def __init__(
+        self,
+        shape: LayerShape,
+        *,
+        omega: float = OMEGA,
+        clamp_negative: bool = False,
+        mask: Literal["paper", "bibench"] = "paper",
+    ) -> None:
         super().__init__(shape)
         if not 0.0 < omega <= math.pi:
             raise ValueError(f"FDA: omega must lie in (0, pi]; got {omega}")
         check_choice("FDA", "clamp_negative", clamp_negative, (False, True))
+        check_choice("FDA", "mask", mask, ("paper", "bibench"))
         self.omega = omega
+        self.mask = mask
         self.clamp_negative = clamp_negative
         self.weight_noise = NoiseAdaptation(shape.fan_in)
         self.input_noise = NoiseAdaptation(shape.in_channels)
@@ -81,7 +96,7 @@ class FDA(Quantizer):
         self.alpha.fill_(NOISE_FIRST / 2.0 * (1.0 + math.cos(math.pi * t)))
 
     def _derivative(self, v: Tensor) -> Tensor:
-        slope = fourier(v, self.n, self.omega)
+        slope = fourier(v, self.n, self.omega, limit=1.0 if self.mask == "bibench" else None)
         return slope.clamp_min(0.0) if self.clamp_negative else slope
 
 

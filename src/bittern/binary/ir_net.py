@@ -10,6 +10,7 @@ from torch import Tensor
 from bittern.binary._common import check_progress, check_spread_of_filter, filter_mean
 from bittern.estimators import binarize, error_decay
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
+from bittern.start import HeNormal
 
 
 class IRNet(Quantizer):
@@ -22,6 +23,10 @@ class IRNet(Quantizer):
     Schedule: log10 t runs linearly from log10 t_min to log10 t_max and k = max(1/t, 1): `set_progress`, kept in the
     buffers `t` and `k`; without it t stays at t_min, close to the identity for t_min << 1.
 
+    Start: He's, N(0, 2 / fan_in), as the authors' ResNets; `models.vgg_small` takes fan_out, as theirs does. The size
+    of standardized weights changes no output, but a step counts relative to it: so this and the decay of latent
+    weights (1e-4 in the authors' code) set how fast signs flip.
+
     t_min, t_max: 1e-3 and 10 are the authors' values for ResNet-20; for VGG-small they use t_min=1e-1.
     Differences: in the authors' code t and k are not part of the state, so a resumed run would lose them, and a filter
     of equal weights divides by 0. sign(0) = +1 here, 0 there.
@@ -31,6 +36,7 @@ class IRNet(Quantizer):
 
     t: Tensor
     k: Tensor
+    start = HeNormal()
 
     def __init__(self, shape: LayerShape, *, t_min: float = 1e-3, t_max: float = 10.0) -> None:
         super().__init__(shape)

@@ -18,6 +18,7 @@ class ReActNet(Quantizer):
     of the scaled weight and alpha held constant, dW = g * 1{|W| <= 1} (a filter of zeros, alpha = 0, gets 0).
 
     RPReLU, the other half of the paper, belongs to the model: `bittern.nn.RPReLU`.
+    Start: as the network's real weights; in the paper those of its first stage (`train_two_stage`), which are torch's.
     Differences: the paper writes the threshold as alpha_c = -b_c. sign(0) = +1 here, 0 in the authors' code.
     Source: arXiv 2003.03488.
     """

@@ -11,6 +11,7 @@ from bittern.binary._common import check_progress, check_spread_of_filter, filte
 from bittern.estimators import approx_sign, binarize, straight_through
 from bittern.ops import sign
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
+from bittern.start import HeNormal
 
 TAU_FIRST = 0.85
 TAU_LAST = 0.99
@@ -32,13 +33,18 @@ class ReCU(Quantizer):
     in eval mode x1 = x.
     Schedule: tau(t) = A exp(t) + B from 0.85 at t = 0 to 0.99 at t = 1: `set_progress`, kept in the buffer `tau`.
 
+    Start: He's, N(0, 2 / fan_in), as the authors' ResNets; `models.vgg_small` takes fan_out, as theirs does. The size
+    of standardized weights changes no output, but a step counts relative to it: so this and the decay of latent
+    weights (5e-4 in the authors' code) set how fast signs flip.
     Differences: without `set_progress` tau stays at 0.85; the authors' buffer starts at 1, where nothing is clamped.
     Their Q passes through `.item()`, which stops at every layer; here it stays a tensor.
+    sign(0) = +1 here, 0 there.
     Errors: ValueError for filters of one weight, or samples of one value, which have no variance.
     Source: arXiv 2103.12369.
     """
 
     tau: Tensor
+    start = HeNormal()
 
     def __init__(self, shape: LayerShape) -> None:
         super().__init__(shape)

@@ -7,10 +7,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bittern.binary._common import check_choice, filter_mean, filter_mean_abs
+from bittern.binary._common import check_choice, check_limit, filter_mean, filter_mean_abs
 from bittern.estimators import binarize, clip, straight_through, without_scale
 from bittern.ops import sign
 from bittern.quantizer import InputCode, InputScale, LayerShape, Quantized, Quantizer, SignCode
+from bittern.start import HeNormal
 
 Gradient = Literal["paper", "released", "full", "detached"]
 Centering = Literal["none", "per_tap_in_channel", "per_filter"]
@@ -35,14 +36,20 @@ class XNORNet(Quantizer):
     A filter of zeros has alpha = 0, from which "paper" and "released" cannot recover g: its gradient is 0.
     Except in "released", centering is differentiated. dL/dx = dL/dx_q * 1{|x| <= 1} (input_gradient="paper") or
     1{|x| < 1} ("released").
+    Start: He's, N(0, 2 / fan_in), as the authors' code.
+    After each step, with `clip_latent` = c: W <- clip(W, -c, c), and with centering too W <- clip(W - mean, -c, c), in
+    the order of the authors' code, which centers first and stores the result: so a drift that all input channels share
+    neither adds up nor reaches the clip.
 
     Differences: the authors' code is gradient="released", input_gradient="released", input_scale=InputScale.NONE,
-    centering="per_tap_in_channel", clip_latent=1.0; it also multiplies the gradient by n (SGD) or 1e9 (Adam), a
-    matter of learning rates that is not repeated here, and stores the centered weight back, so that its means do
-    not accumulate.
+    centering="per_tap_in_channel", clip_latent=1.0; it also multiplies the gradient by n, a matter of
+    learning rates that is not repeated here. It does not center again what the clip has cut; here the forward pass
+    does, which moves a tap by what the clip took from it, divided by the input channels. sign(0) = +1 here, 0 there.
     Errors: ValueError for an unknown option, or where centering or "released" would leave nothing of the weight.
     Source: arXiv 1603.05279.
     """
+
+    start = HeNormal()
 
     def __init__(
         self,
@@ -59,8 +66,7 @@ class XNORNet(Quantizer):
         check_choice("XNORNet", "gradient", gradient, ("paper", "released", "full", "detached"))
         check_choice("XNORNet", "input_gradient", input_gradient, ("paper", "released"))
         check_choice("XNORNet", "centering", centering, ("none", "per_tap_in_channel", "per_filter"))
-        if clip_latent is not None and not clip_latent > 0.0:
-            raise ValueError(f"XNORNet: clip_latent must be positive, or None for no clipping; got {clip_latent!r}")
+        check_limit("XNORNet", "clip_latent", clip_latent, optional=True)
         per_tap = centering == "per_tap_in_channel" or gradient == "released"
         if (per_tap and shape.weight[1] == 1) or (centering == "per_filter" and shape.fan_in == 1):
             raise ValueError(
@@ -87,11 +93,21 @@ class XNORNet(Quantizer):
         rule = factor * (1.0 / self.shape.fan_in + inside * alpha)
         return Quantized(binarize(w, without_scale(rule, alpha)), alpha)
 
+    def settle(self, w: Tensor) -> None:
+        if self.clip_latent is None:
+            return
+        if self.centering != "none":
+            w.sub_(self._mean(w))
+        w.clamp_(-self.clip_latent, self.clip_latent)
+
     def _centered(self, w: Tensor) -> Tensor:
         if self.centering == "none":
             return w
-        mean = w.mean(dim=1, keepdim=True) if self.centering == "per_tap_in_channel" else filter_mean(w)
+        mean = self._mean(w)
         return w - (mean.detach() if self.gradient == "released" else mean)
+
+    def _mean(self, w: Tensor) -> Tensor:
+        return w.mean(dim=1, keepdim=True) if self.centering == "per_tap_in_channel" else filter_mean(w)
 
     def input(self, x: Tensor) -> Quantized:
         values = binarize(x, clip(x, strict=self.input_gradient == "released"))

@@ -26,6 +26,7 @@ class XNORNetPlusPlus(Quantizer):
     all starting at 1. A 1-d convolution of output length l has gamma [o, l] (case 2) or alpha [o] x beta [l] (3, 4);
     a linear layer has no space: every case is one scale per output, alpha [o]. The factors are multiplied with each
     other from left to right, then with y.
+    Start: as the network's real weights.
     Backward: d sign(v)/dv := 1{|v| <= 1} (mask="paper") or 1{|v| < 1} ("released") for weights and inputs; Gamma by
     autograd.
 
@@ -33,7 +34,7 @@ class XNORNetPlusPlus(Quantizer):
     then they are `torch.nn.parameter.UninitializedParameter`s, which an optimizer accepts. A layer thus serves one
     output size; run its first forward pass before compiling it.
     Differences: BiBench keeps 2000 entries per dimension whatever the output size. The authors' library implements
-    case 1 only.
+    case 1 only, on weights that carry XNOR-Net's alpha as well. sign(0) = +1 here, 0 there.
     Errors: ValueError for an unknown option, and for an output of another size than the first; RuntimeError for
     `output_factors` or `state_dict` before the first forward pass.
     Source: arXiv 1909.13863.

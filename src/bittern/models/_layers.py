@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from bittern.nn._probe import eval_mode
-from bittern.nn.binarize import check_method
+from bittern.nn.binarize import LowBitLayer, check_method
 from bittern.nn.conv import BinaryConv2d
 from bittern.nn.linear import BinaryLinear
 from bittern.quantizer import Method
+from bittern.start import HeNormal
 
 
 def conv(in_channels: int, out_channels: int, kernel: int, stride: int, method: Method | None) -> nn.Module:
@@ -46,6 +47,18 @@ class PadChannels(nn.Module):
 
     def extra_repr(self) -> str:
         return str(self.each_side)
+
+
+def start_weights(model: nn.Module, he: HeNormal) -> None:
+    """Start the convolutions of `model` by `he`, low-bit ones too unless their method starts otherwise (BNN).
+
+    The authors of networks and of methods both start as He says; whether by fan_in or fan_out is the network's.
+    """
+    for module in model.modules():
+        if isinstance(module, LowBitLayer) and not isinstance(module.method.start, HeNormal | None):
+            module.method.start(module.weight)
+        elif isinstance(module, LowBitLayer | nn.Conv2d):
+            he(module.weight)
 
 
 def check_arguments(owner: str, method: Method | None, **sizes: int) -> None:

@@ -2,7 +2,8 @@
 
 Float: the first 3x3 convolution and the last linear layer. Everything between is low-bit. A shortcut that changes the
 size is AvgPool 2x2 and zero channels on both sides: no parameters. Hardtanh after each addition; a BatchNorm1d before
-the linear layer. Sizes that are odd before a stride of 2 (28x28 input) are halved upward by both branches.
+the linear layer. Convolutions start as He says, N(0, 2 / fan_in), unless their method starts otherwise; the linear
+layer starts as torch's. Sizes that are odd before a stride of 2 (28x28 input) are halved upward by both branches.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from bittern.models._layers import PadChannels, check_arguments, conv, halve, materialize
-from bittern.nn.binarize import LowBitLayer
+from bittern.models._layers import PadChannels, check_arguments, conv, halve, materialize, start_weights
 from bittern.quantizer import Method
+from bittern.start import HeNormal
 
 Shortcut = Literal["per_conv", "per_block"]
 
@@ -91,9 +92,7 @@ class ResNetCifar(nn.Module):
         self.flatten = nn.Flatten()
         self.norm = nn.BatchNorm1d(channels)
         self.head = nn.Linear(channels, num_classes)
-        for module in self.modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear, LowBitLayer)):
-                nn.init.kaiming_normal_(module.weight)
+        start_weights(self, HeNormal("in"))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.flatten(self.pool(self.blocks(self.stem(x))))

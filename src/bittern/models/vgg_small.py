@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from bittern.models._layers import check_arguments, conv, materialize
+from bittern.models._layers import check_arguments, conv, materialize, start_weights
 from bittern.quantizer import Method
+from bittern.start import HeNormal, Normal
 
 HALVINGS = 3
 """Max pools of 2x2; each rounds the size down."""
+HEAD_START = Normal(0.01)
+"""Of the linear layer, whose bias starts at 0."""
 
 
 class VGGSmall(nn.Module):
@@ -16,6 +19,7 @@ class VGGSmall(nn.Module):
 
     conv (float) -> BN -> Hardtanh, five times low-bit conv -> [MaxPool 2x2] -> BN -> Hardtanh, linear (float); the
     pool comes after the convolutions 2, 4 and 6, before their norms. Widths w, w, 2w, 2w, 4w, 4w.
+    Convolutions start as He says, N(0, 2 / fan_out), the linear layer in N(0, 0.01^2).
     """
 
     def __init__(self, method: Method | None, num_classes: int, in_channels: int, input_size: int, width: int) -> None:
@@ -33,6 +37,9 @@ class VGGSmall(nn.Module):
         self.flatten = nn.Flatten()
         side = input_size // 2**HALVINGS
         self.head = nn.Linear(channels * side * side, num_classes)
+        start_weights(self, HeNormal("out"))
+        HEAD_START(self.head.weight)
+        nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.flatten(self.features(x)))

@@ -11,7 +11,7 @@ from bittern.nn.keep import DEFAULT_KEEP, Candidate, depthwise, first_and_last, 
 from bittern.nn.linear import BinaryLinear
 from bittern.nn.linear_4bit import Linear4bit
 from bittern.nn.linear_8bit import Linear8bit
-from bittern.nn.parameters import clip_latent_weights, parameter_groups
+from bittern.nn.parameters import clip_latent_weights, parameter_groups, start_latent_weights
 from bittern.nn.plan import Action, Plan, PlanRow, plan_conversion
 from bittern.nn.sign_shares import ConstantInputWarning, SignShare, sign_shares
 from bittern.nn.summary import Report, SummaryRow, summary
@@ -43,5 +43,6 @@ __all__ = [
     "plan_conversion",
     "shortcuts",
     "sign_shares",
+    "start_latent_weights",
     "summary",
 ]

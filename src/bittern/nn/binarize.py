@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bittern.quantizer import InputScale, LayerShape, LevelsCode, Method, Quantizer, SignCode
+from bittern.start import TorchUniform
 
 MAX_EXACT_FAN_IN = 2**24
 """Integers up to 2^24 are exact in float32, so an accumulator of at most this many +-1 terms is too."""
@@ -98,10 +99,26 @@ class LowBitLayer(nn.Module):
         self.geometry = geometry
         self.method = build_method(owner, method, shape)
         check_padding(owner, geometry, self.method)
-        self.weight = nn.Parameter(initial_weight(shape))
+        self.weight = nn.Parameter(torch.empty(shape.weight))
         """Latent weight [out_channels, in_channels / groups, *kernel]."""
-        self.bias = nn.Parameter(initial_bias(shape)) if bias else None
+        self.bias = nn.Parameter(torch.empty(shape.out_channels)) if bias else None
         """[out_channels] or None."""
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weight as its method starts, else as torch's layers do, and the bias as torch's layers do.
+
+        The parameters of the method itself stay as they are.
+        """
+        start_weight(self)
+        if self.bias is not None:
+            bound = self.method.shape.fan_in**-0.5
+            nn.init.uniform_(self.bias, -bound, bound)
+
+
+def start_weight(layer: LowBitLayer) -> None:
+    """Draw the latent weight of `layer` anew, in place, as its method starts."""
+    (layer.method.start or TorchUniform())(layer.weight)
 
 
 _METHOD_ADVICE = "pass the class, e.g. method=bittern.binary.BNN, or functools.partial(cls, option=...)"
@@ -161,15 +178,3 @@ def check_input(owner: str, x: Tensor, shape: LayerShape) -> None:
         space = ", ".join("HW"[-shape.space_dims :]) if shape.space_dims else ""
         wanted = f"[batch, {shape.in_channels}{', ' + space if space else ''}]"
         raise ValueError(f"{owner}: expected an input {wanted}; got {list(x.shape)}")
-
-
-def initial_weight(shape: LayerShape) -> Tensor:
-    """Latent weights uniform in +-sqrt(1 / fan_in), both signs equally likely (torch's own default for Conv)."""
-    bound = shape.fan_in**-0.5
-    return torch.empty(shape.weight).uniform_(-bound, bound)
-
-
-def initial_bias(shape: LayerShape) -> Tensor:
-    """Bias [out_channels] uniform in +-sqrt(1 / fan_in) (torch's own default for Conv and Linear)."""
-    bound = shape.fan_in**-0.5
-    return torch.empty(shape.out_channels).uniform_(-bound, bound)

@@ -6,9 +6,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from bittern.quantizer import InputCode, Method, Quantized, Quantizer
-
-REAL_BITS = 32
+from bittern.quantizer import REAL_BITS, InputCode, Method, Quantized, Quantizer
 
 
 class RealWeights(Quantizer):
@@ -28,6 +26,7 @@ class RealWeights(Quantizer):
     def __init__(self, method: Quantizer) -> None:
         super().__init__(method.shape)
         self.input_bits = method.input_bits
+        self.start = method.start
         # in __dict__, not as a submodule, which would put its name before every parameter's
         self.__dict__["wrapped"] = method
         self._parameters = method._parameters
