@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bittern import binary, models
-from bittern.nn import BinaryConv2d, BinaryLinear, SummaryRow, summary
+from bittern.nn import BinaryConv2d, BinaryLinear, Linear4bit, Linear8bit, SummaryRow, summary
 from bittern.quantizer import Quantizer
 
 
@@ -118,27 +118,159 @@ def test_rows_follow_the_forward_pass_and_the_table_shows_the_totals() -> None:
     table = str(report)
     lines = table.splitlines()
     assert lines[2].split()[:3] == ["stem.0", "Conv2d", "16x32x32"]
-    assert lines[-2].split() == ["total", "267,264", "2,586", "43,752", "40,108,032", "443,008"]
-    assert lines[-1] == "1,069,696 OPs (BMAC / 64 + FMAC), 0.04 MiB"
+    assert lines[-3].split() == ["total", "267,264", "2,586", "43,752", "40,108,032", "443,008"]
+    assert lines[-2] == "1,069,696 OPs (BMAC / 64 + FMAC), 0.04 MiB"
+    # a mean and a variance per channel of each norm, and its 8-byte counter of batches
+    norms = [m for m in models.resnet20_cifar(None).modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    statistics = sum(8 * norm.num_features + 8 for norm in norms)
+    assert lines[-1].startswith("not counted: additions, norms, activations, pooling, look-ups and scales; ")
+    assert lines[-1].endswith(f"; {statistics:,} bytes of buffers")
     assert len({line.rfind(" ") for line in lines[3:6]}) == 1, "the last column must be flush"
     assert repr(report) == table
 
 
-def test_multiplications_without_a_rule_are_named() -> None:
+def test_products_that_a_forward_computes_itself_are_counted_in_its_row() -> None:
     class Own(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.matrix = nn.Parameter(torch.zeros(4, 4))
             self.gru = nn.GRU(4, 4, batch_first=True)
+            self.lstm = nn.LSTM(4, 5, batch_first=True)
 
         def forward(self, x: Tensor) -> Tensor:
-            y: Tensor = self.gru(x @ self.matrix)[0]
-            return y
+            y: Tensor = self.lstm(self.gru(x @ self.matrix)[0])[0]
+            return y @ y.transpose(1, 2)
 
     report = summary(Own(), torch.zeros(2, 3, 4))
-    assert report.uncounted == ("gru", "")
-    assert str(report).endswith("multiplications not counted: gru, (model)")
-    assert report.float_params == 16 + 2 * (3 * 16 + 12)
+    macs = {row.name: row.fmac for row in report.rows}
+    # three steps; a GRU has three gates and an LSTM four, each with a product with the input and one with the state
+    assert macs == {"gru": 3 * 3 * (16 + 16), "lstm": 3 * 4 * (20 + 25), "": 3 * 16 + 9 * 5}
+    assert report.uncounted == ()
+    assert "FMAC of functions that a forward calls itself, not of a layer: (model)" in str(report).splitlines()
+    assert report.float_params == 16 + 2 * (3 * 16 + 12) + 4 * (20 + 25 + 10)
+
+
+class Heads(nn.Module):
+    """Attention as networks write it: one product for queries, keys and values, and torch's attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(8, 24), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (t.unflatten(-1, (2, 4)).transpose(1, 2) for t in self.qkv(x).chunk(3, -1))
+        y = nn.functional.scaled_dot_product_attention(q, k, v)
+        z: Tensor = self.out(y.transpose(1, 2).flatten(2))
+        return z
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_products_of_attention_are_counted(mode: type) -> None:
+    products = 2 * 5 * 5 * 8
+    with mode():
+        report = summary(nn.Sequential(Heads()), torch.zeros(1, 5, 8))
+        ready_made = summary(nn.MultiheadAttention(8, 2, batch_first=True), (torch.zeros(1, 5, 8),) * 3)
+    assert [(row.name, row.fmac) for row in report.rows] == [
+        ("0.qkv", 5 * 8 * 24),
+        ("0.out", 5 * 8 * 8),
+        ("0", products),
+    ]
+    assert ready_made.fmac == report.fmac
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    assert summary(layer, torch.zeros(1, 5, 8)).fmac == report.fmac + 2 * 5 * 8 * 16
+
+
+@pytest.mark.parametrize(
+    ("module", "inputs", "macs"),
+    [
+        (nn.Bilinear(3, 4, 5), ((1, 3), (1, 4)), 5 * 3 * (4 + 1)),
+        (nn.Conv1d(4, 6, 3, groups=2, padding=1), ((1, 4, 7),), 6 * 7 * 3 * 2),
+        (nn.ConvTranspose1d(4, 6, 3, groups=2), ((1, 4, 7),), 4 * 7 * 3 * 3),
+        (nn.Conv3d(2, 3, 2), ((1, 2, 4, 4, 4),), 3 * 27 * 8 * 2),
+        (nn.GRUCell(4, 5), ((1, 4), (1, 5)), 3 * 5 * (4 + 5)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_layers_of_torch_count_what_they_multiply(
+    module: nn.Module, inputs: tuple[tuple[int, ...], ...], macs: int
+) -> None:
+    report = summary(module, tuple(torch.zeros(shape) for shape in inputs))
+    assert report.fmac == macs
+    assert report.uncounted == ()
+    assert "FMAC of functions" not in str(report)
+
+
+def test_a_module_whose_products_are_not_seen_is_named() -> None:
+    class Elementwise(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.matrix, self.spare = nn.Parameter(torch.zeros(4, 3)), nn.ParameterList([torch.zeros(2, 2)])
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (x.unsqueeze(-1) * self.matrix).sum(-2, keepdim=True)
+
+    report = summary(nn.Sequential(Elementwise(), nn.PReLU(), nn.LayerNorm((1, 3))), torch.zeros(1, 4))
+    assert report.uncounted == ("0",)
+    assert "multiplications not counted: 0" in str(report).splitlines()
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_frozen_layers_count_their_codes_and_products(nested: bool) -> None:
+    four = Linear4bit(64, 6, nested=nested)
+    model = nn.Sequential(four, Linear8bit(6, 5, bias=False), nn.Linear(5, 2))
+    report = summary(model, torch.zeros(2, 3, 64))
+    assert [(row.code_params, row.float_params, row.fmac) for row in report.rows] == [
+        (64 * 6, 6, 3 * 64 * 6),
+        (6 * 5, 0, 3 * 6 * 5),
+        (0, 12, 3 * 10),
+    ]
+    assert report.rows[0].bytes == sum(b.nbytes for b in four.buffers()) + 6 * 4
+    assert report.rows[0].bytes > 64 * 6 // 2
+    assert report.rows[1].bytes == 30 + 5 * 4
+    assert (report.code_params, report.bmac) == (414, 0)
+    assert report.ops == report.fmac
+    assert "4/8-bit params" in str(report)
+    assert "bytes of buffers" not in str(report)
+    assert "4/8-bit params" not in str(summary(nn.Linear(1, 1), torch.zeros(1, 1)))
+
+
+def test_bytes_follow_the_type_of_the_parameters() -> None:
+    for dtype in (torch.float64, torch.bfloat16):
+        row = summary(nn.Linear(4, 4).to(dtype), torch.zeros(1, 4, dtype=dtype)).rows[0]
+        assert row.bytes == 20 * dtype.itemsize
+
+
+class Reader(nn.Module):
+    """Multiplies by the weights of two low-bit layers itself; calls one of them too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.only_read, self.both = (BinaryLinear(4, 4, bias=True, method=binary.BNN) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = nn.functional.linear(x, self.only_read.weight) + self.both(x) @ self.both.weight
+        return y
+
+
+def test_weights_that_the_forward_reads_itself_are_no_bits() -> None:
+    report = summary(Reader(), torch.zeros(1, 4))
+    rows = {row.name: row for row in report.rows}
+    assert (rows["only_read"].binary_params, rows["only_read"].float_params, rows["only_read"].bytes) == (0, 20, 80)
+    assert (rows["both"].binary_params, rows["both"].float_params, rows["both"].bytes) == (16, 20, 2 + 80)
+    assert (rows["both"].bmac, rows["only_read"].bmac, rows[""].fmac) == (16, 0, 32)
+    assert report.notes[:3] == (
+        "low-bit, but never called, so that their weights count as float: only_read",
+        "low-bit, but the forward reads their weights itself, so that these count as float too: both",
+        "FMAC of functions that a forward calls itself, not of a layer: (model)",
+    )
+
+
+def test_a_weight_that_is_used_as_bits_and_as_numbers_counts_once_as_either() -> None:
+    tied = nn.Sequential(nn.Linear(4, 4, bias=False), *(BinaryLinear(4, 4, method=binary.BNN) for _ in range(2)))
+    for layer in tied[1:]:
+        layer.weight = tied[0].weight
+    report = summary(tied, torch.zeros(1, 4))
+    assert (report.binary_params, report.float_params, report.bytes) == (16, 16, 2 + 64)
 
 
 def test_examples_that_cannot_be_counted_are_refused() -> None:

@@ -21,6 +21,9 @@ def weight_of(owner: str, linear: nn.Module) -> Tensor:
 class FrozenLinear(nn.Module):
     """Keeps scales and tables in buffers whose type no cast changes: `.half()` is about the arithmetic."""
 
+    in_features: int
+    out_features: int
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Moves the buffers with the module; those in floating point keep their values and type."""
         kept = {name: buffer for name, buffer in self.named_buffers() if buffer.is_floating_point()}

@@ -20,6 +20,11 @@ class Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.note = note
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # nothing in here is compiled, and saying so by torch's default would import all of torch._dynamo
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         rule = _RULES.get(func.overloadpacket)
@@ -52,6 +57,11 @@ def _trilinear(y: Tensor, x1: Tensor, weight: Tensor, *rest: Any) -> int:
     return x1.numel() * out * (in2 + 1)
 
 
+def _recurrent(y: Any, x: Tensor, from_input: Tensor, from_state: Tensor, *rest: Any) -> int:
+    """oneDNN's LSTM: x [steps, batch, features] times one weight, the state times the other, at each step."""
+    return x.shape[:-1].numel() * (from_input.numel() + from_state.numel())
+
+
 def _inner(y: Tensor, a: Tensor, *rest: Any) -> int:
     """A product of `a` [..., k], where each element of `y` adds up k."""
     return y.numel() * a.shape[-1]
@@ -75,6 +85,7 @@ _RULES: dict[Any, Callable[..., int]] = {
     aten.addmv: _inner_added,
     aten.convolution: _convolution,
     aten._trilinear: _trilinear,
+    aten.mkldnn_rnn_layer: _recurrent,
     aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     aten._scaled_dot_product_flash_attention: _attention,
     aten._scaled_dot_product_efficient_attention: _attention,

@@ -3,41 +3,51 @@
 Counting, for one sample (the batch size does not matter):
 
     BMAC  multiply-accumulates of low-bit layers, times weight_bits * input_bits: the planes of 1-bit products
-    FMAC  multiply-accumulates of the other convolutions and linear layers
+    FMAC  all other multiply-accumulates of matrix products and convolutions: of layers, of frozen 4- and 8-bit layers,
+          and of what a forward computes by functions (attention, F.linear, recurrent cells), in the row of the module
+          whose forward it is
     OPs   BMAC / 64 + FMAC: a 64-bit word holds 64 products
 
-An output next to the border counts all taps, padding included. Additions, norms, activations, pooling, scales and
-the mean |x| that XNOR-Net recomputes count nothing.
+An output next to the border counts all taps, padding included. Not counted: additions, norms, activations, pooling,
+look-ups, scales, and the mean |x| that XNOR-Net recomputes. `Report.uncounted` names modules with a weight matrix
+whose products were not seen.
 
-    1-bit params   weight_bits for each weight of a low-bit layer
-    32-bit params  every other parameter: float layers, biases, gamma and beta of norms, slopes, thresholds, learned
-                   scales. Not counted: running statistics (a packed norm is two numbers per channel, as gamma and
-                   beta are), scales derived from the latent weights (the norm after the layer takes them in), and
-                   modules inside a method, which serve training only (FDA's noise).
-    bytes          ceil(1-bit params / 8) + 4 * 32-bit params, per layer
+    1-bit params    weight_bits for each weight of a low-bit layer that the forward calls
+    4/8-bit params  weights of Linear4bit and Linear8bit
+    float params    every other parameter: float layers, biases, gamma and beta of norms, slopes, thresholds, learned
+                    scales, and the weight of a low-bit layer that the forward never calls or reads itself, which no
+                    packing can shrink. Not counted: running statistics (a packed norm is two numbers per channel, as
+                    gamma and beta are) and other buffers, scales derived from the latent weights (the norm after the
+                    layer takes them in), and modules inside a method, which serve training only (FDA's noise).
+    bytes           ceil(1-bit params / 8), codes with their scales and tables, and the float params in their type
 
-A parameter that several modules share is counted where it first occurs.
+A parameter that several modules share is counted where it first occurs; one that is used as bits and as numbers, once
+as either.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import nn
 
-from bittern.nn._probe import Example, arguments, check_materialized, run_once
+from bittern.nn._frozen import FrozenLinear
+from bittern.nn._probe import Example, arguments, check_materialized
 from bittern.nn._table import text_table
+from bittern.nn._watch import Watched, watch
 from bittern.nn.binarize import LowBitLayer
 
 PRODUCTS_PER_OP = 64
 """1-bit products that count as one operation."""
-FLOAT_BYTES = 4
+
+_NEVER_COUNTED = "additions, norms, activations, pooling, look-ups and scales"
 
 
 class SummaryRow(NamedTuple):
-    """Cost of one module that holds parameters of its own, for one sample."""
+    """Cost of one module that holds parameters of its own, or multiplies itself, for one sample."""
 
     name: str
     kind: str
@@ -47,24 +57,32 @@ class SummaryRow(NamedTuple):
     binary_params: int
     """1-bit parameters: bits of packed weights."""
     float_params: int
-    """32-bit parameters."""
+    """Parameters in floating point."""
     bytes: int
     bmac: int
     fmac: int
+    code_params: int = 0
+    """Weights frozen in codes of 4 or 8 bits."""
 
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """Cost of a model for one sample; `print(report)` shows a table."""
+    """Cost of a model for one sample; `print(report)` shows a table, and below it what no number includes."""
 
     rows: tuple[SummaryRow, ...]
     """In the order of the forward pass; modules that it does not reach come last."""
     uncounted: tuple[str, ...]
-    """Modules with weight matrices whose multiplications no rule here counts (recurrent layers, attention, own)."""
+    """Modules with weight matrices that ran without a product that was seen."""
+    notes: tuple[str, ...] = ()
+    """Where a number needs a word: what is counted elsewhere, or not at all."""
 
     @property
     def binary_params(self) -> int:
         return sum(row.binary_params for row in self.rows)
+
+    @property
+    def code_params(self) -> int:
+        return sum(row.code_params for row in self.rows)
 
     @property
     def float_params(self) -> int:
@@ -88,35 +106,22 @@ class Report:
         return self.bmac / PRODUCTS_PER_OP + self.fmac
 
     def __str__(self) -> str:
-        header = ("layer", "type", "output", "1-bit params", "32-bit params", "bytes", "BMAC", "FMAC")
-        lines: list[tuple[str, ...]] = []
+        header = ["layer", "type", "output", "1-bit params", "4/8-bit params", "float params", "bytes", "BMAC", "FMAC"]
+        lines: list[list[str]] = []
         for row in self.rows:
             output = "x".join(str(n) for n in row.output_shape) or "-"
-            lines.append((row.name or "(model)", row.kind, output, *(f"{n:,}" for n in row[3:])))
-        totals = (self.binary_params, self.float_params, self.bytes, self.bmac, self.fmac)
-        lines += [(), ("total", "", "", *(f"{n:,}" for n in totals))]
+            lines.append([row.name or "(model)", row.kind, output, *map(_thousands, _numbers(row))])
+        lines += [[], ["total", "", "", *map(_thousands, _numbers(self))]]
+        if not self.code_params:
+            for line in (header, *lines):
+                del line[4:5]
         text = text_table(header, lines, right=range(3, len(header)))
         text += f"\n{self.ops:,.0f} OPs (BMAC / {PRODUCTS_PER_OP} + FMAC), {self.bytes / 2**20:.2f} MiB"
         if self.uncounted:
             text += f"\nmultiplications not counted: {', '.join(name or '(model)' for name in self.uncounted)}"
-        return text
+        return "\n".join([text, *self.notes])
 
     __repr__ = __str__
-
-
-class _Calls:
-    """What a forward pass tells of each module: its first output's shape, its multiply-accumulates over all calls."""
-
-    def __init__(self) -> None:
-        self.shapes: dict[int, tuple[int, ...]] = {}
-        self.macs: dict[int, int] = {}
-
-    def note(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
-        self.shapes.setdefault(id(module), shape)
-        macs = _macs(module, inputs, output)
-        if macs is not None:
-            self.macs[id(module)] = self.macs.get(id(module), 0) + macs
 
 
 def summary(model: nn.Module, example: Example) -> Report:
@@ -124,85 +129,120 @@ def summary(model: nn.Module, example: Example) -> Report:
 
     example: an input, or the tuple of the positional arguments; every tensor has the batch first. One sample of it
     runs through the model once, in eval mode and without gradients; the model is left as it was.
-    -> Report with `.rows`, the totals `.bmac .fmac .ops .bytes .binary_params .float_params`, and a table for print.
+    -> Report with `.rows`, the totals `.bmac .fmac .ops .bytes .binary_params .code_params .float_params`, and a table
+    for print.
 
     Raises: ValueError for an empty batch and for parameters that have no size yet; TypeError when `example` holds
     anything but tensors.
     """
     args = arguments("summary", example)
     if any(arg.ndim == 0 or arg.shape[0] == 0 for arg in args):
-        raise ValueError(f"summary: example needs a batch of at least one; got {[list(a.shape) for a in args]}")
+        raise ValueError(
+            f"summary: example needs a batch of at least one; got {[list(a.shape) for a in args]}; "
+            "every tensor has the batch first"
+        )
     check_materialized("summary", model)
-    calls = _Calls()
-    run_once(model, tuple(arg[:1] for arg in args), calls.note)
-    modules = _owners(model)
-    order = {key: i for i, key in enumerate(calls.shapes)}
+    watched = watch(model, tuple(arg[:1] for arg in args), (LowBitLayer, FrozenLinear), products=True)
+    modules = _counted(model, watched)
+    order = {key: i for i, key in enumerate(watched.called)}
     modules.sort(key=lambda named: order.get(id(named[1]), len(order)))
-    counted: set[int] = set()
-    rows = tuple(_row(name, module, calls, counted) for name, module in modules)
-    return Report(rows, tuple(name for name, module in modules if _is_uncounted(module)))
+    seen: set[tuple[int, bool]] = set()
+    rows = tuple(_row(name, module, watched, seen) for name, module in modules)
+    uncounted = tuple(name for name, module in modules if _is_uncounted(module, watched))
+    return Report(rows, uncounted, _notes(model, modules, watched))
 
 
-def _owners(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Modules that hold parameters of their own or are low-bit layers, without the insides of the latter."""
+def _counted(model: nn.Module, watched: Watched) -> list[tuple[str, nn.Module]]:
+    """Modules with parameters or products of their own, and low-bit layers, without the insides of the latter."""
     found: list[tuple[str, nn.Module]] = []
     inside: set[int] = set()
     for name, module in model.named_modules():
         if isinstance(module, LowBitLayer):
             inside.update(id(child) for child in module.modules() if child is not module)
-        if id(module) not in inside and next(module.parameters(recurse=False), None) is not None:
+        holds = isinstance(module, FrozenLinear) or next(module.parameters(recurse=False), None) is not None
+        if id(module) not in inside and (holds or watched.macs.get(id(module))):
             found.append((name, module))
     return found
 
 
-def _row(name: str, module: nn.Module, calls: _Calls, counted: set[int]) -> SummaryRow:
-    low_bit = isinstance(module, LowBitLayer)
-    binary = floats = 0
+def _row(name: str, module: nn.Module, watched: Watched, seen: set[tuple[int, bool]]) -> SummaryRow:
     kind = type(module).__name__
+    shape = watched.shapes.get(id(module), ())
     parameters = list(module.parameters(recurse=False))
-    planes = 1
-    if isinstance(module, LowBitLayer):
-        kind += f"[{type(module.method).__name__}]"
-        parameters += module.method.parameters(recurse=False)
-        planes = module.method.weight_bits * module.method.input_bits
-    for parameter in parameters:
-        if id(parameter) in counted:
-            continue
-        counted.add(id(parameter))
-        if isinstance(module, LowBitLayer) and parameter is module.weight:
-            binary += parameter.numel() * module.method.weight_bits
-        else:
-            floats += parameter.numel()
-    macs = calls.macs.get(id(module), 0)
+    bits, macs = 0, watched.macs.get(id(module), 0)
+    if isinstance(module, FrozenLinear):
+        floats, size = _floats(parameters, seen)
+        codes = module.in_features * module.out_features
+        size += sum(buffer.nbytes for buffer in module.buffers(recurse=False))
+        fmac = watched.outputs.get(id(module), 0) * module.in_features
+        return SummaryRow(name, kind, shape, 0, floats, size, 0, fmac, codes)
+    if not isinstance(module, LowBitLayer):
+        floats, size = _floats(parameters, seen)
+        return SummaryRow(name, kind, shape, 0, floats, size, 0, macs)
+    method, weight = module.method, module.weight
+    parameters += method.parameters(recurse=False)
+    if id(module) in watched.called:
+        if (id(weight), True) not in seen:
+            seen.add((id(weight), True))
+            bits = weight.numel() * method.weight_bits
+        if id(weight) not in watched.readers:
+            parameters = [p for p in parameters if p is not weight]
+    floats, size = _floats(parameters, seen)
+    planes = method.weight_bits * method.input_bits
+    bmac = watched.outputs.get(id(module), 0) * method.shape.fan_in * planes
     return SummaryRow(
-        name,
-        kind,
-        calls.shapes.get(id(module), ()),
-        binary,
-        floats,
-        math.ceil(binary / 8) + FLOAT_BYTES * floats,
-        macs * planes if low_bit else 0,
-        0 if low_bit else macs,
+        name, f"{kind}[{type(method).__name__}]", shape, bits, floats, math.ceil(bits / 8) + size, bmac, 0
     )
 
 
-def _macs(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int | None:
-    """Multiply-accumulates of one call on one sample; None for a module that no rule covers."""
-    if isinstance(module, LowBitLayer):
-        return output.numel() * module.method.shape.fan_in
-    if isinstance(module, nn.modules.conv._ConvTransposeNd):
-        return inputs[0].numel() * math.prod(module.weight.shape[1:])
-    if isinstance(module, nn.modules.conv._ConvNd):
-        return output.numel() * math.prod(module.weight.shape[1:])
-    if isinstance(module, nn.Linear):
-        return output.numel() * module.in_features
-    if isinstance(module, nn.Bilinear):
-        # each output: x1^T W x2, that is in1 * in2 products with W and in1 with x1
-        return output.numel() * module.in1_features * (module.in2_features + 1)
-    return None
+def _floats(parameters: Sequence[nn.Parameter], seen: set[tuple[int, bool]]) -> tuple[int, int]:
+    """How many numbers the parameters that were not seen before hold, and in how many bytes."""
+    new = [p for p in parameters if (id(p), False) not in seen]
+    seen.update((id(p), False) for p in new)
+    return sum(p.numel() for p in new), sum(p.numel() * p.element_size() for p in new)
 
 
-def _is_uncounted(module: nn.Module) -> bool:
+def _is_uncounted(module: nn.Module, watched: Watched) -> bool:
     without_products = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm, nn.PReLU)
-    covered = (LowBitLayer, nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, *without_products)
-    return not isinstance(module, covered) and any(p.ndim >= 2 for p in module.parameters(recurse=False))
+    if isinstance(module, (LowBitLayer, FrozenLinear, *without_products)) or id(module) not in watched.called:
+        return False
+    return not watched.macs.get(id(module)) and any(p.ndim >= 2 for p in module.parameters(recurse=False))
+
+
+def _notes(model: nn.Module, modules: Sequence[tuple[str, nn.Module]], watched: Watched) -> tuple[str, ...]:
+    low_bit = [(name, module) for name, module in modules if isinstance(module, LowBitLayer)]
+    idle = [name for name, module in low_bit if id(module) not in watched.called]
+    read = [name for name, m in low_bit if id(m) in watched.called and id(m.weight) in watched.readers]
+    own = [
+        name
+        for name, m in modules
+        if watched.macs.get(id(m)) and not isinstance(m, (*_LAYERS, LowBitLayer, FrozenLinear))
+    ]
+    apart = {id(b) for m in model.modules() if isinstance(m, (LowBitLayer, FrozenLinear)) for b in m.buffers()}
+    left = sum(buffer.nbytes for buffer in model.buffers() if id(buffer) not in apart)
+    notes = []
+    if idle:
+        notes.append(f"low-bit, but never called, so that their weights count as float: {_listed(idle)}")
+    if read:
+        notes.append(
+            f"low-bit, but the forward reads their weights itself, so that these count as float too: {_listed(read)}"
+        )
+    if own:
+        notes.append(f"FMAC of functions that a forward calls itself, not of a layer: {_listed(own)}")
+    return (*notes, f"not counted: {_NEVER_COUNTED}" + (f"; {left:,} bytes of buffers" if left else ""))
+
+
+_LAYERS = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.RNNBase, nn.RNNCellBase)
+"""Layers of torch whose products are those of their weights."""
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(name or "(model)" for name in names)
+
+
+def _numbers(counts: SummaryRow | Report) -> tuple[int, ...]:
+    return counts.binary_params, counts.code_params, counts.float_params, counts.bytes, counts.bmac, counts.fmac
+
+
+def _thousands(number: int) -> str:
+    return f"{number:,}"
