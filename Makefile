@@ -4,19 +4,27 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 CANDIDATES := python3.11 python3.12 python3.13 python3
 PYTHON ?= $(shell for p in $(CANDIDATES); do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 CXX ?= g++
-NATIVE := pyproject.toml CMakeLists.txt constraints.txt $(shell find native src/bittern/ops -name '*.cpp' -o -name '*.h')
+NATIVE := pyproject.toml CMakeLists.txt $(shell find native src/bittern/ops -name '*.cpp' -o -name '*.h')
 DATA ?= ../shared/data
 
-.PHONY: help demo test check lint types imports pytest slow fuzz native-test emulate neon sanitize wheel edge bench results results-optim clean
+# Every package but torch is pinned by hash in constraints.txt (`make lock` writes it). torch is pinned by its version:
+# its wheels differ from one place to another, and so do the libraries for GPUs that some of them bring.
+TORCH := torch==2.13.0
+install = $(1)/pip install --quiet --require-hashes --no-deps --requirement $(2) && $(1)/pip install --quiet $(TORCH) \
+	&& $(1)/pip install --quiet --no-deps --no-build-isolation --editable . && $(1)/pip check
+
+.PHONY: help demo test check lint types imports docs pytest peers slow fuzz native-test emulate neon sanitize wheel edge lock bench \
+	results results-optim clean
 
 help:
 	@echo "make demo   train, pack and compare nine binary networks on handwritten digits (writes bittern-report/)"
 	@echo "make test   lint, types, import layers, native tests, python tests"
-	@echo "others:     lint types imports pytest slow fuzz native-test emulate neon sanitize wheel edge bench results results-optim clean"
+	@echo "others:     lint types imports docs pytest peers slow fuzz native-test emulate neon sanitize wheel edge lock bench results results-optim clean"
 
 demo: $(VENV)/.ready
 	$(BIN)/bittern demo
@@ -25,13 +33,17 @@ test: check native-test pytest
 
 check: lint types imports
 
-$(VENV)/.ready: $(NATIVE)
+$(VENV)/.ready: $(NATIVE) constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is missing; install it (Debian: apt install python3 python3-venv)"; exit 1; }
 	@command -v $(CXX) >/dev/null || { echo "make: the C++ compiler '$(CXX)' is missing; install it (Debian: apt install g++)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "make: Python's venv module is missing; install it (Debian: apt install python3-venv)"; exit 1; }
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt nanobind scikit-build-core cmake ninja
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	$(call install,$(BIN),constraints.txt)
+	@touch $@
+
+# Packages that tests and benchmarks compare with, apart from the set-up above; torch is the same.
+$(PEERS)/.ready: $(NATIVE) constraints-peers.txt $(VENV)/.ready
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(call install,$(PEERS)/bin,constraints-peers.txt)
 	@touch $@
 
 lint: $(VENV)/.ready
@@ -47,7 +59,25 @@ imports: $(VENV)/.ready
 
 # One torch thread and one process per core: threads that wait for each other are the slow way to test.
 pytest: $(VENV)/.ready
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto $(PYTEST)
+
+# The tests that compare with other libraries, in an environment that has them.
+peers: $(PEERS)/.ready
+	BITTERN_PEERS=1 OMP_NUM_THREADS=1 $(PEERS)/bin/pytest -n auto $(PYTEST) $$(grep -rlE '\bpeer\(|needs_executorch' tests --include='test_*.py')
+
+# The documentation as a site: build/docs/index.html.
+docs: $(VENV)/.ready
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+
+# The pinned packages, chosen anew within the ranges of pyproject.toml; what is pinned already stays where it fits.
+GPU_LIBRARIES := cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime cudnn-cu13 \
+	cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
+compile = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
+	$(addprefix --no-emit-package ,torch $(GPU_LIBRARIES)) --constraint <(echo $(TORCH)) $(1) pyproject.toml
+lock: $(VENV)/.ready
+	$(BIN)/pip install --quiet uv
+	$(call compile,--extra dev) --output-file constraints.txt
+	$(call compile,--extra dev --extra peers) --constraint <(sed -n 's/ \\$$//; /==/p' constraints.txt) --output-file constraints-peers.txt
 
 # Thousands of new random networks at every instruction set that this CPU has, half an hour on two cores; the ordinary
 # run tries the same few every time.
@@ -96,7 +126,7 @@ wheel: $(VENV)/.ready
 
 # ExecuTorch, the kernel library for its runtime, and the runner without Python (docs/edge.md).
 edge: $(VENV)/.ready
-	$(BIN)/pip install --quiet --constraint constraints.txt torch executorch
+	$(BIN)/pip install --quiet --require-hashes --no-deps --requirement constraints-peers.txt
 	$(BIN)/python -c 'from bittern.deploy.executorch import build_kernels; print(build_kernels())'
 	$(BIN)/cmake -S examples/edge -B build/runner -G Ninja -DCMAKE_MAKE_PROGRAM='$(CURDIR)/$(BIN)/ninja' \
 	-Dexecutorch_DIR="$$($(BIN)/python -c 'from bittern.deploy.executorch import cmake_config; print(cmake_config())')" >/dev/null \
@@ -114,4 +144,4 @@ results-optim: $(VENV)/.ready
 	$(BIN)/bittern bench optim-ablation --words '$(DATA)/text/wikitext-2.valid.txt' --out docs/results/optim_ablation.json
 
 clean:
-	rm -rf build dist $(VENV) bittern-report .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist $(VENV) $(PEERS) bittern-report .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from _peers import peer
 from bittern.compat.bitsandbytes import functional as F
 
 
@@ -116,7 +117,7 @@ def test_refusals() -> None:
 
 @pytest.fixture(scope="module")
 def real() -> Any:
-    return pytest.importorskip("bitsandbytes", exc_type=ImportError).functional
+    return peer("bitsandbytes").functional
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import bittern.compat.bitsandbytes as bnb
+from _peers import peer
 from _tolerance import assert_reduction
 from bittern.compat.bitsandbytes import functional as F
 
@@ -276,7 +277,7 @@ def test_functional_optimizer_steps_equal_the_classes() -> None:
 
 @pytest.fixture(scope="module")
 def real() -> Any:
-    return pytest.importorskip("bitsandbytes", exc_type=ImportError)
+    return peer("bitsandbytes")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import bittern.compat.bitsandbytes as bnb
+from _peers import peer
 from bittern import optim as native
 
 CLASSES = [name for name in bnb.optim.__all__ if name != "GlobalOptimManager"]
@@ -217,7 +218,7 @@ def test_more_refusals() -> None:
 
 @pytest.fixture(scope="module")
 def real() -> Any:
-    return pytest.importorskip("bitsandbytes", exc_type=ImportError)
+    return peer("bitsandbytes")
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -309,8 +310,8 @@ print("trained")
 
 
 def test_transformers_trainer(tmp_path: Any) -> None:
-    pytest.importorskip("transformers", exc_type=ImportError)
-    pytest.importorskip("accelerate", exc_type=ImportError)
+    peer("transformers")
+    peer("accelerate")
     code = _TRAINER.replace("FOLDER", repr(str(tmp_path)))
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500)
     assert result.stdout.strip().endswith("trained"), result.stderr[-2000:]

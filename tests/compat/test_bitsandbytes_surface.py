@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from _peers import peer
 from bittern.compat.bitsandbytes._torch_ops import OPERATORS
 
 MODULES = (
@@ -144,7 +145,7 @@ def _differences(name: str, theirs: Any, ours: Any) -> Iterator[str]:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", MODULES)
 def test_surface(name: str) -> None:
-    pytest.importorskip("bitsandbytes", exc_type=ImportError)
+    peer("bitsandbytes")
     theirs = import_module(f"bitsandbytes.{name}".rstrip("."))
     ours = import_module(f"bittern.compat.bitsandbytes.{name}".rstrip("."))
     assert list(_differences(name, theirs, ours)) == []
@@ -152,7 +153,7 @@ def test_surface(name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_nothing_is_listed_in_vain() -> None:
-    pytest.importorskip("bitsandbytes", exc_type=ImportError)
+    peer("bitsandbytes")
     for full in sorted(ABSENT | OTHER_SIGNATURE):
         parts = full.split(".")
         length = max(n for n in range(len(parts)) if ".".join(parts[:n]) in MODULES)
@@ -166,7 +167,7 @@ def test_nothing_is_listed_in_vain() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_operators() -> None:
     """torch.ops.bitsandbytes: the same schemas, names of the alias sets aside."""
-    pytest.importorskip("bitsandbytes", exc_type=ImportError)
+    peer("bitsandbytes")
     for operator in OPERATORS:
         name, _, overload = operator.name.partition(".")
         real = getattr(getattr(torch.ops.bitsandbytes, name), overload or "default")._schema

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from _peers import peer
 
 _PROGRAM = """
 import warnings
@@ -39,8 +39,8 @@ print("loaded")
 
 
 def test_models_load_in_4_and_8_bits(tmp_path: Path) -> None:
-    pytest.importorskip("transformers", exc_type=ImportError)
-    pytest.importorskip("accelerate", exc_type=ImportError)
+    peer("transformers")
+    peer("accelerate")
     code = _PROGRAM.replace("FOLDER", repr(str(tmp_path)))
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500)
     assert result.stdout.strip().endswith("loaded"), result.stderr[-2000:]

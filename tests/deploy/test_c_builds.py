@@ -31,9 +31,7 @@ BUILDS: dict[str, tuple[str, tuple[str, ...]]] = {
 @pytest.mark.parametrize("name", ["everything", "residual", "chain BNN", "DoReFa 2 2"])
 @pytest.mark.parametrize("flags", BUILDS)
 def test_every_build(flags: str, name: str, tmp_path: Path) -> None:
-    program, options = BUILDS[flags]
-    if "-m32" in options and not compiles(tmp_path, options):
-        pytest.skip("needs the 32-bit libraries of the C compiler (Debian: gcc-multilib)")
+    program, options = for_this_machine(tmp_path, *BUILDS[flags])
     packed, batch = packed_case(name, 2)
     assert check_every_node(packed, batch, build(packed, tmp_path, options, program)) > 0
 
@@ -42,6 +40,20 @@ def compiles(folder: Path, flags: tuple[str, ...]) -> bool:
     (folder / "empty.c").write_text("#include <math.h>\nint main(void) { return 0; }\n")
     command = [compiler(), *flags, "empty.c", "-o", "empty"]
     return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0
+
+
+def for_this_machine(folder: Path, program: str, options: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """The compiler and flags of a build; 32 bits by this machine's compiler or a cross compiler; else skips."""
+    if "-m32" not in options or compiles(folder, options):
+        return program, options
+    if shutil.which(THIRTY_TWO_BITS) is None:
+        pytest.skip("needs a C compiler for 32 bits (Debian: gcc-multilib or gcc-i686-linux-gnu)")
+    return THIRTY_TWO_BITS, (*(option for option in options if option != "-m32"), "-static")
+
+
+THIRTY_TWO_BITS = "i686-linux-gnu-gcc"
+"""Unlike gcc-multilib, it stands beside other cross compilers; its programs are linked statically, for no libraries of
+32 bits are there to be found."""
 
 
 BIG_ENDIAN = ("s390x-linux-gnu-gcc", "s390x-linux-gnu-gcc-12")
@@ -62,13 +74,11 @@ def test_a_big_endian_machine(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("flags", ["strict", "GNU, all instructions", "32 bits, x87"])
 def test_the_multiply_add_rounds_once(flags: str, tmp_path: Path) -> None:
-    options = STRICT if flags == "strict" else BUILDS[flags][1]
-    if "-m32" in options and not compiles(tmp_path, options):
-        pytest.skip("needs the 32-bit libraries of the C compiler (Debian: gcc-multilib)")
+    program, options = for_this_machine(tmp_path, *(("cc", STRICT) if flags == "strict" else BUILDS[flags]))
     x, alpha, beta = traps(400)
     affine = torch.stack([alpha, beta])
     packed = hand_made("affine", {"affine": affine}, {}, (len(x),))
-    (trace,) = run(build(packed, tmp_path, options), x.view(1, -1))
+    (trace,) = run(build(packed, tmp_path, options, program), x.view(1, -1))
     assert_exact(trace.output, exact_multiply_add(x, alpha, beta))
 
 

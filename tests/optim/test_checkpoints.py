@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from _peers import peer
 from bittern import optim
 from bittern.ops.codebooks import dynamic_tree
 from optim._training import parameters, relative_error, same, train
@@ -287,7 +288,7 @@ def test_torchao_states_load_code_for_code(bits: int) -> None:
 
 
 def test_a_checkpoint_made_by_bitsandbytes() -> None:
-    bnb = pytest.importorskip("bitsandbytes", exc_type=ImportError)
+    bnb = peer("bitsandbytes")
     params, again = parameters([(70, 90), (100,)]), parameters([(70, 90), (100,)])
     theirs = bnb.optim.AdamW8bit(params, lr=1e-3)
     train(theirs, params, 5)
@@ -304,7 +305,7 @@ def test_a_checkpoint_made_by_bitsandbytes() -> None:
 
 
 def test_a_checkpoint_made_by_torchao() -> None:
-    torchao = pytest.importorskip("torchao.optim", exc_type=ImportError)
+    torchao = peer("torchao.optim")
     from torchao.optim.subclass_8bit import OptimState8bit
 
     assert torchao.AdamW8bit is not None
