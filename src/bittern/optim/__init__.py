@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+from bittern.optim._names import old_names
 from bittern.optim._optimizer import LowBitOptimizer
+from bittern.optim._torch import to_torch
 from bittern.optim.adafactor import Adafactor
 from bittern.optim.adagrad import Adagrad
 from bittern.optim.adam import Adam
@@ -44,5 +46,7 @@ __all__ = [
     "RMSprop",
     "clip_grad_percentile_",
     "fuse_into_backward",
+    "old_names",
     "param_groups",
+    "to_torch",
 ]

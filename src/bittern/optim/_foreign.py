@@ -33,10 +33,13 @@ class Coded(NamedTuple):
 def read(subject: str, saved: Mapping[str, Any], specs: Sequence[State]) -> dict[str, Any]:
     """A saved state by this package's names; a quantized foreign tensor becomes `Coded`, None values are left out."""
     found = {key: value for key, value in saved.items() if value is not None and key != _NESTED}
-    found.update(saved.get(_NESTED, {}))
+    nested = saved.get(_NESTED, {})
+    if not isinstance(nested, Mapping):
+        raise ValueError(f"{subject}: bitsandbytes keeps a dictionary under {_NESTED!r}; got {type(nested).__name__}")
+    found.update(nested)
     if "state1" in found:
         return _bitsandbytes(subject, found, tuple(name for name, _ in specs))
-    return {key: _torchao(value) for key, value in found.items()}
+    return {key: _torchao(subject, value) for key, value in found.items()}
 
 
 def _bitsandbytes(subject: str, found: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
@@ -47,21 +50,34 @@ def _bitsandbytes(subject: str, found: Mapping[str, Any], names: tuple[str, ...]
         raise ValueError(f"{subject} is of another rule: bitsandbytes kept {len(present)} states, {names} are needed")
     for number, name in zip(present, stored, strict=True):
         state, absmax, code = (found.get(f"{part}{number}") for part in ("state", "absmax", "qmap"))
-        assert isinstance(state, Tensor)
+        if not isinstance(state, Tensor) or not all(x is None or isinstance(x, Tensor) for x in (absmax, code)):
+            raise ValueError(f"{subject}: state{number}, absmax{number} and qmap{number} must be tensors")
         if stored != names and number == 1:
-            halves = zip(names[:2], state, (None, None) if absmax is None else absmax, strict=True)
-            result.update({half: _coded(part, scale, code) for half, part, scale in halves})
+            result.update(_halves(subject, names[:2], state, absmax, code))
         else:
             result[name] = _coded(state, absmax, code)
     return result
+
+
+def _halves(
+    subject: str, names: Sequence[str], state: Tensor, absmax: Tensor | None, code: Tensor | None
+) -> dict[str, Tensor | Coded]:
+    """AdEMAMix's two means, which bitsandbytes stacks."""
+    for value in (state, absmax):
+        if value is not None and (value.ndim < 1 or len(value) != len(names)):
+            raise ValueError(f"{subject}: state1 and absmax1 must stack {names}; got {list(value.shape)}")
+    scales = (None, None) if absmax is None else absmax
+    return {name: _coded(part, scale, code) for name, part, scale in zip(names, state, scales, strict=True)}
 
 
 def _coded(state: Tensor, absmax: Tensor | None, code: Tensor | None) -> Tensor | Coded:
     return state if absmax is None or code is None else Coded(state, absmax, code)
 
 
-def _torchao(value: Any) -> Any:
+def _torchao(subject: str, value: Any) -> Any:
     if all(isinstance(getattr(value, name, None), Tensor) for name in ("codes", "scale", "qmap")):
+        if value.qmap.ndim != 1:
+            raise ValueError(f"{subject}: a code table has one dimension; got {list(value.qmap.shape)}")
         codes = value.codes if len(value.qmap) == 256 else value.codes.view(1, -1)
         return Coded(codes, value.scale, value.qmap)
     return value
@@ -69,7 +85,7 @@ def _torchao(value: Any) -> Any:
 
 def foreign_group(owner: str, saved: Mapping[str, Any]) -> dict[str, Any]:
     """A saved group without the keys that only bitsandbytes has, its `betas` under this rule's names."""
-    if "betas" not in saved:
+    if not (isinstance(saved.get("betas"), Sequence) and saved["betas"]):
         return dict(saved)
     group = dict(saved)
     first = group["betas"][0]

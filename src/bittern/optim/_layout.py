@@ -84,7 +84,8 @@ def _like(p: Tensor, local: Tensor, shape: tuple[int, ...]) -> Tensor:
     )
 
 
-def _wrap(p: Tensor, layout: Layout, values: Tensor, absmax: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def wrap(p: Tensor, layout: Layout, values: Tensor, absmax: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Local values or codes of `p`, and their absmax, as DTensors where `p` is one."""
     if layout.bits != 4:
         values = _like(p, values, tuple(p.shape))
     elif is_sharded(p):
@@ -99,7 +100,7 @@ def allocate(p: Tensor, signed: bool, layout: Layout) -> tuple[Tensor, Tensor | 
     local = local_tensor(p.detach())
     if layout.bits == 32:
         values = torch.zeros_like(local, dtype=torch.float32, memory_format=torch.preserve_format)
-        return _wrap(p, layout, values, None)
+        return wrap(p, layout, values, None)
     zero = int(state_table(signed, layout.bits).abs().argmin())
     absmax = torch.zeros(layout.blocks, dtype=torch.float32, device=local.device)
     if layout.bits == 8:
@@ -107,7 +108,7 @@ def allocate(p: Tensor, signed: bool, layout: Layout) -> tuple[Tensor, Tensor | 
     else:
         shape = (layout.rows, -(-layout.row_length // 2))
         codes = torch.full(shape, zero * 16 + zero, dtype=torch.uint8, device=local.device)
-    return _wrap(p, layout, codes, absmax)
+    return wrap(p, layout, codes, absmax)
 
 
 def encode(p: Tensor, values: Tensor, signed: bool, layout: Layout) -> tuple[Tensor, Tensor | None]:
@@ -116,7 +117,7 @@ def encode(p: Tensor, values: Tensor, signed: bool, layout: Layout) -> tuple[Ten
     ordered = torch.empty_like(local, dtype=torch.float32, memory_format=torch.preserve_format)
     ordered.copy_(values)
     if layout.bits == 32:
-        return _wrap(p, layout, ordered, None)
+        return wrap(p, layout, ordered, None)
     size = layout.block_size
     rows = flat(ordered).view(layout.rows, layout.row_length)
     padded = torch.nn.functional.pad(rows, (0, layout.blocks_per_row * size - layout.row_length))
@@ -129,7 +130,7 @@ def encode(p: Tensor, values: Tensor, signed: bool, layout: Layout) -> tuple[Ten
     else:
         indices = torch.nn.functional.pad(indices, (0, layout.row_length % 2))
         codes = indices[:, 0::2] * 16 + indices[:, 1::2]
-    return _wrap(p, layout, codes, absmax)
+    return wrap(p, layout, codes, absmax)
 
 
 def decode(

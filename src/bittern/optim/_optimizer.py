@@ -17,8 +17,10 @@ from bittern.ops.optimizer_step import State
 from bittern.optim._batch import Batch
 from bittern.optim._layout import local_tensor
 from bittern.optim._load import load
+from bittern.optim._names import for_torch_to_refuse, named_bits, to_memory
 from bittern.optim._options import Group, Options, check_options, check_parameter, complete
 from bittern.optim._state import StateDict, check_gradients, check_offload, conform, create, offload
+from bittern.optim._torch import saved_state
 
 ParamsT = Iterable[Any]
 
@@ -42,9 +44,6 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
     counters: tuple[str, ...] = ("step",)
     """Names of the one-element float32 states that count steps."""
 
-    other_states: tuple[str, ...] = ("compensation",)
-    """Names of further states that checkpoints may hold."""
-
     def __init__(self, params: ParamsT, defaults: dict[str, Any], options: Options) -> None:
         self._batches: dict[Any, Batch] = {}
         self._strides: dict[Tensor, tuple[int, ...]] = {}
@@ -67,6 +66,14 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
     def initial(self, name: str, group: Group) -> float:
         """The value that a state starts from."""
         return 0.0
+
+    def further_states(self, p: Tensor) -> dict[str, tuple[int, ...]]:
+        """Shapes of the states that a checkpoint of `p` must hold beside `states` and `counters`: all at least 0."""
+        return {}
+
+    def lost_in_torch(self, states: Mapping[Any, Any]) -> bool:
+        """Whether torch.optim would take such states of a state_dict and start some of them anew without a word."""
+        return False
 
     @_disable_dynamo
     @torch.no_grad()
@@ -101,6 +108,10 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
     def state_of(self, p: Tensor, group: Group) -> StateDict:
         """The state of `p`, created or brought to the group's storage and p's device and layout where necessary."""
         state: StateDict = self.state[p]
+        if named_bits(state):  # ZeroRedundancyOptimizer puts the entries of a state_dict here itself
+            renamed = to_memory(self._name, state)
+            state.clear()
+            state.update(renamed)
         if group["offload"] is not None:
             check_offload(self._name, p)
         if self.is_new(p, group):
@@ -123,10 +134,8 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
 
     def is_new(self, p: Tensor, group: Group) -> bool:
         """Whether `p` lacks a state that the group needs."""
-        state = self.state.get(p, {})
-        return any(name not in state for name, _ in self.states(group)) or any(
-            name not in state for name in self.counters
-        )
+        state = to_memory(self._name, self.state.get(p, {}))
+        return any(name not in state for name in (*(name for name, _ in self.states(group)), *self.counters))
 
     @property
     def _name(self) -> str:
@@ -158,7 +167,24 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
             raise
 
     def state_dict(self) -> dict[str, Any]:
-        """As torch.optim, with "<state>_absmax" beside the codes of a quantized state.
+        """As torch.optim; a quantized state is "<state>_8bit" or "<state>_4bit" with "<state>_absmax" (see `_names`).
+
+        States of FSDP1's flat parameters, which FSDP1 shards element by element, are decoded to float32.
+        """
+        return self.by_saved_names(self.memory_state_dict())
+
+    def by_saved_names(self, result: dict[str, Any]) -> dict[str, Any]:
+        """The dictionary of `memory_state_dict` as `state_dict` returns it."""
+        places = zip(self.param_groups, result["param_groups"], strict=True)
+        params = {n: p for group, saved in places for n, p in zip(saved["params"], group["params"], strict=True)}
+        result["state"] = {
+            number: saved_state(f"{self._name}: state {number}", state, params[number]) if number in params else state
+            for number, state in result["state"].items()
+        }
+        return for_torch_to_refuse(result) if self.lost_in_torch(result["state"]) else result
+
+    def memory_state_dict(self) -> dict[str, Any]:
+        """The state_dict by the names in memory: codes under the name of their state.
 
         Counters are copies, so that the dictionary does not share one tensor among parameters. Offloaded states are
         waited for: a kernel may still be writing them to host memory.
@@ -178,7 +204,8 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
 
         Hyper-parameters come from the dictionary; how states are stored (state_bits, block_size, ...) stays as this
         optimizer was built. requantize=True converts states that were stored otherwise; without it they are a
-        ValueError, as are states of another shape or rule.
+        ValueError, as is all that a step could not use: other shapes, types, numbers of parameters or rules, missing
+        states, values that are not finite, squares below 0. Everything is checked before anything changes.
         """
         load(self, state_dict, requantize=requantize)
 

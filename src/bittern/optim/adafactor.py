@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bittern.ops.optimizer_step import State
 from bittern.optim._layout import encode, is_sharded, layout_for, stored_layout
+from bittern.optim._names import to_memory
 from bittern.optim._optimizer import LowBitOptimizer, ParamsT
 from bittern.optim._options import Group, Number, Options, check_not_negative, scalar
 from bittern.optim._state import StateDict, as_floats, store
@@ -29,8 +30,6 @@ class Adafactor(LowBitOptimizer):
     operations, with temporaries of the tensor's size. Errors: see `LowBitOptimizer`; TypeError for DTensors,
     ValueError for rounding other than "nearest".
     """
-
-    other_states = ("row_var", "col_var", "variance")
 
     def __init__(
         self,
@@ -72,6 +71,15 @@ class Adafactor(LowBitOptimizer):
 
     def states(self, group: Group) -> tuple[State, ...]:
         return (_MOMENTUM,) if group["momentum"] > 0 else ()
+
+    def further_states(self, p: Tensor) -> dict[str, tuple[int, ...]]:
+        if p.ndim < 2:
+            return {"variance": tuple(p.shape)}
+        return {"row_var": (*p.shape[:-1], 1), "col_var": (*p.shape[:-2], 1, p.shape[-1])}
+
+    def lost_in_torch(self, states: Mapping[Any, Any]) -> bool:
+        """torch.optim.Adafactor has no momentum, in whatever storage."""
+        return any("exp_avg" in to_memory("Adafactor", state) for state in states.values())
 
     def update(self, key: Any, group: Group, params: Sequence[Tensor]) -> None:
         for p in params:

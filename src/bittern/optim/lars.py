@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bittern.ops.optimizer_step import Rule
 from bittern.optim._batch import Counts
+from bittern.optim._names import holds_codes
 from bittern.optim._optimizer import ParamsT
 from bittern.optim._options import Group, Number, Options, check_not_negative
 from bittern.optim._rule_optimizer import RuleOptimizer
@@ -59,6 +60,9 @@ class LARS(RuleOptimizer):
         check_max_trust("LARS", group["max_trust"])
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError("LARS: nesterov needs momentum > 0 and dampening = 0")
+
+    def lost_in_torch(self, states: Mapping[Any, Any]) -> bool:
+        return holds_codes(states)
 
     def rule(self, group: Group) -> Rule:
         return Rule.LARS

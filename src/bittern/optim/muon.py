@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Unpack
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bittern.ops.optimizer_step import State
 from bittern.optim._layout import encode, is_sharded, layout_for, stored_layout
+from bittern.optim._names import holds_codes
 from bittern.optim._optimizer import LowBitOptimizer, ParamsT
 from bittern.optim._options import Group, Number, Options, check_not_negative, scalar
 from bittern.optim._state import as_floats, store
@@ -66,6 +67,9 @@ class Muon(LowBitOptimizer):
         for p in group["params"]:
             if p.ndim != 2:
                 raise ValueError(f"Muon: parameters must be matrices; got {list(p.shape)}; give it to AdamW")
+
+    def lost_in_torch(self, states: Mapping[Any, Any]) -> bool:
+        return holds_codes(states)
 
     def states(self, group: Group) -> tuple[State, ...]:
         return (_MOMENTUM,)

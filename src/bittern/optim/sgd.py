@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 from bittern.ops.optimizer_step import Rule
 from bittern.optim._batch import Counts
+from bittern.optim._names import holds_codes
 from bittern.optim._optimizer import ParamsT
 from bittern.optim._options import Group, Number, Options, check_not_negative
 from bittern.optim._rule_optimizer import RuleOptimizer
@@ -54,6 +55,9 @@ class SGD(RuleOptimizer):
         check_not_negative("SGD", group, "lr", "momentum", "weight_decay")
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError("SGD: nesterov needs momentum > 0 and dampening = 0")
+
+    def lost_in_torch(self, states: Mapping[Any, Any]) -> bool:
+        return holds_codes(states)
 
     def rule(self, group: Group) -> Rule:
         return Rule.MOMENTUM if group["momentum"] != 0 else Rule.SGD

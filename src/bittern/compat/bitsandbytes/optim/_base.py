@@ -60,7 +60,7 @@ class Bridge(LowBitOptimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """bitsandbytes' format: state1, state2, qmap1, absmax1, ... in an inner dictionary per parameter."""
-        return to_bitsandbytes(self, super().state_dict())
+        return to_bitsandbytes(self)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], move_to_device: bool = True, *, requantize: bool = True

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bittern.ops.optimizer_step import SPECS, State, state_table
 from bittern.optim import LAMB, LARS, SGD, Adagrad, LowBitOptimizer, RMSprop
+from bittern.optim._names import without_guard
 
 WRAPPED = "__bnb_optimizer_quant_state__"
 _ADEMAMIX = ("exp_avg", "exp_avg_slow", "exp_avg_sq")
@@ -36,10 +37,12 @@ class States(dict[str, Any]):
         return _state_out(self, specs).get(WRAPPED, {})[key]
 
 
-def to_bitsandbytes(optimizer: LowBitOptimizer, saved: dict[str, Any]) -> dict[str, Any]:
-    """A state_dict of `bittern.optim` in bitsandbytes' format; LARS has no such format, for its momentum differs."""
+def to_bitsandbytes(optimizer: LowBitOptimizer) -> dict[str, Any]:
+    """The state_dict in bitsandbytes' format; what has none comes by the names of `bittern.optim`."""
+    saved = optimizer.memory_state_dict()
+    own = optimizer.by_saved_names(dict(saved))
     if isinstance(optimizer, LARS):
-        return saved
+        return own
     groups = [_group_out(optimizer, group) for group in saved["param_groups"]]
     specs = {
         number: optimizer.states(group)
@@ -47,6 +50,7 @@ def to_bitsandbytes(optimizer: LowBitOptimizer, saved: dict[str, Any]) -> dict[s
         for number in kept["params"]
     }
     state = {number: _state_out(found, specs[number]) for number, found in saved["state"].items()}
+    state = {number: found if WRAPPED in found else own["state"][number] for number, found in state.items()}
     if isinstance(optimizer, LAMB):
         for found in state.values():
             found[WRAPPED]["unorm_vec"] = torch.zeros(1)  # bitsandbytes' scratch for the norm of an update
@@ -103,7 +107,7 @@ def from_bitsandbytes(optimizer: LowBitOptimizer, saved: Mapping[str, Any]) -> d
             f"{type(optimizer).__name__}: bitsandbytes sums gradients in state1, the rule here steps, learning "
             "rate and trust ratio included; such a file cannot be converted: start with a new optimizer"
         )
-    return {**saved, "param_groups": [_group_in(optimizer, group) for group in saved["param_groups"]]}
+    return {**saved, "param_groups": [_group_in(optimizer, group) for group in without_guard(saved["param_groups"])]}
 
 
 def _group_in(optimizer: LowBitOptimizer, group: Mapping[str, Any]) -> dict[str, Any]:
