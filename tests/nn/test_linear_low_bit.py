@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 import torch
@@ -148,10 +149,73 @@ def test_bad_arguments() -> None:
         Linear8bit(64, 8, threshold=-1.0)
     broken = nn.Linear(4, 4)
     nn.init.constant_(broken.weight, float("nan"))
-    with pytest.raises(ValueError, match="the weight must be finite"):
+    with pytest.raises(ValueError, match=r"linear.weight must be finite; got 16 NaN and 0 inf, the first at \[0, 0\]"):
         Linear8bit.from_float(broken)
-    with pytest.raises(ValueError, match="packed must hold"):
-        Linear4bit(64, 8)(torch.ones(2, 63))
+    with pytest.raises(ValueError, match="133144 in_features; got 140000; use Linear4bit"):
+        Linear8bit(140_000, 1, device="meta")
+
+
+@pytest.mark.parametrize("kind", [Linear4bit, Linear8bit])
+@pytest.mark.parametrize("shape", [(2, 64), (2, 66), (65, 2), (65, 0), ()])
+def test_other_numbers_of_features_are_refused(
+    kind: type[Linear4bit] | type[Linear8bit], shape: tuple[int, ...]
+) -> None:
+    """65 and 66 features of one output fill as many bytes and blocks, so that only the layer can tell them apart."""
+    layer = kind(65, 1)
+    assert layer(torch.ones(2, 65)).shape == (2, 1)
+    with pytest.raises(ValueError, match=rf"{kind.__name__}: x must be \[..., 65\], features last; got"):
+        layer(torch.ones(shape))
+    with pytest.raises(TypeError, match=f"{kind.__name__}: x must be a tensor; got ndarray; make it one"):
+        layer(torch.ones(2, 65).numpy())
+
+
+@pytest.mark.parametrize(
+    "make", [Linear4bit.from_float, lambda x: Linear4bit.from_float(x, nested=True), Linear8bit.from_float]
+)
+@pytest.mark.parametrize("value", [0.0, 1e-45, 1e-40, 1e-30, 1e30, 3.4e38])
+def test_weights_at_the_ends_of_float32(make: Any, value: float) -> None:
+    """Blocks of zeros and of subnormal numbers are zeros; the largest numbers come back finite."""
+    linear = nn.Linear(64, 8)
+    nn.init.constant_(linear.weight, value)
+    weight = make(linear).dequantize()
+    exact = 0.0 if value < torch.finfo(torch.float32).tiny else value
+    torch.testing.assert_close(weight, torch.full_like(weight, exact), rtol=1e-5, atol=0.0)
+
+
+@pytest.mark.parametrize("kind", [Linear4bit, Linear8bit])
+def test_second_derivatives_of_a_network(kind: type[Linear4bit] | type[Linear8bit]) -> None:
+    """A gradient penalty through two layers is that of the network with the decoded weights."""
+    first, second = kind(65, 33), kind(33, 1)
+    found, exact = [], []
+    for layers, place in (((first, second), found), ((decoded(first), decoded(second)), exact)):
+        x = torch.linspace(-1.0, 1.0, 130).view(2, 65).requires_grad_()
+        y = layers[1](torch.tanh(layers[0](x)))
+        (grad,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        place += torch.autograd.grad(grad.square().sum(), (x, layers[0].bias))
+    for a, b in zip(found, exact, strict=True):
+        assert float(b.norm()) > 0
+        assert float((a - b).norm()) < 0.02 * float(b.norm())
+
+
+def decoded(layer: Linear4bit | Linear8bit) -> nn.Linear:
+    linear = nn.Linear(layer.in_features, layer.out_features)
+    linear.weight, linear.bias = nn.Parameter(layer.dequantize()), layer.bias
+    return linear
+
+
+def test_what_is_no_weight_in_numbers() -> None:
+    linear = nn.Linear(64, 8)
+    linear.weight = nn.Parameter(torch.zeros(256, 1, dtype=torch.uint8), requires_grad=False)
+    with pytest.raises(
+        TypeError, match=r"Linear4bit: linear.weight must be numbers \[8, 64\]; got torch.uint8 \[256, 1\]"
+    ):
+        Linear4bit.from_float(linear)
+    with pytest.raises(TypeError, match=r"linear.weight must be float32, bfloat16, float16; got torch.float64"):
+        Linear4bit.from_float(nn.Linear(64, 8).double())
+    double = nn.Linear(64, 8).double()
+    nn.init.constant_(double.weight, 1e200)
+    with pytest.raises(ValueError, match="must be finite as float32"):
+        Linear8bit.from_float(double)
 
 
 def test_a_row_of_zeros_has_codes_of_zero() -> None:
@@ -168,7 +232,7 @@ def test_a_row_of_zeros_has_codes_of_zero() -> None:
 def test_what_cannot_be_frozen(kind: type[Linear4bit] | type[Linear8bit]) -> None:
     broken = nn.Linear(4, 4)
     nn.init.constant_(broken.weight, float("inf"))
-    with pytest.raises(ValueError, match=f"{kind.__name__}: the weight must be finite"):
+    with pytest.raises(ValueError, match=f"{kind.__name__}: linear.weight must be finite; got 0 NaN and 16 inf"):
         kind.from_float(broken)
     with pytest.raises(TypeError, match=f"{kind.__name__}: it takes the place of an nn.Linear; got Conv2d"):
         kind.from_float(nn.Conv2d(3, 3, 3))  # type: ignore[arg-type]

@@ -13,6 +13,8 @@ from bittern.nn.linear_4bit import Linear4bit
 from bittern.nn.linear_8bit import Linear8bit
 from bittern.nn.parameters import clip_latent_weights, parameter_groups, start_latent_weights
 from bittern.nn.plan import Action, Plan, PlanRow, plan_conversion
+from bittern.nn.quantize import quantize
+from bittern.nn.quantized_file import load_quantized, save_quantized
 from bittern.nn.sign_shares import ConstantInputWarning, SignShare, sign_shares
 from bittern.nn.summary import Report, SummaryRow, summary
 
@@ -39,8 +41,11 @@ __all__ = [
     "convert",
     "depthwise",
     "first_and_last",
+    "load_quantized",
     "parameter_groups",
     "plan_conversion",
+    "quantize",
+    "save_quantized",
     "shortcuts",
     "sign_shares",
     "start_latent_weights",

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 
-def weight_of(owner: str, linear: nn.Module) -> Tensor:
-    """The weight that `owner` freezes. Errors: TypeError unless it is an nn.Linear's; ValueError unless finite."""
+def weight_of(owner: str, linear: nn.Module, dtypes: Collection[torch.dtype] | None = None) -> Tensor:
+    """The weight that `owner` freezes. dtypes: those that it takes; None: all in floating point.
+
+    Errors: TypeError unless it is an nn.Linear's and in numbers; ValueError unless finite.
+    """
     if not isinstance(linear, nn.Linear):
         raise TypeError(f"{owner}: it takes the place of an nn.Linear; got {type(linear).__name__}")
     weight = linear.weight.detach()
-    if not weight.is_meta and not weight.isfinite().all():
-        raise ValueError(f"{owner}: the weight must be finite; got NaN or inf; repair it first")
+    shape = (linear.out_features, linear.in_features)
+    if not weight.is_floating_point() or tuple(weight.shape) != shape:
+        raise TypeError(
+            f"{owner}: linear.weight must be numbers {list(shape)}; got {weight.dtype} {list(weight.shape)}; "
+            "dequantize it first"
+        )
+    if dtypes is not None and weight.dtype not in dtypes:
+        names = ", ".join(str(d).removeprefix("torch.") for d in dtypes)
+        raise TypeError(f"{owner}: linear.weight must be {names}; got {weight.dtype}; call linear.float() first")
+    problem = not_finite(weight)
+    if problem:
+        raise ValueError(f"{owner}: linear.weight must be finite; got {problem}; repair it first")
     return weight
+
+
+def not_finite(weight: Tensor) -> str:
+    """ "" for a finite weight, else e.g. "2 NaN and 1 inf, the first at [0, 3]"; a weight on meta counts as finite."""
+    if weight.is_meta or bool(weight.isfinite().all()):
+        return ""
+    first = [int(i) for i in (~weight.isfinite()).nonzero()[0]]
+    return f"{int(weight.isnan().sum())} NaN and {int(weight.isinf().sum())} inf, the first at {first}"
 
 
 class FrozenLinear(nn.Module):
@@ -23,6 +45,23 @@ class FrozenLinear(nn.Module):
 
     in_features: int
     out_features: int
+
+    def check_input(self, x: Tensor) -> None:
+        """Errors: TypeError for what is no tensor, ValueError for another number of features."""
+        owner = type(self).__name__
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{owner}: x must be a tensor; got {type(x).__name__}; make it one by torch.tensor")
+        if x.ndim == 0 or x.shape[-1] != self.in_features:
+            raise ValueError(
+                f"{owner}: x must be [..., {self.in_features}], features last; got {list(x.shape)}; "
+                "give what is in front of it that many"
+            )
+
+    def check_codes(self) -> None:
+        """Refuse codes and scales that no weight has, as a file may hold them. Raises: ValueError."""
+        for name, buffer in self.named_buffers(recurse=False):
+            if buffer.is_floating_point() and not bool(buffer.isfinite().all()):
+                raise ValueError(f"{type(self).__name__}: {name} must be finite; got {not_finite(buffer)}")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Moves the buffers with the module; those in floating point keep their values and type."""

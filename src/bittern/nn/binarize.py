@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bittern.nn._frozen import FrozenLinear
 from bittern.quantizer import InputScale, LayerShape, LevelsCode, Method, Quantizer, SignCode
 from bittern.start import TorchUniform
 
@@ -130,6 +131,11 @@ def check_method(owner: str, method: Method) -> None:
         name = type(method).__name__
         raise TypeError(
             f"{owner}: method must be a class, which makes one object per layer; got a {name} object; {_METHOD_ADVICE}"
+        )
+    if isinstance(method, type) and issubclass(method, FrozenLinear):
+        raise TypeError(
+            f"{owner}: method must be a Quantizer class; got {method.__name__}, which freezes a trained weight; "
+            f"call bittern.nn.quantize(model, {method.__name__})"
         )
     if not callable(method):
         raise TypeError(f"{owner}: method must be a Quantizer class; got {method!r}; {_METHOD_ADVICE}")

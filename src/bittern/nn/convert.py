@@ -110,7 +110,7 @@ def _carry_out(model: nn.Module, plan: Plan, swaps: Sequence[Swap], method: Meth
     layers = [(name, model.get_submodule(name)) for name in plan.names(Action.CONVERT)]
     low_bit = {id(old): _low_bit(name, old, method, pad_value) for name, old in layers}
     _check_pad_value(pad_value, low_bit)
-    return _replace(model, {**low_bit, **_new_activations(model, swaps)})
+    return put_in_place(model, {**low_bit, **_new_activations(model, swaps)})
 
 
 def _new_activations(model: nn.Module, swaps: Sequence[Swap]) -> dict[int, nn.Module]:
@@ -180,7 +180,7 @@ def _build(old: nn.Module, method: Method, pad_value: int) -> LowBitLayer:
     )
 
 
-def _replace(model: nn.Module, replacements: dict[int, nn.Module]) -> nn.Module:
+def put_in_place(model: nn.Module, replacements: dict[int, nn.Module]) -> nn.Module:
     """Put each new module under every name that the old one had."""
     for parent in list(model.modules()):
         for key, child in parent._modules.items():

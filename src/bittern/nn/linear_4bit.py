@@ -13,6 +13,7 @@ from bittern.ops.dequantize_4bit import dequantize_4bit
 from bittern.ops.linear_4bit import linear_4bit
 from bittern.ops.nested import NestedAbsmax, dequantize_absmax, quantize_absmax
 from bittern.ops.quantize_4bit import quantize_4bit
+from bittern.ops.quantize_blockwise.check import FLOATS
 
 BLOCK_SIZE = 64
 """Weights that share a scale, as in QLoRA."""
@@ -27,8 +28,9 @@ class Linear4bit(FrozenLinear):
     8 / block_size nested: 4.5 and 4.13 bits for blocks of 64.
     W has no gradient; x and bias have: dx = dy W, with W decoded and rounded to dy's dtype.
     `.half()` and its like cast the bias alone; scales and table stay float32.
+    Second and higher derivatives, forward mode and torch.func work too.
     Errors: ValueError for sizes, a table or a block size that do not fit, or a weight that is not finite; TypeError for
-    another dtype of x.
+    another dtype of x or of the weight.
     Reference: QLoRA (arXiv:2305.14314).
     """
 
@@ -62,7 +64,7 @@ class Linear4bit(FrozenLinear):
         return layer.train(linear.training)
 
     def _fill(self, linear: nn.Linear, code: Tensor | None, block_size: int, nested: bool) -> None:
-        weight = weight_of("Linear4bit", linear)
+        weight = weight_of("Linear4bit", linear, FLOATS)
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.block_size, self.nested = block_size, nested
         table = (codebooks.nf4() if code is None else code).to(weight.device)
@@ -88,6 +90,7 @@ class Linear4bit(FrozenLinear):
         return dequantize_4bit(self.packed, self.scales(), self.code, self.block_size, shape, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
+        self.check_input(x)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return linear_4bit(x, self.packed, self.scales(), self.code, self.block_size, self.out_features, bias)
 

@@ -7,8 +7,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from bittern.nn._frozen import FrozenLinear, weight_of
-from bittern.ops.linear_8bit import linear_8bit
+from bittern.nn._frozen import FrozenLinear, not_finite, weight_of
+from bittern.ops.linear_8bit import MOST_COLUMNS, linear_8bit
 from bittern.ops.linear_8bit.reference import LEVELS, row_codes
 
 THRESHOLD = 6.0
@@ -22,7 +22,9 @@ class Linear8bit(FrozenLinear):
     threshold: columns of x with a magnitude of at least this are multiplied in float32; 0 is off.
     Storage per weight: 8 bits + 32 / in_features. W has no gradient; x and bias have, as if x were not quantized.
     `.half()` and its like cast the bias alone; the scales stay float32.
-    Errors: ValueError for sizes that do not fit or a weight that is not finite; TypeError for another dtype of x.
+    Second and higher derivatives, forward mode and torch.func work too.
+    Errors: ValueError for sizes that do not fit, more than 133,144 in_features, or a weight that is not finite;
+    TypeError for another dtype of x.
     Reference: LLM.int8() (arXiv:2208.07339).
     """
 
@@ -54,7 +56,14 @@ class Linear8bit(FrozenLinear):
         if not threshold >= 0:
             raise ValueError(f"Linear8bit: threshold must be 0 (off) or positive; got {threshold}")
         weight = weight_of("Linear8bit", linear).float()
-        self.in_features, self.out_features, self.threshold = linear.in_features, linear.out_features, threshold
+        if linear.in_features > MOST_COLUMNS:
+            raise ValueError(
+                f"Linear8bit: int32 sums hold at most {MOST_COLUMNS} in_features; got {linear.in_features}; "
+                "use Linear4bit"
+            )
+        if not_finite(weight):
+            raise ValueError("Linear8bit: linear.weight must be finite as float32; got larger numbers; scale it down")
+        self.in_features, self.out_features, self.threshold = linear.in_features, linear.out_features, float(threshold)
         codes, _ = row_codes(weight)
         self.register_buffer("weight", codes.to(torch.int8))
         self.register_buffer("scale", weight.abs().amax(1) if weight.numel() else weight.new_zeros(weight.shape[0]))
@@ -64,7 +73,14 @@ class Linear8bit(FrozenLinear):
         """W [out_features, in_features]: weight * scale / 127, rounded to `dtype`."""
         return (self.weight * (self.scale * (1 / LEVELS)).unsqueeze(1)).to(dtype)
 
+    def check_codes(self) -> None:
+        """As for every frozen layer; int8 has one number more than codes."""
+        super().check_codes()
+        if bool((self.weight < -LEVELS).any()) or bool((self.scale < 0).any()):
+            raise ValueError("Linear8bit: codes must be -127 ... 127 and scales not negative; got others")
+
     def forward(self, x: Tensor) -> Tensor:
+        self.check_input(x)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return linear_8bit(x, self.weight, self.scale, bias, self.threshold)
 

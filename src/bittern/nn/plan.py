@@ -34,7 +34,7 @@ _WITHOUT_COUNTERPART: tuple[type[nn.Module], ...] = (
 )
 """Layers with weight matrices that stay as they are; listed in the plan so that nobody believes otherwise."""
 
-_READ_THEIR_CHILDREN: tuple[type[nn.Module], ...] = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
+READ_THEIR_CHILDREN: tuple[type[nn.Module], ...] = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 """Modules that take the weights of their linear layers and multiply themselves, without calling those layers."""
 
 
@@ -194,7 +194,7 @@ def _problem(module: nn.Module, parent: nn.Module | None) -> str:
     kind = type(module).__name__
     if any(is_lazy(p) for p in module.parameters()):
         return "it has no size yet; run the model once or give an example"
-    if isinstance(parent, _READ_THEIR_CHILDREN):
+    if isinstance(parent, READ_THEIR_CHILDREN):
         return f"{type(parent).__name__} multiplies by its weight without calling it"
     if type(module) not in CONVERTIBLE:
         return f"class {kind} may compute something else than its base"

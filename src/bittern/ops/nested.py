@@ -33,6 +33,7 @@ class NestedAbsmax(NamedTuple):
 def quantize_absmax(absmax: Tensor, block_size: int = NESTED_BLOCK) -> NestedAbsmax:
     """absmax: float32 [blocks] -> its codes, their scales and the mean. Errors: those of `quantize_blockwise`."""
     offset = absmax.mean() if absmax.numel() else absmax.new_zeros(())
+    offset = torch.where(offset.isfinite(), offset, absmax.double().mean().float())  # a sum beyond float32
     codes, scales = quantize_blockwise(absmax - offset, codebooks.dynamic_tree().to(absmax.device), block_size)
     return NestedAbsmax(codes, scales, offset)
 

@@ -1,0 +1,237 @@
+"""save_quantized and load_quantized: a model with frozen layers in one safetensors file, loaded into a fresh model.
+
+The file holds the model's state_dict, each tensor once, and as text in its header which layers are frozen and how:
+
+    {"format": "bittern quantized model", "version": "1",
+     "layers": {name: {"kind": "Linear4bit", "in_features": 64, ..., "block_size": 64, "nested": false}},
+     "shared": {name of a tensor: name of the one that it is}}
+
+Nothing in it is code. A file is checked against the model before anything is built: kinds, sizes, types and names.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from bittern._files import write_atomically
+from bittern.nn._frozen import FrozenLinear
+from bittern.nn.convert import put_in_place
+from bittern.nn.linear_4bit import Linear4bit
+from bittern.nn.linear_8bit import Linear8bit
+
+FORMAT, VERSION = "bittern quantized model", "1"
+_SETTINGS: dict[str, dict[str, type]] = {
+    "Linear4bit": {"in_features": int, "out_features": int, "bias": bool, "block_size": int, "nested": bool},
+    "Linear8bit": {"in_features": int, "out_features": int, "bias": bool, "threshold": float},
+}
+"""What a file says of a layer of each kind."""
+
+
+def save_quantized(model: nn.Module, path: str | PathLike[str]) -> None:
+    """Write `model`, as `quantize` returns it, to `path`: codes as codes, all else in its own type; never half a file.
+
+    Tensors that are one (tied parameters) are written once.
+    Errors: ValueError where no layer is frozen or a tensor has no numbers (meta); TypeError for a state_dict with
+    anything but tensors; OSError with the path.
+    """
+    layers = {name: _settings(m) for name, m in model.named_modules() if isinstance(m, FrozenLinear)}
+    if not layers:
+        raise ValueError("save_quantized: no layer of the model is frozen; call quantize first, or use torch.save")
+    tensors: dict[str, Tensor] = {}
+    shared: dict[str, str] = {}
+    first: dict[Any, str] = {}
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"save_quantized: state_dict must hold tensors; got {type(value).__name__} as {name!r}")
+        if value.is_meta:
+            raise ValueError(f"save_quantized: {name!r} is on the meta device and has no numbers; load it first")
+        place = (value.device, value.data_ptr(), value.dtype, value.shape, value.stride())
+        if value.numel() and place in first:
+            shared[name] = first[place]
+        else:
+            first[place] = name
+            tensors[name] = value.detach().cpu().contiguous().clone()
+    header = {"format": FORMAT, "version": VERSION, "layers": json.dumps(layers), "shared": json.dumps(shared)}
+    write_atomically(Path(path), save(tensors, header))
+
+
+def load_quantized(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
+    """A copy of `model` with the frozen layers and all numbers of a file that `save_quantized` wrote.
+
+    model: built as the saved one was before `quantize`, e.g. freshly initialised, or on the meta device, so that its
+    weights never take memory; or quantized alike. Its parameters are not touched. Numbers keep the file's type and go
+    to the device of the model's first parameter, to the CPU from meta. Tied parameters are tied again.
+    Errors: ValueError for a file of another kind, damaged, or that does not fit the model (missing or unexpected names,
+    other sizes), with the path; OSError where it cannot be read.
+    """
+    layers, shared, tensors = _read(Path(path), _device(model))
+    try:
+        return _fill(model, layers, shared, tensors)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"load_quantized: {path}: {error}") from error
+
+
+def _device(model: nn.Module) -> torch.device:
+    first = next(iter([*model.parameters(), *model.buffers()]), None)
+    return torch.device("cpu") if first is None or first.is_meta else first.device
+
+
+def _settings(layer: FrozenLinear) -> dict[str, Any]:
+    kind = type(layer).__name__
+    if type(layer) not in (Linear4bit, Linear8bit):
+        raise TypeError(f"save_quantized: frozen layers must be Linear4bit or Linear8bit; got {kind}")
+    values = {name: cls(getattr(layer, name)) for name, cls in _SETTINGS[kind].items() if name != "bias"}
+    return {"kind": kind, **values, "bias": layer.bias is not None}
+
+
+def _read(path: Path, device: torch.device) -> tuple[dict[str, dict[str, Any]], dict[str, str], dict[str, Tensor]]:
+    """Layers, shared names and tensors of a file. Errors: ValueError; OSError."""
+    with path.open("rb"):
+        pass  # the reader below says less of a file that is not there
+    try:
+        with safe_open(path, "pt", device=str(device)) as file:
+            header = file.metadata() or {}
+            if (header.get("format"), header.get("version")) != (FORMAT, VERSION):
+                raise ValueError(
+                    f"load_quantized: {path} must be a {FORMAT!r} of version {VERSION}; got format "
+                    f"{header.get('format')!r}, version {header.get('version')!r}; write it by save_quantized"
+                )
+            layers, shared = _json(path, header, "layers"), _json(path, header, "shared")
+            return layers, shared, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, RuntimeError, UnicodeDecodeError) as error:
+        raise ValueError(f"load_quantized: {path} is damaged or no safetensors file: {error}") from error
+
+
+def _json(path: Path, header: Mapping[str, str], key: str) -> dict[str, Any]:
+    try:
+        found = json.loads(header.get(key, ""))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"load_quantized: {path} is damaged: {key!r} in its header is no JSON") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"load_quantized: {path} is damaged: {key!r} in its header is no table")
+    return found
+
+
+def _fill(model: nn.Module, layers: dict[str, Any], shared: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module:
+    new = copy.deepcopy(model, {id(p): p for p in model.parameters()})  # parameters are replaced below, not changed
+    ties = _ties(new)
+    replacements: dict[int, nn.Module] = {id(_old(new, name)): _skeleton(new, name, layers[name]) for name in layers}
+    new = put_in_place(new, replacements)
+    state = {**tensors, **{name: _shared(name, other, tensors) for name, other in shared.items()}}
+    _check_fits(new, state)
+    new.load_state_dict(state, assign=True)
+    _tie(new, ties)
+    for name, value in [*new.named_parameters(), *new.named_buffers()]:
+        if value.is_meta:
+            raise ValueError(f"{name!r} is on the meta device and no part of a state_dict; build the model on the CPU")
+    for name in layers:
+        layer = new.get_submodule(name)
+        assert isinstance(layer, FrozenLinear)
+        layer.check_codes()
+    return new
+
+
+def _old(model: nn.Module, name: str) -> nn.Linear | Linear4bit | Linear8bit:
+    try:
+        old = model.get_submodule(name)
+    except AttributeError as error:
+        raise ValueError(f"the file freezes {name!r}, which the model does not have; build the saved model") from error
+    if not isinstance(old, (nn.Linear, Linear4bit, Linear8bit)):
+        raise ValueError(f"the file freezes {name!r}, which must be an nn.Linear; the model has a {type(old).__name__}")
+    return old
+
+
+def _skeleton(model: nn.Module, name: str, settings: Any) -> FrozenLinear:
+    """The frozen layer that a file speaks of, on the meta device. Errors: ValueError unless it fits the model's."""
+    old = _old(model, name)
+    kind = settings.get("kind") if isinstance(settings, dict) else None
+    expected = _SETTINGS.get(kind) if isinstance(kind, str) else None
+    if expected is None or set(settings) != {"kind", *expected}:
+        raise ValueError(f"layer {name!r} must be one of {', '.join(_SETTINGS)} with its settings; got {settings!r}")
+    wrong = [key for key, cls in expected.items() if type(settings[key]) is not cls]
+    if wrong:
+        raise ValueError(
+            f"layer {name!r}: {wrong[0]} must be {expected[wrong[0]].__name__}; got {settings[wrong[0]]!r}"
+        )
+    sizes = (old.in_features, old.out_features, old.bias is not None)
+    found = (settings["in_features"], settings["out_features"], settings["bias"])
+    if sizes != found:
+        raise ValueError(
+            f"layer {name!r}: the file has (in_features, out_features, bias) = {found}; the model has {sizes}"
+        )
+    linear = nn.Linear(*found, device="meta")
+    layer: FrozenLinear
+    try:
+        if kind == "Linear4bit":
+            layer = Linear4bit.from_float(linear, block_size=settings["block_size"], nested=settings["nested"])
+        else:
+            layer = Linear8bit.from_float(linear, threshold=settings["threshold"])
+    except ValueError as error:
+        raise ValueError(f"layer {name!r}: {error}") from error
+    if layer.bias is not None and old.bias is not None:
+        layer.bias.requires_grad_(old.bias.requires_grad)
+    return layer.train(old.training)
+
+
+def _shared(name: str, other: Any, tensors: Mapping[str, Tensor]) -> Tensor:
+    if not isinstance(other, str) or other not in tensors or name in tensors:
+        raise ValueError(f"{name!r} must be shared with another tensor of the file; got {other!r}")
+    return tensors[other].clone()
+
+
+def _ties(model: nn.Module) -> list[list[str]]:
+    """Names that hold one parameter."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return [group for group in names.values() if len(group) > 1]
+
+
+def _tie(model: nn.Module, ties: list[list[str]]) -> None:
+    """Make one parameter again of those that were one. Errors: ValueError where the file has different numbers."""
+    for group in ties:
+        present = [name for name in group if _has_parameter(model, name)]  # a frozen layer has no weight any more
+        for first, name in zip(present[:1] * len(present), present, strict=True):
+            owner, _, attribute = name.rpartition(".")
+            if not torch.equal(model.get_parameter(name), model.get_parameter(first)):
+                raise ValueError(f"{name!r} and {first!r} are one parameter of the model; the file has two")
+            setattr(model.get_submodule(owner), attribute, model.get_parameter(first))
+
+
+def _has_parameter(model: nn.Module, name: str) -> bool:
+    owner, _, attribute = name.rpartition(".")
+    return attribute in model.get_submodule(owner)._parameters
+
+
+def _check_fits(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Names and sizes of `state` are the model's, types of codes too. Errors: ValueError with what differs."""
+    expected = model.state_dict()
+    problems = [f"{name!r} is missing" for name in expected if name not in state]
+    problems += [f"{name!r} is unexpected" for name in state if name not in expected]
+    frozen = {name for name, m in model.named_modules() if isinstance(m, FrozenLinear)}
+    codes = {name for name, _ in model.named_buffers() if name.rpartition(".")[0] in frozen}
+    for name, value in state.items():
+        wanted = expected.get(name)
+        if wanted is None or not isinstance(wanted, Tensor):
+            continue
+        if value.shape != wanted.shape:
+            problems.append(f"{name!r} must be {list(wanted.shape)}; got {list(value.shape)}")
+        elif value.dtype != wanted.dtype and (name in codes or not _both_float(value, wanted)):
+            problems.append(f"{name!r} must be {wanted.dtype}; got {value.dtype}")
+    if problems:
+        more = f"; and {len(problems) - 8} more" if len(problems) > 8 else ""
+        raise ValueError(f"the file does not fit the model: {'; '.join(problems[:8])}{more}")
+
+
+def _both_float(a: Tensor, b: Tensor) -> bool:
+    return a.is_floating_point() and b.is_floating_point()
