@@ -27,7 +27,8 @@ class DoReFa(Quantizer):
         weights, k = 1: sign(w) * E|w|, E over the whole layer (0-dim scale)
         weights, k > 1: 2 q_k(tanh(w) / (2 max|tanh w|) + 1/2) - 1: odd integers 2m - (2^k - 1), scale 1 / (2^k - 1);
                         a weight of 0 becomes +1 / (2^k - 1), also in a layer of zeros
-        inputs:         q_k(clip(x, 0, 1)): integers 0 ... 2^k - 1, scale 1 / (2^k - 1) (none at k = 1: {0, 1})
+        inputs:         q_k(clip(x, 0, 1)): integers 0 ... 2^k - 1, scale 1 / (2^k - 1) (none at k = 1: {0, 1}); NaN
+                        reaches no level and becomes 0, as sign(NaN) = -1
     Backward: rounding counts as the identity. k = 1 weights: the gradient of sign(w) * E|w| reaches w unchanged, with
     E held constant (a layer of zeros gets gradient 0); k > 1: it flows through tanh and through the maximum, shared
     evenly by ties. Inputs: times 1{0 <= x <= 1}.
@@ -72,7 +73,8 @@ class DoReFa(Quantizer):
         top = _top(self.input_bits)
         x_ = x.detach()
         inside = ((x_ >= 0.0) & (x_ <= 1.0)).to(x.dtype)
-        values = straight_through(torch.round(x_.clamp(0.0, 1.0) * top), x, top * inside)
+        level = torch.round(x_.nan_to_num(nan=0.0).clamp(0.0, 1.0) * top)
+        values = straight_through(level, x, top * inside)
         return Quantized(values, None if self.input_bits == 1 else _constant(1.0 / top, x))
 
     def input_code(self) -> InputCode:

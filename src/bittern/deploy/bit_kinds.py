@@ -54,7 +54,8 @@ def packer(threshold: Tensor | None, device: torch.device) -> Step:
 
 def half_open_threshold() -> float:
     """Smallest float32 above 1/2: round_half_even(clip(x, 0, 1)) is 1 exactly where x >= this."""
-    return float(torch.nextafter(torch.tensor(0.5), torch.tensor(1.0)))
+    half, one = torch.tensor([0.5, 1.0], dtype=torch.float32)
+    return float(torch.nextafter(half, one))
 
 
 def _build_encode(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
@@ -62,7 +63,7 @@ def _build_encode(node: Node, tensors: Mapping[str, Tensor], device: torch.devic
     channels = integer(node, "channels")
     threshold = tensors.get("threshold")
     if node.attrs["code"] == "levels" and planes == 1:
-        threshold = torch.full((channels,), half_open_threshold(), device=device)
+        threshold = torch.full((channels,), half_open_threshold(), dtype=torch.float32, device=device)
 
     def to_rows(x: Tensor) -> Tensor:
         if dims == 0:
@@ -76,7 +77,7 @@ def _build_encode(node: Node, tensors: Mapping[str, Tensor], device: torch.devic
 
     def encode_levels(x: Tensor) -> Planes:
         levels = float(2**planes - 1)
-        codes = torch.round(to_rows(x).clamp(0, 1) * levels).to(torch.int32)
+        codes = torch.round(to_rows(x).nan_to_num(nan=0.0).clamp(0, 1) * levels).to(torch.int32)
         return tuple(pack((codes >> j & 1) - 1) for j in range(planes))
 
     return encode_one if planes == 1 else encode_levels

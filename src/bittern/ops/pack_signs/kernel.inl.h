@@ -87,7 +87,8 @@ void pack_level_word(const LevelsJob& job, const float* x, i64 count, u64* words
   std::memcpy(values, x, static_cast<std::size_t>(count) * sizeof(float));
   u32 codes[kWordBits];
   for (i64 c = 0; c < kWordBits; c += kLanes) {
-    const F32 raised = maximum(zero, load(values + c));
+    const F32 value = load(values + c);
+    const F32 raised = select(greater(value, zero), value, zero);  // a NaN is greater than nothing
     const F32 clipped = select(greater(raised, one), one, raised);
     store(values + c, add(multiply(clipped, levels), rounding));
   }
