@@ -29,6 +29,9 @@ from bittern.models import mlp, resnet20_cifar
 from bittern.nn import BinaryConv2d, BinaryLinear
 from bittern.quantizer import Method
 
+# networks are drawn or written for their shapes here: a sign behind a ReLU is as good as any other
+pytestmark = pytest.mark.filterwarnings("ignore::bittern.ConstantInputWarning")
+
 SAMPLES = 5
 LAST_TERMS = 20 * 16
 """Terms of a logit of `with_exact_stem`."""

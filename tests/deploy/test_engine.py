@@ -27,6 +27,9 @@ from bittern.deploy.sum_order import conv_orders
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, RPReLU
 from bittern.ops import Activation, PreparedRealConv, SumOrder, chosen_isa, run_steps
 
+# networks are drawn or written for their shapes here: a sign behind a ReLU is as good as any other
+pytestmark = pytest.mark.filterwarnings("ignore::bittern.ConstantInputWarning")
+
 
 def shuffle(model: nn.Module) -> nn.Module:
     """Random norms, slopes and shifts, in eval mode."""

@@ -25,6 +25,9 @@ from bittern.deploy import FormatError, Packed, load, pack
 from bittern.deploy.packed import from_bytes
 from bittern.nn import BinaryConv2d, BinaryLinear, RPReLU, summary
 
+# networks are drawn or written for their shapes here: a sign behind a ReLU is as good as any other
+pytestmark = pytest.mark.filterwarnings("ignore::bittern.ConstantInputWarning")
+
 EXAMPLE = (2, 3, 8, 8)
 
 

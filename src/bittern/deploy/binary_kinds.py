@@ -118,7 +118,8 @@ def epilogue_rows(node: Node, tensors: Mapping[str, Tensor], words: list[Tensor]
     For codes with levels the offset is (2^k - 1) sum_i 2^i sum(W_i), an exact integer, and the scale is halved.
     """
     out = integer(node, "out_channels")
-    rows = {"scale": torch.ones(out), "alpha": torch.ones(out), "beta": torch.zeros(out)}
+    one = torch.ones(out, dtype=torch.float32)
+    rows = {"scale": one, "alpha": one, "beta": torch.zeros_like(one)}
     names = EPILOGUES[str(node.attrs["epilogue"])]
     rows.update(zip(names, tensors["epilogue"].cpu() if names else (), strict=True))
     offset = torch.zeros(out, dtype=torch.int64)

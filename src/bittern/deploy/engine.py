@@ -28,6 +28,7 @@ from bittern.deploy.item_numbers import activation_parameters, affine_rows, clam
 from bittern.deploy.items import BitStep, Block, Encode, Item, Pool, RealProduct, WholeMean, by_torch, number_of
 from bittern.deploy.kinds import Build, Step, integer, integers, pair
 from bittern.deploy.places import as_images, image_size
+from bittern.deploy.plain import plain_cpu
 from bittern.deploy.program import Node, Program
 from bittern.deploy.schedule import Schedule
 from bittern.deploy.sum_order import Trial
@@ -94,11 +95,16 @@ class Engine:
             kept = self._local.schedules = OrderedDict()
         key = batch, torch.get_num_threads()  # torch may sum in another order with other threads
         if key not in kept:
-            kept[key] = Schedule(self.program.output, self.items, self.prepared, self.forms, batch)
+            with plain_cpu():
+                kept[key] = Schedule(self.program.output, self.items, self.prepared, self.forms, batch)
             if len(kept) > KEPT_SCHEDULES:
                 kept.popitem(last=False)
         kept.move_to_end(key)
         return kept[key]
+
+    def release(self) -> None:
+        """Give back the memory of all batch sizes that this thread has run."""
+        self._local.schedules = OrderedDict()
 
     # -- what does not depend on the batch size
 

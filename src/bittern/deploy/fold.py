@@ -62,7 +62,7 @@ def batch_norm_affine(tensors: Tensors, node: Node) -> Tensor | None:
     assert isinstance(eps, float)
     alpha = torch.rsqrt(var + eps) * gamma
     beta = fused_multiply_add(-mean, alpha, bias)
-    probe = torch.randn(64, mean.numel(), 3, 5, generator=torch.Generator().manual_seed(0)) * 100
+    probe = torch.randn(64, mean.numel(), 3, 5, dtype=torch.float32, generator=torch.Generator().manual_seed(0)) * 100
     expected = F.batch_norm(probe, mean, var, gamma, bias, False, 0.0, eps)
     got = fused_multiply_add(probe, alpha.view(1, -1, 1, 1), beta.view(1, -1, 1, 1))
     return torch.stack([alpha, beta]) if torch.equal(expected, got) else None
@@ -161,9 +161,13 @@ def _predicate(node: Node, clamps: list[Node], sign: Node, tensors: Tensors) -> 
     named = {role: tensors[name] for role, name in node.tensors.items()}
     epilogue = epilogue_rows(node, named, weight_words(node, named))
     if sign.attrs["code"] == "levels":
-        limit = torch.tensor(half_open_threshold())
+        limit = torch.tensor(half_open_threshold(), dtype=torch.float32)
     else:
-        limit = tensors[sign.tensors["threshold"]] if "threshold" in sign.tensors else torch.tensor(0.0)
+        limit = (
+            tensors[sign.tensors["threshold"]]
+            if "threshold" in sign.tensors
+            else torch.tensor(0.0, dtype=torch.float32)
+        )
 
     def positive(acc: Tensor) -> Tensor:
         y = apply_epilogue(acc, epilogue)

@@ -23,7 +23,7 @@ def activation_parameters(block: Block, tensors: Tensors) -> Tensor | None:
     if node is None or not block.activation.parameters:
         return None
     if block.activation is Activation.HARDTANH:
-        limits = torch.tensor([[number(node, "least")], [number(node, "most")]])
+        limits = torch.tensor([[number(node, "least")], [number(node, "most")]], dtype=torch.float32)
         return limits.expand(2, out)
     roles = ("weight",) if block.activation is Activation.PRELU else block.activation.parameters
     return torch.stack([tensors[node.tensors[role]].expand(out) for role in roles])
@@ -52,5 +52,5 @@ def pool_rule(node: Node) -> PoolRule:
 def sign_threshold(node: Node, tensors: Tensors) -> Tensor | None:
     """Threshold float32 [channels] of an encode node, or None for 0."""
     if node.attrs["code"] == "levels":
-        return torch.full((integer(node, "channels"),), half_open_threshold())
+        return torch.full((integer(node, "channels"),), half_open_threshold(), dtype=torch.float32)
     return tensors[node.tensors["threshold"]] if "threshold" in node.tensors else None

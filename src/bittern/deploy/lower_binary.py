@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bittern.deploy.bits import to_stream
 from bittern.deploy.kinds import PackError
-from bittern.deploy.trace import Builder, single_input
+from bittern.deploy.lower import Builder, single_input
 from bittern.nn.binarize import MAX_EXACT_FAN_IN
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d
 from bittern.nn.linear import BinaryLinear
@@ -106,15 +106,31 @@ def weight_planes(name: str, method: Quantizer, values: Tensor) -> Tensor:
     return torch.stack([to_stream((whole >> i & 1) * 2 - 1) for i in range(bits)])
 
 
-def _static_scale(layer: BinaryLayer, weight_scale: Tensor | None, code: SignCode | LevelsCode) -> Tensor | None:
+def _static_scale(layer: BinaryLayer, weight_scale: Tensor | None, code: InputCode) -> Tensor | None:
     """The constant scale per output channel, computed by the very expression of `nn.binarize.low_bit_forward`."""
     static = None if weight_scale is None else weight_scale.reshape(-1)
-    if isinstance(code, LevelsCode) and code.bits > 1:
-        probe = layer.method.input(
-            torch.zeros(1, layer.method.shape.in_channels, *(1,) * layer.method.shape.space_dims)
-        )
-        dynamic = probe.scale
-        if dynamic is None or dynamic.ndim != 0:
-            raise PackError(f"pack: {type(layer.method).__name__} must give a constant scale for its levels")
-        static = dynamic.reshape(1) if static is None else static * dynamic
+    constant = None if _is_dynamic(code) else _constant_input_scale(layer)
+    if constant is not None:
+        static = constant.reshape(1) if static is None else static * constant
     return None if static is None else static.expand(layer.method.shape.out_channels)
+
+
+def _is_dynamic(code: InputCode) -> bool:
+    """Whether the scale of an input is computed from it at run time."""
+    return isinstance(code, SignCode) and code.scale is not InputScale.NONE
+
+
+def _constant_input_scale(layer: BinaryLayer) -> Tensor | None:
+    """The scale that a method gives every input, or None. Raises: PackError where it differs from input to input."""
+    method, shape = layer.method, layer.method.shape
+    size = (2, shape.in_channels, *(1,) * shape.space_dims)
+    scales = [method.input(torch.full(size, value, dtype=torch.float32)).scale for value in (0.0, 2.0)]
+    first, second = scales
+    if first is None and second is None:
+        return None
+    if first is None or second is None or first.ndim != 0 or not torch.equal(first, second):
+        raise PackError(
+            f"pack: {type(method).__name__} gives an input scale that is no constant, and its input_code names none; "
+            "give a 0-dim constant, or name an InputScale in input_code"
+        )
+    return first

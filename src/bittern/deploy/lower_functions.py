@@ -11,11 +11,15 @@ import torch.nn.functional as F
 
 from bittern import ops
 from bittern.deploy.kinds import PackError
+from bittern.deploy.lower import Builder, Lowering, Ref
 from bittern.deploy.lower_modules import as_list
-from bittern.deploy.trace import Builder, Lowering, Ref
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
+
+
+TENSORS = ("input", "other")
+"""Arguments that take computed values; all others take plain numbers."""
 
 
 def _bind(name: str, names: tuple[str, ...], defaults: Kwargs, args: Args, kwargs: Kwargs) -> Kwargs:
@@ -29,14 +33,20 @@ def _bind(name: str, names: tuple[str, ...], defaults: Kwargs, args: Args, kwarg
     missing = [key for key in names if key not in bound]
     if missing:
         raise PackError(f"pack: call {name!r}: argument {missing[0]!r} is missing")
+    for key, value in bound.items():
+        if isinstance(value, Ref) and key not in TENSORS:
+            raise PackError(f"pack: call {name!r}: argument {key!r} must be a plain number; got a computed value")
+    if "other" not in names and not isinstance(bound.get("input", Ref(0)), Ref):
+        raise PackError(f"pack: call {name!r}: the input must be computed from the model's input")
     return bound
 
 
 def _binary_operator(kind: str, constant: str | None) -> Lowering:
     def lowering(b: Builder, name: str, target: Any, args: Args, kwargs: Kwargs) -> int:
-        if kwargs.get("alpha", 1) != 1:
+        a = _bind(name, ("input", "other", "alpha"), {"alpha": 1}, args, kwargs)
+        if a["alpha"] != 1:
             raise PackError(f"pack: call {name!r}: alpha has no packed form; multiply first")
-        left, right = args
+        left, right = a["input"], a["other"]
         if isinstance(left, Ref) and isinstance(right, Ref):
             return b.add(kind, name, (left, right), {})
         value = right if isinstance(left, Ref) else left
@@ -51,9 +61,9 @@ def _binary_operator(kind: str, constant: str | None) -> Lowering:
 
 def _unary(kind: str) -> Lowering:
     def lowering(b: Builder, name: str, target: Any, args: Args, kwargs: Kwargs) -> int:
-        inplace = kwargs.pop("inplace", False)
-        assert inplace in (True, False)  # eval results are the same either way
-        return b.add(kind, name, (_bind(name, ("x",), {}, args[:1], kwargs)["x"],), {})
+        # where it writes does not matter here: `in_place` has dealt with that
+        a = _bind(name, ("input", "inplace"), {"inplace": False}, args, kwargs)
+        return b.add(kind, name, (a["input"],), {})
 
     return lowering
 
@@ -76,6 +86,8 @@ def _flatten(b: Builder, name: str, target: Any, args: Args, kwargs: Kwargs) -> 
 
 def _cat(b: Builder, name: str, target: Any, args: Args, kwargs: Kwargs) -> int:
     a = _bind(name, ("tensors", "dim"), {"dim": 0}, args, kwargs)
+    if not all(isinstance(part, Ref) for part in a["tensors"]):
+        raise PackError(f"pack: call {name!r}: only values computed from the model's input can be concatenated")
     return b.add("concatenate", name, tuple(a["tensors"]), {}, dim=a["dim"])
 
 
@@ -92,14 +104,22 @@ def _mean(b: Builder, name: str, target: Any, args: Args, kwargs: Kwargs) -> int
 
 
 def _reshape(b: Builder, name: str, target: Any, args: Args, kwargs: Kwargs) -> int:
-    shape = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
+    shape = _sizes(name, "shape", args, kwargs)
     if any(isinstance(s, Ref) or not isinstance(s, int) for s in shape):
         raise PackError(f"pack: call {name!r}: sizes must be plain numbers, the batch -1; use flatten(1)")
     return b.add("reshape", name, (args[0],), {}, shape=list(shape))
 
 
+def _sizes(name: str, key: str, args: Args, kwargs: Kwargs) -> Args:
+    """The numbers of x.reshape(a, b), x.reshape((a, b)) and reshape(x, (a, b)), which no keyword may name."""
+    if kwargs or len(args) < 2:
+        given = ", ".join(kwargs) or "nothing"
+        raise PackError(f"pack: call {name!r} must give its {key} as numbers by position; got {given}")
+    return tuple(args[1]) if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
+
+
 def _permute(b: Builder, name: str, target: Any, args: Args, kwargs: Kwargs) -> int:
-    order = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
+    order = _sizes(name, "dims", args, kwargs)
     return b.add("permute", name, (args[0],), {}, order=list(order))
 
 
@@ -135,7 +155,10 @@ def _pool(mode: str, dims: int) -> Lowering:
 def _adaptive(dims: int) -> Lowering:
     def lowering(b: Builder, name: str, target: Any, args: Args, kwargs: Kwargs) -> int:
         a = _bind(name, ("input", "output_size"), {}, args, kwargs)
-        return b.add("adaptive_pool", name, (a["input"],), {}, size=as_list(a["output_size"], dims))
+        size = as_list(a["output_size"], dims)
+        if any(s is None for s in size):
+            raise PackError(f"pack: call {name!r} must give both output sizes; got {a['output_size']}")
+        return b.add("adaptive_pool", name, (a["input"],), {}, size=size)
 
     return lowering
 
@@ -181,8 +204,8 @@ def _dropout(b: Builder, name: str, target: Any, args: Args, kwargs: Kwargs) -> 
     return int(a["input"])
 
 
-def _nothing(b: Builder, name: str, target: Any, args: Args, kwargs: Kwargs) -> int:
-    return int(args[0])
+def _contiguous(b: Builder, name: str, target: Any, args: Args, kwargs: Kwargs) -> int:
+    return int(_bind(name, ("input", "memory_format"), {"memory_format": None}, args, kwargs)["input"])
 
 
 _ADD = _binary_operator("add", "add")
@@ -192,6 +215,8 @@ _MULTIPLY = _binary_operator("multiply", "multiply")
 FUNCTIONS: dict[Callable[..., Any] | str, Lowering] = {
     operator.add: _ADD,
     operator.iadd: _ADD,
+    operator.isub: _SUBTRACT,
+    operator.imul: _MULTIPLY,
     torch.add: _ADD,
     "add": _ADD,
     operator.sub: _SUBTRACT,
@@ -235,7 +260,7 @@ FUNCTIONS: dict[Callable[..., Any] | str, Lowering] = {
     F.softmax: _softmax(False),
     F.log_softmax: _softmax(True),
     F.dropout: _dropout,
-    "contiguous": _nothing,
+    "contiguous": _contiguous,
 }
 
 

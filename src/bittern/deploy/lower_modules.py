@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from bittern.deploy.kinds import PackError
+from bittern.deploy.lower import Builder, Lowering, single_input
 from bittern.deploy.lower_binary import lower_binary
-from bittern.deploy.trace import Builder, Lowering, single_input
 from bittern.nn.activation import RPReLU, RSign
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d
 from bittern.nn.linear import BinaryLinear

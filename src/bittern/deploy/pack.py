@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +13,21 @@ from bittern.deploy import image_info
 from bittern.deploy.check import check_program, forms_of
 from bittern.deploy.fold import fold
 from bittern.deploy.kinds import FormatError, PackError
+from bittern.deploy.lower import lower
 from bittern.deploy.lower_functions import function_lowering
 from bittern.deploy.lower_modules import module_lowering
 from bittern.deploy.packed import Packed, type_and_advice
-from bittern.deploy.trace import lower, trace
-from bittern.deploy.verify import verify
+from bittern.deploy.plain import plain_cpu
+from bittern.deploy.trace import trace
+from bittern.deploy.unseen import describe_failure
+from bittern.deploy.verify import VerifyReport, verify
+from bittern.nn.sign_shares import warn_of_constant_inputs
 
 if TYPE_CHECKING:
     from bittern.data import ImageData
+
+NOT_FIT = (TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError, RuntimeError)
+"""What numbers of a call that nobody foresaw may raise where shapes are worked out."""
 
 
 def pack(
@@ -34,40 +41,63 @@ def pack(
 ) -> Packed:
     """Pack a trained model: trace it, fold batch norms, scales and thresholds, replace low-bit layers by packed ones.
 
-    model: a module that takes one tensor and returns one; it is not changed. example: float32 input [batch, ...] on
-    the CPU; its shape without the batch becomes the shape that the packed model takes. Layers that stay real stay
-    float32. The result is verified on `example` before it is returned.
+    model: a module that takes one tensor and returns one. example: float32 input [batch, ...] on the CPU; its shape
+    without the batch becomes the shape that the packed model takes. Both are left as they were, and autocast and
+    torch's defaults change nothing. Layers that stay real stay float32. The result is verified before it is returned,
+    on `example` and on batches of noise of its shape, since an example of zeros would prove little.
 
     classes: a name for each answer. mean, std: of each channel (or one number for all), by which images of brightness
     0 ... 1 were normalized for training. data: the data set of the training, which says all three. None of them changes
     what the network computes; they go into the file, so that `bittern run FILE IMAGES` can read image files.
 
-    Raises: PackError naming the layer that has no packed form, or when the packed model disagrees with `model`.
+    Warns: ConstantInputWarning naming low-bit layers whose input is the same whatever the model is shown.
+    Raises: PackError naming everything that has no packed form, or when the packed model disagrees with `model`.
     """
+    check_example(example)
+    images = image_info.given(example.shape[1], classes, mean, std, data)
+    with plain_cpu():
+        packed = _packed(model, example.detach().contiguous(), images)
+        report = _verified(packed, model, example)
+        packed.engine.release()
+    warn_of_constant_inputs("pack", report.inputs)
+    return packed
+
+
+def check_example(example: Any) -> None:
+    """Raises: PackError for what is no example of an input."""
     if not isinstance(example, Tensor):
         raise PackError(f"pack: example must be a torch.Tensor; got {type_and_advice(example)}")
-    if example.dtype != torch.float32 or example.ndim < 2 or example.shape[0] == 0 or example.device.type != "cpu":
+    dense = example.layout == torch.strided and example.device.type == "cpu"
+    if not dense or example.dtype != torch.float32 or example.ndim < 2 or example.shape[0] == 0:
         raise PackError(
             f"pack: example must be a float32 CPU tensor [batch, ...] with at least one sample; "
             f"got {example.dtype} {list(example.shape)} on {example.device}"
         )
-    images = image_info.given(example.shape[1], classes, mean, std, data)
+
+
+def _packed(model: nn.Module, example: Tensor, images: image_info.ImageInfo) -> Packed:
     graph, frozen = trace(model)
-    with torch.no_grad():
-        program, tensors = lower(graph, frozen, tuple(example.shape[1:]), module_lowering, function_lowering)
+    program, tensors = lower(graph, frozen, tuple(example.shape[1:]), module_lowering, function_lowering)
     try:
-        with torch.no_grad():
-            program, tensors = fold(program, tensors)
+        program, tensors = fold(program, tensors)
         check_program(program, tensors)
     except FormatError as error:
         raise PackError(f"pack: {error}") from error
+    except NOT_FIT as error:
+        raise PackError(f"pack: the calls of this model do not fit together: {describe_failure(error)}") from error
     answers = forms_of(program, tensors)[program.output].shape
     problem = images.problem(example.shape[1], answers[1] if len(answers) == 2 else None)
     if problem is not None:
         raise PackError(f"pack: {problem}")
     info = {"bittern": version.__version__, "model": type(model).__name__, **images.to_info()}
-    packed = Packed(program, tensors, info, example.device)
-    report = verify(packed, model, example)
+    return Packed(program, tensors, info, torch.device("cpu"))
+
+
+def _verified(packed: Packed, model: nn.Module, example: Tensor) -> VerifyReport:
+    try:
+        report = verify(packed, model, example)
+    except ValueError as error:
+        raise PackError(f"pack: {str(error).removeprefix('verify: ')}") from error
     if not report.exact:
-        raise PackError(f"pack: the packed model disagrees with the original on the example:\n{report}")
-    return packed
+        raise PackError(f"pack: the packed model disagrees with the original:\n{report}")
+    return report

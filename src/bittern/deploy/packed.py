@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -13,13 +13,16 @@ from bittern.deploy.engine import Engine
 from bittern.deploy.format import Content, decode, encode
 from bittern.deploy.kinds import FormatError
 from bittern.deploy.node_by_node import NodeByNode
+from bittern.deploy.plain import modes_are_set, plain_cpu, plain_torch
 from bittern.deploy.program import Program
 
 
 class Packed:
     """A network that runs bit-packed; made by `pack` or `load`, called like a function.
 
-    Call with x float32 [batch, *input_shape] -> float32 logits [batch, ...]. Calls do not track gradients.
+    Call with x float32 [batch, *input_shape] -> float32 logits [batch, ...]. Calls do not track gradients, leave x as
+    it was, and give a tensor of their own memory; autocast, inference mode and torch's defaults change no answer. A
+    model can be copied, pickled and sent to other processes, where it is read as a file is.
 
     Raises: TypeError / ValueError for an input of another dtype, shape or device.
     """
@@ -44,7 +47,8 @@ class Packed:
             raise ValueError(
                 f"packed model: real layers compute in float32, or on the CPU in bfloat16; got {real} on {device}"
             )
-        self._engine = Engine(program, self.tensors, real) if on_cpu else NodeByNode(program, self.tensors, device)
+        with plain_cpu():
+            self._engine = Engine(program, self.tensors, real) if on_cpu else NodeByNode(program, self.tensors, device)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -67,18 +71,29 @@ class Packed:
 
     def __call__(self, x: Tensor) -> Tensor:
         self._check_input(x)
+        if modes_are_set(self.device.type):
+            with plain_torch(self.device.type):
+                return self._answer(x)
         with torch.no_grad():
-            return self._engine(x)
+            return self._answer(x)
+
+    def _answer(self, x: Tensor) -> Tensor:
+        result = self._engine(x.resolve_neg())
+        shared = result.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
+        return result.clone() if shared else result
 
     def accumulators(self, x: Tensor) -> dict[str, Tensor]:
         """Integer accumulators of every low-bit layer, by name: int32 [batch, out_channels, *space]."""
         self._check_input(x)
-        with torch.no_grad():
-            return self._engine.accumulators(x)
+        with plain_torch(self.device.type):
+            return self._engine.accumulators(x.resolve_neg())
 
     def to(self, device: torch.device | str) -> Packed:
-        """The same model on another device."""
-        return Packed(self.program, self.tensors, self.info, torch.device(device))
+        """The same model on another device, its real layers in the same type.
+
+        Raises: ValueError when they compute in bfloat16, which only the CPU does.
+        """
+        return Packed(self.program, self.tensors, self.info, torch.device(device), self.real)
 
     def with_real(self, dtype: torch.dtype) -> Packed:
         """The same model whose real convolutions and linear layers compute in float32 or bfloat16.
@@ -96,6 +111,10 @@ class Packed:
         """The file of this model."""
         return encode(Content(self.program, self.tensors, self.info))
 
+    def __reduce__(self) -> tuple[Callable[..., Packed], tuple[bytes, str, torch.dtype]]:
+        """Copies and pickles hold the bytes of the file, which are checked as those of any file are."""
+        return _restored, (self.to_bytes(), str(self.device), self.real)
+
     def __repr__(self) -> str:
         low_bit = sum(node.kind == "binary" for node in self.program.nodes)
         return (
@@ -106,6 +125,8 @@ class Packed:
     def _check_input(self, x: Tensor) -> None:
         if not isinstance(x, Tensor):
             raise TypeError(f"packed model: the input must be a torch.Tensor; got {type_and_advice(x)}")
+        if x.layout != torch.strided:
+            raise TypeError(f"packed model: the input must be dense; got {x.layout}; call .to_dense() first")
         if x.dtype != torch.float32:
             raise TypeError(f"packed model: the input must be float32; got {x.dtype}; call .float() first")
         if tuple(x.shape[1:]) != self.input_shape or x.ndim != len(self.input_shape) + 1:
@@ -140,3 +161,9 @@ def from_bytes(data: bytes, device: torch.device | str = "cpu") -> Packed:
     """Read a packed model from the bytes of its file. Raises: FormatError."""
     content = decode(data)
     return Packed(content.program, content.tensors, content.info, torch.device(device))
+
+
+def _restored(data: bytes, device: str, real: torch.dtype) -> Packed:
+    """A copied or pickled model."""
+    packed = from_bytes(data, device)
+    return packed if real == torch.float32 else packed.with_real(real)

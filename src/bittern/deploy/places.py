@@ -80,7 +80,7 @@ class Places:
                 shared = [v for v in written if home[v] == value]
                 nbytes = math.prod((batch, *image_size(forms[value]))) * FLOAT_BYTES
                 offsets[value] = arena.place(nbytes, written[value], max(last_use[v] for v in shared))
-        self._memory = torch.empty(-(-arena.size // FLOAT_BYTES))
+        self._memory = torch.empty(-(-arena.size // FLOAT_BYTES), dtype=torch.float32)
         for value in written:
             size = (batch, *image_size(forms[value]))
             start = offsets[home[value]] // FLOAT_BYTES

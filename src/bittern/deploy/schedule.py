@@ -174,9 +174,9 @@ class Schedule:
             if residual is None:
                 size = image_size(self._forms[block.residual])
                 residual = (
-                    torch.empty(0).expand(self._batch, *size)
+                    torch.empty(0, dtype=torch.float32).expand(self._batch, *size)
                     if 0 in size
-                    else torch.empty(1).expand(self._batch, *size)
+                    else torch.empty(1, dtype=torch.float32).expand(self._batch, *size)
                 )
                 patches.append(("tail", "residual", 0, block.residual))
         real = self._places.images[block.value] if block.real else None
@@ -229,7 +229,7 @@ class Schedule:
         images = self._places.images.get(source)
         strided = [] if images is not None else [(0, source)]
         if images is None:
-            images = torch.empty(1).expand(self._batch, *image_size(self._forms[source]))
+            images = torch.empty(1, dtype=torch.float32).expand(self._batch, *image_size(self._forms[source]))
         record = conv.step(images, out) if item.pool is None else conv.pooled_step(images, pool_rule(item.pool), out)
         return NativeRun(isa, record, strided=strided)
 

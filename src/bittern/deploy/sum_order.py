@@ -58,7 +58,7 @@ def exact_order(node: Node, trial: Trial, shape: Sequence[int]) -> ops.SumOrder 
     stride, padding, dilation = (integers(node, key) for key in ("stride", "padding", "dilation"))
 
     def run(other: Tensor) -> Tensor:
-        result: Tensor = CONV.build(node, {"weight": other}, CPU)(torch.ones(*shape))
+        result: Tensor = CONV.build(node, {"weight": other}, CPU)(torch.ones(*shape, dtype=torch.float32))
         return result
 
     def agrees(order: ops.SumOrder, x: Tensor, expected: Tensor) -> bool:
@@ -68,7 +68,7 @@ def exact_order(node: Node, trial: Trial, shape: Sequence[int]) -> ops.SumOrder 
         for rows in torch.split(expected, max(1, BAND_NUMBERS // max(1, expected[:, :, 0].numel())), 2):
             below, padded = padded, padded[:, :, rows.shape[2] * stride[0] :]
             image = below[:, :, : (rows.shape[2] - 1) * stride[0] + reach].permute(0, 2, 3, 1)
-            found = torch.empty(rows.permute(0, 2, 3, 1).shape)
+            found = torch.empty(rows.permute(0, 2, 3, 1).shape, dtype=torch.float32)
             ops.run_steps(ops.chosen_isa(), conv.step(image, found))
             if not torch.equal(found.permute(0, 3, 1, 2), rows):
                 return False
@@ -84,7 +84,7 @@ def exact_lanes(trial: Trial, shape: Sequence[int]) -> int | None:
 
     def agrees(lanes: int, x: Tensor, expected: Tensor) -> bool:
         pixels = x.flatten(2).transpose(1, 2).unsqueeze(1).contiguous()
-        found = torch.empty(shape[0], 1, 1, shape[1])
+        found = torch.empty(shape[0], 1, 1, shape[1], dtype=torch.float32)
         record = ops.mean_step(pixels.shape, found, lanes)
         record["pool"]["x"], record["sizes"]["input"] = pixels.data_ptr(), ops.bytes_of(pixels)
         ops.run_steps(ops.chosen_isa(), record)
@@ -102,7 +102,7 @@ def same_bits(torchs: Step, agrees: Callable[[Tensor, Tensor], bool], shape: Seq
     generator = torch.Generator().manual_seed(0)
     compared = 0
     while compared < LEAST_COMPARED:
-        x = torch.randn(*shape, generator=generator)
+        x = torch.randn(*shape, generator=generator, dtype=torch.float32)
         expected = torchs(x)
         if not agrees(x, expected):
             return False
@@ -127,7 +127,7 @@ def _first_chain(run: Run, weight: Sequence[int]) -> int:
     sizes: list[int] = []
     for start in range(1, products, out):
         others = range(start, min(start + out, products))
-        w = torch.ones(out, products)
+        w = torch.ones(out, products, dtype=torch.float32)
         w[:, 0] = HUGE
         w[range(len(others)), others] = -HUGE
         left = _middle(run(w.view(*weight)))

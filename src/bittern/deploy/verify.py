@@ -1,18 +1,21 @@
-"""verify: compare a packed model with its training graph on real inputs."""
+"""verify: compare a packed model with its training graph, on inputs that are given and on noise like them."""
 
 from __future__ import annotations
 
-import copy
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from bittern.deploy.packed import Packed, type_and_advice
-from bittern.nn.binarize import accumulate
-from bittern.nn.conv import BinaryConv1d, BinaryConv2d
+from bittern.deploy.plain import plain_cpu
+from bittern.deploy.unseen import cpu_copy, describe_failure
+from bittern.nn._noise import noise_batches
+from bittern.nn.binarize import LowBitLayer, accumulate
 from bittern.nn.linear import BinaryLinear
+from bittern.nn.sign_shares import ShareCounter, SignShare, watched_inputs
 
 
 @dataclass(frozen=True)
@@ -34,60 +37,184 @@ class VerifyReport:
     logits: int
     """How many logits were compared."""
     logits_identical: bool
-    """Whether they are equal bit for bit."""
+    """Whether they are equal bit for bit (a NaN to a NaN)."""
     max_difference: float
-    """Largest absolute difference of a logit (infinity where one is NaN or the shapes differ)."""
+    """Largest absolute difference of a logit (infinity where one is NaN or the shapes differ), in the worst batch."""
     tolerance: float
-    """What docs/numerics.md allows for logits."""
+    """What docs/numerics.md allows for logits of that batch."""
+    given: int = 0
+    """Samples compared that the caller gave."""
+    noise: int = 0
+    """Samples compared that were noise."""
+    inputs: Mapping[str, SignShare] = field(default_factory=dict)
+    """What reached each low-bit layer, in all samples."""
+    logits_vary: bool = True
+    """Whether any two samples had different logits (True where only one was compared)."""
 
     @property
     def exact(self) -> bool:
         """All integer accumulators are equal and all logits within the tolerance."""
         return not any(layer.different for layer in self.layers) and self.max_difference <= self.tolerance
 
+    @property
+    def constant_inputs(self) -> tuple[str, ...]:
+        """Low-bit layers whose input was the same in every sample."""
+        return tuple(name for name, share in self.inputs.items() if share.constant)
+
     def __str__(self) -> str:
         compared = sum(layer.accumulators for layer in self.layers)
         wrong = [layer for layer in self.layers if layer.different]
         lines = [
-            f"exact: {'yes' if self.exact else 'NO'}",
+            f"exact: {'yes' if self.exact else 'NO'}, on {_samples(self.given)} given and {self.noise} of noise",
             f"accumulators: {compared} in {len(self.layers)} low-bit layers, "
             f"{sum(layer.different for layer in wrong)} different",
             f"logits: {self.logits}, {'bit-identical' if self.logits_identical else 'not bit-identical'}, "
             f"largest difference {self.max_difference:.3g} (allowed {self.tolerance:.3g})",
         ]
         lines += [f"  layer {layer.name!r}: {layer.different} of {layer.accumulators} differ" for layer in wrong]
+        if self.constant_inputs:
+            lines.append(f"the same whatever the input: what reaches {len(self.constant_inputs)} low-bit layers")
+            lines += [f"  layer {name!r}: {self.inputs[name]}" for name in self.constant_inputs]
+        if not self.logits_vary:
+            lines.append("the logits do not depend on the input: every sample got the same ones")
         return "\n".join(lines)
 
 
-def verify(packed: Packed, model: nn.Module, batch: Tensor) -> VerifyReport:
-    """Compare the integer accumulators of every low-bit layer and the logits of `packed` and `model` on `batch`.
+def verify(packed: Packed, model: nn.Module, batches: Tensor | Iterable[Tensor], *, noise: bool = True) -> VerifyReport:
+    """Compare the integer accumulators of every low-bit layer and the logits of `packed` and `model`.
 
-    model runs as a copy in eval mode on the CPU; batch: float32 [batch, ...]. Accumulators must be equal bit for bit;
-    logits may differ by at most 64 * sqrt(n) * eps * max |logit|, n the number of terms of one logit
-    (docs/numerics.md), and are equal on the CPU.
+    model runs as a copy in eval mode on the CPU, in contiguous memory; batches: float32 [batch, ...], or several of
+    them; they are copied first. With `noise`, batches of noise of their shape, at several scales and batch sizes, are
+    compared too (`nn._noise`). Accumulators must be equal bit for bit; logits may differ by at most
+    64 * sqrt(n) * eps * max |logit|, n the number of terms of one logit (docs/numerics.md), and are equal on the CPU.
 
-    Raises: TypeError for a batch that is no tensor; ValueError when the two do not have the same low-bit layers.
+    Raises: TypeError for a batch that is no tensor; ValueError when there is nothing to compare, when the two do not
+    have the same low-bit layers, and when `model` cannot be copied or fails on an input.
     """
-    if not isinstance(batch, Tensor):
-        raise TypeError(f"verify: the batch must be a torch.Tensor; got {type_and_advice(batch)}")
-    expected, reference = _training_graph(model, batch)
-    found = packed.accumulators(batch.to(packed.device))
-    got = packed(batch.to(packed.device)).cpu()
-    if set(found) != set(expected):
-        missing = sorted(set(found) ^ set(expected))
-        raise ValueError(f"verify: the two models have different low-bit layers; {missing[0]!r} is only in one of them")
-    layers = tuple(_compare(name, expected[name], found[name].cpu()) for name in expected)
-    same_shape = got.shape == reference.shape
-    gap = float((got - reference).abs().max()) if same_shape and got.numel() else 0.0 if same_shape else math.inf
-    largest = float(reference.abs().max()) if reference.numel() else 0.0
-    epsilon = torch.finfo(torch.float32).eps
-    return VerifyReport(
-        layers,
-        reference.numel(),
-        bool(same_shape and torch.equal(got, reference)),
-        math.inf if math.isnan(gap) else gap,
-        64 * math.sqrt(_fan_in_of_last(model)) * epsilon * largest,
-    )
+    given = _tensors(batches)
+    with plain_cpu():
+        comparison = _Comparison(packed, model)
+        for batch in given:
+            comparison.add(batch)
+        if noise:
+            for (batch,) in noise_batches((given[0].cpu(),)):
+                comparison.add(batch)
+    samples = sum(len(batch) for batch in given)
+    return comparison.report(samples, comparison.samples - samples)
+
+
+def _tensors(batches: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    several = isinstance(batches, Iterable) and not hasattr(batches, "dtype")  # an array of numpy is one batch
+    given = list(batches) if several else [batches]
+    for batch in given:
+        if not isinstance(batch, Tensor):
+            raise TypeError(f"verify: the batch must be a torch.Tensor; got {type_and_advice(batch)}")
+    if not given:
+        raise ValueError("verify: got no batch; give a tensor [batch, ...], or several")
+    return given  # type: ignore[return-value]
+
+
+def _samples(count: int) -> str:
+    return f"{count} sample{'' if count == 1 else 's'}"
+
+
+class _Comparison:
+    """Runs both models on one batch after another."""
+
+    def __init__(self, packed: Packed, model: nn.Module) -> None:
+        self.packed = packed
+        try:
+            self.model = cpu_copy(model)
+        except Exception as error:
+            raise ValueError(f"verify: the model cannot be copied to the CPU: {describe_failure(error)}") from error
+        self.samples = self.logits = 0
+        self._shares = ShareCounter()
+        self._layers: dict[str, LayerReport] = {}
+        self._identical, self._vary = True, False
+        self._worst = 0.0, math.inf
+        self._first: Tensor | None = None
+        self._factor = 64 * math.sqrt(_fan_in_of_last(model)) * torch.finfo(torch.float32).eps
+
+    def add(self, batch: Tensor) -> None:
+        expected, reference = self._training_graph(batch)
+        x = batch.detach().to(self.packed.device)
+        found = self.packed.accumulators(x)
+        got = self.packed(x).cpu()
+        if set(found) != set(expected):
+            names = ", ".join(map(repr, sorted(set(found) ^ set(expected))))
+            raise ValueError(f"verify: the two models have different low-bit layers; only one of them calls {names}")
+        for name in expected:
+            self._add_layer(name, expected[name], found[name].cpu())
+        self._add_logits(got, reference)
+        self.samples += len(batch)
+
+    def report(self, given: int, noise: int) -> VerifyReport:
+        vary = self._vary or self.samples < 2
+        layers, shares = tuple(self._layers.values()), self._shares.shares()
+        return VerifyReport(layers, self.logits, self._identical, *self._worst, given, noise, shares, vary)
+
+    def _training_graph(self, batch: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """(accumulators by layer name, logits) of the training graph in eval mode."""
+        found: dict[str, Tensor] = {}
+
+        def see(name: str, layer: LowBitLayer, x: Tensor, values: Tensor) -> None:
+            name = name or "0"  # a layer by itself, which `trace` calls so
+            self._shares.see(name, layer, x, values)
+            rows = values.reshape(-1, values.shape[-1]) if isinstance(layer, BinaryLinear) else values
+            acc = accumulate(rows, layer.method.weight(layer.weight).values, layer.geometry)
+            found[name] = acc if acc.ndim > 2 else acc.reshape(*x.shape[:-1], -1)
+
+        x = batch.detach().cpu().clone(memory_format=torch.contiguous_format)
+        try:
+            with watched_inputs(self.model, see):
+                logits = self.model(x)
+        except Exception as error:
+            raise ValueError(
+                f"verify: the model fails on an input {list(batch.shape)}: {describe_failure(error)}; it must take "
+                "batches of any size"
+            ) from error
+        if not isinstance(logits, Tensor):
+            raise ValueError(f"verify: the model must return one tensor; it returns {type(logits).__name__}")
+        return found, logits
+
+    def _add_layer(self, name: str, expected: Tensor, found: Tensor) -> None:
+        if expected.shape == found.shape:
+            different = int((expected.to(torch.float64) != found.to(torch.float64)).sum())
+        else:
+            different = expected.numel()
+        before = self._layers.get(name, LayerReport(name, 0, 0))
+        self._layers[name] = LayerReport(name, before.accumulators + expected.numel(), before.different + different)
+
+    def _add_logits(self, got: Tensor, reference: Tensor) -> None:
+        self.logits += reference.numel()
+        gap, same = _gap(got, reference)
+        finite = reference[reference.isfinite()]
+        allowed = self._factor * (float(finite.abs().max()) if finite.numel() else 0.0)
+        self._identical &= same
+        if gap - allowed > self._worst[0] - self._worst[1]:
+            self._worst = gap, allowed
+        if self._first is None and len(reference):
+            self._first = reference[:1].clone()
+        if self._first is not None and self._first.shape[1:] == reference.shape[1:]:
+            # sums of other batch sizes may round otherwise: that is no dependence on the input
+            alike = _equal(reference, self._first) | ((reference - self._first).abs() <= allowed)
+            self._vary |= not bool(alike.all())
+
+
+def _equal(a: Tensor, b: Tensor) -> Tensor:
+    """Where two tensors are equal, a NaN to a NaN."""
+    return (a == b) | (a.isnan() & b.isnan())
+
+
+def _gap(got: Tensor, reference: Tensor) -> tuple[float, bool]:
+    """(largest difference, infinity where one is NaN or the shapes differ; whether the two are equal bit for bit)."""
+    if got.shape != reference.shape or got.dtype != reference.dtype:
+        return math.inf, False
+    equal = _equal(got, reference)
+    if bool(equal.all()):
+        return 0.0, True
+    gap = float((got - reference)[~equal].abs().max())
+    return math.inf if math.isnan(gap) else gap, False
 
 
 def _fan_in_of_last(model: nn.Module) -> int:
@@ -95,38 +222,7 @@ def _fan_in_of_last(model: nn.Module) -> int:
     fan_in = 1
     for module in model.modules():
         weight = getattr(module, "weight", None)
-        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, BinaryLinear, BinaryConv1d, BinaryConv2d)):
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, LowBitLayer)):
             assert isinstance(weight, Tensor)
             fan_in = weight[0].numel()
     return fan_in
-
-
-def _training_graph(model: nn.Module, batch: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    """(accumulators by layer name, logits) of the training graph in eval mode."""
-    frozen = copy.deepcopy(model).cpu().eval()
-    found: dict[str, Tensor] = {}
-
-    def watch(name: str, layer: BinaryConv1d | BinaryConv2d | BinaryLinear) -> None:
-        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            x = args[0] if not isinstance(layer, BinaryLinear) else args[0].reshape(-1, args[0].shape[-1])
-            acc = accumulate(layer.method.input(x).values, layer.method.weight(layer.weight).values, layer.geometry)
-            key, calls = name, 1
-            while key in found:  # a layer that is called more than once, numbered as `trace.Builder` does
-                calls += 1
-                key = f"{name}#{calls}"
-            found[key] = acc if acc.ndim > 2 else acc.reshape(*args[0].shape[:-1], -1)
-
-        layer.register_forward_pre_hook(hook)
-
-    for name, module in frozen.named_modules():
-        if isinstance(module, (BinaryConv1d, BinaryConv2d, BinaryLinear)):
-            watch(name or "0", module)
-    with torch.no_grad():
-        logits = frozen(batch.cpu())
-    return found, logits
-
-
-def _compare(name: str, expected: Tensor, found: Tensor) -> LayerReport:
-    if expected.shape != found.shape:
-        return LayerReport(name, expected.numel(), expected.numel())
-    return LayerReport(name, expected.numel(), int((expected.to(torch.float64) != found.to(torch.float64)).sum()))

@@ -42,7 +42,7 @@ def tail_rows(
 ) -> Tensor:
     """Rows as native code reads them: float32 [10, pitch], with room for a whole unit behind the last channel."""
     out = epilogue.shape[1]
-    rows = torch.zeros(len(ROWS), -(-out // TAIL_UNIT) * TAIL_UNIT + TAIL_UNIT)
+    rows = torch.zeros(len(ROWS), -(-out // TAIL_UNIT) * TAIL_UNIT + TAIL_UNIT, dtype=torch.float32)
     rows[:4, :out] = epilogue
     if parameters is not None:
         rows[4 : 4 + parameters.shape[0], :out] = parameters
@@ -195,7 +195,7 @@ def binary_block_cpu(
     geometry = (channels, stride, padding, dilation, groups, pad_value)
     block = PreparedBlock(w, *geometry, epilogue, kind, parameters, rule, threshold, residual_affine, factor, isa)
     size = block.output_size(*x.shape[1:3])
-    real = torch.empty((x.shape[0], *size, w.shape[0]))
+    real = torch.empty((x.shape[0], *size, w.shape[0]), dtype=torch.float32, device="cpu")
     bits = BitImages.empty(x.shape[0], *size, w.shape[0])
     images = BitImages.of(x, channels)
     addend = None if residual is None else residual.contiguous()

@@ -95,10 +95,10 @@ class PreparedRealConv:
         self.order = order
         rows = (w if order.channels_first else w.permute(0, 2, 3, 1)).reshape(self.out_channels, -1)
         whole = UNITS_TOGETHER * REAL_UNIT
-        padded = torch.zeros(-(-self.out_channels // whole) * whole, rows.shape[1])
+        padded = torch.zeros(-(-self.out_channels // whole) * whole, rows.shape[1], dtype=torch.float32)
         padded[: self.out_channels] = rows
         self.affine = None if affine is None else F.pad(affine, (0, padded.shape[0] - self.out_channels))
-        self.limits = None if limits is None else torch.tensor(limits)
+        self.limits = None if limits is None else torch.tensor(limits, dtype=torch.float32)
         self.weights = padded.view(-1, REAL_UNIT, rows.shape[1]).transpose(1, 2).contiguous()
 
     @property

@@ -52,7 +52,7 @@ class PreparedConv2d:
             raise ValueError(f"binary_conv2d: x must have {words_for(self.channels)} words a pixel; got {words}")
         size = output_size(height, width, self.kernel_h, self.kernel_w, self.stride, self.padding, self.dilation)
         dtype = torch.int32 if self.epilogue is None else torch.float32
-        out = torch.empty((batch, *size, self.out_channels), dtype=dtype)
+        out = torch.empty((batch, *size, self.out_channels), dtype=dtype, device="cpu")
         _native.binary_conv2d(
             self.isa,
             threads(),

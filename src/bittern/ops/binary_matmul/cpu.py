@@ -30,7 +30,7 @@ class PreparedMatmul:
         if a.shape[-1] != words_for(self.k):
             raise ValueError(f"binary_matmul: a must have {words_for(self.k)} words a row; got {a.shape[-1]}")
         dtype = torch.int32 if self.epilogue is None else torch.float32
-        out = torch.empty((*a.shape[:-1], self.n), dtype=dtype)
+        out = torch.empty((*a.shape[:-1], self.n), dtype=dtype, device="cpu")
         _native.binary_matmul(
             self.isa,
             threads(),

@@ -27,7 +27,7 @@ class PreparedPack:
         columns = x.shape[-1]
         if self.threshold is not None and self.threshold.numel() != columns:
             raise ValueError(f"pack_signs: x must have {self.threshold.numel()} numbers a row; got {columns}")
-        out = torch.empty((*x.shape[:-1], words_for(columns)), dtype=torch.int64)
+        out = torch.empty((*x.shape[:-1], words_for(columns)), dtype=torch.int64, device="cpu")
         rows = x.numel() // columns
         code = DTYPE_CODES[x.dtype]
         _native.pack_signs(self.isa, threads(), x.data_ptr(), code, rows, columns, self._limits, out.data_ptr())

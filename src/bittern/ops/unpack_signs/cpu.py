@@ -12,7 +12,7 @@ from bittern.ops._isa import Isa, threads
 
 def unpack_signs_cpu(isa: Isa, words: Tensor, length: int, dtype: torch.dtype = torch.float32) -> Tensor:
     words = words.contiguous()
-    out = torch.empty((*words.shape[:-1], length), dtype=dtype)
+    out = torch.empty((*words.shape[:-1], length), dtype=dtype, device="cpu")
     rows = words.numel() // words.shape[-1]
     _native.unpack_signs(isa, threads(), words.data_ptr(), rows, length, DTYPE_CODES[dtype], out.data_ptr())
     return out
