@@ -69,6 +69,7 @@ def test_vgg_small_keeps_to_bits_between_its_low_bit_layers(width: int) -> None:
     assert len(flips) == 2
 
 
+@pytest.mark.filterwarnings("ignore::bittern.ConstantInputWarning")
 @pytest.mark.parametrize("method", [BNN, ReActNet, DoReFa, XNORNetPlusPlus], ids=lambda method: method.__name__)
 def test_windows_of_every_kind(method: Any) -> None:
     torch.manual_seed(1)
