@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from bittern import binary
-from bittern.bench.demo_result import FLOAT, DemoResult, Latency, OptimizerRow, Row, Settings
+from bittern.bench.demo_result import FLOAT, DemoResult, Half, Latency, OptimizerRow, Row, Settings
 from bittern.bench.machine import Machine
 from bittern.bench.timing import Spread
 
@@ -57,14 +57,12 @@ def _optimizer(bits: int) -> OptimizerRow:
 
 def _row(name: str, i: int, size: int) -> Row:
     packed = Spread(500.0 + 40 * i, 480.0, 900.0)
-    latencies = tuple(
-        Latency(batch, packed.scaled(batch**0.5), Spread(800.0, 790.0, 990.0), "contiguous", Spread(1.5, 1.2, 1.7))
-        for batch in (1, 32)
-    )
+    latencies = tuple(_latency(batch, packed.scaled(batch**0.5)) for batch in (1, 32))
     return Row(
         name=name,
         accuracy=(0.9916, 0.9777, 0.9777, 0.9833, 0.9861, 0.9916, 0.9833, 0.9861, 0.9889, 0.9777)[i],
         stored_bytes=size,
+        binary_bytes=1_032_192 if name == FLOAT else 1_032_192 // 32,
         accumulators=0 if name == FLOAT else 1_000_000,
         different=0,
         logits_identical=True,
@@ -74,4 +72,25 @@ def _row(name: str, i: int, size: int) -> Row:
         losses=tuple(2.3 * math.exp(-step / (12 + i)) + 0.01 for step in range(88)),
         accuracies=(0.9, 0.95, 0.97, 0.98),
         seconds=6.0,
+    )
+
+
+def noisy(result: DemoResult) -> DemoResult:
+    """The same, whose repeated timings differ by a quarter."""
+    rows = (
+        replace(row, latencies=tuple(replace(one, repeated=(1.2, 1.5)) for one in row.latencies)) for row in result.rows
+    )
+    return replace(result, rows=tuple(rows))
+
+
+def _latency(batch: int, packed: Spread) -> Latency:
+    return Latency(
+        batch=batch,
+        packed_us=packed,
+        packed_half_us=Half(packed.median * 0.97, packed.median * 1.05),
+        float_us=Spread(800.0, 790.0, 990.0),
+        float_half_us=Half(795.0, 830.0),
+        layout="contiguous",
+        speedup=Spread(1.5, 1.2, 1.7),
+        repeated=(1.5, 1.48, 1.52),
     )

@@ -31,6 +31,9 @@ class Recorder:
     def packing(self, name: str) -> None:
         self.stages.append((name, "packing"))
 
+    def packed(self, name: str, model: deploy.Packed) -> None:
+        self.stages.append((name, "packed"))
+
     def timing(self, name: str) -> None:
         self.stages.append((name, "timing"))
 
@@ -72,7 +75,11 @@ def test_nine_methods_are_exact(run: tuple[DemoResult, Recorder]) -> None:
 def test_packed_files_are_smaller_by_what_one_bit_saves(run: tuple[DemoResult, Recorder]) -> None:
     result, _ = run
     weights = 9 * (64 * 64 + 64 * 128 + 128 * 128)
+    assert result.baseline.binary_bytes == 4 * weights
     for row in result.methods:
+        assert row.binary_bytes == weights // 8
+        # the binary layers are most of the file, so that the file as a whole is small too
+        assert row.stored_bytes < 1.6 * row.binary_bytes
         saved = result.baseline.stored_bytes - row.stored_bytes
         # what else differs: scales and thresholds of a few hundred channels, and the program
         assert abs(saved - (4 - 1 / 8) * weights) < 8192
@@ -87,7 +94,11 @@ def test_rows_hold_curves_and_times(run: tuple[DemoResult, Recorder]) -> None:
     assert result.baseline.latencies == ()
     for row in result.methods:
         assert [latency.batch for latency in row.latencies] == list(demo.BATCHES)
-        assert all(latency.packed_us.min > 0 for latency in row.latencies)
+        for latency in row.latencies:
+            assert 0 < latency.packed_us.min <= latency.packed_half_us.low <= latency.packed_us.median
+            assert latency.packed_us.median <= latency.packed_half_us.high <= latency.packed_us.max
+            assert len(latency.repeated) == demo.REPETITIONS
+            assert latency.noise >= 0.0
     assert {latency.layout for row in result.methods for latency in row.latencies} <= {"contiguous", "channels-last"}
 
 
@@ -97,7 +108,7 @@ def test_watcher_sees_every_step(run: tuple[DemoResult, Recorder]) -> None:
     assert tuple(names) == demo.NAMES
     assert all(recorder.steps[name] == [0, 1, 2] for name in names)
     assert recorder.epochs == names
-    assert recorder.stages == [(name, stage) for name in names for stage in ("packing", "timing", "done")]
+    assert recorder.stages == [(name, stage) for name in names for stage in ("packing", "packed", "timing", "done")]
 
 
 def test_result_survives_json(run: tuple[DemoResult, Recorder]) -> None:

@@ -6,16 +6,15 @@ import os
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from _demo_result import sample, with_wrong_row
+from _demo_result import noisy, sample, with_wrong_row
 from bittern import binary
 from bittern.bench import report
 from bittern.bench.demo_result import DemoResult, Settings
-from bittern.bench.report_plots import COLORS, accuracy_ticks, bytes_axis, linear_axis, spread
+from bittern.bench.report_plots import COLORS, accuracy_axis, accuracy_ticks, linear_axis, share_interval
 from bittern.bench.report_text import breakable, duration, number_word, plural, size
 from bittern.bench.store import load
 
@@ -117,8 +116,14 @@ def test_plots_are_drawings_with_words(result: DemoResult, text: str) -> None:
     assert len(drawings) == 2 + len(result.rows) + len(result.optimizers)
     assert all(drawing["role"] == "img" for drawing in drawings)
     assert len(page.all("figcaption")) == len(drawings)
-    assert "BNN: 97.8% at 46.3 kB" in text
-    assert "ReCU: 98.6% at 780 µs" in text
+    assert "BNN: 97.8% (95.7% to 98.9%)" in text
+    assert "ReCU: 98.6% (96.8% to 99.4%)" in text
+    assert "ReCU: 780 µs (757 µs to 819 µs)" in text
+
+
+def test_sizes_are_those_of_the_layers_and_of_the_file(text: str) -> None:
+    assert "the weights of the binary layers: 32.3 kB instead of 1.03 MB</dt><dd>32× smaller</dd>" in text
+    assert "whole files, by median: 47.5 kB instead of 1.04 MB</dt><dd>22× smaller</dd>" in text
 
 
 def test_optimizers_have_bars_of_their_memory(result: DemoResult, text: str) -> None:
@@ -180,20 +185,43 @@ def test_failed_write_keeps_the_old_page(result: DemoResult, tmp_path: Path, mon
     assert (tmp_path / report.FILE_NAME).read_text() == "old"
 
 
-def test_spread_moves_labels_apart_and_keeps_their_order() -> None:
-    heights = [0.5, 0.5, 0.52, 0.9, 0.1, 0.5]
-    placed = spread(heights, 0.1, 0.0, 1.0)
-    ordered = sorted(placed)
-    assert all(b - a >= 0.1 - 1e-9 for a, b in pairwise(ordered))
-    assert sorted(range(6), key=lambda i: (heights[i], i)) == sorted(range(6), key=lambda i: (placed[i], i))
-    assert placed[3] == pytest.approx(0.9)
-    assert placed[4] == pytest.approx(0.1)
+def test_a_noisy_machine_gets_no_speed(result: DemoResult, text: str) -> None:
+    assert "1.5× as fast" in text
+    assert 'role="note"' not in text
+    assert not result.noisy
+    loud = noisy(result)
+    assert loud.noisy
+    page = report.render(loud)
+    assert "timings that were repeated at once differed by 25%, and above 10% no speed is told" in page
+    assert "as fast" not in page.split("<body>")[1]
+    assert "1.5×" not in page
+    assert "0.9×" not in page
 
 
-def test_spread_stays_inside() -> None:
-    placed = spread([1.0, 1.0, 1.0], 0.2, 0.0, 1.0)
-    assert placed == pytest.approx([0.6, 0.8, 1.0])
-    assert spread([], 0.1, 0.0, 1.0) == []
+def test_noise_is_that_of_the_typical_method(result: DemoResult) -> None:
+    """One method that is disturbed says little about the machine."""
+    one = replace(noisy(result).methods[3])
+    rows = tuple(one if row.name == one.name else row for row in result.rows)
+    assert not replace(result, rows=rows).noisy
+
+
+def test_commands_to_try_are_shown_as_they_are_typed(result: DemoResult, text: str) -> None:
+    assert 'id="next"' not in text
+    page = report.render(result, ("bittern run 'a <b>'", "bittern info x"))
+    assert "<code>bittern run &#x27;a &lt;b&gt;&#x27;\nbittern info x</code>" in page
+
+
+@pytest.mark.parametrize(
+    ("right", "count", "interval"),
+    # from the equation (p - q)^2 = z^2 q (1 - q) / n that the ends q solve
+    [(350, 359, (0.9530, 0.9867)), (359, 359, (0.98941, 1.0)), (0, 359, (0.0, 0.01059)), (5, 10, (0.2366, 0.7634))],
+)
+def test_intervals_of_shares(right: int, count: int, interval: tuple[float, float]) -> None:
+    found = share_interval(right / count, count)
+    assert found == pytest.approx(interval, abs=1e-4)
+    for end in found:
+        if 0.0 < end < 1.0:
+            assert (right / count - end) ** 2 == pytest.approx(1.96**2 * end * (1 - end) / count)
 
 
 @pytest.mark.parametrize(
@@ -210,13 +238,17 @@ def test_accuracy_ticks(values: list[float], ticks: list[float]) -> None:
     assert accuracy_ticks(values) == pytest.approx(ticks)
 
 
-def test_axes_reach_beyond_the_values() -> None:
-    for largest in (3.0, 999.0, 1441.0, 123456.0):
-        axis = linear_axis("time", largest)
-        assert axis.ticks[0][0] == 0.0
-        assert axis.ticks[-1][0] * 0.63 >= largest
-    axis = bytes_axis("size", [46_000, 1_044_784])
-    assert [text for _, text in axis.ticks] == ["10 kB", "100 kB", "1 MB", ""]
+@pytest.mark.parametrize("largest", [3.0, 999.0, 1000.0, 1441.0, 123456.0])
+def test_axes_reach_the_values_in_a_few_steps(largest: float) -> None:
+    axis = linear_axis("time", largest)
+    assert axis.ticks[0][0] == 0.0
+    assert largest <= axis.ticks[-1][0] < 1.5 * largest
+    assert len(axis.ticks) <= 6
+
+
+def test_accuracy_axis_has_room_for_its_texts() -> None:
+    assert [text for _, text in accuracy_axis([0.978, 0.992]).ticks] == ["97.5%", "", "98.5%", "", "99.5%"]
+    assert [text for _, text in accuracy_axis([1.0, 1.0]).ticks] == ["99.6%", "99.8%", "100%"]
 
 
 def test_equal_accuracies_still_plot(result: DemoResult) -> None:

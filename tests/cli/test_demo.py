@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from _command import Command
-from _demo_result import sample, with_wrong_row
+from _command import Command, run
+from _demo_result import noisy, sample, with_wrong_row
 from bittern import binary
 from bittern.bench.demo_result import DemoResult, Settings
+from bittern.cli.program import program
 
 Run = Callable[..., DemoResult]
 
@@ -72,6 +76,48 @@ def test_demo_defaults(command: Command, tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "bittern-report" / "index.html").is_file()
 
 
+def test_demo_on_a_noisy_machine_tells_no_speed(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fake(monkeypatch, sample())
+    assert "(1.5x)" in command.done("demo", "--out", tmp_path)
+    _fake(monkeypatch, noisy(sample()))
+    out = command.done("demo", "--out", tmp_path)
+    assert "x)" not in out
+    assert "The machine was busy with other things: timings that were repeated at once differed by 25%" in out
+
+
+def test_commands_that_the_demo_prints_work_as_printed(tmp_path: Path) -> None:
+    folder = tmp_path / "a folder"
+    outcome = run("demo", "--quick", "--out", folder)
+    assert outcome.status == 0, outcome.err
+    assert sorted(path.stem for path in (folder / "networks").iterdir()) == sorted(m.__name__ for m in binary.ALL)
+    assert len(list((folder / "images").glob("*.png"))) == 3
+    printed = outcome.out.split("beside the report:\n")[1].splitlines()
+    assert len(printed) == 5
+    for line in printed:
+        assert html.escape(line.strip()) in (folder / "index.html").read_text()
+        done = subprocess.run(line, shell=True, capture_output=True, text=True, cwd=Path.cwd(), check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+    assert (folder / "reactnet.c").is_file()
+
+
+@pytest.mark.parametrize("found", ["the same", "another", "none"])
+def test_program_is_named_so_that_the_shell_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: str
+) -> None:
+    started, other = tmp_path / "bin" / "bittern", tmp_path / "other" / "bittern"
+    for path in (started, other):
+        path.parent.mkdir()
+        path.touch(mode=0o755)
+    monkeypatch.setenv("PATH", {"the same": str(started.parent), "another": str(other.parent), "none": ""}[found])
+    monkeypatch.setattr("sys.argv", [str(started), "demo"])
+    assert program() == (["bittern"] if found == "the same" else [str(started)])
+    monkeypatch.setattr("sys.argv", ["-c", "demo"])
+    assert program() == [sys.executable, "-m", "bittern.cli"]
+
+
 def test_interrupted_demo(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*arguments: object, **keywords: object) -> None:
         raise KeyboardInterrupt
@@ -79,7 +125,7 @@ def test_interrupted_demo(command: Command, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("bittern.bench.demo.run", run)
     outcome = command("demo", "--out", tmp_path)
     assert outcome.status == 130
-    assert outcome.err.splitlines()[-1] == "bittern: stopped; the demo keeps nothing; run it again"
+    assert outcome.err.splitlines()[-1] == "bittern: stopped; there is no report yet; run it again"
 
 
 def test_report_folder_that_is_a_file(command: Command, tmp_path: Path) -> None:

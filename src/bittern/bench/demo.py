@@ -9,8 +9,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import datetime
+import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -20,9 +21,9 @@ from torch import Tensor, nn
 
 from bittern import binary, deploy
 from bittern.bench import demo_optim
-from bittern.bench.demo_result import FLOAT, DemoResult, Latency, Row, Settings
+from bittern.bench.demo_result import FLOAT, DemoResult, Half, Latency, Row, Settings
 from bittern.bench.machine import this_machine
-from bittern.bench.timing import compare, torch_threads
+from bittern.bench.timing import Comparison, compare, torch_threads
 from bittern.data import ImageData, digits, normalize
 from bittern.nn.conv import BinaryConv2d
 from bittern.quantizer import Quantizer
@@ -30,6 +31,8 @@ from bittern.train import Epoch, evaluate, train
 
 BATCHES = (1, 32)
 """Batch sizes that are timed."""
+REPETITIONS = 3
+"""Each comparison is made so many times: how far the results differ tells how noisy the machine is."""
 NETWORK = (
     "a 3x3 convolution from 1 to 64 channels (float); three 3x3 convolutions, 64 to 64, 64 to 128 with stride 2, and "
     "128 to 128 (by the method), each with batch norm, a shortcut and Hardtanh; the mean over space; a linear layer "
@@ -95,6 +98,9 @@ class Watcher(Protocol):
 
     def packing(self, name: str) -> None:
         """The network `name` is trained and is being packed and verified."""
+
+    def packed(self, name: str, model: deploy.Packed) -> None:
+        """The network `name` is packed and verified."""
 
     def timing(self, name: str) -> None:
         """The packed model is being timed."""
@@ -177,13 +183,16 @@ def _one(
         model, data, recipe, progress=False, on_step=on_step, on_epoch=lambda epoch: watcher.epoch(name, epoch)
     )
     watcher.packing(name)
-    packed = deploy.pack(model, images[: settings.batch_size])
+    packed = deploy.pack(model, images[: settings.batch_size], data=data)
+    packed.info.update({"network": "demo", "method": name})
     report = deploy.verify(packed, model, images)
+    watcher.packed(name, packed)
     watcher.timing(name)
     return model, Row(
         name=name,
         accuracy=evaluate(packed, data).accuracy,
         stored_bytes=len(packed.to_bytes()),
+        binary_bytes=_binary_bytes(packed),
         accumulators=sum(layer.accumulators for layer in report.layers),
         different=sum(layer.different for layer in report.layers),
         logits_identical=report.logits_identical,
@@ -194,6 +203,13 @@ def _one(
         accuracies=tuple(epoch.test_accuracy for epoch in history.epochs),
         seconds=sum(epoch.seconds for epoch in history.epochs),
     )
+
+
+def _binary_bytes(packed: deploy.Packed) -> int:
+    """Stored weights of the three convolutions that the methods make binary."""
+    nodes = (node for node in packed.program.nodes if node.kind in ("binary", "conv"))
+    weights = [packed.tensors[node.tensors["weight"]] for node in nodes if node.name.startswith("blocks.")]
+    return sum(weight.numel() * weight.element_size() for weight in weights)
 
 
 def _rival(model: nn.Module, x: Tensor, settings: Settings) -> Rival:
@@ -207,8 +223,27 @@ def _rival(model: nn.Module, x: Tensor, settings: Settings) -> Rival:
 
 
 def _time(packed: deploy.Packed, rival: Rival, settings: Settings) -> Latency:
-    pair = compare(_inference(partial(packed, rival.x)), rival.call, budget_s=settings.timing_s)
-    return Latency(len(rival.x), pair.latency_us, pair.baseline_latency_us, rival.layout, pair.speedup)
+    budget_s = settings.timing_s / REPETITIONS
+    call = _inference(partial(packed, rival.x))
+    pairs = [compare(call, rival.call, budget_s=budget_s) for _ in range(REPETITIONS)]
+    every = Comparison(
+        tuple(us for pair in pairs for us in pair.candidate_us), tuple(us for pair in pairs for us in pair.baseline_us)
+    )
+    return Latency(
+        batch=len(rival.x),
+        packed_us=every.latency_us,
+        packed_half_us=_half(every.candidate_us),
+        float_us=every.baseline_latency_us,
+        float_half_us=_half(every.baseline_us),
+        layout=rival.layout,
+        speedup=every.speedup,
+        repeated=tuple(pair.speedup.median for pair in pairs),
+    )
+
+
+def _half(samples: Sequence[float]) -> Half:
+    low, _, high = statistics.quantiles(samples, n=4, method="inclusive")
+    return Half(low, high)
 
 
 def _inference(call: Callable[[], Tensor]) -> Callable[[], Tensor]:

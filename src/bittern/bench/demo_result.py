@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 
 from bittern.bench.machine import Machine
 from bittern.bench.timing import Spread
@@ -10,6 +11,8 @@ from bittern.train import Cosine, Recipe
 
 FLOAT = "float"
 """Name of the baseline among the names of methods."""
+NOISE_LIMIT = 0.1
+"""Repeated timings that differ by more than this share of each other support no speed in a headline."""
 TIMING_S = 0.4
 QUICK_TIMING_S = 0.02
 
@@ -48,17 +51,34 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class Half:
+    """Lower and upper quartile of the times of single calls: half of them lie between."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Latency:
     """Packed model and float baseline, called in turn on the same input."""
 
     batch: int
     packed_us: Spread
     """Microseconds per call, not per image."""
+    packed_half_us: Half
     float_us: Spread
+    float_half_us: Half
     layout: str
     """Of the float baseline: the faster of torch's two memory layouts at this batch size."""
     speedup: Spread
     """Float time / packed time, pair by pair."""
+    repeated: tuple[float, ...]
+    """Median speedup of each repetition of the comparison."""
+
+    @property
+    def noise(self) -> float:
+        """By what share the largest repetition exceeds the smallest."""
+        return max(self.repeated) / min(self.repeated) - 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +91,8 @@ class Row:
     """Share of the test images that the packed model gets right."""
     stored_bytes: int
     """Size of the packed file."""
+    binary_bytes: int
+    """Of it, the weights of the layers between the first and the last: the binary ones, or float32 in the baseline."""
     accumulators: int
     """Integers compared between the packed model and its training graph on all test images; 0: the baseline."""
     different: int
@@ -137,3 +159,14 @@ class DemoResult:
     def exact(self) -> bool:
         """Whether every packed model gave the answers of its training graph."""
         return all(row.exact for row in self.rows)
+
+    @property
+    def noise(self) -> float:
+        """By what share repeated timings differ: the median over the methods, at the batch size where it is largest."""
+        batches = zip(*(row.latencies for row in self.methods), strict=True)
+        return max((median(one.noise for one in same) for same in batches), default=0.0)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the machine was too busy with other things for any speed to be told."""
+        return self.noise > NOISE_LIMIT

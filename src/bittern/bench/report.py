@@ -9,10 +9,10 @@ from pathlib import Path
 
 from bittern._files import write_atomically
 from bittern.bench.demo_result import FLOAT, DemoResult, Row
-from bittern.bench.report_notes import notes
+from bittern.bench.report_notes import noise_text, notes
 from bittern.bench.report_optim import optimizers
 from bittern.bench.report_page import page
-from bittern.bench.report_plots import Point, bytes_axis, curve, linear_axis, scatter
+from bittern.bench.report_plots import Dot, accuracy_axis, curve, dots, linear_axis, share_interval
 from bittern.bench.report_text import breakable, duration, network_name, number_word, percent, plural, size
 from bittern.bench.store import save
 
@@ -20,24 +20,26 @@ FILE_NAME = "index.html"
 DATA_NAME = "results.json"
 
 
-def write(result: DemoResult, folder: Path) -> Path:
+def write(result: DemoResult, folder: Path, commands: Sequence[str] = ()) -> Path:
     """Write `folder`/index.html, and results.json with the same figures; makes the folder. Returns the page's path.
+
+    commands: what the page says to try next.
 
     Raises: OSError, with the file that was there before left whole.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE_NAME
-    write_atomically(path, render(result).encode())
+    write_atomically(path, render(result, commands).encode())
     save(folder / DATA_NAME, result)
     return path
 
 
-def render(result: DemoResult) -> str:
+def render(result: DemoResult, commands: Sequence[str] = ()) -> str:
     """The page. Equal results give equal text; every text from outside is escaped."""
     title = f"Bittern: {number_word(len(result.methods))} binary networks against float32"
     footer = "<footer><p>Written by <code>bittern demo</code>. This page is one file and loads nothing.</p></footer>"
     figures = (_tiles(result), _table(result), _plots(result), _curves(result), optimizers(result))
-    parts = (_header(result), *figures, notes(result), footer)
+    parts = (_header(result), *figures, notes(result, commands), footer)
     return page(title, escape(result.machine.bittern), "\n".join(parts))
 
 
@@ -54,39 +56,60 @@ timed.{quick if result.settings.quick else ""}</p>
 
 
 def _tiles(result: DemoResult) -> str:
-    """The answers in four figures, and an alarm where a model is not exact."""
+    """The answers in four figures, and an alarm where a model is not exact or the machine was too busy to time it."""
     exact = sum(row.exact for row in result.methods)
     compared = sum(row.accumulators for row in result.methods)
-    sizes = [row.stored_bytes for row in result.methods]
-    smaller = statistics.median(result.baseline.stored_bytes / count for count in sizes)
-    typical = size(int(statistics.median(sizes)))
     tiles = [
         (
             f"{exact} of {len(result.methods)}",
             f"packed models give the answers of the network that was trained, in all {compared:,} integers compared",
         ),
-        (f"{smaller:.0f}× smaller", f"files: {typical} instead of {size(result.baseline.stored_bytes)}, by median"),
+        _smaller(result, "the weights of the binary layers", [row.binary_bytes for row in result.rows]),
+        _smaller(result, "whole files, by median", [row.stored_bytes for row in result.rows]),
     ]
-    for i, batch in enumerate(_batches(result)):
-        ratios = [row.latencies[i].speedup.median for row in result.methods]
-        load = "one image at a time" if batch == 1 else f"{batch} images at a time"
-        spread = f"{load}, by median ({min(ratios):.1f}× to {max(ratios):.1f}×)"
-        tiles.append((f"{statistics.median(ratios):.1f}× as fast", spread))
+    if not result.noisy:
+        tiles.append(_faster(result))
     items = "\n".join(f'<div class="tile"><dt>{escape(text)}</dt><dd>{figure}</dd></div>' for figure, text in tiles)
-    failure = ""
+    return f'{_alarms(result)}<dl class="tiles">\n{items}\n</dl>'
+
+
+def _smaller(result: DemoResult, what: str, sizes: Sequence[int]) -> tuple[str, str]:
+    """(figure, text) of the baseline's size over the methods' median."""
+    typical = int(statistics.median(sizes[1:]))
+    return f"{sizes[0] / typical:.0f}× smaller", f"{what}: {size(typical)} instead of {size(sizes[0])}"
+
+
+def _faster(result: DemoResult) -> tuple[str, str]:
+    """(figure, text) of the speed on one image; other batches stand in the table."""
+    batch = _batches(result)[0]
+    ratios = [row.latencies[0].speedup.median for row in result.methods]
+    load = "one image at a time" if batch == 1 else f"{batch} images at a time"
+    accuracies = [row.accuracy for row in result.methods]
+    return (
+        f"{statistics.median(ratios):.1f}× as fast",
+        f"{load}, by median ({min(ratios):.1f}× to {max(ratios):.1f}×), at {percent(statistics.median(accuracies))} "
+        f"accuracy instead of {percent(result.baseline.accuracy)}",
+    )
+
+
+def _alarms(result: DemoResult) -> str:
+    text = ""
     if not result.exact:
         wrong = ", ".join(network_name(row.name) for row in result.rows if not row.exact)
-        failure = f'<p class="failure" role="alert">Not exact: {escape(wrong)}. This is a bug; please report it.</p>\n'
-    return f'{failure}<dl class="tiles">\n{items}\n</dl>'
+        text += f'<p class="failure" role="alert">Not exact: {escape(wrong)}. This is a bug; please report it.</p>\n'
+    if result.noisy:
+        text += f'<p class="notice" role="note">{escape(noise_text(result))}</p>\n'
+    return text
 
 
 def _table(result: DemoResult) -> str:
     times = "".join(f'<th scope="col">{plural(batch, "image")}</th>' for batch in _batches(result))
     rows = "\n".join(_table_row(result, row) for row in result.rows)
+    faster = "" if result.noisy else ", and how many times as fast when both are called in turn"
     return f"""<section aria-labelledby="results">
 <h2 id="results">Results</h2>
 <p>Accuracy is that of the packed model on {result.test_images:,} test images, times are per call. The small figures
-compare with float32: how many times smaller, and how many times as fast when both are called in turn.</p>
+compare with float32: how many times smaller{faster}.</p>
 <div class="table" role="region" aria-labelledby="results" tabindex="0">
 <table>
 <caption>Accuracy, file size, latency and exactness of every method</caption>
@@ -108,7 +131,8 @@ def _table_row(result: DemoResult, row: Row) -> str:
         cells.append('<td><span aria-label="reference">–</span></td>')
     else:
         cells.append(_cell(size(row.stored_bytes), f"{result.baseline.stored_bytes / row.stored_bytes:.0f}×"))
-        cells += [_cell(duration(one.packed_us.median), f"{one.speedup.median:.1f}×") for one in row.latencies]
+        for one in row.latencies:
+            cells.append(_cell(duration(one.packed_us.median), "" if result.noisy else f"{one.speedup.median:.1f}×"))
         cells.append(f'<td><span class="{"yes" if row.exact else "no"}">{"yes" if row.exact else "NO"}</span></td>')
     kind = ' class="float"' if row.name == FLOAT else ""
     return f'<tr{kind}><th scope="row">{breakable(network_name(row.name))}</th>{"".join(cells)}</tr>'
@@ -119,57 +143,59 @@ def _cell(value: str, note: str = "") -> str:
 
 
 def _plots(result: DemoResult) -> str:
-    sizes = [row.stored_bytes for row in result.rows]
-    drawings = [
-        _figure(
-            "Accuracy against size",
-            "Size of the packed file, on a log scale. Left and up is better.",
-            scatter(
-                "size",
-                "Test accuracy against file size",
-                _describe(result.rows, [size(count) for count in sizes]),
-                _points(result.rows, sizes),
-                bytes_axis("size of the file", sizes),
-            ),
-        )
-    ]
-    # one batch size: the others stand in the table, and their plots look alike
-    for i, batch in enumerate(_batches(result)[:1]):
-        times = [_float_us(result, i), *(row.latencies[i].packed_us.median for row in result.methods)]
-        drawings.append(
-            _figure(
-                f"Accuracy against latency, {plural(batch, 'image')}",
-                "Median time of a call. Left and up is better.",
-                scatter(
-                    f"latency{batch}",
-                    f"Test accuracy against latency, {plural(batch, 'image')}",
-                    _describe(result.rows, [duration(us) for us in times]),
-                    _points(result.rows, times),
-                    linear_axis("microseconds per call", max(times)),
-                ),
-            )
-        )
+    """Accuracy beside latency, network by network in the same order."""
+    drawings = [_accuracy_plot(result), _latency_plot(result)]
     return f"""<section aria-labelledby="tradeoffs">
 <h2 id="tradeoffs">What one bit costs, and what it buys</h2>
-<p>One test image more or less moves an accuracy by {100 / result.test_images:.1f} points, and another seed moves it by
-several images: read the distance between the methods and float32, not the order of the methods.</p>
+<p>Intervals that overlap tell no order: read the distance between the methods and float32, not the order of the
+methods. Another seed moves an accuracy by several images, which the intervals leave out.</p>
 <div class="plots">
 {"".join(drawings)}</div>
 </section>"""
 
 
+def _accuracy_plot(result: DemoResult) -> str:
+    rows = []
+    for row in result.rows:
+        low, high = share_interval(row.accuracy, result.test_images)
+        name = network_name(row.name)
+        rows.append(Dot(name, row.accuracy, low, high, percent(row.accuracy), row.name == FLOAT))
+    axis = accuracy_axis([end for row in rows for end in (row.low, row.high)])
+    words = "; ".join(f"{r.name}: {r.text} ({percent(r.low)} to {percent(r.high)})" for r in rows) + "."
+    return _figure(
+        "Accuracy",
+        f"On {result.test_images:,} test images, with the 95 % interval that so few leave. Right is better.",
+        dots("accuracy", "Test accuracy of every network", words, rows, axis),
+    )
+
+
+def _latency_plot(result: DemoResult) -> str:
+    """Of the first batch size: the others stand in the table, and their plots look alike."""
+    batch = plural(_batches(result)[0], "image")
+    firsts = [row.latencies[0] for row in result.methods]
+    low = statistics.median(one.float_half_us.low for one in firsts)
+    high = statistics.median(one.float_half_us.high for one in firsts)
+    us = _float_us(result, 0)
+    rows = [Dot(network_name(FLOAT), us, low, high, duration(us), True)]
+    for row, one in zip(result.methods, firsts, strict=True):
+        us, half = one.packed_us.median, one.packed_half_us
+        rows.append(Dot(network_name(row.name), us, half.low, half.high, duration(us), False))
+    words = "; ".join(f"{r.name}: {r.text} ({duration(r.low)} to {duration(r.high)})" for r in rows) + "."
+    return _figure(
+        f"Latency, {batch}",
+        "Median time of a call; half of the calls lie in the interval. Left is better.",
+        dots(
+            "latency",
+            f"Latency of every network, {batch}",
+            words,
+            rows,
+            linear_axis("microseconds per call", max(row.high for row in rows)),
+        ),
+    )
+
+
 def _figure(title: str, note: str, drawing: str) -> str:
     return f"<figure><figcaption><h3>{title}</h3><p>{note}</p></figcaption>{drawing}</figure>\n"
-
-
-def _points(rows: Sequence[Row], xs: Sequence[float]) -> list[Point]:
-    return [Point(network_name(r.name), x, r.accuracy, r.name == FLOAT) for r, x in zip(rows, xs, strict=True)]
-
-
-def _describe(rows: Sequence[Row], values: Sequence[str]) -> str:
-    """The content of a plot in words."""
-    points = zip(rows, values, strict=True)
-    return "; ".join(f"{network_name(row.name)}: {percent(row.accuracy)} at {value}" for row, value in points) + "."
 
 
 def _curves(result: DemoResult) -> str:

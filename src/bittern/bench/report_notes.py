@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
-from bittern.bench.demo_result import DemoResult
+from bittern.bench.demo_result import NOISE_LIMIT, DemoResult
 from bittern.bench.report_text import plural
 
 LIMITS = """<section aria-labelledby="limits">
@@ -16,16 +17,17 @@ in ways that this recipe leaves out (two stages, a teacher, hundreds of epochs).
 elsewhere. <code>bittern bench ops</code> measures larger layers.</li>
 </ul>
 </section>"""
-NEXT = """<section aria-labelledby="next">
-<h2 id="next">Next</h2>
-<p>Train one of them, pack it and look inside:</p>
-<pre class="next" tabindex="0"><code>bittern train --method ReActNet --model resnet20_cifar --folder runs/first
-bittern pack runs/first -o first.safetensors
-bittern info first.safetensors</code></pre>
-</section>"""
 
 
-def notes(result: DemoResult) -> str:
+def noise_text(result: DemoResult) -> str:
+    """What a noisy machine means for the figures."""
+    return (
+        f"The machine was busy with other things: timings that were repeated at once differed by {result.noise:.0%}, "
+        f"and above {NOISE_LIMIT:.0%} no speed is told. Run it again on a quiet machine."
+    )
+
+
+def notes(result: DemoResult, commands: Sequence[str]) -> str:
     """Sections of HTML."""
     facts = {
         "Command": f"<code>{escape(result.command)}</code>",
@@ -41,7 +43,19 @@ def notes(result: DemoResult) -> str:
     }
     listed = "\n".join(f"<div><dt>{name}</dt><dd>{fact}</dd></div>" for name, fact in facts.items())
     how = f'<section aria-labelledby="how">\n<h2 id="how">How it was measured</h2>\n<dl class="facts">\n{listed}\n</dl>'
-    return f"{how}\n</section>\n{LIMITS}\n{NEXT}"
+    return f"{how}\n</section>\n{LIMITS}\n{_next(commands)}"
+
+
+def _next(commands: Sequence[str]) -> str:
+    if not commands:
+        return ""
+    lines = "\n".join(escape(command) for command in commands)
+    return f"""<section aria-labelledby="next">
+<h2 id="next">Next</h2>
+<p>The packed networks and three images lie beside this page. Run one, look inside, test it, write it as C, train
+another; type these where the demo was started:</p>
+<pre class="next" tabindex="0"><code>{lines}</code></pre>
+</section>"""
 
 
 def _data(result: DemoResult) -> str:
@@ -71,11 +85,13 @@ def _exact(result: DemoResult) -> str:
 
 
 def _latency(result: DemoResult) -> str:
+    repeated = len(result.methods[0].latencies[0].repeated)
     layouts = [f"{one.layout} for {plural(one.batch, 'image')}" for one in result.methods[0].latencies]
     return (
         f"the median of many calls on {plural(result.settings.threads, 'thread')}, packed model and float32 in turn in "
         "one process. Float32 is the same network as torch runs it call by call (eager mode, not compiled), in the "
-        f"faster of torch's two memory layouts ({', '.join(layouts)})."
+        f"faster of torch's two memory layouts ({', '.join(layouts)}). Each comparison was made {repeated} times; "
+        f"the results differed by {result.noise:.0%}."
     )
 
 

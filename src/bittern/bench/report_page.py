@@ -50,6 +50,7 @@ strong { color: var(--ink); font-weight: 600; }
   letter-spacing: -.02em; font-variant-numeric: tabular-nums;
 }
 .failure { margin: 0 0 1.5rem; padding: 1rem 1.25rem; border-color: var(--bad); color: var(--bad); font-weight: 600; }
+.notice { margin: 0 0 1.5rem; padding: 1rem 1.25rem; background: var(--accent-soft); border-radius: .875rem; }
 
 .table { overflow-x: auto; }
 .table:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }

@@ -24,52 +24,57 @@ COLORS = {
 }
 """Stand-in colour in the drawing -> CSS variable of the page."""
 INK, MUTED, LINE, ACCENT, BASELINE, CARD = COLORS
-LABEL_GAP = 0.078
-"""Least distance between two labels, as a share of the plot's height."""
-LABEL_WIDTH = 0.3
-"""Room that the longest name takes, as a share of the plot's width."""
+NAMES, VALUES = 0.31, 0.85
+"""Where the names of a dot plot end and its numbers begin, as shares of the drawing's width."""
+CONFIDENCE_Z = 1.96
+"""Of the standard normal distribution: 95 % of it lies within so many standard deviations."""
 SMOOTHING = 9
 """Steps in the running mean of a loss curve."""
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """One network in a scatter plot."""
+class Dot:
+    """One network in a dot plot."""
 
     name: str
-    x: float
-    y: float
-    """Accuracy, a share."""
+    value: float
+    low: float
+    high: float
+    """The interval around the value that the measurement leaves."""
+    text: str
+    """The value in words."""
     baseline: bool
 
 
 @dataclass(frozen=True, slots=True)
-class XAxis:
-    """What accuracy is plotted against: a title, ticks with their texts, and whether it is logarithmic."""
+class Axis:
+    """A title, and ticks with their texts from one end to the other."""
 
     title: str
     ticks: tuple[tuple[float, str], ...]
-    log: bool
 
 
-def scatter(key: str, title: str, description: str, points: Sequence[Point], x_axis: XAxis) -> str:
-    """Accuracy against something, every point named. key: prefix of all ids inside, unique on the page."""
-    figure = _figure(5.0, 3.4)
-    axes = figure.add_axes((0.1, 0.15, 0.885, 0.83))
-    places = [x for x, _ in x_axis.ticks]
-    axes.set_xscale("log" if x_axis.log else "linear")
+def dots(key: str, title: str, description: str, rows: Sequence[Dot], axis: Axis) -> str:
+    """A line for each network: its name, a dot in its interval, its value. key: prefix of all ids inside, unique."""
+    height = 0.62 + 0.27 * len(rows)
+    figure = _figure(5.0, height)
+    axes = figure.add_axes((NAMES, 0.5 / height, VALUES - NAMES, 1.0 - 0.55 / height))
+    places = [x for x, _ in axis.ticks]
     axes.set_xlim(places[0], places[-1])
-    axes.set_xticks(places, labels=[text for _, text in x_axis.ticks])
-    axes.set_xlabel(x_axis.title, color=MUTED, labelpad=6)
-    ticks = accuracy_ticks([p.y for p in points])
-    margin = (ticks[-1] - ticks[0]) * 0.04
-    axes.set_ylim(ticks[0] - margin, ticks[-1] + margin)
-    axes.set_yticks(ticks, labels=[f"{100 * y:g}%" for y in ticks])
-    _plain_axes(axes)
-    for point in points:
-        color, marker = (BASELINE, "D") if point.baseline else (ACCENT, "o")
-        axes.plot([point.x], [point.y], marker, color=color, markersize=8, markeredgecolor=CARD, clip_on=False)
-    _label_points(axes, points)
+    axes.set_xticks(places, labels=[text for _, text in axis.ticks])
+    axes.set_xlabel(axis.title, color=MUTED, labelpad=6)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_yticks([])
+    _plain_axes(axes, "x")
+    text = {"transform": axes.get_yaxis_transform(), "va": "center_baseline", "fontsize": 10}
+    for place, row in enumerate(rows):
+        color, marker = (BASELINE, "D") if row.baseline else (ACCENT, "o")
+        if row.baseline:
+            axes.axvline(row.value, color=BASELINE, linewidth=0.9, zorder=1)
+        axes.plot([row.low, row.high], [place, place], color=color, linewidth=2.2, alpha=0.45, solid_capstyle="round")
+        axes.plot([row.value], [place], marker, color=color, markersize=8, markeredgecolor=CARD, clip_on=False)
+        axes.text(-0.04, place, row.name, color=BASELINE if row.baseline else INK, ha="right", **text)
+        axes.text(1.05, place, row.text, color=MUTED, ha="left", **text)
     return _inline(figure, key, title, description)
 
 
@@ -89,7 +94,7 @@ def curve(key: str, title: str, description: str, losses: Sequence[float], basel
     steps = max(len(losses), len(baseline))
     axes.set_xlim(0, steps)
     axes.set_xticks([0, steps], labels=["0", f"{steps} steps"])
-    _plain_axes(axes)
+    _plain_axes(axes, "y")
     axes.xaxis.get_ticklabels()[0].set_ha("left")
     axes.xaxis.get_ticklabels()[1].set_ha("right")
     for line, color, width in lines:
@@ -103,8 +108,8 @@ def _figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height))
 
 
-def _plain_axes(axes: Any) -> None:
-    """Horizontal rules only, no box, no background."""
+def _plain_axes(axes: Any, rules: str) -> None:
+    """Rules along the ticks of one axis, "x" or "y"; no box, no background."""
     from matplotlib.ticker import NullLocator
 
     axes.set_facecolor("none")
@@ -112,70 +117,23 @@ def _plain_axes(axes: Any) -> None:
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(LINE)
-    axes.grid(axis="y", color=LINE, linewidth=0.8)
+    axes.grid(axis=rules, color=LINE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_locator(NullLocator())
     axes.tick_params(colors=MUTED, length=0, pad=5, labelsize=10)
 
 
-def _label_points(axes: Any, points: Sequence[Point]) -> None:
-    """The methods' names in a column right of their points, joined to them by thin lines; the baseline's beside it."""
-    to_share = axes.transData + axes.transAxes.inverted()
-    places = {p: to_share.transform((p.x, p.y)) for p in points}
-    methods = [p for p in points if not p.baseline]
-    column = max((places[p][0] for p in methods), default=0.0) + 0.07
-    for p in points:
-        if p.baseline and column - 0.05 <= places[p][0] <= column + LABEL_WIDTH:
-            column = places[p][0] + 0.07
-    heights = _without_crossings(
-        [places[p] for p in methods], spread([places[p][1] for p in methods], LABEL_GAP, 0.04, 0.96)
-    )
-    text = {"transform": axes.transAxes, "va": "center_baseline", "fontsize": 10}
-    for p, height in zip(methods, heights, strict=True):
-        x, y = places[p]
-        ends = [x, column - 0.012], [y, height]
-        axes.plot(*ends, transform=axes.transAxes, color=LINE, linewidth=0.9, zorder=1, clip_on=False)
-        axes.text(column, height, p.name, color=INK, ha="left", **text)
-    for p in points:
-        if p.baseline:
-            x, y = places[p]
-            axes.text(x, y - 0.085, p.name, color=BASELINE, ha="center", **text)
+def share_interval(share: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a probability of which `share` was seen in `count` trials.
 
-
-def spread(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Heights moved apart to at least `gap`, in their order, as little as possible, within [low, high] if they fit.
-
-    Neighbours that would overlap form a group, centred on the mean of its members' heights.
+    (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n). Unlike p ± z √(p(1 − p)/n) it has a width at p = 0 and 1.
+    E. B. Wilson, Probable inference, the law of succession, and statistical inference, 1927.
     """
-    order = sorted(range(len(heights)), key=lambda i: heights[i])
-    groups: list[list[int]] = []
-
-    def bottom(group: Sequence[int]) -> float:
-        tall = gap * (len(group) - 1)
-        return max(low, min(sum(heights[i] for i in group) / len(group) - tall / 2, high - tall))
-
-    for i in order:
-        groups.append([i])
-        while len(groups) > 1 and bottom(groups[-1]) < bottom(groups[-2]) + gap * len(groups[-2]):
-            last = groups.pop()
-            groups[-1].extend(last)
-    placed = [0.0] * len(heights)
-    for group in groups:
-        for place, i in enumerate(group):
-            placed[i] = bottom(group) + gap * place
-    return placed
-
-
-def _without_crossings(places: Sequence[tuple[float, float]], heights: Sequence[float]) -> list[float]:
-    """Among points of one height, give the labels that are farther away to the points farther left of the column."""
-    result = list(heights)
-    for level in {y for _, y in places}:
-        same = [i for i, (_, y) in enumerate(places) if y == level]
-        farthest = sorted((heights[i] for i in same), key=lambda h: -abs(h - level))
-        for i, height in zip(sorted(same, key=lambda i: places[i][0]), farthest, strict=True):
-            result[i] = height
-    return result
+    over = CONFIDENCE_Z**2 / count
+    middle = share + over / 2
+    half = math.sqrt(over * share * (1.0 - share) + over**2 / 4)
+    return max(0.0, (middle - half) / (1.0 + over)), min(1.0, (middle + half) / (1.0 + over))
 
 
 def accuracy_ticks(values: Sequence[float]) -> list[float]:
@@ -195,21 +153,19 @@ def _smooth(values: Sequence[float]) -> list[float]:
     return [sum(w) / len(w) for w in windows]
 
 
-def linear_axis(title: str, largest: float) -> XAxis:
-    """From 0, in round steps, with room for the names right of the largest value."""
-    rough = largest / (1.0 - LABEL_WIDTH - 0.08) / 5
+def accuracy_axis(values: Sequence[float]) -> Axis:
+    """Around shares; every other tick has a text where there are many."""
+    ticks = accuracy_ticks(values)
+    every = 1 if len(ticks) <= 4 else 2
+    return Axis("test accuracy", tuple((y, "" if i % every else f"{100 * y:g}%") for i, y in enumerate(ticks)))
+
+
+def linear_axis(title: str, largest: float) -> Axis:
+    """From 0, in round steps, to at least `largest`."""
+    rough = largest / 4
     magnitude = 10.0 ** math.floor(math.log10(rough))
     step = next(m * magnitude for m in (1, 2, 2.5, 5, 10) if m * magnitude >= rough)
-    # the last tick has no text, which would stand out beyond the drawing
-    return XAxis(title, (*((i * step, f"{i * step:,g}") for i in range(5)), (5 * step, "")), log=False)
-
-
-def bytes_axis(title: str, sizes: Sequence[int]) -> XAxis:
-    """Logarithmic, whole decades and their halves around `sizes`."""
-    names = {3: "1 kB", 4: "10 kB", 5: "100 kB", 6: "1 MB", 7: "10 MB", 8: "100 MB", 9: "1 GB"}
-    first = min(max(math.floor(math.log10(min(sizes))), 3), 8)
-    ticks = [(10.0**e, names[e]) for e in range(first, 10) if 10.0**e <= max(sizes)]
-    return XAxis(title, (*ticks, (max(sizes) * 2.0, "")), log=True)
+    return Axis(title, tuple((i * step, f"{i * step:,g}") for i in range(math.ceil(largest / step) + 1)))
 
 
 def _inline(figure: Any, key: str, title: str, description: str) -> str:

@@ -16,34 +16,44 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from bittern.bench.demo_result import DemoResult, Row
+    from bittern.deploy import Packed
     from bittern.train import Epoch
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("bittern-report"),
+    out: Annotated[Path, typer.Option(help="Folder for the report, the packed networks and three images.")] = Path(
+        "bittern-report"
+    ),
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads, for training and timing.")] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="A few seconds, to see that everything works.")] = False,
 ) -> None:
     """Train, pack, verify and time every method on handwritten digits, and write a report."""
     from bittern.bench import demo as bench
-    from bittern.bench import report
+    from bittern.bench import demo_files, report
     from bittern.bench.demo_result import Settings
     from bittern.bench.drawing import check_matplotlib
+    from bittern.cli.program import program
     from bittern.cli.screen import screen
+    from bittern.data import digits
 
     check_matplotlib("bittern demo")
     settings = Settings(seed=seed, quick=quick, threads=threads)
     out.mkdir(parents=True, exist_ok=True)  # now rather than after the work
     console = screen(stderr=True)
     try:
-        with Bars(console, bench.NAMES) as bars:
+        with Bars(console, bench.NAMES, out) as bars:
             result = bench.run(settings, bars, command=_command(out, seed, threads, quick))
     except KeyboardInterrupt as error:
-        raise Interrupted("stopped; the demo keeps nothing; run it again") from error
+        raise Interrupted("stopped; there is no report yet; run it again") from error
     screen().print(_table(result))
-    path = report.write(result, out)
-    typer.echo(f"\n{_verdict(result)}\nreport: {path}")
+    demo_files.save_images(out, digits())
+    commands = demo_files.commands(program(), out)
+    path = report.write(result, out, commands)
+    typer.echo(f"\n{_verdict(result)}\nreport: {path}\n")
+    typer.echo("next, on the packed networks and three images beside the report:")
+    for command in commands:
+        typer.echo(f"  {command}")
     if not result.exact:
         wrong = ", ".join(row.name for row in result.rows if not row.exact)
         raise RuntimeError(f"packed models that disagree with their training graph: {wrong}; please report this")
@@ -58,12 +68,13 @@ def _command(out: Path, seed: int, threads: int, quick: bool) -> str:
 
 
 class Bars:
-    """A bar for each network while it is trained; a `bench.demo.Watcher`."""
+    """A bar for each network while it is trained, and its packed file kept; a `bench.demo.Watcher`."""
 
-    def __init__(self, console: Console, networks: tuple[str, ...]) -> None:
+    def __init__(self, console: Console, networks: tuple[str, ...], folder: Path) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         self._console = console
+        self._folder = folder
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
@@ -94,6 +105,11 @@ class Bars:
 
     def packing(self, name: str) -> None:
         self._update(name, note="packing")
+
+    def packed(self, name: str, model: Packed) -> None:
+        from bittern.bench.demo_files import save_network
+
+        save_network(self._folder, name, model)
 
     def timing(self, name: str) -> None:
         self._update(name, note="timing")
@@ -127,16 +143,20 @@ def _table(result: DemoResult) -> Table:
     base = result.baseline
     table.add_row(base.name, f"{base.accuracy:.1%}", f"{base.stored_bytes:,}", *map(duration, floats), "-")
     for row in result.methods:
-        times = [f"{duration(one.packed_us.median)} ({one.speedup.median:.1f}x)" for one in row.latencies]
+        ratios = ["" if result.noisy else f" ({one.speedup.median:.1f}x)" for one in row.latencies]
+        times = [f"{duration(one.packed_us.median)}{ratio}" for one, ratio in zip(row.latencies, ratios, strict=True)]
         exact = "[green]yes[/]" if row.exact else "[bold red]NO[/]"
         table.add_row(row.name, f"{row.accuracy:.1%}", f"{row.stored_bytes:,}", *times, exact)
     return table
 
 
 def _verdict(result: DemoResult) -> str:
+    from bittern.bench.report_notes import noise_text
+
     exact = sum(row.exact for row in result.methods)
+    speed = "(..x): speed compared with float32 in torch, called in turn"
     return (
-        "(..x): speed compared with float32 in torch, called in turn\n"
+        f"{noise_text(result) if result.noisy else speed}\n"
         f"{exact} of {len(result.methods)} packed models give the answers of their training graph; "
         f"{result.seconds:.0f} s in all"
     )
