@@ -178,6 +178,48 @@ def test_linear8bit_gradients_and_training() -> None:
     torch.testing.assert_close(after - trained.bias, 2 * (before - trained.bias), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), 1e5])
+def test_weights_without_a_code_are_refused(value: float) -> None:
+    """NaN would count as 0 and inf as the largest code; 1e5 is inf in float16, which 8-bit codes are made from."""
+    for layer in (bnb.nn.LinearNF4(64, 48), bnb.nn.Embedding4bit(48, 64), bnb.nn.Linear8bitLt(64, 48, False, False)):
+        eight = isinstance(layer, bnb.nn.Linear8bitLt)
+        if value == 1e5 and not eight:
+            continue
+        with torch.no_grad():
+            layer.weight[2, 3] = value
+        name = "Int8Params: in float16" if eight else "Params4bit"
+        with pytest.raises(ValueError, match=rf"{name}: the weight \[48, 64\] must be finite to be quantized; got "):
+            layer.to("cpu")
+    linear = nn.Linear(64, 48)
+    nn.init.constant_(linear.weight, float("nan"))
+    with pytest.raises(ValueError, match=r"replace_parameter_4bit: 'weight': the weight .* got 3072 NaN and 0 inf"):
+        bnb.nn.parametrize.replace_parameter_4bit(linear, "weight")
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("make", [_linear4bit, _linear8bit])
+def test_second_derivatives(make: Any, training: bool) -> None:
+    """p = |dL/dx|^2 with L = |y|^2: its gradient is 8 y W W^T W, with y = x W^T + bias as the layer computes it."""
+    layer = make().train(training)
+    if isinstance(layer, bnb.nn.Linear4bit):
+        weight = F.dequantize_4bit(layer.weight, layer.quant_state)
+    else:
+        weight = layer.weight * layer.weight.SCB.unsqueeze(1) / 127
+    x = _random(3, weight.shape[1], seed=1).requires_grad_()
+    y = layer(x)
+    (grad,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+    grad.square().sum().backward()
+    exact = 8.0 * y.detach().double() @ weight.double() @ weight.t().double() @ weight.double()
+    assert x.grad is not None
+    assert_reduction(x.grad, exact, weight.numel(), exact.abs().max())
+
+
+def test_names_that_other_libraries_read() -> None:
+    """PEFT builds its layers from `index`; the helpers of bitsandbytes' tests import HIP_ENVIRONMENT."""
+    assert _linear8bit().index is None
+    assert bnb.cextension.HIP_ENVIRONMENT is False
+
+
 def test_linear8bit_file() -> None:
     layer = _linear8bit().eval()
     saved = layer.state_dict()

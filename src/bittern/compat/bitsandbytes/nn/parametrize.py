@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize as torch_parametrize
 
 from bittern.compat.bitsandbytes.functional import QuantState, dequantize_4bit, quantize_4bit
+from bittern.compat.bitsandbytes.nn.params import check_finite
 
 
 class Bnb4bitParametrization(nn.Module):
@@ -44,9 +45,11 @@ def replace_parameter_4bit(
     """Puts `param_name` of `module` into 4 bits; its forward reads the decoded values, state_dict() saves the codes.
 
     Keys: `param_name` (codes) and `param_name.absmax`, ... as for `Linear4bit`.
-    Errors: AttributeError for a name that is not there, TypeError for one that is no parameter.
+    Errors: AttributeError for a name that is not there, TypeError for one that is no parameter, ValueError for NaN or
+    infinite values.
     """
     found = _parameter(module, param_name)
+    check_finite(f"replace_parameter_4bit: {param_name!r}", found.data)
     packed, state = quantize_4bit(
         found.data, blocksize=blocksize, compress_statistics=compress_statistics, quant_type=quant_type
     )

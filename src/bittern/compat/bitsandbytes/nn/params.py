@@ -13,6 +13,15 @@ from bittern.compat.bitsandbytes._int8 import int8_vectorwise_quant
 from bittern.compat.bitsandbytes.functional import QuantState, quantize_4bit
 
 
+def check_finite(owner: str, weight: Tensor) -> None:
+    """Errors: ValueError for NaN and infinite numbers, which have no code."""
+    if not bool(weight.isfinite().all()):
+        raise ValueError(
+            f"{owner}: the weight {list(weight.shape)} must be finite to be quantized; got "
+            f"{int(weight.isnan().sum())} NaN and {int(weight.isinf().sum())} inf; repair it first"
+        )
+
+
 def _rebuild(cls: type, data: Tensor, requires_grad: bool) -> Any:
     return torch.Tensor._make_subclass(cls, data, requires_grad)
 
@@ -130,6 +139,7 @@ class Params4bit(_QuantizedParameter):
         """As Tensor.to; the first move to a real device quantizes."""
         device, dtype, non_blocking, _ = torch._C._nn._parse_to(*args, **kwargs)
         if device is not None and device.type != "meta" and not self.bnb_quantized:
+            check_finite("Params4bit", self.data)
             self.data, self.quant_state = quantize_4bit(
                 self.data.contiguous().to(device),
                 blocksize=self.blocksize,
@@ -206,7 +216,9 @@ class Int8Params(_QuantizedParameter):
         quantized = self.data.dtype == torch.int8
         if device is not None and device.type != "meta" and not quantized and not self.has_fp16_weights:
             # the half-precision copy is what bitsandbytes' codes are made from
-            self.data, self.SCB, _ = int8_vectorwise_quant(self.data.to(device=device, dtype=torch.float16))
+            half = self.data.to(device=device, dtype=torch.float16)
+            check_finite("Int8Params: in float16", half)
+            self.data, self.SCB, _ = int8_vectorwise_quant(half)
             return self
         result = self._with(self.data.to(device=device, dtype=dtype, non_blocking=non_blocking))
         if self.SCB is not None and device is not None and self.SCB.device.type != "meta":
