@@ -16,6 +16,7 @@ from bittern.quantizer import set_progress
 if TYPE_CHECKING:
     from bittern import data as data
     from bittern import optim as optim
+    from bittern import recipes as recipes
     from bittern import train as train
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "ops",
     "optim",
     "pack",
+    "recipes",
     "set_progress",
     "summary",
     "train",
@@ -40,7 +42,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`bittern.data`, `.optim` and `.train` are imported when first used: networks that only run do not need them."""
-    if name in ("data", "optim", "train"):
+    """`.data`, `.optim`, `.recipes`, `.train` are imported when first used: networks that only run do not need them."""
+    if name in ("data", "optim", "recipes", "train"):
         return importlib.import_module(f"bittern.{name}")
     raise AttributeError(f"module 'bittern' has no attribute {name!r}")

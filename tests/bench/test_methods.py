@@ -14,6 +14,8 @@ from bittern.bench import methods as bench
 from bittern.bench.methods_report import TWIN, MethodsReport, Trained
 from bittern.bench.store import load
 from bittern.data import ImageData
+from bittern.recipes import for_method
+from bittern.train import Recipe
 
 METHODS = (None, binary.BNN)
 
@@ -185,3 +187,27 @@ def test_lossy_images_are_named(report: MethodsReport) -> None:
 
 def test_all_methods_are_in_the_default() -> None:
     assert (None, *binary.ALL) == bench.ALL
+
+
+def test_papers_recipes_are_scaled_and_named(tmp_path: Path) -> None:
+    methods = (None, binary.BNN, binary.ReActNet)
+    report = small_run(tmp_path, methods=methods, record_of=for_method)
+    assert set(report.papers) == {"BNN", "ReActNet"}
+    assert "epochs 1 of 500" in report.papers["BNN"]
+    assert report.papers["ReActNet"].endswith("batches of 100 instead of 512, labels in place of a teacher")
+    page = report.markdown()
+    assert "every method, its paper's recipe" in page
+    for text in report.papers.values():
+        assert f"- {text}." in page
+    assert "Recipe of the float twin: batch_size 50" in page
+    assert load(tmp_path / "methods_toy.json", MethodsReport) == report
+    with pytest.raises(ValueError, match=r"setting .other recipe"):
+        small_run(tmp_path, methods=methods)
+    with pytest.raises(ValueError, match="leave augment out"):
+        small_run(tmp_path, methods=methods, record_of=for_method, augment=True)
+
+
+def test_common_recipe_is_recorded_as_before(report: MethodsReport) -> None:
+    assert report.papers == {}
+    assert {key for key, *_ in report.setting.recipe} == set(Recipe(epochs=1).identity()) - {"seed", "epochs"}
+    assert "every method, one recipe" in report.markdown()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bittern import binary
+from bittern import binary, recipes
 from bittern.bench import methods_doc
 from bittern.bench.methods_doc import PAGE, facts, generate
 from bittern.binary import BNN
@@ -85,3 +85,15 @@ def test_page_is_written_only_at_the_root(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "docs").mkdir()
     methods_doc.main()
     assert (tmp_path / PAGE).read_text(encoding="utf-8") == generate() + "\n"
+
+
+def test_recipes_and_starts_are_on_the_page() -> None:
+    assert facts(BNN).start == "U(-1, 1)"
+    assert facts(binary.ReCU).start == "N(0, 2 / fan_in)"
+    page = generate()
+    for record in recipes.ALL:
+        assert f"| read in | {record.source} |" in page
+        for sentence in record.differences:
+            assert f"- {sentence}" in page
+    assert "| schedule | 5 epochs of warm-up, half a cosine to 0 |" in page
+    assert "| schedule | x0.5 from epoch 18, x0.1 from epoch 29, x0.05 from epoch 43, x0.01 from epoch 52 |" in page

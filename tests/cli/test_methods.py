@@ -22,6 +22,8 @@ def test_one_method_is_explained(command: Command, method: type) -> None:
     out = command.done("methods", method.__name__.lower())
     assert "Backward" in out
     assert "Source: " in out
+    assert "Latent weights start: " in out
+    assert "  read in: arXiv " in out
 
 
 @pytest.mark.parametrize(

@@ -183,3 +183,58 @@ def test_interrupted_training_resumes(tmp_path: Path) -> None:
     outcome = run("train", "--folder", folder, "--resume")
     assert outcome.status == 0, outcome.err
     assert len(log.read_text().splitlines()) == 7
+
+
+def test_recipe_of_a_paper_is_followed_and_named(command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    out = command.done("train", "--folder", folder, "--method", "bnn", "--recipe", "paper", *SMALL)
+    assert "recipe: BNN (CIFAR-10, VGG-like), epochs 1 of 500, schedule and warm-up scaled" in out.splitlines()
+    options = run_folder.load(folder).options
+    assert (options.recipe, options.batch_size, options.learning_rate) == ("BNN", 50, 1e-3)
+    recipe = json.loads((folder / "recipe.json").read_text())
+    assert recipe["glorot_rates"]
+    assert recipe["loss"] == "SquaredHinge()"
+    command.done("train", "--folder", folder, "--resume", "--recipe", "paper")
+
+
+def test_recipe_of_two_stages(command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command.done("train", "--folder", folder, "--recipe", "reactnet", "--batch-size", 128, *SMALL)
+    decays = [json.loads((folder / stage / "recipe.json").read_text())["weight_decay"] for stage in run_folder.STAGES]
+    assert decays == [1e-5, 0.0]
+    assert "accuracy" in command.done("eval", folder)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--recipe", "recu", "--learning-rate", 1.0), "--learning-rate is decided by --recipe recu; leave one"),
+        (("--recipe", "paper", "--one-stage"), "--two-stage is decided by --recipe paper"),
+        (("--recipe", "paper", "--method", "float"), "--recipe paper needs a method, and float has no paper"),
+        (("--recipe", "recu", "--teacher", "somewhere"), "--teacher: ReCU's recipe has none"),
+        (("--recipe", "adam"), "unknown method 'adam'"),
+    ],
+)
+def test_recipe_refuses_what_it_decides(
+    command: Command, tmp_path: Path, words: tuple[object, ...], message: str
+) -> None:
+    outcome = command("train", "--folder", tmp_path / "run", "--model", "mlp", *words)
+    assert outcome.status == 2
+    assert message in outcome.error
+
+
+def test_latent_weights_decay_when_asked_to(command: Command, tmp_path: Path) -> None:
+    command.done("train", "--folder", tmp_path / "run", "--latent-weight-decay", 0.5, *SMALL)
+    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert (recipe["latent_weight_decay"], recipe["weight_decay"]) == (0.5, 0.0)
+
+
+def test_run_folder_of_before_recipes_opens(command: Command, trained: Trained, tmp_path: Path) -> None:
+    shutil.copytree(trained.folder, tmp_path / "run")
+    path = tmp_path / "run" / run_folder.FILE_NAME
+    old = json.loads(path.read_text())
+    for name in run_folder.ADDED:
+        del old["options"][name]
+    path.write_text(json.dumps(old))
+    assert run_folder.load(tmp_path / "run") == run_folder.load(trained.folder)
+    command.done("train", "--folder", tmp_path / "run", "--resume")

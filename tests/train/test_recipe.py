@@ -34,6 +34,8 @@ from bittern.train import Cosine, CrossEntropy, Distillation, Recipe
         ({"distillation": 0.5}, TypeError, "must be a Distillation"),
         ({"clip_latent": 1}, TypeError, "True or False"),
         ({"glorot_rates": None}, TypeError, "True or False"),
+        ({"elementwise_weight_decay": -1.0}, ValueError, "finite and at least 0"),
+        ({"origin": None}, TypeError, "origin must be text"),
         ({"precision": "16-mixed"}, ValueError, "32-true"),
     ],
 )
@@ -70,3 +72,11 @@ def test_description_is_json_with_every_option() -> None:
 )
 def test_recipes_that_differ_describe_differently(changes: dict[str, Any]) -> None:
     assert Recipe(epochs=1).describe() != Recipe(epochs=1, **changes).describe()
+
+
+def test_identity_leaves_out_what_older_runs_do_not_have() -> None:
+    """A checkpoint of before these fields resumes where they are at their defaults, and only there."""
+    added = {"elementwise_weight_decay", "origin"}
+    assert set(Recipe(epochs=1).describe()) - set(Recipe(epochs=1).identity()) == added
+    changed = Recipe(epochs=1, elementwise_weight_decay=0.1, origin="here")
+    assert changed.identity() == changed.describe()

@@ -1,4 +1,6 @@
-"""`bittern bench methods`: every method and its float twin, one network, one recipe, one data set, one table.
+"""`bittern bench methods`: every method and its float twin, one network, one data set, one table.
+
+The recipe is one for all, or that of each method's paper, scaled to the same epochs (`bittern.recipes`).
 
 Each training starts from the same seed and sees the same batches. A trained model is packed, checked against its
 training graph on real test images, and its accuracy is that of the packed model on the whole test set. Every finished
@@ -18,14 +20,15 @@ from torch import nn
 from bittern import binary, deploy
 from bittern._files import write_atomically
 from bittern.bench.machine import this_machine
-from bittern.bench.methods_report import TWIN, VERIFIED, MethodsReport, Setting, Trained
+from bittern.bench.methods_report import TWIN, VERIFIED, MethodsReport, Setting, Trained, paper_setting
 from bittern.bench.store import load, save
 from bittern.bench.timing import torch_threads
 from bittern.data import ImageData, RandomCropFlip, normalize
 from bittern.models import resnet20_cifar
 from bittern.nn.summary import summary
 from bittern.quantizer import Quantizer
-from bittern.train import Cosine, Recipe, evaluate, train
+from bittern.recipes import PaperRecipe
+from bittern.train import Cosine, Recipe, evaluate, train, train_two_stage
 
 EPOCHS = 3
 TRAIN_SIZE = 10_000
@@ -38,6 +41,8 @@ SUBSET_SEED = 0
 PEEK = 500
 """Test images that the loop looks at after each epoch, for its log only; the whole test set comes at the end."""
 Methods = Sequence[type[Quantizer] | None]
+RecordOf = Callable[[type[Quantizer]], PaperRecipe]
+"""`bittern.recipes.for_method`."""
 ALL: tuple[type[Quantizer] | None, ...] = (None, *binary.ALL)
 """The float twin (None) first: the gaps refer to it."""
 
@@ -53,6 +58,7 @@ def run(
     threads: int = 2,
     device: torch.device | None = None,
     augment: bool = False,
+    record_of: RecordOf | None = None,
     methods: Methods = ALL,
     name: str = "methods",
     progress: bool = True,
@@ -63,7 +69,8 @@ def run(
     out: folder that gets <name>_<data set>.json and .md after every training; trainings that the JSON file already
     holds are not repeated. command: what the reader may type to repeat it. train_size: so many training images, drawn
     once and for all seeds; at most all. device: of the trainings; None: the CPU. augment: shift and mirror the
-    training images, for long runs.
+    training images, for long runs. record_of: gives each method's own recipe, which says itself whether images are
+    shifted, and is followed without teachers; the float twin keeps the common one. None: the common one for all.
 
     Raises: ValueError for a size or number that does not fit, or when the JSON file holds another setting or another
     machine; StoreError when it is damaged; OSError; DivergedError.
@@ -71,16 +78,25 @@ def run(
     place = torch.device("cpu") if device is None else device
     base = Path(out) / f"{name}_{data.name}"
     _check(data, train_size, seeds, methods)
+    if augment and record_of is not None:
+        raise ValueError("bench methods: with the papers' recipes, these say what is shifted; leave augment out")
     subset = _subset(data, train_size)
     with torch_threads(threads):
         setting = _setting(data, subset, command, epochs, tuple(seeds), augment)
+        if record_of is not None:
+            records = {_name(m): _record(record_of(m), epochs, subset) for m in methods if m is not None}
+            setting = dataclasses.replace(setting, recipe=paper_setting(setting.recipe, records))
         report = _continue(base.with_suffix(".json"), MethodsReport(setting, this_machine(place), ()))
         done = {(r.method, r.seed) for r in report.results}
         for seed in seeds:
             for method in methods:
                 if (_name(method), seed) in done:
                     continue
-                result = train_one(subset, method, _recipe(epochs, seed, augment), place, progress)
+                stages: tuple[Recipe, ...] = (_recipe(epochs, seed, augment),)
+                if method is not None and record_of is not None:
+                    record = _record(record_of(method), epochs, subset)
+                    stages = record.stages(seed=seed, augment=record.augment_for(data))
+                result = train_one(subset, method, stages, place, progress)
                 report = dataclasses.replace(report, results=(*report.results, result))
                 Path(out).mkdir(parents=True, exist_ok=True)
                 save(base.with_suffix(".json"), report)
@@ -91,15 +107,23 @@ def run(
 
 
 def train_one(
-    data: ImageData, method: type[Quantizer] | None, recipe: Recipe, device: torch.device, progress: bool
+    data: ImageData,
+    method: type[Quantizer] | None,
+    stages: tuple[Recipe, ...],
+    device: torch.device,
+    progress: bool,
 ) -> Trained:
-    """One training from `recipe.seed` on, packed and verified."""
+    """One training, of one or two stages, from their seed on; packed and verified."""
+    seed = stages[0].seed
     with torch.random.fork_rng([device.index or 0] if device.type == "cuda" else []):
-        torch.manual_seed(recipe.seed)
+        torch.manual_seed(seed)
         model = build(data, method).to(device)
     peek = dataclasses.replace(data, test_images=data.test_images[:PEEK], test_labels=data.test_labels[:PEEK])
     started = time.perf_counter()
-    history = train(model, peek, recipe, progress=progress)
+    if len(stages) == 1:
+        history = train(model, peek, stages[0], progress=progress)
+    else:
+        history = train_two_stage(model, peek, *stages, progress=progress).second
     seconds = time.perf_counter() - started
     model = model.cpu().eval()
     images = normalize(data.test_images[:VERIFIED], data.mean, data.std)
@@ -109,13 +133,19 @@ def train_one(
         packed = deploy.pack(model, images[:1])
         exact, size = deploy.verify(packed, model, images).exact, len(packed.to_bytes())
         accuracy = evaluate(packed, data).accuracy
-    return Trained(_name(method), recipe.seed, history.final.train_accuracy, accuracy, exact, size, round(seconds, 1))
+    return Trained(_name(method), seed, history.final.train_accuracy, accuracy, exact, size, round(seconds, 1))
 
 
 def build(data: ImageData, method: type[Quantizer] | None) -> nn.Module:
     """The network of this benchmark for images of `data`."""
     channels, height, _ = data.image_shape
     return resnet20_cifar(method, len(data.classes), channels, input_size=height)
+
+
+def _record(record: PaperRecipe, epochs: int, data: ImageData) -> PaperRecipe:
+    """The paper's recipe in so many epochs, without a teacher, and with a batch that these images can fill."""
+    batch_size = min(record.batch_size, len(data.train_labels))
+    return record.scaled(epochs=epochs, batch_size=batch_size).without_teacher()
 
 
 def _recipe(epochs: int, seed: int, augment: bool) -> Recipe:
@@ -132,7 +162,7 @@ def _recipe(epochs: int, seed: int, augment: bool) -> Recipe:
 def _setting(
     data: ImageData, subset: ImageData, command: str, epochs: int, seeds: tuple[int, ...], augment: bool
 ) -> Setting:
-    fields = _recipe(epochs, 0, augment).describe()
+    fields = _recipe(epochs, 0, augment).identity()
     return Setting(
         command=command,
         dataset=data.name,

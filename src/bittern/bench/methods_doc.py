@@ -21,12 +21,21 @@ import torch
 from bittern import binary
 from bittern._files import write_atomically
 from bittern.quantizer import InputScale, LayerShape, LevelsCode, Quantizer
+from bittern.recipes import PaperRecipe, for_method
+from bittern.start import HeNormal, Uniform
+from bittern.train import Cosine, Exponential, Linear, Steps
 
 PAGE = Path("docs") / "methods.md"
 """Relative to the root of the repository, where the command runs."""
 SHAPE = LayerShape((6, 4, 3, 3))
 """A layer small enough to look at, whose sizes all differ."""
 OUTPUT = (1, 6, 5, 5)
+START: dict[type, str] = {
+    type(None): "as the network starts its real weights",
+    Uniform: "U(-{start.bound:g}, {start.bound:g})",
+    HeNormal: "N(0, 2 / fan_{start.fan})",
+}
+"""Starts in words."""
 HEADINGS = ("Differences", "Errors", "Source")
 """Words that open a part of a method's docstring, in this order, after what it computes."""
 
@@ -38,6 +47,10 @@ A method is a class that a layer or model takes as `method=`; `functools.partial
 "Backward" gives the estimator that stands in for the derivative of the sign; "Differences" tells where the paper, the
 authors' published code and this library part; where a method offers both, the paper's variant is the default. Each
 source is linked in the table.
+
+sign(0) = +1 everywhere here, in training and packed. "Recipe" says how the authors train, from the file that is named;
+`bittern.recipes` holds it as data, and `bittern train --recipe paper` follows it. Latent weights start as each method
+says. A converted network keeps the weights that it had; `bittern.nn.start_latent_weights` draws them anew.
 """
 
 
@@ -57,6 +70,8 @@ class Facts:
     activation: str
     schedule: bool
     clip_latent: str
+    start: str
+    """Latent weights at the start."""
     options: tuple[tuple[str, str, str], ...]
     """(name, default, what it takes)."""
     formulas: str
@@ -110,6 +125,7 @@ def facts(method: type[Quantizer]) -> Facts:
         activation=activation,
         schedule=method.set_progress is not Quantizer.set_progress,
         clip_latent="no" if example.clip_latent is None else f"to ±{example.clip_latent:g} after each step",
+        start=START[type(method.start)].format(start=method.start),
         options=_options(method),
         formulas=formulas,
         differences=_prose(parts.get("Differences", "none known.")),
@@ -186,11 +202,51 @@ def _section(f: Facts) -> str:
     """One method: its docstring, and what the table has no room for."""
     # a code block keeps the alignment of formulas
     lines = ["", f"## {f.name}", "", f.title, "", f.sentence, "", "```text", f.formulas, "```", ""]
-    lines += [f"Differences: {f.differences}", "", f"Latent weights clipped: {f.clip_latent}."]
+    lines += [f"Differences: {f.differences}", "", f"Latent weights start: {f.start}. Clipped: {f.clip_latent}."]
     if f.options:
         lines += ["", "| option | default | takes |", "|---|---|---|"]
         lines += [f"| `{name}` | `{default}` | {takes} |" for name, default, takes in f.options]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_recipe(next(m for m in binary.ALL if m.__name__ == f.name))])
+
+
+def _recipe(method: type[Quantizer]) -> list[str]:
+    """The recipe of a method's paper, as a table, and what is to be said of it."""
+    record = for_method(method)
+    lines = ["", "| recipe | |", "|---|---|", *(f"| {name} | {value} |" for name, value in recipe_rows(record))]
+    if record.differences:
+        lines += ["", *(f"- {sentence}" for sentence in record.differences)]
+    return lines
+
+
+def recipe_rows(record: PaperRecipe) -> tuple[tuple[str, str], ...]:
+    """(what, how) of a paper's recipe."""
+    words = record.stages()[0].describe()
+    stages = f"{record.epochs}" if record.first_decay is None else f"{record.epochs} in each of two stages"
+    first = "" if record.first_decay is None else f"first stage, with real weights: {record.first_decay}; second: "
+    return (
+        ("data, network", record.task),
+        ("optimizer", str(words["optimizer"]).removeprefix("torch.optim.").partition(".")[2]),
+        ("learning rate", f"{record.learning_rate:g}{', times the Glorot factor' if record.glorot_rates else ''}"),
+        ("schedule", schedule_in_words(record)),
+        ("epochs, batch", f"{stages}, {record.batch_size}"),
+        ("weight decay", f"{first}{record.decay}"),
+        ("loss", str(words["loss"]) if record.distillation is None else "cross-entropy with a teacher's outputs"),
+        ("augmentation", record.augmentation),
+        ("latent weights start", record.start),
+        ("read in", record.source),
+    )
+
+
+def schedule_in_words(record: PaperRecipe) -> str:
+    """Warm-up in epochs, and the fall of the rate."""
+    s, epochs = record.schedule, record.epochs
+    if isinstance(s, Steps):
+        fall = ", ".join(f"x{factor:g} from epoch {share * epochs:.0f}" for share, factor in s.milestones)
+    elif isinstance(s, Exponential):
+        fall = f"exponential to x{s.end:g}"
+    else:
+        fall = {Cosine: "half a cosine to 0", Linear: "a line to 0"}[type(s)]
+    return f"{s.warmup * epochs:.0f} epochs of warm-up, {fall}" if s.warmup else fall
 
 
 def _prose(text: str) -> str:

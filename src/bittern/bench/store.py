@@ -6,7 +6,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -50,10 +50,11 @@ def save(path: Path, result: _IsDataclass) -> None:
     write_atomically(path, to_json(result).encode())
 
 
-def load(path: Path, kind: type[T]) -> T:
-    """Read what `save` wrote. Raises: FileNotFoundError, StoreError."""
+def load(path: Path, kind: type[T], *, upgrade: Callable[[str], str] | None = None) -> T:
+    """Read what `save` wrote. upgrade: makes today's text of an older one. Raises: FileNotFoundError, StoreError."""
     try:
-        return from_json(kind, path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return from_json(kind, text if upgrade is None else upgrade(text))
     except (StoreError, UnicodeDecodeError) as error:
         raise StoreError(f"{path} is not a result file of this version: {error}; move it away") from error
 

@@ -207,12 +207,18 @@ def methods(
     ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
     augment: Annotated[bool, typer.Option("--augment", help="Shift and mirror training images.")] = False,
+    recipe: Annotated[
+        str, typer.Option(help="common: one for all; paper: that of each method's paper, scaled to the epochs.")
+    ] = "common",
     name: Annotated[str, typer.Option(help="Beginning of the files' names.")] = "methods",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Train every method with one recipe and write a table; started again, it goes on where it stopped."""
+    """Train every method and write a table; started again, it goes on where it stopped."""
+    from bittern import recipes
     from bittern.bench import methods as bench
 
+    if recipe not in ("common", "paper"):
+        raise Misused(f"--recipe must be common or paper; got {recipe!r}")
     chosen = bench.ALL
     if method:
         chosen = tuple(None if text.lower() == names.FLOAT else names.method_class(text) for text in method)
@@ -228,6 +234,7 @@ def methods(
             threads=threads,
             device=names.device(device),
             augment=augment,
+            record_of=recipes.for_method if recipe == "paper" else None,
             methods=chosen,
             name=name,
         )

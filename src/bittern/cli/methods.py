@@ -50,12 +50,22 @@ def _list() -> None:
 
 
 def _explain(method: type[Quantizer]) -> None:
-    from bittern.bench.methods_doc import facts
+    from bittern.bench.methods_doc import facts, recipe_rows
+    from bittern.recipes import for_method
 
     f = facts(method)
     typer.echo(f"{f.title}\n\n{textwrap.fill(f.sentence, 100)}\n\n{f.formulas}\n")
     typer.echo(textwrap.fill(f"Differences: {f.differences}", 100))
     typer.echo(f"Source: {f.source}")
+    record = for_method(method)
+    typer.echo(textwrap.fill(f"Latent weights start: {f.start}. Clipped: {f.clip_latent}.", 100))
+    typer.echo(f"\nRecipe, {record}; 'bittern train --recipe {f.name.lower()} --epochs N' scales it:")
+    for name, value in recipe_rows(record):
+        typer.echo(f"  {name}: {value}")
+    for sentence in record.differences:
+        typer.echo(textwrap.fill(f"  - {sentence}", 100))
+    if f.options:
+        typer.echo("\nOptions:")
     for option, default, takes in f.options:
         typer.echo(f"  --option {option}={default}   {takes}")
 

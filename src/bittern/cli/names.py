@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
     from bittern.data import ImageData
     from bittern.quantizer import Method, Quantizer
+    from bittern.recipes import PaperRecipe
     from bittern.train.recipe import OptimizerFactory
 
 FLOAT = "float"
 """In place of a method: the network's float twin."""
+PAPER = "paper"
+"""In place of a recipe's name: that of the method."""
 DIGITS = "digits"
 OPTIMIZERS = (
     "adamw",
@@ -58,6 +61,17 @@ def method(name: str, options: Sequence[str]) -> Method | None:
     if not options:
         return cls
     return partial(cls, **dict(_option(cls, text) for text in options))
+
+
+def paper_recipe(name: str, method_name: str) -> PaperRecipe:
+    """The recipe of a method's paper; "paper" is that of `method_name`. Raises: Misused."""
+    from bittern import recipes
+
+    if name.lower() != PAPER:
+        return recipes.for_method(method_class(name))
+    if method_name.lower() == FLOAT:
+        raise Misused("--recipe paper needs a method, and float has no paper; name a method, e.g. --recipe recu")
+    return recipes.for_method(method_class(method_name))
 
 
 def _option(cls: type[Quantizer], text: str) -> tuple[str, Any]:

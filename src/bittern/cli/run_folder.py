@@ -6,6 +6,8 @@ command line builds the network, the recipe and the data.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +42,13 @@ class Options:
     two_stage: bool = False
     teacher: str | None = None
     seed: int = 0
+    latent_weight_decay: float = 0.0
+    recipe: str | None = None
+    """Method whose paper's recipe was followed, for `epochs` in batches of `batch_size`; it decides what it names."""
+
+
+ADDED = ("latent_weight_decay", "recipe")
+"""Options that older run folders do not name."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +84,22 @@ def load(folder: Path) -> Run:
     path = folder / FILE_NAME
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is no run folder: it has no {FILE_NAME}; 'bittern train' writes one")
-    run = store.load(path, Run)
+    run = store.load(path, Run, upgrade=_with_added)
     if run.version != VERSION:
         raise ValueError(f"{path} has version {run.version}; this bittern reads {VERSION}; use the one that wrote it")
     return run
+
+
+def _with_added(text: str) -> str:
+    """The text of an older run.json with the options of `ADDED` at their defaults."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    if not isinstance(found, dict) or not isinstance(found.get("options"), dict):
+        return text
+    defaults = {f.name: f.default for f in dataclasses.fields(Options) if f.name in ADDED}
+    return json.dumps({**found, "options": {**defaults, **found["options"]}})
 
 
 def exists(folder: Path) -> bool:

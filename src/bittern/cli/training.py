@@ -8,18 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bittern.cli import names
+from bittern.cli import names, train_recipe
 from bittern.cli.errors import Interrupted
 
 if TYPE_CHECKING:
     from bittern.cli.run_folder import Options, Run
     from bittern.data import ImageData
     from bittern.train import Epoch, Recipe
-
-CROP_PADDING = {8: 1, 28: 2, 32: 4}
-"""Pixels by which --augment shifts images of each size: the usual 4 for CIFAR, less for smaller ones."""
-WARMUP = 0.05
-"""Share of all steps in which the learning rate rises."""
 
 
 def train(
@@ -47,7 +42,17 @@ def train(
         str | None, typer.Option(help=f"One of {', '.join(names.OPTIMIZERS)}. [default: adamw]")
     ] = None,
     weight_decay: Annotated[
-        float | None, typer.Option(help="Of real weights; never of the latent weights of bits. [default: 0]")
+        float | None, typer.Option(help="Of real weights; those of bits have their own. [default: 0]")
+    ] = None,
+    latent_weight_decay: Annotated[
+        float | None, typer.Option(help="Of the latent weights of bits. [default: 0]")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Train as a paper does: 'paper' for the method's own, or a method's name. Sets rate, optimizer, "
+            "schedule, loss, decays, augmentation and stages; --epochs scales it. [default: none of them]"
+        ),
     ] = None,
     augment: Annotated[
         bool | None, typer.Option("--augment/--no-augment", help="Shift and mirror training images. [default: no]")
@@ -76,38 +81,42 @@ def train(
     if threads is not None:
         names.set_threads(threads)
     place = names.device(device)
-    recipe = _recipe(options)
+    stages = train_recipe.stages(options)
     images = names.data_set(options.data)
     if resume:
         images = _as_before(images, folder)
-    recipe = _augmented(recipe, options, images)
+    if options.augment:
+        stages = train_recipe.augmented(stages, images)
     run = run_folder.Run(options, images.classes, images.mean, images.std, images.image_shape)
     torch.manual_seed(options.seed)
     network = run.network().to(place)
     mentor = None if options.teacher is None else _teacher(Path(options.teacher), run).to(place)
     run_folder.save(folder, run)
     typer.echo(_headline(run, images, options))
+    if options.recipe is not None:
+        typer.echo(f"recipe: {stages[-1].origin}")
     arguments: dict[str, Any] = {"resume": resume, "teacher": mentor, "checkpoint_steps": checkpoint_steps}
     try:
-        last = _run(network, images, recipe, options, folder, arguments)
+        last = _run(network, images, stages, folder, arguments)
     except KeyboardInterrupt as error:
         if not run_folder.exists(folder):
             raise Interrupted("stopped before anything was saved") from error
         raise Interrupted(f"stopped and saved; go on with: bittern train --folder {folder} --resume") from error
-    typer.echo(f"test accuracy {last.test_accuracy:.2%} after {plural(last.epoch, 'epoch')}, saved in {folder}")
+    scaled = "" if options.recipe is None else f" ({stages[-1].origin})"
+    trained = f"test accuracy {last.test_accuracy:.2%} after {plural(last.epoch, 'epoch')}{scaled}"
+    typer.echo(f"{trained}, saved in {folder}")
     typer.echo(f"next: bittern pack {folder} -o {folder.name}.safetensors")
 
 
-def _run(network: Any, images: ImageData, recipe: Recipe, options: Options, folder: Path, arguments: Any) -> Epoch:
+def _run(network: Any, images: ImageData, stages: tuple[Recipe, ...], folder: Path, arguments: Any) -> Epoch:
     """Returns the last row of the log."""
     from bittern.train import train as run_one
     from bittern.train import train_two_stage
 
-    if not options.two_stage:
-        return run_one(network, images, recipe, folder=folder, **arguments).final
-    # in the first stage the latent weights are real weights and decay like them
-    first = dataclasses.replace(recipe, latent_weight_decay=recipe.weight_decay)
-    return train_two_stage(network, images, first, recipe, folder=folder, **arguments).second.final
+    if len(stages) == 1:
+        return run_one(network, images, stages[0], folder=folder, **arguments).final
+    first, second = stages
+    return train_two_stage(network, images, first, second, folder=folder, **arguments).second.final
 
 
 def evaluate(
@@ -153,6 +162,8 @@ def _fresh(folder: Path, chosen: dict[str, Any]) -> Options:
         raise FileExistsError(f"{folder} holds a run already; go on with it by --resume, or choose another --folder")
     if "option" in chosen:
         chosen = {**chosen, "option": tuple(chosen["option"])}
+    if "recipe" in chosen:
+        chosen = train_recipe.with_recipe(chosen)
     options = run_folder.Options(**chosen)
     # through the tables, so that run.json has the proper spelling and errors come before anything is written
     names.method(options.method, options.option)
@@ -178,6 +189,8 @@ def _resumed(folder: Path, chosen: dict[str, Any]) -> Options:
         given = tuple(value) if isinstance(value, list) else value
         if name == "data":
             given = names.data_spec(value)
+        if name == "recipe":
+            given = names.paper_recipe(value, options.method).name
         if name == "teacher":
             given = str(Path(value).expanduser().absolute())
         same = given == stored or (
@@ -187,33 +200,6 @@ def _resumed(folder: Path, chosen: dict[str, Any]) -> Options:
             flag = name.replace("_", "-")
             raise ValueError(f"--{flag} was {stored!r} in {folder} and is {given!r}; leave it out, or start a new run")
     return options
-
-
-def _recipe(options: Options) -> Recipe:
-    from bittern.train import Cosine, Distillation, Recipe
-
-    return Recipe(
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        optimizer=names.optimizer(options.optimizer),
-        schedule=Cosine(warmup=WARMUP),
-        weight_decay=options.weight_decay,
-        distillation=None if options.teacher is None else Distillation(),
-        seed=options.seed,
-    )
-
-
-def _augmented(recipe: Recipe, options: Options, images: ImageData) -> Recipe:
-    from bittern.data import RandomCropFlip
-
-    if not options.augment:
-        return recipe
-    side = images.image_shape[1]
-    padding = CROP_PADDING.get(side, max(1, side // 8))
-    # a mirrored digit is no digit
-    flip = images.name not in ("digits", "mnist")
-    return dataclasses.replace(recipe, augment=RandomCropFlip(padding=padding, flip=flip))
 
 
 def _as_before(images: ImageData, folder: Path) -> ImageData:

@@ -9,7 +9,7 @@ from bittern.train.loop import DivergedError, train
 from bittern.train.loss import CrossEntropy, Distillation, SquaredHinge
 from bittern.train.real_weights import RealWeights
 from bittern.train.recipe import Recipe
-from bittern.train.schedule import Constant, Cosine, Linear
+from bittern.train.schedule import Constant, Cosine, Exponential, Linear, Steps
 from bittern.train.two_stage import TwoStageHistory, train_two_stage
 
 __all__ = [
@@ -21,11 +21,13 @@ __all__ = [
     "DivergedError",
     "Epoch",
     "Evaluation",
+    "Exponential",
     "History",
     "Linear",
     "RealWeights",
     "Recipe",
     "SquaredHinge",
+    "Steps",
     "TwoStageHistory",
     "evaluate",
     "load_weights",

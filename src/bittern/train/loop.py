@@ -22,7 +22,7 @@ from bittern.train.history import Epoch, History
 from bittern.train.interrupt import InterruptGuard, StopRequested
 from bittern.train.logs import Logs, write_csv
 from bittern.train.recipe import Recipe
-from bittern.train.setup import check_arguments, checkpoint_path, on_device, run_identity
+from bittern.train.setup import check_arguments, checkpoint_path, on_device, run_identity, write_recipe
 
 OnStep = Callable[[int, float], None]
 """(steps done, loss of the last step)."""
@@ -48,9 +48,9 @@ def train(
 ) -> History:
     """Train `model` in place on the device that holds it, test it after every epoch, and leave it in eval mode.
 
-    folder: gets checkpoint.safetensors (at the start, after every epoch and every `checkpoint_steps` steps), log.csv
-    and TensorBoard event files; None writes nothing. resume: continue from the checkpoint in `folder`; killed at any
-    moment and resumed with the same arguments, a run on a CPU ends with the same weights, bit for bit.
+    folder: gets checkpoint.safetensors (at the start, after every epoch and every `checkpoint_steps` steps), log.csv,
+    TensorBoard event files and recipe.json; None writes nothing. resume: continue from the checkpoint in `folder`;
+    killed at any moment and resumed with the same arguments, a run on a CPU ends with the same weights, bit for bit.
     teacher: gives logits to learn from, as `recipe.distillation` says; it is not changed.
     progress: show a bar on stderr. Random draws come from `recipe.seed`; the caller's generators are left alone.
     Ctrl-C: finishes the step, writes a checkpoint and raises KeyboardInterrupt; a second one stops at once.
@@ -70,6 +70,8 @@ def train(
             run.restore()
         else:
             run.save()
+        if path is not None:
+            write_recipe(path.parent, recipe)
         with Logs(None if path is None else path.parent, run.state.step, run.total, progress) as logs:
             return run.go(logs, on_step, on_epoch)
 
@@ -103,6 +105,7 @@ class _Run:
             model,
             recipe.weight_decay,
             latent_weight_decay=recipe.latent_weight_decay,
+            elementwise_weight_decay=recipe.elementwise_weight_decay,
             glorot_lr=recipe.learning_rate if recipe.glorot_rates else None,
         )
         self.optimizer = recipe.optimizer(groups, lr=recipe.learning_rate)

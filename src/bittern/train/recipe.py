@@ -19,6 +19,10 @@ OptimizerFactory = Callable[..., torch.optim.Optimizer]
 """Called as factory(parameter_groups, lr=learning_rate): a class of torch.optim, or a partial of one."""
 
 
+ADDED = ("elementwise_weight_decay", "origin")
+"""Fields that came after the first checkpoints were written: these resume as if they had them at their defaults."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """How to train. The same recipe, model, data and number of threads give the same weights, bit for bit, on a CPU.
@@ -28,13 +32,16 @@ class Recipe:
     accumulation_steps: the batch is run in this many equal parts, their gradients added; must divide batch_size.
     learning_rate: the highest of the schedule.
     optimizer: e.g. torch.optim.AdamW or partial(torch.optim.SGD, momentum=0.9, nesterov=True).
-    weight_decay: of real weights; latent_weight_decay: of latent weights; never of thresholds, PReLU, BN, bias.
+    weight_decay: of real weights; latent_weight_decay: of latent weights; elementwise_weight_decay: of thresholds,
+        scales, PReLU, norms, biases, which only authors that decay all parameters decay.
     glorot_rates: scale the rate of each latent weight by sqrt((n_in + n_out) / 1.5), as BNN does (1602.02830).
     augment: applied to training batches before normalization.
     distillation: how a teacher counts; needs one, and a teacher needs this.
     clip_latent: clip latent weights after each step, where the method has a range for them.
     precision: "32-true", or "bf16-mixed" (autocast; accumulators beyond 2^8 are rounded).
     seed: of shuffling, augmentation and every draw inside the model. Initial weights are the caller's.
+    origin: where the recipe comes from and how far it follows it, e.g. "ReCU, epochs 10 of 600"; changes nothing, and
+        is kept with what was trained.
 
     Raises: TypeError, ValueError.
     """
@@ -54,11 +61,13 @@ class Recipe:
     clip_latent: bool = True
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     seed: int = 0
+    elementwise_weight_decay: float = 0.0
+    origin: str = ""
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("accumulation_steps", 1), ("seed", 0)):
             _check_integer(name, getattr(self, name), least)
-        for name in ("learning_rate", "weight_decay", "latent_weight_decay"):
+        for name in ("learning_rate", "weight_decay", "latent_weight_decay", "elementwise_weight_decay"):
             _check_number(name, getattr(self, name))
         if self.learning_rate == 0:
             raise ValueError("Recipe: learning_rate must be above 0; with 0 nothing is learned")
@@ -76,12 +85,19 @@ class Recipe:
         for name in ("clip_latent", "glorot_rates"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"Recipe: {name} must be True or False; got {getattr(self, name)!r}")
+        if not isinstance(self.origin, str):
+            raise TypeError(f"Recipe: origin must be text; got {self.origin!r}")
         if self.precision not in ("32-true", "bf16-mixed"):
             raise ValueError(f'Recipe: precision must be "32-true" or "bf16-mixed"; got {self.precision!r}')
 
     def describe(self) -> dict[str, int | float | bool | str | None]:
         """Every field as a JSON value: functions and classes by name, partials and dataclasses with their options."""
         return {f.name: _describe(getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+    def identity(self) -> dict[str, int | float | bool | str | None]:
+        """`describe`, without the fields of `ADDED` at their defaults, which older runs do not have."""
+        unset = {f.name for f in dataclasses.fields(self) if f.name in ADDED and getattr(self, f.name) == f.default}
+        return {name: value for name, value in self.describe().items() if name not in unset}
 
 
 def _check_integer(name: str, value: Any, least: int) -> None:

@@ -49,6 +49,52 @@ class Linear:
 
 
 @dataclass(frozen=True, slots=True)
+class Exponential:
+    """Warm-up, then end^u, u = (step - W) / (total - W): BNN's schedule, which ends at `end` times the full rate.
+
+    end: in (0, 1). warmup: share of all steps, in [0, 1). Raises: ValueError.
+    """
+
+    end: float
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_warmup("Exponential", self.warmup)
+        if not 0.0 < self.end < 1.0:
+            raise ValueError(f"Exponential: end is a share of the full rate and must lie in (0, 1); got {self.end}")
+
+    def __call__(self, step: int, total: int) -> float:
+        rising, u = _warm_up(self.warmup, step, total)
+        return rising if rising < 1.0 else float(self.end**u)
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Warm-up, then 1 until the first milestone, and the factor of the last milestone that has passed.
+
+    milestones: (share of all steps, factor), the shares rising in (0, 1), the factors in (0, 1]: shares instead of
+        epochs, so that a shorter run goes through them all.
+    warmup: share of all steps, in [0, 1). Raises: ValueError.
+    """
+
+    milestones: tuple[tuple[float, float], ...]
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_warmup("Steps", self.warmup)
+        shares = [share for share, _ in self.milestones]
+        if not shares or shares != sorted(set(shares)) or not 0.0 < shares[0] <= shares[-1] < 1.0:
+            raise ValueError(f"Steps: milestones need shares of all steps that rise in (0, 1); got {self.milestones}")
+        if any(not 0.0 < factor <= 1.0 for _, factor in self.milestones):
+            raise ValueError(f"Steps: the factor of each milestone must lie in (0, 1]; got {self.milestones}")
+
+    def __call__(self, step: int, total: int) -> float:
+        rising, _ = _warm_up(self.warmup, step, total)
+        passed = [factor for share, factor in self.milestones if step >= round(share * total)]
+        return rising if rising < 1.0 else (passed[-1] if passed else 1.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Constant:
     """Warm-up, then 1. warmup: share of all steps, in [0, 1). Raises: ValueError."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import zlib
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from bittern._files import write_atomically
 from bittern.data.images import ImageData
 from bittern.train.checkpoint import FILE_NAME
 from bittern.train.recipe import Recipe
+
+RECIPE_NAME = "recipe.json"
 
 
 def check_arguments(
@@ -65,7 +69,12 @@ def run_identity(recipe: Recipe, data: ImageData, teacher: nn.Module | None) -> 
     """What a resumed run must share with the one that it continues."""
     labels = zlib.crc32(data.train_labels.cpu().contiguous().numpy().data)
     kind = f"{data.name} {list(data.train_images.shape)} {data.train_images.dtype}, labels {labels:08x}"
-    return {**recipe.describe(), "data": kind, "teacher": None if teacher is None else type(teacher).__name__}
+    return {**recipe.identity(), "data": kind, "teacher": None if teacher is None else type(teacher).__name__}
+
+
+def write_recipe(folder: Path, recipe: Recipe) -> None:
+    """Write recipe.json: every field, and where the recipe comes from. Raises: OSError."""
+    write_atomically(folder / RECIPE_NAME, (json.dumps(recipe.describe(), indent=2) + "\n").encode())
 
 
 def on_device(data: ImageData, device: torch.device) -> ImageData:

@@ -40,8 +40,9 @@ def train_two_stage(
     """Train `model` in place: stage 1 with its methods' binary inputs and real weights, stage 2 all binary.
 
     Stage 2 starts from the weights of stage 1, loaded strictly: every name, shape and dtype must be there. Each stage
-    has its own recipe (ReActNet: weight decay 1e-5 in the first, 0 in the second) and its own subfolder of `folder`,
-    "stage1" and "stage2". The other arguments are those of `train`.
+    has its own recipe and its own subfolder of `folder`, "stage1" and "stage2". In stage 1 the weights of low-bit
+    layers are real and decay by `weight_decay` like all others: ReActNet's 1e-5 in the first and 0 in the second stage
+    are `weight_decay` of the two recipes. The other arguments are those of `train`.
 
     Raises: as `train`; ValueError when the model has no low-bit layer.
 

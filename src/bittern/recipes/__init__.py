@@ -1,0 +1,76 @@
+"""How the authors of each method train it, as data: one frozen record per method, read from their code or their paper.
+
+    from bittern import recipes, train
+    record = recipes.RECU.scaled(epochs=10)
+    print(record)  # ReCU (CIFAR-10, ResNet-18), epochs 10 of 600, schedule and warm-up scaled
+    train.train(model, data, record.recipe())
+
+A record says what the authors do; `differences` says where paper and code part, and what is done otherwise here. Three
+things are so everywhere: authors change rates and schedules of methods once per epoch, here both move every step; no
+network here has binary first and last layers; images are shifted and mirrored at most (`augment`), whatever
+`augmentation` says of the authors'. Latent weights start as each method says (`Quantizer.start`), which `start` puts
+into words; a converted network keeps its weights (`bittern.nn.start_latent_weights` draws them anew).
+"""
+
+from __future__ import annotations
+
+import functools
+
+from bittern.quantizer import Method
+from bittern.recipes.papers import (
+    BIREAL_NET,
+    BNN,
+    DOREFA,
+    FDA,
+    IR_NET,
+    REACTNET,
+    RECU,
+    XNOR_NET,
+    XNOR_NET_PLUS_PLUS,
+)
+from bittern.recipes.record import Decay, PaperRecipe, crop_and_flip_for
+
+ALL: tuple[PaperRecipe, ...] = (
+    BNN,
+    XNOR_NET,
+    DOREFA,
+    BIREAL_NET,
+    XNOR_NET_PLUS_PLUS,
+    REACTNET,
+    RECU,
+    FDA,
+    IR_NET,
+)
+"""One for each method of `bittern.binary.ALL`, in that order."""
+
+
+def for_method(method: Method) -> PaperRecipe:
+    """The record of a method: of its class, whatever its options.
+
+    Raises: ValueError for a method without one.
+    """
+    cls = method.func if isinstance(method, functools.partial) else method
+    for record in ALL:
+        if record.method is cls:
+            return record
+    known = ", ".join(record.name for record in ALL)
+    name = getattr(cls, "__name__", repr(cls))
+    raise ValueError(f"recipes: no paper's recipe for {name}; there are those of {known}; write a train.Recipe")
+
+
+__all__ = [
+    "ALL",
+    "BIREAL_NET",
+    "BNN",
+    "DOREFA",
+    "FDA",
+    "IR_NET",
+    "REACTNET",
+    "RECU",
+    "XNOR_NET",
+    "XNOR_NET_PLUS_PLUS",
+    "Decay",
+    "PaperRecipe",
+    "crop_and_flip_for",
+    "for_method",
+]
