@@ -157,7 +157,7 @@ BAD: list[tuple[Callable[..., Tensor], tuple[Any, ...], type[Exception], str]] =
     (ops.linear_8bit, changed(X8, 0, X8[0].double()), TypeError, "linear_8bit: x must be float32.*got float64"),
     (ops.linear_8bit, changed(X8, 0, torch.ones(3, 63)), ValueError, r"x \[3, 63\], weight \[4, 64\]"),
     (ops.linear_8bit, changed(X8, 1, X8[1].float()), TypeError, "weight must be int8; got float32"),
-    (ops.linear_8bit, changed(X8, 2, torch.ones(3)), ValueError, r"scale must be \[4\], one per row; got \[3\]"),
+    (ops.linear_8bit, changed(X8, 2, torch.ones(3)), ValueError, r"scale must be \[4\], one absmax per row; got \[3\]"),
     (ops.linear_8bit, changed(X8, 2, torch.ones(4).double()), TypeError, "scale must be float32; got float64"),
     (ops.linear_8bit, changed(X8, 3, torch.ones(3)), ValueError, r"bias must be torch.float32 \[4\]; got .*\[3\]"),
     (ops.linear_8bit, changed(X8, 4, -1.0), ValueError, "threshold must be 0 .off. or positive; got -1.0"),

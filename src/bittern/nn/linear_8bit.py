@@ -54,7 +54,7 @@ class Linear8bit(FrozenLinear):
 
     def _fill(self, linear: nn.Linear, threshold: float) -> None:
         if not threshold >= 0:
-            raise ValueError(f"Linear8bit: threshold must be 0 (off) or positive; got {threshold}")
+            raise ValueError(f"Linear8bit: threshold must be 0 (off) or positive; got {threshold}; 6 is the paper's")
         weight = weight_of("Linear8bit", linear).float()
         if linear.in_features > MOST_COLUMNS:
             raise ValueError(

@@ -64,7 +64,7 @@ def matmul_4bit(
     Errors: ValueError without a two-dimensional state, or for sizes that do not fit.
     """
     if quant_state is None or quant_state.shape is None or len(quant_state.shape) != 2:
-        raise ValueError("matmul_4bit: quant_state must have a shape [out, in]; got none")
+        raise ValueError("matmul_4bit: quant_state must have a shape [out, in]; got none; take that of quantize_4bit")
     rows, columns = quant_state.shape
     if A.shape[-1] == columns:
         result = packed_product(A, B, bias, quant_state)
@@ -73,7 +73,10 @@ def matmul_4bit(
         weight = dequantize_4bit(B.reshape(-1, 1), quant_state).to(A.dtype).t()
         result = F.linear(A, weight, None if bias is None else bias.to(A.dtype))
     else:
-        raise ValueError(f"matmul_4bit: A [..., {A.shape[-1]}] does not fit a weight {list(quant_state.shape)}")
+        raise ValueError(
+            f"matmul_4bit: A [..., {A.shape[-1]}] must have the {columns} features of the weight "
+            f"{list(quant_state.shape)}; bring A to that many"
+        )
     return result if out is None else out.copy_(result)
 
 

@@ -37,7 +37,7 @@ def _check(
 ) -> None:
     check_dtype("linear_4bit", "x", x, FLOATS)
     if x.ndim == 0:
-        raise ValueError("linear_4bit: x must be [..., in_features]; got a scalar")
+        raise ValueError("linear_4bit: x must be [..., in_features]; got a scalar; give it a dimension of features")
     check_weight("linear_4bit", packed, absmax, code, block_size, out_features, x.shape[-1])
     check_same_device("linear_4bit", x=x, packed=packed, absmax=absmax, code=code, bias=bias)
     if bias is not None and (bias.dtype != x.dtype or tuple(bias.shape) != (out_features,)):

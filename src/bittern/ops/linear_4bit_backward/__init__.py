@@ -24,7 +24,7 @@ __all__ = ["linear_4bit_backward"]
 def _check(grad: Tensor, packed: Tensor, absmax: Tensor, code: Tensor, block_size: int, in_features: int) -> None:
     check_dtype("linear_4bit_backward", "grad", grad, FLOATS)
     if grad.ndim == 0:
-        raise ValueError("linear_4bit_backward: grad must be [..., out_features]; got a scalar")
+        raise ValueError("linear_4bit_backward: grad must be [..., out_features]; got a scalar; give it a dimension")
     check_weight("linear_4bit_backward", packed, absmax, code, block_size, grad.shape[-1], in_features)
     check_same_device("linear_4bit_backward", grad=grad, packed=packed, absmax=absmax, code=code)
 

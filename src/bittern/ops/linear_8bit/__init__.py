@@ -39,18 +39,21 @@ def _check(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None = None,
     check_dtype("linear_8bit", "scale", scale, (torch.float32,))
     if x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
         raise ValueError(
-            f"linear_8bit: needs x [..., k] and weight [n, k]; got x {list(x.shape)}, weight {list(weight.shape)}"
+            f"linear_8bit: x [..., k] and weight [n, k] must have one k; got x {list(x.shape)}, weight "
+            f"{list(weight.shape)}; bring x to that many features"
         )
     if weight.shape[1] > MOST_COLUMNS:
         raise ValueError(f"linear_8bit: at most {MOST_COLUMNS} columns fit int32 sums; got {weight.shape[1]}; split x")
     if tuple(scale.shape) != (weight.shape[0],):
-        raise ValueError(f"linear_8bit: scale must be [{weight.shape[0]}], one per row; got {list(scale.shape)}")
+        raise ValueError(
+            f"linear_8bit: scale must be [{weight.shape[0]}], one absmax per row; got {list(scale.shape)}; flatten it"
+        )
     if bias is not None and (bias.dtype != x.dtype or bias.shape != scale.shape):
         raise ValueError(
             f"linear_8bit: bias must be {x.dtype} {list(scale.shape)}; got {bias.dtype} {list(bias.shape)}; cast it"
         )
     if not threshold >= 0:
-        raise ValueError(f"linear_8bit: threshold must be 0 (off) or positive; got {threshold}")
+        raise ValueError(f"linear_8bit: threshold must be 0 (off) or positive; got {threshold}; 6 is the paper's")
     check_same_device("linear_8bit", x=x, weight=weight, scale=scale, bias=bias)
 
 
