@@ -18,13 +18,13 @@ TORCH := torch==2.13.0
 install = $(1)/pip install --quiet --require-hashes --no-deps --requirement $(2) && $(1)/pip install --quiet $(TORCH) \
 	&& $(1)/pip install --quiet --no-deps --no-build-isolation --editable . && $(1)/pip check
 
-.PHONY: help demo test check lint types imports docs pytest peers slow fuzz native-test emulate neon sanitize wheel edge lock bench \
-	results results-optim clean
+.PHONY: help demo test check lint types imports docs pytest peers slow fuzz fuzz-files native-test emulate neon sanitize wheel edge lock \
+	bench results results-optim clean
 
 help:
 	@echo "make demo   train, pack and compare nine binary networks on handwritten digits (writes bittern-report/)"
 	@echo "make test   lint, types, import layers, native tests, python tests"
-	@echo "others:     lint types imports docs pytest peers slow fuzz native-test emulate neon sanitize wheel edge lock bench results results-optim clean"
+	@echo "others:     lint types imports docs pytest peers slow fuzz fuzz-files native-test emulate neon sanitize wheel edge lock bench results results-optim clean"
 
 demo: $(VENV)/.ready
 	$(BIN)/bittern demo
@@ -84,6 +84,15 @@ lock: $(VENV)/.ready
 fuzz: $(VENV)/.ready
 	for isa in $$($(BIN)/python -c 'from bittern.ops import available_isas as a; print(*(i.label for i in a()))'); do \
 	echo "BITTERN_ISA=$$isa"; BITTERN_ISA=$$isa HYPOTHESIS_PROFILE=deep OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -k random tests/deploy || exit 1; done
+
+# Packed files drawn from seeds and damaged, loaded and run by an extension under AddressSanitizer and
+# UndefinedBehaviorSanitizer. FILES: how many; FIRST: the seed of the first, to go on where a run ended.
+FILES ?= 200000
+FIRST ?= 0
+fuzz-files: $(VENV)/.ready
+	$(BIN)/cmake -S . -B build/asan -G Ninja -DCMAKE_MAKE_PROGRAM="$(CURDIR)/$(BIN)/ninja" -DBITTERN_SANITIZE=ON \
+	-DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python" >/dev/null && $(BIN)/cmake --build build/asan
+	$(BIN)/python tests/deploy/fuzz_files.py --count $(FILES) --first $(FIRST) --native build/asan
 
 NATIVE_BUILD = $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM='$(CURDIR)/$(BIN)/ninja' -DBITTERN_PYTHON=OFF -DBITTERN_TESTS=ON $(2) >/dev/null \
 	&& $(BIN)/cmake --build $(1)

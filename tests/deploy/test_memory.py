@@ -12,7 +12,7 @@ from bittern.deploy.memory import ALIGNMENT, Arena, Shelves
 def test_buffers_of_one_time_are_apart(requests: list[tuple[int, int, int]]) -> None:
     arena = Arena()
     placed = []
-    for nbytes, first, length in requests:
+    for nbytes, first, length in sorted(requests, key=lambda request: request[1]):
         offset = arena.place(nbytes, first, first + length)
         assert offset % ALIGNMENT == 0
         assert offset + nbytes <= arena.size

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bittern.deploy.binary_kinds import BINARY
 from bittern.deploy.bit_kinds import BIT_KINDS
+from bittern.deploy.budget import check_memory
 from bittern.deploy.forms import RULES, Form
 from bittern.deploy.kinds import FormatError, Kind, check_node
 from bittern.deploy.layout_kinds import LAYOUT_KINDS
@@ -22,10 +23,10 @@ MAX_ELEMENTS = 2**31
 """A program whose values grow beyond this for one sample is refused."""
 
 
-def check_program(program: Program, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse a program that is not well formed or whose values do not fit together, without computing anything.
+def check_program(program: Program, tensors: Mapping[str, Tensor], memory_limit: float = math.inf) -> None:
+    """Refuse a program that is not well formed, whose values do not fit together, or that takes more memory than that.
 
-    Raises: FormatError.
+    Nothing is computed, and the time that it takes is in proportion to the program. Raises: FormatError.
     """
     known = {0}
     for node in program.nodes:
@@ -38,9 +39,11 @@ def check_program(program: Program, tensors: Mapping[str, Tensor]) -> None:
         known.add(node.output)
     if program.output not in known:
         raise FormatError(f"the result, value {program.output}, is computed by no node")
-    result = forms_of(program, tensors)[program.output]
+    forms = forms_of(program, tensors)
+    result = forms[program.output]
     if result.type != "real":
         raise FormatError(f"the result must be a real tensor; it is {result.type}")
+    check_memory(program, tensors, forms, memory_limit)
 
 
 def forms_of(program: Program, tensors: Mapping[str, Tensor]) -> dict[int, Form]:

@@ -27,9 +27,10 @@ from bittern.deploy.fuse import fuse
 from bittern.deploy.item_numbers import activation_parameters, affine_rows, clamp_limits, pool_rule, sign_threshold
 from bittern.deploy.items import BitStep, Block, Encode, Item, Pool, RealProduct, WholeMean, by_torch, number_of
 from bittern.deploy.kinds import Build, Step, integer, integers, pair
-from bittern.deploy.places import as_images, image_size
+from bittern.deploy.places import as_images
 from bittern.deploy.plain import plain_cpu
 from bittern.deploy.program import Node, Program
+from bittern.deploy.real_kinds import pads_whole_windows
 from bittern.deploy.schedule import Schedule
 from bittern.deploy.sum_order import Trial
 
@@ -142,7 +143,8 @@ class Engine:
         kind, named = KINDS[node.kind], self._named(node)
         if node.kind in PRODUCTS and self.real != torch.float32:
             return _in_type(self.real, kind.build_last or kind.build, node, named), None
-        last = None if kind.build_last is None else kind.build_last(node, named, CPU)
+        build_last = None if pads_whole_windows(node, named) else kind.build_last
+        last = None if build_last is None else build_last(node, named, CPU)
         return kind.build(node, named, CPU), last
 
     def _block(self, block: Block) -> ops.PreparedBlock:
@@ -177,11 +179,14 @@ class Engine:
         )
 
     def _factor(self, block: Block) -> Tensor | None:
-        """Its factors for every output, float32 [height, width, channels]."""
+        """Its factors, float32 [height or 1, width or 1, channels]."""
         if block.factors is None:
             return None
         gamma, form = gamma_of(block.factors, self._named(block.factors)), self.forms[block.factors.output]
-        return as_images(gamma.expand(form.shape)).view(image_size(form))
+        whole = gamma.view((1,) * (len(form.shape) - gamma.ndim) + gamma.shape)
+        shape = (1, form.channels, *whole.shape[2:])  # what repeats along the space is stored once
+        images = as_images(whole.expand(shape))
+        return images.view(images.shape[1:] if images.ndim == 4 else (1, 1, form.channels))
 
     def _integer_sign(self, node: Node) -> tuple[Tensor, Tensor]:
         """(epilogue, threshold) of (acc >= T) != falls: acc >= T, or -acc >= 1 - T where it falls; exact in float32."""

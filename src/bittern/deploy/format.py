@@ -8,6 +8,7 @@ all of it fits together before the first byte of memory is taken for it. Nothing
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -18,12 +19,15 @@ from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as dump_safetensors
 from torch import Tensor
 
+from bittern.deploy.budget import MEMORY_LIMIT
 from bittern.deploy.check import KINDS, check_program
 from bittern.deploy.kinds import FormatError
 from bittern.deploy.program import Node, Program, tensor_name
 
 FORMAT = "bittern-packed"
 VERSION = 1
+MAX_NUMBERS = 2**48
+"""Of one tensor, sizes of 0 counted as 1: strides then fit 64 bits."""
 MAX_HEADER_BYTES = 16 * 2**20
 MAX_NODES = 100_000
 _DTYPES = {"F32": (torch.float32, 4), "U8": (torch.uint8, 1), "I32": (torch.int32, 4)}
@@ -46,8 +50,15 @@ def encode(content: Content) -> bytes:
     return dump_safetensors(tensors, {FORMAT: text})
 
 
-def decode(data: bytes) -> Content:
-    """Read and check a file. Raises: FormatError."""
+def decode(data: bytes, memory_limit: int = MEMORY_LIMIT) -> Content:
+    """Read and check a file; memory_limit: bytes that the model may take (`budget`). Raises: FormatError."""
+    try:
+        return _decode(data, memory_limit)
+    except RecursionError as error:
+        raise FormatError("its header or its program is nested too deeply") from error
+
+
+def _decode(data: bytes, memory_limit: int) -> Content:
     metadata = _check_header(data)
     if set(metadata) != {FORMAT}:
         raise FormatError("it is a safetensors file, but not one of a packed model; bittern.pack makes one")
@@ -65,7 +76,7 @@ def decode(data: bytes) -> Content:
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise FormatError(f"its tensors are damaged: {error}") from error
     _check_values(tensors)
-    check_program(program, tensors)
+    check_program(program, tensors, memory_limit)
     return Content(program, tensors, info)
 
 
@@ -94,7 +105,8 @@ def _check_header(data: bytes) -> Mapping[str, str]:
 
 def _entry_bytes(name: str, entry: Any) -> int:
     """Size of one tensor by its dtype and shape, which must agree with its offsets."""
-    if not isinstance(entry, dict) or entry.get("dtype") not in _DTYPES:
+    dtype = entry.get("dtype") if isinstance(entry, dict) else None
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
         raise FormatError(f"tensor {name!r} has a dtype that no packed model uses")
     shape, offsets = entry.get("shape"), entry.get("data_offsets")
     for numbers in (shape, offsets):
@@ -102,10 +114,13 @@ def _entry_bytes(name: str, entry: Any) -> int:
             raise FormatError(f"tensor {name!r} has a damaged shape or position")
     assert isinstance(shape, list)
     assert isinstance(offsets, list)
-    size = _DTYPES[entry["dtype"]][1]
-    for n in shape:
-        size *= n
-    if len(shape) > 8 or len(offsets) != 2 or offsets[1] - offsets[0] != size:
+    size = math.prod(shape) * _DTYPES[dtype][1]
+    if (
+        len(shape) > 8
+        or math.prod(max(n, 1) for n in shape) > MAX_NUMBERS
+        or len(offsets) != 2
+        or offsets[1] - offsets[0] != size
+    ):
         raise FormatError(f"tensor {name!r}: shape {shape} does not fit its position {offsets}")
     return size
 
@@ -148,8 +163,10 @@ def _program_from_json(data: Any) -> Program:
         elements *= size
     if elements > 2**31:
         raise FormatError(f"its input shape {shape!r} is too large")
-    if type(output) is not int or not isinstance(nodes, list) or len(nodes) > MAX_NODES:
+    if type(output) is not int or not isinstance(nodes, list):
         raise FormatError("its program is damaged")
+    if len(nodes) > MAX_NODES:
+        raise FormatError(f"its program has {len(nodes)} nodes; the limit is {MAX_NODES}")
     read = tuple(_node_from_json(node, index) for index, node in enumerate(nodes, 1))
     if len({node.name for node in read}) != len(read):
         raise FormatError("two nodes have the same name")

@@ -51,8 +51,10 @@ def need(node: Node, condition: bool, why: str) -> None:
 
 
 def need_real(node: Node, x: Form, least_dims: int = 2) -> None:
-    need(node, x.type == "real", f"it takes a real tensor; got {x.type}")
-    need(node, len(x.shape) >= least_dims, f"it takes at least {least_dims} dimensions; got {list(x.shape)}")
+    if x.type != "real":  # a message is made where it is needed alone: this runs for every node
+        raise fail(node, f"it takes a real tensor; got {x.type}")
+    if len(x.shape) < least_dims:
+        raise fail(node, f"it takes at least {least_dims} dimensions; got {list(x.shape)}")
 
 
 def window(node: Node, size: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool = False) -> int:

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 ALIGNMENT = 64
 """Bytes: one cache line."""
 
+MOST_COMPARED = 1000
+"""Buffers in use at one time up to which a gap between them is looked for."""
+
 
 @dataclass
 class Arena:
-    """Offsets of buffers within one stretch of memory, first fit."""
+    """Offsets of buffers within one stretch of memory, first fit.
+
+    Buffers are asked for in the order of their first use, so one that is not used any more is forgotten.
+    """
 
     size: int = 0
     """Bytes that all buffers together need."""
-    _placed: list[tuple[int, int, int, int]] = field(default_factory=list)
-    """(offset, end, first use, last use)."""
+    _placed: list[tuple[int, int, int]] = field(default_factory=list)
+    """(offset, end, last use) of those in use, by offset."""
 
     def place(self, nbytes: int, first: int, last: int) -> int:
         """Offset of a buffer that is used from item `first` to item `last`, both included."""
+        self._placed = [buffer for buffer in self._placed if buffer[2] >= first]
         offset = 0
-        for start, end, born, died in sorted(self._placed):
-            together = born <= last and first <= died
-            if together and start < offset + nbytes and offset < end:
+        for start, end, _ in self._placed if len(self._placed) <= MOST_COMPARED else ((0, self.size, last),):
+            if start < offset + nbytes and offset < end:
                 offset = -(-end // ALIGNMENT) * ALIGNMENT
-        self._placed.append((offset, offset + nbytes, first, last))
+        insort(self._placed, (offset, offset + nbytes, last))
         self.size = max(self.size, offset + nbytes)
         return offset
 
@@ -38,14 +46,15 @@ class Shelves:
     follow another.
     """
 
-    _free_from: dict[Hashable, list[int]] = field(default_factory=dict)
+    _taken: dict[Hashable, list[tuple[int, int]]] = field(default_factory=dict)
+    """For each form a heap of (last use, number)."""
 
     def take(self, form: Hashable, first: int, last: int) -> int:
         """Number, within its form, of a buffer that is free from item `first` on, now taken until `last`."""
-        used_until = self._free_from.setdefault(form, [])
-        for number, until in enumerate(used_until):
-            if until < first:
-                used_until[number] = last
-                return number
-        used_until.append(last)
-        return len(used_until) - 1
+        taken = self._taken.setdefault(form, [])
+        if taken and taken[0][0] < first:
+            number = heappop(taken)[1]
+        else:
+            number = len(taken)
+        heappush(taken, (last, number))
+        return number

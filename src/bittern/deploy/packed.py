@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bittern._files import write_atomically
+from bittern.deploy.budget import MEMORY_LIMIT
 from bittern.deploy.engine import Engine
 from bittern.deploy.format import Content, decode, encode
 from bittern.deploy.kinds import FormatError
@@ -143,23 +144,24 @@ def type_and_advice(value: object) -> str:
     return f"{name}; use torch.from_numpy(x)" if name == "numpy.ndarray" else f"{name}; use torch.as_tensor(x)"
 
 
-def load(path: str | Path, device: torch.device | str = "cpu") -> Packed:
+def load(path: str | Path, device: torch.device | str = "cpu", memory_limit: int = MEMORY_LIMIT) -> Packed:
     """Read a packed model; needs neither the class nor the code of the original.
 
+    memory_limit: bytes that loading it, or a call with one sample, may take (docs/packed_format.md says what counts).
     Raises: FileNotFoundError; FormatError for anything that is not a sound file of a version known here.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"load: no file {str(path)!r}; write one with bittern.pack(model, example).save(path)")
     try:
-        return from_bytes(path.read_bytes(), device)
+        return from_bytes(path.read_bytes(), device, memory_limit)
     except FormatError as error:
         raise FormatError(f"load: {str(path)!r} is not a usable packed model: {error}") from error
 
 
-def from_bytes(data: bytes, device: torch.device | str = "cpu") -> Packed:
-    """Read a packed model from the bytes of its file. Raises: FormatError."""
-    content = decode(data)
+def from_bytes(data: bytes, device: torch.device | str = "cpu", memory_limit: int = MEMORY_LIMIT) -> Packed:
+    """Read a packed model from the bytes of its file; memory_limit as for `load`. Raises: FormatError."""
+    content = decode(data, memory_limit)
     return Packed(content.program, content.tensors, content.info, torch.device(device))
 
 

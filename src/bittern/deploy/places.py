@@ -74,12 +74,14 @@ class Places:
     ) -> None:
         written = {value: index for index, item in enumerate(items) if (value := real_of(item)) is not None}
         home = _in_place(items, forms, last_use, written)
+        until: dict[int, int] = {}
+        for value in written:
+            until[home[value]] = max(until.get(home[value], 0), last_use[value])
         arena, offsets = Arena(), {}
         for value in written:
             if home[value] == value:
-                shared = [v for v in written if home[v] == value]
                 nbytes = math.prod((batch, *image_size(forms[value]))) * FLOAT_BYTES
-                offsets[value] = arena.place(nbytes, written[value], max(last_use[v] for v in shared))
+                offsets[value] = arena.place(nbytes, written[value], until[value])
         self._memory = torch.empty(-(-arena.size // FLOAT_BYTES), dtype=torch.float32)
         for value in written:
             size = (batch, *image_size(forms[value]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 Attr = int | float | bool | str | list[int] | None
 
@@ -56,11 +57,23 @@ class Program:
         )
         return replace(self, nodes=tuple(nodes), output=renamed.get(self.output, self.output))
 
+    @cached_property
+    def _readers(self) -> dict[int, tuple[Node, ...]]:
+        readers: dict[int, list[Node]] = {}
+        for node in self.nodes:
+            for value in dict.fromkeys(node.inputs):
+                readers.setdefault(value, []).append(node)
+        return {value: tuple(nodes) for value, nodes in readers.items()}
+
+    @cached_property
+    def _writers(self) -> dict[int, Node]:
+        return {node.output: node for node in reversed(self.nodes)}
+
     def consumers(self, value: int) -> tuple[Node, ...]:
-        return tuple(node for node in self.nodes if value in node.inputs)
+        return self._readers.get(value, ())
 
     def producer(self, value: int) -> Node | None:
-        return next((node for node in self.nodes if node.output == value), None)
+        return self._writers.get(value)
 
     def single_consumer(self, value: int) -> Node | None:
         """The one node that reads `value`, or None when there are several or it is the result."""

@@ -74,6 +74,18 @@ def _conv_shapes(node: Node, tensors: Tensors) -> None:
     need_shape(node, "bias", tensors.get("bias"), (weight.shape[0],))
 
 
+def pads_whole_windows(node: Node, tensors: Tensors) -> bool:
+    """Whether a window of a convolution may lie in the padding alone.
+
+    Such ones keep the layout of the training graph: with channels last, dilation and a bias, oneDNN (torch 2.13)
+    reads a null pointer for many of them.
+    """
+    if node.kind != "conv":
+        return False
+    geometry = zip(tensors["weight"].shape[2:], integers(node, "padding"), integers(node, "dilation"), strict=True)
+    return any(padding > dilation * (kernel - 1) for kernel, padding, dilation in geometry)
+
+
 CONV = Kind(
     "conv",
     (1,),
@@ -204,13 +216,24 @@ def _build_bias(node: Node, tensors: Tensors, device: torch.device) -> Step:
 BIAS = Kind("bias", (1,), {"last": flag(default=False)}, {"bias": F32}, {}, _vectors, _build_bias)
 
 
+def _hardtanh_limits(node: Node, tensors: Tensors) -> None:
+    if number(node, "least") > number(node, "most"):
+        raise FormatError(f"node {node.name!r} (hardtanh): its least is above its most")
+
+
 def _build_hardtanh(node: Node, tensors: Tensors, device: torch.device) -> Step:
     least, most = number(node, "least"), number(node, "most")
     return lambda x: F.hardtanh(x, least, most)
 
 
 HARDTANH = Kind(
-    "hardtanh", (1,), {"least": real(default=-1.0), "most": real(default=1.0)}, {}, {}, any_shape, _build_hardtanh
+    "hardtanh",
+    (1,),
+    {"least": real(default=-1.0), "most": real(default=1.0)},
+    {},
+    {},
+    _hardtanh_limits,
+    _build_hardtanh,
 )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import groupby
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -54,12 +55,17 @@ class NativeRun:
             ops.PreparedRealConv.point(self.records[record : record + 1], values[value].permute(0, 2, 3, 1))
         ops.run_steps(self.isa, self.records)
 
-    def joined(self, other: NativeRun) -> NativeRun:
-        shift = len(self.records)
-        moved = [(part, name, record + shift, value) for part, name, record, value in other.patches]
-        strided = [(record + shift, value) for record, value in other.strided]
-        records = np.concatenate([self.records, other.records])
-        return NativeRun(self.isa, records, self.patches + moved, self.strided + strided)
+    @staticmethod
+    def joined(runs: Sequence[NativeRun]) -> NativeRun:
+        """One run of the steps of several."""
+        patches: list[Patch] = []
+        strided: list[tuple[int, int]] = []
+        shift = 0
+        for run in runs:
+            patches += [(part, name, record + shift, value) for part, name, record, value in run.patches]
+            strided += [(record + shift, value) for record, value in run.strided]
+            shift += len(run.records)
+        return NativeRun(runs[0].isa, np.concatenate([run.records for run in runs]), patches, strided)
 
 
 class TorchRun:
@@ -252,9 +258,7 @@ class Schedule:
 def _joined(each: list[Run]) -> list[Run]:
     """Neighbouring native runs as one."""
     runs: list[Run] = []
-    for run in each:
-        if runs and isinstance(run, NativeRun) and isinstance(runs[-1], NativeRun):
-            runs[-1] = runs[-1].joined(run)
-        else:
-            runs.append(run)
+    for native, group in groupby(each, key=lambda run: isinstance(run, NativeRun)):
+        neighbours = list(group)
+        runs += [NativeRun.joined(cast(list[NativeRun], neighbours))] if native else neighbours
     return runs

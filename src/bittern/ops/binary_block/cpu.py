@@ -59,7 +59,7 @@ class PreparedBlock:
     w: int64 [out, kernel_h, kernel_w, ceil(channels / groups / 64)], or one more dimension in front for weights of
     several bit planes, which add up as sum_i 2^i w_i, like the planes of the input; epilogue: float32 [4, out];
     parameters: those of the activation, float32 [n, out]; threshold: float32 [out]; residual_affine: float32 [2, out];
-    factor: float32 [out_h, out_w, out].
+    factor: float32 [out_h or 1, out_w or 1, out]; a size of 1 stands for all rows or columns.
     `step` describes one call over given memory.
     """
 
@@ -121,7 +121,9 @@ class PreparedBlock:
             tail["residual_repeats"], tail["residual_affine"] = self.residual.repeats, self.maps_residual
         if self.factor is not None:
             tail["factor"] = self.factor.data_ptr()
-            tail["factor_row"], tail["factor_pitch"] = self.factor[0].numel(), self.factor.shape[-1]
+            rows, columns, pitch = self.factor.shape
+            tail["factor_row"] = 0 if rows == 1 else columns * pitch
+            tail["factor_pitch"] = 0 if columns == 1 else pitch
         tail["real"] = 0 if real is None else real.data_ptr()
         if bits is not None:
             tail["bits"], tail["bits_row"], tail["bits_image"] = bits.address, bits.row_words, bits.image_words

@@ -52,7 +52,7 @@ class BitImages:
     @property
     def bytes_behind(self) -> int:
         """Bytes of memory from that pixel on."""
-        return self.memory.numel() * WORD_BYTES - self.bytes_before
+        return max(0, self.memory.numel() * WORD_BYTES - self.bytes_before)
 
     @property
     def address(self) -> int:

@@ -1,0 +1,194 @@
+"""Load and run packed files that were drawn, damaged, and counted, one seed each.
+
+    python tests/deploy/fuzz_files.py --count 200000 [--first SEED] [--batch 500] [--native build/asan]
+
+A file ends in FormatError or in finished calls that agree with the program run node by node. Files run in a child
+process; one that dies with a signal names its seed, and the next child goes on behind it. What is printed at the end is
+a line of JSON. `make fuzz-files` runs it with the native code under AddressSanitizer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from _mutations import mutated
+from _random_programs import draft
+from bittern.deploy import FormatError
+from bittern.deploy.node_by_node import NodeByNode
+from bittern.deploy.packed import Packed, from_bytes
+
+MEMORY_LIMIT = 64 * 2**20
+"""Of one file, in bytes."""
+
+COMPARED = 2**22
+"""Numbers of an answer up to which it is compared with that of node by node."""
+
+WITH_EXTENSION = """
+import importlib.util, runpy, sys
+spec = importlib.util.spec_from_file_location("bittern._native", sys.argv[1])
+sys.modules["bittern._native"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["bittern._native"])
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Puts another extension in the place of the installed one, before anything imports that."""
+
+
+@dataclass
+class Tally:
+    """What became of the files."""
+
+    files: int = 0
+    ran: int = 0
+    peak_bytes: int = 0
+    """The most that resident memory grew over one file (0 where the system does not tell)."""
+    slowest_s: float = 0.0
+    failures: list[str] = field(default_factory=list)
+    """(seed and error) of files that ended in anything else."""
+
+    def add(self, other: Tally) -> None:
+        self.files += other.files
+        self.ran += other.ran
+        self.peak_bytes = max(self.peak_bytes, other.peak_bytes)
+        self.slowest_s = max(self.slowest_s, other.slowest_s)
+        self.failures += other.failures
+
+
+def file_of(seed: int) -> bytes:
+    return mutated(draft(seed).file(), random.Random(-1 - seed))
+
+
+def try_file(data: bytes, seed: int) -> bool:
+    """Whether the file loads; it then runs. Raises whatever must not be raised."""
+    try:
+        packed = from_bytes(data, memory_limit=MEMORY_LIMIT)
+    except FormatError:
+        return False
+    generator = torch.Generator().manual_seed(seed)
+    for batch in (1, 1, (0, 2, 3)[seed % 3]):
+        x = 2 * torch.randn(batch, *packed.input_shape, generator=generator)
+        _compare(packed, x, packed(x))
+    return True
+
+
+def _compare(packed: Packed, x: torch.Tensor, answer: torch.Tensor) -> None:
+    if answer.shape[0] != x.shape[0]:
+        raise AssertionError(f"{x.shape[0]} samples gave {list(answer.shape)}")
+    if answer.numel() > COMPARED:
+        return
+    with torch.no_grad():
+        expected = NodeByNode(packed.program, packed.tensors, packed.device)(x)
+    if answer.shape != expected.shape or not torch.equal(answer.nan_to_num(), expected.nan_to_num()):
+        raise AssertionError(f"not as node by node, {list(answer.shape)} and {list(expected.shape)}")
+
+
+def run_seeds(first: int, count: int, tell: bool = False) -> Tally:
+    """Try files one after another; tell: print each seed before it, for whoever finds this process dead."""
+    tally = Tally()
+    for seed in range(first, first + count):
+        if tell:
+            print(seed, flush=True)
+        data = file_of(seed)
+        before, started = _forget_peak(), time.perf_counter()
+        try:
+            tally.ran += try_file(data, seed)
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            text = f"{type(error).__name__}: {str(error)[:300]} at {Path(where.filename).name}:{where.lineno}"
+            tally.failures.append(f"seed {seed}: {text}")
+        tally.slowest_s = max(tally.slowest_s, time.perf_counter() - started)
+        tally.peak_bytes = max(tally.peak_bytes, _status("VmHWM") - before)
+        tally.files += 1
+    return tally
+
+
+def _forget_peak() -> int:
+    """Resident bytes now, from which on the peak is counted; Linux alone."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return _status("VmHWM")
+    return _status("VmRSS")
+
+
+def _status(name: str) -> int:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), 0)
+
+
+def command_of(native: Path | None) -> tuple[list[str], dict[str, str]]:
+    """How to start a child, and its environment: with the extension in the folder `native`, if it is given."""
+    if native is None:
+        return [sys.executable, __file__], dict(os.environ)
+    (extension,) = native.glob("_native*.so")
+    find = [os.environ.get("CXX", "g++"), "-print-file-name=libasan.so"]
+    runtime = subprocess.run(find, capture_output=True, text=True, check=True).stdout.strip()
+    options = {"LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0:detect_odr_violation=0"}
+    return [sys.executable, "-c", WITH_EXTENSION, str(extension), __file__], {**os.environ, **options}
+
+
+def in_child(native: Path | None, first: int, count: int, limit_s: float) -> tuple[Tally, int]:
+    """(what became of the files, the seed to go on with)."""
+    command, environment = command_of(native)
+    command += ["--child", "--first", str(first), "--count", str(count)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, env=environment)
+        out, error, code = done.stdout, done.stderr, done.returncode
+    except subprocess.TimeoutExpired as expired:
+        out = expired.stdout.decode() if isinstance(expired.stdout, bytes) else (expired.stdout or "")
+        error, code = "took too long", -1
+    lines = out.split()
+    if code == 0:
+        return Tally(**json.loads(out.splitlines()[-1])), first + count
+    seed = max((int(line) for line in lines if line.isdigit()), default=first)
+    summary = " ".join(line for line in error.splitlines() if "ERROR" in line or "runtime error" in line or "#" in line)
+    died = f"seed {seed}: exit {code}: {summary[:600] or error[-300:]}"
+    return Tally(files=seed - first + 1, failures=[died]), seed + 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=200_000, help="how many files")
+    parser.add_argument("--first", type=int, default=0, help="the seed of the first; to go on where a run ended")
+    parser.add_argument("--batch", type=int, default=500, help="files per child process")
+    parser.add_argument("--native", type=Path, help="folder of an extension built with BITTERN_SANITIZE=ON")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.child:
+        print(json.dumps(asdict(run_seeds(options.first, options.count, tell=True))), flush=True)
+        return 0
+    tally, seed, end, started = Tally(), options.first, options.first + options.count, time.monotonic()
+    while seed < end:
+        part, seed = in_child(options.native, seed, min(options.batch, end - seed), limit_s=10.0 * options.batch)
+        tally.add(part)
+        for failure in part.failures:
+            print(failure, flush=True)
+        rate = tally.files / (time.monotonic() - started)
+        peak = tally.peak_bytes / 2**20
+        print(
+            f"up to seed {seed}: {tally.files} files, {tally.ran} ran, {len(tally.failures)} failures, "
+            f"{rate:.1f} files/s, peak {peak:.0f} MiB",
+            flush=True,
+        )
+    print(json.dumps(asdict(tally)))
+    return bool(tally.failures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
