@@ -24,7 +24,7 @@ def test_batches_of_unequal_size_count_by_their_size(data: ImageData, monkeypatc
         return torch.stack([images.flatten(1)[:, i] for i in range(10)], 1)
 
     whole = evaluate(model, data, loss=SquaredHinge())
-    monkeypatch.setattr(importlib.import_module("bittern.train.evaluate"), "BATCH", 100)
+    monkeypatch.setattr(importlib.import_module("bittern.train.source"), "BATCH", 100)
     calls: list[int] = []
     parts = evaluate(model, data, loss=SquaredHinge(), on_batch=lambda: calls.append(1))
     assert len(calls) == 4  # 100, 100, 100, 59

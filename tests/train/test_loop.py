@@ -228,6 +228,30 @@ def test_broken_initial_weights(few: ImageData) -> None:
         trained(model, few)
 
 
+def test_bf16_equals_a_loop_written_out(few: ImageData) -> None:
+    model, by_hand = linear(), linear()
+    # the modes that are on outside must not reach in
+    with torch.autocast("cpu", enabled=False):
+        got = trained(model, few, precision="bf16-mixed", optimizer=torch.optim.SGD, epochs=2)
+    stepper = torch.optim.SGD(by_hand.parameters(), lr=0.01)
+    batches = Batches(few.train_images, few.train_labels, 32, seed=0)
+    for step in range(6):
+        stepper.param_groups[0]["lr"] = 0.01 * Cosine()(step, 6)
+        batch = batches.at(step)
+        stepper.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = by_hand(normalize(batch.images, few.mean, few.std).bfloat16())
+        CrossEntropy()(logits.float(), batch.labels).backward()
+        stepper.step()
+    assert torch.equal(got, weights(by_hand))
+
+
+def test_full_precision_is_full_inside_an_autocast_too(few: ImageData) -> None:
+    wanted = trained(linear(), few)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(trained(linear(), few), wanted)
+
+
 def test_bf16_trains(data: ImageData, mlp: Builder) -> None:
     history = train(mlp(), data, recipe(precision="bf16-mixed"), progress=False)
     assert history.final.test_accuracy > 0.8
@@ -236,7 +260,7 @@ def test_bf16_trains(data: ImageData, mlp: Builder) -> None:
 @pytest.mark.parametrize(
     ("changes", "kind", "message"),
     [
-        ({"data": "digits"}, TypeError, "data must be ImageData; got str"),
+        ({"data": "digits"}, TypeError, "data must be ImageData, FolderData, or .train, test.*got str"),
         ({"recipe": None}, TypeError, "recipe must be Recipe; got NoneType"),
         ({"checkpoint_steps": 0, "folder": "x"}, ValueError, "checkpoint_steps must be at least 1"),
         ({"checkpoint_steps": 5}, ValueError, "need a folder"),

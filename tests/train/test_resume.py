@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bittern import optim
+from bittern._files import InUseError
 from bittern.data import ImageData
 from bittern.train import CheckpointError, Recipe, train
 from bittern.train.checkpoint import FILE_NAME
@@ -229,7 +230,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(
 def test_what_a_kill_during_a_write_left_is_swept_away(few: ImageData, mlp: type[nn.Module], tmp_path: Path) -> None:
     recipe = Recipe(epochs=1, batch_size=32)
     train(mlp(), few, recipe, folder=tmp_path, progress=False)
-    leftover = tmp_path / f".{FILE_NAME}.abc123.tmp"
+    leftover = tmp_path / f".{FILE_NAME}.abc123_4.tmp"
     leftover.write_bytes(b"half")
     train(mlp(), few, recipe, folder=tmp_path, resume=True, progress=False)
     assert not leftover.exists()
@@ -266,3 +267,19 @@ def test_resume_refuses_another_model_recipe_data_or_optimizer(
     frozen.get_parameter("1.bias").requires_grad_(False)
     with pytest.raises(CheckpointError, match="other parameter groups"):
         resume(frozen, few)
+
+
+def test_two_processes_never_train_in_one_folder(
+    script: ModuleType, data: ImageData, straight: dict[str, Tensor], tmp_path: Path
+) -> None:
+    first = start(tmp_path, "wait 10", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert first.stdout is not None
+    assert first.stdout.readline() == "waiting\n"
+    for resume in (False, True):
+        with pytest.raises((InUseError, FileExistsError), match=r"another process trains in|exists; continue it"):
+            script.run(tmp_path, data, resume, "-", -1)
+    first.kill()
+    first.communicate()
+    # a process that was killed holds nothing
+    assert_same(script.run(tmp_path, data, True, "-", -1).state_dict(), straight)
+    assert not (tmp_path / "training.lock").exists()

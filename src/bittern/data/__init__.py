@@ -1,4 +1,4 @@
-"""Data in memory: the embedded digits, readers for image and text files, batches and augmentation."""
+"""Data: the embedded digits, readers for image and text files, folders of classes, batches and augmentation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from bittern.data.augment import RandomCropFlip, normalize
 from bittern.data.batches import Batch, Batches
 from bittern.data.cifar10 import cifar10
 from bittern.data.digits import digits
+from bittern.data.folder import FolderData, image_folder
 from bittern.data.idx import read_idx
 from bittern.data.images import ImageData, channel_statistics
 from bittern.data.mnist import fashion_mnist, mnist
@@ -14,6 +15,7 @@ from bittern.data.text import TextData, characters, read_characters, read_words,
 __all__ = [
     "Batch",
     "Batches",
+    "FolderData",
     "ImageData",
     "RandomCropFlip",
     "TextData",
@@ -22,6 +24,7 @@ __all__ = [
     "cifar10",
     "digits",
     "fashion_mnist",
+    "image_folder",
     "mnist",
     "normalize",
     "read_characters",

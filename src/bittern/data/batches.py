@@ -30,6 +30,36 @@ def generator_for(seed: int, purpose: str, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
+class Order:
+    """Which of `count` examples a step takes: a fresh permutation per epoch, its last `count % batch_size` left out.
+
+    Raises: ValueError for a batch larger than the set, or an empty one.
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int) -> None:
+        if not 1 <= batch_size <= count:
+            raise ValueError(f"Batches: batch_size must lie in 1 ... {count}, the set; got {batch_size}")
+        self.count = count
+        self.batch_size = batch_size
+        self.seed = seed
+        self._epoch = -1
+        self._order = torch.empty(0, dtype=torch.int64)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.count // self.batch_size
+
+    def at(self, step: int) -> Tensor:
+        """Indices int64 [batch_size] of a step, counted from 0 over all epochs. Raises: ValueError below 0."""
+        if step < 0:
+            raise ValueError(f"Batches: step must be at least 0; got {step}")
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._order = torch.randperm(self.count, generator=generator_for(self.seed, "order", epoch))
+            self._epoch = epoch
+        return self._order[place * self.batch_size : (place + 1) * self.batch_size]
+
+
 class Batches:
     """All batches of a training run over `images` and `labels`: batch number `step` is `at(step)`.
 
@@ -46,30 +76,20 @@ class Batches:
             raise ValueError(
                 f"Batches: needs one label per image and at least one; got {list(images.shape)}, {list(labels.shape)}"
             )
-        if not 1 <= batch_size <= len(labels):
-            raise ValueError(f"Batches: batch_size must lie in 1 ... {len(labels)}, the set; got {batch_size}")
         self.images = images
         self.labels = labels
         self.batch_size = batch_size
         self.seed = seed
         self.augment = augment
-        self._epoch = -1
-        self._order = torch.empty(0, dtype=torch.int64)
+        self._order = Order(len(labels), batch_size, seed)
 
     @property
     def steps_per_epoch(self) -> int:
-        return len(self.labels) // self.batch_size
+        return self._order.steps_per_epoch
 
     def at(self, step: int) -> Batch:
         """The batch of a step counted from 0 over all epochs. Raises: ValueError for a negative step."""
-        if step < 0:
-            raise ValueError(f"Batches: step must be at least 0; got {step}")
-        epoch, place = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            generator = generator_for(self.seed, "order", epoch)
-            self._order = torch.randperm(len(self.labels), generator=generator).to(self.labels.device)
-            self._epoch = epoch
-        chosen = self._order[place * self.batch_size : (place + 1) * self.batch_size]
+        chosen = self._order.at(step).to(self.labels.device)
         images = self.images[chosen]
         if self.augment is not None:
             images = self.augment(images, generator_for(self.seed, "augment", step))

@@ -215,16 +215,16 @@ def _check_model(path: Path, stored: dict[str, Tensor], model: nn.Module) -> Non
 
 
 def _check_identity(path: Path, stored: Any, wanted: Json) -> None:
+    """Refuse another run; more epochs of the same one are no other run."""
     if not isinstance(stored, dict):
         raise CheckpointError(f"{path}: inconsistent checkpoint (identity is no object); use another one")
     # through JSON, as the stored one came
     here = json.loads(json.dumps(wanted))
-    changed = [
-        f"{name} was {stored.get(name)!r}, is {here.get(name)!r}"
-        for name in dict.fromkeys([*here, *stored])
-        if stored.get(name) != here.get(name)
-    ]
-    if changed:
+    differ = [name for name in dict.fromkeys([*here, *stored]) if stored.get(name) != here.get(name)]
+    if differ == ["epochs"] and isinstance(stored["epochs"], int) and stored["epochs"] < here["epochs"]:
+        return
+    if differ:
+        changed = [f"{name} was {stored.get(name)!r}, is {here.get(name)!r}" for name in differ]
         raise CheckpointError(
             f"{path} is from another run: {'; '.join(changed[:MAX_LISTED])}; resume with what it was started with, "
             "or start anew in another folder"

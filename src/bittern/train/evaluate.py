@@ -8,12 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bittern.data.augment import normalize
+from bittern.data.folder import FolderData
 from bittern.data.images import ImageData
 from bittern.train.loss import CrossEntropy, Loss
-
-BATCH = 500
-"""Images per call. In eval mode an example's result does not depend on its neighbours, so this is only memory."""
+from bittern.train.source import TrainingData, check_pair, classes_of, name_of, test_batches
 
 
 class Evaluation(NamedTuple):
@@ -25,46 +23,70 @@ class Evaluation(NamedTuple):
 
 def evaluate(
     model: Callable[[Tensor], Tensor],
-    data: ImageData,
+    data: TrainingData,
     *,
     loss: Loss | None = None,
     on_batch: Callable[[], None] | None = None,
 ) -> Evaluation:
-    """Run `model` on the normalized test images of `data`, where the model and the data are on one device.
+    """Run `model` on the test part of `data`: normalized images, or what a dataset or loader gives, as it is.
 
-    model: a module (put into eval mode and back) or anything else callable; [batch, channels, h, w] -> logits.
-    loss: cross-entropy when None. on_batch: called after every batch; what it raises ends the evaluation.
+    model: a module (put into eval mode and back) or anything else callable; [batch, ...] -> logits [batch, classes].
+    data: as in `train`. Images in memory must be on the model's device; all others are brought there.
+    loss: cross-entropy when None. on_batch: called after every batch; what it raises ends the evaluation. Random draws
+    of a loader leave torch's generators as they were.
 
-    Raises: ValueError when the model does not return one logit per class.
+    Raises: ValueError when the model does not return one logit per class; TypeError, ValueError for other data.
     """
+    if not isinstance(data, (ImageData, FolderData)):
+        check_pair(data)
     measure = CrossEntropy() if loss is None else loss
-    device = data.test_images.device
+    device = _device(model, data)
     correct = torch.zeros((), dtype=torch.int64, device=device)
-    loss_sum = 0.0
+    loss_sum, count = 0.0, 0
     training = isinstance(model, nn.Module) and model.training
     if isinstance(model, nn.Module):
         model.eval()
     try:
-        with torch.no_grad():
-            for images, labels in zip(
-                torch.split(data.test_images, BATCH), torch.split(data.test_labels, BATCH), strict=True
-            ):
-                logits = model(normalize(images, data.mean, data.std)).float()
-                check_logits(logits, len(labels), data)
+        with torch.no_grad(), torch.random.fork_rng([]):
+            for inputs, labels in test_batches(data, device):
+                logits = model(inputs).float()
+                check_logits(logits, labels, data)
                 correct += (logits.argmax(1) == labels).sum()
                 loss_sum += float(measure(logits, labels)) * len(labels)
+                count += len(labels)
                 if on_batch is not None:
                     on_batch()
     finally:
         if isinstance(model, nn.Module):
             model.train(training)
-    return Evaluation(loss_sum / len(data.test_labels), float(correct / len(data.test_labels)))
+    return Evaluation(loss_sum / count, float(correct / count))
 
 
-def check_logits(logits: Tensor, count: int, data: ImageData) -> None:
-    """Refuse what is not one logit per image and class. Raises: ValueError."""
-    if logits.shape != (count, len(data.classes)):
+def check_logits(logits: Tensor, labels: Tensor, data: TrainingData) -> None:
+    """Refuse what is not one logit per input and class. Raises: ValueError."""
+    count, classes = len(labels), classes_of(data)
+    if classes is not None:
+        if logits.shape != (count, classes):
+            raise ValueError(
+                f"{name_of(data)}: the model must return logits [{count}, {classes}], one per class; "
+                f"got {list(logits.shape)}; give the model num_classes={classes}"
+            )
+        return
+    if logits.ndim != 2 or len(logits) != count:
         raise ValueError(
-            f"{data.name}: the model must return logits [{count}, {len(data.classes)}], one per class; "
-            f"got {list(logits.shape)}; give the model num_classes={len(data.classes)}"
+            f"{name_of(data)}: the model must return logits [{count}, classes]; got {list(logits.shape)}; give it a "
+            "linear layer at its end"
         )
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= logits.shape[1]:
+        raise ValueError(
+            f"{name_of(data)}: labels must lie in 0 ... {logits.shape[1] - 1}, the model's classes; "
+            f"got {low} ... {high}"
+        )
+
+
+def _device(model: Callable[[Tensor], Tensor], data: TrainingData) -> torch.device:
+    if isinstance(data, ImageData):
+        return data.test_images.device
+    first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    return torch.device("cpu") if first is None else first.device

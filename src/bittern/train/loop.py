@@ -11,9 +11,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bittern.data.augment import normalize
-from bittern.data.batches import Batches
-from bittern.data.images import ImageData
 from bittern.nn.parameters import clip_latent_weights, parameter_groups
 from bittern.quantizer import set_progress
 from bittern.train.checkpoint import RunState, check_finite, restore_checkpoint, save_checkpoint
@@ -22,7 +19,8 @@ from bittern.train.history import Epoch, History
 from bittern.train.interrupt import InterruptGuard, StopRequested
 from bittern.train.logs import Logs, write_csv
 from bittern.train.recipe import Recipe
-from bittern.train.setup import check_arguments, checkpoint_path, on_device, run_identity, write_recipe
+from bittern.train.setup import check_arguments, open_folder, run_identity, write_recipe
+from bittern.train.source import TrainingData, on_device, open_source
 
 OnStep = Callable[[int, float], None]
 """(steps done, loss of the last step)."""
@@ -30,12 +28,16 @@ OnEpoch = Callable[[Epoch], None]
 
 
 class DivergedError(ArithmeticError):
-    """The loss or a weight became NaN or infinite."""
+    """The loss or a weight became NaN or infinite. `what` says which, without advice."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"train: {what}; {advice}")
+        self.what = what
 
 
 def train(
     model: nn.Module,
-    data: ImageData,
+    data: TrainingData,
     recipe: Recipe,
     *,
     folder: str | Path | None = None,
@@ -48,23 +50,34 @@ def train(
 ) -> History:
     """Train `model` in place on the device that holds it, test it after every epoch, and leave it in eval mode.
 
+    data: images of bittern.data, which are augmented and normalized here, or (train, test), each a torch Dataset with a
+    length or a DataLoader, of (input, class number). Their inputs, of any shape and dtype, go to the model as they are.
+    From a Dataset every epoch takes a fresh permutation, without the last incomplete batch. A DataLoader keeps its own
+    order and batches, and is read to its end.
     folder: gets checkpoint.safetensors (at the start, after every epoch and every `checkpoint_steps` steps), log.csv,
     TensorBoard event files and recipe.json; None writes nothing. resume: continue from the checkpoint in `folder`;
     killed at any moment and resumed with the same arguments, a run on a CPU ends with the same weights, bit for bit.
+    That holds for a Dataset whose random draws come from torch's default generator, in this process. A run over a
+    DataLoader is saved at the ends of epochs only, and goes on bit for bit where the loader's order and draws come from
+    that generator too.
+    A recipe with more epochs extends the run: from there on its schedule spans all epochs, so the rate may jump, and
+    the weights are not those of a run that was planned so long.
     teacher: gives logits to learn from, as `recipe.distillation` says; it is not changed.
     progress: show a bar on stderr. Random draws come from `recipe.seed`; the caller's generators are left alone.
-    Ctrl-C: finishes the step, writes a checkpoint and raises KeyboardInterrupt; a second one stops at once.
+    Ctrl-C: finishes the step, writes a checkpoint (with a DataLoader, at the end of an epoch only) and raises
+    KeyboardInterrupt; a second one stops at once.
 
     Raises: ValueError, TypeError for arguments that do not fit; FileExistsError for a folder that holds a checkpoint
     when not resuming; FileNotFoundError when there is none to resume; CheckpointError for one of another run;
+    InUseError while another process trains in the folder;
     OSError when a file cannot be written (the previous checkpoint is kept); DivergedError.
     """
     device = check_arguments(model, data, recipe, teacher, checkpoint_steps, resume, folder)
-    path = None if folder is None else checkpoint_path(Path(folder), resume)
     data = on_device(data, device)
     # without a mode of the caller's, which no checkpoint would remember
     plain = torch.autocast(device.type, enabled=False)
-    with plain, _own_randomness(recipe.seed, device), InterruptGuard() as guard, _frozen(teacher):
+    own = _own_randomness(recipe.seed, device)
+    with open_folder(folder, resume) as path, plain, own, InterruptGuard() as guard, _frozen(teacher):
         run = _Run(model, data, recipe, device, teacher, path, checkpoint_steps, guard)
         if resume:
             run.restore()
@@ -82,7 +95,7 @@ class _Run:
     def __init__(
         self,
         model: nn.Module,
-        data: ImageData,
+        data: TrainingData,
         recipe: Recipe,
         device: torch.device,
         teacher: nn.Module | None,
@@ -98,9 +111,7 @@ class _Run:
         self.path = path
         self.checkpoint_steps = checkpoint_steps
         self.guard = guard
-        self.batches = Batches(
-            data.train_images, data.train_labels, recipe.batch_size, seed=recipe.seed, augment=recipe.augment
-        )
+        self.source = open_source(data, recipe, device)
         groups = parameter_groups(
             model,
             recipe.weight_decay,
@@ -112,17 +123,21 @@ class _Run:
         self.full_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.forward = model if recipe.precision == "32-true" else _Mixed(model, device)
         self.state = RunState()
-        self.identity = run_identity(recipe, data, teacher)
+        self.identity = run_identity(recipe, self.source, teacher)
 
     @property
     def total(self) -> int:
-        return self.recipe.epochs * self.batches.steps_per_epoch
+        return self.recipe.epochs * self.source.steps_per_epoch
 
     @property
     def at_epoch_end(self) -> bool:
         """All steps of an epoch are done and its row is not."""
         state = self.state
-        return state.step == (len(state.rows) + 1) * self.batches.steps_per_epoch
+        return state.step == (len(state.rows) + 1) * self.source.steps_per_epoch
+
+    @property
+    def can_go_on_from_here(self) -> bool:
+        return self.source.any_step or self.state.step % self.source.steps_per_epoch == 0
 
     def go(self, logs: Logs, on_step: OnStep | None, on_epoch: OnEpoch | None) -> History:
         state = self.state
@@ -143,7 +158,8 @@ class _Run:
                     on_step(state.step, loss)
                 self.guard.check()
         except StopRequested:
-            self.save()
+            if self.can_go_on_from_here:
+                self.save()
             raise KeyboardInterrupt(self._stopped()) from None
         self.forward.eval()
         return History(tuple(state.rows))
@@ -152,9 +168,7 @@ class _Run:
         """Write a checkpoint, unless its weights would spoil the previous one."""
         broken = check_finite(self.model)
         if broken is not None:
-            raise DivergedError(
-                f"train: {broken} holds NaN or infinity after step {self.state.step}; {self._what_to_try()}"
-            )
+            raise DivergedError(f"{broken} holds NaN or infinity after step {self.state.step}", self._what_to_try())
         if self.path is not None:
             save_checkpoint(self.path, self.model, self.optimizer, self.state, self.identity, self.device)
 
@@ -171,17 +185,22 @@ class _Run:
         factor = recipe.schedule(state.step, self.total)
         for group, rate in zip(self.optimizer.param_groups, self.full_rates, strict=True):
             group["lr"] = rate * factor
-        batch = self.batches.at(state.step)
-        images = normalize(batch.images, self.data.mean, self.data.std)
+        images, labels = self.source.at(state.step)
+        parts = recipe.accumulation_steps
+        if len(labels) % parts:
+            raise ValueError(
+                f"train: accumulation_steps must divide every batch; got {parts} and a batch of {len(labels)}; "
+                "let the loader drop its last one (drop_last=True)"
+            )
         self.optimizer.zero_grad()
-        loss, parts = 0.0, recipe.accumulation_steps
-        for part_images, part_labels in zip(images.chunk(parts), batch.labels.chunk(parts), strict=True):
+        loss = 0.0
+        for part_images, part_labels in zip(images.chunk(parts), labels.chunk(parts), strict=True):
             part_loss, correct = self._forward(part_images, part_labels)
             # every part has the same size, so the mean of their means is the mean over the batch
             part_loss = part_loss / parts
             loss += float(part_loss.detach())
             if not math.isfinite(loss):
-                raise DivergedError(f"train: the loss is {loss} at step {state.step + 1}; {self._what_to_try()}")
+                raise DivergedError(f"the loss is {loss} at step {state.step + 1}", self._what_to_try())
             part_loss.backward()  # type: ignore[no-untyped-call]
             state.correct += correct
         self.optimizer.step()
@@ -189,7 +208,7 @@ class _Run:
             clip_latent_weights(self.model)
         state.step += 1
         state.loss_sum += loss
-        state.seen += recipe.batch_size
+        state.seen += len(labels)
         state.seconds += time.perf_counter() - started
         return loss
 
@@ -197,13 +216,13 @@ class _Run:
         """Mean loss over the images, and how many were right."""
         recipe = self.recipe
         logits = self.forward(images).float()
-        check_logits(logits, len(labels), self.data)
+        check_logits(logits, labels, self.data)
         correct = int((logits.detach().argmax(1) == labels).sum())
         if self.teacher is None or recipe.distillation is None:
             return recipe.loss(logits, labels), correct
         with torch.no_grad():
             taught = self.teacher(images).float()
-        check_logits(taught, len(labels), self.data)
+        check_logits(taught, labels, self.data)
         mixed = recipe.distillation(logits, taught) * recipe.distillation.weight
         if recipe.distillation.weight < 1.0:
             mixed = mixed + (1.0 - recipe.distillation.weight) * recipe.loss(logits, labels)
@@ -214,12 +233,12 @@ class _Run:
         state = self.state
         tested = evaluate(self.forward, self.data, loss=self.recipe.loss, on_batch=self.guard.check)
         if not math.isfinite(tested.loss):
-            raise DivergedError(f"train: the test loss is {tested.loss} after step {state.step}; {self._what_to_try()}")
+            raise DivergedError(f"the test loss is {tested.loss} after step {state.step}", self._what_to_try())
         row = Epoch(
             epoch=len(state.rows) + 1,
             step=state.step,
             learning_rate=self._learning_rate(state.step - 1),
-            train_loss=state.loss_sum / self.batches.steps_per_epoch,
+            train_loss=state.loss_sum / self.source.steps_per_epoch,
             train_accuracy=state.correct / state.seen,
             test_loss=tested.loss,
             test_accuracy=tested.accuracy,
@@ -241,6 +260,11 @@ class _Run:
         where = f"stopped after step {self.state.step} of {self.total}"
         if self.path is None:
             return f"train: {where}; nothing was saved, because no folder was given"
+        if not self.can_go_on_from_here:
+            return (
+                f"train: {where}; {self.path} has the end of epoch {len(self.state.rows)}, because a loader can only "
+                "begin at its beginning; continue from there with resume=True and the same arguments"
+            )
         return f"train: {where}; saved in {self.path}; continue with resume=True and the same arguments"
 
 
@@ -257,6 +281,8 @@ class _Mixed(nn.Module):
             inputs = inputs.to(torch.bfloat16)
         with torch.autocast(self.device_type, torch.bfloat16):
             outputs: Tensor = self.model(inputs)
+        # inside another autocast of any kind torch would keep the weights of this step for the next one
+        torch.clear_autocast_cache()
         return outputs.float()
 
 

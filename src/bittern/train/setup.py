@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
-from bittern._files import write_atomically
+from bittern._files import only_one, remove_leftovers, write_atomically
+from bittern.data.folder import FolderData
 from bittern.data.images import ImageData
 from bittern.train.checkpoint import FILE_NAME
 from bittern.train.recipe import Recipe
+from bittern.train.source import Source, TrainingData, check_pair
 
 RECIPE_NAME = "recipe.json"
 
 
 def check_arguments(
     model: nn.Module,
-    data: ImageData,
+    data: TrainingData,
     recipe: Recipe,
     teacher: nn.Module | None,
     checkpoint_steps: int | None,
@@ -29,9 +32,15 @@ def check_arguments(
     folder: str | Path | None,
 ) -> torch.device:
     """The one device of the model. Raises: ValueError, TypeError."""
-    for name, value, kind in (("data", data, ImageData), ("recipe", recipe, Recipe)):
-        if not isinstance(value, kind):
-            raise TypeError(f"train: {name} must be {kind.__name__}; got {type(value).__name__}")
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"train: recipe must be Recipe; got {type(recipe).__name__}")
+    if not isinstance(data, (ImageData, FolderData)):
+        check_pair(data)
+        if isinstance(data[0], DataLoader) and checkpoint_steps is not None:
+            raise ValueError(
+                "train: a run over a loader, whose order is its own, can only go on at the start of an epoch; leave "
+                "checkpoint_steps out, or give the dataset instead of the loader"
+            )
     if checkpoint_steps is not None and checkpoint_steps < 1:
         raise ValueError(f"train: checkpoint_steps must be at least 1 or None; got {checkpoint_steps}")
     if folder is None and (resume or checkpoint_steps is not None):
@@ -52,31 +61,45 @@ def check_arguments(
     return device
 
 
-def checkpoint_path(folder: Path, resume: bool) -> Path:
-    path = folder / FILE_NAME
+LOCK_NAME = "training.lock"
+
+
+@contextmanager
+def open_folder(folder: str | Path | None, resume: bool) -> Iterator[Path | None]:
+    """The place of the checkpoint, in a folder that this process alone trains in meanwhile; None without a folder.
+
+    Raises: FileNotFoundError, FileExistsError, InUseError, OSError.
+    """
+    if folder is None:
+        yield None
+        return
+    path = Path(folder) / FILE_NAME
+    _check_checkpoint(path, resume)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    refusal = f"train: another process trains in {path.parent}; wait for its end, or choose another folder"
+    with only_one(path.parent / LOCK_NAME, refusal):
+        # again, for the other process may have come to its end in between
+        _check_checkpoint(path, resume)
+        remove_leftovers(path)
+        yield path
+
+
+def _check_checkpoint(path: Path, resume: bool) -> None:
     if resume and not path.is_file():
         raise FileNotFoundError(f"train: no checkpoint {path} to resume from; start with resume=False")
     if not resume and path.exists():
         raise FileExistsError(f"train: {path} exists; continue it with resume=True, or choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    # what a kill in the middle of a write leaves behind
-    for leftover in folder.glob(f".{FILE_NAME}.*.tmp"):
-        leftover.unlink(missing_ok=True)
-    return path
 
 
-def run_identity(recipe: Recipe, data: ImageData, teacher: nn.Module | None) -> dict[str, Any]:
+def run_identity(recipe: Recipe, source: Source, teacher: nn.Module | None) -> dict[str, Any]:
     """What a resumed run must share with the one that it continues."""
-    labels = zlib.crc32(data.train_labels.cpu().contiguous().numpy().data)
-    kind = f"{data.name} {list(data.train_images.shape)} {data.train_images.dtype}, labels {labels:08x}"
-    return {**recipe.identity(), "data": kind, "teacher": None if teacher is None else type(teacher).__name__}
+    return {
+        **recipe.identity(),
+        "data": source.describe(),
+        "teacher": None if teacher is None else type(teacher).__name__,
+    }
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:
     """Write recipe.json: every field, and where the recipe comes from. Raises: OSError."""
     write_atomically(folder / RECIPE_NAME, (json.dumps(recipe.describe(), indent=2) + "\n").encode())
-
-
-def on_device(data: ImageData, device: torch.device) -> ImageData:
-    names = ("train_images", "train_labels", "test_images", "test_labels")
-    return dataclasses.replace(data, **{name: getattr(data, name).to(device) for name in names})

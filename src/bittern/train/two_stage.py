@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from torch import nn
 
-from bittern.data.images import ImageData
 from bittern.train.checkpoint import FILE_NAME
 from bittern.train.history import History
 from bittern.train.loop import OnEpoch, OnStep, train
 from bittern.train.real_weights import use_real_weights
 from bittern.train.recipe import Recipe
+from bittern.train.source import TrainingData
 
 
 class TwoStageHistory(NamedTuple):
@@ -25,7 +25,7 @@ class TwoStageHistory(NamedTuple):
 
 def train_two_stage(
     model: nn.Module,
-    data: ImageData,
+    data: TrainingData,
     first: Recipe,
     second: Recipe,
     *,
