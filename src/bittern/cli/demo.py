@@ -34,7 +34,7 @@ def demo(
     from bittern.bench.demo_result import Settings
     from bittern.bench.drawing import check_matplotlib
     from bittern.cli.program import program
-    from bittern.cli.screen import screen
+    from bittern.cli.screen import say, screen
     from bittern.data import digits
 
     check_matplotlib("bittern demo")
@@ -50,7 +50,8 @@ def demo(
     demo_files.save_images(out, digits())
     commands = demo_files.commands(program(), out)
     path = report.write(result, out, commands)
-    typer.echo(f"\n{_verdict(result)}\nreport: {path}\n")
+    say(f"\n{_verdict(result)}")
+    typer.echo(f"report: {path}\n")
     typer.echo("next, on the packed networks and three images beside the report:")
     for command in commands:
         typer.echo(f"  {command}")

@@ -55,6 +55,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a packed network as a program for another runtime."""
+    from bittern.cli.screen import say
     from bittern.cli.targets import load_packed
 
     target = _target(output, to)
@@ -67,7 +68,7 @@ def export(
             raise Misused(f"--{option} means nothing for a program for {target}; leave it out")
     if data is not None and verify is False:
         raise Misused("--data says what to compare on, and --no-verify compares nothing; leave out one of them")
-    typer.echo(make(file, load_packed(file), output, wish))
+    say(make(file, load_packed(file), output, wish))
 
 
 def _target(output: Path, to: str | None) -> str:

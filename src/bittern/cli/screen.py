@@ -22,6 +22,17 @@ def screen(*, stderr: bool = False) -> Console:
     return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=PIPE_WIDTH)
 
 
+def say(text: str) -> None:
+    """Print sentences: broken between words where there is a terminal, in one line elsewhere, for what reads it."""
+    import typer
+
+    console = screen()
+    if console.is_terminal:
+        console.print(text, markup=False)
+    else:
+        typer.echo(text)
+
+
 def plain_table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -> Table:
     """A table without a frame; the columns in `right` are numbers, those in `whole` are never wrapped or cut."""
     from rich import box
