@@ -5,17 +5,19 @@ Every task trains the same small model on the same batches and rank 0 saves what
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.distributed.tensor import DTensor
 
@@ -148,7 +150,121 @@ def uneven(rank: int, world: int, folder: Path, bits: int) -> dict[str, Tensor]:
     return full(net)
 
 
-TASKS = {task.__name__: task for task in (single, ddp, zero, fsdp2, save, load, trust, uneven)}
+def in_backward(rank: int, world: int, folder: Path, bits: int) -> dict[str, Tensor]:
+    """FSDP2 with steps in the backward pass; every batch comes in two halves that accumulate."""
+    net = sharded(world) if world > 1 else model()
+    optimizer = adamw(net, bits)
+    if world > 1:
+        optim.fuse_into_backward(net, optimizer)  # type: ignore[arg-type]
+    for step in range(STEPS):
+        x, y = (part.chunk(world)[rank] for part in batch(step))
+        for last in (False, True):
+            if world > 1:
+                net.set_requires_gradient_sync(last)  # type: ignore[operator]
+            half = slice(len(x) // 2, None) if last else slice(len(x) // 2)
+            ((net(x[half]) - y[half]).pow(2).mean() / 2).backward()
+        if world == 1:
+            optimizer.step()
+            optimizer.zero_grad()
+    if world > 1:
+        assert all(p.grad is None for p in net.parameters())
+        assert all(int(optimizer.state[p]["step"]) == STEPS for p in net.parameters())
+    return full(net)
+
+
+def refused_in_backward(rank: int, world: int, folder: Path, bits: int) -> dict[str, Tensor]:
+    """DDP in every order, and FSDP1: none of them steps."""
+    for fused_first, whole in ((True, False), (False, True), (False, False)):
+        net = model()
+        before = full(net)
+        optimizer = adamw(net, bits)
+        steps_of = optim.fuse_into_backward(net, optimizer) if fused_first else None  # type: ignore[arg-type]
+        wrapped = nn.parallel.DistributedDataParallel(net)
+        with pytest.raises(RuntimeError, match="the replicas would drift"):  # noqa: PT012
+            if steps_of is None:
+                optim.fuse_into_backward(wrapped if whole else net, optimizer)  # type: ignore[arg-type]
+            wrapped(batch(0)[0]).sum().backward()
+        assert all(torch.equal(value, before[name]) for name, value in full(net).items())
+    net = flattened()
+    with pytest.raises(RuntimeError, match="FSDP1 reduces the gradient"):
+        optim.fuse_into_backward(net, adamw(net, bits))  # type: ignore[arg-type]
+    return {}
+
+
+def bad_gradient(rank: int, world: int, folder: Path, bits: int) -> dict[str, Tensor]:
+    """A NaN in the shard of one process refuses the step on all; two groups, the first of them good."""
+    net = sharded(world)
+    groups = [{"params": net[2].parameters()}, {"params": net[0].parameters()}]  # type: ignore[index]
+    optimizer = optim.AdamW(groups, state_bits=bits, nonfinite="raise")
+    before = full(net)
+    net(batch(0)[0]).sum().backward()
+    if rank == 1:
+        net[0].weight.grad.to_local()[0, 0] = float("nan")  # type: ignore[index,union-attr]
+    with pytest.raises(FloatingPointError, match="of a parameter" if rank == 1 else "on another process"):
+        optimizer.step()
+    assert not optimizer.state
+    assert all(torch.equal(value, before[name]) for name, value in full(net).items())
+    optimizer.zero_grad()
+    net(batch(0)[0]).sum().backward()
+    optimizer.step()
+    return {}
+
+
+def flattened() -> nn.Module:
+    return FullyShardedDataParallel(model(), use_orig_params=True, device_id=torch.device("cpu"))
+
+
+def fsdp1(rank: int, world: int, folder: Path, bits: int) -> dict[str, Tensor]:
+    """FSDP1 saves its states by name, decoded, and goes on from them."""
+    net = model() if world == 1 else flattened()
+    optimizer = adamw(net, bits)
+    steps(net, optimizer, 0, STEPS // 2, rank, world)
+    if world > 1:
+        saved = FullyShardedDataParallel.optim_state_dict(net, optimizer)
+        states = [value for state in saved["state"].values() for value in state.values()]
+        assert all(value.dtype == torch.float32 for value in states)
+        loaded = FullyShardedDataParallel.optim_state_dict_to_load(net, optimizer, saved)
+        optimizer = adamw(net, bits)
+        optimizer.load_state_dict(loaded)
+        for make in (lamb, lars):
+            with pytest.raises(TypeError, match="needs whole tensors"):
+                make(net, bits)
+    steps(net, optimizer, STEPS // 2, STEPS, rank, world)
+    if world == 1:
+        return full(net)
+    with FullyShardedDataParallel.summon_full_params(net):
+        return {name.replace("_fsdp_wrapped_module.", ""): p.detach().clone() for name, p in net.named_parameters()}
+
+
+def momentum(net: nn.Module, bits: int) -> ZeroRedundancyOptimizer:
+    return ZeroRedundancyOptimizer(net.parameters(), optim.SGD, lr=1e-2, momentum=0.9, state_bits=bits)
+
+
+def zero_saved(rank: int, world: int, folder: Path, bits: int) -> dict[str, Tensor]:
+    """ZeroRedundancyOptimizer collects its states on one process and goes on from them, bit for bit."""
+    net = nn.parallel.DistributedDataParallel(model())
+    optimizer = momentum(net, bits)
+    steps(net, optimizer, 0, STEPS // 2, rank, world)
+    optimizer.consolidate_state_dict(to=0)
+    saved = [copy.deepcopy(optimizer.state_dict()) if rank == 0 else None]
+    dist.broadcast_object_list(saved, 0)
+    twin = copy.deepcopy(net.module)
+    steps(net, optimizer, STEPS // 2, STEPS, rank, world)
+    again = nn.parallel.DistributedDataParallel(twin)
+    optimizer = momentum(again, bits)
+    optimizer.load_state_dict(saved[0])
+    steps(again, optimizer, STEPS // 2, STEPS, rank, world)
+    assert all(torch.equal(p, q) for p, q in zip(net.parameters(), again.parameters(), strict=True))
+    return full(net.module)
+
+
+TASKS = {
+    task.__name__: task
+    for task in (
+        *(single, ddp, zero, fsdp2, save, load, trust, uneven),
+        *(in_backward, refused_in_backward, bad_gradient, fsdp1, zero_saved),
+    )
+}
 
 
 def main() -> None:

@@ -127,6 +127,40 @@ def test_raise_refuses_the_whole_step() -> None:
     assert not optimizer.state
 
 
+def test_raise_looks_at_every_group_before_the_first_steps() -> None:
+    params = parameters()
+    before = [p.detach().clone() for p in params]
+    optimizer = optim.AdamW([{"params": params[:2]}, {"params": params[2:]}], nonfinite="raise")
+    for p in params:
+        p.grad = torch.ones_like(p)
+    params[3].grad[7] = float("inf")  # type: ignore[index]
+    with pytest.raises(FloatingPointError, match=r"gradient of a parameter \[257\] is not finite"):
+        optimizer.step()
+    assert all(torch.equal(p, b) for p, b in zip(params, before, strict=True))
+
+
+@pytest.mark.parametrize("name", [*NAMES, "Muon"])
+@pytest.mark.parametrize("bits", [32, 8, 4])
+@pytest.mark.parametrize("value", [1e15, 1.8e19, 2e19, 3e38])
+def test_large_finite_gradients_destroy_nothing(name: str, bits: int, value: float) -> None:
+    p = nn.Parameter(torch.ones(40, 50))
+    optimizer = getattr(optim, name)([p], lr=1e-3, state_bits=bits, min_8bit_size=0)
+    for every in (False, True):
+        p.grad = torch.linspace(0.1, 1.0, 2000).view(40, 50)
+        p.grad[3, 5] = value
+        if every:
+            p.grad.fill_(-value)
+        optimizer.step()
+        state = [x for x in optimizer.state[p].values() if x.is_floating_point()]
+        assert all(x.isfinite().all() for x in (p.detach(), *state))
+    p.grad = torch.full((40, 50), 0.1)
+    before = p.detach().clone()
+    optimizer.step()
+    assert p.detach().isfinite().all()
+    if name == "Adafactor" and value > 1.8e19:  # the large ones left no trace
+        assert (p.detach() < before).all()
+
+
 def test_stochastic_rounding_is_for_bfloat16() -> None:
     params = parameters(dtype=torch.float16)
     with pytest.raises(ValueError, match='is for bfloat16; use "kahan"'):

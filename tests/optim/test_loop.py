@@ -174,6 +174,12 @@ def test_steps_in_the_backward_pass_can_be_removed() -> None:
     assert all(int(optimizer.state[p]["step"]) == 2 for p in model.parameters())
 
 
+def test_steps_in_the_backward_pass_refuse_to_refuse_whole_steps() -> None:
+    model = _model()
+    with pytest.raises(ValueError, match='nonfinite="raise" refuses a whole step'):
+        optim.fuse_into_backward(model, optim.AdamW(model.parameters(), nonfinite="raise"))
+
+
 def test_fuse_into_backward_wants_every_parameter_and_our_optimizer() -> None:
     model = _model()
     with pytest.raises(ValueError, match=r"'2\.weight' is not in the optimizer"):

@@ -120,9 +120,9 @@ def check_table(subject: str, value: Tensor) -> None:
 
 def counter(subject: str, name: str, value: Any) -> Tensor:
     """`value` as a float32 counter on the CPU: whole steps, or a product from 0 to 1; ValueError for others."""
-    if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex() and not value.is_meta:
-        value = local_tensor(value.detach()).item()
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if isinstance(value, Tensor):
+        value = local_tensor(value.detach())
+    if not _is_number(value):
         raise ValueError(f"{subject}.{name} must be one number; got {_kind(value)}")
     number, most = float(value), MOST_STEPS if name == "step" else 1
     if not 0 <= number <= most or (name == "step" and number != int(number)):

@@ -17,9 +17,9 @@ from bittern.ops.optimizer_step import State
 from bittern.optim._batch import Batch
 from bittern.optim._layout import local_tensor
 from bittern.optim._load import load
-from bittern.optim._names import for_torch_to_refuse, named_bits, to_memory
+from bittern.optim._names import for_torch_to_refuse, is_flattened, named_bits, to_memory
 from bittern.optim._options import Group, Options, check_options, check_parameter, complete
-from bittern.optim._state import StateDict, check_gradients, check_offload, conform, create, offload
+from bittern.optim._state import StateDict, check_dense, check_finite, check_offload, conform, create, offload
 from bittern.optim._torch import saved_state
 
 ParamsT = Iterable[Any]
@@ -50,6 +50,9 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
         self.steps_in_backward = False
         self._calls = 0
         super().__init__(params, {**defaults, **complete(type(self).__name__, options)})
+
+    whole_tensors: bool = False
+    """Whether the update reads sums over a whole tensor."""
 
     @abstractmethod
     def states(self, group: Group) -> tuple[State, ...]:
@@ -89,6 +92,11 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
                 raise RuntimeError(f"{self._name}: fuse_into_backward steps in the backward pass; it takes no closure")
             with torch.enable_grad():
                 loss = closure()
+        strict = [p for group in self.param_groups if group["nonfinite"] == "raise" for p in group["params"]]
+        for group in self.param_groups:
+            check_dense(self._name, group["params"])
+        if strict:
+            check_finite(self._name, strict)
         for index, group in enumerate(self.param_groups):
             params = [p for p in group["params"] if p.grad is not None]
             if params:
@@ -96,13 +104,13 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
         return loss
 
     def step_some(self, key: Any, group: Group, params: Sequence[Tensor]) -> None:
-        """Steps `params` of one group, which all have a gradient."""
+        """Steps `params` of one group, which all have a gradient; nonfinite="raise" has been seen to."""
         if params[0].is_cuda and torch.cuda.is_current_stream_capturing() and not group.get("capturable"):
             raise RuntimeError(
                 f"{self._name}: a CUDA graph would repeat the scalars of this one step; got capturable=False while "
                 "capturing; pass capturable=True"
             )
-        check_gradients(self._name, group, params)
+        check_dense(self._name, params)
         self.update(key, group, params)
 
     def state_of(self, p: Tensor, group: Group) -> StateDict:
@@ -160,11 +168,20 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
             self.check_group(group)
             for p in group["params"]:
                 check_parameter(self._name, p)
+                self._check_flattened(p, group)
             if len(set(group["params"])) != len(group["params"]):
                 raise ValueError(f"{self._name}: a parameter appears twice in one group")
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
+
+    def _check_flattened(self, p: Tensor, group: Group) -> None:
+        """TypeError where FSDP1 holds pieces of `p` and the whole is needed: their groups of processes are unknown."""
+        if not is_flattened(p) or torch.distributed.get_world_size() == 1:
+            return
+        if self.whole_tensors or group["nonfinite"] == "raise":
+            what = "this rule" if self.whole_tensors else 'nonfinite="raise"'
+            raise TypeError(f"{self._name}: {what} needs whole tensors; got a piece of FSDP1's; use fully_shard")
 
     def state_dict(self) -> dict[str, Any]:
         """As torch.optim; a quantized state is "<state>_8bit" or "<state>_4bit" with "<state>_absmax" (see `_names`).

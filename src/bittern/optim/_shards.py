@@ -1,4 +1,4 @@
-"""Trust ratios of tensors that are spread over processes: their norms are added up before any of them steps."""
+"""What tensors spread over processes decide together before any of them steps: norms, and whether to step at all."""
 
 from __future__ import annotations
 
@@ -33,6 +33,19 @@ def add_over_shards(params: Sequence[Tensor], squares: Tensor) -> Tensor:
             dist.all_reduce(part, group=mesh.get_group(k))
         squares[rows] = part
     return squares
+
+
+def any_over_shards(params: Sequence[Tensor], flag: bool) -> bool:
+    """Whether `flag` is set on any process that holds shards of DTensors among `params`; all of them must call it."""
+    import torch.distributed as dist
+
+    meshes = list(dict.fromkeys(p.device_mesh for p in params if is_sharded(p)))  # type: ignore[attr-defined]
+    for mesh in meshes * min(2, len(meshes)):  # twice, so that what one mesh found reaches those before it
+        found = torch.tensor(float(flag), device=mesh.device_type)
+        for k in range(mesh.ndim):
+            dist.all_reduce(found, op=dist.ReduceOp.MAX, group=mesh.get_group(k))
+        flag = bool(found)
+    return flag
 
 
 def trust_ratio(rule: Rule, norms: Tensor, scalars: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from bittern.optim._layout import (
     stored_layout,
 )
 from bittern.optim._options import STORAGE, Group
+from bittern.optim._shards import any_over_shards
 
 StateDict = dict[str, Any]
 
@@ -145,17 +146,22 @@ def describe(group: Group) -> tuple[Any, ...]:
     return (*(group[name] for name in STORAGE), group.get("capturable"))
 
 
-def check_gradients(owner: str, group: Group, params: Sequence[Tensor]) -> None:
-    """RuntimeError for a sparse gradient; FloatingPointError under nonfinite="raise" if one is not finite."""
-    grads = [p.grad for p in params if p.grad is not None]
-    for grad in grads:
-        if grad.layout is not torch.strided:
+def check_dense(owner: str, params: Sequence[Tensor]) -> None:
+    """RuntimeError for a sparse gradient."""
+    for p in params:
+        if p.grad is not None and p.grad.layout is not torch.strided:
             raise RuntimeError(f"{owner}: sparse gradients are not supported; use sparse=False or SparseAdam")
-    if group["nonfinite"] == "raise":
-        largest = torch._foreach_norm([g for g in grads if g.numel()], float("inf"))
-        for grad, norm in zip((g for g in grads if g.numel()), largest, strict=True):
-            if not torch.isfinite(local_tensor(norm)).all():
-                raise FloatingPointError(
-                    f"{owner}: the gradient of a parameter {list(grad.shape)} is not finite; nothing was changed "
-                    '(nonfinite="skip" leaves such elements as they are)'
-                )
+
+
+def check_finite(owner: str, params: Sequence[Tensor]) -> None:
+    """FloatingPointError if a gradient is not finite, on every process that holds shards of `params`."""
+    grads = [local_tensor(p.grad) for p in params if p.grad is not None]
+    grads = [grad for grad in grads if grad.numel()]
+    norms = torch._foreach_norm(grads, float("inf")) if grads else ()
+    bad = next((g for g, norm in zip(grads, norms, strict=True) if not bool(torch.isfinite(norm))), None)
+    what = "on another process" if bad is None else f"of a parameter {list(bad.shape)}"
+    if any_over_shards(params, bad is not None):
+        raise FloatingPointError(
+            f"{owner}: the gradient {what} is not finite; nothing was changed "
+            '(nonfinite="skip" leaves such elements as they are)'
+        )

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from bittern.ops.optimizer_step import State
 from bittern.optim._layout import encode, is_sharded, layout_for, stored_layout
-from bittern.optim._names import to_memory
 from bittern.optim._optimizer import LowBitOptimizer, ParamsT
 from bittern.optim._options import Group, Number, Options, check_not_negative, scalar
 from bittern.optim._state import StateDict, as_floats, store
@@ -25,11 +24,14 @@ class Adafactor(LowBitOptimizer):
     r, c: row and column means of g^2, new ones weighing t^beta2_decay; v = r c^T / mean(r) (vectors: v of its own);
     u = g / sqrt(v), divided by max(1, rms(u) / d);
     p <- p (1 - lr weight_decay) - max(eps2, rms(p)) min(lr, 1 / sqrt(t)) u.
+    An element whose g^2 is not finite is left as it is and counts as 0 in the means.
     momentum (float): u <- m <- momentum m + (1 - momentum) u before it is applied.
     States: `row_var`, `col_var` (float32, one line each) or `variance`, and `exp_avg`. One tensor at a time in torch
     operations, with temporaries of the tensor's size. Errors: see `LowBitOptimizer`; TypeError for DTensors,
     ValueError for rounding other than "nearest".
     """
+
+    whole_tensors = True
 
     def __init__(
         self,
@@ -79,7 +81,7 @@ class Adafactor(LowBitOptimizer):
 
     def lost_in_torch(self, states: Mapping[Any, Any]) -> bool:
         """torch.optim.Adafactor has no momentum, in whatever storage."""
-        return any("exp_avg" in to_memory("Adafactor", state) for state in states.values())
+        return any(str(key).startswith("exp_avg") for state in states.values() for key in state)
 
     def update(self, key: Any, group: Group, params: Sequence[Tensor]) -> None:
         for p in params:
@@ -92,7 +94,7 @@ class Adafactor(LowBitOptimizer):
     def _update_one(self, p: Tensor, state: StateDict, group: Group) -> None:
         assert p.grad is not None
         gradient = -p.grad.float() if group["maximize"] else p.grad.float()
-        good = torch.isfinite(gradient)
+        good = torch.isfinite(gradient * gradient)
         gradient = torch.where(good, gradient, 0.0)
         state["step"] += 1
         step, lr = float(state["step"]), float(scalar(group["lr"]))
@@ -115,20 +117,24 @@ class Adafactor(LowBitOptimizer):
 
 
 def _rms(x: Tensor) -> float:
-    norm = float(torch.linalg.vector_norm(x))
+    norm = float(torch.linalg.vector_norm(x, dtype=torch.float64))
     return norm / math.sqrt(x.numel())
 
 
 def _second_moment(state: StateDict, gradient: Tensor, rest: float, eps: float) -> Tensor:
-    """The estimate of g^2, at least eps^2, after its means moved towards the new gradient by `rest`."""
+    """The estimate of g^2, at least eps^2, after its means moved towards the new gradient by `rest`.
+
+    Sums are float64 and the quotient comes before the product, so that squares up to the largest float32 fit.
+    """
     if gradient.ndim < 2:
         variance: Tensor = state.setdefault("variance", torch.zeros_like(gradient))
         variance.lerp_(gradient * gradient, rest)
         return variance.clamp(min=eps * eps)
     means: dict[str, Tensor] = {}
     for name, dim in (("row_var", -1), ("col_var", -2)):
-        mean = torch.linalg.vector_norm(gradient, dim=dim, keepdim=True) ** 2 / gradient.shape[dim]
+        norm = torch.linalg.vector_norm(gradient, dim=dim, keepdim=True, dtype=torch.float64)
+        mean = (norm * norm / gradient.shape[dim]).float()
         means[name] = state.setdefault(name, torch.zeros_like(mean)).lerp_(mean, rest)
     row, column = means["row_var"], means["col_var"]
-    estimate = (row @ column) / row.mean(dim=-2, keepdim=True).clamp(min=eps)
-    return estimate.clamp(min=eps * eps)
+    share = row / row.mean(dim=-2, keepdim=True, dtype=torch.float64).float().clamp(min=eps)
+    return (share @ column).clamp(min=eps * eps)

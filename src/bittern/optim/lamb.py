@@ -23,6 +23,8 @@ class LAMB(RuleOptimizer):
     Further keyword arguments and errors: see `LowBitOptimizer`.
     """
 
+    whole_tensors = True
+
     def __init__(
         self,
         params: ParamsT,

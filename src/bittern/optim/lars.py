@@ -25,6 +25,8 @@ class LARS(RuleOptimizer):
     Further keyword arguments and errors: see `LowBitOptimizer`.
     """
 
+    whole_tensors = True
+
     def __init__(
         self,
         params: ParamsT,

@@ -31,6 +31,7 @@ class Muon(LowBitOptimizer):
     Errors: ValueError for a parameter that is no matrix; TypeError for DTensors; see `LowBitOptimizer`.
     """
 
+    whole_tensors = True
     counters = ()
 
     def __init__(
