@@ -21,6 +21,8 @@ from torch import Tensor
 
 UNSIGNED_BYTE = 8
 MAX_DIMENSIONS = 4
+MAX_ELEMENTS = 2**48
+"""Sizes of 0 counted as 1: strides then fit 64 bits."""
 MAX_DEFLATE_RATIO = 1032
 """Deflate spends at least 2 bits on a match, which yields at most 258 bytes: 258 * 8 / 2."""
 CHUNK_BYTES = 1 << 20
@@ -54,7 +56,7 @@ def _read(path: Path, file: BinaryIO, most_bytes: int) -> Tensor:
     shape = _read_header(path, file)
     count = math.prod(shape)
     header_bytes = 4 + 4 * len(shape)
-    if header_bytes + count > most_bytes:
+    if header_bytes + count > most_bytes or math.prod(max(size, 1) for size in shape) > MAX_ELEMENTS:
         raise ValueError(
             f"read_idx: {path} promises {count} elements {list(shape)}, more than its length can hold; "
             "it is truncated or damaged: download it again"
