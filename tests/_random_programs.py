@@ -25,6 +25,9 @@ from bittern.deploy.program import Node, tensor_name
 MOST_NUMBERS = 4000
 """Of one sample of a value."""
 
+LARGER = 16
+"""Sides of the images of a large program are so many times those of the others."""
+
 Proposal = tuple[list[int], dict[str, Any], dict[str, tuple[int, ...]]]
 """(values read, attributes, shapes of tensors by role)."""
 DTYPES = {torch.float32: "F32", torch.int32: "I32", torch.uint8: "U8"}
@@ -36,6 +39,7 @@ class Draft:
 
     r: random.Random
     shape: list[int]
+    most_numbers: int = MOST_NUMBERS
     nodes: list[Any] = field(default_factory=list)
     tensors: list[Entry] = field(default_factory=list)
     forms: list[Form] = field(default_factory=list)
@@ -56,12 +60,16 @@ class Draft:
         return program_file(self.nodes, self.shape, self.tensors, self.output)
 
 
-def draft(seed: int) -> Draft:
-    """The program of a seed."""
+def draft(seed: int, large: bool = False) -> Draft:
+    """The program of a seed; large: of megabytes, to see whether memory is counted rightly."""
     r = random.Random(seed)
+    larger = LARGER if large else 1
     rank = r.choice((3, 3, 3, 3, 2, 1, 4))
-    shape = [r.choice((1, 2, 3, 8, 16, 24, 33, 64, 65)), *(r.choice((1, 2, 3, 5, 8, 9)) for _ in range(rank - 1))]
-    d = Draft(r, shape, forms=[Form((1, *shape))])
+    shape = [
+        r.choice((1, 2, 3, 8, 16, 24, 33, 64, 65)),
+        *(larger * r.choice((1, 2, 3, 5, 8, 9)) for _ in range(rank - 1)),
+    ]
+    d = Draft(r, shape, MOST_NUMBERS * larger**2, forms=[Form((1, *shape))])
     wanted, tries = r.randint(1, 9), 0
     while len(d.nodes) < wanted and tries < 200:
         tries += 1
@@ -97,7 +105,7 @@ def _try(d: Draft, kind: str) -> None:
         form = RULES[kind](node, named, *(d.forms[v] for v in inputs))
     except FormatError:
         return
-    if math.prod(form.shape) > MOST_NUMBERS:
+    if math.prod(form.shape) > d.most_numbers:
         return
     d.forms.append(form)
     d.nodes.append([kind, name, inputs, attrs, sorted(shapes)])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fuzz_files import MEMORY_LIMIT, file_of, run_seeds, try_file
+from fuzz_files import file_of, run_seeds, try_file
 
 from _random_programs import draft
 from bittern.deploy import FormatError
@@ -16,8 +16,6 @@ from bittern.deploy.check import KINDS
 from bittern.deploy.packed import from_bytes
 
 PARTS, FILES = 6, 250
-SLACK_BYTES = 64 * 2**20
-"""What torch and this test take beside a model."""
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -26,7 +24,6 @@ def test_damaged_files_are_refused_or_run(part: int) -> None:
     assert tally.failures == []
     assert tally.files == FILES
     assert tally.ran > FILES // 8
-    assert tally.peak_bytes <= MEMORY_LIMIT + SLACK_BYTES
 
 
 def test_undamaged_ones_run() -> None:
