@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +212,10 @@ def test_common_recipe_is_recorded_as_before(report: MethodsReport) -> None:
     assert report.papers == {}
     assert {key for key, *_ in report.setting.recipe} == set(Recipe(epochs=1).identity()) - {"seed", "epochs"}
     assert "every method, one recipe" in report.markdown()
+
+
+def test_a_partial_is_another_method(tmp_path: Path) -> None:
+    two, four = (partial(binary.DoReFa, weight_bits=bits) for bits in (2, 4))
+    report = small_run(tmp_path, methods=(two, four))
+    assert [r.method for r in report.results] == ["DoReFa(weight_bits=2)", "DoReFa(weight_bits=4)"]
+    assert report.results[0].file_bytes < report.results[1].file_bytes

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from _command import Command, Trained, run, start
 from bittern.binary import DoReFa
@@ -31,8 +32,9 @@ def test_run_folder_remembers_what_was_chosen(trained: Trained) -> None:
 def test_train_says_what_and_what_next(command: Command, tmp_path: Path) -> None:
     out = command.done("train", "--folder", tmp_path / "run", *SMALL).splitlines()
     assert out[0] == "mlp, ReActNet, on digits: 1,438 images of 1 x 8 x 8, 1 epoch"
-    assert out[1].startswith("test accuracy ")
-    assert out[2] == f"next: bittern pack {tmp_path / 'run'} -o run.safetensors"
+    assert out[1].startswith("epoch 1 of 1: train loss ")
+    assert out[2].startswith("test accuracy ")
+    assert out[3] == f"next: bittern pack {tmp_path / 'run'} -o run.safetensors"
 
 
 def test_same_seed_same_weights(command: Command, tmp_path: Path) -> None:
@@ -86,7 +88,8 @@ def test_finished_run_resumes_to_nothing_more(command: Command, trained: Trained
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--epochs", 3), "--epochs was 2 in"),
+        (("--epochs", 1), "--epochs was 2 in"),
+        (("--init", "x"), "--init was None in"),
         (("--method", "BNN"), "--method was 'XNORNetPlusPlus' in"),
         (("--learning-rate", 1.0), "--learning-rate was 0.003 in"),
         (("--option", "case=1"), "--option was () in"),
@@ -238,3 +241,108 @@ def test_run_folder_of_before_recipes_opens(command: Command, trained: Trained, 
     path.write_text(json.dumps(old))
     assert run_folder.load(tmp_path / "run") == run_folder.load(trained.folder)
     command.done("train", "--folder", tmp_path / "run", "--resume")
+
+
+def test_two_commands_never_train_in_one_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "a run"
+    first = start("train", "--folder", folder, "--model", "mlp", "--method", "BNN", "--epochs", 300)
+    assert first.stdout is not None
+    assert "300 epochs" in first.stdout.readline()
+    again = run("train", "--folder", folder, *SMALL)
+    assert again.status == 1
+    assert "another bittern train runs there; wait" in again.error or "holds a run already" in again.error
+    resumed = run("train", "--folder", folder, "--resume")
+    assert resumed.status == 1
+    assert resumed.error == f"{folder}: another bittern train runs there; wait for its end, or choose another --folder"
+    first.kill()
+    first.communicate()
+
+
+def test_more_epochs_extend_a_run_and_say_so(command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command.done("train", "--folder", folder, *SMALL)
+    out = command.done("train", "--folder", folder, "--resume", "--epochs", 3, "--threads", 1)
+    assert "was planned for 1 epochs and now for 3: from here on the learning rate follows the schedule of 3" in out
+    assert [line.split(":")[0] for line in out.splitlines() if line.startswith("epoch")] == [
+        "epoch 2 of 3",
+        "epoch 3 of 3",
+    ]
+    assert run_folder.load(folder).options.epochs == 3
+    assert len((folder / "log.csv").read_text().splitlines()) == 4
+    two = tmp_path / "two"
+    command.done("train", "--folder", two, "--two-stage", *SMALL)
+    assert "which has two stages" in command("train", "--folder", two, "--resume", "--epochs", 2).error
+
+
+def test_init_begins_with_the_weights_of_another_run(command: Command, trained: Trained, tmp_path: Path) -> None:
+    words = ("--method", "xnornetplusplus", "--learning-rate", 1e-9, *SMALL)
+    out = command.done("train", "--folder", tmp_path / "run", "--init", trained.folder, *words)
+    wanted = json.loads(command.done("eval", trained.folder, "--json"))["accuracy"]
+    # a rate of nothing: what it knows at the end it knew at the beginning, but for the statistics of norms
+    found = json.loads(command.done("eval", tmp_path / "run", "--json"))["accuracy"]
+    assert abs(found - wanted) < 0.05
+    assert out.count("epoch 1 of 1") == 1
+    assert run_folder.load(tmp_path / "run").options.init == str(trained.folder)
+    outcome = command("train", "--folder", tmp_path / "other", "--init", trained.folder, "--method", "float", *SMALL)
+    assert outcome.status == 1
+    assert "is from another model" in outcome.error
+
+
+def test_divergence_is_one_line_with_what_to_do(command: Command, tmp_path: Path) -> None:
+    outcome = command("train", "--folder", tmp_path / "run", "--method", "float", "--learning-rate", 1e30, *SMALL)
+    assert outcome.status == 1
+    last = outcome.err.splitlines()[-1]
+    assert "bittern: diverged: " in last
+    assert "start anew in another --folder with a --learning-rate below 1e+30" in last
+
+
+def test_a_folder_of_classes_is_trained_tested_and_packed(command: Command, tmp_path: Path) -> None:
+    for name, shade in (("dark", 40), ("bright", 200)):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(20):
+            Image.new("L", (8, 9), shade + i).save(tmp_path / "images" / name / f"{i}.png")
+    data = f"folder@8:{tmp_path / 'images'}"
+    words = ("--method", "BNN", "--batch-size", 8, "--model", "mlp", "--epochs", 3, "--threads", 1)
+    out = command.done("train", "--folder", tmp_path / "run", "--data", data, "--augment", *words)
+    assert "on images: 32 images of 1 x 8 x 8, 3 epochs" in out
+    assert json.loads(command.done("eval", tmp_path / "run", "--json"))["images"] == 8
+    assert "compared on 8 test images" in command.done("pack", tmp_path / "run", "-o", tmp_path / "packed.safetensors")
+    assert command.done("eval", tmp_path / "packed.safetensors").startswith("packed model")
+    outcome = command("train", "--folder", tmp_path / "x", "--data", tmp_path / "images", *words)
+    assert "networks take square images" in outcome.error
+
+
+OWN = """
+from functools import partial
+from bittern.binary import BNN, DoReFa
+
+class Mine(BNN):
+    pass
+
+four = partial(DoReFa, weight_bits=4)
+number = 4
+"""
+
+
+def test_own_methods_by_module_and_class(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_methods.py").write_text(OWN)
+    (tmp_path / "own_broken.py").write_text("1 / 0")
+    monkeypatch.chdir(tmp_path)
+    for name, kind in (("own_methods:Mine", "Mine"), ("own_methods:four", "DoReFa")):
+        folder = tmp_path / kind
+        command.done("train", "--folder", folder, "--method", name, *SMALL)
+        assert run_folder.load(folder).options.method == name
+        assert kind in {type(m).__name__ for m in run_folder.load(folder).network().modules()}
+        assert "accuracy" in command.done("eval", folder)
+    for name, message in (
+        ("own_methods:none", "there is none of that name"),
+        ("own_methods:number", "must be a Quantizer class or a functools.partial of one; it is a int"),
+        ("own_missing:Mine", "cannot import own_missing: ModuleNotFoundError"),
+        ("own_broken:Mine", "cannot import own_broken: ZeroDivisionError"),
+    ):
+        outcome = command("train", "--folder", tmp_path / "none", "--method", name, *SMALL)
+        assert outcome.status == 2
+        assert message in outcome.error
+    assert (
+        "set them there" in command("train", "--folder", "n", "--method", "own_methods:four", "--option", "a=1").error
+    )

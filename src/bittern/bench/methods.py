@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from bittern.bench.timing import torch_threads
 from bittern.data import ImageData, RandomCropFlip, normalize
 from bittern.models import resnet20_cifar
 from bittern.nn.summary import summary
-from bittern.quantizer import Quantizer
+from bittern.quantizer import Method
 from bittern.recipes import PaperRecipe
 from bittern.train import Cosine, Recipe, evaluate, train, train_two_stage
 
@@ -40,10 +41,10 @@ CROP_PADDING = 2
 SUBSET_SEED = 0
 PEEK = 500
 """Test images that the loop looks at after each epoch, for its log only; the whole test set comes at the end."""
-Methods = Sequence[type[Quantizer] | None]
-RecordOf = Callable[[type[Quantizer]], PaperRecipe]
+Methods = Sequence[Method | None]
+RecordOf = Callable[[Method], PaperRecipe]
 """`bittern.recipes.for_method`."""
-ALL: tuple[type[Quantizer] | None, ...] = (None, *binary.ALL)
+ALL: tuple[Method | None, ...] = (None, *binary.ALL)
 """The float twin (None) first: the gaps refer to it."""
 
 
@@ -108,7 +109,7 @@ def run(
 
 def train_one(
     data: ImageData,
-    method: type[Quantizer] | None,
+    method: Method | None,
     stages: tuple[Recipe, ...],
     device: torch.device,
     progress: bool,
@@ -136,7 +137,7 @@ def train_one(
     return Trained(_name(method), seed, history.final.train_accuracy, accuracy, exact, size, round(seconds, 1))
 
 
-def build(data: ImageData, method: type[Quantizer] | None) -> nn.Module:
+def build(data: ImageData, method: Method | None) -> nn.Module:
     """The network of this benchmark for images of `data`."""
     channels, height, _ = data.image_shape
     return resnet20_cifar(method, len(data.classes), channels, input_size=height)
@@ -215,5 +216,11 @@ def _continue(path: Path, fresh: MethodsReport) -> MethodsReport:
     return found
 
 
-def _name(method: type[Quantizer] | None) -> str:
-    return TWIN if method is None else method.__name__
+def _name(method: Method | None) -> str:
+    """The class's name; of a partial with its options, for they make another method."""
+    if method is None:
+        return TWIN
+    if isinstance(method, partial):
+        options = ", ".join(f"{name}={value}" for name, value in sorted(method.keywords.items()))
+        return f"{_name(method.func)}({options})"
+    return str(getattr(method, "__name__", type(method).__name__))

@@ -39,7 +39,7 @@ def from_json(kind: type[T], text: str) -> T:
     """
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{kind.__name__}: not valid JSON: {error}") from error
     result: T = _read(kind, data, kind.__name__)
     return result

@@ -150,7 +150,7 @@ def optim_training(
     tasks = (
         bench.gpt_task(data.read_characters(characters)),
         bench.lstm_task(data.read_words(words, vocabulary_size=4000)),
-        bench.resnet_task(names.data_set(names.data_spec(images))),
+        bench.resnet_task(names.data_set(names.data_spec(images)).in_memory()),
     )
     command = shlex.join(["bittern", *sys.argv[1:]])
     report = bench.run(
@@ -203,7 +203,7 @@ def methods(
     train_size: Annotated[int | None, typer.Option(help="Training images, drawn once.")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="A seed; may be given again. [default: 0]")] = None,
     method: Annotated[
-        list[str] | None, typer.Option(help="A method, or float; may be given again. [default: all]")
+        list[str] | None, typer.Option(help=f"{names.METHOD_HELP} May be given again. [default: all]")
     ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
     augment: Annotated[bool, typer.Option("--augment", help="Shift and mirror training images.")] = False,
@@ -221,8 +221,8 @@ def methods(
         raise Misused(f"--recipe must be common or paper; got {recipe!r}")
     chosen = bench.ALL
     if method:
-        chosen = tuple(None if text.lower() == names.FLOAT else names.method_class(text) for text in method)
-    images = names.data_set(names.data_spec(data))
+        chosen = tuple(names.method(text, ()) for text in method)
+    images = names.data_set(names.data_spec(data)).in_memory()
     try:
         report = bench.run(
             images,

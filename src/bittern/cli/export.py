@@ -108,7 +108,7 @@ def _images(file: Path, packed: Packed, data: str) -> Tensor:
     assert info.mean is not None
     assert info.std is not None
     images = names.data_set(names.data_spec(data))
-    return normalize(images.test_images[:COMPARED_IMAGES], info.mean, info.std)
+    return normalize(images.first_test_images(COMPARED_IMAGES), info.mean, info.std)
 
 
 SUFFIXES = {".c": "c", ".pte": "executorch"}

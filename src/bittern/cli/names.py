@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from bittern.data import ImageData
+    from bittern.data import FolderData, ImageData
     from bittern.quantizer import Method, Quantizer
     from bittern.recipes import PaperRecipe
     from bittern.train.recipe import OptimizerFactory
@@ -37,13 +37,22 @@ OPTIMIZERS = (
     "sgd-4bit",
 )
 """torch's, and bittern's with states of so many bits."""
-DATA_HELP = "digits, or a folder with MNIST, Fashion-MNIST or CIFAR-10; mnist:FOLDER and the like settle doubts."
+FOLDER = "folder"
+DATA_HELP = (
+    "digits, or a folder with MNIST, Fashion-MNIST, CIFAR-10, or a subfolder of images for each class; mnist:FOLDER "
+    "and the like settle doubts; folder@32:FOLDER makes all images 32 x 32."
+)
+METHOD_HELP = "A method ('bittern methods'), float for the float twin, or MODULE:CLASS for one of your own."
 
 
 def method_class(name: str) -> type[Quantizer]:
-    """The method of a name, in any case. Raises: Misused."""
+    """The method of a name, in any case, or of MODULE:CLASS. Raises: Misused."""
     from bittern import binary
 
+    if ":" in name:
+        found_there = _imported(name)
+        cls: Any = found_there.func if isinstance(found_there, partial) else found_there
+        return cls  # type: ignore[no-any-return]
     found = {method.__name__.lower(): method for method in binary.ALL}
     if name.lower() not in found:
         known = [method.__name__ for method in binary.ALL]
@@ -57,10 +66,47 @@ def method(name: str, options: Sequence[str]) -> Method | None:
         if options:
             raise Misused(f"--option {options[0]} needs a method; float has no options")
         return None
+    if ":" in name and isinstance(own := _imported(name), partial):
+        if options:
+            raise Misused(f"--option {options[0]}: {name} is a partial, which has its options; set them there")
+        return own
     cls = method_class(name)
     if not options:
         return cls
     return partial(cls, **dict(_option(cls, text) for text in options))
+
+
+def method_name(name: str) -> str:
+    """The proper spelling of a name, as run folders remember it. Raises: Misused."""
+    if ":" in name:
+        _imported(name)
+        return name
+    return FLOAT if name.lower() == FLOAT else method_class(name).__name__
+
+
+def _imported(name: str) -> Any:
+    """The Quantizer class, or partial of one, of MODULE:CLASS; modules in the current folder are found too."""
+    import importlib
+    import os
+    import sys
+
+    from bittern.quantizer import Quantizer
+
+    module_name, _, attribute = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    # whatever the module does, it is the user's
+    except Exception as error:
+        raise Misused(f"--method {name}: cannot import {module_name}: {error!r}; start where the module is") from error
+    finally:
+        sys.path.remove(os.getcwd())
+    found = getattr(module, attribute, None)
+    cls = found.func if isinstance(found, partial) else found
+    if not isinstance(cls, type) or not issubclass(cls, Quantizer):
+        got = "there is none of that name" if found is None else f"it is a {type(found).__name__}"
+        raise Misused(f"--method {name}: must be a Quantizer class or a functools.partial of one; {got}")
+    return found
 
 
 def paper_recipe(name: str, method_name: str) -> PaperRecipe:
@@ -156,7 +202,7 @@ def data_spec(text: str) -> str:
     if text == DIGITS:
         return text
     kind, colon, folder = text.partition(":")
-    if colon and kind in _readers():
+    if colon and _is_kind(kind):
         return f"{kind}:{Path(folder).expanduser().absolute()}"
     place = Path(text).expanduser().absolute()
     return f"{_kind_of(place)}:{place}"
@@ -165,16 +211,24 @@ def data_spec(text: str) -> str:
 def is_spec(text: str) -> bool:
     """Whether `data_set` knows where to find it."""
     kind, colon, _ = text.partition(":")
-    return text == DIGITS or (bool(colon) and kind in _readers())
+    return text == DIGITS or (bool(colon) and _is_kind(kind))
 
 
-def data_set(spec: str) -> ImageData:
-    """Read the data set of a `data_spec`. Raises: FileNotFoundError, ValueError."""
-    from bittern.data import digits
+def _is_kind(kind: str) -> bool:
+    name, at, size = kind.partition("@")
+    return kind in _readers() or (name == FOLDER and (not at or size.isdecimal()))
+
+
+def data_set(spec: str) -> ImageData | FolderData:
+    """Read the data set of a `data_spec`; of a folder of images, only what is in it. Raises: OSError, ValueError."""
+    from bittern.data import digits, image_folder
 
     if spec == DIGITS:
         return digits()
     kind, _, folder = spec.partition(":")
+    name, _, size = kind.partition("@")
+    if name == FOLDER:
+        return image_folder(folder, int(size) if size else None)
     return _readers()[kind](folder)
 
 
@@ -186,15 +240,21 @@ def _readers() -> dict[str, Callable[[str], ImageData]]:
 
 def _kind_of(folder: Path) -> str:
     from bittern.data.cifar10 import BINARY_FOLDER, LAYOUT, TRAIN_FILES
+    from bittern.data.folder import has_classes
     from bittern.data.mnist import FILES
 
-    layouts = f"CIFAR-10 ({LAYOUT}) or MNIST and Fashion-MNIST ({', '.join(FILES)}, plain or .gz)"
+    layouts = (
+        f"CIFAR-10 ({LAYOUT}) or MNIST and Fashion-MNIST ({', '.join(FILES)}, plain or .gz), or a subfolder of images "
+        "for each class"
+    )
     if not folder.is_dir():
         raise FileNotFoundError(f"--data: no folder {folder}; give 'digits', or a folder with {layouts}")
     cifar = [folder / TRAIN_FILES[0], folder / BINARY_FOLDER / TRAIN_FILES[0], *folder.glob("cifar10_*.npz")]
     if any(path.exists() for path in cifar):
         return "cifar10"
     if not any((folder / f"{name}{end}").exists() for name in FILES for end in ("", ".gz")):
+        if has_classes(folder):
+            return FOLDER
         raise FileNotFoundError(f"--data: {folder} holds no data set; put there {layouts}")
     if "mnist" not in folder.name.lower():
         raise ValueError(

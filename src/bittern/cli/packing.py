@@ -39,7 +39,7 @@ def pack(
     if images.image_shape != run.input_shape:
         shape = " x ".join(str(n) for n in images.image_shape)
         raise ValueError(f"{images.name} has images of {shape}, and the network takes other ones; give its own data")
-    batch = normalize(images.test_images[:VERIFIED_IMAGES], run.mean, run.std)
+    batch = normalize(images.first_test_images(VERIFIED_IMAGES), run.mean, run.std)
     packed = deploy.pack(network, batch[:1])
     found = deploy.verify(packed, network, batch)
     if not found.exact:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bittern._files import only_one
 from bittern.bench import store
 from bittern.cli import names
 
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FILE_NAME = "run.json"
+LOCK_NAME = "run.lock"
 VERSION = 1
 CHECKPOINT = "checkpoint.safetensors"
 STAGES = ("stage1", "stage2")
@@ -45,9 +50,11 @@ class Options:
     latent_weight_decay: float = 0.0
     recipe: str | None = None
     """Method whose paper's recipe was followed, for `epochs` in batches of `batch_size`; it decides what it names."""
+    init: str | None = None
+    """Run folder or checkpoint whose weights it began with."""
 
 
-ADDED = ("latent_weight_decay", "recipe")
+ADDED = ("latent_weight_decay", "recipe", "init")
 """Options that older run folders do not name."""
 
 
@@ -73,6 +80,20 @@ class Run:
         return build(method=method, num_classes=len(self.classes), in_channels=channels, input_size=height)
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other commands from training in `folder`, which is made. Raises: InUseError, OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    refusal = f"{folder}: another bittern train runs there; wait for its end, or choose another --folder"
+    with only_one(folder / LOCK_NAME, refusal):
+        yield
+
+
+def how_to_go_on(folder: Path) -> str:
+    """The command, as a shell takes it."""
+    return shlex.join(["bittern", "train", "--folder", str(folder), "--resume"])
+
+
 def save(folder: Path, run: Run) -> None:
     """Write run.json. Raises: OSError."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +115,7 @@ def _with_added(text: str) -> str:
     """The text of an older run.json with the options of `ADDED` at their defaults."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     if not isinstance(found, dict) or not isinstance(found.get("options"), dict):
         return text
@@ -115,7 +136,7 @@ def find(target: Path) -> tuple[Path, Path]:
         if (target / FILE_NAME).is_file() and not found:
             unfinished = (target / STAGES[0] / CHECKPOINT).is_file()
             why = "its first stage is not finished" if unfinished else f"it has no {CHECKPOINT}"
-            raise FileNotFoundError(f"{target}: {why}; go on with: bittern train --folder {target} --resume")
+            raise FileNotFoundError(f"{target}: {why}; go on with: {how_to_go_on(target)}")
         return target, found[0] if found else target / CHECKPOINT
     if not target.is_file():
         raise FileNotFoundError(f"no file or folder {target}")

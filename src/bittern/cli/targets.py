@@ -14,7 +14,7 @@ from bittern.cli import names, run_folder
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bittern.data import ImageData
+    from bittern.data import FolderData, ImageData
     from bittern.deploy import Packed
     from bittern.deploy.image_info import ImageInfo
 
@@ -78,7 +78,7 @@ class Target:
             raise ValueError(f"{self.path} was trained on {spec!r} and does not say where it lies; give --data FOLDER")
         return spec
 
-    def with_own_statistics(self, images: ImageData) -> ImageData:
+    def with_own_statistics(self, images: ImageData | FolderData) -> ImageData | FolderData:
         """The data set, normalized as in training. Raises: ValueError when its classes or channels are others."""
         need(self.path, self.info, ("classes", "mean", "std"), ())
         classes, mean, std = self.info.classes, self.info.mean, self.info.std

@@ -10,7 +10,7 @@ from bittern.cli.errors import Misused
 
 if TYPE_CHECKING:
     from bittern.cli.run_folder import Options
-    from bittern.data import ImageData
+    from bittern.data import FolderData, ImageData
     from bittern.train import Recipe
 
 WARMUP = 0.05
@@ -74,7 +74,7 @@ def _recipe(options: Options) -> Recipe:
     )
 
 
-def augmented(stages: tuple[Recipe, ...], images: ImageData) -> tuple[Recipe, ...]:
+def augmented(stages: tuple[Recipe, ...], images: ImageData | FolderData) -> tuple[Recipe, ...]:
     """The stages with images shifted, and mirrored where that leaves them what they are."""
     from bittern.recipes import crop_and_flip_for
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
+import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +16,7 @@ from bittern.cli.errors import Interrupted
 
 if TYPE_CHECKING:
     from bittern.cli.run_folder import Options, Run
-    from bittern.data import ImageData
+    from bittern.data import FolderData, ImageData
     from bittern.train import Epoch, Recipe
 
 
@@ -23,12 +26,13 @@ def train(
     method: Annotated[
         str | None,
         typer.Option(
-            help="A method ('bittern methods'), or float for the float twin. [default: ReActNet]",
+            help=f"{names.METHOD_HELP} [default: ReActNet]",
             autocompletion=lambda: _complete("method"),
         ),
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="An option of the method, NAME=VALUE; may be given again.")
+        list[str] | None,
+        typer.Option(help="An option of the method, NAME=VALUE; may be given again. [default: the method's]"),
     ] = None,
     model: Annotated[
         str | None,
@@ -61,11 +65,17 @@ def train(
         bool | None,
         typer.Option("--two-stage/--one-stage", help="Binary inputs first, then weights too. [default: one]"),
     ] = None,
-    teacher: Annotated[str | None, typer.Option(help="Run folder of a network to learn from.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="Run folder of a network to learn from. [default: none]")] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(help="Run folder or checkpoint of such a network, to begin with its weights. [default: none]"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and augmentation. [default: 0]")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in the folder; with more --epochs, beyond its end.")
+    ] = False,
     checkpoint_steps: Annotated[
-        int | None, typer.Option(help="Save every so many steps too, not only every epoch.")
+        int | None, typer.Option(help="Save every so many steps too, not only every epoch. [default: none]")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads. [default: torch's own choice]")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -91,32 +101,64 @@ def train(
     torch.manual_seed(options.seed)
     network = run.network().to(place)
     mentor = None if options.teacher is None else _teacher(Path(options.teacher), run).to(place)
-    run_folder.save(folder, run)
-    typer.echo(_headline(run, images, options))
-    if options.recipe is not None:
-        typer.echo(f"recipe: {stages[-1].origin}")
-    arguments: dict[str, Any] = {"resume": resume, "teacher": mentor, "checkpoint_steps": checkpoint_steps}
-    try:
+    if options.init is not None and not resume:
+        _begin_with(network, Path(options.init))
+    with run_folder.alone(folder):
+        if not resume and run_folder.exists(folder):
+            raise FileExistsError(f"{folder} holds a run by now; go on with it by --resume, or choose another --folder")
+        run_folder.save(folder, run)
+        typer.echo(_headline(run, images, options))
+        if options.recipe is not None:
+            typer.echo(f"recipe: {stages[-1].origin}")
+        arguments: dict[str, Any] = {"resume": resume, "teacher": mentor, "checkpoint_steps": checkpoint_steps}
         last = _run(network, images, stages, folder, arguments)
-    except KeyboardInterrupt as error:
-        if not run_folder.exists(folder):
-            raise Interrupted("stopped before anything was saved") from error
-        raise Interrupted(f"stopped and saved; go on with: bittern train --folder {folder} --resume") from error
     scaled = "" if options.recipe is None else f" ({stages[-1].origin})"
     trained = f"test accuracy {last.test_accuracy:.2%} after {plural(last.epoch, 'epoch')}{scaled}"
     typer.echo(f"{trained}, saved in {folder}")
-    typer.echo(f"next: bittern pack {folder} -o {folder.name}.safetensors")
+    output = shlex.quote(f"{folder.resolve().name}.safetensors")
+    typer.echo(f"next: bittern pack {shlex.quote(str(folder))} -o {output}")
 
 
-def _run(network: Any, images: ImageData, stages: tuple[Recipe, ...], folder: Path, arguments: Any) -> Epoch:
-    """Returns the last row of the log."""
+def _run(
+    network: Any, images: ImageData | FolderData, stages: tuple[Recipe, ...], folder: Path, arguments: Any
+) -> Epoch:
+    """Returns the last row of the log. What ends the run early is told in words of the command line."""
+    from bittern.cli import run_folder
+    from bittern.train import DivergedError, train_two_stage
     from bittern.train import train as run_one
-    from bittern.train import train_two_stage
 
-    if len(stages) == 1:
-        return run_one(network, images, stages[0], folder=folder, **arguments).final
-    first, second = stages
-    return train_two_stage(network, images, first, second, folder=folder, **arguments).second.final
+    # a bar says nothing in a file or a pipe
+    arguments = {**arguments, "on_epoch": None if sys.stdout.isatty() else partial(_tell, stages[-1].epochs)}
+    try:
+        if len(stages) == 1:
+            return run_one(network, images, stages[0], folder=folder, **arguments).final
+        first, second = stages
+        return train_two_stage(network, images, first, second, folder=folder, **arguments).second.final
+    except KeyboardInterrupt as error:
+        if not run_folder.exists(folder):
+            raise Interrupted("stopped before anything was saved") from error
+        raise Interrupted(f"stopped and saved; go on with: {run_folder.how_to_go_on(folder)}") from error
+    except DivergedError as error:
+        rate = stages[-1].learning_rate
+        raise ArithmeticError(
+            f"diverged: {error.what}; start anew in another --folder with a --learning-rate below {rate:g}; what was "
+            f"good last is kept in {folder}"
+        ) from error
+
+
+def _tell(epochs: int, row: Epoch) -> None:
+    typer.echo(
+        f"epoch {row.epoch} of {epochs}: train loss {row.train_loss:.4f}, test loss {row.test_loss:.4f}, "
+        f"test accuracy {row.test_accuracy:.2%}, {row.seconds:.1f} s"
+    )
+
+
+def _begin_with(network: Any, source: Path) -> None:
+    """Raises: FileNotFoundError; ValueError for weights of another network."""
+    from bittern.cli import run_folder
+    from bittern.train import load_weights
+
+    load_weights(network, run_folder.find(source)[1] if source.is_dir() else source)
 
 
 def evaluate(
@@ -137,7 +179,7 @@ def evaluate(
     images = names.data_set(names.data_spec(data) if data is not None else opened.data())
     fitted = opened.with_own_statistics(images)
     found = test(opened.network, fitted)
-    count = len(images.test_labels)
+    count = images.counts[1]
     if as_json:
         values = {"target": str(target), "data": images.name, "images": count, **found._asdict()}
         typer.echo(json.dumps(values))
@@ -168,15 +210,19 @@ def _fresh(folder: Path, chosen: dict[str, Any]) -> Options:
     # through the tables, so that run.json has the proper spelling and errors come before anything is written
     names.method(options.method, options.option)
     names.optimizer(options.optimizer)
-    real = options.method.lower() == names.FLOAT
     return dataclasses.replace(
         options,
-        method=names.FLOAT if real else names.method_class(options.method).__name__,
+        method=names.method_name(options.method),
         model=names.network(options.model).__name__,
         data=names.data_spec(options.data),
         optimizer=options.optimizer.lower(),
-        teacher=None if options.teacher is None else str(Path(options.teacher).expanduser().absolute()),
+        teacher=_absolute(options.teacher),
+        init=_absolute(options.init),
     )
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser().absolute())
 
 
 def _resumed(folder: Path, chosen: dict[str, Any]) -> Options:
@@ -191,8 +237,11 @@ def _resumed(folder: Path, chosen: dict[str, Any]) -> Options:
             given = names.data_spec(value)
         if name == "recipe":
             given = names.paper_recipe(value, options.method).name
-        if name == "teacher":
-            given = str(Path(value).expanduser().absolute())
+        if name in ("teacher", "init"):
+            given = _absolute(value)
+        if name == "epochs" and value > options.epochs:
+            options = _extended(options, folder, value)
+            continue
         same = given == stored or (
             isinstance(given, str) and isinstance(stored, str) and given.lower() == stored.lower()
         )
@@ -202,7 +251,19 @@ def _resumed(folder: Path, chosen: dict[str, Any]) -> Options:
     return options
 
 
-def _as_before(images: ImageData, folder: Path) -> ImageData:
+def _extended(options: Options, folder: Path, epochs: int) -> Options:
+    """The options of a run that goes on beyond its end, which is told. Raises: ValueError for one that cannot."""
+    if options.two_stage or options.recipe is not None:
+        why = "has two stages" if options.two_stage else f"follows the recipe of {options.recipe} to its end"
+        raise ValueError(f"--epochs was {options.epochs} in {folder}, which {why}; leave it out, or start a new run")
+    typer.echo(
+        f"{folder} was planned for {options.epochs} epochs and now for {epochs}: from here on the learning rate "
+        f"follows the schedule of {epochs}, so it may rise again; the result is not that of {epochs} epochs at once"
+    )
+    return dataclasses.replace(options, epochs=epochs)
+
+
+def _as_before(images: ImageData | FolderData, folder: Path) -> ImageData | FolderData:
     """The data set with the statistics of the run in `folder`, whose last bit may depend on the number of threads."""
     from bittern.cli import run_folder
 
@@ -221,11 +282,11 @@ def _teacher(folder: Path, run: Run) -> Any:
     return network
 
 
-def _headline(run: Run, images: ImageData, options: Options) -> str:
+def _headline(run: Run, images: ImageData | FolderData, options: Options) -> str:
     from bittern.bench.report_text import plural
 
     return (
-        f"{options.model}, {options.method}, on {images.name}: {len(images.train_labels):,} images "
+        f"{options.model}, {options.method}, on {images.name}: {images.counts[0]:,} images "
         f"of {' x '.join(str(n) for n in run.input_shape)}, {plural(options.epochs, 'epoch')}"
     )
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bittern.data.batches import generator_for
-from bittern.data.images import channel_statistics
+from bittern.data.images import ImageData, channel_statistics
 
 TRAIN, TEST = "train", ("test", "val")
 MODES = {1: "L", 3: "RGB"}
@@ -60,6 +60,13 @@ class FolderData:
     def first_test_images(self, count: int) -> Tensor:
         """At most `count` of them, uint8 [count, channels, height, width]. Raises: ValueError, OSError."""
         return self.read(self.test.files[:count])
+
+    def in_memory(self) -> ImageData:
+        """All images read at once, which takes as much memory as they have pixels. Raises: ValueError, OSError."""
+        parts: dict[str, Any] = {}
+        for name, part in (("train", self.train), ("test", self.test)):
+            parts |= {f"{name}_images": self.read(part.files), f"{name}_labels": torch.tensor(part.labels)}
+        return ImageData(name=self.name, classes=self.classes, mean=self.mean, std=self.std, **parts)
 
     def read(self, files: Sequence[Path]) -> Tensor:
         """uint8 [len(files), channels, height, width].

@@ -68,6 +68,19 @@ class ImageData:
             raise ValueError(f"{subject} images must be finite; got NaN or infinity")
 
     @property
+    def counts(self) -> tuple[int, int]:
+        """Training and test images."""
+        return len(self.train_labels), len(self.test_labels)
+
+    def first_test_images(self, count: int) -> Tensor:
+        """At most `count` of them."""
+        return self.test_images[:count]
+
+    def in_memory(self) -> ImageData:
+        """Itself; see `FolderData.in_memory`."""
+        return self
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """(channels, height, width)."""
         channels, height, width = self.train_images.shape[1:]

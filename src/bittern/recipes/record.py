@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from bittern.data.augment import RandomCropFlip
+from bittern.data.folder import FolderData
 from bittern.data.images import ImageData
 from bittern.quantizer import Quantizer
 from bittern.train.loss import CrossEntropy, Distillation, Loss
@@ -155,7 +156,7 @@ class PaperRecipe:
         )
 
 
-def crop_and_flip_for(images: ImageData) -> RandomCropFlip:
+def crop_and_flip_for(images: ImageData | FolderData) -> RandomCropFlip:
     """The usual shifting and mirroring of images of this size and kind."""
     side = images.image_shape[1]
     return RandomCropFlip(padding=CROP_PADDING.get(side, max(1, side // 8)), flip=images.name not in NOT_MIRRORED)

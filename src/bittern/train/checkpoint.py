@@ -171,6 +171,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Json]:
         version = run["version"]
         intact = int(metadata["crc32"]) == _checksum(text, tensors)
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OSError, OverflowError) as error:
+        # RuntimeError: also JSON that nests too deep
         raise CheckpointError(
             f"{path} is not a Bittern training checkpoint, or is damaged ({error}); use another one"
         ) from error
