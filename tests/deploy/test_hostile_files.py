@@ -122,6 +122,19 @@ def test_a_clamp_whose_limits_cross() -> None:
         from_bytes(program_file([["hardtanh", "h", [0], {"least": 2.0, "most": 1.0}, []]], [4]))
 
 
+@pytest.mark.parametrize("kind", ["batch_norm", "layer_norm"])
+def test_a_norm_with_a_negative_eps(kind: str) -> None:
+    attrs, roles = ({}, ["mean", "var"]) if kind == "batch_norm" else ({"shape": [4]}, [])
+    tensors = [(f"n.{role}", "F32", [4], b"\0\0\x80\x3f" * 4) for role in roles]
+    for eps, text in ((0.0, None), (-1.0, "'eps' is -1.0")):
+        data = program_file([[kind, "n", [0], {**attrs, "eps": eps}, roles]], [4], tensors)
+        if text is None:
+            from_bytes(data)(torch.ones(1, 4))
+            continue
+        with pytest.raises(FormatError, match=text):
+            from_bytes(data)
+
+
 def test_windows_in_the_padding_alone_keep_their_layout() -> None:
     """oneDNN crashes on this convolution with channels last, which torch itself was never asked for."""
     torch.manual_seed(0)

@@ -109,9 +109,9 @@ def flag(*, default: bool) -> AttrRule:
     return AttrRule(bool, default=default)
 
 
-def real(*, default: float | None = None) -> AttrRule:
+def real(*, least: float = -3.5e38, default: float | None = None) -> AttrRule:
     """A finite float attribute."""
-    return AttrRule(float, -3.5e38, 3.5e38, default=default)
+    return AttrRule(float, least, 3.5e38, default=default)
 
 
 def check_node(kind: Kind, node: Node, tensors: Mapping[str, Tensor]) -> None:

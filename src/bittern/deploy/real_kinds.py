@@ -126,7 +126,7 @@ def _build_batch_norm(node: Node, tensors: Tensors, device: torch.device) -> Ste
 BATCH_NORM = Kind(
     "batch_norm",
     (1,),
-    {"eps": real(default=1e-5)},
+    {"eps": real(least=0.0, default=1e-5)},
     {"mean": F32, "var": F32},
     {"weight": F32, "bias": F32},
     _vectors,
@@ -177,7 +177,7 @@ def _build_layer_norm(node: Node, tensors: Tensors, device: torch.device) -> Ste
 LAYER_NORM = Kind(
     "layer_norm",
     (1,),
-    {"shape": sizes(1, 2, 3, 4, least=1, most=2**24), "eps": real(default=1e-5)},
+    {"shape": sizes(1, 2, 3, 4, least=1, most=2**24), "eps": real(least=0.0, default=1e-5)},
     {},
     {"weight": F32, "bias": F32},
     _layer_norm_shapes,
