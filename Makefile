@@ -18,13 +18,13 @@ TORCH := torch==2.13.0
 install = $(1)/pip install --quiet --require-hashes --no-deps --requirement $(2) && $(1)/pip install --quiet $(TORCH) \
 	&& $(1)/pip install --quiet --no-deps --no-build-isolation --editable . && $(1)/pip check
 
-.PHONY: help demo test check lint types imports docs pytest peers slow fuzz fuzz-files native-test emulate neon sanitize wheel edge lock \
+.PHONY: help demo test check lint types imports docs pytest peers slow fuzz fuzz-files native-test emulate neon sanitize wheel release edge lock \
 	bench results results-optim clean
 
 help:
 	@echo "make demo   train, pack and compare nine binary networks on handwritten digits (writes bittern-report/)"
 	@echo "make test   lint, types, import layers, native tests, python tests"
-	@echo "others:     lint types imports docs pytest peers slow fuzz fuzz-files native-test emulate neon sanitize wheel edge lock bench results results-optim clean"
+	@echo "others:     lint types imports docs pytest peers slow fuzz fuzz-files native-test emulate neon sanitize wheel release edge lock bench results results-optim clean"
 
 demo: $(VENV)/.ready
 	$(BIN)/bittern demo
@@ -128,10 +128,12 @@ neon: $(VENV)/.ready
 sanitize: $(VENV)/.ready
 	$(call NATIVE_TEST,build/sanitize,-DBITTERN_SANITIZE=ON -DBITTERN_EMULATE_AMX=ON)
 
+# A wheel for the Python of .venv, in dist/; `make release` makes one for every Python that is here.
 wheel: $(VENV)/.ready
-	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
-	$(BIN)/python -m zipfile -l dist/bittern-*.whl | awk 'NR > 1 {print $$1}' \
-	| grep -Ev '(\.py|\.pyi|py\.typed|bittern/data/digits\.(npz|txt)|_native[^/]*\.so|\.dist-info/.*)$$' && { echo "make wheel: foreign files in the wheel"; exit 1; } || true
+	tools/wheel.sh $(BIN)/python dist
+
+release: $(VENV)/.ready
+	tools/release.sh
 
 # ExecuTorch, the kernel library for its runtime, and the runner without Python (docs/edge.md).
 edge: $(VENV)/.ready
