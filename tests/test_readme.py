@@ -6,21 +6,25 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+
+import bittern
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
 def test_the_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    one_line, snippet = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(one_line, "README.md", "exec"), {"bittern": bittern, "model": torch.nn.Linear(3, 3)})
     exec(compile(snippet, "README.md", "exec"), {})
     assert "exact: yes" in capsys.readouterr().out
     assert (tmp_path / "digits.safetensors").exists()
 
 
 def test_the_first_lines_convert_train_pack_and_run() -> None:
-    head = "\n".join(README.splitlines()[:25])
-    for word in ("make demo", "make test", "convert(", "train(", "pack(", "load("):
+    head = "\n".join(README.splitlines()[:55])
+    for word in ("make demo", "make test", "optim.AdamW(", "convert(", "train(", "pack(", "load("):
         assert word in head
 
 
