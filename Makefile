@@ -15,6 +15,9 @@ DATA ?= ../shared/data
 # Every package but torch is pinned by hash in constraints.txt (`make lock` writes it). torch is pinned by its version:
 # its wheels differ from one place to another, and so do the libraries for GPUs that some of them bring.
 TORCH := torch==2.13.0
+# The kernels' tests need an interpreter whose fma rounds once, which is younger than the Triton that torch's wheels for CUDA
+# ask for; where such a wheel is installed, pip takes its Triton instead.
+TRITON := triton==3.9.0
 install = $(1)/pip install --quiet --require-hashes --no-deps --requirement $(2) && $(1)/pip install --quiet $(TORCH) \
 	&& $(1)/pip install --quiet --no-deps --no-build-isolation --editable . && $(1)/pip check
 
@@ -73,7 +76,8 @@ docs: $(VENV)/.ready
 GPU_LIBRARIES := cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime cudnn-cu13 \
 	cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
 compile = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
-	$(addprefix --no-emit-package ,torch $(GPU_LIBRARIES)) --constraint <(echo $(TORCH)) $(1) pyproject.toml
+	$(addprefix --no-emit-package ,torch $(GPU_LIBRARIES)) --constraint <(echo $(TORCH)) \
+	--override <(echo '$(TRITON); sys_platform == "linux"') $(1) pyproject.toml
 lock: $(VENV)/.ready
 	$(BIN)/pip install --quiet uv
 	$(call compile,--extra dev) --output-file constraints.txt

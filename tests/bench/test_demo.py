@@ -67,8 +67,9 @@ def test_nine_methods_are_exact(run: tuple[DemoResult, Recorder]) -> None:
     assert [row.name for row in result.rows] == [FLOAT, *(method.__name__ for method in binary.ALL)]
     assert len(result.methods) == 9
     assert result.exact
+    noise = 8  # images that verify adds to those that it is given
     for row in result.methods:
-        assert row.accumulators == 128 * (64 * 64 + 128 * 16 + 128 * 16)
+        assert row.accumulators == (128 + noise) * (64 * 64 + 128 * 16 + 128 * 16)
         assert row.different == 0
 
 

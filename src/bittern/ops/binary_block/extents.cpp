@@ -81,7 +81,10 @@ void check_tail(Findings& f, const Tail& t, const Sizes& sizes, i64 batch, i64 h
           Extent(t.factor == nullptr ? 0 : reach).along(width, t.factor_pitch).along(height, t.factor_row),
           sizes.factor, "its factor");
   if (t.residual != nullptr) {
-    const bool covered = t.residual_pool >= 1 && t.residual_channels >= 1 && t.residual_shift >= 0 &&
+    const i64 shift =
+        t.residual_shift;  // of either sign; none where channels repeat, for it would be taken modulo
+    const bool shifted = shift == 0 || (t.residual_repeats == 0 && shift > -kMostSize && shift < kMostSize);
+    const bool covered = t.residual_pool >= 1 && t.residual_channels >= 1 && shifted &&
                          sound(0, {t.residual_height, t.residual_width, t.residual_channels}) &&
                          ceil_div(t.residual_height, t.residual_pool) == height &&
                          ceil_div(t.residual_width, t.residual_pool) == width;
