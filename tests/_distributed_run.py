@@ -17,7 +17,13 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.distributed.fsdp import (
+    FullOptimStateDictConfig,
+    FullStateDictConfig,
+    FullyShardedDataParallel,
+    StateDictType,
+    fully_shard,
+)
 from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.distributed.tensor import DTensor
 
@@ -56,8 +62,8 @@ def full(net: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def adamw(net: nn.Module, bits: int) -> torch.optim.Optimizer:
-    return optim.AdamW(net.parameters(), lr=1e-2, state_bits=bits)
+def adamw(net: nn.Module, bits: int, eps: float = 1e-8) -> torch.optim.Optimizer:
+    return optim.AdamW(net.parameters(), lr=1e-2, eps=eps, state_bits=bits)
 
 
 def single(_: int, __: int, folder: Path, bits: int) -> dict[str, Tensor]:
@@ -151,9 +157,16 @@ def uneven(rank: int, world: int, folder: Path, bits: int) -> dict[str, Tensor]:
 
 
 def in_backward(rank: int, world: int, folder: Path, bits: int) -> dict[str, Tensor]:
-    """FSDP2 with steps in the backward pass; every batch comes in two halves that accumulate."""
+    """FSDP2 with steps in the backward pass; every batch comes in two halves that accumulate.
+
+    The halves of two processes are other sums than those of one. A gradient's rounding error d moves the first step
+    by lr * d * eps / (|g| + eps)^2, at most lr * d / eps. d is up to 4e-9 here, so with eps=1e-8 there is no useful
+    bound where g is near 0: float32 torch.optim.AdamW on one process differs by 3e-4 between the two orders, and from
+    float64 by 1e-4 in each. Gradients are about 1e-3, so eps=1e-4 leaves the steps about what they are and bounds
+    the difference by 4e-7 (3.2e-7 measured with torch's).
+    """
     net = sharded(world) if world > 1 else model()
-    optimizer = adamw(net, bits)
+    optimizer = adamw(net, bits, eps=1e-4)
     if world > 1:
         optim.fuse_into_backward(net, optimizer)  # type: ignore[arg-type]
     for step in range(STEPS):
@@ -220,6 +233,17 @@ def fsdp1(rank: int, world: int, folder: Path, bits: int) -> dict[str, Tensor]:
     optimizer = adamw(net, bits)
     steps(net, optimizer, 0, STEPS // 2, rank, world)
     if world > 1:
+        # Its default, offload_to_cpu=True, returns views of one buffer where the parameters are on the CPU already:
+        # every state is then the last one gathered, with torch.optim as here.
+        mixed = FullyShardedDataParallel.optim_state_dict(net, optimizer)
+        with pytest.raises(ValueError, match=r"the same numbers for exp_avg, exp_avg_sq.*offload_to_cpu=False"):
+            optimizer.load_state_dict(FullyShardedDataParallel.optim_state_dict_to_load(net, optimizer, mixed))
+        FullyShardedDataParallel.set_state_dict_type(
+            net,
+            StateDictType.FULL_STATE_DICT,
+            FullStateDictConfig(offload_to_cpu=False),
+            FullOptimStateDictConfig(offload_to_cpu=False),
+        )
         saved = FullyShardedDataParallel.optim_state_dict(net, optimizer)
         states = [value for state in saved["state"].values() for value in state.values()]
         assert all(value.dtype == torch.float32 for value in states)

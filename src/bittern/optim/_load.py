@@ -95,6 +95,8 @@ def _state(optimizer: LowBitOptimizer, place: _Place, saved: Mapping[str, Any]) 
             raise ValueError(
                 f"{subject} is of another rule: {name!r} is missing among {', '.join(sorted(map(str, saved)))}"
             )
+    if is_flattened(place.p):
+        check.check_apart(subject, {spec.name: found[spec.name] for spec in specs})
     result: StateDict = {name: check.counter(subject, name, found.pop(name)) for name in optimizer.counters}
     for spec in specs:
         values, absmax = found.pop(spec.name), found.pop(f"{spec.name}{ABSMAX}", None)

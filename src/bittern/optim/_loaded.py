@@ -140,3 +140,19 @@ def _kind(value: Any) -> str:
 
 def _sharding(value: Tensor) -> str:
     return f"a DTensor {value.placements}" if is_sharded(value) else "a whole tensor"  # type: ignore[attr-defined]
+
+
+def check_apart(subject: str, states: Mapping[str, Any]) -> None:
+    """ValueError where all states of a parameter are the same numbers, and not all 0.
+
+    `FullyShardedDataParallel.optim_state_dict` of torch 2.13 gathers all states of CPU parameters in one buffer and
+    with offload_to_cpu=True, its default, returns views of it: each is then the state that was gathered last.
+    """
+    values = [value for value in states.values() if isinstance(value, Tensor)]
+    if len(values) < 2 or len(values) < len(states) or not values[0].any():
+        return
+    if all(torch.equal(values[0], value) for value in values[1:]):
+        raise ValueError(
+            f"{subject} has the same numbers for {', '.join(states)}: FSDP1's optim_state_dict overwrites states of "
+            "CPU parameters; save with FullOptimStateDictConfig(offload_to_cpu=False), or shard with fully_shard"
+        )
