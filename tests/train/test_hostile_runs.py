@@ -80,6 +80,7 @@ def test_a_run_file_with_other_values_loads_or_says_so(
         "{}",
         '{"version": 2}',
         '{"version": 1, "identity": 5}',
+        '{"version": 1, "step": 0, "epoch_so_far": [0, 0, 0, 0], "rows": [], "optimizer": {}}',
         '{"version": 1, "step": -1, "epoch_so_far": [0, 0, 0, 0], "rows": [], "identity": {}, "optimizer": {}}',
         '{"version": 1, "step": 1e999, "epoch_so_far": [0, 0, 0, 0], "rows": [], "identity": {}, "optimizer": {}}',
         '{"version": 1, "step": 1, "epoch_so_far": 0, "rows": [[]], "identity": {}, "optimizer": {"scalars": 3}}',
@@ -93,6 +94,13 @@ def test_a_checkpoint_whose_checksum_fits_is_checked_all_the_same(model: nn.Modu
     optimizer = torch.optim.AdamW(model.parameters())
     with pytest.raises(CheckpointError):
         checkpoint.restore_checkpoint(path, model, optimizer, {}, torch.device("cpu"))
+
+
+def test_a_run_file_with_an_integer_beyond_every_float(tmp_path: Path) -> None:
+    run = json.loads((RUN / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps({**run, "mean": [10**400]}))
+    with pytest.raises(ValueError, match="beyond its range"):
+        run_folder.load(tmp_path)
 
 
 def test_run_files_that_nest_or_are_no_text(tmp_path: Path) -> None:

@@ -72,7 +72,10 @@ def _read(kind: Any, data: Any, place: str) -> Any:
     if origin in (types.UnionType, typing.Union):
         return _read_union(kind, data, place)
     if kind is float and type(data) is int:
-        return float(data)
+        try:
+            return float(data)
+        except OverflowError as error:
+            raise StoreError(f"{place} must be a float; got an integer beyond its range") from error
     # type, not isinstance: True must not pass for the integer 1
     wanted = type(None) if kind is None else kind
     if type(data) is not wanted:

@@ -87,7 +87,7 @@ def restore_checkpoint(
     tensors, run = _read(path)
     weights = _section(tensors, "model/")
     _check_model(path, weights, model)
-    _check_identity(path, run["identity"], identity)
+    _check_identity(path, run.get("identity"), identity)
     try:
         state = _run_state(run)
         unpacked = unpack_optimizer(optimizer, model, _section(tensors, "optimizer/"), run["optimizer"])
@@ -222,7 +222,7 @@ def _check_identity(path: Path, stored: Any, wanted: Json) -> None:
     # through JSON, as the stored one came
     here = json.loads(json.dumps(wanted))
     differ = [name for name in dict.fromkeys([*here, *stored]) if stored.get(name) != here.get(name)]
-    if differ == ["epochs"] and isinstance(stored["epochs"], int) and stored["epochs"] < here["epochs"]:
+    if differ == ["epochs"] and isinstance(stored.get("epochs"), int) and stored["epochs"] < here["epochs"]:
         return
     if differ:
         changed = [f"{name} was {stored.get(name)!r}, is {here.get(name)!r}" for name in differ]
