@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # The two commands of the README: `make demo` and `make test`. Each sets up everything it needs in .venv.
 
 SHELL := /bin/bash

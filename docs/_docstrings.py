@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The project's docstrings, which are plain text with `code` in single backticks, as reStructuredText."""
 
 from __future__ import annotations

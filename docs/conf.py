@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How Sphinx builds the documentation (`make docs`): these pages, and the API reference from the docstrings."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QLoRA in small: freeze a model's linear layers in 4 bits and train low-rank adapters around them with 8-bit states.
 
 The model learns one text in float32. Then its weights shrink to NF4 with nested scales, about an eighth, and adapters

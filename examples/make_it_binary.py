@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A ReLU network made binary: what fails, and what learns; docs/make_it_binary.md tells why.
 
 `python examples/make_it_binary.py [SEEDS [FASHION_MNIST_FOLDER]]`; without a folder it learns the embedded digits.

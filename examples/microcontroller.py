@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Train a small network, write it as one C file, compile that with the C compiler of this machine, and run it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A method of your own: one class with four short answers, and it trains, packs and runs like the built-in ones.
 
 Here: sign forward, backward the derivative of 2 s(bx) (1 + bx (1 - s(bx))) - 1 with the logistic function s,

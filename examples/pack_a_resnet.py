@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Take a published architecture, count what it costs, pack it and time it against its float twin."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Train a small network on handwritten digits with optimizer states in 32, 8 and 4 bits."""
 
 from __future__ import annotations

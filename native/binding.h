@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What the bindings of all ops share: checked codes, and pointers from the integers that Python passes.
 #pragma once
 

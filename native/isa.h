@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What this CPU can execute, and which of the compiled instruction sets that allows.
 #pragma once
 

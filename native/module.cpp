@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The Python module bittern._native: one line per op.
 
 #include "binding.h"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Large fresh memory costs more to map, page by page, than to fill.
 #pragma once
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Work sharing: every participant has a stretch of neighbouring indices, the same one at every call of a
 // size, so that what it wrote lies in its own caches when it reads it again; who has finished its own goes on
 // with the others'. An atomic counter per stretch gives each index away once. Whoever runs the participants,

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Random bits from a counter: the same for a seed and a number on every device, in any order.
 #pragma once
 

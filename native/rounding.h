@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // float32 to bf16.
 #pragma once
 

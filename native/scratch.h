@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Working memory of the calling thread that is kept between calls, because an allocation per call would cost
 // more than a small layer.
 #pragma once

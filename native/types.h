@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Names that every native file uses: integer widths, element types, one division.
 #pragma once
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The agreement test's one step and its list, shared with the test that no implementation is missing from them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the tests of the binary methods share: the methods by name, and gradients as the papers state them."""
 
 from __future__ import annotations

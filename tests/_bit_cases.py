@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cases of `pool_bits` and `concatenate_bits`: odd sizes, windows beyond the image, flips, unaligned parts."""
 
 from __future__ import annotations

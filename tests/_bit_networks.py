@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Networks whose max pools and concatenations end in signs, for the tests of several targets."""
 
 from __future__ import annotations

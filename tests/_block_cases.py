@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cases of `binary_block`: every activation, every way to find a residual, borders, groups and odd sizes."""
 
 from __future__ import annotations

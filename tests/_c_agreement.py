@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The C code against the packed model, node by node: each node of the packed model gets what the C code gave the node.
 
 So a rounding in a real layer cannot hide, nor excuse, an error behind it: bits, accumulators and everything that is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small networks that together have every kind of node and every geometry, for the tests of the C code."""
 
 from __future__ import annotations

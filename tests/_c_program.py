@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compile a C file of `deploy.to_c` and run it, with everything that its hooks show."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inputs for every op: one generator of cases per op, from which agreement, coverage and other tests draw.
 
 Sizes are odd on purpose, at and around multiples of the 64 bits of a word; inputs are strided and misaligned, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Running the command line: in this process, or for real."""
 
 from __future__ import annotations

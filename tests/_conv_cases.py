@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Geometries of binary convolutions, packed words and epilogues: what the cases of several ops are made of."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A made-up result of the demo, for tests of what is done with one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One process of a distributed training: python _distributed_run.py TASK RANK WORLD FOLDER [STATE_BITS].
 
 Every task trains the same small model on the same batches and rank 0 saves what the parameters became.

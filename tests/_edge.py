@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the tests of ExecuTorch programs share: the kernel library, built once for all processes of a run."""
 
 from __future__ import annotations

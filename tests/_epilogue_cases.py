@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operands on which a fused multiply-add, a product then a sum, and a float64 sum rounded again give three answers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A network as a list of steps over numbered values, value 0 being its input, and what draws it step by step."""
 
 from __future__ import annotations

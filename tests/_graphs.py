@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random networks as directed graphs: every piece that packs, wired in any way, for hypothesis to draw and to shrink.
 
 A piece takes the value that it goes on from and returns the one that it leads to; what else it reads is drawn among all

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Arguments for the linear layers from 4-bit and 8-bit weights, and what their results must be."""
 
 from __future__ import annotations

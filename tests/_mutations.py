@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Damage to packed files: what a program says of itself, what the header says of its tensors, and single bytes."""
 
 from __future__ import annotations

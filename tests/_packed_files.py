@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packed files from plain data, sound or not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Other libraries that some tests compare with: they live in an environment of their own (`make peers`).
 
 Among them are packages that pin what others need, and none of them is needed to work on Bittern, so the ordinary

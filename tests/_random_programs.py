@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random sound programs as plain data, of every kind of node, drawn from a seed: what the fuzzer of files starts from.
 
 A node is proposed with attributes and tensors that suit the values it reads; the format's own checks say whether it

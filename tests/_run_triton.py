@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs the light cases through Triton's interpreter and prints one JSON object: case -> "" or what went wrong.
 
 A program of its own because TRITON_INTERPRET changes every Triton kernel that the process imports.

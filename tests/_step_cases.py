@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Arguments for `optimizer_step`, and what it must do to them by the formulas in float64."""
 
 from __future__ import annotations

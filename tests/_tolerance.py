@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How close is close enough: the only place that computes a tolerance.
 
 Each function is one class of results and states its rule. NaN fails everywhere; nothing depends on the environment.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calls with options, for the Triton kernels beside the light cases."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The documentation: its code runs, its links lead somewhere, and Sphinx builds it without a warning."""
 
 from __future__ import annotations

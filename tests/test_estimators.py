@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Estimators against the formulas that they claim, written out here a second time."""
 
 from __future__ import annotations

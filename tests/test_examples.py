@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every example runs as it stands and is short enough to read."""
 
 from __future__ import annotations

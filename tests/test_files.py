@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writing files: all or nothing, with the permissions and links of then, one writer at a time."""
 
 from __future__ import annotations

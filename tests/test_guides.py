@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The snippets of the guides run as they stand, and what their comments promise holds."""
 
 from __future__ import annotations

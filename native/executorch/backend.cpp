@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The backend of ExecuTorch's runtime that runs the low-bit parts of a `.pte`. Loading this library, or
 // linking it whole, registers it under the name that the file asks for.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Reads what `bittern.deploy.executorch.blob` writes: values, and calls of kernels over them. Everything is
 // checked against the length of the blob before it is used.
 #pragma once

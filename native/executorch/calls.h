@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // One call of a kernel, made ready at load: constants copied, weight bits laid out for this CPU's kernel.
 #pragma once
 

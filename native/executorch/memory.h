@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Memory that starts at a cache line, owned.
 #pragma once
 

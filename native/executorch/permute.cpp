@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Two dimensions matter: the one whose elements are neighbours in the source, and the one whose elements are
 // neighbours in the result. Both are walked in small squares, so that a cache line is used whole on both
 // sides.

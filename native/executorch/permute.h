@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Moves the elements of a tensor of four dimensions: NCHW <-> NHWC and the like.
 #pragma once
 

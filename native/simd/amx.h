@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // AMX tiles of signed bytes, two by two: the eight tiles hold a 2x2 square of sums, two of pixels and two of
 // weights. A tile has 16 rows of 64 bytes.
 #pragma once

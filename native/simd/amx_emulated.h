@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The AMX intrinsics that amx.h uses, in plain C++: a test build (BITTERN_EMULATE_AMX) runs the same kernel
 // with them, so that its results are checked on a CPU without AMX. Like the CPU, it ends a program that uses
 // a tile which was not configured, or tiles whose shapes do not fit.

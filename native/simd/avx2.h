@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // 256-bit vectors. Eight lanes of 32 bits for the element-wise parts, bytes for the table lookups of the
 // binary convolution.
 #pragma once

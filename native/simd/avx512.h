@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // 512-bit vectors, with the instruction that counts the bits of eight 64-bit words (VPOPCNTDQ).
 #pragma once
 

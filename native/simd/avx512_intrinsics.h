@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The intrinsics of AVX-512.
 //
 // Only those are used that SIMDe 0.7.4 implements, or that simde_gaps.h adds: a test build

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // 512-bit vectors for CPUs with the AVX-512 of 2017 (F, BW, VL, DQ), which has no instruction that counts
 // bits: bytes for table lookups, as in avx2.h.
 #pragma once

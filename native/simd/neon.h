@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // 128-bit vectors of 64-bit ARM. Four lanes of 32 bits for the element-wise parts, bytes for the counts of
 // the binary convolution.
 #pragma once

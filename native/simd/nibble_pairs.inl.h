@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Pairs of nibbles in 128-bit registers, for the kernels that look them up. Included inside the namespace of
 // one instruction set, after ymm.inl.h.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Vectors of one element: the portable meaning of what avx2.h and avx512.h do to several elements at once.
 #pragma once
 

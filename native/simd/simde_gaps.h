@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The few AVX-512 intrinsics that avx512.h uses and SIMDe 0.7.4 lacks; for the emulated test build only.
 #pragma once
 

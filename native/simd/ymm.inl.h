@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Operations on 256-bit registers that the AVX2 and the AVX-512 kernels share. Included inside the namespace
 // of one instruction set, so that each gets its own copy, compiled with its own flags.
 

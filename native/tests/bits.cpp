@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // pool_bits and concatenate_bits against one bit at a time.
 
 #include "binary_block/program.h"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // quantize_blockwise and dequantize_blockwise with every kind of table, type and rounding: every instruction
 // set against the scalar one, bit for bit.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // quantize_blockwise, dequantize_blockwise and optimizer_step: nearest codes by search, and every instruction
 // set against the scalar one.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // binary_conv2d against the sum of products written out, over shapes drawn from the awkward ones.
 
 #include "binary_conv2d/kernel.h"

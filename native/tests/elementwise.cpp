@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // sign, pack_signs and unpack_signs against one comparison per element.
 
 #include <cmath>

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What the native tests share: counting, buffers with guards around them, random data.
 #pragma once
 

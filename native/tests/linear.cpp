@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // linear_4bit, its backward and linear_8bit: every instruction set against sums in float64 and int64.
 
 #include <cmath>

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Checks the kernels of every instruction set that this CPU can run against naive code. Exits with 1 on a
 // failure, and on a CPU that could have run a set which was never tried.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Numbers in the memory of any float type, for the tests that compare an instruction set with the scalar one.
 #pragma once
 

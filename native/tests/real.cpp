@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // real_conv against chains of fused multiply-adds written out, pool_images against windows and rows written
 // out, and both in one against one after the other.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // optimizer_step with parameters and gradients of every type, Kahan's compensation, random bits, gradients
 // that are not finite, and several rows: every instruction set against the scalar one, bit for bit.
 

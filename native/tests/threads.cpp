@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // parallel_for: every index exactly once; from several threads at once; in a forked child.
 
 #include <dlfcn.h>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bittern: low-bit deep learning for PyTorch. Train networks in 1 to 8 bits, pack them, run them bit-packed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m bittern`: which implementation each op would use here, and why.
 
 For bug reports and for the question "why is it slow?". `--json` prints the same as data.

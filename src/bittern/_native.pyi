@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The native extension. Pointers are integers: the callers in `bittern.ops` have checked dtype, shape and layout."""
 
 def cpu_features() -> dict[str, bool]: ...

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gradient estimators: closed forms that stand in for the derivative of a function that has none.
 
 `binarize(x, derivative)` computes sign(x) exactly (sign(0) = +1, never x - x.detach() tricks, whose rounding would

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one interface that every low-bit method implements.
 
 A method turns real tensors into values on a grid plus a scale. It never sees "conv" or "linear": a layer hands

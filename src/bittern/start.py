@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How latent weights start: each rule fills a fresh weight [out_channels, in_channels / groups, *kernel] in place.
 
 All draw from torch's default generator. `fan_in` is the number of weights of one output, `fan_out` out_channels times

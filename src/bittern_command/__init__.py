@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The program `bittern`.
 
 It lies outside the package because importing anything of `bittern` imports torch, which takes seconds: Ctrl-C in those

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One quick run of the demo: every method trained, packed, verified and timed."""
 
 from __future__ import annotations

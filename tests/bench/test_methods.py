@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of trainings: complete, resumable, honest. Nothing here asserts an accuracy or a speed."""
 
 from __future__ import annotations

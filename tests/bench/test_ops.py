@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report of the kernels: that it is complete and its arithmetic right. Nothing here asserts a speed."""
 
 from __future__ import annotations

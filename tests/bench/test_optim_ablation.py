@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ablation of 8-bit states: what its emulation does, that it resumes, and what the table says."""
 
 from __future__ import annotations

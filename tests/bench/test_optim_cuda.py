@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report of the optimizers on a GPU, made on the CPU: that it is complete and its arithmetic right."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The trainings with low-bit states: what a run is, that it resumes, and what the table says."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The README's picture is that of the committed results."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report as text: complete, escaped, self-contained, accessible, the same for the same result."""
 
 from __future__ import annotations

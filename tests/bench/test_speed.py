@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report of packed networks against other engines: complete, and its arithmetic right. No speed is asserted."""
 
 from __future__ import annotations

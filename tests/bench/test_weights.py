@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report of codecs and low-bit weights: that it is complete and survives JSON. Nothing here asserts a speed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tensors here are tiny: one thread is faster than two that wait for each other."""
 
 from __future__ import annotations

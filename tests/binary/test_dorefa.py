@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DoReFa-Net against arXiv 1606.06160."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """FDA-BNN against arXiv 2103.00841."""
 
 from __future__ import annotations

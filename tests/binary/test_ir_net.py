@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """IR-Net against arXiv 1909.10788."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What holds for every binary method, whichever paper it comes from."""
 
 from __future__ import annotations

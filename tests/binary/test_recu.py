@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ReCU against arXiv 2103.12369."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What holds in training for every binary method: gradients, schedules, state, compilation."""
 
 from __future__ import annotations

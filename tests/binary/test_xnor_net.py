@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """XNOR-Net against arXiv 1603.05279."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """XNOR-Net++ against arXiv 1909.13863."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report in a real browser: on a phone and a desktop, in the dark and in the light."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern bench speed` and `bittern bench optim`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern demo` and `bittern bench` as commands; what they run has tests of its own."""
 
 from __future__ import annotations

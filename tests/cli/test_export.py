@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern export` through the command line."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Image files as inputs of a network."""
 
 from __future__ import annotations

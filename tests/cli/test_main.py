@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command as a whole: help, versions, one line for every error, exit statuses, completion."""
 
 from __future__ import annotations

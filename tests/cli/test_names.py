@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Strings that become objects."""
 
 from __future__ import annotations

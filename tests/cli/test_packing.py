@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern pack` and `bittern info`."""
 
 from __future__ import annotations

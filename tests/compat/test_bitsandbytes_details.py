@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Behaviour of bitsandbytes that its own tests ask for: states, tied weights, hooks, odd sizes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bitsandbytes.functional: tables, codes and states, against literal numbers and against the real package."""
 
 from __future__ import annotations

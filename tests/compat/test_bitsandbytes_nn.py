@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers with 8-bit and 4-bit weights under bitsandbytes' names: values, gradients, files."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Optimizers under bitsandbytes' names: signatures, checkpoints both ways, bits per parameter, the Trainer."""
 
 from __future__ import annotations

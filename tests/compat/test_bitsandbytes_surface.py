@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every public name, method, parameter and default of an installed bitsandbytes, against the bridge by introspection.
 
 What the bridge leaves out on purpose stands in the tables below, and docs/bitsandbytes.md says why; anything else that

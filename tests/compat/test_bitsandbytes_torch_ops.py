@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`torch.ops.bitsandbytes`: what the operators give, and that torch accepts them (in a process of its own)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """transformers' quantized loading through the bridge: 4 and 8 bits, forward, generation, saved and loaded again."""
 
 from __future__ import annotations

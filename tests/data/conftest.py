@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the tests of the readers find real data, and how they write their own."""
 
 from __future__ import annotations

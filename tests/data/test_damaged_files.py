@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever bytes a data set's file holds, its reader gives values or the one documented error."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Text readers: numbering, splitting, what is not a text."""
 
 from __future__ import annotations

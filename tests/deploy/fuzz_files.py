@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Load and run packed files that were drawn, damaged, and counted, one seed each.
 
     python tests/deploy/fuzz_files.py --count 200000 [--first SEED] [--batch 500] [--native build/asan]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The C file means the same to every compiler: C++, 32 bits, big-endian, sanitizers, any optimization."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The C file computes what the packed model computes: every node, every method, every geometry, several compilers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The memory plan: what lives at the same time never overlaps, and the arena is no larger than it must be by much."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A packed model on a GPU: where no real convolution comes before a sign, the same bits as on the CPU."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fused engine against the same program run node by node: equal bits, whatever is fused, wherever values live."""
 
 from __future__ import annotations

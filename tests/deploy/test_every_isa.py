@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packed models at every instruction set that this CPU has: the choice is made per process, so each is a process."""
 
 from __future__ import annotations

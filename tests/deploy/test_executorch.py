@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packed models as ExecuTorch programs: what is written gives the answers of the packed model, or is not written."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The torch module that ExecuTorch exports equals the packed model, bit for bit; this needs no ExecuTorch."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files of earlier versions still load, and answer what they answered (`write_fixtures` made them)."""
 
 from __future__ import annotations

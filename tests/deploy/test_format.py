@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The packed file: round trip, damage and hostility."""
 
 from __future__ import annotations

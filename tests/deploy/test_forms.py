@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shape rules agree with what the nodes really compute, and there is one for every kind."""
 
 from __future__ import annotations

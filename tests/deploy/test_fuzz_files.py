@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A short run of the fuzzer of files (`make fuzz-files` runs a long one, under sanitizers)."""
 
 from __future__ import annotations

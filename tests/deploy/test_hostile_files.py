@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that no writer writes: refused with FormatError, within the memory budget, or they run."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What pack notes about images: given in full or in part, refused where it does not fit, read back from a file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Planned memory: values that live at the same time never share a byte, others do."""
 
 from __future__ import annotations

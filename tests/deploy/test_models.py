@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every method on every model: packed equals the training graph in eval mode, bit for bit."""
 
 from __future__ import annotations

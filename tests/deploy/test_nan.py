@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NaN and infinities in the input go the same way packed as in the training graph, for every code of inputs."""
 
 from __future__ import annotations

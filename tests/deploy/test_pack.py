@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """pack: structures beyond our own models, bad input, and what is refused."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever modes of torch a caller has set, pack, verify and a packed model give the same, and leave all as it was."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real nodes give the same bits on every device."""
 
 from __future__ import annotations

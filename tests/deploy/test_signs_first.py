@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signs in front of max pools and concatenations: the same answers, and nothing but bits in between."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a traced graph does not show: refused by name, or computed as the module does, whatever the example."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """verify: it agrees with what is equal and finds what is not."""
 
 from __future__ import annotations

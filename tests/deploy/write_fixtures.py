@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write small packed files and what they answer, for `test_fixtures`: run once per version of the format.
 
     python tests/deploy/write_fixtures.py FOLDER

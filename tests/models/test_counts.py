@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The published cost of each network, to the digits printed."""
 
 from __future__ import annotations

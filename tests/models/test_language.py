@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The language models: shapes, causality, size."""
 
 from __future__ import annotations

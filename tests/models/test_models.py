@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The networks: shapes, gradients, float twins, tracing and compilation, with every method."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """RSign and RPReLU against the paper's formulas."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Swapping the activations of a converted model, and the warning where a sign has nothing to tell apart."""
 
 from __future__ import annotations

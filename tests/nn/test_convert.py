@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Conversion of existing models: what becomes low-bit, what stays, and that nothing is lost or shared by mistake."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StableEmbedding: its formula, its start, and that its states stay in 32 bits."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a conversion leaves real by default: shortcuts and depthwise layers, by what they are and not by their names."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Linear4bit and Linear8bit: what they store, that they train what is around them, that types and files survive."""
 
 from __future__ import annotations

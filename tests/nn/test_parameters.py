@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """parameter_groups is a partition, and latent weights are clipped as their method says."""
 
 from __future__ import annotations

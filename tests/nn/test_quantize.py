@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """quantize: which layers of a model are frozen, which stay and why, and that nothing is left out in silence."""
 
 from __future__ import annotations

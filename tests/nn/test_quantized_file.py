@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """save_quantized and load_quantized: what comes back, and every way in which a file can be wrong."""
 
 from __future__ import annotations

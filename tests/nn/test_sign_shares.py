@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What reaches low-bit layers is measured, a network whose signs never change is told, and nothing is left behind."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """summary: each count worked out by hand, and nothing about the model changed by it."""
 
 from __future__ import annotations

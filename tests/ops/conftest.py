@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One thread for every test here that does not ask for more: the tests of one run share the cores."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every implementation agrees with the reference on every case."""
 
 from __future__ import annotations

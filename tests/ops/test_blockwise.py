@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Block-wise quantization beside the agreement test: every border, what is not finite, zero, chance, errors."""
 
 from __future__ import annotations

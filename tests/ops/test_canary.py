@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Native kernels write all of their output and nothing beside it, whatever its size and alignment."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The code tables: the published values, their structure, and where the nearest entry changes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The references against numbers worked by hand and against torch on unpacked tensors."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fails when an implementation that this CPU can run is never called by the agreement test."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Derivatives of products with frozen weights: of second order, in forward mode and inside torch.func."""
 
 from __future__ import annotations

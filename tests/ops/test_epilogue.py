@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The roundings of the epilogue: y = fma(fl(fl(float(acc) + offset) * scale), alpha, beta)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every refusal of every check: the type of the error, and a message that names the op, the rule and what came."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No native step touches memory beyond what it was told is there: it is refused before it runs."""
 
 from __future__ import annotations

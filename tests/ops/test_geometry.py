@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Convolutions of every geometry, drawn by hypothesis: every implementation equals the reference."""
 
 from __future__ import annotations

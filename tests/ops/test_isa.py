@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which instruction set the native kernels use: the widest, or the one that BITTERN_ISA names, or an error."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Linear layers from 4-bit and 8-bit weights: numbers worked by hand, gradients, what is refused."""
 
 from __future__ import annotations

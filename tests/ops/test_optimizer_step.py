@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """optimizer_step beside the agreement test: torch.optim's steps, bad gradients, dead parameters, threads, errors."""
 
 from __future__ import annotations

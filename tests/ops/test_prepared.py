@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights prepared once: the same results as the op, for inputs of any size, at every instruction set."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Threads change no result: torch's setting, several callers at once, a fork after use."""
 
 from __future__ import annotations

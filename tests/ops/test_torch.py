@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ops as torch sees them: opcheck, torch.compile, fake and meta tensors, autocast, gradients."""
 
 from __future__ import annotations

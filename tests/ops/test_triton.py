@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Triton kernels: by the interpreter on the CPU, and compiled for a GPU that need not be there.
 
 On a machine with a GPU the agreement test runs them there (-m cuda).

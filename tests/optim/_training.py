@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A few parameters of odd sizes and gradients for them, for tests that compare two optimizers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """capturable: counters and scalars as tensors give the steps that Python numbers give."""
 
 from __future__ import annotations

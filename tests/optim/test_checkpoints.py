@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """state_dict: round trips, torch.optim, other numbers of bits, bitsandbytes and torchao."""
 
 from __future__ import annotations

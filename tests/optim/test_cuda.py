@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Optimizers on a GPU: the steps of the CPU, in CUDA graphs too, with states in host memory, and across devices."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several processes do what one does: DDP, ZeRO, FSDP2, and checkpoints that change the number of processes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bad arguments, bad gradients, bad parameters: errors that say subject, rule, what came and what to do."""
 
 from __future__ import annotations

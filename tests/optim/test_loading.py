@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `load_state_dict` takes can be stepped, and what it refuses changes nothing: bad and random state_dicts."""
 
 from __future__ import annotations

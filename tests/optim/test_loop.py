@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a training loop does with an optimizer: schedulers, closures, scalers, hooks, compile, the backward pass."""
 
 from __future__ import annotations

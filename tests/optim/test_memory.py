@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bytes of state per parameter, and what happens to layouts, types and devices of parameters."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Muon: against torch.optim.Muon, its direction against the singular value decomposition, its errors."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Codes in a state_dict: nothing else reads them as numbers, older files still load, `to_torch` decodes them."""
 
 from __future__ import annotations

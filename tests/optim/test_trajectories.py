@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every rule against torch.optim or against its paper's formula in float64, in 32, 8 and 4 bits."""
 
 from __future__ import annotations

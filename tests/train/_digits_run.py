@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A training run for the tests that kill it: python _digits_run.py <folder> <"kill N" or "wait N">
 
 "kill N": the process kills itself with SIGKILL after N steps. "wait N": it prints "waiting" after N steps and reads a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the training tests share: the digits, one thread, and the run that is killed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Damaged and hostile files of a run folder: only the documented errors, whatever the bytes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every binary method through the loop: its buffers, noise and schedules resume, and its stages load strictly."""
 
 from __future__ import annotations

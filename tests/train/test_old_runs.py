@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run folders that an earlier version wrote: they load, evaluate and go on to the weights of then."""
 
 from __future__ import annotations

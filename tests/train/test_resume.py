@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs that are killed, interrupted or out of disk, and what remains of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training on datasets, loaders and folders of classes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern demo`: every binary method on handwritten digits, trained, packed, verified and timed in a few minutes.
 
 All networks are one architecture, `DemoNet`, and one recipe; nothing is tuned for any method. The float baseline is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the demo leaves beside its report: the packed networks, three images to run them on, commands to try."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's look at optimizers: a small GPT trained with states of 32, 8 and 4 bits, and the time of a step."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run of the demo is asked to do, and what it found."""
 
 from __future__ import annotations

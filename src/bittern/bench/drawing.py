@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What draws: matplotlib, which is not installed with Bittern."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern bench methods`: every method and its float twin, one network, one data set, one table.
 
 The recipe is one for all, or that of each method's paper, scaled to the same epochs (`bittern.recipes`).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m bittern.bench.methods_doc`: writes docs/methods.md from the methods themselves.
 
 Everything on the page comes from docstrings, signatures and what the classes do to a small layer, so that it cannot

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `bittern bench methods` found: one row per training, and the page that shows them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MobileNetV1 with the widths of ReActNet-A (Howard et al. 2017, arXiv 1704.04861): a float network to compare with.
 
 A block is a depthwise 3x3 convolution and a dense 1x1, each with norm and ReLU. ReActNet-A makes the 3x3 dense, so this

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern bench ops`: the kernels and the packed ResNet-20 against torch, each pair timed in turn in one process.
 
 What is counted. "Packing counted" times start from float tensors; without it the input is packed already, as it is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern bench optim`: one step of each optimizer against torch's fused AdamW, in turn in one process.
 
 What is counted. A row is one `step()` of all parameters, float32 with float32 gradients; the baseline has tensors of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern bench optim-ablation`: which part of block-wise dynamic quantization keeps 8-bit training stable.
 
 AdamW with float32 arithmetic, whose two states go through codes and back after every step: a linear or a dynamic map,

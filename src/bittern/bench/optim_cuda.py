@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern bench optim --device cuda`: a step on a GPU against torch's AdamW, bitsandbytes' and a plain copy.
 
 What is counted. A row is one `step()` of all parameters, float32 with float32 gradients, until the device is done; both

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training curves of `bittern bench optim-training` as one drawing: a panel per task, a line per storage."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `bittern bench optim` measured: the rows, and the tables that show them."""
 
 from __future__ import annotations

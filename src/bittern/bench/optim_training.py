@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern bench optim-training`: the same trainings with optimizer states of 32, 8 and 4 bits.
 
 Three tasks with three kinds of optimizer: a small GPT on characters (AdamW), an LSTM on words (Adam), ResNet-20 on

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The README's picture: what one image, one optimizer step and one parameter cost, from the committed results.
 
 `python -m bittern.bench.picture` writes docs/picture.svg anew from docs/results/speed.json and optim_speed.json; a test

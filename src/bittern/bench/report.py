@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's report: one HTML file with everything in it, made of a `DemoResult` and nothing else."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The end of the report: how it was measured, what it does not show, what to do next."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report's section on optimizers: how large their states are, how long a step takes, what training makes of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The frame of the report: style sheet and page, without any content. Nothing is loaded from anywhere."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plots of the demo's report: SVG text that takes its colours and its font from the page around it.
 
 Matplotlib draws with stand-in colours; `_inline` replaces them by CSS variables, so that one drawing serves light and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the report words names, counts, sizes and times."""
 
 from __future__ import annotations

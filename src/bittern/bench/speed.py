@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern bench speed`: packed networks against other engines on the float networks that they replace.
 
 One image at a time. Each row is timed in turn with one other engine, in one process, each sample behind an untimed call

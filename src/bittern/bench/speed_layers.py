@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How near the layers of a packed network come to what counting alone allows.
 
 The peak is measured: the kernels' own counting loop on operands in the first-level cache (`_native.count_in_cache`), on

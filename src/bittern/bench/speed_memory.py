@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memory that loading a network from its file and running it adds to a process, each in a process of its own.
 
 The process first imports everything and lets torch run convolutions and a product, so that code of libraries that is

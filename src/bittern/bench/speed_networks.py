@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The networks of `bittern bench speed`: a low-bit one, the float ones that it replaces, and what the project wants.
 
 Targets of instruction sets: they are those of the issue of this benchmark, for one image on one thread.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The engines that a packed network is timed against: each turns a float network into something to call.
 
 What a peer sets up (export, compilation, quantization, layout) is not timed. All follow torch's number of threads at

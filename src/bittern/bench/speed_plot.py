@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Latencies of `bittern bench speed` as one drawing: a panel per network, a bar per engine."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Results as JSON files: written all or nothing, checked when read."""
 
 from __future__ import annotations

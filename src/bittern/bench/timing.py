@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Timing two functions side by side in one process.
 
 A machine's speed drifts: clocks change, neighbours come and go. Two figures taken one after the other differ by that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern bench weights`: block codecs, and products with weights of 4 and 8 bits, against torch and bitsandbytes.
 
 Each row is timed in turn with what it is compared to, in one process. Rows against bitsandbytes are there where it is

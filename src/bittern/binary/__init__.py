@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Binary methods, one paper a file: each is a `bittern.quantizer.Quantizer` that a layer takes as `method=`."""
 
 from __future__ import annotations

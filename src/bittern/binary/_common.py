@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What several methods share: checks of their options, and the statistics of a weight."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bi-Real Net: ApproxSign inputs and magnitude-aware weight gradients (1808.00278)."""
 
 from __future__ import annotations

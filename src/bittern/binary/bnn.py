@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BNN: binarized neural networks (Courbariaux, Hubara et al. 2016, arXiv 1602.02830)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DoReFa-Net: weights, inputs and gradients of a few bits each (1606.06160)."""
 
 from __future__ import annotations

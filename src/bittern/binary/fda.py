@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """FDA-BNN: gradients of sign from its Fourier series, and noise that learns its error (2103.00841)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """IR-Net: balanced, standardized weights and a gradient that decays from identity to sign (1909.10788)."""
 
 from __future__ import annotations

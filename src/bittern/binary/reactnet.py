@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ReActNet: signs with a learned threshold per channel (2003.03488)."""
 
 from __future__ import annotations

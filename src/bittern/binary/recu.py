@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ReCU: revived dead weights by clamping standardized weights to a rising quantile (2103.12369)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """XNOR-Net++: one learned, factorized scale on the output (1909.13863)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line `bittern`, and the only place where strings become objects.
 
 Every module here imports what is heavy inside its commands, so that `--help` and shell completion stay quick. Errors

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m bittern.cli`: the command line where no program `bittern` is installed."""
 
 from __future__ import annotations

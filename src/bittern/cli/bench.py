@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern bench`: the measurements of `bittern.bench`."""
 
 from __future__ import annotations

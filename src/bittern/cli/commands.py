@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All commands of `bittern`, in one Typer application."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern demo`: the run of `bittern.bench.demo` on a screen."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From an exception to one line on stderr and an exit status."""
 
 from __future__ import annotations

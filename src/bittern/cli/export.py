@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern export`: a packed network as a program for another runtime."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Image files as a network's inputs, and what had to be done to make them fit."""
 
 from __future__ import annotations

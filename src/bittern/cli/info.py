@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern info`: what is in a packed file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern methods`: what each method does, told from its docstring and from what it does to a small layer."""
 
 from __future__ import annotations

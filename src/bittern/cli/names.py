@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names of methods, networks, optimizers and data sets, as a user types them, and the objects that they stand for."""
 
 from __future__ import annotations

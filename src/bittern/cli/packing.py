@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern pack`: from a trained network to one file."""
 
 from __future__ import annotations

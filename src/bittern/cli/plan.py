@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern info --plan`: a packed program as it runs, a line for each item, with its time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The words that start this program, for commands that are printed to be typed."""
 
 from __future__ import annotations

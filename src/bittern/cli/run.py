@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern run`: a packed network's answers to image files."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """run.json: what a run folder must remember so that its weights become a network again.
 
 `bittern.train` keeps the weights and checks that a resumed run is the same; this file adds the names from which the

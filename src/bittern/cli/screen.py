@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rich consoles and tables, set up once."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `bittern eval` tests: a run folder, a checkpoint, or a packed file, seen alike."""
 
 from __future__ import annotations

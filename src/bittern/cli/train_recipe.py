@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The recipes of `bittern train`: of its options, or of a paper."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bittern train` and `bittern eval`."""
 
 from __future__ import annotations

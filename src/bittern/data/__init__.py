@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data: the embedded digits, readers for image and text files, folders of classes, batches and augmentation."""
 
 from __future__ import annotations

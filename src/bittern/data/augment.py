@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Augmentation of whole batches in memory, and normalization."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shuffled batches as a function of (seed, step), without any state to save.
 
 Every random choice of a step is drawn from a generator made of the seed and the step alone. A run that is

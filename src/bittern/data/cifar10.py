@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CIFAR-10 from a folder: the binary version, or an archive of JPEGs. Never the pickled version.
 
 Binary version (www.cs.toronto.edu/~kriz/cifar.html): data_batch_1.bin ... data_batch_5.bin and test_batch.bin, each

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The embedded default: 1797 handwritten digits of 8 x 8 pixels (digits.npz; its source and license in digits.txt)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Folders of classes: one subfolder of image files per class, read when they are needed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reader of the idx format of MNIST, plain or gzipped.
 
 Layout: two zero bytes, one byte for the element type (8: unsigned byte), one byte for the number of dimensions n,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one shape in which every reader hands over its images."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reader of numpy's npz archives that trusts nothing: no pickle, and sizes are checked before allocation."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Text as a sequence of tokens for language models, read from plain files; a small text that needs no file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a trained network to one that runs bit-packed: pack, verify, save, load, export."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node kind `binary`: one low-bit convolution or product, from bit planes to real values or accumulators.
 
 Codes with 2^k levels. A value v = sum_j 2^j b_j of bits b_j in {0, 1} is computed with +-1 bits B_j = 2 b_j - 1:

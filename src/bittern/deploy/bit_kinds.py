@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Node kinds around the products: encode (real to bits), threshold (accumulators to bits), pools and concatenations of
 bits, factors of the output.
 

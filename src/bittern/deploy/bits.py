@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weight bits as they lie in a file: one bit a weight, no gaps, least significant bit first.
 
 A file holds the bits of [out, *kernel, channels / groups] in row-major order with channels last, padded with zeros

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How much memory a program takes, worked out before any is taken, and the refusal of one that takes too much.
 
 Counted are, in bytes: the tensors of the file; what is made of them at load (weights in words and in the order of a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checking a whole program before anything is allocated for it."""
 
 from __future__ import annotations

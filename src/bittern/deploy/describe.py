@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A program in words, as it runs on the CPU: what each item is, how large, and how many products it takes."""
 
 from __future__ import annotations

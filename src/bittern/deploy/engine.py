@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Running a packed program on the CPU: fused blocks over planned memory, real layers by torch.
 
 What does not depend on the batch size is prepared once: weights in the order of the kernels, one step per real layer.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rewrites of a program that change no bit: signs first, batch norm into the epilogue, batch norm + sign into integers.
 
 **Signs first.** Signs move in front of max pools and concatenations (`signs_first`).

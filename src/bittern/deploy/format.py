@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The file of a packed model: one safetensors file whose metadata holds the program as JSON.
 
 docs/packed_format.md describes it byte by byte. Reading trusts nothing: sizes are checked against the length of the

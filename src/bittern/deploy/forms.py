@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shape of every value of a program, worked out from the shapes of one sample without computing anything.
 
 A file is checked with these rules before memory is taken for it. They are plain integer arithmetic: no size that a file

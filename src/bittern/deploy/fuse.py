@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which nodes of a program run together: a product with the residual, activation and sign behind it.
 
 A program stays as it was packed; fusing only decides how it runs on the CPU. A product takes in what follows it while

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a packed file says about the images that its network takes: class names, mean, std, the data set.
 
 Each is one entry of `Packed.info`, as JSON text, and may be missing: a network runs without them. `bittern run` reads

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operations that write into their input, in a traced graph.
 
 `x = conv(x); y = relu_(x); return y + x` adds y to itself: after the in-place step x is y. A program has no memory, so

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The numbers of an item, as the native steps take them: rows of parameters, rules, thresholds."""
 
 from __future__ import annotations

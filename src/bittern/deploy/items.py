@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What runs as one: fused blocks, steps by native code, and nodes by torch.
 
 An item names the nodes of a program that it stands for, and the numbers of the values that it reads and writes.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each kind of node computes, and which attributes and tensors it may carry.
 
 `check_node` is called on everything read from a file before anything is allocated; `Kind.build` then makes a

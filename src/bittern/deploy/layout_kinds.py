@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Node kinds that move real values about or combine them: pools, means, shapes, slices, sums."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a traced graph to a program: each call becomes nodes. The tables are `lower_modules` and `lower_functions`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a low-bit layer becomes nodes of a program: encode, binary, and what comes after the integer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How each function or tensor method in a forward becomes nodes of a program."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How each real layer becomes nodes of a program; low-bit layers are in `lower_binary`."""
 
 from __future__ import annotations

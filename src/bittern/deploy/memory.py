@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where values live while a program runs: buffers that share memory when they are not needed at the same time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Running a program node by node, on any device: one call per node, nothing fused."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """pack: from a trained module to a `Packed` model that gives the same answers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A packed model: a program and its tensors, ready to run on one device."""
 
 from __future__ import annotations

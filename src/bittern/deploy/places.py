@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the values of a program live that native code writes: real images in one arena, bits on shelves."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Computing the same whatever modes of torch the caller has set.
 
 Autocast would compute real layers in bfloat16, inference mode would make tensors that later calls may not use, a

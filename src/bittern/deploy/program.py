@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The program of a packed model: a list of nodes over numbered values, as plain data.
 
 Value 0 is the input. Every node reads values that earlier nodes wrote and writes one new value. A value is a real

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Node kinds that torch itself computes: real layers and activations.
 
 Each is the same torch call as in the training graph, on tensors in the same layout wherever the layout could change

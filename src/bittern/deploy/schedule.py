@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A program laid out for one batch size: where its values live, and what runs in which order."""
 
 from __future__ import annotations

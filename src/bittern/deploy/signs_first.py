@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A rewrite of a program that changes no bit: signs move in front of concatenations and max pools.
 
 **Equal signs.** Layers that read one value with the same threshold share its bits.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """In which order torch adds here: found by asking it.
 
 A float sum depends on the order of its additions, and torch's differs with shape, CPU and number of threads. Native

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a module to a graph of its calls.
 
 Tracing is symbolic (torch.fx) with every layer of torch.nn and bittern.nn as a leaf; a forward that branches on data

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a module does that the graph traced from it would not show.
 
 A traced graph holds the calls of layers and functions, and each layer is packed by its type. A hook, a method replaced

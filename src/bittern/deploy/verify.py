@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """verify: compare a packed model with its training graph, on inputs that are given and on noise like them."""
 
 from __future__ import annotations

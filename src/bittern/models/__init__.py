@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Networks of the binary literature; each takes its method as an object: `resnet20_cifar(method=ReCU)`."""
 
 from __future__ import annotations

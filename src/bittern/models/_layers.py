@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the networks share: a convolution that is low-bit or float, and shortcuts without parameters."""
 
 from __future__ import annotations

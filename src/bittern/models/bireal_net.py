@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bi-Real Net 18 and 34 (Liu et al. 2018, arXiv 1808.00278).
 
 A block is one low-bit 3x3 convolution with one shortcut, y = BN(conv(x)) + shortcut(x); there is no other activation

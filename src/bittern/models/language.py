@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small language models, a transformer and an LSTM: tokens [batch, time] -> logits [batch, time, words]."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A multi-layer perceptron with low-bit hidden layers, in the block order of BNN (arXiv 1602.02830)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ReActNet-A and ReAct-ResNet-18 (Liu et al. 2020, arXiv 2003.03488).
 
 RPReLU is part of the networks; RSign is part of the method `bittern.binary.ReActNet`, so that other methods can be

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ResNet-20 and ResNet-18 for small images, as ReCU has them (Xu et al. 2021, arXiv 2103.12369).
 
 Float: the first 3x3 convolution and the last linear layer. Everything between is low-bit. A shortcut that changes the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VGG-small, the six-convolution network of the binary literature on CIFAR-10, as ReCU has it (arXiv 2103.12369)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Low-bit layers, conversion of existing models, parameter groups, and the cost summary."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a value comes from while a model runs, to see which layers of one tap go past others.
 
 Each tensor has the set of inputs and layers that it depends on (bits of an integer) and the 1-tap layer that it comes

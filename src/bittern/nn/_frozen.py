@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the frozen low-bit linear layers share."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inputs made of noise, for looking at a network where an example may be too plain to show anything.
 
 An example of zeros, or one that is the same everywhere, hides what a network does with other inputs. Noise of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run a model once, in eval mode and without gradients, and leave it as it was."""
 
 from __future__ import annotations

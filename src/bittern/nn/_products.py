@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Multiply-accumulates of the matrix products and convolutions that torch really runs, whatever called them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plain text tables, for reports that a terminal, a log and a notebook all show."""
 
 from __future__ import annotations

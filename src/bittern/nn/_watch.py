@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What one forward pass of a model does: what it calls, whose weights it reads itself, which functions it uses."""
 
 from __future__ import annotations

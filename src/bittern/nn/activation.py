@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ReActNet's activations with learned shifts per channel (Liu et al. 2020, arXiv 2003.03488).
 
 `torch.nn.Hardtanh` and `torch.nn.PReLU` serve the other papers as they are.

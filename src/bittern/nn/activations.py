@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Swap the activations of a model that is being converted: a ReLU leaves nothing for a sign to tell apart.
 
 relu(x) is never negative, and sign(0) = +1, so a low-bit layer behind a ReLU sees +1 everywhere and answers the same

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The forward pass that every low-bit layer shares, from quantized operands to the real output.
 
 One copy serves 1-d, 2-d convolution and linear layers (a linear layer is a convolution over no space), so they

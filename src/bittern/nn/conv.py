@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Low-bit convolutions: torch's convolutions with a method between the operands and the product."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Conversion of an existing model: its convolutions and linear layers become low-bit ones."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StableEmbedding: an embedding that low-bit optimizers train without divergence."""
 
 from __future__ import annotations

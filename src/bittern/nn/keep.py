@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which layers a conversion leaves as they are: names, patterns, and predicates on a layer and its place."""
 
 from __future__ import annotations

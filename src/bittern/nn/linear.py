@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Low-bit linear layer: a convolution over no space."""
 
 from __future__ import annotations

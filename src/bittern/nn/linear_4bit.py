@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Linear4bit: a frozen linear layer of 4 bits per weight."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Linear8bit: a frozen linear layer that multiplies in int8 (LLM.int8())."""
 
 from __future__ import annotations

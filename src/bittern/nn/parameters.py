@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parameter groups for an optimizer, and the clipping of latent weights that some methods prescribe.
 
 Weight decay reaches latent weights only when asked to. Of BNN's and XNOR-Net++'s only the sign reaches the network, of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a conversion would do with each layer of a model, and why: the plan that `convert` then carries out."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """quantize(model, Linear4bit): the linear layers of a whole model, frozen in 4 or 8 bits, and a plan that says which.
 
 Nothing is left out in silence. A linear layer that cannot be frozen is an error until `keep` names it; any other

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """save_quantized and load_quantized: a model with frozen layers in one safetensors file, loaded into a fresh model.
 
 The file holds the model's state_dict, each tensor once, and as text in its header which layers are frozen and how:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What reaches the low-bit layers of a network: how many of its signs are +1, and whether they ever change.
 
 sign(x) is +1 where x >= 0, so behind a ReLU every sign is +1: the layer multiplies the same numbers whatever the

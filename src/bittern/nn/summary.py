@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a model costs: stored bits and multiply-accumulates, layer by layer, by the convention of the papers.
 
 Counting, for one sample (the batch size does not matter):

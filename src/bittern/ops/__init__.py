@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packed low-bit arithmetic: the only package that chooses an implementation by device or instruction set."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Argument checks that several ops share: each message says subject, rule, what came, what to do."""
 
 from __future__ import annotations

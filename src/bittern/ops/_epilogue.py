@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The epilogue that binary_matmul and binary_conv2d share: from the integer accumulator to a float.
 
     y = fma(fl(fl(float(acc) + offset) * scale), alpha, beta)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which instruction set the native kernels use, and why.
 
 The choice is made once per process: the widest set that both this build and this CPU have, apart from those

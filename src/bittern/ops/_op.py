@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The op contract: one object declares schema, check, fake, reference and the implementations per device.
 
 An `Op` registers itself with `torch.library`, so that `opcheck`, `torch.compile(fullgraph=True)`, meta tensors and

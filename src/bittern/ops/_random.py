@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The counter-based generator of stochastic rounding: the same bits on every device and in every implementation."""
 
 from __future__ import annotations

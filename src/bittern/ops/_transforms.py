@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What torch.func and forward-mode differentiation ask of an op.
 
 torch.library takes a backward formula of an op, but neither a forward-mode one nor one that works inside torch.func:

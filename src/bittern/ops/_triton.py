@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the Triton kernels share: words, popcount, the epilogue, and the launch.
 
 Words are int64 in memory and uint64 in arithmetic, so that a right shift brings in zeros. Every kernel also runs in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many windows fit: one formula for convolutions and pools."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Code tables for block-wise quantization: the only copy of every table.
 
 A table is a float32 tensor on the CPU whose entries do not decrease; a code is an index into it. `quantize_blockwise`

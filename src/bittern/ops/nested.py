@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Double quantization: the absmax of 4-bit blocks in 8 bits themselves, 0.37 bits per weight less (QLoRA).
 
 absmax is positive, so its mean is taken away first; what is left is quantized block-wise with the signed dynamic tree.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Optimizers with states in 32, 8 or 4 bits: torch.optim's signatures and checkpoints, one native call per step.
 
 `AdamW(model.parameters(), lr=1e-3)` keeps its states in 8 bits; `state_bits=32` is torch.optim's arithmetic.

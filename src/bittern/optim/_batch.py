@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parameters of one group that step together in one native call, with their cached pointers and step counters."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State_dicts of bitsandbytes and torchao in this package's terms. Neither package is imported.
 
 bitsandbytes: `state[i] = {"step": int, "__bnb_optimizer_quant_state__": {"state1", "state2", "qmap1", ...}}`; older

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How one optimizer state lies in memory: 32-bit floats, or codes of 8 or 4 bits with one absmax per block.
 
 8 bits: uint8 codes of the parameter's shape and strides. 4 bits: uint8 [rows, ceil(row_length / 2)], the first element

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads state_dicts: this package's, torch.optim's, and through `_foreign` those of bitsandbytes and torchao."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks of what a state_dict brings, made before anything of it is taken: what passes here can be stepped."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names of the states in a state_dict: codes have names that no other optimizer reads as numbers.
 
 In memory a state lies under torch's name, "exp_avg", and a quantized one has "exp_avg_absmax" beside it. In a

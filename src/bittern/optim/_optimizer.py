@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The optimizer that only loops: groups, counters, states and checkpoints; the update itself is one native call.
 
 A rule's class says which `Rule` it is and computes its scalars per step in double precision; everything else is here.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The arguments that every optimizer of this package has beside those of its rule, and the checks of all arguments.
 
 Each is kept per parameter group, so `{"params": ..., "state_bits": 32}` overrides it for some parameters.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An optimizer whose update is one of the native rules: one call per step for all tensors of a group and device."""
 
 from __future__ import annotations

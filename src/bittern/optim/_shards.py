@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What tensors spread over processes decide together before any of them steps: norms, and whether to step at all."""
 
 from __future__ import annotations

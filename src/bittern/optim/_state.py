@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The state dict of one parameter: made at its first step, brought along when storage, device or layout change."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State_dicts of this package as torch.optim reads them: every state decoded to float32 under torch's name."""
 
 from __future__ import annotations

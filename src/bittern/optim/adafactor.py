@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adafactor (arXiv 1804.04235): the second moment as an outer product of row and column means."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adagrad (Duchi, Hazan and Singer 2011)."""
 
 from __future__ import annotations

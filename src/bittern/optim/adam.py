@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adam (arXiv 1412.6980), with AMSGrad (arXiv 1904.09237) as an option."""
 
 from __future__ import annotations

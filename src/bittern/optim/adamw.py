@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """AdamW (arXiv 1711.05101): Adam with decoupled weight decay."""
 
 from __future__ import annotations

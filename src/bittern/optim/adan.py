@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adan (arXiv 2208.06677): Nesterov momentum from gradient differences."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """AdEMAMix (arXiv 2409.03137): Adam with a second, slow running mean of the gradient."""
 
 from __future__ import annotations

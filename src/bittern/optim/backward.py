@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Steps in the backward pass: each parameter as soon as its gradient exists, so that gradients need no memory."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Percentile clipping: the limit of the gradient norm follows the norms of the last steps."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parameter groups of a model with overrides per parameter."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """LAMB (arXiv 1904.00962): Adam's direction scaled per tensor by a trust ratio."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """LARS (arXiv 1708.03888): momentum over gradients scaled per tensor by a trust ratio."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lion (arXiv 2302.06675): the sign of a running mean."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Muon (Jordan et al. 2024; arXiv 2502.16982): momentum whose matrices are orthogonalized before they are applied."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NAdam (Dozat 2016): Adam with Nesterov momentum."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """RAdam (arXiv 1908.03265): Adam that waits until the variance of its second moment is tractable."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """RMSprop (Tieleman and Hinton 2012), plain or centered (arXiv 1308.0850), with or without momentum."""
 
 from __future__ import annotations

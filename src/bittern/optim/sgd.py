@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SGD with momentum, dampening and Nesterov's look-ahead."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the authors of each method train it, as data: one frozen record per method, read from their code or their paper.
 
     from bittern import recipes, train

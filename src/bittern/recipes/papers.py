@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The records, one for each method, in the order of `bittern.binary.ALL`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a record of `bittern.recipes` holds, and how it becomes a `Recipe`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training: recipes, the loop with exact resume, distillation, two stages. Heavy libraries load inside `train`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints: one safetensors file with everything that an exact resume needs. No pickle.
 
 Tensors: "model/<name>" (the model's state_dict), "optimizer/<key>/<parameter name>" (its state tensors), "rng/cpu" and,

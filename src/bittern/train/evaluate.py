@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loss and accuracy on the test part of a data set."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TensorBoard's event files, written without TensorBoard: numbers over steps, nothing else.
 
 A file is a row of records, each `length (uint64) · crc(length) · data · crc(data)`, little-endian; crc is CRC-32C,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ctrl-C between steps instead of inside one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a run writes what it measures: log.csv, TensorBoard event files, a progress bar."""
 
 from __future__ import annotations

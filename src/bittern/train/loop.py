@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The training loop: resumable at every step, bit for bit on a CPU."""
 
 from __future__ import annotations

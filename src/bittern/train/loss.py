@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Losses on logits [batch, classes]; each is a mean over the batch."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An optimizer's state as named tensors and JSON, and back. Parameters are named, not numbered."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The first of two stages: a method's binary inputs with real weights."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A recipe: everything that determines the trained weights, apart from the model, the data and the teacher."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Learning-rate schedules: a factor in [0, 1] for every step, as a pure function of (step, total).
 
 All begin with a linear warm-up over the first W = round(warmup * total) steps, factor (step + 1) / (W + 1), so that

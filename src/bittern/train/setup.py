@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `train` checks and arranges before its first step."""
 
 from __future__ import annotations

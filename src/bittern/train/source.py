@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a run gets its batches: images in memory, folders of classes, datasets and loaders of torch."""
 
 from __future__ import annotations

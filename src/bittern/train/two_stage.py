@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ReActNet's training in two stages: binary inputs first, then binary weights too."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bitsandbytes' names, signatures and file formats over bittern: `import bittern.compat.bitsandbytes as bnb`.
 
 docs/bitsandbytes.md lists what is there and every difference. `install()` registers this package under the name

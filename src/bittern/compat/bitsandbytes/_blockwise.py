@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Block-wise 8-bit codes: `quantize_blockwise` and `dequantize_blockwise`."""
 
 from __future__ import annotations

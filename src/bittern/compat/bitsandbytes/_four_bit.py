@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """4-bit codes, two per byte: `quantize_4bit`, `dequantize_4bit`, their NF4 and FP4 forms, and products with them."""
 
 from __future__ import annotations

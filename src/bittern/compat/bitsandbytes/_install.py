@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`install()`: this package under the name `bitsandbytes`, for libraries that import it by that name."""
 
 from __future__ import annotations

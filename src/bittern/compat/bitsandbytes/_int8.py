@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The integer half of LLM.int8() (arXiv:2208.07339): row-wise int8 codes, exact integer products, their scales."""
 
 from __future__ import annotations

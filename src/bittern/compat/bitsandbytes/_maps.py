@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The code tables of `bitsandbytes.functional`, in its layout: always 256 entries, short tables filled up with 0."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bitsandbytes.matmul` and `matmul_4bit`: products with 8-bit and 4-bit weights, and their gradients.
 
 A 4-bit weight is never decoded as a whole. An 8-bit one is kept in its codes between forward and backward; the backward

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QuantState: what a quantized tensor needs besides its codes, and how it is written into a state_dict."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`functional.optimizer_update_*`: one step of one tensor by the native rules, in place."""
 
 from __future__ import annotations

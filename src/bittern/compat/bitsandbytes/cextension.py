@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bitsandbytes.cextension`: what libraries and bitsandbytes' own tests ask of its native library."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bitsandbytes.functional`: code tables, block-wise 8-bit and 4-bit quantization, and the state they leave.
 
 Signatures and results are those of bitsandbytes 0.50; the codes come from `bittern.ops` and are the nearest ones, with

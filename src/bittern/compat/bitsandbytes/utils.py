@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bitsandbytes.utils`: replacing the linear layers of a model, and small helpers that libraries import from there."""
 
 from __future__ import annotations

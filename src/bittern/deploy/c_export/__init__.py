@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A packed model as one portable C99 file, for microcontrollers.
 
 `export` is the way through: `plan` decides the order and the memory, `rules` names for each kind of node the function

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """C functions of single numbers and words: count bits, multiply, fused multiply-add."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """C functions of low-bit layers: gather, count, and go on to a real number or a bit.
 
 What one output position sees of one group is gathered once as a row of bits without gaps, [tap][channel of the group],

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """C code of the node kind `binary`, alone or with the `threshold` behind it."""
 
 from __future__ import annotations

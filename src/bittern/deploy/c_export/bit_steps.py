@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """C code of the node kinds `pool_bits` and `concatenate_bits`."""
 
 from __future__ import annotations

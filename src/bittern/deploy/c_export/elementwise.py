@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """C functions that treat every real value alike, or every value of a channel."""
 
 from __future__ import annotations

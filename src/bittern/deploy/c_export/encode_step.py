@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """C code of the node kind `encode`: real values to bits, also those of a convolution before it.
 
 Bits of a plane are [position][word]; bit i mod 32 of word i / 32 belongs to channel i. Words, not bytes, so the order

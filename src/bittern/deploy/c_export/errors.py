@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The error of what has no C code."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a packed model to one C99 file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """C functions that move real values about or combine them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """C code of the node kinds of `layout_kinds`, and of `factors`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers, names and comments as C99 text."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is computed in which order, and where every value lies: the memory plan of a C file.
 
 A **step** is a node, or several of which only the last result is kept: a low-bit layer and the threshold behind it, or

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """C functions of the real layers, whose sums run in the order of the loops."""
 
 from __future__ import annotations

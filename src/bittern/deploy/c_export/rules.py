@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How each kind of node becomes C code: one line per kind."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a C file is made of: functions, constants, records; steps ask for them, `text` writes what was asked for."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The text of a C file: its head, what the steps asked for, and `run`."""
 
 from __future__ import annotations

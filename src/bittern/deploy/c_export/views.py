@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A value as four sizes and a step in memory for each: broadcasting, permuting, slicing and padding are all that."""
 
 from __future__ import annotations

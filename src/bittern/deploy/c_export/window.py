@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The C type of a sliding window, which low-bit layers, convolutions and pools share."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packed models on ExecuTorch's runtime: `to_executorch`, and what its programs need to run (docs/edge.md).
 
     lowering   packed program -> torch module            write    the module -> `.pte`, verified

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Bittern backend, ahead of time: which nodes of a graph it takes, and what it makes of them.
 
 A partition is a chain such as permute -> pack_signs -> binary_conv2d -> permute: bits and accumulators stay inside,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the Bittern backend finds in a `.pte`: calls of its kernels over numbered values, as bytes.
 
 All numbers are little-endian int64. Layout: magic, version, counts (inputs, outputs, values, words of calls), bytes of

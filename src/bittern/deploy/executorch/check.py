@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Comparing a `.pte` with the packed model, part by part.
 
 XNNPACK rounds sums in another order than torch. A real value that lies within such a rounding of a threshold may then

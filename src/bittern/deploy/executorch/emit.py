@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a partition of an exported program to the calls of a `Blob`: one function per op."""
 
 from __future__ import annotations

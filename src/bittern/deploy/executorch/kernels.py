@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kernel library: building it from Bittern's sources, and loading it into ExecuTorch's Python runtime."""
 
 from __future__ import annotations

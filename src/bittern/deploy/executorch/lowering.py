@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A packed program as a torch module that torch.export can read: one entry per kind of node.
 
 Low-bit nodes become calls of `bittern.ops`, which the partitioner hands to the Bittern backend; every other node is

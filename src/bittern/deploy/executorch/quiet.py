@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Importing ExecuTorch: whether it is there, and without what it says about itself."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Running a `.pte` in ExecuTorch's Python runtime."""
 
 from __future__ import annotations

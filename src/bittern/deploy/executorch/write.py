@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """to_executorch: from a packed model to a `.pte` that gives the same answers."""
 
 from __future__ import annotations

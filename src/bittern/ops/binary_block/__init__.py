@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """binary_block(x, w, ...): a binary convolution and all that stands between it and the next one, in one pass.
 
 x, w, channels, stride, padding, dilation, groups, pad_value: as in `binary_conv2d`; several groups have multiples of 8

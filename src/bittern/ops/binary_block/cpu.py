@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`binary_block` on the CPU: prepared blocks, and programs of several steps over planned memory."""
 
 from __future__ import annotations

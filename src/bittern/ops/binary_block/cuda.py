@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`binary_block` on CUDA: the Triton convolution and packing, with torch's elementwise kernels between them."""
 
 from __future__ import annotations

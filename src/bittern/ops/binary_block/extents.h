@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What the steps of a program touch, worked out from their numbers before they run: a fault in planning
 // becomes an error that the caller sees, never a read or a write outside a buffer.
 #pragma once

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packed images with a border, as fused convolutions read and write them."""
 
 from __future__ import annotations

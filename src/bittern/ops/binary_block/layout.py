@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The records that native code reads: `ProgramStep` of program.h, field by field, all 64 bits wide."""
 
 from __future__ import annotations

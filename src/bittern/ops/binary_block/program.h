@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A run of native steps over memory that was planned beforehand: fused binary convolutions, and what stands
 // between them and the real layers. One call, no allocation.
 #pragma once

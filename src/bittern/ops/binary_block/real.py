@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Steps over real images, channels last: pools, and convolutions whose order of summation is chosen."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "binary_block/real_pool.h"
 
 #include <cstring>

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A real convolution and the maxima over windows of its results, which are never all there at once.
 #pragma once
 

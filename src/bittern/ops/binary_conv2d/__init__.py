@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """binary_conv2d(x, w, channels, ...): 2-d convolution of packed +-1 tensors, exact.
 
 x: int64 [batch, height, width, ceil(channels / 64)], packed along all channels (NHWC, `pack_signs`).

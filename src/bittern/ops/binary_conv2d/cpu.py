@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`binary_conv2d` on the CPU, by native code, and its weights prepared for repeated use."""
 
 from __future__ import annotations

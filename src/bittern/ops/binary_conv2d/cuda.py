@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`binary_conv2d` on CUDA, by Triton: an implicit matrix product.
 
 A program computes a tile of output pixels x output channels of one group. It loops over the taps of the kernel and

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Binary convolution without a panel, where channels fill whole words and units of output channels: each word
 // under a tap is read from the image itself, broadcast from memory. Included after kernel.inl.h.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // From counts of differences to outputs, one pixel and one block of channels at a time. Included by
 // kernel.inl.h, inside the namespace of one instruction set.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sizes of a convolution, in one place for check, fake, native and Triton code."""
 
 from __future__ import annotations

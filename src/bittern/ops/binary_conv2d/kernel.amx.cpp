@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Binary convolution on AMX, where channels fill whole words and pairs of tiles: signs as bytes of +1 and -1,
 // multiplied by tiles. Other shapes, and those too small for tiles, are counted as on AVX-512.
 //

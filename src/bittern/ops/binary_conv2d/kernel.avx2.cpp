@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Binary convolution on AVX2, which has no instruction that counts bits: 32 output channels a lookup.
 
 #include <cstring>

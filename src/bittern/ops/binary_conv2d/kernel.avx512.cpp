@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Binary convolution on AVX-512 with VPOPCNTDQ.
 //
 // Lanes are output channels: a vector of weights holds the same word of eight channels, and one word of a

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Binary convolution on the AVX-512 that has no instruction that counts bits either: the algorithm of AVX2,
 // 64 output channels a lookup.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Binary convolution: sums of products of signs, from packed bits. Matrix multiplication is its 1x1 case.
 #pragma once
 

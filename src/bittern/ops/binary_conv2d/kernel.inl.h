@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Binary convolution, the part that all instruction sets share: which pixels meet which weights, borders,
 // groups, threads, and what becomes of the counts. Included inside the namespace of one instruction set.
 //

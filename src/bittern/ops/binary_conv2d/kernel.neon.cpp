@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Binary convolution on NEON, which counts the bits of every byte (CNT).
 //
 // A lane of 32 bits is an output channel: a vector of weights holds four bytes of each of four channels, and

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Binary convolution in portable C++: XOR and popcount, one output channel at a time.
 
 #include <cstring>

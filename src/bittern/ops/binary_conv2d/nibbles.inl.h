@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Bits counted by table lookup, two pixels at a time: for CPUs without an instruction that counts bits.
 // Included inside the namespace of one instruction set, before kernel.inl.h.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The rate that a kernel can come near and not pass: its own counting of differences on operands that stay in
 // the first-level cache, without gathering, borders and tails. Included after kernel.inl.h.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Panel of the kernels that count bits in 64-bit words: the words of one pixel, tap after tap. Included
 // inside the namespace of one instruction set.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The tail of a convolution: from a unit of accumulators to real numbers and bits. Included inside the
 // namespace of one instruction set, after its simd header.
 //

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """binary_matmul(a, b, k, epilogue=None): product of two packed +-1 matrices, exact.
 
 a: int64 [..., ceil(k / 64)], b: int64 [n, ceil(k / 64)], both packed along k (`pack_signs`), surplus bits 0.

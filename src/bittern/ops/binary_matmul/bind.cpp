@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A matrix product of signs is the 1x1 convolution of an image of m pixels with k channels.
 
 #include "../binary_conv2d/kernel.h"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`binary_matmul` on CUDA, by Triton: a tile of rows x columns, a loop over the words of k.
 
 acc = k - 2 * popcount(a xor b)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """concatenate_bits(parts, channels): packed signs side by side along their channels.
 
 parts: int64 [..., ceil(channels[i] / 64)], the same sizes but for the last; channels: how many bits each has.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`concatenate_bits` on the CPU: one step of a native program for each part."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "concatenate_bits/kernel.h"
 
 #include "parallel.h"

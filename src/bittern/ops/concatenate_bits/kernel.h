@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // concatenate_bits: packed images side by side along their channels, one part at a time.
 #pragma once
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """dequantize_4bit(packed, absmax, code, block_size, shape, dtype=torch.float32): the values of `quantize_4bit`.
 
 packed: uint8 [ceil(n / 2)] or any shape of that many bytes, in C order; n the number of elements of `shape`; absmax:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """dequantize_blockwise(codes, absmax, code, block_size=256, dtype=torch.float32): the values of `quantize_blockwise`.
 
 codes: uint8, any shape, in C order; absmax: float32 [ceil(n / block_size)]; code: [2 .. 256] float32.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Block-wise dequantization on CUDA, by Triton: a look-up in the table and one product per element."""
 
 from __future__ import annotations

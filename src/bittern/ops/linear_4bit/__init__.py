@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """linear_4bit(x, packed, absmax, code, block_size, out_features, bias=None): a linear layer from 4-bit weights.
 
 x: [..., in_features] float32, bfloat16 or float16. packed, absmax, code, block_size: W [out_features, in_features] as

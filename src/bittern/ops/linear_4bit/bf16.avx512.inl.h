@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // bf16 inputs on a CPU that multiplies pairs of bf16 (VDPBF16PS). Included inside namespace avx512, after
 // kernel.inl.h.
 //

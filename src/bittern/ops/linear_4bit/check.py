@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `linear_4bit` and `linear_4bit_backward` ask of a packed weight."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A chunk of a row: kLanes words of eight codes, and the scale of each word.
 // Included inside the namespace of one instruction set, after its nibbles file.
 

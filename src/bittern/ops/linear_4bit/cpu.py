@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`linear_4bit` and its backward on the CPU, by native code."""
 
 from __future__ import annotations

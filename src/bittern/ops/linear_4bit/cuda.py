@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`linear_4bit` and its backward on CUDA, by Triton: tiles of the weight are decoded on their way to the product.
 
 Forward and backward differ in the dimension that is summed: W[o, s] lies at o * in + s, or at s * in + o.

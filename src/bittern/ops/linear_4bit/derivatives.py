@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Derivatives of `linear_4bit` and of `linear_4bit_backward`, each of which is a product of the other kind.
 
 y = x W^T + bias and its transpose g W are linear in x and g, so the derivative of one with respect to its input is the

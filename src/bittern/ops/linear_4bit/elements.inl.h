@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // One element of the inputs and results of a linear layer, of any of its types. Included inside the namespace
 // of one instruction set, after its simd header.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Products with a weight that stays in 4 bits: y = x W^T + bias, and the gradient g W of its input.
 #pragma once
 

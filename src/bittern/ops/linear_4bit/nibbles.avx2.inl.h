@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Numbers of packed nibbles, eight at a time. Included inside namespace avx2.
 
 namespace {

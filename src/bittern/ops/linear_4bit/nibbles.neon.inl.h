@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Numbers of packed nibbles, four at a time. Included inside namespace neon.
 //
 // TBL looks up bytes: a table of sixteen float32 is four tables of bytes, one register each. Sixteen codes

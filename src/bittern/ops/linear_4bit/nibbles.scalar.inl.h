@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Numbers of packed nibbles, one at a time. Included inside namespace scalar.
 
 namespace {

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The meaning of a product with a 4-bit weight in plain torch."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Dot products of a few rows of a weight with a few inputs, all along the lanes of vectors.
 // Included inside the namespace of one instruction set, after its simd header.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """linear_4bit_backward(grad, packed, absmax, code, block_size, in_features): the gradient of `linear_4bit`'s input.
 
 grad: [..., out_features] float32, bfloat16 or float16. packed, absmax, code, block_size: W [out_features, in_features]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """linear_8bit(x, weight, scale, bias=None, threshold=0.0): a linear layer by LLM.int8().
 
 x: [..., k] float32, bfloat16 or float16. weight: int8 [n, k], codes -127 .. 127; scale: float32 [n], the absmax of each

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`linear_8bit` on the CPU: outlier columns by torch, the integer product by native code."""
 
 from __future__ import annotations

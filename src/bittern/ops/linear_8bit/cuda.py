@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`linear_8bit` on CUDA: the codes of the inputs by torch, the exact product and its scales by Triton."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Derivatives of `linear_8bit`, as if x were not quantized: y = x W^T + bias, with W decoded some rows at a time.
 
 They are made of torch's own operations, so that they have derivatives of every kind themselves.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Products of int8, sixteen at a time: widened to 16 bits, where pairs add without overflow.
 // Included inside namespace avx2.
 

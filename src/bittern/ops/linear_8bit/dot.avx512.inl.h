@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Products of int8, 64 at a time (VPDPBUSD), which takes one side unsigned: 128 is added to the weight, and
 // 128 times the sum of the input taken off again at the end. Sums wrap, so that only the last one must fit.
 // Included inside namespace avx512.

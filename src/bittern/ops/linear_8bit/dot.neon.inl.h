@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Products of int8, sixteen at a time, for every 64-bit ARM. Codes of the input are at most 127 in magnitude
 // and numbers of the weight at most 128, so that two products (32,512) fit into 16 bits; SMULL and SMLAL2
 // form them, SADALP adds them to 32 bits. Included inside namespace neon.

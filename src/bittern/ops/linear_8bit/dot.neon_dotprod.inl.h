@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Products of int8, sixteen at a time (SDOT), for ARM CPUs that have it. Included inside namespace
 // neon_dotprod.
 

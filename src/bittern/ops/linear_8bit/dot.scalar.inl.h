@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Products of int8, one at a time. Included inside namespace scalar.
 
 namespace {

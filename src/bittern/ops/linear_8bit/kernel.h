@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Products of inputs, quantized to int8 by rows, with an int8 weight; exact in int32.
 #pragma once
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The same as kernel.neon.cpp, compiled for CPUs with SDOT.
 
 #include "kernel.h"

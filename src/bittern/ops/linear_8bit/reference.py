@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The meaning of LLM.int8() in plain torch."""
 
 from __future__ import annotations

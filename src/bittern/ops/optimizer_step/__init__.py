@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """optimizer_step(rule, params, grads, states, absmax, scalars, ...): a step of many tensors with low-bit states.
 
 rule: a `Rule`; `SPECS[rule]` names its states and scalars and gives its formula (rules.py).

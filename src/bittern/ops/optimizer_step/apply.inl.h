@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // One block, whatever its storage and length: three loops that keep it in the first-level cache decode its
 // states, apply the rule and find the new absmax, encode. Included inside the namespace of one instruction
 // set, after blocks, the block codecs and the rules.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The blocks of a tensor: where they lie, and their way to float32 and back. Included inside the namespace of
 // one instruction set, after its simd header.
 

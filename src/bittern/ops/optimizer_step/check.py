@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `optimizer_step` demands of its arguments, with errors that say which tensor is wrong."""
 
 from __future__ import annotations

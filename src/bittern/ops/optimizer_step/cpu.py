@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`optimizer_step` on the CPU: one native call for all tensors."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`optimizer_step` on CUDA: one launch for all tensors that are stored alike."""
 
 from __future__ import annotations

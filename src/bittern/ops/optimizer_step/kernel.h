@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // optimizer_step: one step of many tensors, with states in 32, 8 or 4 bits.
 #pragma once
 

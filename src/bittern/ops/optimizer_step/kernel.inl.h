@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A step of all tensors, task by task. Included inside the namespace of one instruction set, after runs.
 //
 // A rule with a trust ratio runs twice: first for the two norms, which writes nothing, then for the step.

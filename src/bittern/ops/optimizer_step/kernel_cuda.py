@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Triton kernels of `optimizer_step`: one launch steps the blocks of many tensors.
 
 Pointers and sizes of all tensors lie in one table, a row of FIELDS numbers each, as on the CPU. A task is a tensor,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How an optimizer state is stored: which table its codes index, and how many codes and scales a tensor needs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The meaning of `optimizer_step` in plain torch: decode the states of a tensor, apply the rule, encode."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The update rules over vectors, in the order of rules.py. Included inside the namespace of one instruction
 // set.
 //

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The update rules as formulas: what one step does to a parameter and its optimizer states.
 
 A rule is a pure function of float32 tensors: `rule(p, g, states, s) -> (new p, new states)`. `s` holds the scalars of

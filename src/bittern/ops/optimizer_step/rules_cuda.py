@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The update rules in Triton, in the order of rules.py: one function per family.
 
 A rule gets the parameter, the gradient, its states and a pointer to its scalars, and returns the new parameter and

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Runs of whole blocks with 8-bit states and float32 parameters. Included inside namespace avx512, after
 // apply.inl.h.
 //

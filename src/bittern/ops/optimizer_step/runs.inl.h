@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Instruction sets without a faster way for whole blocks (runs.avx512.inl.h). Included inside the namespace
 // of one instruction set, after apply.inl.h.
 

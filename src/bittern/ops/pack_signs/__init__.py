@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """pack_signs(x, threshold=None): one bit per element of the last dimension.
 
 x: [..., n], float32, float64, float16, bfloat16 or int32, n >= 1. threshold: [n] or None (0).

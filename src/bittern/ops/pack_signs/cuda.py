@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pack_signs` on CUDA, by Triton: a program reads rows x 64 elements and adds up the bits of one word per row."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // pack_signs: one bit per element, 1 where x >= threshold.
 #pragma once
 

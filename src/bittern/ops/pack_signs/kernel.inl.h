@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Included inside the namespace of one instruction set, after its simd header.
 
 namespace {

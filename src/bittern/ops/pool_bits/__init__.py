@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """pool_bits(x, kernel, stride, padding, ceil=False, flip=None): max pooling of signs, on packed words.
 
 x: int64 [batch, height, width, words], signs packed along the channels. kernel, stride, padding: two sizes each; ceil:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pool_bits` on the CPU: a step of a native program."""
 
 from __future__ import annotations

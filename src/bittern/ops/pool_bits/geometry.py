@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sizes of what `pool_bits` writes."""
 
 from __future__ import annotations

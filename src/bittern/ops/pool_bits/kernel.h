@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // pool_bits: maxima of signs over windows of packed images, which are ORs of their words.
 #pragma once
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The meaning of `pool_bits` in plain torch."""
 
 from __future__ import annotations

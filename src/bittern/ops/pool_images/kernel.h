@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // pool_images: maxima or means over windows of real images with channels last, behind an affine map; and
 // means of whole images in the order in which torch adds a row of numbers.
 #pragma once

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """quantize_4bit(x, code, block_size=64, *, keep_nonzero=False, seed=None): two codes per byte.
 
 As `quantize_blockwise` with a table of 16 entries. -> (packed uint8 [ceil(n / 2)], absmax float32

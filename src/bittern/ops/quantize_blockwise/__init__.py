@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """quantize_blockwise(x, code, block_size=256, *, keep_nonzero=False, seed=None): one byte per element.
 
 x: any shape, float32, bfloat16 or float16, taken in C order and cut into blocks of `block_size` (a power of two from 32

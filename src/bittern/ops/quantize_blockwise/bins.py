@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A table's codes by the leading bits of a float32: one look-up and one comparison find the nearest entry.
 
 The magnitudes from 2^-24 to 1 fall into bins of equal leading bits: the exponent and some bits of the fraction; what is

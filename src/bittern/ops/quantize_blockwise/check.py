@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks that the four block-wise ops share."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Block codecs on AVX2. Included inside namespace avx2, after its simd header.
 //
 // Tables of 8-bit codes are gathered from the first-level cache, eight entries at a time; what surrounds the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Block codecs for 64 elements at a time, by lookups in tables of bytes that lie in registers (VBMI).
 // Included inside namespace avx512.
 //

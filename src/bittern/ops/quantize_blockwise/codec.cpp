@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The tables of codec.h, computed once per process.
 
 #include "codec.h"

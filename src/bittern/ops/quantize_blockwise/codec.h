@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The codes of optimizer states: 8-bit dynamic trees and their 4-bit companions, block by block.
 //
 // A tree code is found from a magnitude y = |x| / absmax in two steps. The upper 16 bits of the float32 y

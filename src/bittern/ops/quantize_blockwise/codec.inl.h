@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Block codecs one element at a time: those of the scalar kernels, and of what is left of a block elsewhere.
 // Included inside the namespace of one instruction set.
 

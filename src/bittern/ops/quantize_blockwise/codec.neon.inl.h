@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Block codecs on NEON. Included inside namespace neon, after its simd header.
 //
 // Codes of 4 bits live in registers. To encode, y is compared with all 15 borders, which is two instructions

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`quantize_blockwise` on the CPU, by native code."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Block codecs on CUDA, by Triton: what the block-wise ops and the optimizer step share, and quantization itself.
 
 A code is found by its bin (bins.py) and one comparison with the exact border above it, or by a binary search over the

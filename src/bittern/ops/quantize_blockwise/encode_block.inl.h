@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Included by the block codecs that work in vectors, after their encode_tree and encode_nibbles.
 
 namespace {

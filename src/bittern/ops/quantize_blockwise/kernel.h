@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Block-wise quantization and its inverse, for bytes and for nibbles.
 #pragma once
 

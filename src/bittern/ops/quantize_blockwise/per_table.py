@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is worked out once per code table, and again after the table was changed in place."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A code table made ready for the kernels: a microsecond, so it is done in every call.
 
 #include <cmath>

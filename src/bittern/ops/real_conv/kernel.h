@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // real_conv: convolution of real images with channels last, summed in an order that the caller chooses.
 #pragma once
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Included inside the namespace of one instruction set, after its simd header, kPixels, and kMostUnits and
 // kFewUnits: how many units of output channels a tile takes while there are more than kFewUnits, and at the
 // end.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """sign(x): the sign of each element, where sign(0) = sign(-0.0) = +1 and sign(NaN) = -1.
 
 x: any shape, float32, float64, float16, bfloat16 or int32 -> same shape and dtype, values in {-1, +1}.

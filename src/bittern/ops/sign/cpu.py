@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sign` on the CPU, by native code."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // sign: +1 where x >= 0, else -1, in the type of x. sign(-0.0) = +1, sign(NaN) = -1.
 #pragma once
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Plain loops that the compiler turns into vectors; included inside the namespace of one instruction set.
 //
 // 16-bit floats stay integers: x >= 0 fails exactly for the bit patterns above that of -0.0 (negative, or NaN

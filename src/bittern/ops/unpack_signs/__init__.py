@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """unpack_signs(words, length, dtype): the inverse of `pack_signs`.
 
 words: int64 [..., ceil(length / 64)] -> [..., length] in {-1, +1} of `dtype` (float32, float64, float16, bfloat16).

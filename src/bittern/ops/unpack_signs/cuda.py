@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`unpack_signs` on CUDA, by Triton: a program reads one word per row and writes rows x 64 elements."""
 
 from __future__ import annotations

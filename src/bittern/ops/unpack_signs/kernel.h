@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // unpack_signs: bit 1 becomes +1, bit 0 becomes -1, in a float type.
 #pragma once
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Plain loops that the compiler turns into vectors; included inside the namespace of one instruction set.
 //
 // All four float types are written as bit patterns: that of +1, with the sign bit set where the packed bit is

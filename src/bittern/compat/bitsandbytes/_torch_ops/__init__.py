@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`torch.ops.bitsandbytes`: the operators of bitsandbytes 0.50 by their own names, over those of this package.
 
 Nothing is registered by an import: the namespace belongs to bitsandbytes, and `install()` alone claims its name. Every

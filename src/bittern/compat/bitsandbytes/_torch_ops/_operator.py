@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One operator of `torch.ops.bitsandbytes`: its schema, what it does, and the shape of its result."""
 
 from __future__ import annotations

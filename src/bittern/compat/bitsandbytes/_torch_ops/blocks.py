@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operators of block-wise 8-bit and 4-bit codes under their names in `torch.ops.bitsandbytes`."""
 
 from __future__ import annotations

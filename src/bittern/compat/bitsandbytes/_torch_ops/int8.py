@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operators of LLM.int8() (arXiv:2208.07339) under their names in `torch.ops.bitsandbytes`."""
 
 from __future__ import annotations

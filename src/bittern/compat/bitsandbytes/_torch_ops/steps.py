@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The optimizer steps under their names in `torch.ops.bitsandbytes`: they change their tensors and return nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bitsandbytes.autograd._functions`, where bitsandbytes defines its products: the same functions as at the top."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bitsandbytes.nn`: layers with 8-bit and 4-bit weights, and embeddings whose optimizer states stay in 32 bits."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Embeddings: with optimizer states in 32 bits, and with frozen weights in 8 or 4 bits."""
 
 from __future__ import annotations

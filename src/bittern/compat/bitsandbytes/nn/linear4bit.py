@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Linear layers with a frozen 4-bit weight (QLoRA, arXiv:2305.14314)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Linear layers with an 8-bit weight (LLM.int8(), arXiv:2208.07339)."""
 
 from __future__ import annotations

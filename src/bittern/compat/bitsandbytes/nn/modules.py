@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bitsandbytes.nn.modules`, where bitsandbytes defines its layers: the same classes as in `nn`."""
 
 from __future__ import annotations

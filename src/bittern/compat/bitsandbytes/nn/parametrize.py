@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Any parameter of any module in 4 bits: stored in codes, decoded where the module reads it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parameters that quantize themselves when they are moved to a device: Params4bit and Int8Params."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bitsandbytes.optim`: its classes over `bittern.optim`, with its state_dict format."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What all optimizers of the bridge share: checks of bitsandbytes' extra arguments and its state_dict format."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GlobalOptimManager without anything global: an override is written on the parameter that it concerns."""
 
 from __future__ import annotations

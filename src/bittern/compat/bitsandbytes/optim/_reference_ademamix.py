@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """AdEMAMix in plain torch, under the private name that bitsandbytes' own tests compare with."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bitsandbytes' state_dict of an optimizer, from and to the names of `bittern.optim`.
 
 `state[i] = {"step": int, "__bnb_optimizer_quant_state__": {"state1", "qmap1", "absmax1", "state2", ...}}`; a state in

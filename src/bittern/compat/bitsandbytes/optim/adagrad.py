@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adagrad under bitsandbytes' names; lr_decay and the initial value are honoured."""
 
 from __future__ import annotations

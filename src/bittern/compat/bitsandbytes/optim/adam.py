@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adam under bitsandbytes' names; weight decay is decoupled in Adam too, as it is there."""
 
 from __future__ import annotations

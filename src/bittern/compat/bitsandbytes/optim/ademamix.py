@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """AdEMAMix under bitsandbytes' names."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """LARS under bitsandbytes' names, with its trust ratio in 8 bits too."""
 
 from __future__ import annotations

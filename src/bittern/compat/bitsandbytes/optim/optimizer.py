@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bitsandbytes.optim.optimizer`: the manager of overrides, and the base of every optimizer here."""
 
 from __future__ import annotations

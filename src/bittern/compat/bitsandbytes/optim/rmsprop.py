@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """RMSprop under bitsandbytes' names; momentum and centered are honoured."""
 
 from __future__ import annotations

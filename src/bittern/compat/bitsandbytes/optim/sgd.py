@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SGD with momentum under bitsandbytes' names; dampening and nesterov are honoured."""
 
 from __future__ import annotations
