@@ -205,7 +205,7 @@ def test_papers_recipes_are_scaled_and_named(tmp_path: Path) -> None:
     assert load(tmp_path / "methods_toy.json", MethodsReport) == report
     with pytest.raises(ValueError, match=r"setting .other recipe"):
         small_run(tmp_path, methods=methods)
-    with pytest.raises(ValueError, match="leave augment out"):
+    with pytest.raises(ValueError, match="augment=True is for the common recipe"):
         small_run(tmp_path, methods=methods, record_of=for_method, augment=True)
 
 

@@ -15,6 +15,7 @@ import bittern
 from _command import Command, Trained
 from bittern.binary import XNORNet
 from bittern.cli import run_folder
+from bittern.cli.program import command as typed
 from bittern.data import digits, normalize
 from bittern.deploy.describe import how, layer_name
 from bittern.nn import BinaryConv2d
@@ -141,7 +142,7 @@ def test_training_files_are_sent_to_pack(command: Command, trained: Trained, nam
     for target in (trained.folder, trained.folder / run_folder.CHECKPOINT):
         outcome = command(name, target, *more)
         assert outcome.status == 1
-        assert f"{target} is not packed; pack it first: bittern pack {target}" in outcome.error
+        assert f"{target} is not packed; pack it first: {typed('pack', target, '-o')}" in outcome.error
 
 
 def test_eval_refuses_another_data_set(command: Command, trained: Trained, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 import bittern
 from _command import Command, Trained
+from bittern.cli.program import command as typed
 from bittern.data import digits, normalize
 
 
@@ -210,7 +211,7 @@ def test_what_is_no_packed_file_is_named(
     for first, message in (
         (tmp_path, "is a folder, and no run folder of 'bittern train'; give a packed file here"),
         (tmp_path / "net.c", "is no packed file but what 'bittern export' makes of one"),
-        (digit[0], f"is an image; the packed file comes first, as in: bittern run FILE {digit[0]}"),
+        (digit[0], f"is an image; the packed file comes first, as in: {typed('run', 'FILE', digit[0])}"),
         (tmp_path / "none", "no file"),
     ):
         outcome = command("run", first, digit[0])

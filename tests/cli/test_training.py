@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from PIL import Image
 from _command import Command, Trained, run, start
 from bittern.binary import DoReFa
 from bittern.cli import run_folder
+from bittern.cli.program import command as typed
 from bittern.train import load_weights
 
 SMALL = ("--model", "mlp", "--epochs", 1, "--threads", 1)
@@ -31,11 +33,15 @@ def test_run_folder_remembers_what_was_chosen(trained: Trained) -> None:
 
 
 def test_train_says_what_and_what_next(command: Command, tmp_path: Path) -> None:
-    out = command.done("train", "--folder", tmp_path / "run", *SMALL).splitlines()
+    folder = tmp_path / "a run"
+    out = command.done("train", "--folder", folder, *SMALL).splitlines()
     assert out[0] == "mlp, ReActNet, on digits: 1,438 images of 1 x 8 x 8, 1 epoch"
     assert out[1].startswith("epoch 1 of 1: train loss ")
     assert out[2].startswith("test accuracy ")
-    assert out[3] == f"next: bittern pack {tmp_path / 'run'} -o run.safetensors"
+    assert out[3] == f"next: {typed('pack', folder, '-o', 'a run.safetensors')}"
+    done = subprocess.run(out[3].removeprefix("next: "), shell=True, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a run.safetensors").is_file()
 
 
 def test_same_seed_same_weights(command: Command, tmp_path: Path) -> None:
@@ -182,7 +188,7 @@ def test_interrupted_training_resumes(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "Traceback" not in err
     last = err.splitlines()[-1]
-    assert last == f"bittern: stopped and saved; go on with: bittern train --folder {folder} --resume"
+    assert last == f"bittern: stopped and saved; go on with: {typed('train', '--folder', folder, '--resume')}"
     assert len(log.read_text().splitlines()) < 7
     outcome = run("train", "--folder", folder, "--resume")
     assert outcome.status == 0, outcome.err
@@ -242,6 +248,14 @@ def test_run_folder_of_before_recipes_opens(command: Command, trained: Trained, 
     path.write_text(json.dumps(old))
     assert run_folder.load(tmp_path / "run") == run_folder.load(trained.folder)
     command.done("train", "--folder", tmp_path / "run", "--resume")
+
+
+def test_a_run_without_a_checkpoint_starts_anew(command: Command, trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    shutil.copy(trained.folder / run_folder.FILE_NAME, tmp_path / "run")
+    error = command("train", "--folder", tmp_path / "run", "--resume").error
+    assert error == f"{tmp_path / 'run'} holds no checkpoint yet, nothing to go on from; start anew without --resume"
+    command.done("train", "--folder", tmp_path / "run", *SMALL)
 
 
 def test_two_commands_never_train_in_one_folder(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -166,3 +167,9 @@ class TestAgainstTheRealOne:
             assert torch.equal(F.dequantize_blockwise(a, ours), real.dequantize_blockwise(a, theirs))
             mine = (F.dequantize_blockwise(b, ours) - x).abs().mean()
             assert mine <= (real.dequantize_blockwise(a, theirs) - x).abs().mean()
+
+
+@pytest.mark.parametrize("function", [F.quantize_blockwise, F.quantize_4bit, F.int8_vectorwise_quant])
+def test_a_numpy_array_is_told_apart_from_a_tensor(function: Any) -> None:
+    with pytest.raises(ValueError, match=r"A must be a tensor of float.*; got ndarray$"):
+        function(np.zeros((2, 64), np.float32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from torch import nn
 
 from _tolerance import assert_exact
 from bittern import binary, ops
-from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear
+from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, Linear4bit, RSign
 from bittern.quantizer import InputScale
 
 
@@ -112,6 +113,12 @@ def test_sizes_that_do_not_fit_are_refused(build: object, message: str) -> None:
 def test_a_method_that_is_no_class_is_refused(method: object) -> None:
     with pytest.raises(TypeError, match=r"BinaryLinear: method must .*pass the class"):
         BinaryLinear(3, 3, method=method)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("layer", [BinaryLinear(4, 2, method=binary.BNN), RSign(4), Linear4bit(4, 2)])
+def test_a_numpy_array_is_told_apart_from_a_tensor(layer: nn.Module) -> None:
+    with pytest.raises(TypeError, match=r": x must be a tensor; got ndarray; make it one by torch\.as_tensor"):
+        layer(np.zeros((1, 4), np.float32))
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.bool])

@@ -82,6 +82,21 @@ class Twice(nn.Module):
         return self.layer(torch.relu(self.layer(x)))
 
 
+def test_the_advice_fits_the_grid() -> None:
+    """Levels have no sign; a constant one lies outside of 0 ... 1, or varies by less than a level."""
+    model = nn.Sequential(nn.Linear(64, 64), BinaryLinear(64, 2, method=partial(DoReFa, input_bits=4)))
+    for bias, named in ((-100.0, "'1' (all 0)"), (100.0, "'1' (all at one level)")):
+        nn.init.constant_(model[0].bias, bias)
+        shares = sign_shares(model, batches(torch.zeros(1, 64)))
+        with pytest.warns(ConstantInputWarning) as caught:
+            warn_of_constant_inputs("probe", shares)
+        message = str(caught[0].message)
+        assert named in message
+        assert "spreads over 0 ... 1" in message
+        assert "sign" not in message
+    assert str(shares["1"]).startswith("100.0% are above 0, ")
+
+
 def test_a_layer_is_measured_at_each_of_its_calls() -> None:
     shares = sign_shares(Twice(), batches(torch.zeros(2, 64)))
     assert {name: share.constant for name, share in shares.items()} == {"layer": False, "layer#2": True}

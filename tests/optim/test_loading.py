@@ -80,10 +80,10 @@ def test_bad_states(name: str, bits: int, key: str, change: Callable[[Any], Any]
     [
         (lambda d: d.pop("state"), "needs 'state'"),
         (lambda d: d.update(param_groups=3), "needs 'param_groups'"),
-        (lambda d: d["param_groups"].append(3), r"param_groups\[1\] of a state_dict is a dictionary"),
+        (lambda d: d["param_groups"].append(3), r"param_groups\[1\] of a state_dict must be a dictionary"),
         (lambda d: d["param_groups"][0].pop("params"), "with a list 'params'"),
         (lambda d: d["param_groups"][0].update(params=[0, 0]), "different numbers"),
-        (lambda d: d["state"].update({0: 5}), "state 0 is a dictionary of tensors; got int"),
+        (lambda d: d["state"].update({0: 5}), "state 0 must be a dictionary of tensors; got int"),
         (lambda d: d["state"][0].pop("exp_avg_absmax"), "without their scales"),
         (lambda d: d["state"][0].update(exp_avg=d["state"][0]["exp_avg_8bit"]), "'exp_avg' twice"),
         (lambda d: d["state"][0].update(exp_avg_4bit=d["state"][0].pop("exp_avg_8bit")), "named as codes of 4 bits"),

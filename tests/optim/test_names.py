@@ -133,7 +133,7 @@ def test_to_torch_says_what_it_needs() -> None:
     optimizer, params = _trained("AdamW", 4)
     with pytest.raises(ValueError, match=r"state 0\.exp_avg holds codes that have no shape; pass .* as params"):
         optim.to_torch(optimizer.state_dict())
-    with pytest.raises(ValueError, match="is of 2 parameters; got 1"):
+    with pytest.raises(ValueError, match="must be the 2 parameters of the state_dict; got 1"):
         optim.to_torch(optimizer.state_dict(), params[:1])
     with pytest.raises(ValueError, match=r"it does not fit a parameter \[20\]"):
         optim.to_torch(optimizer.state_dict(), params[::-1])

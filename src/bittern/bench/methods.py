@@ -81,7 +81,10 @@ def run(
     base = Path(out) / f"{name}_{data.name}"
     _check(data, train_size, seeds, methods)
     if augment and record_of is not None:
-        raise ValueError("bench methods: with the papers' recipes, these say what is shifted; leave augment out")
+        raise ValueError(
+            "bench methods: augment=True is for the common recipe; the papers' recipes say themselves what is shifted; "
+            "leave it out"
+        )
     subset = _subset(data, train_size)
     with torch_threads(threads):
         setting = _setting(data, subset, command, epochs, tuple(seeds), augment)

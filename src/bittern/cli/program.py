@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -20,3 +21,8 @@ def program() -> list[str]:
     if found is not None and started.exists() and os.path.samefile(found, started):
         return [NAME]
     return [str(started)]
+
+
+def command(*words: str | Path) -> str:
+    """This program with these arguments, as a shell takes it."""
+    return shlex.join([*program(), *map(str, words)])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 from bittern._files import only_one
 from bittern.bench import store
 from bittern.cli import names
+from bittern.cli.program import command
 
 if TYPE_CHECKING:
     from torch import nn
@@ -92,7 +92,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 def how_to_go_on(folder: Path) -> str:
     """The command, as a shell takes it."""
-    return shlex.join(["bittern", "train", "--folder", str(folder), "--resume"])
+    return command("train", "--folder", folder, "--resume")
 
 
 def save(folder: Path, run: Run) -> None:

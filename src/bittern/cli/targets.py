@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bittern.cli import names, run_folder
+from bittern.cli.program import command
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,7 +101,7 @@ def load_packed(path: Path) -> Packed:
 
     _refuse_other_files(path)
     if (path / run_folder.FILE_NAME).is_file() or (path.is_file() and _is_checkpoint(path)):
-        how = shlex.join(["bittern", "pack", str(path), "-o", f"{path.stem}-packed.safetensors"])
+        how = command("pack", path, "-o", f"{path.stem}-packed.safetensors")
         raise ValueError(f"{path} is not packed; pack it first: {how}")
     return deploy.load(path)
 
@@ -115,9 +115,7 @@ def _refuse_other_files(path: Path) -> None:
     if path.suffix in EXPORTED:
         raise ValueError(f"{path} is no packed file but what 'bittern export' makes of one; give that one")
     if path.suffix.lower() in IMAGES:
-        raise ValueError(
-            f"{path} is an image; the packed file comes first, as in: bittern run FILE {shlex.quote(str(path))}"
-        )
+        raise ValueError(f"{path} is an image; the packed file comes first, as in: {command('run', 'FILE', path)}")
 
 
 def open_target(path: Path) -> Target:

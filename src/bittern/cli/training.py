@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ import typer
 
 from bittern.cli import names, train_recipe
 from bittern.cli.errors import Interrupted
+from bittern.cli.program import command
 
 if TYPE_CHECKING:
     from bittern.cli.run_folder import Options, Run
@@ -116,8 +116,7 @@ def train(
     scaled = "" if options.recipe is None else f" ({stages[-1].origin})"
     trained = f"test accuracy {last.test_accuracy:.2%} after {plural(last.epoch, 'epoch')}{scaled}"
     typer.echo(f"{trained}, saved in {folder}")
-    output = shlex.quote(f"{folder.resolve().name}.safetensors")
-    typer.echo(f"next: bittern pack {shlex.quote(str(folder))} -o {output}")
+    typer.echo(f"next: {command('pack', folder, '-o', f'{folder.resolve().name}.safetensors')}")
 
 
 def _run(
@@ -227,10 +226,12 @@ def _absolute(path: str | None) -> str | None:
 
 
 def _resumed(folder: Path, chosen: dict[str, Any]) -> Options:
-    """The options of the run in `folder`. Raises: ValueError for one that was given and differs."""
+    """The options of the run in `folder`. Raises: ValueError for one that was given and differs; FileNotFoundError."""
     from bittern.cli import run_folder
 
     options = run_folder.load(folder).options
+    if not run_folder.exists(folder):
+        raise FileNotFoundError(f"{folder} holds no checkpoint yet, nothing to go on from; start anew without --resume")
     for name, value in chosen.items():
         stored = getattr(options, name)
         given = tuple(value) if isinstance(value, list) else value

@@ -9,6 +9,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from bittern.nn._check import check_tensor
+
 
 def weight_of(owner: str, linear: nn.Module, dtypes: Collection[torch.dtype] | None = None) -> Tensor:
     """The weight that `owner` freezes. dtypes: those that it takes; None: all in floating point.
@@ -50,8 +52,7 @@ class FrozenLinear(nn.Module):
     def check_input(self, x: Tensor) -> None:
         """Errors: TypeError for what is no tensor, ValueError for another number of features."""
         owner = type(self).__name__
-        if not isinstance(x, Tensor):
-            raise TypeError(f"{owner}: x must be a tensor; got {type(x).__name__}; make it one by torch.tensor")
+        check_tensor(owner, x)
         if x.ndim == 0 or x.shape[-1] != self.in_features:
             raise ValueError(
                 f"{owner}: x must be [..., {self.in_features}], features last; got {list(x.shape)}; "

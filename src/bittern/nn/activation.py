@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bittern.estimators import approx_sign, binarize
+from bittern.nn._check import check_floating
 
 INITIAL_SLOPE = 0.25
 """Slope of RPReLU's negative side at the start, as in the authors' code (and torch.nn.PReLU)."""
@@ -91,7 +92,6 @@ def _check_channels(owner: str, channels: int) -> None:
 
 
 def _check_input(owner: str, x: Tensor, channels: int) -> None:
-    if not x.is_floating_point():
-        raise TypeError(f"{owner}: the input must be floating point; got {x.dtype}; call .float() first")
+    check_floating(owner, x)
     if x.ndim < 2 or x.shape[1] != channels:
         raise ValueError(f"{owner}: expected an input [batch, {channels}, *space]; got {list(x.shape)}")

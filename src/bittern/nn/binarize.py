@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bittern.nn._check import check_floating
 from bittern.nn._frozen import FrozenLinear
 from bittern.quantizer import InputScale, LayerShape, LevelsCode, Method, Quantizer, SignCode
 from bittern.start import TorchUniform
@@ -179,8 +180,7 @@ def check_padding(owner: str, geometry: Geometry, method: Quantizer) -> None:
 
 def check_input(owner: str, x: Tensor, shape: LayerShape) -> None:
     """Refuse an input of the wrong kind. Raises: ValueError, TypeError."""
-    if not x.is_floating_point():
-        raise TypeError(f"{owner}: the input must be floating point; got {x.dtype}; call .float() first")
+    check_floating(owner, x)
     if x.ndim != 2 + shape.space_dims or x.shape[1] != shape.in_channels:
         space = ", ".join("HW"[-shape.space_dims :]) if shape.space_dims else ""
         wanted = f"[batch, {shape.in_channels}{', ' + space if space else ''}]"

@@ -77,8 +77,10 @@ class Linear8bit(FrozenLinear):
     def check_codes(self) -> None:
         """As for every frozen layer; int8 has one number more than codes."""
         super().check_codes()
-        if bool((self.weight < -LEVELS).any()) or bool((self.scale < 0).any()):
-            raise ValueError("Linear8bit: codes must be -127 ... 127 and scales not negative; got others")
+        if bool((self.weight < -LEVELS).any()):
+            raise ValueError(f"Linear8bit: codes must lie in -127 ... 127; got {int(self.weight.min())}")
+        if bool((self.scale < 0).any()):
+            raise ValueError(f"Linear8bit: scales must be at least 0; got {float(self.scale.min())}")
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_input(x)

@@ -205,7 +205,10 @@ def _tie(model: nn.Module, ties: list[list[str]]) -> None:
         for first, name in zip(present[:1] * len(present), present, strict=True):
             owner, _, attribute = name.rpartition(".")
             if not torch.equal(model.get_parameter(name), model.get_parameter(first)):
-                raise ValueError(f"{name!r} and {first!r} are one parameter of the model; the file has two")
+                raise ValueError(
+                    f"{name!r} and {first!r} are one parameter of the model, and the file has different numbers for "
+                    "them; build the saved model"
+                )
             setattr(model.get_submodule(owner), attribute, model.get_parameter(first))
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from bittern.nn._probe import eval_mode
 from bittern.nn.binarize import LowBitLayer
 from bittern.nn.linear import BinaryLinear
+from bittern.quantizer import LevelsCode
 
 LEAST_SAMPLES = 8
 """Samples among which no input differs before it counts as one that never does."""
@@ -47,6 +48,8 @@ class SignShare:
     samples: int
     values: int
     """How many were looked at."""
+    levels: bool = False
+    """The values are levels of 0 ... 1 (`LevelsCode`), not signs."""
 
     @property
     def constant(self) -> bool:
@@ -56,7 +59,7 @@ class SignShare:
         return self.values >= LEAST_VALUES and self.least == self.most
 
     def __str__(self) -> str:
-        share = f"{self.plus:.1%} are +1"
+        share = f"{self.plus:.1%} are {'above 0' if self.levels else '+1'}"
         return f"{share}, {self.constant_channels} of {self.channels} channels never change"
 
 
@@ -103,7 +106,8 @@ class ShareCounter:
     def see(self, name: str, layer: LowBitLayer, x: Tensor, values: Tensor) -> None:
         seen = self._seen.get(name)
         if seen is None:
-            seen = self._seen[name] = _Seen(-1 if isinstance(layer, BinaryLinear) else 1)
+            levels = isinstance(layer.method.input_code(), LevelsCode)
+            seen = self._seen[name] = _Seen(-1 if isinstance(layer, BinaryLinear) else 1, levels)
         seen.add(values)
 
     def shares(self) -> dict[str, SignShare]:
@@ -113,8 +117,9 @@ class ShareCounter:
 class _Seen:
     """One layer's quantized inputs: what the first sample was, and where any other differed from it."""
 
-    def __init__(self, channel_dim: int) -> None:
+    def __init__(self, channel_dim: int, levels: bool) -> None:
         self.channel_dim = channel_dim
+        self.levels = levels
         self.plus = self.values = self.samples = 0
         self.least, self.most = math.inf, -math.inf
         self.first: Tensor | None = None
@@ -138,11 +143,11 @@ class _Seen:
 
     def share(self) -> SignShare:
         if self.changed is None:
-            return SignShare(0.0, self.least, self.most, 0, 0, 0, 0)
+            return SignShare(0.0, self.least, self.most, 0, 0, 0, 0, self.levels)
         by_channel = self.changed.movedim(self.channel_dim, 0).flatten(1)
         constant = int((~by_channel.any(1)).sum())
-        plus = self.plus / self.values
-        return SignShare(plus, self.least, self.most, constant, by_channel.shape[0], self.samples, self.values)
+        seen = (constant, by_channel.shape[0], self.samples, self.values, self.levels)
+        return SignShare(self.plus / self.values, self.least, self.most, *seen)
 
 
 @torch.no_grad()
@@ -162,22 +167,37 @@ def sign_shares(model: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> dict
     return counter.shares()
 
 
+_OF_SIGNS = (
+    "sign(x) is +1 for every x >= 0, so nothing passes a sign behind a ReLU; put a batch norm in front of the sign and "
+    "no ReLU between the two, or replace the ReLU by Hardtanh or PReLU, as convert(..., activation=nn.Hardtanh) does"
+)
+_OF_LEVELS = (
+    "Levels of 0 ... 1 tell apart only what lies between: numbers below are all 0, numbers above all 1, and small "
+    "differences are rounded away; put a batch norm in front of the layer, and scale its input so that it spreads "
+    "over 0 ... 1"
+)
+
+
 def warn_of_constant_inputs(owner: str, shares: Mapping[str, SignShare], stacklevel: int = 3) -> None:
     """Warn (`ConstantInputWarning`) by name of every layer whose input never changes, and say what to do."""
     constant = {name: share for name, share in shares.items() if share.constant}
     if constant:
         named = ", ".join(f"{name!r} ({_what(share)})" for name, share in constant.items())
+        kinds = {share.levels for share in constant.values()}
+        advice = " ".join(text for levels, text in ((False, _OF_SIGNS), (True, _OF_LEVELS)) if levels in kinds)
         warnings.warn(
             f"{owner}: the input of {len(constant)} of {len(shares)} low-bit layers is the same whatever the network "
-            f"is shown: {named}. sign(x) is +1 for every x >= 0, so nothing passes a sign behind a ReLU; put a batch "
-            "norm in front of the sign and no ReLU between the two, or replace the ReLU by Hardtanh or PReLU, as "
-            "convert(..., activation=nn.Hardtanh) does",
+            f"is shown: {named}. {advice}",
             ConstantInputWarning,
             stacklevel=stacklevel,
         )
 
 
 def _what(share: SignShare) -> str:
+    if share.levels:
+        if share.least == share.most:
+            return "all 0" if share.most == 0.0 else "all at one level"
+        return f"{share.plus:.0%} above 0"
     if share.plus == 1.0:
         return "all +1"
     return "none +1" if share.plus == 0.0 else f"{share.plus:.0%} +1"

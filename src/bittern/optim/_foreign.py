@@ -36,7 +36,9 @@ def read(subject: str, saved: Mapping[str, Any], specs: Sequence[State]) -> dict
     found = {key: value for key, value in saved.items() if value is not None and key != _NESTED}
     nested = saved.get(_NESTED, {})
     if not isinstance(nested, Mapping):
-        raise ValueError(f"{subject}: bitsandbytes keeps a dictionary under {_NESTED!r}; got {type(nested).__name__}")
+        raise ValueError(
+            f"{subject}: bitsandbytes keeps a dictionary under {_NESTED!r}; got {type(nested).__name__}; save it anew"
+        )
     found.update(nested)
     if "state1" in found:
         return _bitsandbytes(subject, found, tuple(name for name, _ in specs))
@@ -48,11 +50,17 @@ def _bitsandbytes(subject: str, found: Mapping[str, Any], names: tuple[str, ...]
     stored = _BITSANDBYTES_NAMES.get(names, names)
     present = [number for number in (1, 2) if found.get(f"state{number}") is not None]
     if len(stored) != len(present):
-        raise ValueError(f"{subject} is of another rule: bitsandbytes kept {len(present)} states, {names} are needed")
+        raise ValueError(
+            f"{subject} is of another rule: it needs {', '.join(names)}, and bitsandbytes kept {len(present)} states; "
+            "load it into the optimizer of the class that saved it"
+        )
     for number, name in zip(present, stored, strict=True):
         state, absmax, code = (found.get(f"{part}{number}") for part in ("state", "absmax", "qmap"))
         if not isinstance(state, Tensor) or not all(x is None or isinstance(x, Tensor) for x in (absmax, code)):
-            raise ValueError(f"{subject}: state{number}, absmax{number} and qmap{number} must be tensors")
+            kinds = ", ".join(type(x).__name__ for x in (state, absmax, code))
+            raise ValueError(
+                f"{subject}: state{number}, absmax{number} and qmap{number} must be tensors; got {kinds}; save it anew"
+            )
         if stored != names and number == 1:
             result.update(_halves(subject, names[:2], state, absmax, code))
         else:

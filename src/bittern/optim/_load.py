@@ -42,7 +42,7 @@ def load(optimizer: LowBitOptimizer, state_dict: Mapping[str, Any], *, requantiz
     if [len(g["params"]) for g in groups] != [len(g["params"]) for g in saved_groups]:
         raise ValueError(
             f"{owner}: the state_dict has groups of {[len(g['params']) for g in saved_groups]} parameters, "
-            f"this optimizer of {[len(g['params']) for g in groups]}"
+            f"this optimizer of {[len(g['params']) for g in groups]}; give it the groups of the one that was saved"
         )
     new_groups = [_group(optimizer, i, *pair) for i, pair in enumerate(zip(groups, saved_groups, strict=True))]
     owners = {
@@ -94,7 +94,8 @@ def _state(optimizer: LowBitOptimizer, place: _Place, saved: Mapping[str, Any]) 
     for name in (*(spec.name for spec in specs), *optimizer.counters, *further):
         if found.get(name) is None:
             raise ValueError(
-                f"{subject} is of another rule: {name!r} is missing among {', '.join(sorted(map(str, saved)))}"
+                f"{subject} is of another rule: {name!r} is missing among {', '.join(sorted(map(str, saved)))}; "
+                "load it into an optimizer of the class that saved it"
             )
     if is_flattened(place.p):
         check.check_apart(subject, {spec.name: found[spec.name] for spec in specs})
@@ -112,7 +113,10 @@ def _state(optimizer: LowBitOptimizer, place: _Place, saved: Mapping[str, Any]) 
         lost = check.check_floats(f"{subject}.compensation", lost, place.p, place.p.shape, signed=True)
         result["compensation"] = lost.to(place.p.device, copy=True)
     if found:
-        raise ValueError(f"{subject} is of another rule: this one has no {min(found, key=str)!r}")
+        raise ValueError(
+            f"{subject} is of another rule: this one has no {min(found, key=str)!r}; "
+            "load it into an optimizer of the class that saved it"
+        )
     return result
 
 
@@ -124,9 +128,14 @@ def _adopt(place: _Place, spec: State, saved: Any, absmax: Any, named: int | Non
     try:
         found = stored_layout(p, values, absmax)
     except ValueError as error:
-        raise ValueError(f"{subject} is {error}: it does not fit a parameter {list(p.shape)}") from None
+        raise ValueError(
+            f"{subject} is {error}: it does not fit a parameter {list(p.shape)}; load the states of this model"
+        ) from None
     if named is not None and named != found.bits:
-        raise ValueError(f"{subject} is named as codes of {named} bits; got {found.bits} bits for {list(p.shape)}")
+        raise ValueError(
+            f"{subject} is named as codes of {named} bits, but its size is that of {found.bits} bits for a parameter "
+            f"{list(p.shape)}; the file is damaged, or of another model"
+        )
     other_code = code is not None and not torch.equal(code.cpu().float(), state_table(spec.signed, found.bits))
     same = equivalent(found, wanted) and not other_code
     if not same and not requantize:

@@ -26,14 +26,17 @@ def parts(owner: str, loaded: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]
             raise ValueError(f"{owner}: a state_dict needs {key!r}; got {_kind(loaded.get(key))}")
     for i, group in enumerate(loaded["param_groups"]):
         if not isinstance(group, Mapping) or not isinstance(group.get("params"), Sequence):
-            raise ValueError(f"{owner}: param_groups[{i}] of a state_dict is a dictionary with a list 'params'")
+            raise ValueError(
+                f"{owner}: param_groups[{i}] of a state_dict must be a dictionary with a list 'params'; "
+                f"got {_kind(group)}"
+            )
     groups = without_guard(loaded["param_groups"])
     numbers = [number for group in groups for number in group["params"]]
     if not all(isinstance(number, int | str) for number in numbers) or len(set(numbers)) != len(numbers):
-        raise ValueError(f"{owner}: 'params' of a state_dict are different numbers or names; got {numbers[:20]}")
+        raise ValueError(f"{owner}: 'params' of a state_dict must be different numbers or names; got {numbers[:20]}")
     for number, state in loaded["state"].items():
         if not isinstance(state, Mapping):
-            raise ValueError(f"{owner}: state {number} is a dictionary of tensors; got {_kind(state)}")
+            raise ValueError(f"{owner}: state {number} must be a dictionary of tensors; got {_kind(state)}")
     return groups, loaded["state"]
 
 

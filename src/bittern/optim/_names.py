@@ -53,7 +53,9 @@ def to_memory(subject: str, saved: Mapping[str, Any]) -> Saved:
         if name in result:
             raise ValueError(f"{subject} holds the state {name!r} twice; remove one of {', '.join(sorted(saved))}")
         if bits is not None and f"{name}{ABSMAX}" not in saved:
-            raise ValueError(f"{subject} holds codes {key!r} without their scales {name + ABSMAX!r}")
+            raise ValueError(
+                f"{subject} holds codes {key!r} without their scales {name + ABSMAX!r}; save and load both together"
+            )
         result[name] = value
     return result
 

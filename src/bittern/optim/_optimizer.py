@@ -171,7 +171,11 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
                 check_parameter(self._name, p)
                 self._check_flattened(p, group)
             if len(set(group["params"])) != len(group["params"]):
-                raise ValueError(f"{self._name}: a parameter appears twice in one group")
+                twice = next(p for i, p in enumerate(group["params"]) if any(p is q for q in group["params"][:i]))
+                raise ValueError(
+                    f"{self._name}: a parameter may appear once in a group; got one of {list(twice.shape)} twice; "
+                    "leave one out"
+                )
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise

@@ -83,9 +83,11 @@ def check_parameter(owner: str, p: Tensor) -> None:
     """TypeError or ValueError unless `p` is a parameter that the kernels can update."""
     if p.dtype not in PARAMETER_DTYPES:
         kind = "complex" if p.is_complex() else str(p.dtype)
-        raise TypeError(f"{owner}: parameters must be float32, bfloat16 or float16; got {kind} {list(p.shape)}")
+        raise TypeError(
+            f"{owner}: parameters must be float32, bfloat16 or float16; got {kind} {list(p.shape)}; leave it out"
+        )
     if p.layout is not torch.strided:
-        raise TypeError(f"{owner}: parameters must be dense; got layout {p.layout}")
+        raise TypeError(f"{owner}: parameters must be dense; got layout {p.layout}; give it to SparseAdam")
 
 
 def check_not_negative(owner: str, group: Mapping[str, Any], *names: str) -> None:

@@ -58,7 +58,9 @@ class RuleOptimizer(LowBitOptimizer):
         batch = self._batches.get(key)
         if batch is None or not batch.fits(rule, group, params, map(self.state.get, params)):
             if group.get("capturable") and params[0].device.type == HOST:
-                raise RuntimeError(f"{self._name}: capturable=True needs parameters on an accelerator; got cpu")
+                raise RuntimeError(
+                    f"{self._name}: capturable=True needs parameters on an accelerator; got cpu; leave capturable out"
+                )
             if group["rounding"] == "stochastic" and any(p.dtype == torch.float16 for p in params):
                 raise ValueError(f'{self._name}: rounding="stochastic" is for bfloat16; use "kahan" for float16')
             for p in params:  # from here on torch itself refuses a gradient of another shape or device

@@ -69,7 +69,8 @@ def conform(
             found = stored_layout(p, values, absmax)
         except ValueError as error:
             raise ValueError(
-                f"{owner}: state {name!r} of a parameter {list(p.shape)} is {error}; a parameter keeps its shape"
+                f"{owner}: state {name!r} of a parameter {list(p.shape)} is {error}; "
+                "make a new optimizer after a change of shape"
             ) from None
         if not equivalent(found, wanted) or not _same_order(p, values, found, strides):
             floats = as_floats(p, values, absmax, signed, found, strides)
@@ -96,7 +97,9 @@ def _conform_compensation(state: StateDict, p: Tensor, group: Group) -> None:
 def check_offload(owner: str, p: Tensor) -> None:
     """ValueError unless the states of `p` can live in host memory."""
     if p.device.type != "cuda":
-        raise ValueError(f'{owner}: offload="cpu" is for CUDA parameters; this one is on {p.device}')
+        raise ValueError(
+            f'{owner}: offload="cpu" is for CUDA parameters; got one on {p.device}; leave offload out there'
+        )
     if is_sharded(p):
         raise ValueError(f'{owner}: offload="cpu" takes whole parameters; got a DTensor; use FSDP\'s CPUOffloadPolicy')
 

@@ -35,7 +35,10 @@ def to_torch(state_dict: Mapping[str, Any], params: Iterable[Tensor] | None = No
     if params is not None:
         given = _parameters(params)
         if len(given) != len(numbers):
-            raise ValueError(f"to_torch: the state_dict is of {len(numbers)} parameters; got {len(given)}")
+            raise ValueError(
+                f"to_torch: params must be the {len(numbers)} parameters of the state_dict; got {len(given)}; "
+                "pass those of the optimizer that was saved"
+            )
         shapes = dict(zip(numbers, given, strict=True))
     state: dict[Any, Any] = {}
     for number, saved in state_dict["state"].items():
@@ -83,9 +86,15 @@ def _decoded(subject: str, saved: Mapping[str, Any], p: Tensor | None) -> Saved:
 def _values(subject: str, name: str, codes: Tensor, absmax: Tensor, like: Tensor) -> Tensor:
     """One quantized state of a parameter like `like` as float32, a DTensor where the codes are one."""
     if name not in SIGNED:
-        raise ValueError(f"{subject} is no state of an optimizer of this package")
+        raise ValueError(
+            f"{subject} must be one of {', '.join(SIGNED)}; got codes of another name; "
+            "pass a state_dict of bittern.optim"
+        )
     try:
         layout = stored_layout(like, codes, absmax)
     except ValueError as error:
-        raise ValueError(f"{subject} is {error}: it does not fit a parameter {list(like.shape)}") from None
+        raise ValueError(
+            f"{subject} is {error}: it does not fit a parameter {list(like.shape)}; "
+            "pass the parameters of this state_dict"
+        ) from None
     return wrap(like, layout._replace(bits=32), as_floats(like, codes, absmax, SIGNED[name], layout), None)[0]

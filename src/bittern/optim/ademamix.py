@@ -62,7 +62,10 @@ class AdEMAMix(RuleOptimizer):
             if group[name] is not None and not group[name] > 0:
                 raise ValueError(f"AdEMAMix: {name} must be a positive number of steps, or None; got {group[name]}")
         if group["t_beta3"] is not None and not min(group["betas"][0], group["betas"][2]) > 0:
-            raise ValueError("AdEMAMix: the schedule of beta3 needs betas[0] and betas[2] above 0")
+            raise ValueError(
+                f"AdEMAMix: the schedule of beta3 needs betas[0] and betas[2] above 0; got {group['betas']}; "
+                "raise them, or leave t_beta3 out"
+            )
 
     def rule(self, group: Group) -> Rule:
         return Rule.ADEMAMIX

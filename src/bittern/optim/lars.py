@@ -62,7 +62,10 @@ class LARS(RuleOptimizer):
         check_not_negative("LARS", group, "lr", "momentum", "weight_decay", "trust_coefficient", "eps")
         check_max_trust("LARS", group["max_trust"])
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
-            raise ValueError("LARS: nesterov needs momentum > 0 and dampening = 0")
+            raise ValueError(
+                f"LARS: nesterov needs momentum > 0 and dampening = 0; "
+                f"got momentum={group['momentum']}, dampening={group['dampening']}"
+            )
 
     def lost_in_torch(self, states: Mapping[Any, Any]) -> bool:
         return holds_codes(states)

@@ -55,7 +55,10 @@ class SGD(RuleOptimizer):
     def check_group(self, group: Group) -> None:
         check_not_negative("SGD", group, "lr", "momentum", "weight_decay")
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
-            raise ValueError("SGD: nesterov needs momentum > 0 and dampening = 0")
+            raise ValueError(
+                f"SGD: nesterov needs momentum > 0 and dampening = 0; "
+                f"got momentum={group['momentum']}, dampening={group['dampening']}"
+            )
 
     def lost_in_torch(self, states: Mapping[Any, Any]) -> bool:
         return holds_codes(states)

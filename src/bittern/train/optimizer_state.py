@@ -48,7 +48,9 @@ def unpack_optimizer(
         state.setdefault(name, {})[key] = value
     result = optimizer.state_dict()
     if len(packed["groups"]) != len(result["param_groups"]):
-        raise ValueError("another number of parameter groups")
+        raise ValueError(
+            f"it holds {len(packed['groups'])} parameter groups, the optimizer {len(result['param_groups'])}"
+        )
     numbers: dict[str, int] = {}
     for here, group, stored in zip(optimizer.param_groups, result["param_groups"], packed["groups"], strict=True):
         here_names = [names[id(p)] for p in here["params"]]
@@ -64,8 +66,12 @@ def unpack_optimizer(
 def _names(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[int, str]:
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     for group in optimizer.param_groups:
-        if any(id(p) not in names for p in group["params"]):
-            raise ValueError("optimizer: it holds a parameter that is not the model's")
+        for p in group["params"]:
+            if id(p) not in names:
+                raise ValueError(
+                    f"optimizer: it may hold the model's parameters only; got another one, of shape {list(p.shape)}; "
+                    "make the optimizer in recipe.optimizer of the parameters that it is given"
+                )
     return names
 
 

@@ -8,6 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from bittern.compat.bitsandbytes._check import check_kind
 from bittern.compat.bitsandbytes._quant_state import QuantState
 from bittern.ops import codebooks
 from bittern.ops import dequantize_blockwise as _dequantize_blockwise
@@ -24,8 +25,7 @@ def _dynamic(device: torch.device) -> Tensor:
 
 
 def check_floats(op: str, a: Tensor) -> None:
-    if a.dtype not in FLOATS:
-        raise ValueError(f"{op}: A must be float32, bfloat16 or float16; got {a.dtype}")
+    check_kind(op, "A", a, *FLOATS)
 
 
 def _check_block_size(op: str, blocksize: int, nested: bool) -> None:
@@ -84,8 +84,7 @@ def dequantize_blockwise(
             raise ValueError("dequantize_blockwise: needs quant_state or absmax; got neither")
         table = _dynamic(A.device) if code is None else code
         quant_state = QuantState(absmax, code=table, blocksize=blocksize, dtype=torch.float32)
-    if A.dtype != torch.uint8:
-        raise ValueError(f"dequantize_blockwise: A must be uint8; got {A.dtype}")
+    check_kind("dequantize_blockwise", "A", A, torch.uint8)
     _check_block_size("dequantize_blockwise", quant_state.blocksize, False)
     table = quant_state.table.to(A.device)
     scales = quant_state.scales().to(A.device)

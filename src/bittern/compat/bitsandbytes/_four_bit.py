@@ -198,7 +198,12 @@ def gemv_4bit(
 
     Errors: ValueError without a state, or for transposed arguments.
     """
-    if state is None or transposed_A or transposed_B:
-        raise ValueError("gemv_4bit: it needs state, and takes no transposed arguments")
+    if state is None:
+        raise ValueError("gemv_4bit: it needs the weight's state; got None; pass that of quantize_4bit")
+    if transposed_A or transposed_B:
+        raise ValueError(
+            f"gemv_4bit: it takes no transposed arguments; got transposed_A={transposed_A}, "
+            f"transposed_B={transposed_B}; transpose them before"
+        )
     product = packed_product(A, B, None, state)
     return product if out is None else out.copy_(product)

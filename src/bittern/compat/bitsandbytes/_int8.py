@@ -6,14 +6,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bittern.compat.bitsandbytes._check import check_kind
 from bittern.ops.linear_8bit.reference import LEVELS
-
-
-def _check_matrix(op: str, name: str, x: Tensor, *dtypes: torch.dtype) -> None:
-    if x.dtype not in dtypes:
-        raise ValueError(
-            f"{op}: {name} must be {' or '.join(str(d).removeprefix('torch.') for d in dtypes)}; got {x.dtype}"
-        )
 
 
 def int8_vectorwise_quant(A: Tensor, threshold: float = 0.0) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -23,7 +17,7 @@ def int8_vectorwise_quant(A: Tensor, threshold: float = 0.0) -> tuple[Tensor, Te
     codes are 0 and such values do not count for absmax. A row of zeros has codes 0.
     Errors: ValueError unless A is float32, bfloat16 or float16.
     """
-    _check_matrix("int8_vectorwise_quant", "A", A, torch.float16, torch.bfloat16, torch.float32)
+    check_kind("int8_vectorwise_quant", "A", A, torch.float16, torch.bfloat16, torch.float32)
     rows = A.reshape(-1, A.shape[-1]).float()
     columns = None
     if threshold > 0.0:
@@ -40,7 +34,7 @@ def int8_vectorwise_quant(A: Tensor, threshold: float = 0.0) -> tuple[Tensor, Te
 
 def int8_vectorwise_dequant(A: Tensor, stats: Tensor) -> Tensor:
     """float32 values of row-wise codes: A * stats / 127."""
-    _check_matrix("int8_vectorwise_dequant", "A", A, torch.int8)
+    check_kind("int8_vectorwise_dequant", "A", A, torch.int8)
     return A * (stats.view(*A.shape[:-1], 1) / LEVELS)
 
 
@@ -70,9 +64,11 @@ def int8_double_quant(
 def int8_linear_matmul(A: Tensor, B: Tensor, out: Tensor | None = None, dtype: torch.dtype = torch.int32) -> Tensor:
     """A [..., k] int8 times B [n, k] int8 transposed: exact int32 [..., n]. Errors: ValueError for another dtype."""
     for name, x in (("A", A), ("B", B)):
-        _check_matrix("int8_linear_matmul", name, x, torch.int8)
+        check_kind("int8_linear_matmul", name, x, torch.int8)
     if dtype != torch.int32:
-        raise ValueError(f"int8_linear_matmul: the product is int32; got dtype={dtype}")
+        raise ValueError(
+            f"int8_linear_matmul: the product is int32; got dtype={dtype}; leave it out, and cast the result"
+        )
     rows = A.reshape(-1, A.shape[-1])
     if rows.shape[0] and rows.shape[1]:
         product = torch._int_mm(rows.contiguous(), B.t())
@@ -90,7 +86,7 @@ def int8_mm_dequant(
     bias: Tensor | None = None,
 ) -> Tensor:
     """float16 values of an int32 product: A * row_stats * col_stats / 127^2 + bias, computed in float32."""
-    _check_matrix("int8_mm_dequant", "A", A, torch.int32)
+    check_kind("int8_mm_dequant", "A", A, torch.int32)
     values = scaled(A.view(-1, A.shape[-1]), row_stats, col_stats, bias).to(torch.float16).view(A.shape)
     return values if out is None else out.copy_(values)
 

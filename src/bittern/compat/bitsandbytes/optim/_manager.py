@@ -39,7 +39,10 @@ class GlobalOptimManager:
     ) -> None:
         """Sets optim_bits (32 or 8) of one or more parameters. Errors: ValueError for another key or value."""
         if (key is None) == (key_value_dict is None):
-            raise ValueError("override_config: pass either key and value or key_value_dict")
+            raise ValueError(
+                "override_config: pass either key and value or key_value_dict; "
+                f"got {'neither' if key is None else 'both'}"
+            )
         config = {key: value} if key is not None else dict(key_value_dict or {})
         for p in [parameters] if isinstance(parameters, Tensor) else parameters:
             _override(p, config)

@@ -27,7 +27,7 @@ class SGD(Bridge, native.SGD):
         owner = type(self).__name__
         check_args(owner, args)
         if momentum == 0:
-            raise NotImplementedError(f"{owner}: momentum must be above 0; got {momentum}")
+            raise NotImplementedError(f"{owner}: momentum must be above 0; got {momentum}; torch.optim.SGD takes 0")
         super().__init__(
             params, lr, momentum, dampening, weight_decay, nesterov, **storage(owner, optim_bits, min_8bit_size)
         )
