@@ -52,7 +52,7 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return error.exit_code, f"{error.format_message().rstrip('.')}; see {command} --help"
     if isinstance(error, OSError) and error.strerror:
         # without the number that str() begins with
-        return FAILED, f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+        return FAILED, f"{error.filename}: {error.strerror}; check this path" if error.filename else error.strerror
     if isinstance(error, (ValueError, TypeError, OSError, RuntimeError, ArithmeticError, ImportError)) and str(error):
         return FAILED, str(error)
     return FAILED, f"internal error: {error!r}; --debug shows where; please report it"

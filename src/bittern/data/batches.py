@@ -39,7 +39,7 @@ class Order:
 
     def __init__(self, count: int, batch_size: int, seed: int) -> None:
         if not 1 <= batch_size <= count:
-            raise ValueError(f"Batches: batch_size must lie in 1 ... {count}, the set; got {batch_size}")
+            raise ValueError(f"Batches: batch_size must lie in 1 ... {count}, the size of the set; got {batch_size}")
         self.count = count
         self.batch_size = batch_size
         self.seed = seed

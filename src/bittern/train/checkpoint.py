@@ -161,7 +161,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Json]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint {path}; a run with folder=... writes {FILE_NAME} there")
+        raise FileNotFoundError(f"no checkpoint {path}; training writes {FILE_NAME} into the folder of its run")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
