@@ -97,7 +97,11 @@ def test_debug_shows_the_traceback(command: Command, place: str) -> None:
     [
         (ValueError("a\n  b"), 1, "bittern: a b"),
         (OSError(28, "cannot write x: No space left"), 1, "bittern: cannot write x: No space left"),
-        (FileNotFoundError(2, "No such file or directory", "x"), 1, "bittern: x: No such file or directory; check this path"),
+        (
+            FileNotFoundError(2, "No such file or directory", "x"),
+            1,
+            "bittern: x: No such file or directory; check this path",
+        ),
         (FileNotFoundError("no file x"), 1, "bittern: no file x"),
         (ArithmeticError("the loss is nan"), 1, "bittern: the loss is nan"),
         (KeyError("x"), 1, "bittern: internal error: KeyError('x'); --debug shows where; please report it"),

@@ -106,7 +106,9 @@ def test_a_model_that_is_one_layer_and_types_of_floats(tmp_path: Path) -> None:
 def test_ties_that_differ(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     saved(path, tied=False)
-    with pytest.raises(ValueError, match=r"'head.weight' and 'embed.weight' are one parameter .*the file has two"):
+    with pytest.raises(
+        ValueError, match=r"'head.weight' and 'embed.weight' are one parameter .*the file has different numbers"
+    ):
         load_quantized(Net(tied=True), path)
     saved(path, tied=True)
     again = load_quantized(Net(tied=False), path)
@@ -196,7 +198,11 @@ def test_codes_that_no_8_bit_weight_has(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     saved(path, Linear8bit)
     rewrite(path, **{"layer.weight": torch.full((64, 65), -128, dtype=torch.int8)})
-    with pytest.raises(ValueError, match=r"Linear8bit: codes must be -127 ... 127"):
+    with pytest.raises(ValueError, match=r"Linear8bit: codes must lie in -127 \.\.\. 127; got -128"):
+        load_quantized(Net(), path)
+    saved(path, Linear8bit)
+    rewrite(path, **{"layer.scale": torch.full((64,), -0.5)})
+    with pytest.raises(ValueError, match=r"Linear8bit: scales must be at least 0; got -0\.5"):
         load_quantized(Net(), path)
 
 
