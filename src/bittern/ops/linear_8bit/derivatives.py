@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bittern.ops._frozen_product import frozen_product
 from bittern.ops._op import Op
-from bittern.ops._transforms import FrozenFunction, refuse_weight
+from bittern.ops._transforms import FrozenFunction
 from bittern.ops.linear_8bit.reference import LEVELS
 
 FROZEN = ("weight", "scale")
 """Arguments 1 and 2 of the op."""
+BIAS = 3
 _ROWS = 512
 """Rows of W that are decoded at a time."""
 
@@ -24,53 +26,21 @@ _ROWS = 512
 def make_function(op: Op[Tensor]) -> type[FrozenFunction]:
     """The derivatives of `op`, which is `linear_8bit`."""
 
-    class Product(FrozenFunction):
-        """x, weight, scale, bias, threshold -> y."""
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return times_weight(grad, *ctx.saved_tensors)
 
-        @staticmethod
-        def forward(*args: Any) -> Tensor:
-            y: Tensor = op.overload(*args)
-            return y
+    def forward(ctx: Any, x: Tensor, bias: Tensor | None) -> Tensor:
+        y = times_transposed_weight(x, *ctx.saved_tensors)
+        return y if bias is None else y + bias
 
-        @staticmethod
-        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-            ctx.save_for_backward(*inputs[1:3])
-            ctx.save_for_forward(*inputs[1:3])
-            ctx.set_materialize_grads(False)
-            ctx.shape = output.shape
+    def batched(samples: int, dims: tuple[int | None, ...], args: tuple[Any, ...]) -> Tensor:
+        """Sample by sample: the outlier columns of one must not depend on the others."""
+        rows = [
+            op(*(a if d is None else a.select(d, i) for a, d in zip(args, dims, strict=True))) for i in range(samples)
+        ]
+        return torch.stack(rows)
 
-        @staticmethod
-        def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-            wanted = ctx.needs_input_grad  # torch leaves out arguments at their defaults, here a bias of None
-            refuse_weight("linear_8bit", FROZEN, wanted[1:3])
-            x_grad = times_weight(grads[0], *ctx.saved_tensors) if wanted[0] else None
-            bias_grad = None
-            if wanted[3:4] == (True,):
-                bias_grad = grads[0].reshape(-1, grads[0].shape[-1]).sum(0)
-            return (x_grad, None, None, bias_grad, None)[: len(wanted)]
-
-        @staticmethod
-        def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
-            refuse_weight("linear_8bit", FROZEN, [t is not None for t in tangents[1:3]])
-            x, bias = tangents[0], tangents[3]
-            if x is None:
-                assert bias is not None
-                return bias.expand(ctx.shape)
-            y = times_transposed_weight(x, *ctx.saved_tensors)
-            return y if bias is None else y + bias
-
-        @staticmethod
-        def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensor, int]:
-            """Sample by sample: the outlier columns of one must not depend on the others."""
-            refuse_weight("linear_8bit", FROZEN, [d is not None for d in in_dims[1:3]], "vmap")
-            dims = (in_dims[0], None, None, in_dims[3], None)
-            samples = [
-                op(*(a if d is None else a.select(d, i) for a, d in zip(args, dims, strict=True)))
-                for i in range(info.batch_size)
-            ]
-            return torch.stack(samples), 0
-
-    return Product
+    return frozen_product(op, FROZEN, adjoint=backward, linear=forward, batched=batched, bias=BIAS)
 
 
 def times_weight(grad: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
