@@ -18,7 +18,16 @@ from bittern.nn.binarize import LowBitLayer, check_method
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d
 from bittern.nn.keep import DEFAULT_KEEP, Keep, keep_rules
 from bittern.nn.linear import BinaryLinear
-from bittern.nn.plan import Action, Plan, conv_padding, functional_relus, make_plan, watch_layers
+from bittern.nn.plan import (
+    Action,
+    Plan,
+    check_called,
+    check_possible,
+    conv_padding,
+    functional_relus,
+    make_plan,
+    watch_layers,
+)
 from bittern.nn.sign_shares import SignShare, sign_shares, warn_of_constant_inputs
 from bittern.quantizer import Method
 
@@ -63,6 +72,7 @@ def convert(
 
     The model that comes in is not touched. Parameters and modules that were shared stay shared. The forward pass
     is the model's own: norms, shortcuts and, without `activation`, activations stay as they are and where they are.
+    Weights that were never trained should start as the method's paper has them: `nn.start_latent_weights(model)`.
     A layer behind a ReLU sees no sign but +1 (docs/make_it_binary.md says what to change).
 
     method: a Quantizer class, e.g. bittern.binary.ReActNet, or a partial of one.
@@ -98,7 +108,7 @@ def convert(
     _check_plan(plan)
     model = _carry_out(model, plan, swaps, method, pad_value)
     if args is not None and watched is not None:
-        _check_reached(model, args, plan)
+        check_called("convert", model, watch_layers(model, args), plan.names(Action.CONVERT))
         shares = _measure(model, args)
         warn_of_constant_inputs("convert", shares)
         if swaps or any(share.constant for share in shares.values()):
@@ -191,10 +201,7 @@ def put_in_place(model: nn.Module, replacements: dict[int, nn.Module]) -> nn.Mod
 
 
 def _check_plan(plan: Plan) -> None:
-    refused = [row for row in plan.rows if row.action is Action.REFUSE]
-    if refused:
-        listed = "; ".join(f"{row.name!r} ({row.kind}): {row.reason}" for row in refused)
-        raise ValueError(f"convert: cannot convert {listed}. Change them, or name them in keep")
+    check_possible("convert", "convert", plan)
     if not plan.names(Action.CONVERT):
         kept = "; ".join(f"{row.name!r}: {row.reason}" for row in plan.rows) or "it has no Conv1d, Conv2d or Linear"
         raise ValueError(f"convert: no layer is left to convert ({kept}); pass another keep, e.g. keep=()")
@@ -203,14 +210,3 @@ def _check_plan(plan: Plan) -> None:
 def _check_pad_value(pad_value: int, layers: dict[int, LowBitLayer]) -> None:
     if pad_value != 0 and not any(layer.geometry.pad_value for layer in layers.values()):
         raise ValueError(f"convert: pad_value={pad_value} has no effect: no converted layer has padding; drop it")
-
-
-def _check_reached(model: nn.Module, args: tuple[Tensor, ...], plan: Plan) -> None:
-    """Run the converted model once and refuse one whose forward goes on using the old layers."""
-    called = watch_layers(model, args).called
-    for name in plan.names(Action.CONVERT):
-        if id(model.get_submodule(name)) not in called:
-            raise ValueError(
-                f"convert: the forward pass does not call the new layer {name!r}, because it holds the old one outside "
-                "its modules, e.g. in a list; keep it in an nn.ModuleList, or name it in keep"
-            )

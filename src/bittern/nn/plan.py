@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
@@ -109,7 +109,8 @@ def make_plan(
     model: nn.Module, rules: Sequence[str | Predicate], watched: Watched | None, swaps: Sequence[Swap]
 ) -> Plan:
     """The plan for `model`. watched: what a forward pass did; None: all layers count as called, as registered."""
-    layers = _weighted(model)
+    kinds: tuple[type[nn.Module], ...] = (*CONVERTIBLE, LowBitLayer, *_WITHOUT_COUNTERPART)
+    layers = layers_of(model, lambda module: isinstance(module, kinds))
     candidates = {id(module) for _, module in layers if isinstance(module, CONVERTIBLE)}
     order = [module for _, module in layers] if watched is None else watched.called.values()
     positions = {key: i for i, key in enumerate(id(m) for m in order if id(m) in candidates)}
@@ -162,17 +163,34 @@ def functional_relus(watched: Watched) -> tuple[str, ...]:
     )
 
 
-def _weighted(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Layers with a weight matrix, each under its first name; those inside a low-bit layer's method are its own."""
-    kinds: tuple[type[nn.Module], ...] = (*CONVERTIBLE, LowBitLayer, *_WITHOUT_COUNTERPART)
+def layers_of(model: nn.Module, wanted: Callable[[nn.Module], bool]) -> list[tuple[str, nn.Module]]:
+    """The modules that are wanted, each under its first name; those inside a low-bit layer's method are its own."""
     found: list[tuple[str, nn.Module]] = []
     inside: set[int] = set()
     for name, module in model.named_modules():
         if isinstance(module, LowBitLayer):
             inside.update(id(child) for child in module.modules() if child is not module)
-        if id(module) not in inside and isinstance(module, kinds):
+        if id(module) not in inside and wanted(module):
             found.append((name, module))
     return found
+
+
+def check_possible(owner: str, verb: str, plan: Plan) -> None:
+    """Refuse a plan that cannot be carried out. Raises: ValueError listing all layers that stand against it."""
+    refused = [row for row in plan.rows if row.action is Action.REFUSE]
+    if refused:
+        listed = "; ".join(f"{row.name!r} ({row.kind}): {row.reason}" for row in refused)
+        raise ValueError(f"{owner}: cannot {verb} {listed}. Change them, or name them in keep")
+
+
+def check_called(owner: str, model: nn.Module, watched: Watched, names: Iterable[str]) -> None:
+    """Refuse a model whose forward, `watched`, goes on using an old layer; `names` are the new ones. ValueError."""
+    for name in names:
+        if id(model.get_submodule(name)) not in watched.called:
+            raise ValueError(
+                f"{owner}: the forward pass does not call the new layer {name!r}, because it holds the old one outside "
+                "its modules, e.g. in a list; keep it in an nn.ModuleList, or name it in keep"
+            )
 
 
 def _parent(model: nn.Module, name: str) -> nn.Module | None:

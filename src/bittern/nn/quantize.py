@@ -26,7 +26,15 @@ from bittern.nn.convert import put_in_place
 from bittern.nn.keep import Candidate, Keep, Predicate, check_all_used, keep_rules, why_kept
 from bittern.nn.linear_4bit import Linear4bit
 from bittern.nn.linear_8bit import Linear8bit
-from bittern.nn.plan import READ_THEIR_CHILDREN, Action, Plan, PlanRow
+from bittern.nn.plan import (
+    READ_THEIR_CHILDREN,
+    Action,
+    Plan,
+    PlanRow,
+    check_called,
+    check_possible,
+    layers_of,
+)
 
 FrozenKind = Callable[..., Linear4bit] | Callable[..., Linear8bit]
 """Linear4bit or Linear8bit, or a partial of one with its options: partial(Linear4bit, nested=True)."""
@@ -88,7 +96,7 @@ def quantize(
     layers = {id(new.get_submodule(name)): _freeze(name, new.get_submodule(name), kind, options) for name in names}
     new = put_in_place(new, layers)
     if args is not None:
-        _check_called(new, args, [name for name in names if name in called])
+        check_called("quantize", new, watch(new, args, (FrozenLinear,)), [name for name in names if name in called])
     return new
 
 
@@ -115,7 +123,7 @@ def _plan(
     # shares every parameter with the model; only buffers are copied
     light = copy.deepcopy(model, {id(p): p for p in model.parameters() if not is_lazy(p)})
     watched = None if args is None else watch(light, args, (nn.Linear, LowBitLayer, FrozenLinear))
-    layers = _matrices(light)
+    layers = layers_of(light, _holds_a_matrix)
     linear = [module for _, module in layers if isinstance(module, nn.Linear)]
     order = linear if watched is None else [m for m in watched.called.values() if isinstance(m, nn.Linear)]
     order += [module for module in linear if id(module) not in {id(m) for m in order}]
@@ -139,17 +147,9 @@ def _plan(
     return Plan(tuple(rows)), unnamed, called
 
 
-def _matrices(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Modules that hold a matrix themselves, each under its first name, without the insides of low-bit layers."""
-    found: list[tuple[str, nn.Module]] = []
-    inside: set[int] = set()
-    for name, module in model.named_modules():
-        if isinstance(module, LowBitLayer):
-            inside.update(id(child) for child in module.modules() if child is not module)
-        own = any(is_lazy(p) or p.ndim >= 2 for p in module.parameters(recurse=False))
-        if id(module) not in inside and (own or isinstance(module, (FrozenLinear, nn.Linear))):
-            found.append((name, module))
-    return found
+def _holds_a_matrix(module: nn.Module) -> bool:
+    own = any(is_lazy(p) or p.ndim >= 2 for p in module.parameters(recurse=False))
+    return own or isinstance(module, (FrozenLinear, nn.Linear))
 
 
 def _decide(
@@ -209,10 +209,7 @@ def _shape(module: nn.Module) -> tuple[int, ...]:
 
 
 def _check_plan(plan: Plan, kind: type[FrozenLinear]) -> None:
-    refused = [row for row in plan.rows if row.action is Action.REFUSE]
-    if refused:
-        listed = "; ".join(f"{row.name!r} ({row.kind}): {row.reason}" for row in refused)
-        raise ValueError(f"quantize: cannot freeze {listed}. Change them, or name them in keep")
+    check_possible("quantize", "freeze", plan)
     if not plan.names(Action.CONVERT):
         kept = "; ".join(f"{row.name!r}: {row.reason}" for row in plan.rows) or "it has no nn.Linear"
         raise ValueError(f"quantize: no layer is left for {kind.__name__} ({kept}); pass another model or keep")
@@ -232,14 +229,3 @@ def _freeze(name: str, old: nn.Module, kind: type[Linear4bit] | type[Linear8bit]
         return kind.from_float(old, **options)
     except (TypeError, ValueError) as error:
         raise type(error)(f"quantize: layer {name!r}: {error}") from error
-
-
-def _check_called(model: nn.Module, args: Any, names: Sequence[str]) -> None:
-    """Refuse a model whose forward goes on using an old layer. names: layers whose old form it called."""
-    called = watch(model, args, (FrozenLinear,)).called
-    lost = [name for name in names if id(model.get_submodule(name)) not in called]
-    if lost:
-        raise ValueError(
-            f"quantize: the forward pass does not call the new layer {lost[0]!r}, because it holds the old one outside "
-            "its modules, e.g. in a list; keep it in an nn.ModuleList, or name it in keep"
-        )
