@@ -3,22 +3,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MODES = {1: "L", 3: "RGB"}
-"""Channels of a network -> Pillow's name for such images."""
-GREY = ("L", "LA", "La", "1")
-"""Pillow's modes without colours."""
 COLOURED = ("RGB", "P")
 """Pillow's modes whose pixels are three colours, directly or by a palette."""
-DEEP = ("I", "F")
-"""First letters of modes with more than 8 bits per pixel, which Pillow would clip."""
 
 
 class Change(NamedTuple):
@@ -43,10 +36,8 @@ def image_files(places: Iterable[Path]) -> tuple[list[Path], int]:
     Left out are files in folders whose names do not end as those of images do. Raises: ValueError for a folder
     without images.
     """
-    from PIL import Image
+    from bittern.data.image_file import is_image_name
 
-    Image.init()
-    ends = {end for end, name in Image.registered_extensions().items() if name in Image.OPEN}
     found: list[Path] = []
     left_out = 0
     for place in places:
@@ -54,7 +45,7 @@ def image_files(places: Iterable[Path]) -> tuple[list[Path], int]:
             found.append(place)
             continue
         inside = sorted(path for path in place.rglob("*") if path.is_file() and not path.name.startswith("."))
-        images = [path for path in inside if path.suffix.lower() in ends]
+        images = [path for path in inside if is_image_name(path)]
         if not images:
             raise ValueError(f"{place} holds no image files ({len(inside)} other files); give images, or their folder")
         found += images
@@ -72,53 +63,27 @@ def read_image(path: Path, shape: tuple[int, ...], *, invert: bool = False) -> I
     """
     import numpy as np
     import torch
-    from PIL import Image
+
+    from bittern.data.image_file import GREY, MODES, fitted, opaque, read_frame, shows_through
 
     channels, height, width = shape
     if channels not in MODES:
         raise ValueError(f"the network takes {channels} channels; images have 1 (grey) or 3 (RGB)")
-    image, changes = _open(path)
-    if image.mode.startswith(DEEP):
-        raise ValueError(f"{path} has more than 8 bits per channel (mode {image.mode}); convert it to 8 bits")
-    if "A" in image.mode or "transparency" in image.info:
-        was, image = image.mode, image.convert("RGBA")
-        if image.getextrema()[3][0] < 255:
-            changes.append(Change("transparent parts made black", was))
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-        image = image.convert("L" if was in GREY else "RGB")
+    if not path.is_file():
+        raise FileNotFoundError(f"no image file {path}")
+    image, frames = read_frame(path)
+    changes = [Change("only the first frame taken", f"{frames} frames")] if frames > 1 else []
+    if shows_through(image):
+        changes.append(Change("transparent parts made black", image.mode))
+    image = opaque(image)
     if image.mode not in (GREY if channels == 1 else COLOURED):
         changes.append(Change("made grey" if channels == 1 else "made RGB", image.mode))
-    image = image.convert(MODES[channels])
     if image.size != (width, height):
         was = f"{image.width} x {image.height}"
         changes.append(Change(f"resized to {width} x {height}", was))
         if image.width * height != image.height * width:
             changes.append(Change("proportions changed", was))
-        image = image.resize(
-            (width, height), Image.Resampling.BOX if image.width > width else Image.Resampling.BILINEAR
-        )
+    image = fitted(image, shape)
     values = torch.from_numpy(np.array(image, dtype=np.float32) / 255.0)
     values = values.unsqueeze(0) if channels == 1 else values.permute(2, 0, 1)
     return ImageInput((1.0 - values if invert else values).contiguous(), tuple(changes))
-
-
-def _open(path: Path) -> tuple[Any, list[Change]]:
-    """The first frame of a file, upright."""
-    from PIL import Image, ImageOps
-
-    if not path.is_file():
-        raise FileNotFoundError(f"no image file {path}")
-    changes = []
-    try:
-        with warnings.catch_warnings():
-            # a header may claim more pixels than memory holds
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                frames = getattr(opened, "n_frames", 1)
-                if frames > 1:
-                    changes.append(Change("only the first frame taken", f"{frames} frames"))
-                image = ImageOps.exif_transpose(opened)
-                image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"{path} is not an image that can be read: {error}") from error
-    return image, changes

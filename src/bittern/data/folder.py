@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +14,10 @@ import torch
 from torch import Tensor
 
 from bittern.data.batches import generator_for
+from bittern.data.image_file import GREY, fitted, is_image_name, opaque, read_frame
 from bittern.data.images import ImageData, channel_statistics
 
 TRAIN, TEST = "train", ("test", "val")
-MODES = {1: "L", 3: "RGB"}
-"""Channels -> Pillow's name for such images."""
-GREY = ("1", "L", "LA")
-DEEP = ("I", "F")
-"""First letters of modes with more than 8 bits per pixel, which Pillow would clip."""
 MEASURED = 2000
 """Training images, evenly spread, from which mean and standard deviation are taken."""
 
@@ -88,21 +83,14 @@ class FolderData:
         return f"{self.name} {list(self.counts)} of {list(self.image_shape)}, files {crc:08x}"
 
     def _read_one(self, file: Path) -> Tensor:
-        from PIL import Image
-
         channels, height, width = self.image_shape
-        image = open_image(file)
-        if image.size != (width, height):
-            if not self.resized:
-                raise ValueError(
-                    f"{file} is {image.width} x {image.height} and the first image {width} x {height}; give a size, "
-                    "to which all are resampled"
-                )
-            shrinks = image.width > width
-            # before the resampling, so that a palette's indices are not mixed
-            image = image.convert(MODES[channels])
-            image = image.resize((width, height), Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR)
-        values = torch.from_numpy(np.array(image.convert(MODES[channels])))
+        image = opaque(read_frame(file).image)
+        if image.size != (width, height) and not self.resized:
+            raise ValueError(
+                f"{file} is {image.width} x {image.height} and the first image {width} x {height}; give a size, "
+                "to which all are resampled"
+            )
+        values = torch.from_numpy(np.array(fitted(image, self.image_shape)))
         return values.unsqueeze(0) if channels == 1 else values.permute(2, 0, 1)
 
 
@@ -124,7 +112,7 @@ def image_folder(folder: str | Path, size: int | None = None, *, test_share: flo
     if size is not None and size < 1:
         raise ValueError(f"image_folder: size must be at least 1 pixel, or None; got {size}")
     classes, train, test = _parts(folder, test_share, seed)
-    first = open_image(train.files[0])
+    first = opaque(read_frame(train.files[0]).image)
     height, width = (size, size) if size is not None else (first.height, first.width)
     shape = (1 if first.mode in GREY else 3, height, width)
     found = FolderData(folder.name, classes, train, test, shape, size is not None)
@@ -142,30 +130,6 @@ def has_classes(folder: Path) -> bool:
     """Whether `image_folder` would find two classes or more there."""
     place = folder / TRAIN if (folder / TRAIN).is_dir() else folder
     return sum(any(_is_image(file) for file in inside.iterdir()) for inside in _subfolders(place)) > 1
-
-
-def open_image(path: Path) -> Any:
-    """The image of a file, upright, without transparency, at most 8 bits per channel. Raises: ValueError, OSError."""
-    from PIL import Image, ImageOps
-
-    try:
-        with warnings.catch_warnings():
-            # a header may claim more pixels than memory holds
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                image = ImageOps.exif_transpose(opened)
-                image.load()
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"{path} is not an image that can be read: {error}; mend it or take it away") from error
-    if image.mode.startswith(DEEP):
-        raise ValueError(f"{path} has more than 8 bits per channel (mode {image.mode}); convert it to 8 bits")
-    if "A" in image.mode or "transparency" in image.info:
-        grey, image = image.mode in GREY, image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-        return image.convert("L" if grey else "RGB")
-    return image
 
 
 def _parts(folder: Path, test_share: float, seed: int) -> tuple[tuple[str, ...], FolderPart, FolderPart]:
@@ -224,8 +188,4 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _is_image(file: Path) -> bool:
-    from PIL import Image
-
-    Image.init()
-    kind = Image.registered_extensions().get(file.suffix.lower())
-    return kind in Image.OPEN and not file.name.startswith(".") and file.is_file()
+    return is_image_name(file) and not file.name.startswith(".") and file.is_file()
