@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random sound programs as plain data, of every kind of node, drawn from a seed: what the fuzzer of files starts from.
 
-A node is proposed with attributes and tensors that suit the values it reads; the format's own checks say whether it
-fits, else another is proposed.
+A node is proposed (`_random_nodes`) with attributes and tensors that suit the values it reads; the format's own checks
+say whether it fits, else another is proposed.
 """
 
 from __future__ import annotations
@@ -10,55 +10,19 @@ from __future__ import annotations
 import math
 import random
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
-from _packed_files import Entry, program_file
-from bittern.deploy.binary_kinds import EPILOGUES
+from _random_nodes import MOST_NUMBERS, PROPOSALS, WEIGHTED, Draft, one_real
 from bittern.deploy.check import KINDS
 from bittern.deploy.forms import RULES, Form
 from bittern.deploy.kinds import FormatError, check_node
 from bittern.deploy.program import Node, tensor_name
 
-MOST_NUMBERS = 4000
-"""Of one sample of a value."""
-
 LARGER = 16
 """Sides of the images of a large program are so many times those of the others."""
 
-Proposal = tuple[list[int], dict[str, Any], dict[str, tuple[int, ...]]]
-"""(values read, attributes, shapes of tensors by role)."""
 DTYPES = {torch.float32: "F32", torch.int32: "I32", torch.uint8: "U8"}
-
-
-@dataclass
-class Draft:
-    """A program while it grows."""
-
-    r: random.Random
-    shape: list[int]
-    most_numbers: int = MOST_NUMBERS
-    nodes: list[Any] = field(default_factory=list)
-    tensors: list[Entry] = field(default_factory=list)
-    forms: list[Form] = field(default_factory=list)
-    output: int = 0
-
-    def value(self, *types: str) -> int | None:
-        """A value of one of the types, often the last."""
-        found = [v for v, form in enumerate(self.forms) if form.type in types and len(form.shape) > 1]
-        if not found:
-            return None
-        return found[-1] if self.r.random() < 0.6 else self.r.choice(found)
-
-    def alike(self, value: int, same: Callable[[Form, Form], bool]) -> int:
-        form = self.forms[value]
-        return self.r.choice([v for v, other in enumerate(self.forms) if same(form, other)])
-
-    def file(self) -> bytes:
-        return program_file(self.nodes, self.shape, self.tensors, self.output)
 
 
 def draft(seed: int, large: bool = False) -> Draft:
@@ -83,7 +47,7 @@ def draft(seed: int, large: bool = False) -> Draft:
 
 
 def _try(d: Draft, kind: str) -> None:
-    proposal = PROPOSALS.get(kind, _one_real)(d)
+    proposal = PROPOSALS.get(kind, one_real)(d)
     if proposal is None:
         return
     inputs, attrs, shapes = proposal
@@ -124,258 +88,3 @@ def _numbers(r: random.Random, dtype: torch.dtype, shape: tuple[int, ...], role:
     return struct.pack(
         f"<{count}f", *(r.choice((0.0, 1.0, r.uniform(low, 2))) if low < 0 else r.uniform(low, 2) for _ in range(count))
     )
-
-
-# -- proposals ---------------------------------------------------------------------------------------------
-
-
-def _one_real(d: Draft) -> Proposal | None:
-    v = d.value("real")
-    return None if v is None else ([v], {}, {})
-
-
-def _windows(d: Draft, rank: int, most: int = 3) -> dict[str, Any]:
-    r = d.r
-    return {
-        "kernel": [r.choice((1, 1, 2, 3, 5)[: most + 2]) for _ in range(rank)],
-        "stride": [r.choice((1, 1, 2, 3)) for _ in range(rank)],
-        "padding": [r.choice((0, 0, 1, 1, 2, 3)) for _ in range(rank)],
-        "dilation": [r.choice((1, 1, 1, 2, 3)) for _ in range(rank)],
-    }
-
-
-def _pool_windows(d: Draft, rank: int) -> dict[str, Any]:
-    windows = _windows(d, rank)
-    padding = [d.r.randint(0, kernel // 2) for kernel in windows["kernel"]]
-    return {"kernel": windows["kernel"], "stride": windows["stride"], "padding": padding}
-
-
-def _encode(d: Draft) -> Proposal | None:
-    v = d.value("real")
-    if v is None:
-        return None
-    form = d.forms[v]
-    dims = d.r.choice((len(form.shape) - 2, len(form.shape) - 2, 0))
-    planes = d.r.choice((1, 1, 1, 1, 2, 4, 8))
-    channels = form.shape[-1 if dims == 0 else 1]
-    code = "levels" if planes > 1 else d.r.choice(("sign", "sign", "levels"))
-    shapes = {"threshold": (channels,)} if code == "sign" and d.r.random() < 0.5 else {}
-    return [v], {"dims": dims, "code": code, "planes": planes, "channels": channels}, shapes
-
-
-def _binary(d: Draft) -> Proposal | None:
-    v, r = d.value("bits"), d.r
-    if v is None:
-        return None
-    form = d.forms[v]
-    dims = 0 if form.last else len(form.shape) - 2
-    geometry = _windows(d, dims)
-    groups = r.choice([g for g in (1, 1, 1, 2, 3, 8, form.channels) if form.channels % g == 0]) if dims else 1
-    out = groups * r.choice((1, 2, 8, 8, 16, 24))
-    code = "levels" if form.planes > 1 else r.choice(("sign", "sign", "sign", "levels"))
-    planes = r.choice((1, 1, 1, 2, 8))
-    epilogue = r.choice(list(EPILOGUES))
-    result = r.choice(("real", "real", "real", "acc"))
-    attrs = {**geometry, "dims": dims, "channels": form.channels, "out_channels": out, "groups": groups, "code": code}
-    attrs |= {"input_planes": form.planes, "weight_planes": planes, "epilogue": epilogue, "result": result}
-    attrs["pad_value"] = r.choice((0, 0, 1, -1)) if code == "sign" else 0
-    inputs, scale = [v], r.choice(("none", "none", "none", "per_sample", "spatial"))
-    source = d.nodes[v - 1][2][0] if v else 0
-    if scale != "none" and d.forms[source].type == "real":
-        inputs, attrs["input_scale"] = [v, source], scale
-    fan_in = math.prod(geometry["kernel"]) * (form.channels // groups)
-    shapes: dict[str, tuple[int, ...]] = {"weight": (planes, -(-fan_in * out // 8))}
-    if EPILOGUES[epilogue]:
-        shapes["epilogue"] = (len(EPILOGUES[epilogue]), out)
-    return inputs, attrs, shapes
-
-
-def _threshold(d: Draft) -> Proposal | None:
-    v = d.value("acc")
-    if v is None:
-        return None
-    channels = d.forms[v].channels
-    flip = {"flip": (-(-channels // 8),)} if d.r.random() < 0.5 else {}
-    return [v], {"channels": channels}, {"threshold": (channels,), **flip}
-
-
-def _pool_bits(d: Draft) -> Proposal | None:
-    v = d.value("bits")
-    if v is None:
-        return None
-    form = d.forms[v]
-    attrs = _pool_windows(d, max(len(form.shape) - 2, 1))
-    flip = {"flip": (-(-form.channels // 8),)} if d.r.random() < 0.5 else {}
-    return [v], {**attrs, "channels": form.channels, "ceil": d.r.random() < 0.5}, flip
-
-
-def _concatenate_bits(d: Draft) -> Proposal | None:
-    v = d.value("bits")
-    if v is None:
-        return None
-
-    def fits(one: Form, other: Form) -> bool:
-        return other.type == "bits" and (one.last, one.planes, len(one.shape)) == (
-            other.last,
-            other.planes,
-            len(other.shape),
-        )
-
-    parts = [v, *(d.alike(v, fits) for _ in range(d.r.choice((0, 1, 1, 2))))]
-    return parts, {"channels": [d.forms[p].channels for p in parts]}, {}
-
-
-def _factors(d: Draft) -> Proposal | None:
-    v = d.value("real")
-    if v is None:
-        return None
-    shapes, total = [], 0
-    for _ in range(d.r.choice((1, 1, 2, 3))):
-        rank = d.r.randint(1, len(d.forms[v].shape[:4]))
-        shape = [d.r.choice((n, n, 1)) for n in d.forms[v].shape[-rank:]]
-        shapes += [rank, *shape]
-        total += math.prod(shape)
-    return [v], {"shapes": shapes}, {"factors": (total,)}
-
-
-def _conv(d: Draft) -> Proposal | None:
-    v, r = d.value("real"), d.r
-    if v is None or len(d.forms[v].shape) not in (3, 4):
-        return None
-    channels, *space = d.forms[v].shape[1:]
-    geometry = _windows(d, len(space))
-    groups = r.choice([g for g in (1, 1, 1, 2, 3, 4, channels) if channels % g == 0])
-    out = groups * r.choice((1, 2, 3, 8))
-    shape = (out, channels // groups, *geometry.pop("kernel"))
-    return [v], {**geometry, "groups": groups}, {"weight": shape, **({"bias": (out,)} if r.random() < 0.3 else {})}
-
-
-def _linear(d: Draft) -> Proposal | None:
-    v, out = d.value("real"), d.r.choice((1, 3, 8, 33))
-    if v is None:
-        return None
-    bias = {"bias": (out,)} if d.r.random() < 0.5 else {}
-    return [v], {}, {"weight": (out, d.forms[v].shape[-1]), **bias}
-
-
-def _vectors(
-    *roles: str, optional: tuple[str, ...] = (), rows: tuple[int, ...] = ()
-) -> Callable[[Draft], Proposal | None]:
-    def propose(d: Draft) -> Proposal | None:
-        v = d.value("real")
-        if v is None:
-            return None
-        chosen = (*roles, *(role for role in optional if d.r.random() < 0.5))
-        return [v], {}, dict.fromkeys(chosen, (*rows, d.forms[v].shape[1]))
-
-    return propose
-
-
-def _with(attrs: Callable[[Draft, tuple[int, ...]], dict[str, Any]]) -> Callable[[Draft], Proposal | None]:
-    """One real input, attributes by its shape, no tensors."""
-
-    def propose(d: Draft) -> Proposal | None:
-        v = d.value("real")
-        return None if v is None else ([v], attrs(d, d.forms[v].shape), {})
-
-    return propose
-
-
-def _pool_attrs(d: Draft, shape: tuple[int, ...]) -> dict[str, Any]:
-    attrs = _pool_windows(d, d.r.choice((2, max(len(shape) - 2, 1))))
-    flags = {"ceil": d.r.random() < 0.5, "count_padding": d.r.random() < 0.5}
-    return {**attrs, **flags, "mode": d.r.choice(("max", "average"))}
-
-
-def _layer_norm(d: Draft) -> Proposal | None:
-    v = d.value("real")
-    if v is None:
-        return None
-    shape = list(d.forms[v].shape[-d.r.randint(1, max(1, len(d.forms[v].shape) - 1)) :])
-    return [v], {"shape": shape}, {role: tuple(shape) for role in ("weight", "bias") if d.r.random() < 0.5}
-
-
-def _reshape_attrs(d: Draft, shape: tuple[int, ...]) -> dict[str, Any]:
-    sizes, left = [], math.prod(shape[1:])
-    while left > 1 and len(sizes) < 3:
-        sizes.append(d.r.choice([n for n in range(1, left + 1) if left % n == 0]))
-        left //= sizes[-1]
-    return {"shape": [-1, *sizes, left]}
-
-
-def _slice_attrs(d: Draft, shape: tuple[int, ...]) -> dict[str, Any]:
-    dim = d.r.randrange(1, len(shape)) if len(shape) > 1 else 1
-    size = shape[min(dim, len(shape) - 1)]
-    stop = {"stop": d.r.randint(0, size + 2)} if d.r.random() < 0.5 else {}
-    return {"dim": dim, "start": d.r.randrange(size) if size else 0, "step": d.r.choice((1, 1, 2, 7)), **stop}
-
-
-def _concatenate(d: Draft) -> Proposal | None:
-    v = d.value("real")
-    if v is None:
-        return None
-    dim = d.r.randrange(1, max(2, len(d.forms[v].shape)))
-    parts = [
-        v,
-        *(
-            d.alike(v, lambda a, b: b.type == "real" and len(a.shape) == len(b.shape))
-            for _ in range(d.r.choice((0, 1, 1, 2)))
-        ),
-    ]
-    return parts, {"dim": dim}, {}
-
-
-def _two(d: Draft) -> Proposal | None:
-    v = d.value("real")
-    if v is None:
-        return None
-    shape = d.forms[v].shape
-    same = d.r.random() < 0.8
-    other = d.alike(v, lambda a, b: b.type == "real" and (b.shape == shape if same else len(b.shape) == len(shape)))
-    return d.r.choice(([v, other], [other, v])), {}, {}
-
-
-PROPOSALS: dict[str, Callable[[Draft], Proposal | None]] = {
-    "encode": _encode,
-    "binary": _binary,
-    "threshold": _threshold,
-    "pool_bits": _pool_bits,
-    "concatenate_bits": _concatenate_bits,
-    "factors": _factors,
-    "conv": _conv,
-    "linear": _linear,
-    "batch_norm": _vectors("mean", "var", optional=("weight", "bias")),
-    "affine": _vectors("affine", rows=(2,)),
-    "rprelu": _vectors("before", "slope", "after"),
-    "prelu": _vectors("weight"),
-    "shifted_sign": _vectors("shift"),
-    "bias": _vectors("bias"),
-    "layer_norm": _layer_norm,
-    "hardtanh": _with(lambda d, shape: {"least": d.r.choice((-1.0, 0.0)), "most": d.r.choice((1.0, 0.5))}),
-    "leaky_relu": _with(lambda d, shape: {"slope": d.r.choice((0.25, -1.0))}),
-    "softmax": _with(lambda d, shape: {"dim": d.r.randint(-3, 3), "log": d.r.random() < 0.5}),
-    "pool": _with(_pool_attrs),
-    "adaptive_pool": _with(lambda d, shape: {"size": [d.r.choice((1, 1, 2, 5)) for _ in shape[2:4]] or [1]}),
-    "mean": _with(
-        lambda d, shape: {"dims": d.r.choice(([2, 3], [1], [-1], [2], [1, 2, 3])), "keep": d.r.random() < 0.5}
-    ),
-    "flatten": _with(lambda d, shape: {"start": d.r.choice((1, 1, 2)), "end": d.r.choice((-1, -1, 2, 3))}),
-    "reshape": _with(_reshape_attrs),
-    "permute": _with(lambda d, shape: {"order": [0, *d.r.sample(range(1, len(shape)), len(shape) - 1)]}),
-    "pad": _with(
-        lambda d, shape: {
-            "amount": [d.r.choice((0, 0, 1, 3)) for _ in range(d.r.choice((2, 4, 6)))],
-            "value": d.r.choice((0.0, 0.5)),
-        }
-    ),
-    "slice": _with(_slice_attrs),
-    "constant": _with(
-        lambda d, shape: {"operation": d.r.choice(("add", "multiply")), "value": d.r.choice((0.5, -2.0))}
-    ),
-    "concatenate": _concatenate,
-    "add": _two,
-    "subtract": _two,
-    "multiply": _two,
-}
-OFTEN = ("threshold", "pool", "affine", "add", "concatenate_bits", "pool_bits", "conv")
-WEIGHTED = (*KINDS, *("encode", "binary") * 8, *OFTEN * 3)

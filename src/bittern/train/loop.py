@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -19,8 +18,9 @@ from bittern.train.evaluate import check_logits, evaluate
 from bittern.train.history import Epoch, History
 from bittern.train.interrupt import InterruptGuard, StopRequested
 from bittern.train.logs import Logs, write_csv
+from bittern.train.precision import Mixed
 from bittern.train.recipe import Recipe
-from bittern.train.setup import check_arguments, open_folder, run_identity, write_recipe
+from bittern.train.setup import check_arguments, held_still, open_folder, own_randomness, run_identity, write_recipe
 from bittern.train.source import TrainingData, on_device, open_source
 
 OnStep = Callable[[int, float], None]
@@ -77,8 +77,8 @@ def train(
     data = on_device(data, device)
     # without a mode of the caller's, which no checkpoint would remember
     plain = torch.autocast(device.type, enabled=False)
-    own = _own_randomness(recipe.seed, device)
-    with open_folder(folder, resume) as path, plain, own, InterruptGuard() as guard, _frozen(teacher):
+    own = own_randomness(recipe.seed, device)
+    with open_folder(folder, resume) as path, plain, own, InterruptGuard() as guard, held_still(teacher):
         run = _Run(model, data, recipe, device, teacher, path, checkpoint_steps, guard)
         if resume:
             run.restore()
@@ -122,7 +122,7 @@ class _Run:
         )
         self.optimizer = recipe.optimizer(groups, lr=recipe.learning_rate)
         self.full_rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.forward = model if recipe.precision == "32-true" else _Mixed(model, device)
+        self.forward = model if recipe.precision == "32-true" else Mixed(model, device)
         self.state = RunState()
         self.identity = run_identity(recipe, self.source, teacher)
 
@@ -267,42 +267,3 @@ class _Run:
                 "begin at its beginning; continue from there with resume=True and the same arguments"
             )
         return f"train: {where}; saved in {self.path}; continue with resume=True and the same arguments"
-
-
-class _Mixed(nn.Module):
-    """`model` under autocast to bfloat16, its inputs in bfloat16 and its outputs in float32."""
-
-    def __init__(self, model: nn.Module, device: torch.device) -> None:
-        super().__init__()
-        self.model = model
-        self.device_type = device.type
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        if inputs.is_floating_point():
-            inputs = inputs.to(torch.bfloat16)
-        with torch.autocast(self.device_type, torch.bfloat16):
-            outputs: Tensor = self.model(inputs)
-        # inside another autocast of any kind torch would keep the weights of this step for the next one
-        torch.clear_autocast_cache()
-        return outputs.float()
-
-
-@contextmanager
-def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's generators and put the caller's states back at the end."""
-    with torch.random.fork_rng([device.index or 0] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def _frozen(teacher: nn.Module | None) -> Iterator[None]:
-    """The teacher in eval mode, and back."""
-    training = teacher is not None and teacher.training
-    if teacher is not None:
-        teacher.eval()
-    try:
-        yield
-    finally:
-        if teacher is not None:
-            teacher.train(training)

@@ -104,3 +104,24 @@ def run_identity(recipe: Recipe, source: Source, teacher: nn.Module | None) -> d
 def write_recipe(folder: Path, recipe: Recipe) -> None:
     """Write recipe.json: every field, and where the recipe comes from. Raises: OSError."""
     write_atomically(folder / RECIPE_NAME, (json.dumps(recipe.describe(), indent=2) + "\n").encode())
+
+
+@contextmanager
+def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's generators and put the caller's states back at the end."""
+    with torch.random.fork_rng([device.index or 0] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def held_still(teacher: nn.Module | None) -> Iterator[None]:
+    """The teacher in eval mode, and back."""
+    training = teacher is not None and teacher.training
+    if teacher is not None:
+        teacher.eval()
+    try:
+        yield
+    finally:
+        if teacher is not None:
+            teacher.train(training)
