@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,8 +23,8 @@ class InUseError(OSError):
     """Another process holds what only one may have."""
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` to `path`: a temporary file beside it, flushed to disk, then renamed over it.
+def write_atomically(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
+    """Write `data`, or its pieces in turn, to a temporary file beside `path`, flush it to disk, rename it to `path`.
 
     A reader sees the old file or the new one, never a part; when writing fails (disk full, no permission) the
     old file is untouched and the temporary one is removed. A link stays a link: the file that it leads to is written. A
@@ -42,7 +42,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise OSError(error.errno, f"cannot write {path}: {error.strerror}; check the folder") from error
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             if mode is not None:
                 os.fchmod(file.fileno(), mode)

@@ -21,10 +21,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from bittern._files import write_atomically
+from bittern._tensor_file import pieces
 from bittern.nn._frozen import FrozenLinear
 from bittern.nn.convert import put_in_place
 from bittern.nn.linear_4bit import Linear4bit
@@ -41,9 +41,9 @@ _SETTINGS: dict[str, dict[str, type]] = {
 def save_quantized(model: nn.Module, path: str | PathLike[str]) -> None:
     """Write `model`, as `quantize` returns it, to `path`: codes as codes, all else in its own type; never half a file.
 
-    Tensors that are one (tied parameters) are written once.
+    Tensors that are one (tied parameters) are written once, and one after another: nothing is copied as a whole.
     Errors: ValueError where no layer is frozen or a tensor has no numbers (meta); TypeError for a state_dict with
-    anything but tensors; OSError with the path.
+    anything but tensors of safetensors' types; OSError with the path.
     """
     layers = {name: _settings(m) for name, m in model.named_modules() if isinstance(m, FrozenLinear)}
     if not layers:
@@ -61,9 +61,9 @@ def save_quantized(model: nn.Module, path: str | PathLike[str]) -> None:
             shared[name] = first[place]
         else:
             first[place] = name
-            tensors[name] = value.detach().cpu().contiguous().clone()
+            tensors[name] = value
     header = {"format": FORMAT, "version": VERSION, "layers": json.dumps(layers), "shared": json.dumps(shared)}
-    write_atomically(Path(path), save(tensors, header))
+    write_atomically(Path(path), pieces(tensors, header))
 
 
 def load_quantized(model: nn.Module, path: str | PathLike[str]) -> nn.Module:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from bittern._files import write_atomically
+from bittern._tensor_file import pieces
 from bittern.train.history import Epoch
 from bittern.train.optimizer_state import pack_optimizer, unpack_optimizer
 
@@ -63,19 +64,16 @@ def save_checkpoint(
 
     Raises: OSError (disk full, no permission); TypeError for a state that cannot be saved without pickle.
     """
-    from safetensors.torch import save
-
     tensors = {f"model/{name}": value for name, value in _model_state(model).items()}
     optimizer_tensors, optimizer_json = pack_optimizer(optimizer, model)
     tensors |= {f"optimizer/{name}": value for name, value in optimizer_tensors.items()}
     tensors["rng/cpu"] = torch.get_rng_state()
     if device.type == "cuda":
         tensors["rng/cuda"] = torch.cuda.get_rng_state(device)
-    # cloned: tied weights share memory, which safetensors refuses
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = json.dumps(_describe_run(state, identity, optimizer_json), allow_nan=False)
     metadata = {"bittern_checkpoint": text, "crc32": str(_checksum(text, tensors))}
-    write_atomically(path, save(tensors, metadata))
+    write_atomically(path, pieces(tensors, metadata))
 
 
 def restore_checkpoint(
