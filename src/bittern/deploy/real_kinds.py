@@ -118,10 +118,10 @@ def _build_linear(node: Node, tensors: Tensors, device: torch.device) -> Step:
 LINEAR = Kind("linear", (1,), {}, {"weight": F32}, {"bias": F32}, _linear_shapes, _build_linear)
 
 
-def _build_batch_norm(node: Node, tensors: Tensors, device: torch.device) -> Step:
+def _build_batch_norm(node: Node, tensors: Tensors, device: torch.device, arrange: Arrange = contiguous) -> Step:
     mean, var, weight, bias = (tensors.get(role) for role in ("mean", "var", "weight", "bias"))
     eps = number(node, "eps")
-    return lambda x: F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+    return lambda x: F.batch_norm(arrange(x), mean, var, weight, bias, False, 0.0, eps)
 
 
 BATCH_NORM = Kind(
@@ -132,6 +132,7 @@ BATCH_NORM = Kind(
     {"weight": F32, "bias": F32},
     _vectors,
     _build_batch_norm,
+    partial(_build_batch_norm, arrange=channels_last),
 )
 
 
