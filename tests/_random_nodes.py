@@ -96,8 +96,9 @@ def _binary(d: Draft) -> Proposal | None:
     out = groups * r.choice((1, 2, 8, 8, 16, 24))
     code = "levels" if form.planes > 1 else r.choice(("sign", "sign", "sign", "levels"))
     planes = r.choice((1, 1, 1, 2, 8))
-    epilogue = r.choice(list(EPILOGUES))
-    result = r.choice(("real", "real", "real", "acc"))
+    several = planes > 1 or form.planes > 1
+    epilogue = r.choice([e for e in EPILOGUES if not several or "beta" not in EPILOGUES[e]])
+    result = "real" if several else r.choice(("real", "acc"))
     attrs = {**geometry, "dims": dims, "channels": form.channels, "out_channels": out, "groups": groups, "code": code}
     attrs |= {"input_planes": form.planes, "weight_planes": planes, "epilogue": epilogue, "result": result}
     attrs["pad_value"] = r.choice((0, 0, 1, -1)) if code == "sign" else 0
@@ -220,9 +221,14 @@ def _layer_norm(d: Draft) -> Proposal | None:
 def _reshape_attrs(d: Draft, shape: tuple[int, ...]) -> dict[str, Any]:
     sizes, left = [], math.prod(shape[1:])
     while left > 1 and len(sizes) < 3:
-        sizes.append(d.r.choice([n for n in range(1, left + 1) if left % n == 0]))
+        sizes.append(d.r.choice(_divisors(left)))
         left //= sizes[-1]
     return {"shape": [-1, *sizes, left]}
+
+
+def _divisors(n: int) -> list[int]:
+    lower = [k for k in range(1, math.isqrt(n) + 1) if n % k == 0]
+    return sorted({*lower, *(n // k for k in lower)})
 
 
 def _slice_attrs(d: Draft, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -299,5 +305,6 @@ PROPOSALS: dict[str, Callable[[Draft], Proposal | None]] = {
     "subtract": _two,
     "multiply": _two,
 }
-OFTEN = ("threshold", "pool", "affine", "add", "concatenate_bits", "pool_bits", "conv")
-WEIGHTED = (*KINDS, *("encode", "binary") * 8, *OFTEN * 3)
+OFTEN = ("pool", "affine", "add", "concatenate_bits", "pool_bits", "conv")
+WEIGHTED = (*KINDS, *("encode",) * 8, *("binary", "threshold") * 24, *OFTEN * 3)
+"""Low-bit layers fit only where bits are, and thresholds where accumulators are, which are rarer."""

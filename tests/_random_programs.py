@@ -19,6 +19,9 @@ from bittern.deploy.forms import RULES, Form
 from bittern.deploy.kinds import FormatError, check_node
 from bittern.deploy.program import Node, tensor_name
 
+DIFFERENT = 256
+"""Numbers of a tensor, 0 and 1 aside: drawing millions is what would take longest."""
+
 LARGER = 16
 """Sides of the images of a large program are so many times those of the others."""
 
@@ -83,8 +86,7 @@ def _numbers(r: random.Random, dtype: torch.dtype, shape: tuple[int, ...], role:
     if dtype == torch.uint8:
         return r.randbytes(count)
     if dtype == torch.int32:
-        return struct.pack(f"<{count}i", *(r.randint(-40, 40) for _ in range(count)))
+        return struct.pack(f"<{count}i", *r.choices(range(-40, 41), k=count))
     low = 0.1 if role == "var" else -2.0
-    return struct.pack(
-        f"<{count}f", *(r.choice((0.0, 1.0, r.uniform(low, 2))) if low < 0 else r.uniform(low, 2) for _ in range(count))
-    )
+    drawn = [r.uniform(low, 2.0) for _ in range(min(count, DIFFERENT))]
+    return struct.pack(f"<{count}f", *r.choices(drawn if low > 0 else drawn + [0.0, 1.0] * len(drawn), k=count))

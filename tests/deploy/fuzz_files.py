@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Load and run packed files that were drawn, damaged, and counted, one seed each.
 
-    python tests/deploy/fuzz_files.py --count 200000 [--first SEED] [--batch 500] [--native build/asan]
+    python tests/deploy/fuzz_files.py --count 200000 [--first SEED] [--batch 10000] [--native build/asan]
 
 A file ends in FormatError or in finished calls that agree with the program run node by node. Files run in a child
 process; one that dies with a signal names its seed, and the next child goes on behind it. What is printed at the end is
@@ -11,6 +11,7 @@ a line of JSON. `make fuzz-files` runs it with the native code under AddressSani
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import os
 import random
@@ -39,6 +40,12 @@ SLACK_BYTES = 48 * 2**20
 
 LARGE_EVERY = 25
 """One file in so many describes megabytes; it runs once, alone."""
+
+SLOWEST_S = 100.0
+"""No file takes longer, under a sanitizer on a busy machine either; a child that does says where, and dies."""
+
+FILES_PER_CHILD = 10_000
+"""A child under AddressSanitizer starts as long as it tries a thousand files."""
 
 WITH_EXTENSION = """
 import importlib.util, runpy, sys
@@ -107,13 +114,14 @@ def _compare(packed: Packed, x: torch.Tensor, answer: torch.Tensor) -> None:
 def run_seeds(first: int, count: int, tell: bool = False, sanitized: bool = False) -> Tally:
     """Try files one after another.
 
-    tell: print each seed before it, for whoever finds this process dead. sanitized: memory is not looked at, for a
-    sanitizer keeps what was freed.
+    tell: print each seed before it, for whoever finds this process dead, and die of a file that takes too long.
+    sanitized: memory is not looked at, for a sanitizer keeps what was freed.
     """
     tally = Tally()
     for seed in range(first, first + count):
         if tell:
             print(seed, flush=True)
+            faulthandler.dump_traceback_later(SLOWEST_S, exit=True)
         data = file_of(seed)
         before, started = _forget_peak(), time.perf_counter()
         try:
@@ -159,30 +167,30 @@ def command_of(native: Path | None) -> tuple[list[str], dict[str, str]]:
     return [sys.executable, "-c", WITH_EXTENSION, str(extension), __file__], {**os.environ, **options}
 
 
-def in_child(native: Path | None, first: int, count: int, limit_s: float) -> tuple[Tally, int]:
+def in_child(native: Path | None, first: int, count: int) -> tuple[Tally, int]:
     """(what became of the files, the seed to go on with)."""
     command, environment = command_of(native)
     command += ["--child", "--first", str(first), "--count", str(count), *["--sanitized"] * (native is not None)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, env=environment)
-        out, error, code = done.stdout, done.stderr, done.returncode
-    except subprocess.TimeoutExpired as expired:
-        out = expired.stdout.decode() if isinstance(expired.stdout, bytes) else (expired.stdout or "")
-        error, code = "took too long", -1
-    lines = out.split()
-    if code == 0:
-        return Tally(**json.loads(out.splitlines()[-1])), first + count
-    seed = max((int(line) for line in lines if line.isdigit()), default=first)
-    summary = " ".join(line for line in error.splitlines() if "ERROR" in line or "runtime error" in line or "#" in line)
-    died = f"seed {seed}: exit {code}: {summary[:600] or error[-300:]}"
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode == 0:
+        return Tally(**json.loads(done.stdout.splitlines()[-1])), first + count
+    seed = max((int(line) for line in done.stdout.split() if line.isdigit()), default=first)
+    died = f"seed {seed}: exit {done.returncode}: {_cause(done.stderr)}"
     return Tally(files=seed - first + 1, failures=[died]), seed + 1
+
+
+def _cause(error: str) -> str:
+    """What a dead child wrote, in short: of a sanitizer's report its summary, of a file too slow where it was."""
+    late = error.find("Timeout (")
+    summary = " ".join(line for line in error.splitlines() if "ERROR" in line or "runtime error" in line or "#" in line)
+    return error[late:][:600] if late >= 0 else summary[:600] or error[-300:]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=200_000, help="how many files")
     parser.add_argument("--first", type=int, default=0, help="the seed of the first; to go on where a run ended")
-    parser.add_argument("--batch", type=int, default=500, help="files per child process")
+    parser.add_argument("--batch", type=int, default=FILES_PER_CHILD, help="files per child process")
     parser.add_argument("--native", type=Path, help="folder of an extension built with BITTERN_SANITIZE=ON")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--sanitized", action="store_true", help=argparse.SUPPRESS)
@@ -193,7 +201,7 @@ def main() -> int:
         return 0
     tally, seed, end, started = Tally(), options.first, options.first + options.count, time.monotonic()
     while seed < end:
-        part, seed = in_child(options.native, seed, min(options.batch, end - seed), limit_s=10.0 * options.batch)
+        part, seed = in_child(options.native, seed, min(options.batch, end - seed))
         tally.add(part)
         for failure in part.failures:
             print(failure, flush=True)

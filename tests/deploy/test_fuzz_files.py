@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fuzz_files import file_of, run_seeds, try_file
+from fuzz_files import file_of, in_child, run_seeds, try_file
 
+from _packed_files import program_file
 from _random_programs import draft
 from bittern.deploy import FormatError
 from bittern.deploy.check import KINDS
@@ -38,6 +41,17 @@ def test_undamaged_ones_run() -> None:
     assert kinds == set(KINDS)
 
 
+def test_a_batch_norm_behind_a_permutation() -> None:
+    """The engine's image with channels last, permuted, is a view of other strides than that of the single nodes."""
+    numbers = struct.pack("<4f", 0.3, 1.7, 0.9, 2.1)
+    affine = ["affine", "affine", [0], {}, ["affine"]]
+    permute = ["permute", "permute", [1], {"order": [0, 3, 1, 2]}, []]
+    norm = ["batch_norm", "norm", [2], {}, ["mean", "var", "weight"]]
+    tensors = [(f"norm.{role}", "F32", (4,), numbers) for role in ("mean", "var", "weight")]
+    tensors.append(("affine.affine", "F32", (2, 8), struct.pack("<16f", *range(1, 17))))
+    assert all(try_file(program_file([affine, permute, norm], [8, 5, 4], tensors), seed) for seed in range(3))
+
+
 def test_what_is_drawn_depends_on_the_seed_alone() -> None:
     assert file_of(3) == file_of(3)
     assert file_of(3) != file_of(4)
@@ -51,3 +65,20 @@ def test_it_would_notice(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_seeds(0, 3).failures[2].startswith("seed 2: KeyError: 'weight'")
     with pytest.raises(FormatError):
         from_bytes(b"")
+
+
+def test_a_file_that_takes_too_long_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    child = tmp_path / "child.py"
+    child.write_text(
+        "import time, fuzz_files as f\n"
+        "f.SLOWEST_S = 0.3\n"
+        "f.file_of = lambda seed: time.sleep(60 * (seed == 7))\n"
+        "f.try_file = lambda data, seed: True\n"
+        "f.run_seeds(5, 10, tell=True)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    monkeypatch.setattr("fuzz_files.command_of", lambda native: ([sys.executable, str(child)], environment))
+    tally, next_seed = in_child(None, 5, 10)
+    assert (tally.files, next_seed) == (3, 8)
+    assert tally.failures[0].startswith("seed 7: exit 1: Timeout (0:00:00.300000)!")
+    assert "child.py" in tally.failures[0]
