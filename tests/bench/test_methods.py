@@ -16,6 +16,7 @@ from bittern.bench import methods as bench
 from bittern.bench.methods_report import TWIN, MethodsReport, Trained
 from bittern.bench.store import load
 from bittern.data import ImageData
+from bittern.models import mlp
 from bittern.recipes import for_method
 from bittern.train import Recipe
 
@@ -34,6 +35,7 @@ def small_run(out: Path, **changes: Any) -> MethodsReport:
         "command": "bittern bench methods --tiny",
         "epochs": 1,
         "train_size": 100,
+        "seeds": (0,),
         "threads": 1,
         "methods": METHODS,
         "progress": False,
@@ -172,7 +174,7 @@ def test_gap_is_the_mean_over_shared_seeds(report: MethodsReport) -> None:
     assert full.gap_points(TWIN) is None
     assert full.gap_points("ReCU") is None  # the float twin was never trained from seed 2
     page = full.markdown()
-    assert "| BNN | 50.0 % ± 0.0 | 77.5 % ± 10.6 | 7.5 | yes | 100 | 1 |" in page
+    assert "| BNN | 50.0 % ± 0.0 | 77.5 % ± 10.6 | 7.5 | yes | 100 |" in page
 
 
 def test_disagreement_shows(report: MethodsReport) -> None:
@@ -207,6 +209,24 @@ def test_papers_recipes_are_scaled_and_named(tmp_path: Path) -> None:
         small_run(tmp_path, methods=methods)
     with pytest.raises(ValueError, match="augment=True is for the common recipe"):
         small_run(tmp_path, methods=methods, record_of=for_method, augment=True)
+    with pytest.raises(ValueError, match="batch_size is for the papers' recipes; the common one has 50; got 8"):
+        small_run(tmp_path, methods=methods, batch_size=8)
+
+
+def test_batches_of_papers_have_a_limit(tmp_path: Path) -> None:
+    methods = (binary.BNN, binary.ReCU)
+    report = small_run(tmp_path, methods=methods, record_of=for_method, batch_size=60)
+    assert "batches of" not in report.papers["BNN"]  # its authors' have 50
+    assert report.papers["ReCU"].endswith("batches of 60 instead of 256")
+
+
+def test_another_network(tmp_path: Path) -> None:
+    report = small_run(tmp_path, network=mlp)
+    assert report.setting.model == "mlp"
+    assert report.markdown().startswith("# An MLP on toy")
+    assert [r.exact for r in report.results] == [None, True]
+    with pytest.raises(ValueError, match=r"setting .other model"):
+        small_run(tmp_path)
 
 
 def test_common_recipe_is_recorded_as_before(report: MethodsReport) -> None:

@@ -19,6 +19,8 @@ from _demo_result import noisy, sample, with_wrong_row
 from bittern import binary
 from bittern.bench.demo_result import DemoResult, Settings
 from bittern.cli.program import program
+from bittern.models import mlp, resnet20_cifar
+from bittern.recipes import for_method
 
 Run = Callable[..., DemoResult]
 
@@ -184,3 +186,9 @@ def test_bench_methods_hands_on_its_options(command: Command, tmp_path: Path, mo
     assert options["methods"] == (None, binary.ReCU)
     assert (options["seeds"], options["epochs"], options["out"]) == ((1, 2), 7, tmp_path)
     assert options["train_size"] <= 1438
+    assert (options["network"], options["batch_size"], options["record_of"]) == (resnet20_cifar, None, None)
+    words = ("--data", "digits", "--out", tmp_path, "--recipe", "paper", "--model", "mlp", "--batch-size", 64)
+    command.done("bench", "methods", *words)
+    _, options = asked[1]
+    assert (options["network"], options["batch_size"], options["record_of"]) == (mlp, 64, for_method)
+    assert options["seeds"] == (0, 1, 2)

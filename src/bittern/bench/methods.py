@@ -33,8 +33,8 @@ from bittern.recipes import PaperRecipe
 from bittern.train import Cosine, Recipe, evaluate, train, train_two_stage
 
 EPOCHS = 3
-TRAIN_SIZE = 10_000
-"""With `EPOCHS`, what ten trainings on 28 x 28 pixels can do in about a quarter of an hour on two cores."""
+TRAIN_SIZE = 5_000
+"""With `EPOCHS`, what thirty trainings on 28 x 28 pixels can do in about an hour on one core."""
 BATCH_SIZE = 50
 LEARNING_RATE = 1e-2
 WARMUP = 0.1
@@ -45,6 +45,8 @@ PEEK = 500
 Methods = Sequence[Method | None]
 RecordOf = Callable[[Method], PaperRecipe]
 """`bittern.recipes.for_method`."""
+Network = Callable[..., nn.Module]
+"""One of `bittern.models.ALL`."""
 ALL: tuple[Method | None, ...] = (None, *binary.ALL)
 """The float twin (None) first: the gaps refer to it."""
 
@@ -56,23 +58,27 @@ def run(
     command: str,
     epochs: int = EPOCHS,
     train_size: int = TRAIN_SIZE,
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[int] = (0, 1, 2),
     threads: int = 2,
     device: torch.device | None = None,
     augment: bool = False,
     record_of: RecordOf | None = None,
+    batch_size: int | None = None,
     methods: Methods = ALL,
+    network: Network = resnet20_cifar,
     name: str = "methods",
     progress: bool = True,
     on_result: Callable[[Trained], None] | None = None,
 ) -> MethodsReport:
-    """Train, pack and verify a ResNet-20 with each of `methods` for each of `seeds` on `data`.
+    """Train, pack and verify a network with each of `methods` for each of `seeds` on `data`.
 
     out: folder that gets <name>_<data set>.json and .md after every training; trainings that the JSON file already
     holds are not repeated. command: what the reader may type to repeat it. train_size: so many training images, drawn
     once and for all seeds; at most all. device: of the trainings; None: the CPU. augment: shift and mirror the
     training images, for long runs. record_of: gives each method's own recipe, which says itself whether images are
     shifted, and is followed without teachers; the float twin keeps the common one. None: the common one for all.
+    batch_size: the most images of a batch of those recipes, for few images make few batches of hundreds; None: the
+    authors'. network: what is trained.
 
     Raises: ValueError for a size or number that does not fit, or when the JSON file holds another setting or another
     machine; StoreError when it is damaged; OSError; DivergedError.
@@ -80,40 +86,34 @@ def run(
     place = torch.device("cpu") if device is None else device
     base = Path(out) / f"{name}_{data.name}"
     _check(data, train_size, seeds, methods)
-    if augment and record_of is not None:
-        raise ValueError(
-            "bench methods: augment=True is for the common recipe; the papers' recipes say themselves what is shifted; "
-            "leave it out"
-        )
+    _check_recipe(record_of, augment, batch_size)
     subset = _subset(data, train_size)
     with torch_threads(threads):
-        setting = _setting(data, subset, command, epochs, tuple(seeds), augment)
-        if record_of is not None:
-            records = {_name(m): _record(record_of(m), epochs, subset) for m in methods if m is not None}
+        records = {} if record_of is None else _records(record_of, methods, epochs, batch_size, subset)
+        setting = _setting(data, subset, network, command, epochs, tuple(seeds), augment)
+        if records:
             setting = dataclasses.replace(setting, recipe=paper_setting(setting.recipe, records))
         report = _continue(base.with_suffix(".json"), MethodsReport(setting, this_machine(place), ()))
         done = {(r.method, r.seed) for r in report.results}
-        for seed in seeds:
-            for method in methods:
-                if (_name(method), seed) in done:
-                    continue
-                stages: tuple[Recipe, ...] = (_recipe(epochs, seed, augment),)
-                if method is not None and record_of is not None:
-                    record = _record(record_of(method), epochs, subset)
-                    stages = record.stages(seed=seed, augment=record.augment_for(data))
-                result = train_one(subset, method, stages, place, progress)
-                report = dataclasses.replace(report, results=(*report.results, result))
-                Path(out).mkdir(parents=True, exist_ok=True)
-                save(base.with_suffix(".json"), report)
-                write_atomically(base.with_suffix(".md"), report.markdown().encode())
-                if on_result is not None:
-                    on_result(result)
+        for seed, method in ((seed, method) for seed in seeds for method in methods):
+            if (_name(method), seed) in done:
+                continue
+            record = records.get(_name(method))
+            stages = (_recipe(epochs, seed, augment),) if record is None else _stages(record, seed, data)
+            result = train_one(subset, method, network, stages, place, progress)
+            report = dataclasses.replace(report, results=(*report.results, result))
+            Path(out).mkdir(parents=True, exist_ok=True)
+            save(base.with_suffix(".json"), report)
+            write_atomically(base.with_suffix(".md"), report.markdown().encode())
+            if on_result is not None:
+                on_result(result)
     return report
 
 
 def train_one(
     data: ImageData,
     method: Method | None,
+    network: Network,
     stages: tuple[Recipe, ...],
     device: torch.device,
     progress: bool,
@@ -122,7 +122,7 @@ def train_one(
     seed = stages[0].seed
     with torch.random.fork_rng([device.index or 0] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        model = build(data, method).to(device)
+        model = _build(data, method, network).to(device)
     peek = dataclasses.replace(data, test_images=data.test_images[:PEEK], test_labels=data.test_labels[:PEEK])
     started = time.perf_counter()
     if len(stages) == 1:
@@ -141,16 +141,41 @@ def train_one(
     return Trained(_name(method), seed, history.final.train_accuracy, accuracy, exact, size, round(seconds, 1))
 
 
-def build(data: ImageData, method: Method | None) -> nn.Module:
+def _build(data: ImageData, method: Method | None, network: Network) -> nn.Module:
     """The network of this benchmark for images of `data`."""
     channels, height, _ = data.image_shape
-    return resnet20_cifar(method, len(data.classes), channels, input_size=height)
+    return network(method, len(data.classes), channels, input_size=height)
 
 
-def _record(record: PaperRecipe, epochs: int, data: ImageData) -> PaperRecipe:
-    """The paper's recipe in so many epochs, without a teacher, and with a batch that these images can fill."""
-    batch_size = min(record.batch_size, len(data.train_labels))
-    return record.scaled(epochs=epochs, batch_size=batch_size).without_teacher()
+def _records(
+    record_of: RecordOf, methods: Methods, epochs: int, batch_size: int | None, data: ImageData
+) -> dict[str, PaperRecipe]:
+    """The papers' recipes in so many epochs, without a teacher, and with batches that these images can fill."""
+    most = len(data.train_labels) if batch_size is None else min(batch_size, len(data.train_labels))
+    found = {}
+    for method in methods:
+        if method is not None:
+            record = record_of(method)
+            scaled = record.scaled(epochs=epochs, batch_size=min(record.batch_size, most))
+            found[_name(method)] = scaled.without_teacher()
+    return found
+
+
+def _stages(record: PaperRecipe, seed: int, data: ImageData) -> tuple[Recipe, ...]:
+    return record.stages(seed=seed, augment=record.augment_for(data))
+
+
+def _check_recipe(record_of: RecordOf | None, augment: bool, batch_size: int | None) -> None:
+    if augment and record_of is not None:
+        raise ValueError(
+            "bench methods: augment=True is for the common recipe; the papers' recipes say themselves what is shifted; "
+            "leave it out"
+        )
+    if batch_size is not None and record_of is None:
+        raise ValueError(
+            f"bench methods: batch_size is for the papers' recipes; the common one has {BATCH_SIZE}; got {batch_size}; "
+            "leave it out"
+        )
 
 
 def _recipe(epochs: int, seed: int, augment: bool) -> Recipe:
@@ -165,7 +190,13 @@ def _recipe(epochs: int, seed: int, augment: bool) -> Recipe:
 
 
 def _setting(
-    data: ImageData, subset: ImageData, command: str, epochs: int, seeds: tuple[int, ...], augment: bool
+    data: ImageData,
+    subset: ImageData,
+    network: Network,
+    command: str,
+    epochs: int,
+    seeds: tuple[int, ...],
+    augment: bool,
 ) -> Setting:
     fields = _recipe(epochs, 0, augment).identity()
     return Setting(
@@ -175,7 +206,7 @@ def _setting(
         train_size=len(subset.train_labels),
         train_available=len(data.train_labels),
         test_size=len(data.test_labels),
-        model="resnet20_cifar",
+        model=network.__name__,
         epochs=epochs,
         seeds=seeds,
         batch_size=BATCH_SIZE,

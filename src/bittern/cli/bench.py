@@ -197,12 +197,34 @@ def optim_ablation(
 
 
 @app.command()
+def optim_scales(
+    out: Annotated[Path, typer.Option(help="JSON file of the results; the table goes beside it.")],
+    steps: Annotated[int, typer.Option(help="Steps of each training.")] = 600,
+    seed: Annotated[list[int] | None, typer.Option(help="A seed; may be given again. [default: 0, 1, 2]")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+) -> None:
+    """Find where states of 4 bits stop learning; started again, it goes on where it stopped."""
+    from bittern.bench import optim_scales as bench
+
+    report = bench.run(
+        command=shlex.join(["bittern", *sys.argv[1:]]),
+        out=out,
+        steps=steps,
+        seeds=tuple(seed or (0, 1, 2)),
+        threads=threads,
+        on_run=lambda run: typer.echo(f"{run.storage}, span {run.span}, seed {run.seed}: {run.accuracy:.1%}"),
+    )
+    write_atomically(out.with_suffix(".md"), report.page().encode())
+    typer.echo(report.markdown())
+
+
+@app.command()
 def methods(
     data: Annotated[str, typer.Option(help=names.DATA_HELP)],
     out: Annotated[Path, typer.Option(help="Folder for the table and the results.")],
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     train_size: Annotated[int | None, typer.Option(help="Training images, drawn once.")] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="A seed; may be given again. [default: 0]")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="A seed; may be given again. [default: 0, 1, 2]")] = None,
     method: Annotated[
         list[str] | None, typer.Option(help=f"{names.METHOD_HELP} May be given again. [default: all]")
     ] = None,
@@ -211,6 +233,10 @@ def methods(
     recipe: Annotated[
         str, typer.Option(help="common: one for all; paper: that of each method's paper, scaled to the epochs.")
     ] = "common",
+    batch_size: Annotated[
+        int | None, typer.Option(help="Most images of a batch, with --recipe paper. [default: those of the papers]")
+    ] = None,
+    model: Annotated[str, typer.Option(help="The network.")] = "resnet20_cifar",
     name: Annotated[str, typer.Option(help="Beginning of the files' names.")] = "methods",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
@@ -231,12 +257,14 @@ def methods(
             command=shlex.join(["bittern", *sys.argv[1:]]),
             epochs=bench.EPOCHS if epochs is None else epochs,
             train_size=min(bench.TRAIN_SIZE, len(images.train_labels)) if train_size is None else train_size,
-            seeds=tuple(seed or (0,)),
+            seeds=tuple(seed or (0, 1, 2)),
             threads=threads,
             device=names.device(device),
             augment=augment,
             record_of=recipes.for_method if recipe == "paper" else None,
+            batch_size=batch_size,
             methods=chosen,
+            network=names.network(model),
             name=name,
         )
     except KeyboardInterrupt as error:
