@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One process of a distributed training: python _distributed_run.py TASK RANK WORLD FOLDER [STATE_BITS].
+"""One process of distributed trainings: python _distributed_run.py RANK WORLD.
 
-Every task trains the same small model on the same batches and rank 0 saves what the parameters became.
+It reads tasks, `TASK STATE_BITS FOLDER` a line, and repeats a line when that is done; where one fails, it ends. Every
+task trains the same small model on the same batches and rank 0 saves what the parameters became.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import copy
 import os
 import sys
+import traceback
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -292,26 +295,40 @@ TASKS = {
 }
 
 
-def main() -> None:
-    task, rank, world, folder, bits = (
-        sys.argv[1],
-        int(sys.argv[2]),
-        int(sys.argv[3]),
-        Path(sys.argv[4]),
-        int(sys.argv[5]),
-    )
-    torch.set_num_threads(1)
-    os.environ |= {"MASTER_ADDR": "127.0.0.1"}
-    dist.init_process_group("gloo", init_method=f"file://{folder}/{task}{world}{bits}", rank=rank, world_size=world)
+LIMIT = timedelta(seconds=100)
+"""For one process to wait for another, which may have failed."""
+
+
+def perform(task: str, rank: int, world: int, folder: Path, bits: int) -> None:
+    name = f"{task}{world}{bits}"
+    start = f"file://{folder}/{name}"
+    dist.init_process_group("gloo", init_method=start, rank=rank, world_size=world, timeout=LIMIT)
+    torch.manual_seed(0)
     result = TASKS[task](rank, world, folder, bits)
     if rank == 0:
-        torch.save(result, folder / f"{task}{world}{bits}.pt")
+        torch.save(result, folder / f"{name}.pt")
     dist.barrier()
     dist.destroy_process_group()
+
+
+def main() -> None:
+    rank, world = int(sys.argv[1]), int(sys.argv[2])
+    torch.set_num_threads(1)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1"}
+    status = 0
+    try:
+        for line in sys.stdin:
+            task, bits, folder = line.rstrip("\n").split(" ", 2)
+            perform(task, rank, world, Path(folder), int(bits))
+            print(line, end="", flush=True)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
     # A gloo thread may still hold a tensor, and torch aborts when it drops one while the interpreter goes down
     # (pytorch/pytorch#179291); all that was to be done is done, so leave without that.
     sys.stdout.flush()
-    os._exit(0)
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":

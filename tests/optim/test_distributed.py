@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,23 +16,75 @@ from torch import Tensor
 PROGRAM = Path(__file__).parents[1] / "_distributed_run.py"
 
 
-def run(task: str, world: int, folder: Path, bits: int) -> dict[str, Tensor]:
-    """The parameters after `task` on `world` processes."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(PROGRAM), task, str(rank), str(world), str(folder), str(bits)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    outputs = [process.communicate(timeout=240)[0] for process in processes]
-    assert all(process.returncode == 0 for process in processes), "\n".join(outputs)
-    found: dict[str, Tensor] = torch.load(folder / f"{task}{world}{bits}.pt", weights_only=True)
-    return found
+class Processes:
+    """So many processes, which take one task after another: to start one takes longer than most tasks."""
+
+    def __init__(self, world: int) -> None:
+        self.processes = [
+            subprocess.Popen(
+                [sys.executable, str(PROGRAM), str(rank), str(world)],
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for rank in range(world)
+        ]
+
+    def outputs(self, line: str) -> list[str]:
+        """What each printed for a task; the end of that is the line again, unless the process failed."""
+        for process in self.processes:
+            assert process.stdin is not None
+            process.stdin.write(line)
+            process.stdin.flush()
+        return [_until(line, process) for process in self.processes]
+
+    def close(self) -> list[int]:
+        """The statuses."""
+        for process in self.processes:
+            assert process.stdin is not None
+            process.stdin.close()
+        statuses = [process.wait(timeout=240) for process in self.processes]
+        for process in self.processes:
+            assert process.stdout is not None
+            process.stdout.close()
+        return statuses
+
+
+def _until(end: str, process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    printed = ""
+    for line in process.stdout:
+        printed += line
+        if line == end:
+            break
+    return printed
+
+
+class Run:
+    """`run("ddp", 2, folder, bits)`: the parameters after that task on two processes."""
+
+    def __init__(self) -> None:
+        self.started: dict[int, Processes] = {}
+
+    def __call__(self, task: str, world: int, folder: Path, bits: int) -> dict[str, Tensor]:
+        if world not in self.started:
+            self.started[world] = Processes(world)
+        line = f"{task} {bits} {folder}\n"
+        outputs = self.started[world].outputs(line)
+        if not all(output.endswith(line) for output in outputs):
+            self.started.pop(world).close()  # the next task gets new ones
+            pytest.fail("\n".join(outputs))
+        found: dict[str, Tensor] = torch.load(folder / f"{task}{world}{bits}.pt", weights_only=True)
+        return found
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    runner = Run()
+    yield runner
+    assert all(status == 0 for processes in runner.started.values() for status in processes.close())
 
 
 def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], bits: int) -> None:
@@ -44,19 +97,19 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], bits: in
 
 
 @pytest.mark.parametrize("bits", [32, 8])
-def test_data_parallel_training_is_that_of_one_process(bits: int, tmp_path: Path) -> None:
+def test_data_parallel_training_is_that_of_one_process(run: Run, bits: int, tmp_path: Path) -> None:
     expected = run("single", 1, tmp_path, bits)
     assert_close(run("ddp", 2, tmp_path, bits), expected, bits)
     assert_close(run("zero", 2, tmp_path, bits), expected, bits)
 
 
 @pytest.mark.parametrize("bits", [32, 8, 4])
-def test_sharded_training_is_that_of_one_process(bits: int, tmp_path: Path) -> None:
+def test_sharded_training_is_that_of_one_process(run: Run, bits: int, tmp_path: Path) -> None:
     expected = run("single", 1, tmp_path, bits)
     assert_close(run("fsdp2", 2, tmp_path, bits), expected, bits)
 
 
-def test_a_checkpoint_of_four_processes_loads_on_two(tmp_path: Path) -> None:
+def test_a_checkpoint_of_four_processes_loads_on_two(run: Run, tmp_path: Path) -> None:
     expected = run("single", 1, tmp_path, 8)
     run("save", 4, tmp_path, 8)
     assert_close(run("load", 2, tmp_path, 8), expected, 8)
@@ -64,27 +117,27 @@ def test_a_checkpoint_of_four_processes_loads_on_two(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bits", [32, 8])
 @pytest.mark.parametrize("task", ["trust", "uneven"])
-def test_trust_ratios_are_those_of_whole_tensors(task: str, bits: int, tmp_path: Path) -> None:
+def test_trust_ratios_are_those_of_whole_tensors(run: Run, task: str, bits: int, tmp_path: Path) -> None:
     expected = run(task, 1, tmp_path, bits)
     assert_close(run(task, 2, tmp_path, bits), expected, bits)
 
 
 @pytest.mark.parametrize("bits", [32, 8])
-def test_steps_in_the_backward_pass_follow_the_reduction_of_shards(bits: int, tmp_path: Path) -> None:
+def test_steps_in_the_backward_pass_follow_the_reduction_of_shards(run: Run, bits: int, tmp_path: Path) -> None:
     expected = run("in_backward", 1, tmp_path, bits)
     assert_close(run("in_backward", 2, tmp_path, bits), expected, bits)
 
 
-def test_steps_in_the_backward_pass_before_a_reduction_are_refused(tmp_path: Path) -> None:
+def test_steps_in_the_backward_pass_before_a_reduction_are_refused(run: Run, tmp_path: Path) -> None:
     run("refused_in_backward", 2, tmp_path, 8)
 
 
-def test_a_bad_gradient_in_one_shard_raises_on_every_process(tmp_path: Path) -> None:
+def test_a_bad_gradient_in_one_shard_raises_on_every_process(run: Run, tmp_path: Path) -> None:
     run("bad_gradient", 2, tmp_path, 8)
 
 
 @pytest.mark.parametrize("bits", [32, 8])
-def test_flat_parameters_are_saved_by_name_and_go_on(bits: int, tmp_path: Path) -> None:
+def test_flat_parameters_are_saved_by_name_and_go_on(run: Run, bits: int, tmp_path: Path) -> None:
     """Blocks follow the shards of flat parameters, so 8 bits are close to one process and not equal to it."""
     expected = run("fsdp1", 1, tmp_path, bits)
     found = run("fsdp1", 2, tmp_path, bits)
@@ -95,5 +148,5 @@ def test_flat_parameters_are_saved_by_name_and_go_on(bits: int, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("bits", [32, 8])
-def test_zero_collects_states_and_goes_on_from_them(bits: int, tmp_path: Path) -> None:
+def test_zero_collects_states_and_goes_on_from_them(run: Run, bits: int, tmp_path: Path) -> None:
     run("zero_saved", 2, tmp_path, bits)
