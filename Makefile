@@ -20,8 +20,6 @@ TORCH := torch==2.13.0
 # The kernels' tests need an interpreter whose fma rounds once, which is younger than the Triton that torch's wheels for CUDA
 # ask for; where such a wheel is installed, pip takes its Triton instead.
 TRITON := triton==3.9.0
-install = $(1)/pip install --quiet --require-hashes --no-deps --requirement $(2) && $(1)/pip install --quiet $(TORCH) \
-	&& $(1)/pip install --quiet --no-deps --no-build-isolation --editable . && $(1)/pip check
 
 .PHONY: help demo test check lint types imports docs pytest peers slow fuzz fuzz-files native-test emulate neon sanitize wheel release edge lock \
 	bench results results-optim clean
@@ -42,13 +40,17 @@ $(VENV)/.ready: $(NATIVE) constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is missing; install it (Debian: apt install python3 python3-venv)"; exit 1; }
 	@command -v $(CXX) >/dev/null || { echo "make: the C++ compiler '$(CXX)' is missing; install it (Debian: apt install g++)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "make: Python's venv module is missing; install it (Debian: apt install python3-venv)"; exit 1; }
-	$(call install,$(BIN),constraints.txt)
+	$(BIN)/pip install --quiet --require-hashes --no-deps --requirement constraints.txt && $(BIN)/pip install --quiet $(TORCH) \
+	&& $(BIN)/pip install --quiet --no-deps --no-build-isolation --editable . && $(BIN)/pip check
 	@touch $@
 
-# Packages that tests and benchmarks compare with, apart from the set-up above; torch is the same.
-$(PEERS)/.ready: $(NATIVE) constraints-peers.txt $(VENV)/.ready
-	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
-	$(call install,$(PEERS)/bin,constraints-peers.txt)
+# Packages that tests and benchmarks compare with, beside the set-up above: their environment looks into that of the
+# set-up for what both need, which constraints-peers.txt pins at the same versions.
+SITE := import sysconfig; print(sysconfig.get_path("purelib"))
+$(PEERS)/.ready: constraints-peers.txt $(VENV)/.ready
+	@test -x $(PEERS)/bin/python || $(BIN)/python -m venv $(PEERS)
+	@echo "import site; site.addsitedir('$$($(BIN)/python -c '$(SITE)')')" > "$$($(PEERS)/bin/python -c '$(SITE)')/set-up.pth"
+	$(PEERS)/bin/pip install --quiet --require-hashes --no-deps --requirement constraints-peers.txt && $(PEERS)/bin/pip check
 	@touch $@
 
 lint: $(VENV)/.ready
@@ -68,7 +70,8 @@ pytest: $(VENV)/.ready
 
 # The tests that compare with other libraries, in an environment that has them.
 peers: $(PEERS)/.ready
-	BITTERN_PEERS=1 OMP_NUM_THREADS=1 $(PEERS)/bin/pytest -n auto $(PYTEST) $$(grep -rlE '\bpeer\(|needs_executorch' tests --include='test_*.py')
+	PATH="$(CURDIR)/$(BIN):$$PATH" BITTERN_PEERS=1 OMP_NUM_THREADS=1 $(PEERS)/bin/python -m pytest -n auto -m 'peers and not slow' \
+	$(PYTEST) $$(grep -rl mark.peers tests --include='test_*.py')
 
 # The documentation as a site: build/docs/index.html.
 docs: $(VENV)/.ready

@@ -3,22 +3,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from filelock import FileLock
 
-from _peers import REASON
 from bittern.deploy.executorch import build_kernels
 from bittern.deploy.executorch.kernels import BUILD
-
-needs_executorch = pytest.mark.skipif(
-    importlib.util.find_spec("executorch") is None and "BITTERN_PEERS" not in os.environ, reason=REASON
-)
 
 
 @contextmanager

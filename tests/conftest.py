@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 from collections.abc import Generator
@@ -10,8 +11,6 @@ from collections.abc import Generator
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
-
-from _peers import REASON
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts background jobs with Ctrl-C ignored, and every child inherits that; some tests press it.
@@ -24,12 +23,22 @@ settings.register_profile("deep", max_examples=3000, deadline=None, suppress_hea
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ordinary"))
 
 
-ALLOWED_TO_SKIP = ("needs a CUDA device", REASON)
+NO_PEERS = "runs in the environment of the peers (make peers)"
+ALLOWED_TO_SKIP = ("needs a CUDA device", NO_PEERS)
 """With --no-skips, any other reason fails: CI has everything but a GPU, and a test that never runs tells nothing."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="fail what is skipped for another reason than a GPU")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `peers` compare with other libraries; some of those pin what others need, and none of them is
+    needed to work on Bittern, so the ordinary environment has none. In their own, where BITTERN_PEERS is set, a missing
+    one fails its tests."""
+    peers = (name for mark in item.iter_markers("peers") for name in mark.args)
+    if "BITTERN_PEERS" not in os.environ and any(importlib.util.find_spec(name) is None for name in peers):
+        pytest.skip(NO_PEERS)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,7 +9,7 @@ import pytest
 
 import bittern
 from _command import Command, Trained
-from _edge import built_kernels, needs_executorch
+from _edge import built_kernels
 from bittern.cli.export import TARGETS
 
 
@@ -79,7 +79,7 @@ def test_what_every_target_refuses(to: str, command: Command, trained: Trained, 
     assert list(tmp_path.iterdir()) == []
 
 
-@needs_executorch
+@pytest.mark.peers("executorch")
 def test_executorch(command: Command, trained: Trained, tmp_path: Path) -> None:
     built_kernels()
     out = command.done("export", trained.packed, tmp_path / "m.pte", "--to", "executorch", "--data", "digits")

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from _peers import peer
 from bittern.compat.bitsandbytes import functional as F
 
 
@@ -119,12 +118,15 @@ def test_refusals() -> None:
 
 @pytest.fixture(scope="module")
 def real() -> Any:
-    return peer("bitsandbytes").functional
+    from bitsandbytes import functional
+
+    return functional
 
 
+@pytest.mark.peers("bitsandbytes")
 @pytest.mark.filterwarnings("ignore")
 class TestAgainstTheRealOne:
-    """bitsandbytes itself, where it is installed."""
+    """bitsandbytes itself."""
 
     def test_maps(self, real: Any) -> None:
         for bits in range(2, 9):

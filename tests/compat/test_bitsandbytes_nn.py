@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 import bittern.compat.bitsandbytes as bnb
-from _peers import peer
 from _tolerance import assert_reduction
 from bittern.compat.bitsandbytes import functional as F
 
@@ -320,12 +319,15 @@ def test_functional_optimizer_steps_equal_the_classes() -> None:
 
 @pytest.fixture(scope="module")
 def real() -> Any:
-    return peer("bitsandbytes")
+    import bitsandbytes
+
+    return bitsandbytes
 
 
+@pytest.mark.peers("bitsandbytes")
 @pytest.mark.filterwarnings("ignore")
 class TestAgainstTheRealOne:
-    """bitsandbytes itself, where it is installed."""
+    """bitsandbytes itself."""
 
     @pytest.mark.parametrize(("quant_type", "nested"), KINDS)
     def test_linear4bit(self, real: Any, quant_type: str, nested: bool) -> None:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 import bittern.compat.bitsandbytes as bnb
-from _peers import peer
 from bittern import optim as native
 
 CLASSES = [name for name in bnb.optim.__all__ if name != "GlobalOptimManager"]
@@ -219,12 +218,15 @@ def test_more_refusals() -> None:
 
 @pytest.fixture(scope="module")
 def real() -> Any:
-    return peer("bitsandbytes")
+    import bitsandbytes
+
+    return bitsandbytes
 
 
+@pytest.mark.peers("bitsandbytes")
 @pytest.mark.filterwarnings("ignore")
 class TestAgainstTheRealOne:
-    """bitsandbytes itself, where it is installed."""
+    """bitsandbytes itself."""
 
     @pytest.mark.parametrize("name", CLASSES)
     def test_signature(self, real: Any, name: str) -> None:
@@ -310,9 +312,8 @@ print("trained")
 """
 
 
+@pytest.mark.peers("transformers", "accelerate")
 def test_transformers_trainer(tmp_path: Any) -> None:
-    peer("transformers")
-    peer("accelerate")
     code = _TRAINER.replace("FOLDER", repr(str(tmp_path)))
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500)
     assert result.stdout.strip().endswith("trained"), result.stderr[-2000:]

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import torch
 
-from _peers import peer
 from bittern.compat.bitsandbytes._torch_ops import OPERATORS
+
+pytestmark = [pytest.mark.peers("bitsandbytes"), pytest.mark.filterwarnings("ignore")]
 
 MODULES = (
     "",
@@ -143,18 +144,14 @@ def _differences(name: str, theirs: Any, ours: Any) -> Iterator[str]:
             yield from _differences(full, value, found)
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", MODULES)
 def test_surface(name: str) -> None:
-    peer("bitsandbytes")
     theirs = import_module(f"bitsandbytes.{name}".rstrip("."))
     ours = import_module(f"bittern.compat.bitsandbytes.{name}".rstrip("."))
     assert list(_differences(name, theirs, ours)) == []
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_nothing_is_listed_in_vain() -> None:
-    peer("bitsandbytes")
     for full in sorted(ABSENT | OTHER_SIGNATURE):
         parts = full.split(".")
         length = max(n for n in range(len(parts)) if ".".join(parts[:n]) in MODULES)
@@ -165,10 +162,9 @@ def test_nothing_is_listed_in_vain() -> None:
         assert (ours is None) == (full in ABSENT), full
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_operators() -> None:
     """torch.ops.bitsandbytes: the same schemas, names of the alias sets aside."""
-    peer("bitsandbytes")
+    import_module("bitsandbytes")
     for operator in OPERATORS:
         name, _, overload = operator.name.partition(".")
         real = getattr(getattr(torch.ops.bitsandbytes, name), overload or "default")._schema

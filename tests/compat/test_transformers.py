@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from _peers import peer
+import pytest
 
 _PROGRAM = """
 import warnings
@@ -39,9 +39,8 @@ print("loaded")
 """
 
 
+@pytest.mark.peers("transformers", "accelerate")
 def test_models_load_in_4_and_8_bits(tmp_path: Path) -> None:
-    peer("transformers")
-    peer("accelerate")
     code = _PROGRAM.replace("FOLDER", repr(str(tmp_path)))
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500)
     assert result.stdout.strip().endswith("loaded"), result.stderr[-2000:]
@@ -89,9 +88,8 @@ print("adapted")
 """
 
 
+@pytest.mark.peers("peft", "transformers", "accelerate")
 def test_adapters_train_over_4_and_8_bits(tmp_path: Path) -> None:
-    peer("peft")
-    peer("accelerate")
     code = _ADAPTERS.replace("FOLDER", repr(str(tmp_path)))
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500)
     assert result.stdout.strip().endswith("adapted"), result.stderr[-2000:]

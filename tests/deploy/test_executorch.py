@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from _bit_networks import Inception, Windows
-from _edge import building, built_kernels, needs_executorch
+from _edge import building, built_kernels
 from bittern import binary, models, pack
 from bittern.deploy import Packed, to_executorch
 from bittern.deploy.executorch import EdgeReport, ExportError, MissingKernels, cmake_config, load, lowering
@@ -26,7 +26,7 @@ from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, RPReLU
 from bittern.quantizer import Method
 from deploy.test_models import METHODS, name, trained_look
 
-pytestmark = needs_executorch
+pytestmark = pytest.mark.peers("executorch")
 
 ROOT = Path(__file__).parents[2]
 

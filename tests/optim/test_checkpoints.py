@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from _peers import peer
 from bittern import optim
 from bittern.ops.codebooks import dynamic_tree
 from optim._training import parameters, relative_error, same, train
@@ -288,8 +287,10 @@ def test_torchao_states_load_code_for_code(bits: int) -> None:
     assert optimizer.state[p]["step"] == 4
 
 
+@pytest.mark.peers("bitsandbytes")
 def test_a_checkpoint_made_by_bitsandbytes() -> None:
-    bnb = peer("bitsandbytes")
+    import bitsandbytes as bnb
+
     params, again = parameters([(70, 90), (100,)]), parameters([(70, 90), (100,)])
     theirs = bnb.optim.AdamW8bit(params, lr=1e-3)
     train(theirs, params, 5)
@@ -305,11 +306,10 @@ def test_a_checkpoint_made_by_bitsandbytes() -> None:
     assert relative_error(*moved) < 0.05
 
 
+@pytest.mark.peers("torchao")
 def test_a_checkpoint_made_by_torchao() -> None:
-    torchao = peer("torchao.optim")
     from torchao.optim.subclass_8bit import OptimState8bit
 
-    assert torchao.AdamW8bit is not None
     p = parameters([(64, 128)])[0]
     codes = torch.randint(0, 256, (64, 128), dtype=torch.uint8)
     scale = torch.rand(32)
