@@ -164,6 +164,14 @@ def tiny() -> Packed:
     return packed_of(nn.Sequential(nn.Linear(6, 70), BinaryLinear(70, 66, method=binary.BNN), nn.Linear(66, 3)), 6)
 
 
+@pytest.fixture(scope="module")
+def tiny_file(kernels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program of `tiny`; to be read only."""
+    path = tmp_path_factory.mktemp("tiny") / "m.pte"
+    to_executorch(tiny(), path, kernels=kernels)
+    return path
+
+
 def nothing_written(folder: Path) -> bool:
     return list(folder.iterdir()) == []
 
@@ -242,19 +250,16 @@ def test_loading_what_is_no_program(tmp_path: Path, kernels: Path) -> None:
         load(tmp_path / "m.pte")
 
 
-def test_program_checks_its_input(tmp_path: Path, kernels: Path) -> None:
-    to_executorch(tiny(), tmp_path / "m.pte", kernels=kernels)
-    program = load(tmp_path / "m.pte")
+def test_program_checks_its_input(tiny_file: Path) -> None:
+    program = load(tiny_file)
     with pytest.raises(ValueError, match=r"expected an input \[batch, 6\]; got \[2, 5\]"):
         program(torch.randn(2, 5))
     with pytest.raises(TypeError, match="must be float32"):
         program(torch.randn(2, 6).double())
 
 
-def test_damaged_calls_are_refused(tmp_path: Path, kernels: Path) -> None:
-    path = tmp_path / "m.pte"
-    to_executorch(tiny(), path, kernels=kernels)
-    data = path.read_bytes()
+def test_damaged_calls_are_refused(tiny_file: Path, tmp_path: Path) -> None:
+    path, data = tmp_path / "m.pte", tiny_file.read_bytes()
     header = MAGIC.to_bytes(8, "little") + VERSION.to_bytes(8, "little")
     at = data.index(header)
     for offset, number in ((8, 99), (16, 2**50), (32, 2**30), (64, 7), (72, -1)):
@@ -263,18 +268,17 @@ def test_damaged_calls_are_refused(tmp_path: Path, kernels: Path) -> None:
             load(path)
 
 
-def test_message_where_no_kernels_are_loaded(tmp_path: Path, kernels: Path) -> None:
-    to_executorch(tiny(), tmp_path / "m.pte", kernels=kernels)
+def test_message_where_no_kernels_are_loaded(tiny_file: Path, kernels: Path) -> None:
     code = f"""
 from pathlib import Path
 from bittern.deploy.executorch import MissingKernels, load, load_kernels, runtime
 runtime.BUILD = Path("/nowhere")
 try:
-    load({str(tmp_path / "m.pte")!r})
+    load({str(tiny_file)!r})
 except MissingKernels as error:
     print(error)
 load_kernels({str(kernels)!r})
-print(load({str(tmp_path / "m.pte")!r}).input_shape)
+print(load({str(tiny_file)!r}).input_shape)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
