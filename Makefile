@@ -64,13 +64,14 @@ types: $(VENV)/.ready
 imports: $(VENV)/.ready
 	$(BIN)/lint-imports
 
-# One torch thread and one process per core: threads that wait for each other are the slow way to test.
+# One torch thread and one process per core: threads that wait for each other are the slow way to test. Tests of a module
+# stay together, with what it prepares once, until a process has nothing left and takes some of another's.
 pytest: $(VENV)/.ready
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal $(PYTEST)
 
 # The tests that compare with other libraries, in an environment that has them.
 peers: $(PEERS)/.ready
-	PATH="$(CURDIR)/$(BIN):$$PATH" BITTERN_PEERS=1 OMP_NUM_THREADS=1 $(PEERS)/bin/python -m pytest -n auto -m 'peers and not slow' \
+	PATH="$(CURDIR)/$(BIN):$$PATH" BITTERN_PEERS=1 OMP_NUM_THREADS=1 $(PEERS)/bin/python -m pytest -n auto --dist worksteal -m 'peers and not slow' \
 	$(PYTEST) $$(grep -rl mark.peers tests --include='test_*.py')
 
 # The documentation as a site: build/docs/index.html.
