@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import html
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from _command import Command, run
+from _command import Command
 from _demo_result import noisy, sample, with_wrong_row
 from bittern import binary
 from bittern.bench.demo_result import DemoResult, Settings
@@ -90,19 +91,21 @@ def test_demo_on_a_noisy_machine_tells_no_speed(
     assert "The machine was busy with other things: timings that were repeated at once differed by 25%" in out
 
 
-def test_commands_that_the_demo_prints_work_as_printed(tmp_path: Path) -> None:
+def test_commands_that_the_demo_prints_work_as_printed(command: Command, tmp_path: Path) -> None:
     folder = tmp_path / "a folder"
-    outcome = run("demo", "--quick", "--out", folder)
-    assert outcome.status == 0, outcome.err
+    out = command.done("demo", "--quick", "--out", folder)
     assert sorted(path.stem for path in (folder / "networks").iterdir()) == sorted(m.__name__ for m in binary.ALL)
     assert len(list((folder / "images").glob("*.png"))) == 3
-    printed = outcome.out.split("beside the report:\n")[1].splitlines()
+    printed = out.split("beside the report:\n")[1].splitlines()
     assert len(printed) == 5
     for line in printed:
         assert html.escape(line.strip()) in (folder / "index.html").read_text()
-        done = subprocess.run(line, shell=True, capture_output=True, text=True, cwd=Path.cwd(), check=False)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout
+        words = shlex.split(line)
+        assert words[:3] == [sys.executable, "-m", "bittern.cli"]
+        assert command.done(*words[3:])
+    done = subprocess.run(printed[0], shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
     assert (folder / "reactnet.c").is_file()
 
 
