@@ -124,14 +124,17 @@ def test_signals(tmp_path: Path, kernels: Path) -> None:
     written(packed_of(signal_cnn(), 2, 17), tmp_path / "signal.pte", kernels)
 
 
-def test_pools_and_concatenations_of_bits(tmp_path: Path, kernels: Path) -> None:
+def test_pools_of_bits(tmp_path: Path, kernels: Path) -> None:
     packed = packed_of(Windows(), 5, 11, 14)
     assert any(node.kind == "pool_bits" and "flip" in node.tensors for node in packed.program.nodes)
     written(packed, tmp_path / "windows.pte", kernels)
-    for index, method in enumerate((binary.ReActNet, partial(binary.DoReFa, weight_bits=2, input_bits=2))):
-        packed = packed_of(Inception(method), 3, 9, 10)
-        assert any(node.kind == "concatenate_bits" for node in packed.program.nodes)
-        written(packed, tmp_path / f"branches{index}.pte", kernels)
+
+
+@pytest.mark.parametrize("method", [binary.ReActNet, partial(binary.DoReFa, weight_bits=2, input_bits=2)], ids=name)
+def test_concatenations_of_bits(method: Method, tmp_path: Path, kernels: Path) -> None:
+    packed = packed_of(Inception(method), 3, 9, 10)
+    assert any(node.kind == "concatenate_bits" for node in packed.program.nodes)
+    written(packed, tmp_path / "branches.pte", kernels)
 
 
 RESNET_METHODS = [
