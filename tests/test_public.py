@@ -36,6 +36,7 @@ def test_public_names() -> None:
     ]
     for name in bittern.__all__:
         assert getattr(bittern, name) is not None
+        assert name in dir(bittern)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = bittern.nothing
 
@@ -43,16 +44,30 @@ def test_public_names() -> None:
 def test_importing_bittern_loads_nothing_heavy() -> None:
     code = "import torch, sys; before = set(sys.modules); import bittern; print(*(set(sys.modules) - before))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    heavy = {
-        "matplotlib",
-        "tensorboard",
-        "typer",
-        "triton",
-        "rich",
-        "PIL",
-    }
+    heavy = {"matplotlib", "tensorboard", "typer", "triton", "rich", "PIL", "safetensors", "sympy", "hmac"}
     assert not heavy & {name.split(".")[0] for name in loaded}
-    assert not {"bittern.deploy.c_export", "bittern.deploy.executorch"} & set(loaded)
+    assert not {name for name in loaded if name.startswith("torch.")}
+    own = {name.split(".")[1] for name in loaded if name.startswith("bittern.")}
+    assert own == {"_native", "_version", "ops"}, "the ops are there at once, all else when it is asked for"
+
+
+def test_packages_come_alone() -> None:
+    """Asking for one package imports no other that it stands below or beside."""
+    code = (
+        "import sys, bittern; bittern.{}; "
+        "print(*{{name.split('.')[1] for name in sys.modules if name.startswith('bittern.')}})"
+    )
+    always, layers = {"_native", "_version", "ops"}, {"estimators", "quantizer", "start"}
+    with_it = {
+        "binary": {"binary", *layers},
+        "models": {"models", "nn", "_files", "_tensor_file", *layers},
+        "nn": {"nn", "_files", "_tensor_file", *layers},
+        "optim": {"optim"},
+        "pack": {"deploy", "nn", "_files", "_tensor_file", *layers},
+    }
+    for name, expected in with_it.items():
+        done = subprocess.run([sys.executable, "-c", code.format(name)], capture_output=True, text=True, check=True)
+        assert set(done.stdout.split()) == always | expected, name
 
 
 def test_what_is_imported_late_is_there() -> None:

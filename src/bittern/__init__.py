@@ -6,19 +6,41 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from bittern import binary, deploy, models, nn, ops
+from bittern import ops
 from bittern._version import __version__
-from bittern.deploy import Packed, load, pack, verify
-from bittern.nn.convert import convert
-from bittern.nn.sign_shares import ConstantInputWarning
-from bittern.nn.summary import summary
-from bittern.quantizer import set_progress
 
 if TYPE_CHECKING:
+    from bittern import binary as binary
     from bittern import data as data
+    from bittern import deploy as deploy
+    from bittern import models as models
+    from bittern import nn as nn
     from bittern import optim as optim
     from bittern import recipes as recipes
     from bittern import train as train
+    from bittern.deploy.pack import pack as pack
+    from bittern.deploy.packed import Packed as Packed
+    from bittern.deploy.packed import load as load
+    from bittern.deploy.verify import verify as verify
+    from bittern.nn.convert import convert as convert
+    from bittern.nn.sign_shares import ConstantInputWarning as ConstantInputWarning
+    from bittern.nn.summary import summary as summary
+    from bittern.quantizer import set_progress as set_progress
+
+_PACKAGES = ("binary", "data", "deploy", "models", "nn", "optim", "recipes", "train")
+_NAMES = {
+    "ConstantInputWarning": "nn",
+    "Packed": "deploy",
+    "convert": "nn",
+    "load": "deploy",
+    "pack": "deploy",
+    "set_progress": "quantizer",
+    "summary": "nn",
+    "verify": "deploy",
+}
+"""Name -> module. All of these are imported when they are first asked for: few programs need all, and together they
+take longer than this package may add to the start of a program. The ops are registered with torch at once, so that a
+saved graph which calls them finds them."""
 
 __all__ = [
     "ConstantInputWarning",
@@ -43,7 +65,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`.data`, `.optim`, `.recipes`, `.train` are imported when first used: networks that only run do not need them."""
-    if name in ("data", "optim", "recipes", "train"):
+    if name in _PACKAGES:
         return importlib.import_module(f"bittern.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"bittern.{_NAMES[name]}"), name)
     raise AttributeError(f"module 'bittern' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

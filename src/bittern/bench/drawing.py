@@ -9,6 +9,4 @@ from importlib.util import find_spec
 def check_matplotlib(subject: str) -> None:
     """Say before any work that the drawings of `subject` cannot be made. Raises: ImportError."""
     if find_spec("matplotlib") is None:
-        raise ImportError(
-            f"{subject}: draws with matplotlib, which is missing; install it: pip install matplotlib"
-        )
+        raise ImportError(f"{subject}: draws with matplotlib, which is missing; install it: pip install matplotlib")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bittern.deploy.executorch import to_executorch
 
 _EXPORTS = {"CExport": "c_export", "ExportError": "c_export", "to_c": "c_export", "to_executorch": "executorch"}
-"""Name -> module; they take a third of the package's time to import, and most programs write no C and no .pte."""
+"""Name -> module, imported when it is asked for: most programs write no C and no .pte."""
 
 __all__ = [
     "CExport",
