@@ -81,6 +81,44 @@ def test_resume_in_either_stage_gives_the_same_weights(
     assert [row[:-1] for row in got.second.epochs] == [row[:-1] for row in wanted.second.epochs]
 
 
+def test_more_epochs_of_the_second_stage_extend_it(few: ImageData, mlp: type[nn.Module], tmp_path: Path) -> None:
+    train_two_stage(mlp(), few, FIRST, SECOND, folder=tmp_path, progress=False)
+    steps: list[float] = []
+    longer = dataclasses.replace(SECOND, epochs=3)
+    got = train_two_stage(
+        mlp(seed=9),
+        few,
+        FIRST,
+        longer,
+        folder=tmp_path,
+        resume=True,
+        progress=False,
+        on_step=lambda _, loss: steps.append(loss),
+    )
+    assert len(steps) == STEPS, "the first stage and two epochs of the second are done"
+    assert [row.epoch for row in got.second.epochs] == [1, 2, 3]
+
+
+def test_the_first_stage_grows_only_before_the_second(few: ImageData, mlp: type[nn.Module], tmp_path: Path) -> None:
+    longer = dataclasses.replace(FIRST, epochs=2)
+    with pytest.raises(Stop):
+        train_two_stage(mlp(), few, FIRST, SECOND, folder=tmp_path, progress=False, on_step=stop_at(2))
+    history = train_two_stage(mlp(), few, longer, SECOND, folder=tmp_path, resume=True, progress=False)
+    assert [row.epoch for row in history.first.epochs] == [1, 2]
+    before = (tmp_path / "stage1" / FILE_NAME).read_bytes()
+    with pytest.raises(ValueError, match=r"began after 2 epochs of the first .* got first\.epochs=3; leave them"):
+        train_two_stage(
+            mlp(),
+            few,
+            dataclasses.replace(FIRST, epochs=3),
+            SECOND,
+            folder=tmp_path,
+            resume=True,
+            progress=False,
+        )
+    assert (tmp_path / "stage1" / FILE_NAME).read_bytes() == before
+
+
 def test_does_not_write_over_a_run(few: ImageData, mlp: type[nn.Module], tmp_path: Path) -> None:
     train_two_stage(mlp(), few, FIRST, SECOND, folder=tmp_path, progress=False)
     with pytest.raises(FileExistsError, match="resume=True"):

@@ -114,6 +114,13 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     model.load_state_dict(weights, strict=True)
 
 
+def planned_epochs(path: Path) -> int | None:
+    """The epochs of the recipe that a checkpoint was trained by. Raises: FileNotFoundError; CheckpointError."""
+    identity = _read(path)[1].get("identity")
+    epochs = identity.get("epochs") if isinstance(identity, dict) else None
+    return epochs if isinstance(epochs, int) else None
+
+
 def check_finite(model: nn.Module) -> str | None:
     """Name of the first parameter or buffer that holds NaN or infinity, None when there is none."""
     for name, value in _model_state(model).items():
