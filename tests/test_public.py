@@ -70,6 +70,11 @@ def test_packages_come_alone() -> None:
         assert set(done.stdout.split()) == always | expected, name
 
 
+@pytest.mark.parametrize("name", ["estimators.binarize", "quantizer.Quantizer", "start.HeNormal"])
+def test_modules_are_there_without_an_import_of_their_own(name: str) -> None:
+    subprocess.run([sys.executable, "-c", f"import bittern; bittern.{name}"], check=True)
+
+
 def test_what_is_imported_late_is_there() -> None:
     code = "import bittern; print(bittern.deploy.c_export.to_c is bittern.deploy.to_c, bittern.deploy.to_executorch)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

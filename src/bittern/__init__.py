@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from bittern import binary as binary
     from bittern import data as data
     from bittern import deploy as deploy
+    from bittern import estimators as estimators
     from bittern import models as models
     from bittern import nn as nn
     from bittern import optim as optim
+    from bittern import quantizer as quantizer
     from bittern import recipes as recipes
+    from bittern import start as start
     from bittern import train as train
     from bittern.deploy.pack import pack as pack
     from bittern.deploy.packed import Packed as Packed
@@ -27,7 +30,19 @@ if TYPE_CHECKING:
     from bittern.nn.summary import summary as summary
     from bittern.quantizer import set_progress as set_progress
 
-_PACKAGES = ("binary", "data", "deploy", "models", "nn", "optim", "recipes", "train")
+_MODULES = (
+    "binary",
+    "data",
+    "deploy",
+    "estimators",
+    "models",
+    "nn",
+    "optim",
+    "quantizer",
+    "recipes",
+    "start",
+    "train",
+)
 _NAMES = {
     "ConstantInputWarning": "nn",
     "Packed": "deploy",
@@ -65,7 +80,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PACKAGES:
+    if name in _MODULES:
         return importlib.import_module(f"bittern.{name}")
     if name in _NAMES:
         return getattr(importlib.import_module(f"bittern.{_NAMES[name]}"), name)
