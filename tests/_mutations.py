@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import random
 import struct
@@ -59,7 +60,12 @@ def _number(old: Any, r: random.Random) -> Any:
     """Something in place of a number: near it, at the edge of some type, or of another type."""
     if type(old) is int and r.random() < 0.7:
         return old + r.choice((1, -1, old, 2, 64, -2 * old))
-    return r.choice(NUMBERS) if r.random() < 0.8 else r.choice(ODD)
+    return r.choice(NUMBERS) if r.random() < 0.8 else _odd(r)
+
+
+def _odd(r: random.Random) -> Any:
+    """A value of its own, for damage that comes later changes lists where they are."""
+    return copy.deepcopy(r.choice(ODD))
 
 
 def _attr(program: Any, r: random.Random) -> None:
@@ -132,7 +138,7 @@ def _kind(program: Any, r: random.Random) -> None:
 
 
 def _output(program: Any, r: random.Random) -> None:
-    program["output"] = r.choice((r.randint(0, len(program["nodes"])), r.choice(NUMBERS), r.choice(ODD)))
+    program["output"] = r.choice((r.randint(0, len(program["nodes"])), r.choice(NUMBERS), _odd(r)))
 
 
 def _field(program: Any, r: random.Random) -> None:
@@ -140,7 +146,7 @@ def _field(program: Any, r: random.Random) -> None:
     if program["nodes"]:
         node = r.choice(program["nodes"])
         if isinstance(node, list) and node:
-            node[r.randrange(len(node))] = r.choice(ODD)
+            node[r.randrange(len(node))] = _odd(r)
 
 
 def _entry(header: Any, body: bytes, r: random.Random) -> bytes:

@@ -114,7 +114,7 @@ def _compare(packed: Packed, x: torch.Tensor, answer: torch.Tensor) -> None:
 def run_seeds(first: int, count: int, tell: bool = False, sanitized: bool = False) -> Tally:
     """Try files one after another.
 
-    tell: print each seed before it, for whoever finds this process dead, and die of a file that takes too long.
+    tell: print each seed before it and each failure, for whoever finds this process dead, and die of a slow file.
     sanitized: memory is not looked at, for a sanitizer keeps what was freed.
     """
     tally = Tally()
@@ -130,6 +130,8 @@ def run_seeds(first: int, count: int, tell: bool = False, sanitized: bool = Fals
             where = traceback.extract_tb(error.__traceback__)[-1]
             text = f"{type(error).__name__}: {str(error)[:300]} at {Path(where.filename).name}:{where.lineno}"
             tally.failures.append(f"seed {seed}: {text}")
+            if tell:
+                print(tally.failures[-1], flush=True)
         tally.slowest_s = max(tally.slowest_s, time.perf_counter() - started)
         peak = 0 if sanitized else _status("VmHWM") - before
         tally.peak_bytes = max(tally.peak_bytes, peak)
@@ -175,8 +177,9 @@ def in_child(native: Path | None, first: int, count: int) -> tuple[Tally, int]:
     if done.returncode == 0:
         return Tally(**json.loads(done.stdout.splitlines()[-1])), first + count
     seed = max((int(line) for line in done.stdout.split() if line.isdigit()), default=first)
+    before = [line for line in done.stdout.splitlines() if line.startswith("seed ")]
     died = f"seed {seed}: exit {done.returncode}: {_cause(done.stderr)}"
-    return Tally(files=seed - first + 1, failures=[died]), seed + 1
+    return Tally(files=seed - first + 1, failures=[*before, died]), seed + 1
 
 
 def _cause(error: str) -> str:

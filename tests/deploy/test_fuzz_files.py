@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import random
 import struct
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from fuzz_files import file_of, in_child, run_seeds, try_file
 
+from _mutations import ODD, mutated
 from _packed_files import program_file
 from _random_programs import draft
 from bittern.deploy import FormatError
@@ -55,6 +57,8 @@ def test_a_batch_norm_behind_a_permutation() -> None:
 def test_what_is_drawn_depends_on_the_seed_alone() -> None:
     assert file_of(3) == file_of(3)
     assert file_of(3) != file_of(4)
+    mutated(draft(7).file(), random.Random(1869))  # changes a list that damage before it had put there
+    assert ODD == (None, True, "", "sign", "acc", 0.5, 1e30, [], [1], [2, 2], [0, 0], {}, 10**30, [[1]], -0.0)
 
 
 def test_it_would_notice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,12 +77,14 @@ def test_a_file_that_takes_too_long_is_named(monkeypatch: pytest.MonkeyPatch, tm
         "import time, fuzz_files as f\n"
         "f.SLOWEST_S = 0.3\n"
         "f.file_of = lambda seed: time.sleep(60 * (seed == 7))\n"
-        "f.try_file = lambda data, seed: True\n"
+        "f.try_file = lambda data, seed: 1 // (seed - 6)\n"
         "f.run_seeds(5, 10, tell=True)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     monkeypatch.setattr("fuzz_files.command_of", lambda native: ([sys.executable, str(child)], environment))
     tally, next_seed = in_child(None, 5, 10)
     assert (tally.files, next_seed) == (3, 8)
-    assert tally.failures[0].startswith("seed 7: exit 1: Timeout (0:00:00.300000)!")
-    assert "child.py" in tally.failures[0]
+    before, slow = tally.failures
+    assert before.startswith("seed 6: ZeroDivisionError")
+    assert slow.startswith("seed 7: exit 1: Timeout (0:00:00.300000)!")
+    assert "child.py" in slow
