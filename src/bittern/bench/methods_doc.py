@@ -235,6 +235,7 @@ def recipe_rows(record: PaperRecipe) -> tuple[tuple[str, str], ...]:
         ("augmentation", record.augmentation),
         ("latent weights start", record.start),
         ("read in", record.source),
+        ("test accuracy there", record.published or "none read"),
     )
 
 
