@@ -109,7 +109,7 @@ def paper_setting(
 
 def _markdown(report: MethodsReport) -> str:
     s, m = report.setting, report.machine
-    share = "all" if s.train_size == s.train_available else f"{s.train_size:,} of the {s.train_available:,}"
+    share = "All" if s.train_size == s.train_available else f"{s.train_size:,} of the {s.train_available:,}"
     steps = s.epochs * (s.train_size // s.batch_size)
     kind = "'s" if report.papers else ""
     lines = [
