@@ -26,13 +26,13 @@ from bittern.bench.timing import torch_threads
 from bittern.data.digits import digits
 
 SPANS = (1, 10, 100, 1000, 10000)
-RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+RATES = (3e-3, 1e-2, 3e-2, 1e-1)
 HIDDEN = 256
 BATCH = 64
 HELD_OUT = 5
 """Every fifth training image chooses the learning rate, and trains nothing while it does."""
-CHOICE_SEED = 100
-"""Of the trainings that choose a learning rate; no seed of the table."""
+CHOICE_SEEDS = (100, 101, 102)
+"""Of the trainings that choose a learning rate; none of the table's."""
 
 
 _WHY = (
@@ -103,8 +103,9 @@ class ScalesReport:
             f"A network 64-{HIDDEN}-10 on the embedded digits, AdamW without decay, {self.steps} steps of {BATCH} "
             "images. Each input, of unit variance, is multiplied by a factor drawn log-uniformly from 1 / span to "
             "1: others for each seed, the same for all storages. Test accuracy in percent, mean and standard "
-            f"deviation over the seeds; in brackets the learning rate, the best of {rates} on a fifth of the "
-            "training images that was held out for the choice.\n\n"
+            "deviation over the seeds; in brackets the learning rate, which of "
+            f"{rates} was best in the mean of three other seeds on a fifth of the training images, held out for the "
+            "choice.\n\n"
             f"{self.markdown()}\n"
             f"{_WHY}\n\n"
             f"Command: `{self.command}`\n\nMachine: {self.machine}\n"
@@ -166,9 +167,13 @@ def accuracy(data: Digits, storage: Storage, span: int, rate: float, seed: int, 
 
 
 def best_rate(data: Digits, storage: Storage, span: int, steps: int) -> float:
-    """The learning rate with which most held-out training images are recognized."""
+    """The learning rate with which most held-out training images are recognized, over several seeds."""
     chosen = held_out(data)
-    return max(RATES, key=lambda rate: accuracy(chosen, storage, span, rate, CHOICE_SEED, steps))
+
+    def mean(rate: float) -> float:
+        return statistics.fmean(accuracy(chosen, storage, span, rate, seed, steps) for seed in CHOICE_SEEDS)
+
+    return max(RATES, key=mean)
 
 
 def _all() -> Iterator[tuple[Storage, int]]:
@@ -181,7 +186,7 @@ def run(
     *,
     command: str,
     out: Path,
-    steps: int = 600,
+    steps: int = 300,
     seeds: Sequence[int] = (0, 1, 2),
     threads: int = 1,
     on_run: Callable[[ScaleRun], None] | None = None,

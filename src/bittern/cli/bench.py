@@ -199,7 +199,7 @@ def optim_ablation(
 @app.command()
 def optim_scales(
     out: Annotated[Path, typer.Option(help="JSON file of the results; the table goes beside it.")],
-    steps: Annotated[int, typer.Option(help="Steps of each training.")] = 600,
+    steps: Annotated[int, typer.Option(help="Steps of each training.")] = 300,
     seed: Annotated[list[int] | None, typer.Option(help="A seed; may be given again. [default: 0, 1, 2]")] = None,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
 ) -> None:
