@@ -7,6 +7,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
+ZOO := .venv-zoo
 CANDIDATES := python3.11 python3.12 python3.13 python3
 PYTHON ?= $(shell for p in $(CANDIDATES); do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -21,13 +22,13 @@ TORCH := torch==2.13.0
 # ask for; where such a wheel is installed, pip takes its Triton instead.
 TRITON := triton==3.9.0
 
-.PHONY: help demo test check lint types imports docs pytest peers slow fuzz fuzz-files native-test emulate neon sanitize wheel release edge lock \
+.PHONY: help demo test check lint types imports docs pytest peers zoo slow fuzz fuzz-files native-test emulate neon sanitize wheel release edge lock \
 	bench results results-optim clean
 
 help:
 	@echo "make demo   train, pack and compare nine binary networks on handwritten digits (writes bittern-report/)"
 	@echo "make test   lint, types, import layers, native tests, python tests"
-	@echo "others:     lint types imports docs pytest peers slow fuzz fuzz-files native-test emulate neon sanitize wheel release edge lock bench results results-optim clean"
+	@echo "others:     lint types imports docs pytest peers zoo slow fuzz fuzz-files native-test emulate neon sanitize wheel release edge lock bench results results-optim clean"
 
 demo: $(VENV)/.ready
 	$(BIN)/bittern demo
@@ -73,6 +74,14 @@ pytest: $(VENV)/.ready
 peers: $(PEERS)/.ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" BITTERN_PEERS=1 OMP_NUM_THREADS=1 $(PEERS)/bin/python -m pytest -n auto --dist worksteal -m 'peers and not slow' \
 	$(PYTEST) $$(grep -rl mark.peers tests --include='test_*.py')
+
+# Which published networks pack: docs/results/zoo.md. Without its compiled operators torchvision builds its networks too.
+zoo: $(PEERS)/.ready
+	@test -x $(ZOO)/bin/python || $(BIN)/python -m venv $(ZOO)
+	@for v in $(VENV) $(PEERS); do echo "import site; site.addsitedir('$$($$v/bin/python -c '$(SITE)')')"; done \
+	> "$$($(ZOO)/bin/python -c '$(SITE)')/set-up.pth"
+	$(ZOO)/bin/pip install --quiet --no-deps timm==1.0.31 torchvision==0.29.1
+	$(ZOO)/bin/python tools/zoo --out docs/results
 
 # The documentation as a site: build/docs/index.html.
 docs: $(VENV)/.ready
@@ -165,4 +174,4 @@ results-optim: $(VENV)/.ready
 	$(BIN)/bittern bench optim-ablation --words '$(DATA)/text/wikitext-2.valid.txt' --out docs/results/optim_ablation.json
 
 clean:
-	rm -rf build dist $(VENV) $(PEERS) bittern-report .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist $(VENV) $(PEERS) $(ZOO) bittern-report .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -21,7 +21,7 @@ from bittern import ops
 from bittern.deploy.binary_kinds import BinaryStep
 from bittern.deploy.bit_kinds import half_open_threshold
 from bittern.deploy.check import KINDS, forms_of
-from bittern.deploy.forms import Form
+from bittern.deploy.form import Form
 from bittern.deploy.node_by_node import NodeByNode, step_of
 from bittern.deploy.packed import Packed
 from bittern.deploy.program import Node

@@ -15,7 +15,7 @@ from typing import Any
 from _packed_files import Entry, program_file
 from bittern.deploy.binary_kinds import EPILOGUES
 from bittern.deploy.check import KINDS
-from bittern.deploy.forms import Form
+from bittern.deploy.form import Form
 
 MOST_NUMBERS = 4000
 """Of one sample of a value."""
@@ -263,6 +263,56 @@ def _two(d: Draft) -> Proposal | None:
     return d.r.choice(([v, other], [other, v])), {}, {}
 
 
+def _aten(d: Draft) -> Proposal | None:
+    """An operator of torch; some have the batch elsewhere, integers or several results afterwards."""
+    v, r = d.value("real", "bool", "int64"), d.r
+    if v is None:
+        return None
+    shape = d.forms[v].shape
+    rank = len(shape)
+    x: dict[str, Any] = {"input": 0}
+    if r.random() < 0.7:
+        x["order"] = r.choice((list(range(rank)), r.sample(range(rank), rank)))
+    dim, other = r.randrange(-1, rank), r.randrange(rank)
+    name, arguments = r.choice(
+        (
+            (r.choice(("mish", "hardswish", "abs", "erf", "clone", "isnan")) + ".default", [x]),
+            ("transpose.int", [x, dim, other]),
+            ("view.default", [x, [{"batch": 1}, -1]]),
+            ("view.default", [x, [{"batch": r.choice((1, 2))}, *shape[1:]]]),
+            ("reshape.default", [x, [-1, r.choice(shape)]]),
+            ("matmul.default", [x, {**x, "order": list(range(rank))}]),
+            ("scaled_dot_product_attention.default", [x, x, x]),
+            ("softmax.int", [x, dim]),
+            ("topk.default", [x, 1, dim]),
+            ("max.dim", [x, dim, True]),
+            ("argmax.default", [x, dim]),
+            ("cumsum.default", [x, dim]),
+            ("flip.default", [x, [dim]]),
+            ("sum.dim_IntList", [x, [dim], r.random() < 0.5]),
+            ("unsqueeze.default", [x, dim]),
+            ("expand.default", [x, [r.choice((1, 3)), *([-1] * rank)]]),
+            ("repeat_interleave.self_int", [x, 2, dim]),
+            ("gt.Scalar", [x, 0.0]),
+            ("to.dtype", [x, {"dtype": r.choice(("float32", "int64", "bool"))}]),
+            ("cat.default", [[x, x], dim]),
+            ("add.Tensor", [x, {"tensor": "t0"}]),
+            ("conv2d.default", [x, {"tensor": "t0"}, None, [1, 1], [r.choice((0, 1))] * 2]),
+            ("upsample_nearest2d.vec", [x, None, [2.0, 1.5]]),
+        )
+    )
+    tensors: dict[str, tuple[int, ...]] = {}
+    if {"tensor": "t0"} in arguments:
+        tensors["t0"] = (2, shape[1], 1, 3) if name == "conv2d.default" and rank > 1 else (shape[-1],)
+    inputs = [v, 0] if any("batch" in str(a) for a in arguments) else [v]
+    return inputs, {"operator": name, "arguments": arguments}, tensors
+
+
+def _part(d: Draft) -> Proposal | None:
+    found = [v for v, form in enumerate(d.forms) if form.type == "tuple"]
+    return ([d.r.choice(found)], {"index": d.r.choice((0, 0, 1))}, {}) if found else None
+
+
 PROPOSALS: dict[str, Callable[[Draft], Proposal | None]] = {
     "encode": _encode,
     "binary": _binary,
@@ -301,10 +351,12 @@ PROPOSALS: dict[str, Callable[[Draft], Proposal | None]] = {
         lambda d, shape: {"operation": d.r.choice(("add", "multiply")), "value": d.r.choice((0.5, -2.0))}
     ),
     "concatenate": _concatenate,
+    "aten": _aten,
+    "part": _part,
     "add": _two,
     "subtract": _two,
     "multiply": _two,
 }
 OFTEN = ("pool", "affine", "add", "concatenate_bits", "pool_bits", "conv")
-WEIGHTED = (*KINDS, *("encode",) * 8, *("binary", "threshold") * 24, *OFTEN * 3)
+WEIGHTED = (*KINDS, *("encode",) * 8, *("binary", "threshold") * 24, *OFTEN * 3, *("aten",) * 8, *("part",) * 8)
 """Low-bit layers fit only where bits are, and thresholds where accumulators are, which are rarer."""

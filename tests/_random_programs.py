@@ -15,7 +15,8 @@ import torch
 
 from _random_nodes import MOST_NUMBERS, PROPOSALS, WEIGHTED, Draft, one_real
 from bittern.deploy.check import KINDS
-from bittern.deploy.forms import RULES, Form
+from bittern.deploy.form import Form
+from bittern.deploy.forms import RULES
 from bittern.deploy.kinds import FormatError, check_node
 from bittern.deploy.program import Node, tensor_name
 
@@ -56,7 +57,7 @@ def _try(d: Draft, kind: str) -> None:
     inputs, attrs, shapes = proposal
     name, number = f"{kind}{len(d.nodes)}", len(d.nodes) + 1
     rules = KINDS[kind]
-    types = {**rules.tensors, **rules.optional}
+    types = dict.fromkeys(shapes, torch.float32) if rules.tensors is None else {**rules.tensors, **rules.optional}
     defaults = {key: rule.default for key, rule in rules.attrs.items() if rule.default is not None}
     node = Node(
         kind,

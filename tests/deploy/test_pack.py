@@ -232,15 +232,18 @@ def nan_model() -> nn.Module:
 @pytest.mark.parametrize(
     ("model", "text"),
     [
-        (Branching(), "must not branch"),
-        (Odd(), "'fft_fft' in .* have no packed form"),
+        (Branching(), r"branches on values of tensors.*test_pack.py:\d+"),
+        (Odd(), "operator 'fft_fft.default' .* have no packed form"),
         (TwoResults(), "must return one tensor"),
-        (nn.Sequential(nn.Conv2d(2, 2, 3), nn.LSTM(3, 3)), "layer '1' .LSTM. has no packed form"),
+        (
+            nn.Sequential(nn.Conv2d(2, 2, 3), nn.LSTM(3, 3)),
+            r"the model fails on an input .2, 2, 5, 5.: ValueError: LSTM",
+        ),
         (nn.Sequential(nn.BatchNorm2d(2, track_running_stats=False)), "keeps no running statistics"),
         (nan_model(), "layer '0' has NaN or infinity"),
-        (nn.Sequential(nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect")), "must pad with a number of zeros"),
+        (nn.Sequential(nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect")), None),
         (nn.Sequential(nn.Conv2d(2, 2, 3).double()), "must be float32"),
-        (nn.Sequential(nn.Conv2d(3, 2, 3)), "does not fit its input"),
+        (nn.Sequential(nn.Conv2d(3, 2, 3)), "fails on an input .*expected input"),
         (
             nn.Sequential(BinaryConv2d(2, 2, 1, method=partial(DoReFa, weight_bits=8, input_bits=8))),
             None,

@@ -356,3 +356,18 @@ def test_a_forward_that_reads_its_layers_runs_converted() -> None:
 
 def test_padding_that_is_not_zero_is_not_called_zeros() -> None:
     assert BinaryConv2d(1, 1, 3, padding=1, pad_value=1, method=binary.BNN).padding_mode == "constant"
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_encoder_layers_of_torch_multiply_by_signs_in_eval_mode_too(training: bool) -> None:
+    layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, activation="gelu", batch_first=True)
+    model, x = nn.Sequential(nn.Linear(8, 16), layer, nn.Linear(16, 4)), torch.randn(2, 5, 8)
+    low_bit = convert(model, binary.BNN, example=x).train(training)
+    with torch.no_grad():
+        before = low_bit(x)
+        for name in ("linear1", "linear2"):
+            latent = low_bit.get_submodule(f"1.{name}").weight
+            assert isinstance(latent, torch.Tensor)
+            latent.mul_(3.0)  # the signs stay as they are
+        assert torch.equal(low_bit(x), before)
+    assert layer.activation_relu_or_gelu == 2

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from bittern.deploy.bit_kinds import split_factors
-from bittern.deploy.forms import Form
+from bittern.deploy.form import Form
 from bittern.deploy.kinds import FormatError, integer, integers
 from bittern.deploy.program import Node, Program
 from bittern.ops import bytes_of
@@ -26,6 +26,7 @@ MEMORY_LIMIT = 4 * 2**30
 
 FLOAT_BYTES = 4
 WORD_BYTES = 8
+WIDE = ("int64", "float64", "tuple")
 UNIT = 32
 """Channels to which kernels round up: no layout of theirs, nor one of torch's, has wider units."""
 
@@ -63,7 +64,7 @@ def check_memory(program: Program, tensors: Mapping[str, Tensor], forms: Forms, 
 def value_bytes(form: Form, border: int) -> int:
     """Bytes of a value of one sample; border: pixels around an image of bits."""
     if form.type != "bits":
-        return FLOAT_BYTES * math.prod(form.shape)
+        return (WORD_BYTES if form.type in WIDE else FLOAT_BYTES) * form.elements
     space = form.shape[1:-1] if form.last else tuple(n + 2 * border for n in form.shape[2:])
     height = 1 + 2 * border if len(form.shape) == 3 and not form.last else 1  # a signal is an image of height 1
     return WORD_BYTES * form.planes * words_for(form.channels) * height * math.prod(space)

@@ -8,16 +8,18 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from bittern.deploy.aten import ATEN, PART
 from bittern.deploy.binary_kinds import BINARY
 from bittern.deploy.bit_kinds import BIT_KINDS
 from bittern.deploy.budget import check_memory
-from bittern.deploy.forms import RULES, Form
+from bittern.deploy.form import Form
+from bittern.deploy.forms import RULES
 from bittern.deploy.kinds import FormatError, Kind, check_node
 from bittern.deploy.layout_kinds import LAYOUT_KINDS
 from bittern.deploy.program import Program
 from bittern.deploy.real_kinds import REAL_KINDS
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (*BIT_KINDS, BINARY, *REAL_KINDS, *LAYOUT_KINDS)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (*BIT_KINDS, BINARY, *REAL_KINDS, *LAYOUT_KINDS, ATEN, PART)}
 """Every kind of node, by the name that a file uses."""
 
 MAX_ELEMENTS = 2**31
@@ -42,8 +44,8 @@ def check_program(program: Program, tensors: Mapping[str, Tensor], memory_limit:
         raise FormatError(f"the result, value {program.output}, is computed by no node")
     forms = forms_of(program, tensors)
     result = forms[program.output]
-    if result.type != "real":
-        raise FormatError(f"the result must be a real tensor; it is {result.type}")
+    if result.type != "real" or not result.samples_first:
+        raise FormatError(f"the result must be a real tensor [batch, ...]; it is {result.type} {list(result.shape)}")
     check_memory(program, tensors, forms, memory_limit)
 
 

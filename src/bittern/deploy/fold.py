@@ -27,7 +27,7 @@ from bittern.deploy.binary_kinds import epilogue_rows, taps, weight_words
 from bittern.deploy.bit_kinds import half_open_threshold
 from bittern.deploy.bits import to_stream
 from bittern.deploy.check import forms_of
-from bittern.deploy.forms import Form
+from bittern.deploy.form import Form
 from bittern.deploy.kinds import integer
 from bittern.deploy.program import Node, Program, tensor_name
 from bittern.deploy.signs_first import channels_are_first, signs_first

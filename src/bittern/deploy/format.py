@@ -31,7 +31,13 @@ MAX_NUMBERS = 2**48
 """Of one tensor, sizes of 0 counted as 1: strides then fit 64 bits."""
 MAX_HEADER_BYTES = 16 * 2**20
 MAX_NODES = 100_000
-_DTYPES = {"F32": (torch.float32, 4), "U8": (torch.uint8, 1), "I32": (torch.int32, 4)}
+_DTYPES = {
+    "F32": (torch.float32, 4),
+    "U8": (torch.uint8, 1),
+    "I32": (torch.int32, 4),
+    "I64": (torch.int64, 8),
+    "BOOL": (torch.bool, 1),
+}
 
 
 class Content(NamedTuple):
@@ -76,7 +82,7 @@ def _decode(data: bytes, memory_limit: int) -> Content:
         tensors = parse_safetensors(data)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise FormatError(f"its tensors are damaged: {error}") from error
-    _check_values(tensors)
+    _check_values(tensors, program)
     check_program(program, tensors, memory_limit)
     return Content(program, tensors, info)
 
@@ -126,9 +132,13 @@ def _entry_bytes(name: str, entry: Any) -> int:
     return size
 
 
-def _check_values(tensors: Mapping[str, Tensor]) -> None:
+def _check_values(tensors: Mapping[str, Tensor], program: Program) -> None:
+    """Operators of torch may take infinity, for a mask; nothing else does, and nothing takes NaN."""
+    native = {name for node in program.nodes if node.kind != "aten" for name in node.tensors.values()}
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        if not tensor.is_floating_point():
+            continue
+        if not bool((tensor.isfinite() if name in native else ~tensor.isnan()).all()):
             raise FormatError(f"tensor {name!r} holds NaN or infinity")
 
 

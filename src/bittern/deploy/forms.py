@@ -8,54 +8,14 @@ claims reaches an allocator before it was compared with the limit in `packed`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from torch import Tensor
-
+from bittern.deploy.aten_forms import one_result, operator
 from bittern.deploy.bit_kinds import split_factors
-from bittern.deploy.kinds import FormatError, integer, integers
+from bittern.deploy.form import Form, Rule, Shape, Tensors, need, need_real
+from bittern.deploy.kinds import integer, integers
 from bittern.deploy.program import Node
 from bittern.ops import window_positions
-
-Shape = tuple[int, ...]
-Tensors = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Form:
-    """What a value is: real numbers, accumulators or bits, and its logical shape [1, channels, *space]."""
-
-    shape: Shape
-    type: str = "real"
-    """"real", "acc" or "bits"."""
-    planes: int = 1
-    last: bool = False
-    """Whether channels are the last dimension (values of linear layers)."""
-
-    @property
-    def channels(self) -> int:
-        return self.shape[-1 if self.last else 1]
-
-
-Rule = Callable[..., Form]
-"""(node, tensors, *forms of the inputs) -> form of the result."""
-
-
-def fail(node: Node, why: str) -> FormatError:
-    return FormatError(f"node {node.name!r} ({node.kind}) does not fit its input: {why}")
-
-
-def need(node: Node, condition: bool, why: str) -> None:
-    if not condition:
-        raise fail(node, why)
-
-
-def need_real(node: Node, x: Form, least_dims: int = 2) -> None:
-    if x.type != "real":  # a message is made where it is needed alone: this runs for every node
-        raise fail(node, f"it takes a real tensor; got {x.type}")
-    if len(x.shape) < least_dims:
-        raise fail(node, f"it takes at least {least_dims} dimensions; got {list(x.shape)}")
 
 
 def window(node: Node, size: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool = False) -> int:
@@ -303,6 +263,8 @@ def _two(node: Node, tensors: Tensors, a: Form, b: Form) -> Form:
 
 
 RULES: dict[str, Rule] = {
+    "aten": operator,
+    "part": one_result,
     "encode": _encode,
     "binary": _binary,
     "threshold": _threshold,

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bittern.deploy.forms import Form
+from bittern.deploy.form import Form
 from bittern.deploy.items import (
     NO_RULE,
     BitStep,

@@ -45,6 +45,8 @@ class AttrRule(NamedTuple):
     default: Attr = None
     """What a file leaves out; None: it must be there, unless `optional`."""
     optional: bool = False
+    tree: bool = False
+    """For lists: entries of any JSON type, which the kind checks itself."""
 
 
 class Kind(NamedTuple):
@@ -54,8 +56,8 @@ class Kind(NamedTuple):
     inputs: tuple[int, ...]
     """Allowed numbers of inputs; (-1,): any number from 1 on."""
     attrs: Mapping[str, AttrRule]
-    tensors: Mapping[str, torch.dtype]
-    """Roles that must be present."""
+    tensors: Mapping[str, torch.dtype] | None
+    """Roles that must be present; None: any, of any type that a file holds."""
     optional: Mapping[str, torch.dtype]
     """Roles that may be present."""
     shapes: Callable[[Node, Mapping[str, Tensor]], None]
@@ -67,15 +69,15 @@ class Kind(NamedTuple):
 
 def contiguous(x: Tensor) -> Tensor:
     """A tensor whose last dimension is innermost in memory, as the layers of the training graph write theirs."""
-    return _laid_out(x, range(x.ndim))
+    return laid_out(x, range(x.ndim))
 
 
 def channels_last(x: Tensor) -> Tensor:
     """An image [batch, channels, height, width] with channels last in memory; other tensors contiguous."""
-    return _laid_out(x, (0, 2, 3, 1) if x.ndim == IMAGE_DIMS else range(x.ndim))
+    return laid_out(x, (0, 2, 3, 1) if x.ndim == IMAGE_DIMS else range(x.ndim))
 
 
-def _laid_out(x: Tensor, order: Sequence[int]) -> Tensor:
+def laid_out(x: Tensor, order: Sequence[int]) -> Tensor:
     """A tensor with its dimensions in this order in memory, the outermost first.
 
     Unlike those of `Tensor.contiguous`, the strides of dimensions of size 1 follow the order too: torch guesses a
@@ -128,18 +130,22 @@ def check_node(kind: Kind, node: Node, tensors: Mapping[str, Tensor]) -> None:
                 raise FormatError(f"node {node.name!r} ({node.kind}): attribute {key!r} is missing")
             continue
         _check_attr(node, key, rule, node.attrs[key])
-    roles = {**kind.tensors, **kind.optional}
+    _check_roles(kind, node, tensors)
+    kind.shapes(node, {role: tensors[name] for role, name in node.tensors.items()})
+
+
+def _check_roles(kind: Kind, node: Node, tensors: Mapping[str, Tensor]) -> None:
+    roles = None if kind.tensors is None else {**kind.tensors, **kind.optional}
     for role, name in node.tensors.items():
-        if role not in roles:
+        if roles is not None and role not in roles:
             raise FormatError(f"node {node.name!r} ({node.kind}): has no tensor {role!r}")
         if name not in tensors:
             raise FormatError(f"node {node.name!r} ({node.kind}): tensor {name!r} is not in the file")
-        if tensors[name].dtype != roles[role]:
+        if roles is not None and tensors[name].dtype != roles[role]:
             raise FormatError(f"tensor {name!r}: must be {roles[role]}; got {tensors[name].dtype}")
-    for role in kind.tensors:
+    for role in kind.tensors or ():
         if role not in node.tensors:
             raise FormatError(f"node {node.name!r} ({node.kind}): tensor {role!r} is missing")
-    kind.shapes(node, {role: tensors[name] for role, name in node.tensors.items()})
 
 
 def _check_attr(node: Node, key: str, rule: AttrRule, value: Attr) -> None:
@@ -147,6 +153,10 @@ def _check_attr(node: Node, key: str, rule: AttrRule, value: Attr) -> None:
     if value is None:
         if not rule.optional:
             raise FormatError(f"{problem}; it must be given")
+        return
+    if rule.tree:
+        if not isinstance(value, list):
+            raise FormatError(f"{problem}; it must be a list")
         return
     if rule.type is list:
         if not isinstance(value, list) or (rule.length and len(value) not in rule.length) or len(value) > 16:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,12 @@ import bittern._version as version
 from bittern.deploy import image_info
 from bittern.deploy.check import check_program, forms_of
 from bittern.deploy.fold import fold
+from bittern.deploy.front import read
 from bittern.deploy.kinds import FormatError, PackError
-from bittern.deploy.lower import lower
-from bittern.deploy.lower_functions import function_lowering
-from bittern.deploy.lower_modules import module_lowering
-from bittern.deploy.packed import Packed, type_and_advice
+from bittern.deploy.packed import CONSTANT_LAYERS, Packed, type_and_advice
 from bittern.deploy.plain import plain_cpu
-from bittern.deploy.trace import trace
 from bittern.deploy.unseen import describe_failure
+from bittern.deploy.unwrap import unwrapped
 from bittern.deploy.verify import VerifyReport, verify
 from bittern.nn.sign_shares import warn_of_constant_inputs
 
@@ -55,6 +54,7 @@ def pack(
     Raises: PackError naming everything that has no packed form, or when the packed model disagrees with `model`.
     """
     check_example(example)
+    model = unwrapped(model)
     images = image_info.given(example.shape[1], classes, mean, std, data)
     with plain_cpu():
         packed = _packed(model, example.detach().contiguous(), images)
@@ -77,8 +77,7 @@ def check_example(example: Any) -> None:
 
 
 def _packed(model: nn.Module, example: Tensor, images: image_info.ImageInfo) -> Packed:
-    graph, frozen = trace(model)
-    program, tensors = lower(graph, frozen, tuple(example.shape[1:]), module_lowering, function_lowering)
+    program, tensors, constant_layers = read(model, example)
     try:
         program, tensors = fold(program, tensors)
         check_program(program, tensors)
@@ -91,6 +90,8 @@ def _packed(model: nn.Module, example: Tensor, images: image_info.ImageInfo) -> 
     if problem is not None:
         raise PackError(f"pack: {problem}")
     info = {"bittern": version.__version__, "model": type(model).__name__, **images.to_info()}
+    if constant_layers:
+        info[CONSTANT_LAYERS] = json.dumps(constant_layers)
     return Packed(program, tensors, info, torch.device("cpu"))
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from bittern.deploy.kinds import FormatError
 from bittern.deploy.node_by_node import NodeByNode
 from bittern.deploy.plain import modes_are_set, plain_cpu, plain_torch
 from bittern.deploy.program import Program
+
+CONSTANT_LAYERS = "constant_layers"
+"""In `info`: a list, as JSON, of low-bit layers whose answer never changes, so that packing computed it."""
 
 
 class Packed:
@@ -65,6 +69,15 @@ class Packed:
                 f"packed model: fused programs run on the CPU, this one is on {self.device}; use .to('cpu')"
             )
         return self._engine
+
+    @property
+    def constant_layers(self) -> tuple[str, ...]:
+        """Low-bit layers of the model that packing computed, since nothing of the input reaches them."""
+        try:
+            names = json.loads(self.info.get(CONSTANT_LAYERS, "[]"))
+        except ValueError:
+            return ()
+        return tuple(map(str, names)) if isinstance(names, list) else ()
 
     @property
     def nbytes(self) -> int:

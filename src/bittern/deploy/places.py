@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from bittern import ops
-from bittern.deploy.forms import Form
+from bittern.deploy.form import Form
 from bittern.deploy.items import NO_RULE, Block, Item, bits_of, number_of, reads_of, real_of
 from bittern.deploy.kinds import integers
 from bittern.deploy.memory import Arena, Shelves
 from bittern.deploy.program import Node
 
 FLOAT_BYTES = 4
-RETURN_VIEWS = ("flatten", "reshape", "permute", "slice")
+RETURN_VIEWS = ("flatten", "reshape", "permute", "slice", "aten", "part")
 """Kinds whose result may lie in the memory of their input."""
 
 Values = dict[int, Any]

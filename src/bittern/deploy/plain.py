@@ -46,6 +46,9 @@ def plain_torch(device_type: str = "cpu") -> Iterator[None]:
 def plain_cpu() -> Iterator[None]:
     """`plain_torch` where new tensors are made on the CPU too, and the random state of torch is left as it was."""
     with plain_torch(), torch.random.fork_rng(devices=[]), ExitStack() as stack:
+        if torch.backends.mha.get_fastpath_enabled():  # attention by another order of sums, in eval mode alone
+            torch.backends.mha.set_fastpath_enabled(False)
+            stack.callback(torch.backends.mha.set_fastpath_enabled, True)
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
         yield

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
-Attr = int | float | bool | str | list[int] | None
+Attr = int | float | bool | str | list[Any] | None
 
 
 def tensor_name(node: str, role: str) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bittern import ops
 from bittern.deploy.bit_kinds import image_windows
-from bittern.deploy.forms import Form
+from bittern.deploy.form import Form
 from bittern.deploy.item_numbers import pool_rule
 from bittern.deploy.items import BitStep, Block, Encode, Item, Pool, RealProduct, WholeMean, by_torch, number_of
 from bittern.deploy.kinds import Step, channels_last, integers

@@ -1,56 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a module does that the graph traced from it would not show.
+"""What a model does that torch.export would not show, or would show otherwise than it runs.
 
-A traced graph holds the calls of layers and functions, and each layer is packed by its type. A hook, a method replaced
-on one object, a wrapper that computes before it calls, a layer that stays in training mode: none of them is in the
-graph, and a packed network would go on without them. They are refused by name, all at once, before anything is copied.
+A layer that Bittern packs is read from its own parameters, so a forward replaced on one object or a weight that a hook
+computes would be lost; a layer that stays in training mode is no inference. They are refused by name, all at once,
+before anything is copied.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.nn.parameter import is_lazy
-from torch.nn.utils import parametrize
 
 from bittern.deploy.kinds import PackError
+from bittern.nn.binarize import LowBitLayer
 from bittern.quantizer import Quantizer
 
-HOOKS = {"_forward_hooks": "forward hook", "_forward_pre_hooks": "forward pre-hook"}
-"""Attribute of a module by which torch keeps hooks that change an answer, and what to call them."""
-
 GLOBAL_HOOKS = {"_global_forward_hooks": "forward hook", "_global_forward_pre_hooks": "forward pre-hook"}
+"""Attribute of torch by which it keeps hooks on all modules, and what to call them."""
+
+SHARDED = "FullyShardedDataParallel"
 
 REMOVERS = {
-    "WeightNorm": "torch.nn.utils.remove_weight_norm({layer})",
-    "SpectralNorm": "torch.nn.utils.remove_spectral_norm({layer})",
-    "BasePruningMethod": "torch.nn.utils.prune.remove({layer}, 'weight')",
+    "WeightNorm": "torch.nn.utils.remove_weight_norm(layer)",
+    "SpectralNorm": "torch.nn.utils.remove_spectral_norm(layer)",
+    "BasePruningMethod": "torch.nn.utils.prune.remove(layer, 'weight')",
 }
 """How to make a weight a plain parameter again, by the class, or its base, of the hook that computes it."""
 
-WRAPPERS = {
-    "OptimizedModule": "_orig_mod",
-    "DataParallel": "module",
-    "DistributedDataParallel": "module",
-    "AveragedModel": "module",
-    "FullyShardedDataParallel": "module",
-}
-"""Classes that hold the model inside them, and under which name."""
 
-
-def check_seen(model: Any) -> nn.Module:
-    """The model, if a graph can show what it does. Raises: PackError naming everything that it could not show."""
-    if not isinstance(model, nn.Module):
-        raise PackError(f"pack: model must be a torch.nn.Module; got {type(model).__name__}; pass the network itself")
-    wrapper = WRAPPERS.get(type(model).__name__)
-    if wrapper is not None:
-        raise PackError(f"pack: the model is wrapped in {type(model).__name__}; pack what is inside, model.{wrapper}")
+def check_seen(model: Any) -> None:
+    """Raises: PackError naming everything that torch.export would not show of this model."""
     refuse(_problems(model), "would be lost")
-    return model
 
 
 def check_eval(model: nn.Module) -> None:
@@ -78,14 +64,17 @@ def is_leaf(module: nn.Module) -> bool:
     )
 
 
-def _problems(model: nn.Module) -> list[str]:
+def _problems(model: Any) -> list[str]:
+    if not isinstance(model, nn.Module):
+        return [f"model must be a torch.nn.Module; got {type(model).__name__}; pass the network itself"]
+    if type(model).__name__ == SHARDED:
+        return [f"the model is wrapped in {SHARDED}, which holds pieces; load its full state dict into a plain model"]
     problems = [
         f"torch has a global {what}, which runs at every call of a layer; remove it before packing"
         for attribute, what in GLOBAL_HOOKS.items()
-        if getattr(torch_module, attribute, None)
+        if getattr(torch_module, attribute)
     ]
-    for name, module in model.named_modules():
-        problems += _problems_of(_label(name, module), module)
+    problems += [text for name, module in model.named_modules() for text in _problems_of(_label(name, module), module)]
     if "forward" in vars(model) or type(model).__call__ is not nn.Module.__call__:
         problems.append("the model's forward or __call__ was replaced; write what it does in the class's own forward")
     return problems
@@ -95,37 +84,38 @@ def _problems_of(label: str, module: nn.Module) -> Iterator[str]:
     lazy = [name for name, parameter in module.named_parameters(recurse=False) if is_lazy(parameter)]
     if lazy:
         yield f"{label} has a parameter {lazy[0]!r} without a size; run the model once on the example first"
-    if parametrize.is_parametrized(module):
-        names = ", ".join(map(repr, module.parametrizations))  # type: ignore[arg-type]
-        yield (
-            f"{label} computes its {names} by a parametrization; call torch.nn.utils.parametrize."
-            "remove_parametrizations(layer, name) on it first"
-        )
-    for attribute, what in HOOKS.items():
-        for hook in getattr(module, attribute).values():
-            yield f"{label} has a {what} ({_name(hook)}), which no packed form runs; {_remover(hook)}"
     if is_leaf(module) and "forward" in vars(module):
         yield f"{label} had its forward replaced on this one object; make it a module of its own class"
+    for own, parameter in module.named_parameters(recurse=False):
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            yield f"{own!r} of {label} must be float32; got {parameter.dtype}; call model.float()"
+    if isinstance(module, LowBitLayer) and "weight" in vars(module):
+        hooks = module._forward_pre_hooks.values()
+        yield f"{label} computes its weight in a hook, which no packed layer runs; {_remover(hooks)}"
 
 
 def _label(name: str, module: nn.Module) -> str:
     return f"layer {name!r} ({type(module).__name__})" if name else f"the model ({type(module).__name__})"
 
 
-def _name(hook: Any) -> str:
-    return getattr(hook, "__qualname__", type(hook).__name__)
-
-
-def _remover(hook: Any) -> str:
-    for cls in type(hook).__mro__:
-        if cls.__name__ in REMOVERS:
-            return f"call {REMOVERS[cls.__name__].format(layer='layer')} first"
-    return "remove it by the handle that registering it gave"
+def _remover(hooks: Iterable[Any]) -> str:
+    names = [cls.__name__ for hook in hooks for cls in type(hook).__mro__ if cls.__name__ in REMOVERS]
+    return f"call {REMOVERS[names[0]]} first" if names else "make it a parameter"
 
 
 def cpu_copy(model: nn.Module) -> nn.Module:
-    """A copy in eval mode on the CPU, its weights laid out as torch makes them."""
-    frozen = copy.deepcopy(model).cpu().eval()
+    """A copy in eval mode on the CPU, its weights laid out as torch makes them.
+
+    Tensors among its attributes that were computed with gradients are copied as the numbers that they are: hooks of
+    torch keep weights so (weight_norm, prune) and compute them again at every call.
+    """
+    computed = {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    frozen = copy.deepcopy(model, computed).cpu().eval()
     for parameter in frozen.parameters():
         parameter.data = parameter.data.contiguous()
     return frozen

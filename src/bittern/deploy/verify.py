@@ -13,10 +13,14 @@ from torch import Tensor, nn
 from bittern.deploy.packed import Packed, type_and_advice
 from bittern.deploy.plain import plain_cpu
 from bittern.deploy.unseen import cpu_copy, describe_failure
+from bittern.deploy.unwrap import unwrapped
 from bittern.nn._noise import noise_batches
 from bittern.nn.binarize import LowBitLayer, accumulate
 from bittern.nn.linear import BinaryLinear
 from bittern.nn.sign_shares import ShareCounter, SignShare, watched_inputs
+
+ROWS_OF_SAMPLES = 3
+"""Dimensions of the accumulators of a linear layer that a program runs over several rows a sample."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class VerifyReport:
     """What reached each low-bit layer, in all samples."""
     logits_vary: bool = True
     """Whether any two samples had different logits (True where only one was compared)."""
+    constant_layers: tuple[str, ...] = ()
+    """Low-bit layers that packing computed, since nothing of the input reaches them; they are not compared alone."""
 
     @property
     def exact(self) -> bool:
@@ -76,6 +82,8 @@ class VerifyReport:
         if self.constant_inputs:
             lines.append(f"the same whatever the input: what reaches {len(self.constant_inputs)} low-bit layers")
             lines += [f"  layer {name!r}: {self.inputs[name]}" for name in self.constant_inputs]
+        if self.constant_layers:
+            lines.append(f"computed when packing, not compared by themselves: {', '.join(self.constant_layers)}")
         if not self.logits_vary:
             lines.append("the logits do not depend on the input: every sample got the same ones")
         return "\n".join(lines)
@@ -123,7 +131,8 @@ class _Comparison:
     """Runs both models on one batch after another."""
 
     def __init__(self, packed: Packed, model: nn.Module) -> None:
-        self.packed = packed
+        self.packed, model = packed, unwrapped(model)
+        self.constant_layers = packed.constant_layers
         try:
             self.model = cpu_copy(model)
         except Exception as error:
@@ -141,6 +150,8 @@ class _Comparison:
         x = batch.detach().to(self.packed.device)
         found = self.packed.accumulators(x)
         got = self.packed(x).cpu()
+        for name in self.constant_layers:
+            expected.pop(name, None)
         if set(found) != set(expected):
             names = ", ".join(map(repr, sorted(set(found) ^ set(expected))))
             raise ValueError(f"verify: the two models have different low-bit layers; only one of them calls {names}")
@@ -152,7 +163,9 @@ class _Comparison:
     def report(self, given: int, noise: int) -> VerifyReport:
         vary = self._vary or self.samples < 2
         layers, shares = tuple(self._layers.values()), self._shares.shares()
-        return VerifyReport(layers, self.logits, self._identical, *self._worst, given, noise, shares, vary)
+        return VerifyReport(
+            layers, self.logits, self._identical, *self._worst, given, noise, shares, vary, self.constant_layers
+        )
 
     def _training_graph(self, batch: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """(accumulators by layer name, logits) of the training graph in eval mode."""
@@ -179,6 +192,8 @@ class _Comparison:
         return found, logits
 
     def _add_layer(self, name: str, expected: Tensor, found: Tensor) -> None:
+        if found.ndim == ROWS_OF_SAMPLES and found.numel() == expected.numel():
+            found = found.reshape(expected.shape)  # a linear layer's rows, which in a model may lie in any dimensions
         if expected.shape == found.shape:
             different = int((expected.to(torch.float64) != found.to(torch.float64)).sum())
         else:

@@ -98,6 +98,7 @@ def convert(
     check_method("convert", method)
     rules = keep_rules("convert", keep)
     model = copy.deepcopy(model)
+    _call_all_layers(model)
     args = None if example is None else arguments("convert", example)
     watched = None if args is None else watch_layers(model, args)
     swaps = () if activation is None else plan_swaps("convert", model, activation)
@@ -114,6 +115,17 @@ def convert(
         if swaps or any(share.constant for share in shares.values()):
             _warn_of_functions(watched)
     return model
+
+
+def _call_all_layers(model: nn.Module) -> None:
+    """Let encoder layers of torch call their linear layers in eval mode too.
+
+    There they may hand all their weights to one function instead, which would multiply by latent weights. The number
+    asks for that function alone.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoderLayer):
+            module.activation_relu_or_gelu = 0
 
 
 def _carry_out(model: nn.Module, plan: Plan, swaps: Sequence[Swap], method: Method, pad_value: int) -> nn.Module:

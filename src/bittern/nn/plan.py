@@ -35,7 +35,7 @@ _WITHOUT_COUNTERPART: tuple[type[nn.Module], ...] = (
 )
 """Layers with weight matrices that stay as they are; listed in the plan so that nobody believes otherwise."""
 
-READ_THEIR_CHILDREN: tuple[type[nn.Module], ...] = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
+READ_THEIR_CHILDREN: tuple[type[nn.Module], ...] = (nn.MultiheadAttention,)
 """Modules that take the weights of their linear layers and multiply themselves, without calling those layers."""
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bittern.deploy.c_export.errors import ExportError
-from bittern.deploy.forms import Form
+from bittern.deploy.form import Form
 from bittern.deploy.program import Node, Program
 
 WORD_BITS = 32

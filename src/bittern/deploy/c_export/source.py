@@ -13,7 +13,7 @@ from torch import Tensor
 from bittern.deploy.c_export import literals
 from bittern.deploy.c_export.errors import ExportError
 from bittern.deploy.c_export.plan import WORD_BYTES, Step
-from bittern.deploy.forms import Form
+from bittern.deploy.form import Form
 from bittern.deploy.program import Node
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from bittern.deploy.c_export.literals import comment
 from bittern.deploy.c_export.plan import Plan, Step, Storage
 from bittern.deploy.c_export.source import Source, scratch, value
-from bittern.deploy.forms import Form
+from bittern.deploy.form import Form
 
 TRACE = """\
 /* Hooks: define them before this file to see what happens; `node` is the number in the list above. */

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bittern.deploy.c_export.source import CFunction, Fields
-from bittern.deploy.forms import Form
+from bittern.deploy.form import Form
 from bittern.deploy.kinds import integers, pair
 from bittern.deploy.program import Node
 

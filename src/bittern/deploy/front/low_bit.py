@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a low-bit layer becomes nodes of a program: encode, binary, and what comes after the integer."""
+"""How a layer of Bittern's becomes nodes of a program: encode, binary, and what comes after the integer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from bittern.deploy.bits import to_stream
+from bittern.deploy.front.builder import Builder, Ref
 from bittern.deploy.kinds import PackError
-from bittern.deploy.lower import Builder, single_input
+from bittern.nn.activation import RPReLU, RSign
 from bittern.nn.binarize import MAX_EXACT_FAN_IN
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d
 from bittern.nn.linear import BinaryLinear
@@ -22,9 +23,17 @@ _EPILOGUES = {(False, False): "none", (True, False): "scale", (False, True): "bi
 """Name of the epilogue by whether it has a scale and a bias."""
 
 
-def lower_binary(b: Builder, name: str, layer: BinaryLayer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+def lower_layer(b: Builder, name: str, layer: Any, x: Ref) -> Ref:
+    """Nodes of one layer of Bittern's, called with value x."""
+    if isinstance(layer, RPReLU):
+        return b.add("rprelu", name, (x,), {"before": layer.before, "slope": layer.slope, "after": layer.after})
+    if isinstance(layer, RSign):
+        return b.add("shifted_sign", name, (x,), {"shift": layer.shift})
+    return _low_bit(b, name, layer, x)
+
+
+def _low_bit(b: Builder, name: str, layer: BinaryLayer, x: Ref) -> Ref:
     """Nodes of one low-bit layer: the very steps of `nn.binarize.low_bit_forward` in eval mode."""
-    x = single_input(args, name)
     code, factors = layer.method.input_code(), layer.method.output_factors()
     _check(name, layer, code)
     dynamic = code.scale if isinstance(code, SignCode) else InputScale.NONE
@@ -58,7 +67,7 @@ def _check(name: str, layer: BinaryLayer, code: InputCode) -> None:
         )
 
 
-def _product(b: Builder, name: str, layer: BinaryLayer, x: int, code: InputCode, bias: Tensor | None) -> int:
+def _product(b: Builder, name: str, layer: BinaryLayer, x: int, code: InputCode, bias: Tensor | None) -> Ref:
     """encode and binary, with the constant scale and, if given, the bias as epilogue."""
     method, geometry, shape = layer.method, layer.geometry, layer.method.shape
     dynamic = code.scale if isinstance(code, SignCode) else InputScale.NONE

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shapes of what operators of torch give: torch works them out itself, on tensors without memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bittern.deploy.aten import DTYPES, OperatorError, call_of
+from bittern.deploy.form import BATCHES, Form, Shape, Tensors, fail, need
+from bittern.deploy.kinds import integer
+from bittern.deploy.program import Node
+
+META = torch.device("meta")
+MOST_PARTS = 256
+WINDOWED = ("conv1d.default", "conv2d.default", "conv3d.default", "convolution.default")
+
+
+def operator(node: Node, tensors: Tensors, *inputs: Form) -> Form:
+    """The form of an operator's result; its arguments are checked against its schema on the way."""
+    for form in inputs:
+        need(node, form.type not in ("acc", "bits"), f"it takes no {form.type}")
+    call = call_of(node, {role: tensor.to(META) for role, tensor in tensors.items()}, META)
+    results = []
+    for index in range(len(BATCHES)):
+        try:
+            results.append(call(*(form.at(index) for form in inputs)))
+        except OperatorError as error:
+            raise fail(node, str(error).removeprefix("packed model: ")) from error
+    return form_of(node, results[0], results[1])
+
+
+def one_result(node: Node, tensors: Tensors, values: Form) -> Form:
+    """One of several results."""
+    need(node, values.type == "tuple" and values.meta is not None, "it takes the results of an operator with several")
+    assert values.meta is not None
+    fewer, more = values.meta
+    index = integer(node, "index")
+    need(node, index < len(fewer), f"there are {len(fewer)} results")
+    return form_of(node, fewer[index], more[index])
+
+
+def form_of(node: Node, fewer: Any, more: Any) -> Form:
+    """The form of a result, from what it is at the two batches of `BATCHES`."""
+    if isinstance(fewer, (tuple, list)):
+        need(node, len(fewer) == len(more) <= MOST_PARTS, "it has too many results, or more with a larger batch")
+        forms = [form_of(node, *pair) for pair in zip(fewer, more, strict=True)]
+        return Form((sum(form.elements for form in forms),), "tuple", meta=(tuple(fewer), tuple(more)))
+    need(node, isinstance(fewer, Tensor) and fewer.device == META, "its result is no tensor")
+    need(node, fewer.dtype in DTYPES.values(), f"its result is {fewer.dtype}, which no program holds")
+    shape = _of_one_sample(node, tuple(fewer.shape), tuple(more.shape))
+    kind = "real" if fewer.dtype == torch.float32 else str(fewer.dtype).removeprefix("torch.")
+    return Form(shape, kind, meta=(fewer, more))
+
+
+def _of_one_sample(node: Node, fewer: Shape, more: Shape) -> Shape:
+    need(node, len(fewer) == len(more), "its dimensions change with the batch")
+    sizes = tuple(2 * m - n for m, n in zip(fewer, more, strict=True))
+    need(node, all(size >= 0 for size in sizes), f"its result has {list(sizes)} elements for one sample")
+    return sizes

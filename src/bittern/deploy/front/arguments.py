@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arguments of a call as the plain data that a node of the kind `aten` holds (`deploy.aten` reads it)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bittern.deploy.aten import DTYPES, MEMORY_FORMATS
+from bittern.deploy.front.builder import Ref
+from bittern.deploy.front.sizes import NoSize, Size, order_of
+from bittern.deploy.kinds import PackError
+
+INPUT = Ref(0)
+"""Its first size is the batch."""
+
+
+class Arguments:
+    """Collects what a node reads while its arguments become data.
+
+    metas: what torch.export says of each value; by_torch: values that operators of torch write, which therefore lie in
+    memory as in the training graph. All others are laid out as they lie there before the operator sees them.
+    """
+
+    def __init__(self, metas: Mapping[Ref, Any], by_torch: Collection[Ref]) -> None:
+        self._metas, self._by_torch = metas, by_torch
+        self._read: list[Ref] = []
+        self._grows = False
+        self.tensors: dict[str, Tensor | None] = {}
+        self.data: list[Any] = []
+
+    @property
+    def inputs(self) -> tuple[Ref, ...]:
+        """Values that the node reads, the model's input last where a size grows with the batch."""
+        return (*self._read, INPUT) if self._grows or not self._read else tuple(self._read)
+
+    def add(self, value: Any) -> None:
+        """Append one argument. Raises: PackError for what no file holds."""
+        self.data.append(self._of(value))
+
+    def _of(self, value: Any) -> Any:
+        if isinstance(value, Ref):
+            return self._input(value)
+        if isinstance(value, Tensor):
+            role = f"t{len(self.tensors)}"
+            self.tensors[role] = value
+            return {"tensor": role}
+        if isinstance(value, Size):
+            self._grows = True
+            return {"batch": value.times, **({"plus": value.plus} if value.plus else {})}
+        if isinstance(value, (list, tuple)):
+            return [self._of(entry) for entry in value]
+        return _plain(value)
+
+    def _input(self, value: Ref) -> dict[str, Any]:
+        if value not in self._read:
+            self._read.append(value)
+        entry: dict[str, Any] = {"input": self._read.index(value)}
+        if value not in self._by_torch:
+            entry["order"] = order_of(self._metas[value])
+        return entry
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, torch.dtype):
+        return {"dtype": _name(DTYPES, value, "a type")}
+    if isinstance(value, torch.memory_format):
+        return {"memory_format": _name(MEMORY_FORMATS, value, "a memory format")}
+    if isinstance(value, torch.device):
+        return {"device": "own"}
+    if isinstance(value, torch.layout) and value == torch.strided:
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
+        if math.isnan(value):
+            raise PackError("pack: a number of the model is NaN")
+        return {"number": "inf" if value > 0 else "-inf"}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise NoSize(f"an argument is {value!r}, which no file holds")
+
+
+def _name(names: Mapping[str, Any], value: Any, what: str) -> str:
+    found = next((name for name, known in names.items() if known == value), None)
+    if found is None:
+        raise NoSize(f"{value} is {what} that no program holds")
+    return found

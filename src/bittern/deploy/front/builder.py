@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Collects the nodes and tensors of a program while a graph is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bittern.deploy.kinds import PackError
+from bittern.deploy.program import Attr, Node, tensor_name
+
+
+class Ref(int):
+    """Number of a program value, as it stands among the arguments of a call."""
+
+
+class Builder:
+    """Appends one node after another."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.tensors: dict[str, Tensor] = {}
+        self._next = 1  # value 0 is the input
+        self._calls: dict[str, int] = {}
+
+    def add(self, kind: str, name: str, inputs: Sequence[int], tensors: dict[str, Tensor | None], **attrs: Attr) -> Ref:
+        """Append a node; tensors that are None are left out. Returns the number of its value."""
+        name = self._unique(name)
+        names = {}
+        for role, tensor in tensors.items():
+            if tensor is not None:
+                names[role] = tensor_name(name, role)
+                self.tensors[names[role]] = checked(name, role, tensor, infinite=kind == "aten")
+        value = Ref(self._next)
+        self._next += 1
+        self.nodes.append(Node(kind, name, tuple(inputs), value, attrs, names))
+        return value
+
+    def _unique(self, name: str) -> str:
+        """A name that no node has: a layer may be called more than once."""
+        calls = self._calls[name] = self._calls.get(name, 0) + 1
+        return name if calls == 1 else self._unique(f"{name}#{calls}")
+
+
+def checked(name: str, role: str, tensor: Tensor, *, infinite: bool = False) -> Tensor:
+    """A copy of a parameter for the file, on the CPU. Raises: PackError for NaN, infinity or a type no file holds."""
+    tensor = tensor.detach().cpu().contiguous().clone()
+    if tensor.dtype not in FILE_TYPES:
+        advice = "call model.float()" if tensor.is_floating_point() else "use int64 or bool"
+        raise PackError(
+            f"pack: {role!r} of layer {name!r} must be float32 or of integers; got {tensor.dtype}; {advice}"
+        )
+    if tensor.is_floating_point() and not bool((~tensor.isnan() if infinite else tensor.isfinite()).all()):
+        what = "NaN" if infinite else "NaN or infinity"
+        raise PackError(f"pack: {role!r} of layer {name!r} holds {what}; train it again or repair it")
+    return tensor
+
+
+FILE_TYPES = (torch.float32, torch.uint8, torch.int32, torch.int64, torch.bool)

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a graph of ATen operators to a program: what Bittern runs itself is recognised, the rest stays an operator.
+
+An operator whose inputs do not depend on the model's input is computed here, once, by torch itself: masks, positions,
+weights behind a parametrization.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx, nn
+
+from bittern.deploy.aten_operators import ALLOWED
+from bittern.deploy.front import native
+from bittern.deploy.front.arguments import Arguments
+from bittern.deploy.front.builder import Builder, Ref
+from bittern.deploy.front.call import Call, bound, operator_name
+from bittern.deploy.front.export import Exported, export, is_operator, meta_of, place_of
+from bittern.deploy.front.low_bit import lower_layer
+from bittern.deploy.front.sizes import NoSize, Size, samples_first, shape_of, size_of
+from bittern.deploy.front.stand_in import OPERATOR
+from bittern.deploy.kinds import PackError
+from bittern.deploy.program import Program
+from bittern.deploy.unseen import describe_failure, refuse
+from bittern.nn.linear import BinaryLinear
+
+NOT_FIT = (TypeError, ValueError, LookupError, AttributeError, AssertionError, RuntimeError)
+"""What numbers of a call that nobody foresaw may raise."""
+
+
+SPLITS = ("split.Tensor", "split.sizes", "split_with_sizes.default", "chunk.default", "unbind.int")
+"""Operators whose results are slices of what they are given."""
+
+ASSERTIONS = ("_assert_tensor_metadata.default", "_assert_scalar.default", "sym_constrain_range_for_size.default")
+"""What torch.export notes of shapes and types; a program has its own checks."""
+
+RESHAPE = "reshape.default"
+
+FIRST_ALONE = ("_native_batch_norm_legit_no_training.default",)
+"""Operators of which native kinds give the first result, and nothing asks for the others."""
+
+
+class Failed(NamedTuple):
+    """A value that could not be read."""
+
+
+FAILED = Failed()
+
+
+class Read(NamedTuple):
+    """What a model became."""
+
+    program: Program
+    tensors: dict[str, Tensor]
+    constant_layers: tuple[str, ...]
+    """Low-bit layers that do not depend on the input, and are no part of the program."""
+
+
+def read(model: nn.Module, example: Tensor) -> Read:
+    """The program of a model, and its tensors.
+
+    Raises: PackError naming everything that stands against it, with its place in the user's code.
+    """
+    exported = export(model, example)
+    reader = _Reader(exported)
+    for node in exported.graph.nodes:
+        reader.add(node)
+    refuse(reader.problems(), "stand against it")
+    program = Program(tuple(reader.builder.nodes), tuple(example.shape[1:]), reader.result())
+    return Read(program, reader.builder.tensors, tuple(reader.constant_layers))
+
+
+class _Reader:
+    """Reads one node after another, and goes on past one that it cannot read to name the others."""
+
+    def __init__(self, exported: Exported) -> None:
+        self.exported = exported
+        self.builder = Builder()
+        self.values: dict[fx.Node, Any] = {}
+        self.metas: dict[Ref, Any] = {}
+        """What torch.export says of each value of the program."""
+        self.by_torch: set[Ref] = set()
+        """Values that operators of torch write."""
+        self.unknown: dict[str, None] = {}
+        """Operators that are not on the list, with where they are called."""
+        self.refused: list[str] = []
+        """Calls that stand on it, but cannot be packed as they are called."""
+        self.constant_layers: list[str] = []
+        """Layers that are given numbers which do not depend on the model's input: they are computed here."""
+        self._output: Any = None
+
+    def problems(self) -> list[str]:
+        names = list(self.unknown)
+        verb = "have" if len(names) > 1 else "has"
+        advice = f"{verb} no packed form (docs/packed_format.md lists the operators that have one)"
+        return [*([f"{', '.join(names)} {advice}"] if names else []), *self.refused]
+
+    def result(self) -> int:
+        """Raises: PackError for anything but one tensor."""
+        if isinstance(self._output, Tensor):
+            raise PackError("pack: the model's answer does not depend on its input")
+        if not isinstance(self._output, Ref):
+            kind = type(self._output).__name__
+            raise PackError(f"pack: the model must return one tensor; it returns {kind}; wrap it")
+        return int(self._output)
+
+    def add(self, node: fx.Node) -> None:
+        if node.op == "placeholder":
+            self.values[node] = self._placeholder(node)
+        elif node.op == "output":
+            self._output = self._result(node.args[0])
+        elif node.op != "call_function":
+            self.values[node] = FAILED
+            self.refused.append(f"{node.op} {node.target!r}{place_of(node)} has no packed form")
+        else:
+            self.values[node] = self._read(node)
+
+    def _placeholder(self, node: fx.Node) -> Any:
+        if node.name in self.exported.tensors:
+            return self.exported.tensors[node.name]
+        self.metas[Ref(0)] = meta_of(node)
+        return Ref(0)
+
+    def _result(self, outputs: Any) -> Any:
+        own = [outputs[index] for index in self.exported.results]
+        return self._value(own[0]) if len(own) == 1 else tuple(own)
+
+    def _value(self, argument: Any) -> Any:
+        """An argument of the graph with its values in place of nodes."""
+        return fx.node.map_arg(argument, self.values.__getitem__)
+
+    def _read(self, node: fx.Node) -> Any:
+        """The value of a call: a `Ref`, a tensor that is known, a number, a `Size`, or a tuple of these."""
+        if any(self.values[n] is FAILED for n in node.all_input_nodes):
+            if node.target is not OPERATOR and _is_foreign(node):
+                self.unknown[_in_words(node)] = None
+            return FAILED
+        try:
+            return self._known(node)
+        except PackError as error:
+            self.refused.append(str(error).removeprefix("pack: ") + place_of(node))
+        except NoSize as error:
+            self.refused.append(f"call {node.name!r}{place_of(node)}: {error}")
+        except NOT_FIT as error:
+            self.refused.append(
+                f"call {node.name!r} cannot be packed as it is called{place_of(node)}: {describe_failure(error)}"
+            )
+        return FAILED
+
+    def _known(self, node: fx.Node) -> Any:
+        meta = meta_of(node)
+        if isinstance(meta, torch.SymInt | torch.SymFloat | torch.SymBool | int | float | bool):
+            return size_of(meta)
+        args, kwargs = self._value(node.args), self._value(node.kwargs)
+        if node.target is operator.getitem:
+            return self._part(node, *args)
+        if node.target is OPERATOR:
+            return self._layer(node, args[1], args[0])
+        if not is_operator(node):
+            self.unknown[_in_words(node)] = None
+            return FAILED
+        call = bound(node, args, kwargs, self.exported.layers)
+        if call.operator in ASSERTIONS:
+            return None
+        if native.passed_on(call, meta):
+            return next(iter(call.arguments.values()))
+        if not call.grows and not call.refs and not _draws(node):
+            return node.target(*args, **kwargs)  # type: ignore[operator]
+        if _is_foreign(node):
+            self.unknown[_in_words(node)] = None
+            return FAILED
+        return self._own(call, meta)
+
+    def _own(self, call: Call, meta: Any) -> Any:
+        """A call that depends on the input: taken apart, recognised, or left an operator."""
+        if call.operator in SPLITS and (parts := self._split(call, meta)) is not None:
+            return parts
+        inputs = [self.metas[ref] for ref in call.refs]
+        several = call.operator in FIRST_ALONE
+        result = meta[0] if several else meta
+        if isinstance(result, Tensor) and all(map(samples_first, (*inputs, result))):
+            found = native.recognised(self.builder, call, inputs, result)
+            if found is not None:
+                self.metas[found] = result
+                return (found, FAILED, FAILED) if several else found
+        return self._operator(call, meta)
+
+    def _operator(self, call: Call, meta: Any) -> Ref:
+        """A node of the kind `aten`."""
+        return self._node(call.name, call.operator, list(call.arguments.values()), meta)
+
+    def _node(self, name: str, operator: str, values: list[Any], meta: Any) -> Ref:
+        arguments = Arguments(self.metas, self.by_torch)
+        for value in values:
+            arguments.add(value)
+        written = self.builder.add(
+            "aten", name, arguments.inputs, arguments.tensors, operator=operator, arguments=arguments.data
+        )
+        self.metas[written] = meta
+        self.by_torch.add(written)
+        return written
+
+    def _part(self, node: fx.Node, values: Any, index: int) -> Any:
+        """One of several results."""
+        if not isinstance(values, Ref):
+            return values[index]
+        value = self.builder.add("part", node.name, (values,), {}, index=index)
+        self.metas[value] = meta_of(node)
+        self.by_torch.add(value)
+        return value
+
+    def _split(self, call: Call, metas: Any) -> tuple[Any, ...] | None:
+        """The parts of a split, a slice each; None where their sizes change with the batch."""
+        source, dim = call["self"], int(call["dim"]) % self.metas[call["self"]].ndim
+        along = shape_of(self.metas[source])[dim]
+        if not isinstance(along, int):
+            return None
+        parts: list[Any] = []
+        start = 0
+        for meta in metas:
+            if call.operator == "unbind.int":
+                part = call.like("select.int", {"self": source, "dim": dim, "index": len(parts)}, len(parts))
+            else:
+                stop = start + shape_of(meta)[dim]
+                part = call.like(
+                    "slice.Tensor", {"self": source, "dim": dim, "start": start, "end": stop, "step": 1}, len(parts)
+                )
+                start = stop
+            parts.append(self._own(part, meta))
+        return tuple(parts)
+
+    def _layer(self, node: fx.Node, name: str, x: Any) -> Any:
+        """A layer that is packed. Rows of a linear layer may lie in any dimensions: a program has the samples first."""
+        layer, meta = self.exported.layers.get_submodule(name), meta_of(node)
+        if not isinstance(x, Ref):
+            self.constant_layers.append(name)
+            return type(layer).forward(layer, x)
+        source = self.metas[x]
+        if samples_first(source):
+            value = lower_layer(self.builder, name, layer, x)
+            self.metas[value] = meta
+            return value
+        if not isinstance(layer, BinaryLinear) or source.dtype != torch.float32:
+            raise PackError(
+                f"pack: layer {name!r} must be called with float32 [batch, ...]; "
+                f"got {source.dtype} {list(source.shape)}"
+            )
+        rows = self._node(f"{name}.rows", RESHAPE, [x, [Size(1), -1, layer.in_features]], None)
+        value = lower_layer(self.builder, name, layer, rows)
+        self.metas[value] = torch.empty(2, 2, 2)  # whatever its sizes, its three dimensions lie in order
+        return self._node(f"{name}.reshaped", RESHAPE, [value, list(shape_of(meta))], meta)
+
+
+def _draws(node: fx.Node) -> bool:
+    """Whether a call draws random numbers."""
+    return torch.Tag.nondeterministic_seeded in node.target.tags  # type: ignore[union-attr]
+
+
+def _is_foreign(node: fx.Node) -> bool:
+    """Whether a node is no operator of the list, and no arithmetic on sizes."""
+    if node.target is operator.getitem or node.target is OPERATOR or node.op != "call_function":
+        return False
+    return not is_operator(node) or operator_name(node.target) not in ALLOWED
+
+
+def _in_words(node: fx.Node) -> str:
+    name = operator_name(node.target) if is_operator(node) else getattr(node.target, "__name__", str(node.target))
+    return f"operator {name!r}{place_of(node)}"

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One operator in place of each layer that Bittern packs, while torch exports the model around it.
+
+The layers would otherwise be exported as the real arithmetic of their training graph, from which their bits would have
+to be guessed again. The operator says which layer was called on what; it has a shape and is never computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from bittern.nn.activation import RPReLU, RSign
+from bittern.nn.binarize import LowBitLayer
+from bittern.nn.conv import BinaryConv1d, BinaryConv2d
+from bittern.nn.linear import BinaryLinear
+from bittern.ops import window_positions
+
+LAYERS: tuple[type[nn.Module], ...] = (BinaryConv1d, BinaryConv2d, BinaryLinear, RPReLU, RSign)
+"""What is packed as a layer; anything else is what its operators are."""
+
+_LIBRARY = torch.library.Library("bittern_front", "DEF")  # type: ignore[no-untyped-call]
+_LIBRARY.define(  # type: ignore[no-untyped-call]
+    "layer(Tensor x, str name, int out, int[] kernel, int[] stride, int[] padding, int[] dilation) -> Tensor"
+)
+
+
+def _shape_alone(
+    x: Tensor,
+    name: str,
+    out: int,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> Tensor:
+    """out 0: the shape of x; no kernel: a linear layer of so many outputs; else a convolution."""
+    if not out:
+        return torch.empty_like(x)
+    if not kernel:
+        return x.new_empty((*x.shape[:-1], out))
+    sizes = zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
+    return x.new_empty((x.shape[0], out, *(window_positions(*entry) for entry in sizes)))
+
+
+torch.library.register_fake("bittern_front::layer", _shape_alone, lib=_LIBRARY)
+OPERATOR = torch.ops.bittern_front.layer.default
+
+
+def put_in(model: nn.Module) -> None:
+    """Make every layer of `LAYERS` in a model, which is a copy, call the operator instead."""
+    for name, module in layers_of(model):
+        module.forward = partial(_call, name, module)
+
+
+def remove_from(model: nn.Module) -> None:
+    """Let the layers of a model compute again."""
+    for _, module in layers_of(model):
+        vars(module).pop("forward", None)
+
+
+def layers_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """(name, layer) of all that are packed as layers, but for subclasses with a forward of their own."""
+    for name, module in model.named_modules():
+        known = next((kind for kind in LAYERS if isinstance(module, kind)), None)
+        if known is not None and type(module).forward is known.forward:
+            yield name, module
+
+
+def _call(name: str, layer: nn.Module, x: Tensor) -> Tensor:
+    if not isinstance(layer, LowBitLayer):
+        return OPERATOR(x, name, 0, [], [], [], [])  # type: ignore[no-any-return]
+    shape, geometry = layer.method.shape, layer.geometry
+    kernel = list(shape.weight[2:])
+    sizes = ([*geometry.stride], [*geometry.padding], [*geometry.dilation])
+    return OPERATOR(x, name, shape.out_channels, kernel, *sizes)  # type: ignore[no-any-return]

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operators of torch as nodes: the list holds what it promises, arguments are checked, files may be hostile."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bittern.deploy import FormatError, PackError, pack
+from bittern.deploy.aten import overload_of
+from bittern.deploy.aten_operators import ALLOWED
+from bittern.deploy.check import check_program
+from bittern.deploy.format import Content, decode, encode
+from bittern.deploy.packed import from_bytes
+from bittern.deploy.program import Node, Program
+
+SHAPE = (4, 6)
+
+
+def node(operator: str, arguments: list[Any], inputs: tuple[int, ...] = (0,), **tensors: str) -> Node:
+    return Node("aten", "a", inputs, 1, {"operator": operator, "arguments": arguments}, tensors)
+
+
+def check(one: Node, **tensors: Tensor) -> None:
+    check_program(Program((one,), SHAPE, 1), tensors)
+
+
+@pytest.mark.parametrize("name", sorted(ALLOWED))
+def test_operators_of_the_list_exist_and_write_into_nothing(name: str) -> None:
+    overload = overload_of(node(name, []))
+    assert not overload._schema.is_mutable
+    assert torch.Tag.data_dependent_output not in overload.tags
+    assert not any("Generator" in str(argument.type) for argument in overload._schema.arguments)
+
+
+@pytest.mark.parametrize(
+    "name", ["as_strided.default", "from_file.default", "bernoulli.default", "add_.Tensor", "set_.default", "nope", ""]
+)
+def test_operators_that_are_not_on_it_are_refused(name: str) -> None:
+    with pytest.raises(FormatError, match="is not one that a program may hold"):
+        check(node(name, [{"input": 0}]))
+
+
+HOSTILE: dict[str, tuple[str, list[Any]]] = {
+    "too many arguments": ("relu.default", [{"input": 0}, 1, 2]),
+    "too few": ("linear.default", [{"input": 0}]),
+    "another input": ("relu.default", [{"input": 1}]),
+    "a negative input": ("relu.default", [{"input": -1}]),
+    "a flag for an input": ("relu.default", [{"input": False}]),
+    "a tensor that is not there": ("relu.default", [{"tensor": "t0"}]),
+    "an unknown object": ("relu.default", [{"code": "1"}]),
+    "two objects in one": ("relu.default", [{"dtype": "float32", "device": "own"}]),
+    "an order that is none": ("relu.default", [{"input": 0, "order": [0, 0, 1]}]),
+    "an order of another rank": ("relu.default", [{"input": 0, "order": [1, 0]}]),
+    "a word for a number": ("leaky_relu.default", [{"input": 0}, "much"]),
+    "nested too deeply": ("cat.default", [[[[[{"input": 0}]]]], 1]),
+    "a long list": ("view.default", [{"input": 0}, [1] * 100]),
+    "a huge number": ("view.default", [{"input": 0}, [2**70]]),
+    "sizes that do not fit": ("view.default", [{"input": 0}, [{"batch": 1}, 7]]),
+    "a size beyond any": ("expand.default", [{"input": 0}, [{"batch": 2**40}, 4, 6]]),
+    "too many elements": ("repeat.default", [{"input": 0}, [1, 2**20, 2**20]]),
+    "training": ("dropout.default", [{"input": 0}, 0.5, True]),
+    "random attention": ("scaled_dot_product_attention.default", [*[{"input": 0}] * 3, None, 0.5]),
+    "a type that no program has": ("to.dtype", [{"input": 0}, {"dtype": "complex64"}]),
+    "another device": ("zeros.default", [[{"batch": 1}, 4], None, None, {"device": "cuda"}]),
+    "a device by its name": ("zeros.default", [[{"batch": 1}, 4], None, None, "meta"]),
+    "no device": ("zeros.default", [[{"batch": 1}, 4]]),
+    "pinned memory": ("new_zeros.default", [{"input": 0}, [{"batch": 1}, 4], None, None, None, True]),
+    "a result that is no float": ("argmax.default", [{"input": 0}, 1]),
+    "a result without a batch": ("sum.default", [{"input": 0}]),
+    "a batch that is lost": ("sum.dim_IntList", [{"input": 0}, [0]]),
+    "several results": ("topk.default", [{"input": 0}, 2]),
+    "a shape of data": ("index.Tensor", [{"input": 0}, [{"input": 0}]]),
+    "text for a list": ("view.default", [{"input": 0}, "4"]),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_arguments_end_in_a_format_error(name: str) -> None:
+    operator, arguments = HOSTILE[name]
+    with pytest.raises(FormatError):
+        check(node(operator, arguments))
+
+
+def test_running_statistics_cannot_be_trained_by_a_file() -> None:
+    names = {f"t{i}": f"a.t{i}" for i in range(4)}
+    arguments = [{"input": 0}, *({"tensor": role} for role in names), True, 0.1, 1e-5, False]
+    with pytest.raises(FormatError, match="'training' must be off"):
+        check(node("batch_norm.default", arguments, **names), **{name: torch.ones(4) for name in names.values()})
+
+
+def test_tensors_that_no_argument_names_are_refused() -> None:
+    with pytest.raises(FormatError, match="are no arguments"):
+        check(node("relu.default", [{"input": 0}], t0="a.t0"), **{"a.t0": torch.ones(1)})
+
+
+def test_what_torch_refuses_only_when_it_computes_names_its_node() -> None:
+    arguments = [{"input": 0}, 1, {"tensor": "t0"}]
+    one = node("index_select.default", arguments, t0="a.t0")
+    packed = from_bytes(encode(Content(Program((one,), SHAPE, 1), {"a.t0": torch.tensor([9])}, {})))
+    with pytest.raises(ValueError, match=r"node 'a' .index_select.default.: torch refuses its arguments"):
+        packed(torch.zeros(2, *SHAPE))
+
+
+def test_a_part_of_what_has_no_parts_is_refused() -> None:
+    part = Node("part", "b", (0,), 1, {"index": 0})
+    with pytest.raises(FormatError, match="several"):
+        check(part)
+    two = (node("topk.default", [{"input": 0}, 2]), Node("part", "b", (1,), 2, {"index": 2}))
+    with pytest.raises(FormatError, match="there are 2 results"):
+        check_program(Program(two, SHAPE, 2), {})
+
+
+class Mixed(nn.Module):
+    """Integers, flags, infinity and sizes among its constants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.ones(6, 6).triu(1).bool())
+        self.register_buffer("places", torch.arange(6).flip(0))
+        self.register_buffer("added", torch.full((6, 6), float("-inf")).triu(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = (x.transpose(1, 2) @ x).masked_fill(self.mask, -1e9) + self.added
+        start = x.new_zeros(x.size(0), 1, 6)
+        return torch.cat([start, scores.softmax(-1)], 1).index_select(2, self.places)
+
+
+def test_constants_of_all_types_survive_the_file() -> None:
+    packed = pack(Mixed(), torch.zeros(1, *SHAPE))
+    data = packed.to_bytes()
+    assert data == from_bytes(data).to_bytes()
+    for samples in (1, 4):
+        x = torch.randn(samples, *SHAPE)
+        assert torch.equal(from_bytes(data)(x), Mixed()(x))
+    assert from_bytes(data)(torch.empty(0, *SHAPE)).shape == (0, 7, 6)
+
+
+def test_nan_among_constants_is_refused_in_file_and_model() -> None:
+    model = Mixed()
+    model.added[0, 0] = float("nan")  # type: ignore[index]
+    with pytest.raises(PackError, match="NaN"):
+        pack(model, torch.zeros(1, *SHAPE))
+    content = decode(pack(Mixed(), torch.zeros(1, *SHAPE)).to_bytes())
+    tensors = {name: t.clone() for name, t in content.tensors.items()}
+    for tensor in tensors.values():
+        if tensor.is_floating_point():
+            tensor[0, 0] = float("nan")
+    with pytest.raises(FormatError, match="NaN"):
+        decode(encode(Content(content.program, tensors, content.info)))
+
+
+def test_every_damage_to_arguments_is_refused_or_runs() -> None:
+    """Each argument of a real program replaced by other data in turn: what loads can run."""
+    content = decode(pack(Mixed(), torch.zeros(1, *SHAPE)).to_bytes())
+    others: list[Any] = [
+        None,
+        True,
+        -1,
+        2**31,
+        1.5,
+        "x",
+        [],
+        {},
+        {"input": 0},
+        {"tensor": "t0"},
+        {"batch": 3},
+        [[1], 2],
+    ]
+    ran = 0
+    for index, one in enumerate(content.program.nodes):
+        given = json.loads(json.dumps(one.attrs.get("arguments", [])))
+        for place in range(len(given)):
+            for other in others:
+                changed = one.with_attrs(arguments=[*given[:place], other, *given[place + 1 :]])
+                nodes = (*content.program.nodes[:index], changed, *content.program.nodes[index + 1 :])
+                program = Program(nodes, content.program.input_shape, content.program.output)
+                try:
+                    found = from_bytes(encode(Content(program, content.tensors, {})))
+                except FormatError:
+                    continue
+                found(torch.zeros(2, *SHAPE))
+                ran += 1
+    assert ran > 0
