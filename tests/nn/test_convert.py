@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from _tolerance import assert_exact
 from bittern import binary
@@ -371,3 +373,24 @@ def test_encoder_layers_of_torch_multiply_by_signs_in_eval_mode_too(training: bo
             latent.mul_(3.0)  # the signs stay as they are
         assert torch.equal(low_bit(x), before)
     assert layer.activation_relu_or_gelu == 2
+
+
+@pytest.mark.parametrize(
+    "computed",
+    [nn.utils.weight_norm, nn.utils.spectral_norm, lambda layer: prune.l1_unstructured(layer, "weight", 0.5)],
+    ids=["weight norm", "spectral norm", "pruned"],
+)
+@pytest.mark.filterwarnings("ignore:.torch.nn.utils.weight_norm. is deprecated:FutureWarning")
+def test_weights_that_old_hooks_compute_are_copied_with_their_hooks(computed: Callable[[nn.Module], Any]) -> None:
+    model, x = nn.Sequential(nn.Conv1d(4, 8, 3), nn.Conv1d(8, 8, 3), nn.Conv1d(8, 8, 3)), torch.randn(2, 4, 20)
+    computed(model[0])
+    with torch.no_grad():
+        first = model.eval()[0](x)
+    low = convert(model, binary.BNN, example=x)
+    assert isinstance(low[1], BinaryConv1d)
+    with torch.no_grad():
+        assert torch.equal(low[0](x), first)
+        next(low[0].parameters()).zero_()
+        next(iter(low[0].parameters())).add_(1.0)
+        assert torch.equal(model[0](x), first)
+    assert plan_conversion(model, example=x).names(Action.CONVERT) == ("1",)

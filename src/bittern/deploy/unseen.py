@@ -8,16 +8,16 @@ before anything is copied.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules import module as torch_module
 from torch.nn.parameter import is_lazy
 
 from bittern.deploy.kinds import PackError
+from bittern.nn._copy import copied
 from bittern.nn.binarize import LowBitLayer
 from bittern.quantizer import Quantizer
 
@@ -104,18 +104,8 @@ def _remover(hooks: Iterable[Any]) -> str:
 
 
 def cpu_copy(model: nn.Module) -> nn.Module:
-    """A copy in eval mode on the CPU, its weights laid out as torch makes them.
-
-    Tensors among its attributes that were computed with gradients are copied as the numbers that they are: hooks of
-    torch keep weights so (weight_norm, prune) and compute them again at every call.
-    """
-    computed = {
-        id(value): value.detach().clone()
-        for module in model.modules()
-        for value in vars(module).values()
-        if isinstance(value, Tensor) and not value.is_leaf
-    }
-    frozen = copy.deepcopy(model, computed).cpu().eval()
+    """A copy in eval mode on the CPU, its weights laid out as torch makes them."""
+    frozen = copied(model).cpu().eval()
     for parameter in frozen.parameters():
         parameter.data = parameter.data.contiguous()
     return frozen

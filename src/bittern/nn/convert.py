@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Sequence
 from typing import Literal, overload
 
 from torch import Tensor, nn
 
+from bittern.nn._copy import copied
 from bittern.nn._noise import noise_batches
 from bittern.nn._probe import Example, arguments
 from bittern.nn._watch import Watched
@@ -97,7 +97,7 @@ def convert(
     """
     check_method("convert", method)
     rules = keep_rules("convert", keep)
-    model = copy.deepcopy(model)
+    model = copied(model)
     _call_all_layers(model)
     args = None if example is None else arguments("convert", example)
     watched = None if args is None else watch_layers(model, args)

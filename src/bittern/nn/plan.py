@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from bittern.nn._copy import copied
 from bittern.nn._probe import Example, arguments
 from bittern.nn._table import text_table
 from bittern.nn._watch import Watched, watch
@@ -95,7 +95,7 @@ def plan_conversion(
     TypeError for a `keep` or an activation of another kind.
     """
     rules = keep_rules("convert", keep)
-    model = copy.deepcopy(model)
+    model = copied(model)
     watched = None if example is None else watch_layers(model, arguments("convert", example))
     return make_plan(model, rules, watched, () if activation is None else plan_swaps("convert", model, activation))
 

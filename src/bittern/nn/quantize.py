@@ -8,16 +8,16 @@ until `keep` names it. Only look-up tables stay without a word: they multiply no
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, Literal, overload
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from bittern.nn._copy import copied
 from bittern.nn._frozen import FrozenLinear, not_finite
 from bittern.nn._probe import Example, arguments
 from bittern.nn._watch import Watched, watch
@@ -91,8 +91,8 @@ def quantize(
     _check_plan(plan, kind)
     if unnamed:
         _warn(kind, [row for row in plan.rows if row.name in unnamed])
-    frozen_weights = [model.get_submodule(name).weight for name in names]
-    new = copy.deepcopy(model, {id(weight): weight for weight in frozen_weights})
+    frozen_weights = [w for name in names if isinstance(w := model.get_submodule(name).weight, Tensor)]
+    new = copied(model, frozen_weights)
     layers = {id(new.get_submodule(name)): _freeze(name, new.get_submodule(name), kind, options) for name in names}
     new = put_in_place(new, layers)
     if args is not None:
@@ -121,7 +121,7 @@ def _plan(
 ) -> tuple[Plan, set[str], set[str]]:
     """The plan, the names of layers that stay although nobody said so, and of those that the example calls."""
     # shares every parameter with the model; only buffers are copied
-    light = copy.deepcopy(model, {id(p): p for p in model.parameters() if not is_lazy(p)})
+    light = copied(model, [p for p in model.parameters() if not is_lazy(p)])
     watched = None if args is None else watch(light, args, (nn.Linear, LowBitLayer, FrozenLinear))
     layers = layers_of(light, _holds_a_matrix)
     linear = [module for _, module in layers if isinstance(module, nn.Linear)]

@@ -12,7 +12,6 @@ Nothing in it is code. A file is checked against the model before anything is bu
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping
 from os import PathLike
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 
 from bittern._files import write_atomically
 from bittern._tensor_file import pieces
+from bittern.nn._copy import copied
 from bittern.nn._frozen import FrozenLinear
 from bittern.nn.convert import put_in_place
 from bittern.nn.linear_4bit import Linear4bit
@@ -124,7 +124,7 @@ def _json(path: Path, header: Mapping[str, str], key: str) -> dict[str, Any]:
 
 
 def _fill(model: nn.Module, layers: dict[str, Any], shared: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module:
-    new = copy.deepcopy(model, {id(p): p for p in model.parameters()})  # parameters are replaced below, not changed
+    new = copied(model, model.parameters())  # parameters are replaced below, not changed
     ties = _ties(new)
     replacements: dict[int, nn.Module] = {id(_old(new, name)): _skeleton(new, name, layers[name]) for name in layers}
     new = put_in_place(new, replacements)
