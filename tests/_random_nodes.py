@@ -358,5 +358,12 @@ PROPOSALS: dict[str, Callable[[Draft], Proposal | None]] = {
     "multiply": _two,
 }
 OFTEN = ("pool", "affine", "add", "concatenate_bits", "pool_bits", "conv")
-WEIGHTED = (*KINDS, *("encode",) * 8, *("binary", "threshold") * 24, *OFTEN * 3, *("aten",) * 8, *("part",) * 8)
+WEIGHTED = (
+    *(kind for kind in KINDS if kind != "results"),
+    *("encode",) * 8,
+    *("binary", "threshold") * 24,
+    *OFTEN * 3,
+    *("aten",) * 8,
+    *("part",) * 8,
+)
 """Low-bit layers fit only where bits are, and thresholds where accumulators are, which are rarer."""

@@ -23,6 +23,9 @@ from bittern.deploy.program import Node, tensor_name
 DIFFERENT = 256
 """Numbers of a tensor, 0 and 1 aside: drawing millions is what would take longest."""
 
+RESULTS = 0.1
+"""Share of programs with several results."""
+
 LARGER = 16
 """Sides of the images of a large program are so many times those of the others."""
 
@@ -43,11 +46,29 @@ def draft(seed: int, large: bool = False) -> Draft:
     while len(d.nodes) < wanted and tries < 200:
         tries += 1
         _try(d, r.choice(WEIGHTED))
+    if r.random() < RESULTS and _ends_in_results(d):
+        return d
     while d.forms[d.output].type != "real" or (d.output == 0 and r.random() < 0.9):
         d.output = r.choice([v for v, form in enumerate(d.forms) if form.type == "real"])
         if all(form.type != "real" for form in d.forms[1:]):
             break
     return d
+
+
+def _ends_in_results(d: Draft) -> bool:
+    """End a program in several results, if it has values for them."""
+    values = [v for v, form in enumerate(d.forms) if form.type == "real"]
+    chosen = d.r.choices(values, k=d.r.randint(1, 3))
+    names = [f"answer{i}" for i in range(len(chosen))] if d.r.random() < 0.5 else []
+    node = Node("results", "results", tuple(chosen), len(d.nodes) + 1, {"names": names}, {})
+    try:
+        form = RULES["results"](node, {}, *(d.forms[v] for v in chosen))
+    except FormatError:
+        return False
+    d.forms.append(form)
+    d.nodes.append(["results", "results", chosen, {"names": names}, []])
+    d.output = len(d.nodes)
+    return True
 
 
 def _try(d: Draft, kind: str) -> None:

@@ -31,6 +31,7 @@ from bittern.deploy import FormatError
 from bittern.deploy.aten import OperatorError
 from bittern.deploy.node_by_node import NodeByNode
 from bittern.deploy.packed import Packed, from_bytes
+from bittern.deploy.results import named
 
 BATCHES = (0, 2, 3)
 MEMORY_LIMIT = 64 * 2**20
@@ -104,14 +105,15 @@ def _run(packed: Packed, seed: int) -> None:
         return
     for batch in (1, 1, BATCHES[seed % len(BATCHES)]):
         x = 2 * torch.randn(batch, *packed.input_shape, generator=generator)
-        _compare(packed, x, packed(x))
+        with torch.no_grad():
+            expected = named(NodeByNode(packed.program, packed.tensors, packed.device)(x))
+        for name, answer in (named(packed(x)) or {}).items():
+            _compare(x, answer, (expected or {})[name])
 
 
-def _compare(packed: Packed, x: torch.Tensor, answer: torch.Tensor) -> None:
+def _compare(x: torch.Tensor, answer: torch.Tensor, expected: torch.Tensor) -> None:
     if answer.shape[0] != x.shape[0]:
         raise AssertionError(f"{x.shape[0]} samples gave {list(answer.shape)}")
-    with torch.no_grad():
-        expected = NodeByNode(packed.program, packed.tensors, packed.device)(x)
     if answer.shape != expected.shape or not torch.equal(answer.nan_to_num(), expected.nan_to_num()):
         raise AssertionError(f"not as node by node, {list(answer.shape)} and {list(expected.shape)}")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import threading
 import types
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -15,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
 from bittern.binary import BNN, XNORNetPlusPlus
-from bittern.deploy import PackError, pack, verify
+from bittern.deploy import FormatError, PackError, pack, verify
+from bittern.deploy.format import decode, encode
 from bittern.deploy.packed import from_bytes
 from bittern.nn import BinaryConv2d, BinaryLinear
 
@@ -418,3 +421,127 @@ def test_linear_layers_take_rows_from_any_dimensions(rule: Callable[[nn.Module, 
     assert report.exact
     assert report.logits_identical
     assert [layer.name for layer in report.layers] == ["linear"]
+
+
+# -- several results
+
+
+class Stages(nn.Module):
+    """A backbone that gives two stages and a prediction of integers."""
+
+    def __init__(self, answer: Callable[[Tensor, Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        self.answer = answer
+        self.first = BinaryConv2d(4, 8, 3, padding=1, method=BNN)
+        self.second = BinaryConv2d(8, 8, 3, padding=1, stride=2, method=BNN)
+
+    def forward(self, x: Tensor) -> Any:
+        first = self.first(x)
+        second = self.second(F.hardtanh(first))
+        return self.answer(first, second, second.flatten(1).argmax(1))
+
+
+class Pair(NamedTuple):
+    coarse: Tensor
+    fine: Tensor
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (lambda a, b, c: (a, b, c), tuple),
+        (lambda a, b, c: [b, a], tuple),
+        (lambda a, b, c: {"fine": a, "class": c, "coarse": b}, dict),
+        (lambda a, b, c: OrderedDict(out=b), dict),
+        (lambda a, b, c: Pair(b, a), dict),
+        (lambda a, b, c: (a, a, a.flatten(1)), tuple),
+    ],
+    ids=["tuple", "list", "dict", "ordered", "named", "one value three times"],
+)
+def test_models_with_several_results_pack(answer: Callable[..., Any], kind: type) -> None:
+    torch.manual_seed(0)
+    model = Stages(answer).eval()
+    packed = from_bytes(pack(model, ZEROS).to_bytes())
+    report = verify(packed, model, torch.randn(3, 4, 6, 6))
+    assert report.exact
+    assert report.logits_identical
+    for samples in (0, 2, 1, 5):
+        x = torch.randn(samples, 4, 6, 6)
+        with torch.no_grad():
+            expected = model(x)
+        found = packed(x)
+        assert type(found) is kind
+        values = expected._asdict() if isinstance(expected, Pair) else expected
+        assert list(found) == list(values) if kind is dict else len(found) == len(values)
+        pairs = [(found[key], values[key]) for key in (values if kind is dict else range(len(values)))]
+        assert all(torch.equal(got, wanted) and got.dtype == wanted.dtype for got, wanted in pairs)
+        pairs[0][0].fill_(7)  # each result has memory of its own, apart from results that are one and the same
+        assert torch.equal(packed(x)[next(iter(values)) if kind is dict else 0], pairs[0][1])
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (lambda a, b, c: (a, (b, c)), "returns tuple with more than tensors in it"),
+        (lambda a, b, c: {"a": a, "b": [b]}, "returns dict with more than tensors in it"),
+        (lambda a, b, c: (a, torch.ones(2)), "result '1' of the model is no tensor that depends on its input"),
+        (lambda a, b, c: {"a": a, "n": 3}, "result 'n' of the model is no tensor"),
+    ],
+)
+def test_results_that_are_no_tensors_are_refused_by_name(answer: Callable[..., Any], text: str) -> None:
+    with pytest.raises(PackError, match=text):
+        pack(Stages(answer).eval(), ZEROS)
+
+
+def test_differences_in_any_result_are_found() -> None:
+    model = Stages(lambda a, b, c: {"fine": a, "class": c}).eval()
+    packed = pack(model, ZEROS)
+    for changed in (lambda a, b, c: {"fine": a + 1, "class": c}, lambda a, b, c: {"fine": a, "class": c + 1}):
+        model.answer = changed
+        assert not verify(packed, model, torch.randn(3, 4, 6, 6)).exact
+    model.answer = lambda a, b, c: {"fine": a}
+    with pytest.raises(ValueError, match=r"returns .'fine', 'class'., the model .'fine'."):
+        verify(packed, model, ZEROS)
+
+
+# -- token ids
+
+
+class Words(nn.Module):
+    """A classifier of token ids: an embedding, attention over all places, low-bit linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.norm = nn.Embedding(50, 16), nn.LayerNorm(16)
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.mixed, self.head = BinaryLinear(16, 16, method=BNN), nn.Linear(16, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.norm(self.embedding(tokens))
+        x = x + self.attention(x, x, x, need_weights=False)[0]
+        hidden = (tokens != 0).unsqueeze(-1) * self.mixed(x)
+        return self.head(hidden.sum(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_models_of_token_ids_pack(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model, example = Words().eval(), torch.randint(0, 50, (2, 7)).to(dtype)
+    packed = from_bytes(pack(model, example).to_bytes())
+    report = verify(packed, model, torch.randint(0, 50, (5, 7)).to(dtype))
+    assert report.exact
+    assert report.logits_identical
+    assert [layer.name for layer in report.layers] == ["mixed"]
+    with pytest.raises(TypeError, match=f"must be {str(dtype)[6:]}; got torch.float32; call .(long|int)"):
+        packed(torch.zeros(2, 7))
+    with pytest.raises(ValueError, match="torch refuses its arguments: index out of range"):
+        packed(torch.full((2, 7), 50, dtype=dtype))
+
+
+def test_an_input_of_another_type_reaches_no_layer_that_takes_real_numbers() -> None:
+    content = decode(pack(net(), ZEROS).to_bytes())
+    wrong = replace(content.program, input_type="int64")
+    with pytest.raises(FormatError, match="takes a real tensor; got int64"):
+        from_bytes(encode(content._replace(program=wrong)))
+    with pytest.raises(FormatError, match="must be one of float32, int64"):
+        from_bytes(encode(content._replace(program=replace(content.program, input_type="text"))))

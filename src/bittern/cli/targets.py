@@ -44,7 +44,10 @@ def answers_of(packed: Packed) -> tuple[int, ...]:
     """Shape of the answer to one sample."""
     from bittern.deploy.check import forms_of
 
-    return forms_of(packed.program, packed.tensors)[packed.program.output].shape[1:]
+    form = forms_of(packed.program, packed.tensors)[packed.program.output]
+    if form.type != "real":
+        raise ValueError("this packed model gives several answers; the command line reads those that give one")
+    return form.shape[1:]
 
 
 def need(path: Path, info: ImageInfo, wanted: Sequence[str], options: Sequence[str]) -> None:

@@ -12,14 +12,17 @@ from bittern.deploy.aten import ATEN, PART
 from bittern.deploy.binary_kinds import BINARY
 from bittern.deploy.bit_kinds import BIT_KINDS
 from bittern.deploy.budget import check_memory
-from bittern.deploy.form import Form
+from bittern.deploy.form import Form, input_form
 from bittern.deploy.forms import RULES
 from bittern.deploy.kinds import FormatError, Kind, check_node
 from bittern.deploy.layout_kinds import LAYOUT_KINDS
 from bittern.deploy.program import Program
 from bittern.deploy.real_kinds import REAL_KINDS
+from bittern.deploy.results import RESULTS
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (*BIT_KINDS, BINARY, *REAL_KINDS, *LAYOUT_KINDS, ATEN, PART)}
+KINDS: dict[str, Kind] = {
+    kind.name: kind for kind in (*BIT_KINDS, BINARY, *REAL_KINDS, *LAYOUT_KINDS, ATEN, PART, RESULTS)
+}
 """Every kind of node, by the name that a file uses."""
 
 MAX_ELEMENTS = 2**31
@@ -44,14 +47,17 @@ def check_program(program: Program, tensors: Mapping[str, Tensor], memory_limit:
         raise FormatError(f"the result, value {program.output}, is computed by no node")
     forms = forms_of(program, tensors)
     result = forms[program.output]
-    if result.type != "real" or not result.samples_first:
+    several = result.type == RESULTS.name
+    if not several and (result.type != "real" or not result.samples_first):
         raise FormatError(f"the result must be a real tensor [batch, ...]; it is {result.type} {list(result.shape)}")
+    if any(node.kind == RESULTS.name for node in program.nodes[: -1 if several else None]):
+        raise FormatError("results must be the last node of a program, and its result")
     check_memory(program, tensors, forms, memory_limit)
 
 
 def forms_of(program: Program, tensors: Mapping[str, Tensor]) -> dict[int, Form]:
     """What every value is, for one sample. Raises: FormatError naming the node that does not fit its input."""
-    forms = {0: Form((1, *program.input_shape))}
+    forms = {0: input_form(program.input_shape, program.input_type)}
     for node in program.nodes:
         named = {role: tensors[name] for role, name in node.tensors.items()}
         form = RULES[node.kind](node, named, *(forms[v] for v in node.inputs))

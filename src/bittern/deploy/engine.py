@@ -61,7 +61,7 @@ class Engine:
             self.prepared(item)
         self._local = threading.local()
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor) -> Any:
         return self._schedule(x.shape[0]).run(x)
 
     def accumulators(self, x: Tensor) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bittern.deploy.kinds import FormatError
-from bittern.deploy.program import Node
+from bittern.deploy.program import INPUT_TYPES, Node
 
 Shape = tuple[int, ...]
 Tensors = Mapping[str, Tensor]
@@ -56,6 +56,14 @@ class Form:
         if self.meta is not None:
             return self.meta[index]
         return torch.empty((BATCHES[index] * self.shape[0], *self.shape[1:]), dtype=torch.float32, device="meta")
+
+
+def input_form(shape: Shape, kind: str) -> Form:
+    """The form of a program's input."""
+    if kind == "float32":
+        return Form((1, *shape))
+    fewer, more = (torch.empty((batch, *shape), dtype=INPUT_TYPES[kind], device="meta") for batch in BATCHES)
+    return Form((1, *shape), kind, meta=(fewer, more))
 
 
 Rule = Callable[..., Form]

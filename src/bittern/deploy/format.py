@@ -23,7 +23,7 @@ from torch import Tensor
 from bittern.deploy.budget import MEMORY_LIMIT
 from bittern.deploy.check import KINDS, check_program
 from bittern.deploy.kinds import FormatError
-from bittern.deploy.program import Node, Program, tensor_name
+from bittern.deploy.program import INPUT_TYPES, Node, Program, tensor_name
 
 FORMAT = "bittern-packed"
 VERSION = 1
@@ -160,12 +160,16 @@ def _program_to_json(program: Program) -> dict[str, Any]:
         rules = KINDS[node.kind].attrs
         attrs = {key: value for key, value in node.attrs.items() if value != rules[key].default}
         nodes.append([node.kind, node.name, [number[v] for v in node.inputs], attrs, sorted(node.tensors)])
-    return {"input": list(program.input_shape), "output": number[program.output], "nodes": nodes}
+    kind = {} if program.input_type == "float32" else {"input_type": program.input_type}
+    return {"input": list(program.input_shape), **kind, "output": number[program.output], "nodes": nodes}
 
 
 def _program_from_json(data: Any) -> Program:
-    if not isinstance(data, dict) or set(data) != {"input", "output", "nodes"}:
-        raise FormatError("its program must have exactly input, output and nodes")
+    if not isinstance(data, dict) or set(data) - {"input_type"} != {"input", "output", "nodes"}:
+        raise FormatError("its program must have exactly input, output and nodes, and may have input_type")
+    kind = data.get("input_type", "float32")
+    if not isinstance(kind, str) or kind not in INPUT_TYPES:
+        raise FormatError(f"its input is of type {kind!r}; it must be one of {', '.join(INPUT_TYPES)}")
     shape, output, nodes = data["input"], data["output"], data["nodes"]
     if not _integers(shape, 1, 2**24) or not 1 <= len(shape) <= 4:
         raise FormatError(f"its input shape {shape!r} is not one to four positive sizes")
@@ -181,7 +185,7 @@ def _program_from_json(data: Any) -> Program:
     read = tuple(_node_from_json(node, index) for index, node in enumerate(nodes, 1))
     if len({node.name for node in read}) != len(read):
         raise FormatError("two nodes have the same name")
-    return Program(read, tuple(shape), output)
+    return Program(read, tuple(shape), output, kind)
 
 
 def _node_from_json(data: Any, number: int) -> Node:

@@ -262,7 +262,15 @@ def _two(node: Node, tensors: Tensors, a: Form, b: Form) -> Form:
     return Form(broadcast(node, a.shape, b.shape))
 
 
+def _results(node: Node, tensors: Tensors, *values: Form) -> Form:
+    for value in values:
+        need(node, value.type not in ("acc", "bits", "tuple", "results"), f"it takes tensors; got {value.type}")
+        need(node, value.samples_first, f"its results must be [batch, ...]; got {list(value.shape)}")
+    return Form((0,), "results")
+
+
 RULES: dict[str, Rule] = {
+    "results": _results,
     "aten": operator,
     "part": one_result,
     "encode": _encode,

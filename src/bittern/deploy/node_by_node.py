@@ -24,7 +24,7 @@ class NodeByNode:
         """What each node computes, in the order of the program."""
         self._released = _released_after(program)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor) -> Any:
         return self._run(x, None)
 
     def accumulators(self, x: Tensor) -> dict[str, Tensor]:
@@ -33,7 +33,7 @@ class NodeByNode:
         self._run(x, found)
         return found
 
-    def _run(self, x: Tensor, accumulators: dict[str, Tensor] | None) -> Tensor:
+    def _run(self, x: Tensor, accumulators: dict[str, Tensor] | None) -> Any:
         values: dict[int, Any] = {0: x}
         for node, step, released in zip(self.program.nodes, self.steps, self._released, strict=True):
             inputs = [values[v] for v in node.inputs]
@@ -42,8 +42,7 @@ class NodeByNode:
             values[node.output] = step(*inputs)
             for v in released:
                 del values[v]
-        result: Tensor = values[self.program.output]
-        return result
+        return values[self.program.output]
 
 
 def step_of(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:

@@ -18,6 +18,7 @@ from bittern.deploy.front import read
 from bittern.deploy.kinds import FormatError, PackError
 from bittern.deploy.packed import CONSTANT_LAYERS, Packed, type_and_advice
 from bittern.deploy.plain import plain_cpu
+from bittern.deploy.program import INPUT_TYPES
 from bittern.deploy.unseen import describe_failure
 from bittern.deploy.unwrap import unwrapped
 from bittern.deploy.verify import VerifyReport, verify
@@ -39,12 +40,13 @@ def pack(
     std: float | Sequence[float] | None = None,
     data: ImageData | None = None,
 ) -> Packed:
-    """Pack a trained model: trace it, fold batch norms, scales and thresholds, replace low-bit layers by packed ones.
+    """Pack a trained model: export it, fold batch norms, scales and thresholds, replace low-bit layers by packed ones.
 
-    model: a module that takes one tensor and returns one. example: float32 input [batch, ...] on the CPU; its shape
-    without the batch becomes the shape that the packed model takes. Both are left as they were, and autocast and
-    torch's defaults change nothing. Layers that stay real stay float32. The result is verified before it is returned,
-    on `example` and on batches of noise of its shape, since an example of zeros would prove little.
+    model: a module that takes one tensor and returns one, or a tuple or dict of several. example: input [batch, ...] on
+    the CPU, float32 or of integers (token ids); its shape without the batch becomes the shape that the packed model
+    takes. Both are left as they were, and autocast and torch's defaults change nothing. Layers that stay real stay
+    float32. The result is verified before it is returned, on `example` and on batches of noise of its shape, since an
+    example of zeros would prove little.
 
     classes: a name for each answer. mean, std: of each channel (or one number for all), by which images of brightness
     0 ... 1 were normalized for training. data: the data set of the training, which says all three. None of them changes
@@ -69,9 +71,9 @@ def check_example(example: Any) -> None:
     if not isinstance(example, Tensor):
         raise PackError(f"pack: example must be a torch.Tensor; got {type_and_advice(example)}")
     dense = example.layout == torch.strided and example.device.type == "cpu"
-    if not dense or example.dtype != torch.float32 or example.ndim < 2 or example.shape[0] == 0:
+    if not dense or example.dtype not in INPUT_TYPES.values() or example.ndim < 2 or example.shape[0] == 0:
         raise PackError(
-            f"pack: example must be a float32 CPU tensor [batch, ...] with at least one sample; "
+            "pack: example must be a CPU tensor [batch, ...] with at least one sample, float32, int64, int32 or bool; "
             f"got {example.dtype} {list(example.shape)} on {example.device}"
         )
 
@@ -85,7 +87,8 @@ def _packed(model: nn.Module, example: Tensor, images: image_info.ImageInfo) -> 
         raise PackError(f"pack: {error}") from error
     except NOT_FIT as error:
         raise PackError(f"pack: the calls of this model do not fit together: {describe_failure(error)}") from error
-    answers = forms_of(program, tensors)[program.output].shape
+    form = forms_of(program, tensors)[program.output]
+    answers = form.shape if form.type == "real" else ()
     problem = images.problem(example.shape[1], answers[1] if len(answers) == 2 else None)
     if problem is not None:
         raise PackError(f"pack: {problem}")

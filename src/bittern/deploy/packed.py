@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,18 +18,24 @@ from bittern.deploy.format import Content, decode, encode
 from bittern.deploy.kinds import FormatError
 from bittern.deploy.node_by_node import NodeByNode
 from bittern.deploy.plain import modes_are_set, plain_cpu, plain_torch
-from bittern.deploy.program import Program
+from bittern.deploy.program import INPUT_TYPES, Program
+from bittern.deploy.results import mapped
 
 CONSTANT_LAYERS = "constant_layers"
 """In `info`: a list, as JSON, of low-bit layers whose answer never changes, so that packing computed it."""
 
 
+ADVICE = {"float32": ".float()", "int64": ".long()", "int32": ".int()", "bool": ".bool()"}
+"""How to make a tensor of a type."""
+
+
 class Packed:
     """A network that runs bit-packed; made by `pack` or `load`, called like a function.
 
-    Call with x float32 [batch, *input_shape] -> float32 logits [batch, ...]. Calls do not track gradients, leave x as
-    it was, and give a tensor of their own memory; autocast, inference mode and torch's defaults change no answer. A
-    model can be copied, pickled and sent to other processes, where it is read as a file is.
+    Call with x [batch, *input_shape], float32 or the integers that the model takes -> what the model returns: float32
+    logits [batch, ...], a tuple of tensors, or a dict of tensors by name. Calls do not track gradients, leave x as it
+    was, and give tensors of their own memory; autocast, inference mode and torch's defaults change no answer. A model
+    can be copied, pickled and sent to other processes, where it is read as a file is.
 
     Raises: TypeError / ValueError for an input of another dtype, shape or device.
     """
@@ -43,6 +50,8 @@ class Packed:
     ) -> None:
         self.program = program
         self.tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+        self._memory = {tensor.untyped_storage().data_ptr() for tensor in self.tensors.values()}
+        self._input_type = INPUT_TYPES[program.input_type]
         self.info = dict(info)
         """What `pack` noted about the origin: free text by key."""
         self.device = device
@@ -84,7 +93,7 @@ class Packed:
         """Bytes of all tensors, as stored in the file (without its header)."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor) -> Any:
         self._check_input(x)
         if modes_are_set(self.device.type):
             with plain_torch(self.device.type):
@@ -92,10 +101,14 @@ class Packed:
         with torch.no_grad():
             return self._answer(x)
 
-    def _answer(self, x: Tensor) -> Tensor:
-        result = self._engine(x.resolve_neg())
-        shared = result.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
-        return result.clone() if shared else result
+    def _answer(self, x: Tensor) -> Any:
+        given = x.untyped_storage().data_ptr()
+
+        def own(result: Tensor) -> Tensor:
+            place = result.untyped_storage().data_ptr()
+            return result.clone() if place == given or place in self._memory else result
+
+        return mapped(self._engine(x.resolve_neg()), own)
 
     def accumulators(self, x: Tensor) -> dict[str, Tensor]:
         """Integer accumulators of every low-bit layer, by name: int32 [batch, out_channels, *space]."""
@@ -142,8 +155,9 @@ class Packed:
             raise TypeError(f"packed model: the input must be a torch.Tensor; got {type_and_advice(x)}")
         if x.layout != torch.strided:
             raise TypeError(f"packed model: the input must be dense; got {x.layout}; call .to_dense() first")
-        if x.dtype != torch.float32:
-            raise TypeError(f"packed model: the input must be float32; got {x.dtype}; call .float() first")
+        if x.dtype != self._input_type:
+            kind = str(self._input_type).removeprefix("torch.")
+            raise TypeError(f"packed model: the input must be {kind}; got {x.dtype}; call {ADVICE[kind]} first")
         if tuple(x.shape[1:]) != self.input_shape or x.ndim != len(self.input_shape) + 1:
             sizes = ", ".join(str(size) for size in self.input_shape)
             raise ValueError(f"packed model: expected an input [batch, {sizes}]; got {list(x.shape)}")

@@ -18,7 +18,7 @@ from bittern.deploy.memory import Arena, Shelves
 from bittern.deploy.program import Node
 
 FLOAT_BYTES = 4
-RETURN_VIEWS = ("flatten", "reshape", "permute", "slice", "aten", "part")
+RETURN_VIEWS = ("flatten", "reshape", "permute", "slice", "aten", "part", "results")
 """Kinds whose result may lie in the memory of their input."""
 
 Values = dict[int, Any]

@@ -12,7 +12,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import torch
+
 Attr = int | float | bool | str | list[Any] | None
+
+
+INPUT_TYPES = {"float32": torch.float32, "int64": torch.int64, "int32": torch.int32, "bool": torch.bool}
+"""Types that an input may have, by name; only operators of torch read others than float32."""
 
 
 def tensor_name(node: str, role: str) -> str:
@@ -49,6 +55,8 @@ class Program:
     input_shape: tuple[int, ...]
     """Shape of one sample, without the batch."""
     output: int
+    input_type: str = "float32"
+    """One of `INPUT_TYPES`."""
 
     def rewritten(self, new: Mapping[int, Sequence[Node]], renamed: Mapping[int, int]) -> Program:
         """Nodes replaced, by their output number, by others or none; then `renamed` values read under new numbers."""

@@ -20,6 +20,7 @@ from bittern.deploy.items import BitStep, Block, Encode, Item, Pool, RealProduct
 from bittern.deploy.kinds import Step, channels_last, integers
 from bittern.deploy.places import Places, Values, as_images, image_size, last_uses
 from bittern.deploy.program import Node
+from bittern.deploy.results import mapped
 from bittern.deploy.sum_order import exact_lanes, exact_order, same_bits
 
 Patch = tuple[str, str, int, int]
@@ -112,14 +113,14 @@ class Schedule:
         """Bytes of planned memory."""
         return self._places.nbytes
 
-    def run(self, x: Tensor) -> Tensor:
+    def run(self, x: Tensor) -> Any:
         """x float32 [batch, *input_shape] -> the program's result."""
         values: Values = {**self._known, 0: x}
         for run in self._runs:
             run(values)
         return self._result(values)
 
-    def run_each(self, x: Tensor, before: Look, after: Look | None = None) -> Tensor:
+    def run_each(self, x: Tensor, before: Look, after: Look | None = None) -> Any:
         """The same, item by item; `before` and `after` may read the values that are there."""
         values: Values = {**self._known, 0: x}
         for item, run in zip(self.items, self._each, strict=True):
@@ -129,9 +130,8 @@ class Schedule:
                 after(item, values.__getitem__)
         return self._result(values)
 
-    def _result(self, values: Values) -> Tensor:
-        result: Tensor = values[self.output]
-        return result.clone() if self._places.holds(result) else result
+    def _result(self, values: Values) -> Any:
+        return mapped(values[self.output], lambda result: result.clone() if self._places.holds(result) else result)
 
     # -- real layers: native where an order of summation gives torch's bits
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bittern.deploy.packed import Packed, type_and_advice
 from bittern.deploy.plain import plain_cpu
+from bittern.deploy.results import named
 from bittern.deploy.unseen import cpu_copy, describe_failure
 from bittern.deploy.unwrap import unwrapped
 from bittern.nn._noise import noise_batches
@@ -142,14 +143,14 @@ class _Comparison:
         self._layers: dict[str, LayerReport] = {}
         self._identical, self._vary = True, False
         self._worst = 0.0, math.inf
-        self._first: Tensor | None = None
+        self._first: dict[str, Tensor] = {}
         self._factor = 64 * math.sqrt(_fan_in_of_last(model)) * torch.finfo(torch.float32).eps
 
     def add(self, batch: Tensor) -> None:
         expected, reference = self._training_graph(batch)
         x = batch.detach().to(self.packed.device)
         found = self.packed.accumulators(x)
-        got = self.packed(x).cpu()
+        got = named(self.packed(x))
         for name in self.constant_layers:
             expected.pop(name, None)
         if set(found) != set(expected):
@@ -157,7 +158,10 @@ class _Comparison:
             raise ValueError(f"verify: the two models have different low-bit layers; only one of them calls {names}")
         for name in expected:
             self._add_layer(name, expected[name], found[name].cpu())
-        self._add_logits(got, reference)
+        if got is None or set(got) != set(reference):
+            raise ValueError(f"verify: the packed model returns {list(got or ())}, the model {list(reference)}")
+        for name, values in reference.items():
+            self._add_logits(name, got[name].cpu(), values)
         self.samples += len(batch)
 
     def report(self, given: int, noise: int) -> VerifyReport:
@@ -167,8 +171,8 @@ class _Comparison:
             layers, self.logits, self._identical, *self._worst, given, noise, shares, vary, self.constant_layers
         )
 
-    def _training_graph(self, batch: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """(accumulators by layer name, logits) of the training graph in eval mode."""
+    def _training_graph(self, batch: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """(accumulators by layer name, results by name) of the training graph in eval mode."""
         found: dict[str, Tensor] = {}
 
         def see(name: str, layer: LowBitLayer, x: Tensor, values: Tensor) -> None:
@@ -181,15 +185,19 @@ class _Comparison:
         x = batch.detach().cpu().clone(memory_format=torch.contiguous_format)
         try:
             with watched_inputs(self.model, see):
-                logits = self.model(x)
+                answer = self.model(x)
         except Exception as error:
             raise ValueError(
                 f"verify: the model fails on an input {list(batch.shape)}: {describe_failure(error)}; it must take "
                 "batches of any size"
             ) from error
-        if not isinstance(logits, Tensor):
-            raise ValueError(f"verify: the model must return one tensor; it returns {type(logits).__name__}")
-        return found, logits
+        results = named(answer)
+        if results is None:
+            raise ValueError(
+                "verify: the model must return a tensor, or a tuple or dict of tensors; it returns "
+                f"{type(answer).__name__}"
+            )
+        return found, results
 
     def _add_layer(self, name: str, expected: Tensor, found: Tensor) -> None:
         if found.ndim == ROWS_OF_SAMPLES and found.numel() == expected.numel():
@@ -201,19 +209,23 @@ class _Comparison:
         before = self._layers.get(name, LayerReport(name, 0, 0))
         self._layers[name] = LayerReport(name, before.accumulators + expected.numel(), before.different + different)
 
-    def _add_logits(self, got: Tensor, reference: Tensor) -> None:
+    def _add_logits(self, name: str, got: Tensor, reference: Tensor) -> None:
         self.logits += reference.numel()
         gap, same = _gap(got, reference)
         finite = reference[reference.isfinite()]
-        allowed = self._factor * (float(finite.abs().max()) if finite.numel() else 0.0)
+        largest = float(finite.abs().max()) if finite.numel() and finite.is_floating_point() else 0.0
+        allowed = self._factor * largest
         self._identical &= same
         if gap - allowed > self._worst[0] - self._worst[1]:
             self._worst = gap, allowed
-        if self._first is None and len(reference):
-            self._first = reference[:1].clone()
-        if self._first is not None and self._first.shape[1:] == reference.shape[1:]:
+        if name not in self._first and len(reference):
+            self._first[name] = reference[:1].clone()
+        first = self._first.get(name)
+        if first is not None and first.shape[1:] == reference.shape[1:]:
             # sums of other batch sizes may round otherwise: that is no dependence on the input
-            alike = _equal(reference, self._first) | ((reference - self._first).abs() <= allowed)
+            alike = _equal(reference, first)
+            if reference.is_floating_point():
+                alike |= (reference - first).abs() <= allowed
             self._vary |= not bool(alike.all())
 
 
@@ -229,6 +241,8 @@ def _gap(got: Tensor, reference: Tensor) -> tuple[float, bool]:
     equal = _equal(got, reference)
     if bool(equal.all()):
         return 0.0, True
+    if not reference.is_floating_point():
+        return math.inf, False
     gap = float((got - reference)[~equal].abs().max())
     return math.inf if math.isnan(gap) else gap, False
 

@@ -45,6 +45,8 @@ class Exported(NamedTuple):
     """Names of the placeholders of the model's own inputs."""
     results: tuple[int, ...]
     """Which outputs of the graph are the model's own; others say what it wrote into its inputs."""
+    names: tuple[str, ...] | None
+    """Names of its results; () for a tuple or list, None for one tensor."""
 
 
 def export(model: nn.Module, example: Tensor) -> Exported:
@@ -65,7 +67,7 @@ def export(model: nn.Module, example: Tensor) -> Exported:
             inputs.append(spec.arg.name)
         else:
             tensors[spec.arg.name] = known[str(spec.target)]
-    return Exported(program.graph, layers, tensors, tuple(inputs), results)
+    return Exported(program.graph, layers, tensors, tuple(inputs), results, _names(program, type(model).__name__))
 
 
 def _copied(model: nn.Module) -> nn.Module:
@@ -121,6 +123,25 @@ def _results(program: torch.export.ExportedProgram, name: str) -> tuple[int, ...
             f"pack: {name} writes into {', '.join(map(repr, written))} in eval mode; a packed model has no memory"
         )
     return tuple(index for index, spec in enumerate(specs) if spec.kind is OutputKind.USER_OUTPUT)
+
+
+def _names(program: torch.export.ExportedProgram, name: str) -> tuple[str, ...] | None:
+    """How a model's results are called. Raises: PackError for results within results."""
+    spec = program.call_spec.out_spec
+    assert spec is not None
+    children = spec.children()
+    if not children:
+        return None
+    keys = getattr(spec.context, "_fields", spec.context)
+    plain = all(not child.children() for child in children)
+    if plain and spec.type in (tuple, list):
+        return ()
+    if not plain or not isinstance(keys, (list, tuple)) or len(keys) != len(children):
+        raise PackError(
+            f"pack: {name} returns {getattr(spec.type, '__name__', spec.type)} with more than tensors in it; wrap it "
+            "to return one tensor, or a tuple or dict of tensors"
+        )
+    return tuple(map(str, keys))
 
 
 def _cause(error: BaseException) -> str:

@@ -69,7 +69,9 @@ def read(model: nn.Module, example: Tensor) -> Read:
     for node in exported.graph.nodes:
         reader.add(node)
     refuse(reader.problems(), "stand against it")
-    program = Program(tuple(reader.builder.nodes), tuple(example.shape[1:]), reader.result())
+    result = reader.result()
+    kind = str(example.dtype).removeprefix("torch.")
+    program = Program(tuple(reader.builder.nodes), tuple(example.shape[1:]), result, kind)
     return Read(program, reader.builder.tensors, tuple(reader.constant_layers))
 
 
@@ -90,7 +92,7 @@ class _Reader:
         """Calls that stand on it, but cannot be packed as they are called."""
         self.constant_layers: list[str] = []
         """Layers that are given numbers which do not depend on the model's input: they are computed here."""
-        self._output: Any = None
+        self._output: tuple[Any, ...] = ()
 
     def problems(self) -> list[str]:
         names = list(self.unknown)
@@ -99,13 +101,18 @@ class _Reader:
         return [*([f"{', '.join(names)} {advice}"] if names else []), *self.refused]
 
     def result(self) -> int:
-        """Raises: PackError for anything but one tensor."""
-        if isinstance(self._output, Tensor):
-            raise PackError("pack: the model's answer does not depend on its input")
-        if not isinstance(self._output, Ref):
-            kind = type(self._output).__name__
-            raise PackError(f"pack: the model must return one tensor; it returns {kind}; wrap it")
-        return int(self._output)
+        """The value that the model returns. Raises: PackError for anything but tensors that depend on its input."""
+        names, values = self.exported.names, self._output
+        called = names or tuple(map(str, range(len(values))))
+        constant = [name for name, value in zip(called, values, strict=True) if not isinstance(value, Ref)]
+        if constant or not values:
+            raise PackError(
+                f"pack: result {', '.join(map(repr, constant))} of the model is no tensor that depends on its input; "
+                "wrap the model to return none but those that do"
+            )
+        if names is None:
+            return int(values[0])
+        return int(self.builder.add("results", "results", values, {}, names=list(names)))
 
     def add(self, node: fx.Node) -> None:
         if node.op == "placeholder":
@@ -124,9 +131,8 @@ class _Reader:
         self.metas[Ref(0)] = meta_of(node)
         return Ref(0)
 
-    def _result(self, outputs: Any) -> Any:
-        own = [outputs[index] for index in self.exported.results]
-        return self._value(own[0]) if len(own) == 1 else tuple(own)
+    def _result(self, outputs: Any) -> tuple[Any, ...]:
+        return tuple(self._value(outputs[index]) for index in self.exported.results)
 
     def _value(self, argument: Any) -> Any:
         """An argument of the graph with its values in place of nodes."""
