@@ -302,6 +302,7 @@ CALLS_THAT_PACK: dict[str, Callable[[InPlace, Tensor], Any]] = {
     "the batch last": lambda m, y: (y.flatten(1).t().cumsum(0) * 2).t(),
     "resized": lambda m, y: F.interpolate(y, scale_factor=2, mode="bilinear"),
     "no gradient": lambda m, y: no_gradient(y),
+    "to its own device": lambda m, y: y.to(torch.device("cpu")) * torch.full((1,), 2.0).to(y.device),
     "a mask": lambda m, y: y.masked_fill(torch.ones(6, 6).tril() == 0, float("-inf")).softmax(-1),
 }
 

@@ -303,7 +303,18 @@ def _is_whole_slice(call: Call) -> bool:
 PASSED_ON = ("contiguous.default", "clone.default", "detach.default", "alias.default", "lift_fresh_copy.default")
 """Operators that change no number."""
 DROPOUTS = ("dropout.default", "feature_dropout.default", "alpha_dropout.default", "feature_alpha_dropout.default")
-CASTS = ("to.dtype", "_to_copy.default", "to.dtype_layout", "type_as.default", "expand_as.default")
+CASTS = (
+    "to.dtype",
+    "to.device",
+    "to.other",
+    "to.prim_Device",
+    "_to_copy.default",
+    "to.dtype_layout",
+    "type_as.default",
+)
+SAME = (*PASSED_ON, *CASTS, "expand_as.default")
+HARMLESS = (*SAME, *DROPOUTS)
+"""Operators that may change nothing at all."""
 
 
 def passed_on(call: Call, out: Any) -> bool:
@@ -316,6 +327,6 @@ def passed_on(call: Call, out: Any) -> bool:
     if call.operator in DROPOUTS or _is_whole_slice(call):
         return True
     source = meta_of(next(iter(call.node.all_input_nodes), call.node))
-    if call.operator not in (*PASSED_ON, *CASTS) or not isinstance(source, Tensor):
+    if call.operator not in SAME or not isinstance(source, Tensor):
         return False
     return source.dtype == out.dtype and shape_of(source) == shape_of(out) and order_of(source) == order_of(out)

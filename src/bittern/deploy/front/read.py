@@ -269,7 +269,10 @@ def _is_foreign(node: fx.Node) -> bool:
     """Whether a node is no operator of the list, and no arithmetic on sizes."""
     if node.target is operator.getitem or node.target is OPERATOR or node.op != "call_function":
         return False
-    return not is_operator(node) or operator_name(node.target) not in ALLOWED
+    if not is_operator(node):
+        return True
+    name = operator_name(node.target)
+    return name not in ALLOWED and name not in ASSERTIONS and name not in native.HARMLESS
 
 
 def _in_words(node: fx.Node) -> str:
