@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import json
+import weakref
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bittern.deploy import FormatError, PackError, pack
 from bittern.deploy.aten import overload_of
@@ -186,3 +188,30 @@ def test_every_damage_to_arguments_is_refused_or_runs() -> None:
                 found(torch.zeros(2, *SHAPE))
                 ran += 1
     assert ran > 0
+
+
+class Alive(TorchDispatchMode):
+    """Counts the tensors that are alive among all that operators made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[weakref.ref[Tensor]] = []
+        self.most = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            self.made.append(weakref.ref(result))
+        self.most = max(self.most, sum(made() is not None for made in self.made))
+        return result
+
+
+def test_values_are_released_when_nothing_reads_them_any_more() -> None:
+    model = nn.Sequential(*(nn.Mish() for _ in range(30)))
+    packed, x = pack(model, torch.zeros(1, *SHAPE)), torch.randn(2, *SHAPE)
+    expected = model(x)
+    packed(x)
+    with Alive() as alive:
+        found = packed(x)
+    assert torch.equal(found, expected)
+    assert alive.most <= 4

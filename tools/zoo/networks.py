@@ -153,6 +153,7 @@ def _timm(name: str, size: int) -> Network:
 
 def _bert(kind: str) -> Network:
     def build() -> nn.Module:
+        torchvision()  # transformers imports it
         import transformers
 
         sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
@@ -163,6 +164,7 @@ def _bert(kind: str) -> Network:
 
 
 def _gpt2() -> nn.Module:
+    torchvision()
     import transformers
 
     config = transformers.GPT2Config(vocab_size=100, n_embd=64, n_layer=2, n_head=4, use_cache=False)

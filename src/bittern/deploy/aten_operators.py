@@ -87,7 +87,7 @@ ALLOWED = frozenset(
             "default", "upsample_nearest1d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d upsample_linear1d"
         ),
         *_each("vec", "_upsample_bilinear2d_aa _upsample_bicubic2d_aa _upsample_nearest_exact2d upsample_trilinear3d"),
-        *("to.dtype", "to.dtype_layout", "_to_copy.default", "type_as.default", "bittern::sign.default"),
+        *("to.dtype", "to.device", "to.dtype_layout", "_to_copy.default", "type_as.default", "bittern::sign.default"),
     )
 )
 """Operators by name and overload."""

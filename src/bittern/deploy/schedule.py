@@ -16,7 +16,19 @@ from bittern import ops
 from bittern.deploy.bit_kinds import image_windows
 from bittern.deploy.form import Form
 from bittern.deploy.item_numbers import pool_rule
-from bittern.deploy.items import BitStep, Block, Encode, Item, Pool, RealProduct, WholeMean, by_torch, number_of
+from bittern.deploy.items import (
+    BitStep,
+    Block,
+    Encode,
+    Item,
+    Pool,
+    RealProduct,
+    WholeMean,
+    by_torch,
+    number_of,
+    reads_of,
+    writes_of,
+)
 from bittern.deploy.kinds import Step, channels_last, integers
 from bittern.deploy.places import Places, Values, as_images, image_size, last_uses
 from bittern.deploy.program import Node
@@ -106,7 +118,7 @@ class Schedule:
         self._known = self._places.values
         """Values in planned memory, which are where they are before anything has run."""
         self._each = [self._run_of(item, prepared(item)) for item in items]
-        self._runs = _joined(self._each)
+        self._runs = _joined(self._each, self._released())
 
     @property
     def nbytes(self) -> int:
@@ -116,8 +128,10 @@ class Schedule:
     def run(self, x: Tensor) -> Any:
         """x float32 [batch, *input_shape] -> the program's result."""
         values: Values = {**self._known, 0: x}
-        for run in self._runs:
+        for run, released in self._runs:
             run(values)
+            for value in released:
+                values.pop(value, None)  # what a block keeps inside was never there
         return self._result(values)
 
     def run_each(self, x: Tensor, before: Look, after: Look | None = None) -> Any:
@@ -129,6 +143,18 @@ class Schedule:
             if after is not None:
                 after(item, values.__getitem__)
         return self._result(values)
+
+    def _released(self) -> list[tuple[int, ...]]:
+        """For each item, the values outside planned memory that nothing reads any more after it.
+
+        A view of such a value keeps its memory by itself.
+        """
+        last = {value: index for index, item in enumerate(self.items) for value in (*writes_of(item), *reads_of(item))}
+        released: list[list[int]] = [[] for _ in self.items]
+        for value, index in last.items():
+            if value not in (0, self.output) and value not in self._known:
+                released[index].append(value)
+        return [tuple(values) for values in released]
 
     def _result(self, values: Values) -> Any:
         return mapped(values[self.output], lambda result: result.clone() if self._places.holds(result) else result)
@@ -256,10 +282,15 @@ class Schedule:
         return last if same else as_trained
 
 
-def _joined(each: list[Run]) -> list[Run]:
-    """Neighbouring native runs as one."""
-    runs: list[Run] = []
-    for native, group in groupby(each, key=lambda run: isinstance(run, NativeRun)):
+def _joined(each: list[Run], released: list[tuple[int, ...]]) -> list[tuple[Run, tuple[int, ...]]]:
+    """Neighbouring native runs as one; each run with the values that are released after it."""
+    runs: list[tuple[Run, tuple[int, ...]]] = []
+    pairs = zip(each, released, strict=True)
+    for native, group in groupby(pairs, key=lambda pair: isinstance(pair[0], NativeRun)):
         neighbours = list(group)
-        runs += [NativeRun.joined(cast(list[NativeRun], neighbours))] if native else neighbours
+        if not native:
+            runs += neighbours
+            continue
+        joined = NativeRun.joined(cast(list[NativeRun], [run for run, _ in neighbours]))
+        runs.append((joined, tuple(value for _, values in neighbours for value in values)))
     return runs
