@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bittern.deploy.bit_kinds import split_factors
 from bittern.deploy.form import Form
+from bittern.deploy.items import released_after
 from bittern.deploy.kinds import FormatError, integer, integers
 from bittern.deploy.program import Node, Program
 from bittern.ops import bytes_of
@@ -45,7 +46,7 @@ def check_memory(program: Program, tensors: Mapping[str, Tensor], forms: Forms, 
     Raises: FormatError naming the first node with which it does.
     """
     loaded = sum(bytes_of(tensor) for tensor in tensors.values())
-    borders, last = _borders(program), _last_readers(program)
+    borders, released = _borders(program), released_after(program.nodes, program.output)
     live, most, work = value_bytes(forms[0], 0), 0, 0
     for index, node in enumerate(program.nodes):
         loaded += expanded_bytes(node, tensors, forms)
@@ -57,7 +58,7 @@ def check_memory(program: Program, tensors: Mapping[str, Tensor], forms: Forms, 
                 f"node {node.name!r} ({node.kind}): with it the program takes {total} bytes for one sample, and the "
                 f"limit is {limit}; if you trust the file, pass load a larger memory_limit"
             )
-        for value in last.get(index, ()):
+        for value in released[index]:
             live -= value_bytes(forms[value], borders.get(value, 0))
 
 
@@ -138,16 +139,3 @@ def _borders(program: Program) -> dict[int, int]:
             widest = max(integers(node, "padding"), default=0)
             borders[node.inputs[0]] = max(borders.get(node.inputs[0], 0), widest)
     return borders
-
-
-def _last_readers(program: Program) -> dict[int, list[int]]:
-    """For the index of each node, the values that nothing reads after it."""
-    last = {0: 0}
-    for index, node in enumerate(program.nodes):
-        for value in (*node.inputs, node.output):
-            last[value] = index
-    found: dict[int, list[int]] = {}
-    for value, index in last.items():
-        if value != program.output:
-            found.setdefault(index, []).append(value)
-    return found

@@ -6,6 +6,7 @@ An item names the nodes of a program that it stands for, and the numbers of the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bittern.deploy.program import Node
@@ -166,3 +167,15 @@ def reads_of(item: Item) -> tuple[int, ...]:
     if isinstance(item, Pool):
         return (item.source,)
     return item.inputs if isinstance(item, Node) else item.node.inputs
+
+
+def released_after(items: Sequence[Item], result: int) -> list[tuple[int, ...]]:
+    """For each item, the values that nothing reads any more after it, the input (0) among them; never the result."""
+    last = {0: 0}
+    for index, item in enumerate(items):
+        last.update(dict.fromkeys((*writes_of(item), *reads_of(item)), index))
+    released: list[list[int]] = [[] for _ in items]
+    for value, index in last.items():
+        if value != result and items:
+            released[index].append(value)
+    return [tuple(values) for values in released]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bittern.deploy.binary_kinds import BinaryStep
 from bittern.deploy.check import KINDS
+from bittern.deploy.items import released_after
 from bittern.deploy.kinds import Step
 from bittern.deploy.program import Node, Program
 
@@ -22,7 +23,7 @@ class NodeByNode:
         self.program = program
         self.steps = [step_of(node, tensors, device) for node in program.nodes]
         """What each node computes, in the order of the program."""
-        self._released = _released_after(program)
+        self._released = released_after(program.nodes, program.output)
 
     def __call__(self, x: Tensor) -> Any:
         return self._run(x, None)
@@ -48,17 +49,3 @@ class NodeByNode:
 def step_of(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
     """What a node computes, by itself, on one device."""
     return KINDS[node.kind].build(node, {role: tensors[name] for role, name in node.tensors.items()}, device)
-
-
-def _released_after(program: Program) -> list[tuple[int, ...]]:
-    """For each node, the values that nothing reads any more after it."""
-    last: dict[int, int] = {0: -1}
-    for index, node in enumerate(program.nodes):
-        last[node.output] = index
-        for v in node.inputs:
-            last[v] = index
-    released: list[list[int]] = [[] for _ in program.nodes]
-    for v, index in last.items():
-        if v != program.output and index >= 0:
-            released[index].append(v)
-    return [tuple(values) for values in released]

@@ -26,8 +26,7 @@ from bittern.deploy.items import (
     WholeMean,
     by_torch,
     number_of,
-    reads_of,
-    writes_of,
+    released_after,
 )
 from bittern.deploy.kinds import Step, channels_last, integers
 from bittern.deploy.places import Places, Values, as_images, image_size, last_uses
@@ -131,7 +130,7 @@ class Schedule:
         for run, released in self._runs:
             run(values)
             for value in released:
-                values.pop(value, None)  # what a block keeps inside was never there
+                del values[value]
         return self._result(values)
 
     def run_each(self, x: Tensor, before: Look, after: Look | None = None) -> Any:
@@ -145,16 +144,11 @@ class Schedule:
         return self._result(values)
 
     def _released(self) -> list[tuple[int, ...]]:
-        """For each item, the values outside planned memory that nothing reads any more after it.
-
-        A view of such a value keeps its memory by itself.
-        """
-        last = {value: index for index, item in enumerate(self.items) for value in (*writes_of(item), *reads_of(item))}
-        released: list[list[int]] = [[] for _ in self.items]
-        for value, index in last.items():
-            if value not in (0, self.output) and value not in self._known:
-                released[index].append(value)
-        return [tuple(values) for values in released]
+        """For each item, the values outside planned memory that nothing reads any more; a view keeps their memory."""
+        return [
+            tuple(value for value in values if value not in self._known)
+            for values in released_after(self.items, self.output)
+        ]
 
     def _result(self, values: Values) -> Any:
         return mapped(values[self.output], lambda result: result.clone() if self._places.holds(result) else result)
