@@ -60,48 +60,53 @@ def overload_of(node: Node) -> Any:
     return getattr(getattr(getattr(torch.ops, library or "aten"), packet), overload)
 
 
-class Values:
-    """What the arguments of a node stand for, in one call."""
+Read = Callable[[tuple[Any, ...]], Any]
+"""What an argument stands for, given the inputs of a call."""
 
-    def __init__(self, inputs: tuple[Any, ...], tensors: Mapping[str, Tensor], device: torch.device) -> None:
-        self.inputs, self.tensors, self.device = inputs, tensors, device
 
-    def of(self, argument: Any) -> Any:
-        """One argument, as torch takes it."""
-        if isinstance(argument, list):
-            return [self.of(entry) for entry in argument]
-        if not isinstance(argument, dict):
-            return argument
-        if "input" in argument:
-            x = self.inputs[argument["input"]]
-            return laid_out(x, argument["order"]) if "order" in argument else x
-        if "tensor" in argument:
-            return self.tensors[argument["tensor"]]
-        if "batch" in argument:
-            return argument["batch"] * int(self.inputs[-1].shape[0]) + argument.get("plus", 0)
-        return self._constant(argument)
+def _reader(argument: Any, tensors: Mapping[str, Tensor], device: torch.device) -> Read:
+    """How torch's argument follows from the inputs of a call; what does not depend on them is looked up here, once."""
+    value: Any = argument
+    match argument:
+        case list():
+            entries = [_reader(entry, tensors, device) for entry in argument]
+            return lambda inputs: [entry(inputs) for entry in entries]
+        case {"input": index, "order": order}:
+            return lambda inputs: laid_out(inputs[index], order)
+        case {"input": index}:
+            return lambda inputs: inputs[index]
+        case {"batch": times, **rest}:
+            plus = rest.get("plus", 0)
+            return lambda inputs: times * int(inputs[-1].shape[0]) + plus
+        case {"tensor": role}:
+            value = tensors[role]
+        case {"dtype": name}:
+            value = DTYPES[name]
+        case {"memory_format": name}:
+            value = MEMORY_FORMATS[name]
+        case {"number": name}:
+            value = INFINITE[name]
+        case {"device": _}:
+            value = device
+    return lambda inputs: value
 
-    def _constant(self, argument: dict[str, Any]) -> Any:
-        if "dtype" in argument:
-            return DTYPES[argument["dtype"]]
-        if "memory_format" in argument:
-            return MEMORY_FORMATS[argument["memory_format"]]
-        return INFINITE[argument["number"]] if "number" in argument else self.device
+
+def bound(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Callable[..., dict[str, Any]]:
+    """The arguments of an operator by the names of its schema, as a function of the node's inputs."""
+    given = node.attrs["arguments"]
+    assert isinstance(given, list)
+    names = (rule.name for rule in overload_of(node)._schema.arguments)
+    readers = {name: _reader(argument, tensors, device) for name, argument in zip(names, given, strict=False)}
+    return lambda *inputs: {name: read(inputs) for name, read in readers.items()}
 
 
 def call_of(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Callable[..., Any]:
     """The operator with its arguments bound, as a function of the node's inputs."""
-    operator = overload_of(node)
-    given = node.attrs["arguments"]
-    assert isinstance(given, list)
-    schema = operator._schema.arguments[: len(given)]
-    by_name = {a.name: v for a, v in zip(schema, given, strict=True) if a.kwarg_only}
-    by_place = given[: len(given) - len(by_name)]
+    operator, arguments = overload_of(node), bound(node, tensors, device)
 
     def call(*inputs: Any) -> Any:
-        values = Values(inputs, tensors, device)
         try:
-            return operator(*map(values.of, by_place), **{name: values.of(v) for name, v in by_name.items()})
+            return operator(**arguments(*inputs))
         except Exception as error:
             raise OperatorError(
                 f"packed model: node {node.name!r} ({node.attrs['operator']}): torch refuses its arguments: "
@@ -109,10 +114,6 @@ def call_of(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> 
             ) from error
 
     return call
-
-
-def _build(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
-    return call_of(node, tensors, device)
 
 
 # -- checks ------------------------------------------------------------------------------------------------
@@ -215,7 +216,7 @@ ATEN = Kind(
     None,
     {},
     _check,
-    _build,
+    call_of,
 )
 
 PART = Kind(

@@ -15,7 +15,6 @@ from bittern.deploy.program import Node
 
 META = torch.device("meta")
 MOST_PARTS = 256
-WINDOWED = ("conv1d.default", "conv2d.default", "conv3d.default", "convolution.default")
 
 
 def operator(node: Node, tensors: Tensors, *inputs: Form) -> Form:
