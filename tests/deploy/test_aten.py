@@ -108,6 +108,22 @@ def test_what_torch_refuses_only_when_it_computes_names_its_node() -> None:
         packed(torch.zeros(2, *SHAPE))
 
 
+@pytest.mark.parametrize("operator", ["conv2d.default", "convolution.default"])
+def test_convolutions_that_crash_some_libraries_are_refused(operator: str) -> None:
+    """With channels last, oneDNN reads a null pointer for windows in the padding alone (AVX-512, torch 2.13)."""
+    weight = {"a.t0": torch.ones(8, 16, 1, 1)}
+    tail: list[Any] = [1] if operator == "conv2d.default" else [False, [0, 0], 1]
+    for order, padding, sound in (([0, 2, 3, 1], 3, False), ([0, 1, 2, 3], 3, True), ([0, 2, 3, 1], 0, True)):
+        x = {"input": 0, "order": order}
+        arguments = [x, {"tensor": "t0"}, None, [3, 2], [padding], [2, 2], *tail]
+        program = Program((node(operator, arguments, t0="a.t0"),), (16, 9, 5), 1)
+        if sound:
+            check_program(program, weight)
+        else:
+            with pytest.raises(FormatError, match="a window may lie in the padding alone"):
+                check_program(program, weight)
+
+
 def test_a_part_of_what_has_no_parts_is_refused() -> None:
     part = Node("part", "b", (0,), 1, {"index": 0})
     with pytest.raises(FormatError, match="several"):

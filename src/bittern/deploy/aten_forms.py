@@ -8,27 +8,48 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bittern.deploy.aten import DTYPES, OperatorError, call_of
+from bittern.deploy.aten import DTYPES, OperatorError, bound, call_of
 from bittern.deploy.form import BATCHES, Form, Shape, Tensors, fail, need
 from bittern.deploy.kinds import integer
 from bittern.deploy.program import Node
+from bittern.deploy.real_kinds import window_in_padding
 
 META = torch.device("meta")
 MOST_PARTS = 256
+CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "convolution")
 
 
 def operator(node: Node, tensors: Tensors, *inputs: Form) -> Form:
     """The form of an operator's result; its arguments are checked against its schema on the way."""
     for form in inputs:
         need(node, form.type not in ("acc", "bits"), f"it takes no {form.type}")
-    call = call_of(node, {role: tensor.to(META) for role, tensor in tensors.items()}, META)
+    on_meta = {role: tensor.to(META) for role, tensor in tensors.items()}
+    call = call_of(node, on_meta, META)
     results = []
     for index in range(len(BATCHES)):
         try:
             results.append(call(*(form.at(index) for form in inputs)))
         except OperatorError as error:
             raise fail(node, str(error).removeprefix("packed model: ")) from error
+    if str(node.attrs["operator"]).split(".")[0] in CONVOLUTIONS:
+        _check_windows(node, bound(node, on_meta, META)(*(form.at(0) for form in inputs)))
     return form_of(node, results[0], results[1])
+
+
+def _check_windows(node: Node, arguments: dict[str, Any]) -> None:
+    """Refuse what makes oneDNN read a null pointer in some layouts (`real_kinds.pads_whole_windows`)."""
+    weight, padding = arguments["weight"], arguments.get("padding", 0)
+    if isinstance(padding, str) or (arguments["input"].is_contiguous() and weight.is_contiguous()):
+        return
+    kernel = weight.shape[2:]
+    sizes = [_per_dimension(value, len(kernel)) for value in (padding, arguments.get("dilation", 1))]
+    inside = not window_in_padding(kernel, *sizes)
+    need(node, inside, "where a window may lie in the padding alone, its input must be contiguous")
+
+
+def _per_dimension(value: Any, dims: int) -> list[int]:
+    values = value if isinstance(value, list) else [value]
+    return values * dims if len(values) == 1 else values
 
 
 def one_result(node: Node, tensors: Tensors, values: Form) -> Form:

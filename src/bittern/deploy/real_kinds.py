@@ -7,7 +7,7 @@ the order of a sum, so that the real parts give the same bits too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -83,8 +83,12 @@ def pads_whole_windows(node: Node, tensors: Tensors) -> bool:
     """
     if node.kind != "conv":
         return False
-    geometry = zip(tensors["weight"].shape[2:], integers(node, "padding"), integers(node, "dilation"), strict=True)
-    return any(padding > dilation * (kernel - 1) for kernel, padding, dilation in geometry)
+    return window_in_padding(tensors["weight"].shape[2:], integers(node, "padding"), integers(node, "dilation"))
+
+
+def window_in_padding(kernel: Sequence[int], padding: Sequence[int], dilation: Sequence[int]) -> bool:
+    """Whether a window may lie in the padding alone."""
+    return any(p > d * (k - 1) for k, p, d in zip(kernel, padding, dilation, strict=True))
 
 
 CONV = Kind(
