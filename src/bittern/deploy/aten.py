@@ -23,15 +23,13 @@ from torch import Tensor
 
 from bittern.deploy.aten_operators import ALLOWED
 from bittern.deploy.kinds import AttrRule, FormatError, Kind, Step, count, integer, laid_out
-from bittern.deploy.program import Node
+from bittern.deploy.program import INPUT_TYPES, Node
 
 MOST_ARGUMENTS = 64
 """Entries of one list, and arguments of one operator."""
 MOST_DEPTH = 3
 
-DTYPES = {
-    str(t).removeprefix("torch."): t for t in (torch.float32, torch.float64, torch.int64, torch.int32, torch.bool)
-}
+DTYPES = {**INPUT_TYPES, "float64": torch.float64}
 """Types that values of a program may have, by name."""
 
 MEMORY_FORMATS = {

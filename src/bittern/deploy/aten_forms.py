@@ -11,7 +11,7 @@ from torch import Tensor
 from bittern.deploy.aten import DTYPES, OperatorError, bound, call_of
 from bittern.deploy.form import BATCHES, Form, Shape, Tensors, fail, need
 from bittern.deploy.kinds import integer
-from bittern.deploy.program import Node
+from bittern.deploy.program import Node, type_name
 from bittern.deploy.real_kinds import window_in_padding
 
 META = torch.device("meta")
@@ -71,7 +71,7 @@ def form_of(node: Node, fewer: Any, more: Any) -> Form:
     need(node, isinstance(fewer, Tensor) and fewer.device == META, "its result is no tensor")
     need(node, fewer.dtype in DTYPES.values(), f"its result is {fewer.dtype}, which no program holds")
     shape = _of_one_sample(node, tuple(fewer.shape), tuple(more.shape))
-    kind = "real" if fewer.dtype == torch.float32 else str(fewer.dtype).removeprefix("torch.")
+    kind = "real" if fewer.dtype == torch.float32 else type_name(fewer.dtype)
     return Form(shape, kind, meta=(fewer, more))
 
 

@@ -31,7 +31,7 @@ MAX_NUMBERS = 2**48
 """Of one tensor, sizes of 0 counted as 1: strides then fit 64 bits."""
 MAX_HEADER_BYTES = 16 * 2**20
 MAX_NODES = 100_000
-_DTYPES = {
+FILE_TYPES = {
     "F32": (torch.float32, 4),
     "U8": (torch.uint8, 1),
     "I32": (torch.int32, 4),
@@ -113,7 +113,7 @@ def _check_header(data: bytes) -> Mapping[str, str]:
 def _entry_bytes(name: str, entry: Any) -> int:
     """Size of one tensor by its dtype and shape, which must agree with its offsets."""
     dtype = entry.get("dtype") if isinstance(entry, dict) else None
-    if not isinstance(dtype, str) or dtype not in _DTYPES:
+    if not isinstance(dtype, str) or dtype not in FILE_TYPES:
         raise FormatError(f"tensor {name!r} has a dtype that no packed model uses")
     shape, offsets = entry.get("shape"), entry.get("data_offsets")
     for numbers in (shape, offsets):
@@ -121,7 +121,7 @@ def _entry_bytes(name: str, entry: Any) -> int:
             raise FormatError(f"tensor {name!r} has a damaged shape or position")
     assert isinstance(shape, list)
     assert isinstance(offsets, list)
-    size = math.prod(shape) * _DTYPES[dtype][1]
+    size = math.prod(shape) * FILE_TYPES[dtype][1]
     if (
         len(shape) > 8
         or math.prod(max(n, 1) for n in shape) > MAX_NUMBERS

@@ -156,7 +156,7 @@ class Packed:
         if x.layout != torch.strided:
             raise TypeError(f"packed model: the input must be dense; got {x.layout}; call .to_dense() first")
         if x.dtype != self._input_type:
-            kind = str(self._input_type).removeprefix("torch.")
+            kind = self.program.input_type
             raise TypeError(f"packed model: the input must be {kind}; got {x.dtype}; call {ADVICE[kind]} first")
         if tuple(x.shape[1:]) != self.input_shape or x.ndim != len(self.input_shape) + 1:
             sizes = ", ".join(str(size) for size in self.input_shape)

@@ -17,7 +17,12 @@ import torch
 Attr = int | float | bool | str | list[Any] | None
 
 
-INPUT_TYPES = {"float32": torch.float32, "int64": torch.int64, "int32": torch.int32, "bool": torch.bool}
+def type_name(dtype: torch.dtype) -> str:
+    """How a file calls a type."""
+    return str(dtype).removeprefix("torch.")
+
+
+INPUT_TYPES = {type_name(t): t for t in (torch.float32, torch.int64, torch.int32, torch.bool)}
 """Types that an input may have, by name; only operators of torch read others than float32."""
 
 

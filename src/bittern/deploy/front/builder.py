@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
+from bittern.deploy.format import FILE_TYPES
 from bittern.deploy.kinds import PackError
 from bittern.deploy.program import Attr, Node, tensor_name
 
@@ -47,7 +47,7 @@ class Builder:
 def checked(name: str, role: str, tensor: Tensor, *, infinite: bool = False) -> Tensor:
     """A copy of a parameter for the file, on the CPU. Raises: PackError for NaN, infinity or a type no file holds."""
     tensor = tensor.detach().cpu().contiguous().clone()
-    if tensor.dtype not in FILE_TYPES:
+    if tensor.dtype not in (dtype for dtype, _ in FILE_TYPES.values()):
         advice = "call model.float()" if tensor.is_floating_point() else "use int64 or bool"
         raise PackError(
             f"pack: {role!r} of layer {name!r} must be float32 or of integers; got {tensor.dtype}; {advice}"
@@ -56,6 +56,3 @@ def checked(name: str, role: str, tensor: Tensor, *, infinite: bool = False) -> 
         what = "NaN" if infinite else "NaN or infinity"
         raise PackError(f"pack: {role!r} of layer {name!r} holds {what}; train it again or repair it")
     return tensor
-
-
-FILE_TYPES = (torch.float32, torch.uint8, torch.int32, torch.int64, torch.bool)

@@ -41,8 +41,6 @@ class Exported(NamedTuple):
     """The copy of the model whose layers the graph names."""
     tensors: Mapping[str, Tensor]
     """Parameters, buffers and constants by the name of their placeholder."""
-    inputs: tuple[str, ...]
-    """Names of the placeholders of the model's own inputs."""
     results: tuple[int, ...]
     """Which outputs of the graph are the model's own; others say what it wrote into its inputs."""
     names: tuple[str, ...] | None
@@ -61,13 +59,9 @@ def export(model: nn.Module, example: Tensor) -> Exported:
     program = _exported(layers, type(model).__name__, _batch_of(example))
     results = _results(program, type(model).__name__)
     known: dict[str, Tensor] = {**program.state_dict, **program.constants}
-    inputs, tensors = [], {}
-    for spec in program.graph_signature.input_specs:
-        if spec.kind is InputKind.USER_INPUT:
-            inputs.append(spec.arg.name)
-        else:
-            tensors[spec.arg.name] = known[str(spec.target)]
-    return Exported(program.graph, layers, tensors, tuple(inputs), results, _names(program, type(model).__name__))
+    specs = program.graph_signature.input_specs
+    tensors = {spec.arg.name: known[str(spec.target)] for spec in specs if spec.kind is not InputKind.USER_INPUT}
+    return Exported(program.graph, layers, tensors, results, _names(program, type(model).__name__))
 
 
 def _copied(model: nn.Module) -> nn.Module:
@@ -154,14 +148,9 @@ def _cause(error: BaseException) -> str:
             f"buffer of it holds the number of samples of the example{place}"
         )
     if "data-dependent" in text or "GuardOnDataDependent" in type(error).__name__:
-        return (
-            f"its forward branches on values of tensors, which no program does{place}; torch says: {_first_line(text)}"
-        )
+        said = describe_failure(error)
+        return f"its forward branches on values of tensors, which no program does{place}; torch says: {said}"
     return f"{describe_failure(error)}{place}"
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 def _place(error: BaseException) -> str:

@@ -15,14 +15,12 @@ from torch import Tensor
 
 from bittern.deploy.front.builder import Builder, Ref
 from bittern.deploy.front.call import Call
-from bittern.deploy.front.export import meta_of
-from bittern.deploy.front.sizes import in_order, order_of, shape_of
+from bittern.deploy.front.same import MOST_ELEMENTS
+from bittern.deploy.front.sizes import in_order, shape_of
 from bittern.deploy.kinds import PackError
 
 Recognise = Callable[[Builder, Call, Tensor], Ref | None]
 """(builder, call, what torch.export says of the result) -> value, or None."""
-
-MOST_ELEMENTS = 2**31
 
 
 def _tensors(call: Call, *names: str) -> dict[str, Tensor | None] | None:
@@ -289,44 +287,3 @@ def recognised(b: Builder, call: Call, inputs: list[Tensor], out: Tensor) -> Ref
     if known is None and all(map(in_order, inputs)):
         known = IN_ORDER.get(call.operator)
     return None if known is None else known(b, call, out)
-
-
-def _is_whole_slice(call: Call) -> bool:
-    """Whether a call takes all of a dimension, as torch.export writes x[:]."""
-    if call.operator != "slice.Tensor":
-        return False
-    end = call["end"]
-    whole = end is None or (isinstance(end, int) and end >= MOST_ELEMENTS)
-    return whole and call["start"] in (None, 0) and call["step"] == 1
-
-
-PASSED_ON = ("contiguous.default", "clone.default", "detach.default", "alias.default", "lift_fresh_copy.default")
-"""Operators that change no number."""
-DROPOUTS = ("dropout.default", "feature_dropout.default", "alpha_dropout.default", "feature_alpha_dropout.default")
-CASTS = (
-    "to.dtype",
-    "to.device",
-    "to.other",
-    "to.prim_Device",
-    "_to_copy.default",
-    "to.dtype_layout",
-    "type_as.default",
-)
-SAME = (*PASSED_ON, *CASTS, "expand_as.default")
-HARMLESS = (*SAME, *DROPOUTS)
-"""Operators that may change nothing at all."""
-
-
-def passed_on(call: Call, out: Any) -> bool:
-    """Whether a call gives its first argument on as it came, memory layout and all.
-
-    Raises: PackError for a call that drops values.
-    """
-    if call.operator in DROPOUTS and call["train"]:
-        raise PackError(f"pack: call {call.name!r} drops values in eval mode too; pass training=self.training")
-    if call.operator in DROPOUTS or _is_whole_slice(call):
-        return True
-    source = meta_of(next(iter(call.node.all_input_nodes), call.node))
-    if call.operator not in SAME or not isinstance(source, Tensor):
-        return False
-    return source.dtype == out.dtype and shape_of(source) == shape_of(out) and order_of(source) == order_of(out)

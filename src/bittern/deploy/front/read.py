@@ -20,10 +20,11 @@ from bittern.deploy.front.builder import Builder, Ref
 from bittern.deploy.front.call import Call, bound, operator_name
 from bittern.deploy.front.export import Exported, export, is_operator, meta_of, place_of
 from bittern.deploy.front.low_bit import lower_layer
+from bittern.deploy.front.same import HARMLESS, passed_on
 from bittern.deploy.front.sizes import NoSize, Size, samples_first, shape_of, size_of
 from bittern.deploy.front.stand_in import OPERATOR
 from bittern.deploy.kinds import PackError
-from bittern.deploy.program import Program
+from bittern.deploy.program import Program, type_name
 from bittern.deploy.unseen import describe_failure, refuse
 from bittern.nn.linear import BinaryLinear
 
@@ -43,11 +44,8 @@ FIRST_ALONE = ("_native_batch_norm_legit_no_training.default",)
 """Operators of which native kinds give the first result, and nothing asks for the others."""
 
 
-class Failed(NamedTuple):
-    """A value that could not be read."""
-
-
-FAILED = Failed()
+FAILED = object()
+"""A value that could not be read."""
 
 
 class Read(NamedTuple):
@@ -70,8 +68,7 @@ def read(model: nn.Module, example: Tensor) -> Read:
         reader.add(node)
     refuse(reader.problems(), "stand against it")
     result = reader.result()
-    kind = str(example.dtype).removeprefix("torch.")
-    program = Program(tuple(reader.builder.nodes), tuple(example.shape[1:]), result, kind)
+    program = Program(tuple(reader.builder.nodes), tuple(example.shape[1:]), result, type_name(example.dtype))
     return Read(program, reader.builder.tensors, tuple(reader.constant_layers))
 
 
@@ -171,7 +168,7 @@ class _Reader:
         call = bound(node, args, kwargs, self.exported.layers)
         if call.operator in ASSERTIONS:
             return None
-        if native.passed_on(call, meta):
+        if passed_on(call, meta):
             return next(iter(call.arguments.values()))
         if not call.grows and not call.refs and not _draws(node):
             return node.target(*args, **kwargs)  # type: ignore[operator]
@@ -272,7 +269,7 @@ def _is_foreign(node: fx.Node) -> bool:
     if not is_operator(node):
         return True
     name = operator_name(node.target)
-    return name not in ALLOWED and name not in ASSERTIONS and name not in native.HARMLESS
+    return name not in ALLOWED and name not in ASSERTIONS and name not in HARMLESS
 
 
 def _in_words(node: fx.Node) -> str:
