@@ -18,13 +18,14 @@ from torch import Tensor
 from _c_program import Trace, run
 from _tolerance import assert_elementwise, assert_reduction
 from bittern import ops
-from bittern.deploy.binary_kinds import BinaryStep
-from bittern.deploy.bit_kinds import half_open_threshold
-from bittern.deploy.check import KINDS, forms_of
 from bittern.deploy.form import Form
-from bittern.deploy.node_by_node import NodeByNode, step_of
+from bittern.deploy.interpreter import Interpreter, step_of
+from bittern.deploy.kinds.binary import BinaryStep
+from bittern.deploy.kinds.bits import half_open_threshold
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.packed import Packed
 from bittern.deploy.program import Node
+from bittern.deploy.shapes import forms_of
 
 FUNCTIONS = ("gelu", "silu", "sigmoid", "tanh")
 """Kinds that the C library computes, each within a few units in the last place."""
@@ -47,7 +48,7 @@ def assert_agrees(packed: Packed, x: Tensor, trace: Trace) -> int:
     values: dict[int, Any] = {0: x}
     slack: dict[int, Tensor] = {}
     compared = 0
-    steps = NodeByNode(packed.program, packed.tensors, packed.device).steps
+    steps = Interpreter(packed.program, packed.tensors, packed.device).steps
     for node, step in zip(packed.program.nodes, steps, strict=True):
         inputs = [values[v] for v in node.inputs]
         if isinstance(step, BinaryStep):

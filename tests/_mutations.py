@@ -11,7 +11,7 @@ import struct
 from typing import Any
 
 from _packed_files import in_file
-from bittern.deploy.check import KINDS
+from bittern.deploy.kinds.table import KINDS
 
 NUMBERS = (
     0,

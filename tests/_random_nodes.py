@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from _packed_files import Entry, program_file
-from bittern.deploy.binary_kinds import EPILOGUES
-from bittern.deploy.check import KINDS
 from bittern.deploy.form import Form
+from bittern.deploy.kinds.binary import EPILOGUES
+from bittern.deploy.kinds.table import KINDS
 
 MOST_NUMBERS = 4000
 """Of one sample of a value."""

@@ -14,11 +14,12 @@ import struct
 import torch
 
 from _random_nodes import MOST_NUMBERS, PROPOSALS, WEIGHTED, Draft, one_real
-from bittern.deploy.check import KINDS
+from bittern.deploy.errors import FormatError
 from bittern.deploy.form import Form
-from bittern.deploy.forms import RULES
-from bittern.deploy.kinds import FormatError, check_node
+from bittern.deploy.kinds.kind import check_node
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Node, tensor_name
+from bittern.deploy.shapes import RULES
 
 DIFFERENT = 256
 """Numbers of a tensor, 0 and 1 aside: drawing millions is what would take longest."""

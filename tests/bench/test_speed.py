@@ -24,7 +24,7 @@ from bittern.bench.speed_plot import latencies_svg
 from bittern.bench.speed_report import ITSELF, NetworkLayers, SpeedReport, SpeedRow
 from bittern.bench.store import from_json
 from bittern.bench.timing import Comparison, Spread
-from bittern.deploy.node_by_node import NodeByNode
+from bittern.deploy.interpreter import Interpreter
 from bittern.models import resnet20_cifar, vgg_small
 from bittern.nn.summary import summary
 from bittern.ops import Isa, available_isas, chosen_isa
@@ -246,7 +246,7 @@ def test_mobilenet_has_the_products_of_its_paper() -> None:
 def test_engine_is_that_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     packed = deploy.pack(vgg_small(binary.BNN, input_size=8, width=8).eval(), torch.randn(1, 3, 8, 8))
     assert packed.engine.program is packed.program
-    monkeypatch.setattr(packed, "_engine", NodeByNode(packed.program, packed.tensors, packed.device))
+    monkeypatch.setattr(packed, "_engine", Interpreter(packed.program, packed.tensors, packed.device))
     with pytest.raises(ValueError, match="fused programs run on the CPU, this one is on"):
         _ = packed.engine
 

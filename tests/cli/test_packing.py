@@ -17,7 +17,7 @@ from bittern.binary import XNORNet
 from bittern.cli import run_folder
 from bittern.cli.program import command as typed
 from bittern.data import digits, normalize
-from bittern.deploy.describe import how, layer_name
+from bittern.deploy.engine.describe import how, layer_name
 from bittern.nn import BinaryConv2d
 
 

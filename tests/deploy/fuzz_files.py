@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from _mutations import mutated
 from _random_programs import draft
 from bittern.deploy import FormatError
-from bittern.deploy.aten import OperatorError
-from bittern.deploy.node_by_node import NodeByNode
+from bittern.deploy.interpreter import Interpreter
+from bittern.deploy.kinds.aten import OperatorError
 from bittern.deploy.packed import Packed, from_bytes
 from bittern.deploy.results import named
 
@@ -106,7 +106,7 @@ def _run(packed: Packed, seed: int) -> None:
     for batch in (1, 1, BATCHES[seed % len(BATCHES)]):
         x = 2 * torch.randn(batch, *packed.input_shape, generator=generator)
         with torch.no_grad():
-            expected = named(NodeByNode(packed.program, packed.tensors, packed.device)(x))
+            expected = named(Interpreter(packed.program, packed.tensors, packed.device)(x))
         for name, answer in (named(packed(x)) or {}).items():
             _compare(x, answer, (expected or {})[name])
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bittern.deploy import FormatError, PackError, pack
-from bittern.deploy.aten import overload_of
-from bittern.deploy.aten_operators import ALLOWED
-from bittern.deploy.check import check_program
 from bittern.deploy.format import Content, decode, encode
+from bittern.deploy.kinds.aten import overload_of
+from bittern.deploy.kinds.aten_operators import ALLOWED
 from bittern.deploy.packed import from_bytes
 from bittern.deploy.program import Node, Program
+from bittern.deploy.validate import check_program
 
 SHAPE = (4, 6)
 

@@ -24,7 +24,7 @@ from bittern.data import digits, normalize
 from bittern.deploy import ExportError, Packed, pack, to_c
 from bittern.deploy.c_export import rules
 from bittern.deploy.c_export.rules import RULES
-from bittern.deploy.node_by_node import NodeByNode
+from bittern.deploy.interpreter import Interpreter
 from bittern.deploy.program import Node, Program
 from bittern.models import mlp, resnet20_cifar
 from bittern.nn import BinaryConv2d, BinaryLinear
@@ -135,7 +135,7 @@ def test_end_to_end_on_digits(method: Method, tmp_path: Path) -> None:
 def assert_same_accumulators(packed: Packed, x: Tensor, found: dict[int, object]) -> None:
     accumulators = packed.accumulators(x)
     names = {node.output: node for node in packed.program.nodes}
-    steps = NodeByNode(packed.program, packed.tensors, packed.device).steps
+    steps = Interpreter(packed.program, packed.tensors, packed.device).steps
     low_bit = [node for node in packed.program.nodes if node.kind == "binary"]
     assert len(found) == len(low_bit) == len(accumulators)
     for number, node in zip(sorted(found), low_bit, strict=True):

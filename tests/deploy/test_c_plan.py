@@ -13,7 +13,7 @@ from bittern.deploy.c_export.literals import comment, real
 from bittern.deploy.c_export.plan import Plan, Storage, _place, plan, steps_of
 from bittern.deploy.c_export.rules import RULES, in_place
 from bittern.deploy.c_export.source import Source
-from bittern.deploy.check import forms_of
+from bittern.deploy.shapes import forms_of
 
 LIVES = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 12), st.integers(0, 6)), max_size=25)
 """(size, first step, steps that it lives on)."""

@@ -19,13 +19,14 @@ from _graphs import graphs
 from _tolerance import assert_reduction
 from bittern import binary, models
 from bittern.binary import BNN, BiRealNet, DoReFa, ReActNet, ReCU, XNORNet, XNORNetPlusPlus
-from bittern.deploy import Packed, PackError, fuse, pack, verify
-from bittern.deploy.engine import Engine
-from bittern.deploy.fuse import reason
-from bittern.deploy.items import Block, Encode, Item, Pool, RealProduct, WholeMean
-from bittern.deploy.node_by_node import NodeByNode
+from bittern.deploy import Packed, PackError, pack, verify
+from bittern.deploy.engine import fuse
+from bittern.deploy.engine.accumulation_order import Trial, conv_orders, exact_order
+from bittern.deploy.engine.engine import Engine
+from bittern.deploy.engine.fuse import reason
+from bittern.deploy.engine.items import Block, Encode, Item, Pool, RealProduct, WholeMean
+from bittern.deploy.interpreter import Interpreter
 from bittern.deploy.program import Node
-from bittern.deploy.sum_order import Trial, conv_orders, exact_order
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, RPReLU
 from bittern.ops import Activation, PreparedRealConv, SumOrder, chosen_isa, run_steps
 
@@ -47,9 +48,9 @@ def shuffle(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def both(packed: Packed) -> tuple[Engine, NodeByNode]:
+def both(packed: Packed) -> tuple[Engine, Interpreter]:
     cpu = torch.device("cpu")
-    return Engine(packed.program, packed.tensors), NodeByNode(packed.program, packed.tensors, cpu)
+    return Engine(packed.program, packed.tensors), Interpreter(packed.program, packed.tensors, cpu)
 
 
 def assert_same(packed: Packed, x: Tensor) -> None:
@@ -115,7 +116,7 @@ def test_real_convolutions_are_native_only_with_torchs_own_bits(monkeypatch: pyt
     x = torch.randn(1, 3, 64, 64)
     packed = pack(shuffle(models.bireal_net18(BiRealNet, 5, input_size=64)), x)
     wrong = SumOrder(channels_first=False, chain=2)
-    monkeypatch.setattr("bittern.deploy.sum_order.conv_orders", lambda *_: (wrong,))
+    monkeypatch.setattr("bittern.deploy.engine.accumulation_order.conv_orders", lambda *_: (wrong,))
     items = resolved(packed, 1)
     assert not any(isinstance(item, RealProduct) for item in items)
     assert sum(isinstance(item, Node) and item.kind == "conv" for item in items) == 4
@@ -136,7 +137,7 @@ def test_means_are_torchs_own_in_whatever_order(
     mean: nn.Module, size: tuple[int, ...], lanes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    monkeypatch.setattr("bittern.deploy.sum_order.MEAN_LANES", lanes)
+    monkeypatch.setattr("bittern.deploy.engine.accumulation_order.MEAN_LANES", lanes)
     low = (BinaryConv2d if len(size) == 2 else BinaryConv1d)(3, 35, 1, method=BNN)
     x = torch.randn(2, 3, *size)
     packed = pack(nn.Sequential(low, mean, nn.Flatten()).eval(), x)
@@ -224,7 +225,7 @@ def test_real_convolutions_take_in_norms_and_clamps(native: bool, monkeypatch: p
         orders[node.name] = exact_order(node, trial, shape) if native else None
         return orders[node.name]
 
-    monkeypatch.setattr("bittern.deploy.schedule.exact_order", found)
+    monkeypatch.setattr("bittern.deploy.engine.schedule.exact_order", found)
     x = torch.randn(2, 3, 21, 18)
     model = shuffle(Stem())
     packed = pack(model, x)
@@ -249,7 +250,7 @@ def test_maxima_behind_a_real_convolution(
 ) -> None:
     torch.manual_seed(0)
     if not native:
-        monkeypatch.setattr("bittern.deploy.sum_order.conv_orders", lambda *_: ())
+        monkeypatch.setattr("bittern.deploy.engine.accumulation_order.conv_orders", lambda *_: ())
     x = torch.randn(3, 3, 23, 30)
     for pool in (nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(2, ceil_mode=True), nn.MaxPool2d((1, 3), (3, 1))):
         model = shuffle(nn.Sequential(nn.Conv2d(3, 24, 3, 2, bias=False), norm, behind, pool))
@@ -573,10 +574,10 @@ def test_later_calls_take_no_new_memory() -> None:
     x = torch.randn(1, 3, 32, 32)
     engine(x)
     schedule = engine._schedule(1)
-    addresses = {value: image.data_ptr() for value, image in schedule._places.images.items()}
+    addresses = {value: image.data_ptr() for value, image in schedule._plan.images.items()}
     engine(x)
     assert engine._schedule(1) is schedule
-    assert {value: image.data_ptr() for value, image in schedule._places.images.items()} == addresses
+    assert {value: image.data_ptr() for value, image in schedule._plan.images.items()} == addresses
     residuals = [item for item in engine.items if isinstance(item, Block) and item.rule.pool == 1]
     in_place = sum(addresses[block.value] == addresses.get(block.residual or -1) for block in residuals if block.real)
     assert in_place >= 12  # all but those behind a stem or a shortcut

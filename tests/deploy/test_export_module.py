@@ -12,7 +12,6 @@ from torch import nn
 
 from bittern import binary, models
 from bittern.deploy import pack
-from bittern.deploy.check import KINDS
 from bittern.deploy.executorch.lowering import (
     INPUT_SCALE,
     LOWERINGS,
@@ -21,6 +20,7 @@ from bittern.deploy.executorch.lowering import (
     lowering,
     split_input_scales,
 )
+from bittern.deploy.kinds.table import KINDS
 from bittern.nn import RPReLU
 from bittern.quantizer import Method
 from deploy.test_models import METHODS, SIZES, trained_look

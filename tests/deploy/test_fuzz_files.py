@@ -18,7 +18,7 @@ from _mutations import ODD, mutated
 from _packed_files import program_file
 from _random_programs import draft
 from bittern.deploy import FormatError
-from bittern.deploy.check import KINDS
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.packed import from_bytes
 
 PARTS, FILES = 6, 250

@@ -12,7 +12,7 @@ import torch
 from _packed_files import in_file, program_file
 from bittern.deploy import FormatError, pack
 from bittern.deploy.format import MAX_NODES
-from bittern.deploy.node_by_node import NodeByNode
+from bittern.deploy.interpreter import Interpreter
 from bittern.deploy.packed import from_bytes
 
 
@@ -29,7 +29,7 @@ def test_bits_of_several_rows_side_by_side(shape: list[int], planes: int) -> Non
     ]
     packed = from_bytes(program_file(nodes, shape, [("b.weight", "U8", [1, 2 * channels], b"\x55" * 2 * channels)]))
     x = torch.rand(4, *shape) - (0.5 if planes == 1 else 0)
-    expected = NodeByNode(packed.program, packed.tensors, packed.device)(x)
+    expected = Interpreter(packed.program, packed.tensors, packed.device)(x)
     assert torch.equal(packed(x), expected)
     assert torch.equal(packed(x), expected)
 

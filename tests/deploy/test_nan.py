@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bittern.binary import ALL, BNN, DoReFa, ReActNet, XNORNet
 from bittern.deploy import pack
-from bittern.deploy.node_by_node import NodeByNode
+from bittern.deploy.interpreter import Interpreter
 from bittern.deploy.packed import Packed
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, RPReLU, RSign
 from bittern.quantizer import InputScale
@@ -49,7 +49,7 @@ def shown(shape: tuple[int, ...]) -> Tensor:
 def agree(packed: Packed, model: nn.Module, x: Tensor) -> None:
     with torch.no_grad():
         want = model(x.clone())
-    for run in (packed, NodeByNode(packed.program, packed.tensors, packed.device)):
+    for run in (packed, Interpreter(packed.program, packed.tensors, packed.device)):
         with torch.no_grad():
             got = run(x)
         assert torch.equal(got.isnan(), want.isnan())

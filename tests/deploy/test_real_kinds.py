@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bittern.deploy.check import KINDS
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Node
 
 

@@ -27,7 +27,7 @@ from bittern.bench.speed_networks import Network, Twin, networks
 from bittern.bench.speed_peers import PEERS, Peer
 from bittern.bench.speed_report import ITSELF, MIB, NetworkLayers, SpeedReport, SpeedRow
 from bittern.bench.timing import Spread, check_budget, compare, torch_threads
-from bittern.deploy.items import Block
+from bittern.deploy.engine.items import Block
 from bittern.deploy.packed import Packed
 from bittern.ops import chosen_isa
 

@@ -19,9 +19,9 @@ import torch
 
 from bittern import _native
 from bittern.bench.timing import Spread, compare, latency
-from bittern.deploy.describe import does, product_macs, shape_words
-from bittern.deploy.engine import Engine
-from bittern.deploy.items import Block, Item
+from bittern.deploy.engine.describe import does, product_macs, shape_words
+from bittern.deploy.engine.engine import Engine
+from bittern.deploy.engine.items import Block, Item
 from bittern.ops import BitImages, Isa, PreparedBlock, pack_signs, run_steps
 
 Profile = Sequence[tuple[Item, float]]

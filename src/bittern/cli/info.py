@@ -63,7 +63,7 @@ def _values(packed: Packed) -> tuple[int, int]:
 def _weight_bits(node: Node) -> int:
     from math import prod
 
-    from bittern.deploy.kinds import integer, integers
+    from bittern.deploy.kinds.kind import integer, integers
 
     per_group = integer(node, "channels") // integer(node, "groups")
     fan_in = per_group * prod(integers(node, "kernel"))

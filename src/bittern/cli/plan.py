@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from bittern.deploy import Packed
-    from bittern.deploy.engine import Engine
+    from bittern.deploy.engine.engine import Engine
 
 REPEATS = 15
 STYLES = {"block": "bold", "own call": "yellow", "torch": "dim"}
@@ -23,7 +23,7 @@ def plan(packed: Packed, *, timed: bool) -> tuple[Table, str]:
     """(table of the items, one line of sums). timed: run it, on random numbers, one sample."""
     import torch
 
-    from bittern.deploy.describe import how
+    from bittern.deploy.engine.describe import how
 
     engine = packed.engine
     times = None
@@ -42,7 +42,7 @@ def plan(packed: Packed, *, timed: bool) -> tuple[Table, str]:
 def _table(engine: Engine, times: Sequence[float] | None) -> Table:
     from rich.text import Text
 
-    from bittern.deploy.describe import does, how, layer_name, shape_words
+    from bittern.deploy.engine.describe import does, how, layer_name, shape_words
 
     numbers = ("us", "GMAC/s") if times is not None else ()
     table = plain_table("runs as", "layer", "shape", "does", *numbers, right=numbers, whole=("runs as", *numbers))
@@ -56,7 +56,7 @@ def _table(engine: Engine, times: Sequence[float] | None) -> Table:
 
 def _rate(engine: Engine, index: int, times: Sequence[float]) -> str:
     """1e9 products of signs per second."""
-    from bittern.deploy.describe import product_macs, product_of
+    from bittern.deploy.engine.describe import product_macs, product_of
 
     node = product_of(engine.items[index])
     return "" if node is None else f"{product_macs(engine.forms, node) / times[index] / 1e3:,.0f}"

@@ -42,7 +42,7 @@ def packed_info(path: Path, packed: Packed) -> ImageInfo:
 
 def answers_of(packed: Packed) -> tuple[int, ...]:
     """Shape of the answer to one sample."""
-    from bittern.deploy.check import forms_of
+    from bittern.deploy.shapes import forms_of
 
     form = forms_of(packed.program, packed.tensors)[packed.program.output]
     if form.type != "real":

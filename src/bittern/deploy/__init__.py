@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from bittern.deploy.kinds import FormatError, PackError
+from bittern.deploy.errors import FormatError, PackError
 from bittern.deploy.pack import pack
 from bittern.deploy.packed import Packed, load
 from bittern.deploy.verify import VerifyReport, verify

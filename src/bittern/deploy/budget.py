@@ -14,10 +14,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from bittern.deploy.bit_kinds import split_factors
+from bittern.deploy.engine.items import released_after
+from bittern.deploy.errors import FormatError
 from bittern.deploy.form import Form
-from bittern.deploy.items import released_after
-from bittern.deploy.kinds import FormatError, integer, integers
+from bittern.deploy.kinds.bits import channel_scale_shapes
+from bittern.deploy.kinds.kind import integer, integers
 from bittern.deploy.program import Node, Program
 from bittern.ops import bytes_of
 from bittern.ops._check import words_for
@@ -95,7 +96,7 @@ def _weight_bytes(node: Node) -> int:
 
 def _factor_bytes(node: Node, form: Form) -> int:
     """The product of the factors, which broadcasts over the form, and what a kernel reads of it."""
-    shapes = split_factors(node)
+    shapes = channel_scale_shapes(node)
     rank = max(map(len, shapes))
     sizes = [max(shape[i - rank] for shape in shapes if len(shape) >= rank - i) for i in range(rank)]
     channels = sizes[-3] if rank > 2 else 1

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rewrites of a program that change no bit: signs first, batch norm into the epilogue, batch norm + sign into integers.
 
-**Signs first.** Signs move in front of max pools and concatenations (`signs_first`).
+**Signs first.** Signs move in front of max pools and concatenations (`hoist_signs`).
 
 **Batch norm.** torch's batch norm in eval mode on a CPU with FMA is y = fma(x, alpha, beta) with
 alpha = rsqrt(var + eps) * gamma and beta = fma(-mean, alpha, bias), which is the last step of the kernels' epilogue
@@ -23,14 +23,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bittern.deploy.binary_kinds import epilogue_rows, taps, weight_words
-from bittern.deploy.bit_kinds import half_open_threshold
-from bittern.deploy.bits import to_stream
-from bittern.deploy.check import forms_of
+from bittern.deploy.bit_stream import to_stream
 from bittern.deploy.form import Form
-from bittern.deploy.kinds import integer
+from bittern.deploy.hoist_signs import channels_are_first, hoist_signs
+from bittern.deploy.kinds.binary import epilogue_rows, taps, weight_words
+from bittern.deploy.kinds.bits import half_open_threshold
+from bittern.deploy.kinds.kind import integer
 from bittern.deploy.program import Node, Program, tensor_name
-from bittern.deploy.signs_first import channels_are_first, signs_first
+from bittern.deploy.shapes import forms_of
 from bittern.ops import apply_epilogue, fused_multiply_add
 from bittern.quantizer import InputScale
 
@@ -40,7 +40,7 @@ Tensors = dict[str, Tensor]
 def fold(program: Program, tensors: Tensors) -> tuple[Program, Tensors]:
     """Apply all rewrites wherever they fit, and drop the tensors that nothing reads any more."""
     tensors = dict(tensors)
-    program = signs_first(program, tensors)
+    program = hoist_signs(program, tensors)
     program = _fold_batch_norms(program, tensors)
     program = _fold_thresholds(program, tensors)
     used = {name for node in program.nodes for name in node.tensors.values()}

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bittern.deploy.kinds import FormatError
+from bittern.deploy.errors import FormatError
 from bittern.deploy.program import INPUT_TYPES, Node
 
 Shape = tuple[int, ...]

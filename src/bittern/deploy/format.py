@@ -2,7 +2,7 @@
 """The file of a packed model: one safetensors file whose metadata holds the program as JSON.
 
 docs/packed_format.md describes it byte by byte. Reading trusts nothing: sizes are checked against the length of the
-file before anything is allocated, the program is checked node by node, and rules on shapes alone (`forms`) check that
+file before anything is allocated, the program is checked node by node, and rules on shapes alone (`shapes`) check that
 all of it fits together before the first byte of memory is taken for it. Nothing in a file is executed or unpickled.
 """
 
@@ -21,9 +21,10 @@ from safetensors.torch import save as dump_safetensors
 from torch import Tensor
 
 from bittern.deploy.budget import MEMORY_LIMIT
-from bittern.deploy.check import KINDS, check_program
-from bittern.deploy.kinds import FormatError
+from bittern.deploy.errors import FormatError
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import INPUT_TYPES, Node, Program, tensor_name
+from bittern.deploy.validate import check_program
 
 FORMAT = "bittern-packed"
 VERSION = 1

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bittern.deploy.kinds import PackError
+from bittern.deploy.errors import PackError
 
 if TYPE_CHECKING:
     from bittern.data import ImageData

@@ -12,15 +12,16 @@ from torch import Tensor, nn
 
 import bittern._version as version
 from bittern.deploy import image_info
-from bittern.deploy.check import check_program, forms_of
+from bittern.deploy.errors import FormatError, PackError
 from bittern.deploy.fold import fold
 from bittern.deploy.front import read
-from bittern.deploy.kinds import FormatError, PackError
 from bittern.deploy.packed import CONSTANT_LAYERS, Packed, type_and_advice
 from bittern.deploy.plain import plain_cpu
 from bittern.deploy.program import INPUT_TYPES
+from bittern.deploy.shapes import forms_of
 from bittern.deploy.unseen import describe_failure
 from bittern.deploy.unwrap import unwrapped
+from bittern.deploy.validate import check_program
 from bittern.deploy.verify import VerifyReport, verify
 from bittern.nn.sign_shares import warn_of_constant_inputs
 

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from bittern._files import write_atomically
 from bittern.deploy.budget import MEMORY_LIMIT
-from bittern.deploy.engine import Engine
+from bittern.deploy.engine.engine import Engine
+from bittern.deploy.errors import FormatError
 from bittern.deploy.format import Content, decode, encode
-from bittern.deploy.kinds import FormatError
-from bittern.deploy.node_by_node import NodeByNode
+from bittern.deploy.interpreter import Interpreter
 from bittern.deploy.plain import modes_are_set, plain_cpu, plain_torch
 from bittern.deploy.program import INPUT_TYPES, Program
 from bittern.deploy.results import mapped
@@ -63,7 +63,7 @@ class Packed:
                 f"packed model: real layers compute in float32, or on the CPU in bfloat16; got {real} on {device}"
             )
         with plain_cpu():
-            self._engine = Engine(program, self.tensors, real) if on_cpu else NodeByNode(program, self.tensors, device)
+            self._engine = Engine(program, self.tensors, real) if on_cpu else Interpreter(program, self.tensors, device)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ class Node:
     """One step of a program."""
 
     kind: str
-    """Name of a `kinds.Kind`."""
+    """Name of a kind of `kinds.table`."""
     name: str
     """Path of the module it came from, for messages."""
     inputs: tuple[int, ...]

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bittern.deploy.kinds import AttrRule, FormatError, Kind, Step
+from bittern.deploy.errors import FormatError
+from bittern.deploy.kinds.kind import AttrRule, Kind, Step
 from bittern.deploy.program import Node
 
 MOST_RESULTS = 64

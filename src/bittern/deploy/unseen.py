@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.modules import module as torch_module
 from torch.nn.parameter import is_lazy
 
-from bittern.deploy.kinds import PackError
+from bittern.deploy.errors import PackError
 from bittern.nn._copy import copied
 from bittern.nn.binarize import LowBitLayer
 from bittern.quantizer import Quantizer

@@ -8,13 +8,13 @@ import math
 import numpy as np
 from torch import Tensor
 
-from bittern.deploy.binary_kinds import epilogue_rows, taps, weight_words
 from bittern.deploy.c_export import binary_code as code
 from bittern.deploy.c_export.plan import WORD_BITS, Step, words_of
 from bittern.deploy.c_export.source import NULL, Fields, Source, scratch, value
 from bittern.deploy.c_export.window import rows_window, window
 from bittern.deploy.form import Form
-from bittern.deploy.kinds import integer, integers
+from bittern.deploy.kinds.binary import epilogue_rows, taps, weight_words
+from bittern.deploy.kinds.kind import integer, integers
 from bittern.deploy.program import Node
 from bittern.quantizer import InputScale
 

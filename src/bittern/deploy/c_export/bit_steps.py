@@ -9,7 +9,7 @@ from bittern.deploy.c_export.binary_step import packed_rows
 from bittern.deploy.c_export.plan import Step, words_of
 from bittern.deploy.c_export.source import NULL, CFunction, Source, value
 from bittern.deploy.c_export.window import SEEN, WINDOW, window
-from bittern.deploy.kinds import integer, integers
+from bittern.deploy.kinds.kind import integer, integers
 
 POOL_BITS = CFunction(
     "bt_pool_bits",

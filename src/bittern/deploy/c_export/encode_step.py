@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 
-from bittern.deploy.bit_kinds import half_open_threshold
 from bittern.deploy.c_export.plan import Step
 from bittern.deploy.c_export.real_code import CONV_BITS
 from bittern.deploy.c_export.real_steps import convolution
 from bittern.deploy.c_export.source import NULL, CFunction, Source, value
-from bittern.deploy.kinds import integer, number
+from bittern.deploy.kinds.bits import half_open_threshold
+from bittern.deploy.kinds.kind import integer, number
 from bittern.deploy.program import Node
 
 ENCODE = CFunction(

@@ -13,8 +13,8 @@ from bittern.deploy.c_export.errors import ExportError
 from bittern.deploy.c_export.plan import ALIASES, Step, plan, steps_of
 from bittern.deploy.c_export.rules import RULES, in_place
 from bittern.deploy.c_export.source import Source
-from bittern.deploy.check import forms_of
 from bittern.deploy.packed import Packed
+from bittern.deploy.shapes import forms_of
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""C code of the node kinds of `layout_kinds`, and of `factors`."""
+"""C code of the node kinds of `kinds.layout`, and of `factors`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 import torch
 
-from bittern.deploy.bit_kinds import split_factors
 from bittern.deploy.c_export import layout_code as code
 from bittern.deploy.c_export.elementwise import ADD_CONSTANT, MULTIPLY_CONSTANT
 from bittern.deploy.c_export.plan import Step
 from bittern.deploy.c_export.source import Fields, Source, value
 from bittern.deploy.c_export.views import broadcast_steps, four, steps_of
 from bittern.deploy.c_export.window import WINDOW, window
-from bittern.deploy.kinds import integer, integers, number, pair
+from bittern.deploy.kinds.bits import channel_scale_shapes
+from bittern.deploy.kinds.kind import integer, integers, number, pair
 from bittern.deploy.program import Node
 
 
@@ -48,7 +48,7 @@ def constant(c: Source, step: Step) -> str:
 def factors(c: Source, step: Step) -> str:
     node = step.node
     shape = c.forms[node.output].shape
-    shapes = split_factors(node)
+    shapes = channel_scale_shapes(node)
     parts = torch.split(c.tensor(node, "factors"), [math.prod(s) for s in shapes])
     fields: list[Fields] = []
     for index, (part, own) in enumerate(zip(parts, shapes, strict=True)):

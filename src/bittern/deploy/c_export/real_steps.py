@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""C code of the node kinds of `real_kinds`."""
+"""C code of the node kinds of `kinds.real`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bittern.deploy.c_export import elementwise, real_code
 from bittern.deploy.c_export.plan import Step
 from bittern.deploy.c_export.source import NULL, CFunction, Fields, Source, value
 from bittern.deploy.c_export.window import window
-from bittern.deploy.kinds import integer, integers, number
+from bittern.deploy.kinds.kind import integer, integers, number
 from bittern.deploy.program import Node
 from bittern.ops import fused_multiply_add
 

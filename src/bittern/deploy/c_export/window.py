@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bittern.deploy.c_export.source import CFunction, Fields
 from bittern.deploy.form import Form
-from bittern.deploy.kinds import integers, pair
+from bittern.deploy.kinds.kind import integers, pair
 from bittern.deploy.program import Node
 
 WINDOW = CFunction(

@@ -18,10 +18,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bittern.deploy.bit_kinds import Planes
-from bittern.deploy.check import KINDS
 from bittern.deploy.executorch.lowering import CPU, LOWERINGS
-from bittern.deploy.kinds import Step, integers
+from bittern.deploy.kinds.bits import Planes
+from bittern.deploy.kinds.kind import Step, integers
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.packed import Packed
 from bittern.deploy.program import Node, Program
 from bittern.deploy.verify import LayerReport

@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bittern import ops
-from bittern.deploy.binary_kinds import BinaryStep, input_scale, weight_words
-from bittern.deploy.bit_kinds import Planes, flip_words, half_open_threshold, image_windows, split_factors
-from bittern.deploy.check import KINDS
-from bittern.deploy.kinds import Step, integer, integers, pair
-from bittern.deploy.layout_kinds import LAYOUT_KINDS
+from bittern.deploy.kinds.binary import BinaryStep, input_scale, weight_words
+from bittern.deploy.kinds.bits import Planes, channel_scale_shapes, flip_words, half_open_threshold, image_windows
+from bittern.deploy.kinds.kind import Step, integer, integers, pair
+from bittern.deploy.kinds.layout import LAYOUT_KINDS
+from bittern.deploy.kinds.real import REAL_KINDS
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Node, Program
-from bittern.deploy.real_kinds import REAL_KINDS
 from bittern.nn.activation import per_channel
 from bittern.quantizer import InputScale
 
@@ -251,7 +251,7 @@ def _input_scale(node: Node, constants: Tensors) -> Step:
 
 
 def _factors_constants(node: Node, tensors: Tensors) -> dict[str, Tensor]:
-    shapes = split_factors(node)
+    shapes = channel_scale_shapes(node)
     parts = torch.split(tensors["factors"], [torch.Size(shape).numel() for shape in shapes])
     gamma = parts[0].view(shapes[0])
     for part, shape in zip(parts[1:], shapes[1:], strict=True):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arguments of a call as the plain data that a node of the kind `aten` holds (`deploy.aten` reads it)."""
+"""The arguments of a call as the plain data that a node of the kind `aten` holds (`kinds.aten` reads it)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bittern.deploy.aten import DTYPES, MEMORY_FORMATS
+from bittern.deploy.errors import PackError
 from bittern.deploy.front.builder import Ref
 from bittern.deploy.front.sizes import NoSize, Size, order_of
-from bittern.deploy.kinds import PackError
+from bittern.deploy.kinds.aten import DTYPES, MEMORY_FORMATS
 
 INPUT = Ref(0)
 """Its first size is the batch."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from bittern.deploy.errors import PackError
 from bittern.deploy.format import FILE_TYPES
-from bittern.deploy.kinds import PackError
 from bittern.deploy.program import Attr, Node, tensor_name
 
 

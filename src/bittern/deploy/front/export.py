@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind, OutputKind
 
+from bittern.deploy.errors import PackError
 from bittern.deploy.front.in_place import is_functional, rename_plain_writes
 from bittern.deploy.front.stand_in import put_in, remove_from
-from bittern.deploy.kinds import PackError
 from bittern.deploy.unseen import check_eval, check_seen, cpu_copy, describe_failure, is_leaf
 
 LEAST_BATCH = 2

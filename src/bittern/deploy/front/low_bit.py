@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bittern.deploy.bits import to_stream
+from bittern.deploy.bit_stream import to_stream
+from bittern.deploy.errors import PackError
 from bittern.deploy.front.builder import Builder, Ref
-from bittern.deploy.kinds import PackError
 from bittern.nn.activation import RPReLU, RSign
 from bittern.nn.binarize import MAX_EXACT_FAN_IN
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d

@@ -13,11 +13,11 @@ from typing import Any
 
 from torch import Tensor
 
+from bittern.deploy.errors import PackError
 from bittern.deploy.front.builder import Builder, Ref
 from bittern.deploy.front.call import Call
 from bittern.deploy.front.same import MOST_ELEMENTS
 from bittern.deploy.front.sizes import in_order, shape_of
-from bittern.deploy.kinds import PackError
 
 Recognise = Callable[[Builder, Call, Tensor], Ref | None]
 """(builder, call, what torch.export says of the result) -> value, or None."""

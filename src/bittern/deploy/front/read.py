@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
-from bittern.deploy.aten_operators import ALLOWED
+from bittern.deploy.errors import PackError
 from bittern.deploy.front import native
 from bittern.deploy.front.arguments import Arguments
 from bittern.deploy.front.builder import Builder, Ref
@@ -23,7 +23,7 @@ from bittern.deploy.front.low_bit import lower_layer
 from bittern.deploy.front.same import HARMLESS, passed_on
 from bittern.deploy.front.sizes import NoSize, Size, samples_first, shape_of, size_of
 from bittern.deploy.front.stand_in import OPERATOR
-from bittern.deploy.kinds import PackError
+from bittern.deploy.kinds.aten_operators import ALLOWED
 from bittern.deploy.program import Program, type_name
 from bittern.deploy.unseen import describe_failure, refuse
 from bittern.nn.linear import BinaryLinear

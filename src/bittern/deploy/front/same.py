@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
+from bittern.deploy.errors import PackError
 from bittern.deploy.front.call import Call
 from bittern.deploy.front.export import meta_of
 from bittern.deploy.front.sizes import order_of, shape_of
-from bittern.deploy.kinds import PackError
 
 MOST_ELEMENTS = 2**31
 """A slice that ends here or later takes all that is left."""

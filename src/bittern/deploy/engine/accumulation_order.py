@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bittern import ops
-from bittern.deploy.kinds import Step, integers
+from bittern.deploy.kinds.kind import Step, integers
+from bittern.deploy.kinds.real import CONV
 from bittern.deploy.program import Node
-from bittern.deploy.real_kinds import CONV
 
 CPU = torch.device("cpu")
 

@@ -40,7 +40,7 @@ class Arena:
 
 
 @dataclass
-class Shelves:
+class BufferPool:
     """Numbers of buffers that may serve again, among those of the same form.
 
     For memory that must keep what lies around its values (borders of images): only a value of the very same form may

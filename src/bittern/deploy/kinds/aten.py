@@ -21,8 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bittern.deploy.aten_operators import ALLOWED
-from bittern.deploy.kinds import AttrRule, FormatError, Kind, Step, count, integer, laid_out
+from bittern.deploy.errors import FormatError
+from bittern.deploy.kinds.aten_operators import ALLOWED
+from bittern.deploy.kinds.kind import AttrRule, Kind, Step, count, integer, laid_out
 from bittern.deploy.program import INPUT_TYPES, Node
 
 MOST_ARGUMENTS = 64

@@ -2,7 +2,7 @@
 """What each kind of node computes, and which attributes and tensors it may carry.
 
 `check_node` is called on everything read from a file before anything is allocated; `Kind.build` then makes a
-callable for one device. The kinds themselves live in `bit_kinds`, `binary_kinds`, `real_kinds` and `layout_kinds`.
+callable for one device. The kinds themselves live beside this file, and `table` lists them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from bittern.deploy.errors import FormatError
 from bittern.deploy.program import Attr, Node
 
 IMAGE_DIMS = 4
@@ -23,14 +24,6 @@ Step = Callable[..., Any]
 
 Build = Callable[[Node, Mapping[str, Tensor], torch.device], Step]
 """Makes a step from a node and its tensors by role."""
-
-
-class PackError(ValueError):
-    """A model that cannot be packed: the message names the module and what to do."""
-
-
-class FormatError(ValueError):
-    """A file that is not a valid packed model: the message says what is wrong with it."""
 
 
 class AttrRule(NamedTuple):
@@ -206,4 +199,4 @@ def number(node: Node, key: str) -> float:
 
 
 def any_shape(node: Node, tensors: Mapping[str, Tensor]) -> None:
-    """For kinds without tensors, or whose shapes the rules of `forms` check."""
+    """For kinds without tensors, or whose shapes the rules of `shapes` check."""

@@ -24,10 +24,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bittern.deploy.bits import to_stream
-from bittern.deploy.check import forms_of
-from bittern.deploy.kinds import integer
+from bittern.deploy.bit_stream import to_stream
+from bittern.deploy.kinds.kind import integer
 from bittern.deploy.program import Node, Program, tensor_name
+from bittern.deploy.shapes import forms_of
 from bittern.quantizer import InputScale
 
 Tensors = dict[str, Tensor]
@@ -46,7 +46,7 @@ MOST_PARTS = 16
 """Parts that a node of a file names."""
 
 
-def signs_first(program: Program, tensors: Tensors) -> Program:
+def hoist_signs(program: Program, tensors: Tensors) -> Program:
     """Apply all of this wherever it fits. Tensors of new nodes are added to `tensors`."""
     program = _shared(program, tensors)
     while (changed := next(_rewritten(program, tensors), None)) is not None:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from bittern.deploy.bit_kinds import half_open_threshold
-from bittern.deploy.items import Block
-from bittern.deploy.kinds import integer, integers, number
+from bittern.deploy.engine.items import Block
+from bittern.deploy.kinds.bits import half_open_threshold
+from bittern.deploy.kinds.kind import integer, integers, number
 from bittern.deploy.program import Node
 from bittern.ops import Activation, PoolRule
 

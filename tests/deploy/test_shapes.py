@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from bittern.binary import BNN, DoReFa, XNORNet
 from bittern.deploy import pack
-from bittern.deploy.check import KINDS, forms_of
-from bittern.deploy.forms import RULES
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.packed import Packed
+from bittern.deploy.shapes import RULES, forms_of
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, RPReLU, RSign
 
 # networks are drawn or written for their shapes here: a sign behind a ReLU is as good as any other

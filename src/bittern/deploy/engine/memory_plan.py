@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the values of a program live that native code writes: real images in one arena, bits on shelves."""
+"""Where values live that native code writes: real images in one arena, bits in buffers of their own."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from bittern import ops
+from bittern.deploy.engine.buffers import Arena, BufferPool
+from bittern.deploy.engine.items import NO_RULE, Block, Item, bits_of, number_of, reads_of, real_of
 from bittern.deploy.form import Form
-from bittern.deploy.items import NO_RULE, Block, Item, bits_of, number_of, reads_of, real_of
-from bittern.deploy.kinds import integers
-from bittern.deploy.memory import Arena, Shelves
+from bittern.deploy.kinds.kind import integers
 from bittern.deploy.program import Node
 
 FLOAT_BYTES = 4
@@ -27,7 +27,7 @@ Values = dict[int, Any]
 def image_size(form: Form) -> tuple[int, int, int]:
     """(height, width, channels) of a value of one sample; a row of features is one pixel, a 1-d signal has height 1."""
     if form.last and len(form.shape) > 2:
-        raise AssertionError(f"places: several rows of a sample, {list(form.shape)}, are no image")
+        raise AssertionError(f"memory_plan: several rows of a sample, {list(form.shape)}, are no image")
     channels, *space = form.shape[1:]
     height, width = [1] * (2 - len(space)) + space
     return height, width, channels
@@ -47,7 +47,7 @@ def as_images(x: Tensor) -> Tensor:
     return (x if x.ndim == 4 else x.unsqueeze(2)).permute(0, 2, 3, 1).contiguous()
 
 
-class Places:
+class MemoryPlan:
     """Memory of every value that native code writes."""
 
     def __init__(
@@ -94,13 +94,13 @@ class Places:
         self, items: tuple[Item, ...], forms: Mapping[int, Form], batch: int, last_use: Mapping[int, int]
     ) -> None:
         borders = _borders(items)
-        shelves, memories = Shelves(), {}
+        buffers, memories = BufferPool(), {}
         for index, item in enumerate(items):
             value = bits_of(item)
             if value is None:
                 continue
             form = (batch, *image_size(forms[value]), borders.get(value, 0), forms[value].planes)
-            key = (form, shelves.take(form, index, last_use[value]))
+            key = (form, buffers.take(form, index, last_use[value]))
             if key not in memories:
                 memories[key] = ops.BitImages.empty(*form)
             self.bits[value] = memories[key]

@@ -8,13 +8,17 @@ claims reaches an allocator before it was compared with the limit in `packed`.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
-from bittern.deploy.aten_forms import one_result, operator
-from bittern.deploy.bit_kinds import split_factors
-from bittern.deploy.form import Form, Rule, Shape, Tensors, need, need_real
-from bittern.deploy.kinds import integer, integers
-from bittern.deploy.program import Node
+from torch import Tensor
+
+from bittern.deploy.errors import FormatError
+from bittern.deploy.form import Form, Rule, Shape, Tensors, input_form, need, need_real
+from bittern.deploy.kinds.aten_shapes import one_result, operator
+from bittern.deploy.kinds.bits import channel_scale_shapes
+from bittern.deploy.kinds.kind import integer, integers
+from bittern.deploy.program import Node, Program
 from bittern.ops import window_positions
 
 
@@ -93,7 +97,7 @@ def _space(x: Form) -> Shape:
 
 def _factors(node: Node, tensors: Tensors, x: Form) -> Form:
     need_real(node, x)
-    for shape in split_factors(node):
+    for shape in channel_scale_shapes(node):
         need(node, broadcast(node, x.shape, shape) == x.shape, f"a factor {list(shape)}")
     return x
 
@@ -269,6 +273,9 @@ def _results(node: Node, tensors: Tensors, *values: Form) -> Form:
     return Form((0,), "results")
 
 
+MAX_ELEMENTS = 2**31
+"""A program whose values grow beyond this for one sample is refused."""
+
 RULES: dict[str, Rule] = {
     "results": _results,
     "aten": operator,
@@ -306,3 +313,15 @@ RULES: dict[str, Rule] = {
     ),
 }
 """One rule for every kind of node."""
+
+
+def forms_of(program: Program, tensors: Mapping[str, Tensor]) -> dict[int, Form]:
+    """What every value is, for one sample. Raises: FormatError naming the node that does not fit its input."""
+    forms = {0: input_form(program.input_shape, program.input_type)}
+    for node in program.nodes:
+        named = {role: tensors[name] for role, name in node.tensors.items()}
+        form = RULES[node.kind](node, named, *(forms[v] for v in node.inputs))
+        if math.prod(form.shape) > MAX_ELEMENTS:
+            raise FormatError(f"node {node.name!r} ({node.kind}): its result {list(form.shape)} is too large")
+        forms[node.output] = form
+    return forms

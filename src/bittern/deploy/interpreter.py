@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bittern.deploy.binary_kinds import BinaryStep
-from bittern.deploy.check import KINDS
-from bittern.deploy.items import released_after
-from bittern.deploy.kinds import Step
+from bittern.deploy.engine.items import released_after
+from bittern.deploy.kinds.binary import BinaryStep
+from bittern.deploy.kinds.kind import Step
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Node, Program
 
 
-class NodeByNode:
+class Interpreter:
     """A program on one device. Call with x float32 [batch, *input_shape] -> float32."""
 
     def __init__(self, program: Program, tensors: Mapping[str, Tensor], device: torch.device) -> None:

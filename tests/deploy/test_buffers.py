@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bittern.deploy.memory import ALIGNMENT, Arena, Shelves
+from bittern.deploy.engine.buffers import ALIGNMENT, Arena, BufferPool
 
 
 @given(st.lists(st.tuples(st.integers(1, 5000), st.integers(0, 20), st.integers(0, 8)), max_size=25))
@@ -29,9 +29,9 @@ def test_memory_serves_again() -> None:
     assert arena.size == 228
 
 
-def test_a_shelf_serves_its_own_form_only() -> None:
-    shelves = Shelves()
-    assert shelves.take("a", 0, 1) == 0
-    assert shelves.take("a", 1, 3) == 1
-    assert shelves.take("a", 2, 4) == 0
-    assert shelves.take("b", 9, 9) == 0
+def test_a_pool_serves_its_own_form_only() -> None:
+    pool = BufferPool()
+    assert pool.take("a", 0, 1) == 0
+    assert pool.take("a", 1, 3) == 1
+    assert pool.take("a", 2, 4) == 0
+    assert pool.take("b", 9, 9) == 0

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bittern.deploy.aten import DTYPES, OperatorError, bound, call_of
 from bittern.deploy.form import BATCHES, Form, Shape, Tensors, fail, need
-from bittern.deploy.kinds import integer
+from bittern.deploy.kinds.aten import DTYPES, OperatorError, bound, call_of
+from bittern.deploy.kinds.kind import integer
+from bittern.deploy.kinds.real import window_in_padding
 from bittern.deploy.program import Node, type_name
-from bittern.deploy.real_kinds import window_in_padding
 
 META = torch.device("meta")
 MOST_PARTS = 256
@@ -37,7 +37,7 @@ def operator(node: Node, tensors: Tensors, *inputs: Form) -> Form:
 
 
 def _check_windows(node: Node, arguments: dict[str, Any]) -> None:
-    """Refuse what makes oneDNN read a null pointer in some layouts (`real_kinds.pads_whole_windows`)."""
+    """Refuse what makes oneDNN read a null pointer in some layouts (`real.pads_whole_windows`)."""
     weight, padding = arguments["weight"], arguments.get("padding", 0)
     if isinstance(padding, str) or (arguments["input"].is_contiguous() and weight.is_contiguous()):
         return

@@ -15,9 +15,9 @@ from _bit_networks import Inception, Windows
 from bittern import models
 from bittern.binary import BNN, DoReFa, ReActNet, XNORNet, XNORNetPlusPlus
 from bittern.deploy import Packed, load, pack
-from bittern.deploy.engine import Engine
-from bittern.deploy.items import BitStep, Block
-from bittern.deploy.node_by_node import NodeByNode
+from bittern.deploy.engine.engine import Engine
+from bittern.deploy.engine.items import BitStep, Block
+from bittern.deploy.interpreter import Interpreter
 from bittern.nn import BinaryConv2d
 
 
@@ -38,7 +38,7 @@ def packed_exactly(model: nn.Module, x: Tensor) -> Packed:
     """A packed model that the engine and a run node by node answer alike, and as the model itself does."""
     model(x)  # XNOR-Net++ makes its factors when it sees an input
     packed = pack(with_norms(model), x)
-    plain = NodeByNode(packed.program, packed.tensors, torch.device("cpu"))
+    plain = Interpreter(packed.program, packed.tensors, torch.device("cpu"))
     with torch.no_grad():
         expected = model(x)
         assert torch.equal(packed(x), expected)

@@ -12,8 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bittern.deploy.form import Form
-from bittern.deploy.items import (
+from bittern.deploy.engine.items import (
     NO_RULE,
     BitStep,
     Block,
@@ -26,7 +25,8 @@ from bittern.deploy.items import (
     reads_of,
     writes_of,
 )
-from bittern.deploy.kinds import integer, integers
+from bittern.deploy.form import Form
+from bittern.deploy.kinds.kind import integer, integers
 from bittern.deploy.program import Node, Program
 from bittern.ops import Activation, ResidualRule
 from bittern.quantizer import InputScale
@@ -41,7 +41,7 @@ GROUP_OUTPUTS = 8
 
 
 def fuse(program: Program, forms: Forms) -> tuple[Item, ...]:
-    """The items of a program, in an order in which they can run; forms: what every value is (`check.forms_of`)."""
+    """The items of a program, in an order in which they can run; forms: what every value is (`shapes.forms_of`)."""
     heads = [node for node in program.nodes if reason(program, forms, node) is None]
     blocks: list[Block] = []
     taken: set[int] = set()

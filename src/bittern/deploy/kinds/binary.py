@@ -19,21 +19,10 @@ import torch
 from torch import Tensor
 
 from bittern import ops
-from bittern.deploy.bit_kinds import Planes
-from bittern.deploy.bits import stream_bytes, to_words
-from bittern.deploy.kinds import (
-    FormatError,
-    Kind,
-    Step,
-    choice,
-    contiguous,
-    count,
-    integer,
-    integers,
-    need_shape,
-    pair,
-    sizes,
-)
+from bittern.deploy.bit_stream import stream_bytes, to_words
+from bittern.deploy.errors import FormatError
+from bittern.deploy.kinds.bits import Planes
+from bittern.deploy.kinds.kind import Kind, Step, choice, contiguous, count, integer, integers, need_shape, pair, sizes
 from bittern.deploy.program import Node
 from bittern.nn.binarize import Geometry, spread
 from bittern.quantizer import InputScale, LayerShape

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bittern import ops
-from bittern.deploy.kinds import (
-    FormatError,
+from bittern.deploy.errors import FormatError
+from bittern.deploy.kinds.kind import (
     Kind,
     Step,
     any_shape,

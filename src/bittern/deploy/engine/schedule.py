@@ -13,10 +13,8 @@ import torch
 from torch import Tensor
 
 from bittern import ops
-from bittern.deploy.bit_kinds import image_windows
-from bittern.deploy.form import Form
-from bittern.deploy.item_numbers import pool_rule
-from bittern.deploy.items import (
+from bittern.deploy.engine.accumulation_order import exact_lanes, exact_order, same_bits
+from bittern.deploy.engine.items import (
     BitStep,
     Block,
     Encode,
@@ -28,11 +26,13 @@ from bittern.deploy.items import (
     number_of,
     released_after,
 )
-from bittern.deploy.kinds import Step, channels_last, integers
-from bittern.deploy.places import Places, Values, as_images, image_size, last_uses
+from bittern.deploy.engine.kernel_parameters import pool_rule
+from bittern.deploy.engine.memory_plan import MemoryPlan, Values, as_images, image_size, last_uses
+from bittern.deploy.form import Form
+from bittern.deploy.kinds.bits import image_windows
+from bittern.deploy.kinds.kind import Step, channels_last, integers
 from bittern.deploy.program import Node
 from bittern.deploy.results import mapped
-from bittern.deploy.sum_order import exact_lanes, exact_order, same_bits
 
 Patch = tuple[str, str, int, int]
 """(part and field of a record, number of the record, number of the value)."""
@@ -113,8 +113,8 @@ class Schedule:
         self._lanes: dict[int, int] = {}
         self.items = items = tuple(part for item in items for part in self._resolved(item, prepared))
         self._last_use = last_uses(items, output)
-        self._places = Places(items, forms, batch, self._last_use)
-        self._known = self._places.values
+        self._plan = MemoryPlan(items, forms, batch, self._last_use)
+        self._known = self._plan.values
         """Values in planned memory, which are where they are before anything has run."""
         self._each = [self._run_of(item, prepared(item)) for item in items]
         self._runs = _joined(self._each, self._released())
@@ -122,7 +122,7 @@ class Schedule:
     @property
     def nbytes(self) -> int:
         """Bytes of planned memory."""
-        return self._places.nbytes
+        return self._plan.nbytes
 
     def run(self, x: Tensor) -> Any:
         """x float32 [batch, *input_shape] -> the program's result."""
@@ -151,7 +151,7 @@ class Schedule:
         ]
 
     def _result(self, values: Values) -> Any:
-        return mapped(values[self.output], lambda result: result.clone() if self._places.holds(result) else result)
+        return mapped(values[self.output], lambda result: result.clone() if self._plan.holds(result) else result)
 
     # -- real layers: native where an order of summation gives torch's bits
 
@@ -197,7 +197,7 @@ class Schedule:
         x, patches = self._bits_at(source, ("conv", "input", 0, source))
         residual = None
         if block.residual is not None:
-            residual = self._places.images.get(block.residual)
+            residual = self._plan.images.get(block.residual)
             if residual is None:
                 size = image_size(self._forms[block.residual])
                 residual = (
@@ -206,13 +206,13 @@ class Schedule:
                     else torch.empty(1, dtype=torch.float32).expand(self._batch, *size)
                 )
                 patches.append(("tail", "residual", 0, block.residual))
-        real = self._places.images[block.value] if block.real else None
-        bits = None if block.bits is None else self._places.bits[block.bits]
+        real = self._plan.images[block.value] if block.real else None
+        bits = None if block.bits is None else self._plan.bits[block.bits]
         return NativeRun(prepared.isa, prepared.step(x, residual, real, bits), patches)
 
     def _reading(self, record: np.ndarray, part: str, value: int) -> NativeRun:
         """The run of a record that reads images: where they lie in planned memory, else patched at every call."""
-        images = self._places.images.get(value)
+        images = self._plan.images.get(value)
         if images is None:
             return NativeRun(ops.chosen_isa(), record, [(part, "x", 0, value)])
         record[part]["x"], record["sizes"]["input"] = images.data_ptr(), ops.bytes_of(images)
@@ -220,7 +220,7 @@ class Schedule:
 
     def _bits_at(self, value: int, patch: Patch) -> tuple[ops.BitImages, list[Patch]]:
         """Where bits lie; else (torch's own packing: words of one plane) their sizes, and what is to be patched."""
-        bits = self._places.bits.get(value)
+        bits = self._plan.bits.get(value)
         if bits is not None:
             return bits, []
         size = image_size(self._forms[value])
@@ -230,7 +230,7 @@ class Schedule:
 
     def _bit_run(self, item: BitStep, flip: Tensor | None) -> NativeRun:
         node, part = item.node, item.node.kind
-        out = self._places.bits[node.output]
+        out = self._plan.bits[node.output]
         found = [self._bits_at(value, (part, "x", index, value)) for index, value in enumerate(node.inputs)]
         patches = [patch for _, missing in found for patch in missing]
         sources = [bits for bits, _ in found]
@@ -241,19 +241,19 @@ class Schedule:
 
     def _encode_run(self, item: Encode, threshold: Tensor | None) -> NativeRun:
         node, source = item.node, item.node.inputs[0]
-        bits = self._places.bits[node.output]
+        bits = self._plan.bits[node.output]
         record = ops.encode_step(self._batch, *image_size(self._forms[source])[:2], threshold, bits)
         return self._reading(record, "encode", source)
 
     def _pool_run(self, item: Pool, rule: ops.PoolRule, affine: Tensor | None) -> NativeRun:
         size = (self._batch, *image_size(self._forms[item.source]))
-        record = ops.pool_step(rule, size, self._places.images[item.node.output], affine)
+        record = ops.pool_step(rule, size, self._plan.images[item.node.output], affine)
         return self._reading(record, "pool", item.source)
 
     def _real_run(self, item: RealProduct) -> NativeRun:
         source, isa = item.node.inputs[0], ops.chosen_isa()
-        conv, out = self._convs[number_of(item)], self._places.images[number_of(item)]
-        images = self._places.images.get(source)
+        conv, out = self._convs[number_of(item)], self._plan.images[number_of(item)]
+        images = self._plan.images.get(source)
         strided = [] if images is not None else [(0, source)]
         if images is None:
             images = torch.empty(1, dtype=torch.float32).expand(self._batch, *image_size(self._forms[source]))
@@ -263,7 +263,7 @@ class Schedule:
     def _mean_run(self, item: WholeMean) -> NativeRun:
         source = item.node.inputs[0]
         size = (self._batch, *image_size(self._forms[source]))
-        record = ops.mean_step(size, self._places.images[item.node.output], self._lanes[item.node.output])
+        record = ops.mean_step(size, self._plan.images[item.node.output], self._lanes[item.node.output])
         return self._reading(record, "pool", source)
 
     def _torch_step(self, node: Node, as_trained: Step, last: Step | None) -> Step:

@@ -8,25 +8,13 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from bittern.deploy.aten import ATEN, PART
-from bittern.deploy.binary_kinds import BINARY
-from bittern.deploy.bit_kinds import BIT_KINDS
 from bittern.deploy.budget import check_memory
-from bittern.deploy.form import Form, input_form
-from bittern.deploy.forms import RULES
-from bittern.deploy.kinds import FormatError, Kind, check_node
-from bittern.deploy.layout_kinds import LAYOUT_KINDS
+from bittern.deploy.errors import FormatError
+from bittern.deploy.kinds.kind import check_node
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Program
-from bittern.deploy.real_kinds import REAL_KINDS
 from bittern.deploy.results import RESULTS
-
-KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (*BIT_KINDS, BINARY, *REAL_KINDS, *LAYOUT_KINDS, ATEN, PART, RESULTS)
-}
-"""Every kind of node, by the name that a file uses."""
-
-MAX_ELEMENTS = 2**31
-"""A program whose values grow beyond this for one sample is refused."""
+from bittern.deploy.shapes import forms_of
 
 
 def check_program(program: Program, tensors: Mapping[str, Tensor], memory_limit: float = math.inf) -> None:
@@ -53,15 +41,3 @@ def check_program(program: Program, tensors: Mapping[str, Tensor], memory_limit:
     if any(node.kind == RESULTS.name for node in program.nodes[: -1 if several else None]):
         raise FormatError("results must be the last node of a program, and its result")
     check_memory(program, tensors, forms, memory_limit)
-
-
-def forms_of(program: Program, tensors: Mapping[str, Tensor]) -> dict[int, Form]:
-    """What every value is, for one sample. Raises: FormatError naming the node that does not fit its input."""
-    forms = {0: input_form(program.input_shape, program.input_type)}
-    for node in program.nodes:
-        named = {role: tensors[name] for role, name in node.tensors.items()}
-        form = RULES[node.kind](node, named, *(forms[v] for v in node.inputs))
-        if math.prod(form.shape) > MAX_ELEMENTS:
-            raise FormatError(f"node {node.name!r} ({node.kind}): its result {list(form.shape)} is too large")
-        forms[node.output] = form
-    return forms

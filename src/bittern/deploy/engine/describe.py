@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from math import prod
 
-from bittern.deploy.engine import Engine
-from bittern.deploy.fuse import Forms, reason
-from bittern.deploy.items import BitStep, Block, Encode, Item, Pool, RealProduct, WholeMean, number_of
-from bittern.deploy.kinds import integer, integers
+from bittern.deploy.engine.engine import Engine
+from bittern.deploy.engine.fuse import Forms, reason
+from bittern.deploy.engine.items import BitStep, Block, Encode, Item, Pool, RealProduct, WholeMean, number_of
+from bittern.deploy.kinds.kind import integer, integers
 from bittern.deploy.program import Node
 
 

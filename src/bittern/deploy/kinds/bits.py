@@ -15,20 +15,9 @@ import torch
 from torch import Tensor
 
 from bittern import ops
-from bittern.deploy.bits import stream_bytes, to_words
-from bittern.deploy.kinds import (
-    FormatError,
-    Kind,
-    Step,
-    choice,
-    count,
-    flag,
-    integer,
-    integers,
-    need_shape,
-    pair,
-    sizes,
-)
+from bittern.deploy.bit_stream import stream_bytes, to_words
+from bittern.deploy.errors import FormatError
+from bittern.deploy.kinds.kind import Kind, Step, choice, count, flag, integer, integers, need_shape, pair, sizes
 from bittern.deploy.program import Node
 
 Planes = tuple[Tensor, ...]
@@ -198,7 +187,7 @@ CONCATENATE_BITS = Kind(
 # -- scales of the output ----------------------------------------------------------------------------------
 
 
-def split_factors(node: Node) -> list[tuple[int, ...]]:
+def channel_scale_shapes(node: Node) -> list[tuple[int, ...]]:
     """Shapes of the factors that lie one after another in the tensor `factors`: rank, then sizes, each."""
     numbers, shapes = list(integers(node, "shapes")), []
     while numbers:
@@ -211,13 +200,13 @@ def split_factors(node: Node) -> list[tuple[int, ...]]:
 
 
 def _factor_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
-    total = sum(math.prod(shape) for shape in split_factors(node))
+    total = sum(math.prod(shape) for shape in channel_scale_shapes(node))
     need_shape(node, "factors", tensors["factors"], (total,))
 
 
-def gamma_of(node: Node, tensors: Mapping[str, Tensor]) -> Tensor:
+def channel_scale(node: Node, tensors: Mapping[str, Tensor]) -> Tensor:
     """The product of a node's factors, which broadcasts over its input."""
-    shapes = split_factors(node)
+    shapes = channel_scale_shapes(node)
     parts = torch.split(tensors["factors"], [math.prod(shape) for shape in shapes])
     factors = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
     gamma = factors[0]
@@ -227,13 +216,13 @@ def gamma_of(node: Node, tensors: Mapping[str, Tensor]) -> Tensor:
 
 
 def _build_factors(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
-    gamma = gamma_of(node, tensors)
+    gamma = channel_scale(node, tensors)
     if gamma.ndim == 4:  # the layout of what the low-bit layer writes
         gamma = gamma.contiguous(memory_format=torch.channels_last)
     return lambda y: y * gamma
 
 
-FACTORS = Kind(
+CHANNEL_SCALES = Kind(
     "factors",
     (1,),
     {"shapes": sizes(*range(2, 16), least=1, most=2**24)},
@@ -243,4 +232,4 @@ FACTORS = Kind(
     _build_factors,
 )
 
-BIT_KINDS: tuple[Kind, ...] = (ENCODE, THRESHOLD, POOL_BITS, CONCATENATE_BITS, FACTORS)
+BIT_KINDS: tuple[Kind, ...] = (ENCODE, THRESHOLD, POOL_BITS, CONCATENATE_BITS, CHANNEL_SCALES)

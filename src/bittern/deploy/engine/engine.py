@@ -20,20 +20,27 @@ import torch
 from torch import Tensor
 
 from bittern import ops
-from bittern.deploy.binary_kinds import BinaryStep, epilogue_rows, weight_words
-from bittern.deploy.bit_kinds import flip_words, gamma_of
-from bittern.deploy.bits import to_words
-from bittern.deploy.check import KINDS, forms_of
-from bittern.deploy.fuse import fuse
-from bittern.deploy.item_numbers import activation_parameters, affine_rows, clamp_limits, pool_rule, sign_threshold
-from bittern.deploy.items import BitStep, Block, Encode, Item, Pool, RealProduct, WholeMean, by_torch, number_of
-from bittern.deploy.kinds import Build, Step, integer, integers, pair
-from bittern.deploy.places import as_images
+from bittern.deploy.bit_stream import to_words
+from bittern.deploy.engine.accumulation_order import Trial
+from bittern.deploy.engine.fuse import fuse
+from bittern.deploy.engine.items import BitStep, Block, Encode, Item, Pool, RealProduct, WholeMean, by_torch, number_of
+from bittern.deploy.engine.kernel_parameters import (
+    activation_parameters,
+    affine_rows,
+    clamp_limits,
+    pool_rule,
+    sign_threshold,
+)
+from bittern.deploy.engine.memory_plan import as_images
+from bittern.deploy.engine.schedule import Schedule
+from bittern.deploy.kinds.binary import BinaryStep, epilogue_rows, weight_words
+from bittern.deploy.kinds.bits import channel_scale, flip_words
+from bittern.deploy.kinds.kind import Build, Step, integer, integers, pair
+from bittern.deploy.kinds.real import pads_whole_windows
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.plain import plain_cpu
 from bittern.deploy.program import Node, Program
-from bittern.deploy.real_kinds import pads_whole_windows
-from bittern.deploy.schedule import Schedule
-from bittern.deploy.sum_order import Trial
+from bittern.deploy.shapes import forms_of
 
 PRODUCTS = ("conv", "linear")
 """Kinds that may compute in bfloat16."""
@@ -183,7 +190,7 @@ class Engine:
         """Its factors, float32 [height or 1, width or 1, channels]."""
         if block.factors is None:
             return None
-        gamma, form = gamma_of(block.factors, self._named(block.factors)), self.forms[block.factors.output]
+        gamma, form = channel_scale(block.factors, self._named(block.factors)), self.forms[block.factors.output]
         whole = gamma.view((1,) * (len(form.shape) - gamma.ndim) + gamma.shape)
         shape = (1, form.channels, *whole.shape[2:])  # what repeats along the space is stored once
         images = as_images(whole.expand(shape))

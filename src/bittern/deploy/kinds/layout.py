@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bittern.deploy.kinds import (
+from bittern.deploy.kinds.kind import (
     Kind,
     Step,
     any_shape,

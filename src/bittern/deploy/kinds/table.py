@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every kind of node."""
+
+from __future__ import annotations
+
+from bittern.deploy.kinds.aten import ATEN, PART
+from bittern.deploy.kinds.binary import BINARY
+from bittern.deploy.kinds.bits import BIT_KINDS
+from bittern.deploy.kinds.kind import Kind
+from bittern.deploy.kinds.layout import LAYOUT_KINDS
+from bittern.deploy.kinds.real import REAL_KINDS
+from bittern.deploy.results import RESULTS
+
+ALL: tuple[Kind, ...] = (*BIT_KINDS, BINARY, *REAL_KINDS, *LAYOUT_KINDS, ATEN, PART, RESULTS)
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in ALL}
+"""By the name that a file uses."""
