@@ -211,7 +211,9 @@ def test_dry_run_prints_the_plan_and_changes_nothing(capsys: pytest.CaptureFixtu
 
 
 class Subclass(nn.Linear):
-    pass
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = super().forward(x)
+        return y * 2
 
 
 def _hooked() -> nn.Module:
@@ -230,14 +232,11 @@ def _not_finite() -> nn.Module:
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), "padding_mode='reflect' is not supported"),
-        (nn.Conv2d(4, 4, 2, padding="same"), "lopsided"),
         (nn.LazyLinear(4), "no size yet"),
         (Subclass(4, 4), "class Subclass may compute something else"),
         (_hooked(), "forward hooks would be lost"),
         (_not_finite(), "3 NaN or infinite values"),
         (nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)), "class ParametrizedLinear"),
-        (nn.TransformerEncoderLayer(4, 2, 4, batch_first=True), "multiplies by its weight without calling it"),
     ],
 )
 def test_layers_that_cannot_be_converted_are_refused_unless_kept(layer: nn.Module, message: str) -> None:

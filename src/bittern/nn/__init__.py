@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 from bittern.nn.activation import RPReLU, RSign
+from bittern.nn.attention import MultiheadAttention
 from bittern.nn.binarize import LowBitLayer
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d
 from bittern.nn.convert import convert
+from bittern.nn.decide import plan_conversion
 from bittern.nn.embedding import StableEmbedding
 from bittern.nn.keep import DEFAULT_KEEP, Candidate, depthwise, first_and_last, shortcuts
 from bittern.nn.linear import BinaryLinear
 from bittern.nn.linear_4bit import Linear4bit
 from bittern.nn.linear_8bit import Linear8bit
 from bittern.nn.parameters import clip_latent_weights, parameter_groups, start_latent_weights
-from bittern.nn.plan import Action, Plan, PlanRow, plan_conversion
+from bittern.nn.plan import Action, Plan, PlanRow
 from bittern.nn.quantize import quantize
 from bittern.nn.quantized_file import load_quantized, save_quantized
 from bittern.nn.sign_shares import ConstantInputWarning, SignShare, sign_shares
@@ -30,6 +32,7 @@ __all__ = [
     "Linear4bit",
     "Linear8bit",
     "LowBitLayer",
+    "MultiheadAttention",
     "Plan",
     "PlanRow",
     "RPReLU",

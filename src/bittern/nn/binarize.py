@@ -8,7 +8,7 @@ written down in `bittern.quantizer` and docs/numerics.md.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -92,7 +92,7 @@ def low_bit_forward(x: Tensor, weight: Tensor, bias: Tensor | None, method: Quan
 class LowBitLayer(nn.Module):
     """What every low-bit layer holds: a latent weight, its method, and where its outputs look.
 
-    Subclasses add only the signature of the torch layer that they stand for, and `forward`.
+    Subclasses add only the signature of the torch layer that they stand for, and `product`.
     """
 
     def __init__(self, shape: LayerShape, geometry: Geometry, *, bias: bool, method: Method) -> None:
@@ -107,6 +107,26 @@ class LowBitLayer(nn.Module):
         self.bias = nn.Parameter(torch.empty(shape.out_channels)) if bias else None
         """[out_channels] or None."""
         self.reset_parameters()
+
+    def product(self, x: Tensor) -> Tensor:
+        """The low-bit part of `forward`: what a packed program computes as one layer."""
+        raise NotImplementedError
+
+    def operand(self, x: Tensor) -> Tensor:
+        """What `product` is called with for an input x of the layer: padded, where padding copies real values."""
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.product(self.operand(x))
+
+    def taking_over(self, old: nn.Module) -> Self:
+        """Share the weight and the bias of the layer of torch whose place this one takes, its device and type."""
+        weight, bias = old.weight, old.bias
+        assert isinstance(weight, nn.Parameter)
+        self.to(device=weight.device, dtype=weight.dtype)
+        # the parameter itself, not a copy of its values: layers that share it go on sharing it
+        self.weight, self.bias = weight, bias  # type: ignore[assignment]
+        return self.train(old.training)
 
     def reset_parameters(self) -> None:
         """Draw the weight as its method starts, else as torch's layers do, and the bias as torch's layers do.

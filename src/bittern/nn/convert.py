@@ -4,30 +4,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import Literal, overload
 
 from torch import Tensor, nn
 
-from bittern.nn._copy import copied
 from bittern.nn._noise import noise_batches
 from bittern.nn._probe import Example, arguments
 from bittern.nn._watch import Watched
-from bittern.nn.activations import Activation, Swap, plan_swaps
-from bittern.nn.binarize import LowBitLayer, check_method
-from bittern.nn.conv import BinaryConv1d, BinaryConv2d
-from bittern.nn.keep import DEFAULT_KEEP, Keep, keep_rules
-from bittern.nn.linear import BinaryLinear
-from bittern.nn.plan import (
-    Action,
-    Plan,
-    check_called,
-    check_possible,
-    conv_padding,
-    functional_relus,
-    make_plan,
-    watch_layers,
-)
+from bittern.nn.activations import Activation, Swap
+from bittern.nn.attention import PROJECTIONS, MultiheadAttention
+from bittern.nn.binarize import LowBitLayer
+from bittern.nn.decide import Prepared, functional_relus, prepare, put_in_place, watch_layers
+from bittern.nn.keep import Keep
+from bittern.nn.plan import Action, Plan, check_called, check_possible
+from bittern.nn.rule import Rule, as_rule, new_layer
 from bittern.nn.sign_shares import SignShare, sign_shares, warn_of_constant_inputs
 from bittern.quantizer import Method
 
@@ -35,9 +25,9 @@ from bittern.quantizer import Method
 @overload
 def convert(
     model: nn.Module,
-    method: Method,
+    method: Method | Rule,
     *,
-    keep: Keep = DEFAULT_KEEP,
+    keep: Keep | None = None,
     example: Example | None = None,
     activation: Activation | None = None,
     pad_value: int = 0,
@@ -48,9 +38,9 @@ def convert(
 @overload
 def convert(
     model: nn.Module,
-    method: Method,
+    method: Method | Rule,
     *,
-    keep: Keep = DEFAULT_KEEP,
+    keep: Keep | None = None,
     example: Example | None = None,
     activation: Activation | None = None,
     pad_value: int = 0,
@@ -60,9 +50,9 @@ def convert(
 
 def convert(
     model: nn.Module,
-    method: Method,
+    method: Method | Rule,
     *,
-    keep: Keep = DEFAULT_KEEP,
+    keep: Keep | None = None,
     example: Example | None = None,
     activation: Activation | None = None,
     pad_value: int = 0,
@@ -75,10 +65,18 @@ def convert(
     Weights that were never trained should start as the method's paper has them: `nn.start_latent_weights(model)`.
     A layer behind a ReLU sees no sign but +1 (docs/make_it_binary.md says what to change).
 
-    method: a Quantizer class, e.g. bittern.binary.ReActNet, or a partial of one.
+    Converted as an nn.Conv1d, Conv2d or Linear are also the four projections of nn.MultiheadAttention (and so the
+    encoder and decoder layers of torch), the Conv1D of GPT-2, convolutions that standardise their weight (once, here)
+    and subclasses that compute as their base; the plan names each, and no other subclass is replaced.
+
+    method: a Quantizer class, e.g. bittern.binary.ReActNet, or a partial of one; or a rule (name, layer) -> a method, a
+        layer class with `from_float` (Linear4bit, Linear8bit, partial(BinaryConv2d, method=..., pad_value=1)), or
+        None for a layer that stays real. A rule is asked once about each layer, and sees it as an nn.Conv1d, Conv2d
+        or Linear under the name that the plan shows.
     keep: which layers stay as they are: a predicate on a `Candidate`, or a collection of names, fnmatch patterns and
-        predicates, e.g. [first_and_last, "*.downsample.*"]. It takes the place of the default, which keeps the first
-        and the last layer, 1x1 shortcuts and depthwise convolutions: (first_and_last, shortcuts, depthwise).
+        predicates, e.g. [first_and_last, "*.downsample.*"]. It takes the place of the default: for a method the first
+        and the last layer, 1x1 shortcuts and depthwise convolutions, (first_and_last, shortcuts, depthwise); for a rule
+        (), since it decides alone. A rule is not asked about what `keep` names.
     example: input for one forward in eval mode. With it, "first" and "last" follow the forward pass instead of the
         order of registration; layers that the forward never calls, or whose weight it reads elsewhere, are kept; and
         parameters that need the output size (XNOR-Net++) get it, which without it they get at the first forward.
@@ -88,55 +86,50 @@ def convert(
         nn.PReLU, nn.Identity): of every nn.ReLU, nn.ReLU6 and nn.Threshold. A function (name, module) -> module: of
         every elementwise activation, unless it returns the module that came in. A module that is called at several
         places is swapped for one. Functions (F.relu) cannot be swapped; with an example a warning names them.
-    pad_value: what the padding of the converted convolutions holds on the grid: 0, -1 or +1.
+    pad_value: what constant padding of the convolutions that become low-bit holds on the grid: 0, -1 or +1.
     dry_run: print the plan and return it instead of a model; see `plan_conversion`.
 
     Raises: ValueError for layers that cannot be converted (all of them listed), for a name that matches no layer,
-    when no layer is left to convert and when `activation` swaps nothing; TypeError when `method` is not a class or
-    partial, or `activation` makes no module.
+    when no layer is left to convert and when `activation` swaps nothing; TypeError when `method` is no class, partial
+    or rule, when a rule answers with anything else, and when `activation` makes no module.
     """
-    check_method("convert", method)
-    rules = keep_rules("convert", keep)
-    model = copied(model)
-    _call_all_layers(model)
+    rule = as_rule("convert", method)
     args = None if example is None else arguments("convert", example)
-    watched = None if args is None else watch_layers(model, args)
-    swaps = () if activation is None else plan_swaps("convert", model, activation)
-    plan = make_plan(model, rules, watched, swaps)
+    prepared = prepare(model, method, keep, args, activation)
     if dry_run:
-        print(plan)
-        return plan
-    _check_plan(plan)
-    model = _carry_out(model, plan, swaps, method, pad_value)
-    if args is not None and watched is not None:
-        check_called("convert", model, watch_layers(model, args), plan.names(Action.CONVERT))
-        shares = _measure(model, args)
+        print(prepared.plan)
+        return prepared.plan
+    _check_plan(prepared.plan, asks=rule is not None)
+    converted = _carry_out(prepared, pad_value)
+    if args is not None and prepared.watched is not None:
+        check_called("convert", converted, watch_layers(converted, args), prepared.plan.names(Action.CONVERT))
+        shares = _measure(converted, args)
         warn_of_constant_inputs("convert", shares)
-        if swaps or any(share.constant for share in shares.values()):
-            _warn_of_functions(watched)
-    return model
+        if prepared.swaps or any(share.constant for share in shares.values()):
+            _warn_of_functions(prepared.watched)
+    return converted
 
 
-def _call_all_layers(model: nn.Module) -> None:
-    """Let encoder layers of torch call their linear layers in eval mode too.
-
-    There they may hand all their weights to one function instead, which would multiply by latent weights. The number
-    asks for that function alone.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.TransformerEncoderLayer):
-            module.activation_relu_or_gelu = 0
-
-
-def _carry_out(model: nn.Module, plan: Plan, swaps: Sequence[Swap], method: Method, pad_value: int) -> nn.Module:
-    """Put new layers and activations into `model`, or make the model itself one."""
-    layers = [(name, model.get_submodule(name)) for name in plan.names(Action.CONVERT)]
-    low_bit = {id(old): _low_bit(name, old, method, pad_value) for name, old in layers}
-    _check_pad_value(pad_value, low_bit)
-    return put_in_place(model, {**low_bit, **_new_activations(model, swaps)})
+def _carry_out(prepared: Prepared, pad_value: int) -> nn.Module:
+    """Put new layers and activations into the model, or make the model itself one."""
+    model, new = prepared.model, {}
+    for name, answer in prepared.answers.items():
+        assert answer is not None
+        old = model.get_submodule(name)
+        new[id(old)] = new_layer("convert", name, old, answer, pad_value)
+    _check_pad_value(pad_value, new)
+    returned = {id(s.new): s.old for s in prepared.given.found.values() if not _converts(s.new, new)}
+    return put_in_place(model, {**new, **returned, **_new_activations(model, prepared.swaps)})
 
 
-def _new_activations(model: nn.Module, swaps: Sequence[Swap]) -> dict[int, nn.Module]:
+def _converts(substitute: nn.Module, new: dict[int, nn.Module]) -> bool:
+    """Whether a layer that was put in for another one, or any part of it, becomes a new layer."""
+    if isinstance(substitute, MultiheadAttention):
+        return any(id(substitute.get_submodule(name)) in new for name in PROJECTIONS)
+    return id(substitute) in new
+
+
+def _new_activations(model: nn.Module, swaps: tuple[Swap, ...]) -> dict[int, nn.Module]:
     """id of the old activation -> the new one, on the device and of the type of the model's first real parameter."""
     like = next((p for p in model.parameters() if p.is_floating_point()), None)
     found = {}
@@ -166,59 +159,15 @@ def _warn_of_functions(watched: Watched) -> None:
         warnings.warn(f"convert: {sentence}", stacklevel=3)
 
 
-def _low_bit(name: str, old: nn.Module, method: Method, pad_value: int) -> LowBitLayer:
-    """The low-bit layer that takes the place, and the parameters, of `old`."""
-    try:
-        new = _build(old, method, pad_value)
-    except ValueError as error:
-        raise ValueError(f"convert: layer {name!r}: {error}") from error
-    weight = old.weight
-    assert isinstance(weight, nn.Parameter)
-    new.to(device=weight.device, dtype=weight.dtype)
-    # the parameter itself, not a copy of its values: layers that share it go on sharing it
-    new.weight = weight
-    new.bias = old.bias  # type: ignore[assignment]
-    return new.train(old.training)
-
-
-def _build(old: nn.Module, method: Method, pad_value: int) -> LowBitLayer:
-    has_bias = old.bias is not None
-    if isinstance(old, nn.Linear):
-        return BinaryLinear(old.in_features, old.out_features, has_bias, method=method)
-    assert isinstance(old, (nn.Conv1d, nn.Conv2d))
-    padding = conv_padding(old)
-    assert padding is not None
-    cls = BinaryConv1d if isinstance(old, nn.Conv1d) else BinaryConv2d
-    return cls(
-        old.in_channels,
-        old.out_channels,
-        old.kernel_size,  # type: ignore[arg-type]
-        old.stride,  # type: ignore[arg-type]
-        padding,  # type: ignore[arg-type]
-        old.dilation,  # type: ignore[arg-type]
-        old.groups,
-        has_bias,
-        method=method,
-        pad_value=pad_value if any(padding) else 0,
-    )
-
-
-def put_in_place(model: nn.Module, replacements: dict[int, nn.Module]) -> nn.Module:
-    """Put each new module under every name that the old one had."""
-    for parent in list(model.modules()):
-        for key, child in parent._modules.items():
-            if id(child) in replacements:
-                parent._modules[key] = replacements[id(child)]
-    return replacements.get(id(model), model)
-
-
-def _check_plan(plan: Plan) -> None:
+def _check_plan(plan: Plan, *, asks: bool) -> None:
     check_possible("convert", "convert", plan)
     if not plan.names(Action.CONVERT):
         kept = "; ".join(f"{row.name!r}: {row.reason}" for row in plan.rows) or "it has no Conv1d, Conv2d or Linear"
-        raise ValueError(f"convert: no layer is left to convert ({kept}); pass another keep, e.g. keep=()")
+        advice = "let the rule answer with a method for one" if asks else "pass another keep, e.g. keep=()"
+        raise ValueError(f"convert: no layer is left to convert ({kept}); {advice}")
 
 
-def _check_pad_value(pad_value: int, layers: dict[int, LowBitLayer]) -> None:
-    if pad_value != 0 and not any(layer.geometry.pad_value for layer in layers.values()):
+def _check_pad_value(pad_value: int, layers: dict[int, nn.Module]) -> None:
+    low_bit = [layer for layer in layers.values() if isinstance(layer, LowBitLayer)]
+    if pad_value != 0 and not any(layer.geometry.pad_value for layer in low_bit):
         raise ValueError(f"convert: pad_value={pad_value} has no effect: no converted layer has padding; drop it")

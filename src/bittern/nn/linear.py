@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import Self
+
+from torch import Tensor, nn
 
 from bittern.nn.binarize import Geometry, LowBitLayer, check_input, low_bit_forward
 from bittern.quantizer import LayerShape, Method
@@ -20,6 +22,14 @@ class BinaryLinear(LowBitLayer):
     def __init__(self, in_features: int, out_features: int, bias: bool = False, *, method: Method) -> None:
         super().__init__(LayerShape((out_features, in_features)), Geometry(), bias=bias, method=method)
 
+    @classmethod
+    def from_float(cls, linear: nn.Module, *, method: Method) -> Self:
+        """The layer that takes the place of an nn.Linear; it shares the weight and the bias. Raises: TypeError."""
+        if not isinstance(linear, nn.Linear):
+            raise TypeError(f"{cls.__name__}: it takes the place of an nn.Linear; got {type(linear).__name__}")
+        layer = cls(linear.in_features, linear.out_features, linear.bias is not None, method=method)
+        return layer.taking_over(linear)
+
     @property
     def in_features(self) -> int:
         return self.method.shape.in_channels
@@ -28,7 +38,7 @@ class BinaryLinear(LowBitLayer):
     def out_features(self) -> int:
         return self.method.shape.out_channels
 
-    def forward(self, x: Tensor) -> Tensor:
+    def product(self, x: Tensor) -> Tensor:
         features = self.in_features
         if x.ndim < 1 or x.shape[-1] != features:
             raise ValueError(f"BinaryLinear: expected an input [..., {features}]; got {list(x.shape)}")

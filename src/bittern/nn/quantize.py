@@ -22,7 +22,7 @@ from bittern.nn._frozen import FrozenLinear, not_finite
 from bittern.nn._probe import Example, arguments
 from bittern.nn._watch import Watched, watch
 from bittern.nn.binarize import LowBitLayer
-from bittern.nn.convert import put_in_place
+from bittern.nn.decide import put_in_place
 from bittern.nn.keep import Candidate, Keep, Predicate, check_all_used, keep_rules, why_kept
 from bittern.nn.linear_4bit import Linear4bit
 from bittern.nn.linear_8bit import Linear8bit

@@ -71,13 +71,14 @@ See = Callable[[str, LowBitLayer, Tensor, Tensor], None]
 def watched_inputs(model: nn.Module, see: See) -> Iterator[None]:
     """Inside, one forward of `model` shows `see` the input of every call of a low-bit layer, in their order.
 
-    The quantized input has the shape of the input; the forward itself is not changed.
+    An input that is padded by values of its own is shown padded. The quantized input has its shape; the forward itself
+    is not changed.
     """
     calls: dict[str, int] = {}
 
     def watch(name: str, layer: LowBitLayer) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
-            x = args[0] if args else kwargs["x"]
+            x = layer.operand(args[0] if args else kwargs["x"])
             rows = x.reshape(-1, x.shape[-1]) if isinstance(layer, BinaryLinear) else x
             values = layer.method.input(rows).values.reshape(x.shape)
             calls[name] = calls.get(name, 0) + 1

@@ -22,7 +22,7 @@ from bittern.deploy.front.export import Exported, export, is_operator, meta_of, 
 from bittern.deploy.front.low_bit import lower_layer
 from bittern.deploy.front.same import HARMLESS, passed_on
 from bittern.deploy.front.sizes import NoSize, Size, samples_first, shape_of, size_of
-from bittern.deploy.front.stand_in import OPERATOR
+from bittern.deploy.front.stand_in import OPERATOR, computed
 from bittern.deploy.kinds.aten_operators import ALLOWED
 from bittern.deploy.program import Program, type_name
 from bittern.deploy.unseen import describe_failure, refuse
@@ -240,7 +240,7 @@ class _Reader:
         layer, meta = self.exported.layers.get_submodule(name), meta_of(node)
         if not isinstance(x, Ref):
             self.constant_layers.append(name)
-            return type(layer).forward(layer, x)
+            return computed(layer, x)
         source = self.metas[x]
         if samples_first(source):
             value = lower_layer(self.builder, name, layer, x)

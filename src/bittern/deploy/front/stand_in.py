@@ -51,23 +51,39 @@ OPERATOR = torch.ops.bittern_front.layer.default
 
 
 def put_in(model: nn.Module) -> None:
-    """Make every layer of `LAYERS` in a model, which is a copy, call the operator instead."""
+    """Make every layer of `LAYERS` in a model, which is a copy, call the operator instead.
+
+    Low-bit layers call it in place of their product: what they do around it, such as padding by values, is exported.
+    """
     for name, module in layers_of(model):
-        module.forward = partial(_call, name, module)
+        setattr(module, _replaced(module), partial(_call, name, module))
 
 
 def remove_from(model: nn.Module) -> None:
     """Let the layers of a model compute again."""
     for _, module in layers_of(model):
-        vars(module).pop("forward", None)
+        vars(module).pop(_replaced(module), None)
 
 
 def layers_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """(name, layer) of all that are packed as layers, but for subclasses with a forward of their own."""
+    """(name, layer) of all that are packed as layers, but for subclasses with a forward or product of their own."""
     for name, module in model.named_modules():
         known = next((kind for kind in LAYERS if isinstance(module, kind)), None)
-        if known is not None and type(module).forward is known.forward:
+        if known is not None and all(getattr(type(module), n, None) is getattr(known, n, None) for n in _OWN):
             yield name, module
+
+
+def computed(layer: nn.Module, x: Tensor) -> Tensor:
+    """What the operator stands for, on numbers that are known."""
+    return getattr(type(layer), _replaced(layer))(layer, x)  # type: ignore[no-any-return]
+
+
+_OWN = ("forward", "product", "operand")
+"""Methods that make a layer what it is."""
+
+
+def _replaced(layer: nn.Module) -> str:
+    return "product" if isinstance(layer, LowBitLayer) else "forward"
 
 
 def _call(name: str, layer: nn.Module, x: Tensor) -> Tensor:
