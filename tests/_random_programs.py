@@ -19,7 +19,6 @@ from bittern.deploy.form import Form
 from bittern.deploy.kinds.kind import check_node
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Node, tensor_name
-from bittern.deploy.shapes import RULES
 
 DIFFERENT = 256
 """Numbers of a tensor, 0 and 1 aside: drawing millions is what would take longest."""
@@ -63,7 +62,7 @@ def _ends_in_results(d: Draft) -> bool:
     names = [f"answer{i}" for i in range(len(chosen))] if d.r.random() < 0.5 else []
     node = Node("results", "results", tuple(chosen), len(d.nodes) + 1, {"names": names}, {})
     try:
-        form = RULES["results"](node, {}, *(d.forms[v] for v in chosen))
+        form = KINDS["results"].shape(node, {}, *(d.forms[v] for v in chosen))
     except FormatError:
         return False
     d.forms.append(form)
@@ -92,8 +91,7 @@ def _try(d: Draft, kind: str) -> None:
     tensors = {tensor_name(name, role): torch.empty(shape, dtype=types[role]) for role, shape in shapes.items()}
     try:
         check_node(rules, node, tensors)
-        named = {role: tensors[full] for role, full in node.tensors.items()}
-        form = RULES[kind](node, named, *(d.forms[v] for v in inputs))
+        form = rules.shape(node, node.named(tensors), *(d.forms[v] for v in inputs))
     except FormatError:
         return
     if math.prod(form.shape) > d.most_numbers:

@@ -29,7 +29,7 @@ from _mutations import mutated
 from _random_programs import draft
 from bittern.deploy import FormatError
 from bittern.deploy.interpreter import Interpreter
-from bittern.deploy.kinds.aten import OperatorError
+from bittern.deploy.kinds.aten_call import OperatorError
 from bittern.deploy.packed import Packed, from_bytes
 from bittern.deploy.results import named
 

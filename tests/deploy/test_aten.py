@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bittern.deploy import FormatError, PackError, pack
 from bittern.deploy.format import Content, decode, encode
-from bittern.deploy.kinds.aten import overload_of
+from bittern.deploy.kinds.aten_call import overload_of
 from bittern.deploy.kinds.aten_operators import ALLOWED
 from bittern.deploy.packed import from_bytes
 from bittern.deploy.program import Node, Program

@@ -159,7 +159,7 @@ def integer_thresholds(node: Node, clamps: list[Node], sign: Node, tensors: Tens
 
 def _predicate(node: Node, clamps: list[Node], sign: Node, tensors: Tensors) -> Callable[[Tensor], Tensor]:
     """Function acc int64 [out] -> bool [out]: whether the training graph's sign is +1 there."""
-    named = {role: tensors[name] for role, name in node.tensors.items()}
+    named = node.named(tensors)
     epilogue = epilogue_rows(node, named, weight_words(node, named))
     if sign.attrs["code"] == "levels":
         limit = torch.tensor(half_open_threshold(), dtype=torch.float32)

@@ -86,3 +86,9 @@ def need_real(node: Node, x: Form, least_dims: int = 2) -> None:
         raise fail(node, f"it takes [batch, ...]; got {list(x.shape)} for one sample, and the batch elsewhere")
     if len(x.shape) < least_dims:
         raise fail(node, f"it takes at least {least_dims} dimensions; got {list(x.shape)}")
+
+
+def need_channels(node: Node, x: Form, channels: int, got: str | None = None) -> None:
+    """Refuse another number of channels; got: what to call it."""
+    if x.channels != channels:
+        raise fail(node, f"it takes {channels} channels; got {x.channels if got is None else got}")

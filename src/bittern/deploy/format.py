@@ -135,12 +135,16 @@ def _entry_bytes(name: str, entry: Any) -> int:
 
 def _check_values(tensors: Mapping[str, Tensor], program: Program) -> None:
     """Operators of torch may take infinity, for a mask; nothing else does, and nothing takes NaN."""
-    native = {name for node in program.nodes if node.kind != "aten" for name in node.tensors.values()}
+    native = {name for node in program.nodes if not _may_be_infinite(node) for name in node.tensors.values()}
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             continue
         if not bool((tensor.isfinite() if name in native else ~tensor.isnan()).all()):
             raise FormatError(f"tensor {name!r} holds NaN or infinity")
+
+
+def _may_be_infinite(node: Node) -> bool:
+    return node.kind in KINDS and KINDS[node.kind].infinite
 
 
 def _parse_json(text: str, what: str) -> Any:

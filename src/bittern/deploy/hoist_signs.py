@@ -26,18 +26,12 @@ from torch import Tensor
 
 from bittern.deploy.bit_stream import to_stream
 from bittern.deploy.kinds.kind import integer
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Node, Program, tensor_name
 from bittern.deploy.shapes import forms_of
 from bittern.quantizer import InputScale
 
 Tensors = dict[str, Tensor]
-
-MONOTONE = ("batch_norm", "hardtanh", "relu")
-"""Kinds that may stand in front of a sign: elementwise, of the channel's parameters alone, never falling or never
-rising."""
-
-FINITE = (*MONOTONE, "bias", "factors", "prelu", "rprelu", "leaky_relu", "relu6", "pool", "concatenate", "add")
-"""Kinds that make no NaN of numbers that are far from overflow."""
 
 ROWS = 2
 """Dimensions of one row of features per sample."""
@@ -87,7 +81,7 @@ def _before(program: Program, sign: Node) -> tuple[list[Node], Node | None]:
     chain: list[Node] = []
     node = program.producer(sign.inputs[0])
     while node is not None and program.single_consumer(node.output) is not None:
-        if node.kind not in MONOTONE:
+        if KINDS[node.kind].monotone is None:
             return chain, node
         chain.insert(0, node)
         node = program.producer(node.inputs[0])
@@ -109,9 +103,11 @@ def channels_are_first(node: Node, rank: int) -> bool:
 
 def _is_finite(program: Program, node: Node | None) -> bool:
     """Whether a node's result holds no NaN, whatever the input of the program is."""
-    if node is None or node.kind not in FINITE:
-        return node is not None and node.kind == "binary" and node.attrs["input_scale"] == InputScale.NONE.value
-    return all(_is_finite(program, program.producer(value)) for value in node.inputs)
+    if node is None:
+        return False
+    if node.kind == "binary":
+        return node.attrs["input_scale"] == InputScale.NONE.value
+    return KINDS[node.kind].finite and all(_is_finite(program, program.producer(value)) for value in node.inputs)
 
 
 # -- max pools ---------------------------------------------------------------------------------------------
@@ -136,11 +132,13 @@ def _pooled_late(program: Program, tensors: Tensors, pool: Node, chain: list[Nod
 
 
 def _falls(chain: list[Node], tensors: Tensors, channels: int) -> Tensor:
-    """bool [channels]: where the chain's result falls as its input rises. A batch norm does where its weight is < 0."""
+    """bool [channels]: where the chain's result falls as its input rises."""
     falls = torch.zeros(channels, dtype=torch.bool)
     for node in chain:
-        if "weight" in node.tensors:
-            falls ^= tensors[node.tensors["weight"]] < 0
+        monotone = KINDS[node.kind].monotone
+        own = None if monotone is None else monotone(node.named(tensors))
+        if own is not None:
+            falls ^= own
     return falls
 
 

@@ -48,4 +48,4 @@ class Interpreter:
 
 def step_of(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
     """What a node computes, by itself, on one device."""
-    return KINDS[node.kind].build(node, {role: tensors[name] for role, name in node.tensors.items()}, device)
+    return KINDS[node.kind].build(node, node.named(tensors), device)

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from torch import Tensor
 
 Attr = int | float | bool | str | list[Any] | None
 
@@ -44,6 +45,10 @@ class Node:
     attrs: Mapping[str, Attr] = field(default_factory=dict)
     tensors: Mapping[str, str] = field(default_factory=dict)
     """Role -> name in the file."""
+
+    def named(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Its tensors by role, from those of the file."""
+        return {role: tensors[name] for role, name in self.tensors.items()}
 
     def with_attrs(self, **attrs: Attr) -> Node:
         return replace(self, attrs={**self.attrs, **attrs})

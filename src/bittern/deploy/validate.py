@@ -11,9 +11,9 @@ from torch import Tensor
 from bittern.deploy.budget import check_memory
 from bittern.deploy.errors import FormatError
 from bittern.deploy.kinds.kind import check_node
+from bittern.deploy.kinds.results import RESULTS
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Program
-from bittern.deploy.results import RESULTS
 from bittern.deploy.shapes import forms_of
 
 

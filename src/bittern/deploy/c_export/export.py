@@ -10,9 +10,10 @@ from pathlib import Path
 from bittern._files import write_atomically
 from bittern.deploy.c_export import literals, text
 from bittern.deploy.c_export.errors import ExportError
-from bittern.deploy.c_export.plan import ALIASES, Step, plan, steps_of
+from bittern.deploy.c_export.plan import Step, plan, steps_of
 from bittern.deploy.c_export.rules import RULES, in_place
 from bittern.deploy.c_export.source import Source
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.packed import Packed
 from bittern.deploy.shapes import forms_of
 
@@ -55,7 +56,7 @@ def to_c(packed: Packed, path: str | Path, name: str | None = None) -> CExport:
     name = _checked_name(packed, path, name)
     program, steps = packed.program, _steps(packed)
     source = Source(forms_of(program, packed.tensors), packed.tensors)
-    calls = [step for step in steps if step.node.kind not in ALIASES]
+    calls = [step for step in steps if not KINDS[step.node.kind].reshapes]
     parts = [text.Part(step, RULES[step.node.kind].emit(source, step)) for step in calls]
     memory = {step.writes: RULES[step.node.kind].needs(source, step) for step in calls}
     where = plan(program, steps, source.forms, memory, lambda step: in_place(source, step))
@@ -90,6 +91,6 @@ def _steps(packed: Packed) -> tuple[Step, ...]:
     """Raises: ExportError for a kind of node that has no C code."""
     steps = steps_of(packed.program)
     for step in steps:
-        if step.node.kind not in RULES and step.node.kind not in ALIASES:
+        if step.node.kind not in RULES and not KINDS[step.node.kind].reshapes:
             raise ExportError(step.node, "has no C code; leave this layer out, or run the packed model in torch")
     return steps

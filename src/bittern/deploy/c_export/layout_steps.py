@@ -14,7 +14,7 @@ from bittern.deploy.c_export.plan import Step
 from bittern.deploy.c_export.source import Fields, Source, value
 from bittern.deploy.c_export.views import broadcast_steps, four, steps_of
 from bittern.deploy.c_export.window import WINDOW, window
-from bittern.deploy.kinds.bits import channel_scale_shapes
+from bittern.deploy.kinds.channel_scales import channel_scale_shapes
 from bittern.deploy.kinds.kind import integer, integers, number, pair
 from bittern.deploy.program import Node
 

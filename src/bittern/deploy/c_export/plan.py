@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from bittern.deploy.c_export.errors import ExportError
 from bittern.deploy.form import Form
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Node, Program
 
 WORD_BITS = 32
@@ -24,9 +25,6 @@ WORD_BITS = 32
 
 WORD_BYTES = 4
 """Bytes of a word, a float and an int32_t."""
-
-ALIASES = ("flatten", "reshape")
-"""Kinds that give the same numbers in the same order another shape."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,7 @@ def plan(
 
 def _reused(step: Step, index: int, values: Mapping[int, Storage], candidates: Sequence[int]) -> Storage | None:
     """The storage that the result of a step shares with an input of it, if any."""
-    if step.node.kind in ALIASES:
+    if KINDS[step.node.kind].reshapes:
         return values[step.reads[0]]
     for value in candidates:
         if values[value].last == index and values[value].place == "reals":

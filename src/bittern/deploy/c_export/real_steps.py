@@ -129,7 +129,7 @@ def leaky_relu(c: Source, step: Step) -> str:
 
 
 def simple(c: Source, step: Step) -> str:
-    """sign, gelu, silu, sigmoid, tanh."""
+    """A kind of `elementwise.SIMPLE`."""
     x, y = _ends(step.node)
     return c.call(elementwise.SIMPLE[step.node.kind], x, _count(c, step.node), y)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from bittern.deploy.c_export import binary_step, bit_steps, layout_steps, real_steps
+from bittern.deploy.c_export.elementwise import SIMPLE
 from bittern.deploy.c_export.encode_step import encode
 from bittern.deploy.c_export.plan import Step
 from bittern.deploy.c_export.source import Source
@@ -50,7 +51,7 @@ RULES: dict[str, Rule] = {
     "relu6": Rule(real_steps.relu6, in_place=True),
     "leaky_relu": Rule(real_steps.leaky_relu, in_place=True),
     "softmax": Rule(real_steps.softmax, in_place=True),
-    **dict.fromkeys(("sign", "gelu", "silu", "sigmoid", "tanh"), Rule(real_steps.simple, in_place=True)),
+    **dict.fromkeys(SIMPLE, Rule(real_steps.simple, in_place=True)),
     **dict.fromkeys(("add", "subtract", "multiply"), Rule(layout_steps.two, in_place=True)),
     "constant": Rule(layout_steps.constant, in_place=True),
     "pool": Rule(layout_steps.pool),

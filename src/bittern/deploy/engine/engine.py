@@ -34,7 +34,8 @@ from bittern.deploy.engine.kernel_parameters import (
 from bittern.deploy.engine.memory_plan import as_images
 from bittern.deploy.engine.schedule import Schedule
 from bittern.deploy.kinds.binary import BinaryStep, epilogue_rows, weight_words
-from bittern.deploy.kinds.bits import channel_scale, flip_words
+from bittern.deploy.kinds.bits import flip_words
+from bittern.deploy.kinds.channel_scales import channel_scale
 from bittern.deploy.kinds.kind import Build, Step, integer, integers, pair
 from bittern.deploy.kinds.real import pads_whole_windows
 from bittern.deploy.kinds.table import KINDS
@@ -42,8 +43,6 @@ from bittern.deploy.plain import plain_cpu
 from bittern.deploy.program import Node, Program
 from bittern.deploy.shapes import forms_of
 
-PRODUCTS = ("conv", "linear")
-"""Kinds that may compute in bfloat16."""
 KEPT_SCHEDULES = 4
 """Batch sizes (at a number of torch's threads), per calling thread, whose memory is kept."""
 CPU = torch.device("cpu")
@@ -141,7 +140,7 @@ class Engine:
         return self._steps(item)
 
     def _named(self, node: Node) -> dict[str, Tensor]:
-        return {role: self.tensors[name] for role, name in node.tensors.items()}
+        return node.named(self.tensors)
 
     def _binary_step(self, node: Node) -> BinaryStep:
         return BinaryStep(node, self._named(node), CPU)
@@ -149,7 +148,7 @@ class Engine:
     def _steps(self, node: Node) -> tuple[Step, Step | None]:
         """A node by torch: as in the training graph, and on images with channels last."""
         kind, named = KINDS[node.kind], self._named(node)
-        if node.kind in PRODUCTS and self.real != torch.float32:
+        if kind.product and self.real != torch.float32:
             return _in_type(self.real, kind.build_last or kind.build, node, named), None
         build_last = None if pads_whole_windows(node, named) else kind.build_last
         last = None if build_last is None else build_last(node, named, CPU)

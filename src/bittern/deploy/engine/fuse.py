@@ -27,6 +27,7 @@ from bittern.deploy.engine.items import (
 )
 from bittern.deploy.form import Form
 from bittern.deploy.kinds.kind import integer, integers
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Node, Program
 from bittern.ops import Activation, ResidualRule
 from bittern.quantizer import InputScale
@@ -263,7 +264,7 @@ def _grow_real(program: Program, node: Node, taken: set[int]) -> RealProduct:
         if reader is None or reader.kind != "pool" or _takes_maxima(reader):
             product = replace(product, affine=norm)
     clamp = reader_of(product)
-    if clamp is not None and clamp.kind in ("relu", "relu6", "hardtanh"):
+    if clamp is not None and KINDS[clamp.kind].clamp is not None:
         product = replace(product, clamp=clamp)
     pool = reader_of(product)
     return replace(product, pool=pool) if pool is not None and _takes_maxima(pool) else product

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from bittern.deploy.engine.items import Block
 from bittern.deploy.kinds.bits import half_open_threshold
 from bittern.deploy.kinds.kind import integer, integers, number
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Node
 from bittern.ops import Activation, PoolRule
 
@@ -36,12 +36,9 @@ def affine_rows(node: Node | None, tensors: Tensors) -> Tensor | None:
 
 
 def clamp_limits(node: Node | None) -> tuple[float, float] | None:
-    """The least and the most that a relu, relu6 or hardtanh gives."""
-    if node is None:
-        return None
-    if node.kind == "hardtanh":
-        return number(node, "least"), number(node, "most")
-    return 0.0, 6.0 if node.kind == "relu6" else math.inf
+    """The least and the most that a clamp gives."""
+    clamp = None if node is None else KINDS[node.kind].clamp
+    return None if node is None or clamp is None else clamp(node)
 
 
 def pool_rule(node: Node) -> PoolRule:

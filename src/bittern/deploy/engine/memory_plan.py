@@ -15,11 +15,10 @@ from bittern.deploy.engine.buffers import Arena, BufferPool
 from bittern.deploy.engine.items import NO_RULE, Block, Item, bits_of, number_of, reads_of, real_of
 from bittern.deploy.form import Form
 from bittern.deploy.kinds.kind import integers
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Node
 
 FLOAT_BYTES = 4
-RETURN_VIEWS = ("flatten", "reshape", "permute", "slice", "aten", "part", "results")
-"""Kinds whose result may lie in the memory of their input."""
 
 Values = dict[int, Any]
 
@@ -114,7 +113,7 @@ def last_uses(items: tuple[Item, ...], result: int) -> dict[int, int]:
     last = {result: len(items)}
     for index in reversed(range(len(items))):
         item = items[index]
-        shares = isinstance(item, Node) and item.kind in RETURN_VIEWS
+        shares = isinstance(item, Node) and KINDS[item.kind].view
         until = max(index, last.get(number_of(item), index)) if shares else index
         for value in reads_of(item):
             last[value] = max(last.get(value, until), until)

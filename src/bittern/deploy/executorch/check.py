@@ -26,8 +26,6 @@ from bittern.deploy.packed import Packed
 from bittern.deploy.program import Node, Program
 from bittern.deploy.verify import LayerReport
 
-LOW_BIT = ("encode", "threshold", "pool_bits", "concatenate_bits", "binary")
-"""Kinds that are integers, or end with a fixed order of roundings: they are exact on every device."""
 Value = Tensor | Planes
 
 
@@ -94,11 +92,16 @@ class EdgeReport:
         return "\n".join(lines)
 
 
+def _is_low_bit(node: Node) -> bool:
+    """Whether a part is exact on every device; the input scales that lowering splits off are no kind of a file."""
+    return node.kind in KINDS and KINDS[node.kind].low_bit
+
+
 def low_bit_values(program: Program) -> tuple[int, ...]:
     """Values that low-bit parts read or write, in order; the input and the result are known anyway."""
     found: dict[int, None] = {}
     for node in program.nodes:
-        if node.kind in LOW_BIT:
+        if _is_low_bit(node):
             found |= dict.fromkeys((*node.inputs, node.output))
     return tuple(v for v in found if v not in (0, program.output))
 
@@ -169,7 +172,7 @@ def _compare_parts(
     for node, step in _steps(packed, program):
         inputs = [values[v] for v in node.inputs]
         found = step(*(entry.value for entry in inputs))
-        if node.kind in LOW_BIT:
+        if _is_low_bit(node):
             layers.append(LayerReport(node.name, _count(found), _different(found, given[node.output])))
         else:
             terms = sum(entry.terms for entry in inputs) + _terms(packed, node, inputs[0].value, found)

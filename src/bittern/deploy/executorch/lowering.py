@@ -18,11 +18,10 @@ from torch import Tensor, nn
 
 from bittern import ops
 from bittern.deploy.kinds.binary import BinaryStep, input_scale, weight_words
-from bittern.deploy.kinds.bits import Planes, channel_scale_shapes, flip_words, half_open_threshold, image_windows
+from bittern.deploy.kinds.bits import Planes, flip_words, half_open_threshold, image_windows
+from bittern.deploy.kinds.channel_scales import channel_scale_shapes
 from bittern.deploy.kinds.kind import Step, integer, integers, pair
-from bittern.deploy.kinds.layout import LAYOUT_KINDS
-from bittern.deploy.kinds.real import REAL_KINDS
-from bittern.deploy.kinds.table import KINDS
+from bittern.deploy.kinds.table import KINDS, TORCH_KINDS
 from bittern.deploy.program import Node, Program
 from bittern.nn.activation import per_channel
 from bittern.quantizer import InputScale
@@ -322,7 +321,7 @@ def _all(node: Node, tensors: Tensors) -> dict[str, Tensor]:
 
 
 LOWERINGS: dict[str, Lowering] = {
-    **{kind.name: Lowering(_all, _as_packed) for kind in (*REAL_KINDS, *LAYOUT_KINDS)},
+    **{kind.name: Lowering(_all, _as_packed) for kind in TORCH_KINDS},
     "encode": Lowering(_encode_constants, _encode),
     "threshold": Lowering(_threshold_constants, _threshold),
     "pool_bits": Lowering(_pool_bits_constants, _pool_bits),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arguments of a call as the plain data that a node of the kind `aten` holds (`kinds.aten` reads it)."""
+"""The arguments of a call as the plain data that a node of the kind `aten` holds (`kinds.aten_call` reads it)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from bittern.deploy.errors import PackError
 from bittern.deploy.front.builder import Ref
 from bittern.deploy.front.sizes import NoSize, Size, order_of
-from bittern.deploy.kinds.aten import DTYPES, MEMORY_FORMATS
+from bittern.deploy.kinds.aten_call import DTYPES, MEMORY_FORMATS
 
 INPUT = Ref(0)
 """Its first size is the batch."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bittern.deploy.errors import PackError
 from bittern.deploy.format import FILE_TYPES
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Attr, Node, tensor_name
 
 
@@ -32,7 +33,7 @@ class Builder:
         for role, tensor in tensors.items():
             if tensor is not None:
                 names[role] = tensor_name(name, role)
-                self.tensors[names[role]] = checked(name, role, tensor, infinite=kind == "aten")
+                self.tensors[names[role]] = checked(name, role, tensor, infinite=KINDS[kind].infinite)
         value = Ref(self._next)
         self._next += 1
         self.nodes.append(Node(kind, name, tuple(inputs), value, attrs, names))

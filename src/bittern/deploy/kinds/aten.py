@@ -1,234 +1,112 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node kind `aten`: one operator of torch from an explicit list, run as it is.
+"""The node kind `aten`, one operator of torch from an explicit list, run as it is, and `part`, one of its results.
 
-Its arguments stand in the order of the operator's schema, as plain data: numbers, texts, lists of them, and
-
-* {"input": i} the node's input number i, as it lies in memory; {"input": i, "order": [...]} laid out with its
-  dimensions in this order, the outermost first, as in the training graph;
-* {"tensor": role} a tensor of the file; {"batch": n, "plus": m} the size n * batch + m;
-* {"dtype": name}, {"memory_format": name}, {"device": "own"}, {"number": "inf" | "-inf"}.
-
-torch itself checks them against the schema, on meta tensors, when a program is checked. An operator with several
+torch itself works out the shapes of what an operator gives, on tensors without memory. An operator with several
 results gives a tuple, of which nodes of the kind `part` take one.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bittern.deploy.errors import FormatError
-from bittern.deploy.kinds.aten_operators import ALLOWED
-from bittern.deploy.kinds.kind import AttrRule, Kind, Step, count, integer, laid_out
-from bittern.deploy.program import INPUT_TYPES, Node
+from bittern.deploy.form import BATCHES, Form, Shape, Tensors, fail, need
+from bittern.deploy.kinds.aten_call import DTYPES, OperatorError, bound, call_of, check
+from bittern.deploy.kinds.kind import AttrRule, Kind, Step, count, integer
+from bittern.deploy.kinds.real import window_in_padding
+from bittern.deploy.program import Node, type_name
 
-MOST_ARGUMENTS = 64
-"""Entries of one list, and arguments of one operator."""
-MOST_DEPTH = 3
-
-DTYPES = {**INPUT_TYPES, "float64": torch.float64}
-"""Types that values of a program may have, by name."""
-
-MEMORY_FORMATS = {
-    str(f).removeprefix("torch."): f for f in (torch.contiguous_format, torch.preserve_format, torch.channels_last)
-}
-INFINITE = {"inf": math.inf, "-inf": -math.inf}
-
-OFF = ("training", "train", "dropout_p", "dropout", "pin_memory", "layout")
-"""Arguments that must be off: by them an operator would draw random numbers, keep statistics, or leave dense memory."""
-
-MAKERS = ("zeros", "ones", "full", "arange", "eye", "linspace", "scalar_tensor")
-"""Operators that read no tensor, and so must be told the device."""
+META = torch.device("meta")
+MOST_PARTS = 256
+CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "convolution")
 
 
-class OperatorError(ValueError):
-    """An operator of torch that refuses, when it computes, what it took on tensors without memory."""
-
-
-def overload_of(node: Node) -> Any:
-    """The operator of a node. Raises: FormatError for one that is not on the list."""
-    name = node.attrs["operator"]
-    if name not in ALLOWED:
-        raise FormatError(f"node {node.name!r} (aten): operator {name!r} is not one that a program may hold")
-    library, _, rest = str(name).rpartition("::")
-    packet, overload = rest.split(".")
-    return getattr(getattr(getattr(torch.ops, library or "aten"), packet), overload)
-
-
-Read = Callable[[tuple[Any, ...]], Any]
-"""What an argument stands for, given the inputs of a call."""
-
-
-def _reader(argument: Any, tensors: Mapping[str, Tensor], device: torch.device) -> Read:
-    """How torch's argument follows from the inputs of a call; what does not depend on them is looked up here, once."""
-    value: Any = argument
-    match argument:
-        case list():
-            entries = [_reader(entry, tensors, device) for entry in argument]
-            return lambda inputs: [entry(inputs) for entry in entries]
-        case {"input": index, "order": order}:
-            return lambda inputs: laid_out(inputs[index], order)
-        case {"input": index}:
-            return lambda inputs: inputs[index]
-        case {"batch": times, **rest}:
-            plus = rest.get("plus", 0)
-            return lambda inputs: times * int(inputs[-1].shape[0]) + plus
-        case {"tensor": role}:
-            value = tensors[role]
-        case {"dtype": name}:
-            value = DTYPES[name]
-        case {"memory_format": name}:
-            value = MEMORY_FORMATS[name]
-        case {"number": name}:
-            value = INFINITE[name]
-        case {"device": _}:
-            value = device
-    return lambda inputs: value
-
-
-def bound(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Callable[..., dict[str, Any]]:
-    """The arguments of an operator by the names of its schema, as a function of the node's inputs."""
-    given = node.attrs["arguments"]
-    assert isinstance(given, list)
-    names = (rule.name for rule in overload_of(node)._schema.arguments)
-    readers = {name: _reader(argument, tensors, device) for name, argument in zip(names, given, strict=False)}
-    return lambda *inputs: {name: read(inputs) for name, read in readers.items()}
-
-
-def call_of(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Callable[..., Any]:
-    """The operator with its arguments bound, as a function of the node's inputs."""
-    operator, arguments = overload_of(node), bound(node, tensors, device)
-
-    def call(*inputs: Any) -> Any:
+def _form(node: Node, tensors: Tensors, *inputs: Form) -> Form:
+    """The form of an operator's result; its arguments are checked against its schema on the way."""
+    for form in inputs:
+        need(node, form.type not in ("acc", "bits"), f"it takes no {form.type}")
+    on_meta = {role: tensor.to(META) for role, tensor in tensors.items()}
+    call = call_of(node, on_meta, META)
+    results = []
+    for index in range(len(BATCHES)):
         try:
-            return operator(**arguments(*inputs))
-        except Exception as error:
-            raise OperatorError(
-                f"packed model: node {node.name!r} ({node.attrs['operator']}): torch refuses its arguments: "
-                f"{(str(error).splitlines() or [type(error).__name__])[0]}"
-            ) from error
-
-    return call
+            results.append(call(*(form.at(index) for form in inputs)))
+        except OperatorError as error:
+            raise fail(node, str(error).removeprefix("packed model: ")) from error
+    if str(node.attrs["operator"]).split(".")[0] in CONVOLUTIONS:
+        _check_windows(node, bound(node, on_meta, META)(*(form.at(0) for form in inputs)))
+    return _form_of(node, results[0], results[1])
 
 
-# -- checks ------------------------------------------------------------------------------------------------
+def _check_windows(node: Node, arguments: dict[str, Any]) -> None:
+    """Refuse what makes oneDNN read a null pointer in some layouts (`real.pads_whole_windows`)."""
+    weight, padding = arguments["weight"], arguments.get("padding", 0)
+    if isinstance(padding, str) or (arguments["input"].is_contiguous() and weight.is_contiguous()):
+        return
+    kernel = weight.shape[2:]
+    sizes = [_per_dimension(value, len(kernel)) for value in (padding, arguments.get("dilation", 1))]
+    inside = not window_in_padding(kernel, *sizes)
+    need(node, inside, "where a window may lie in the padding alone, its input must be contiguous")
 
 
-def _check(node: Node, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse arguments that are no such data; torch's schema is asked afterwards, on meta tensors."""
-    schema, given = overload_of(node)._schema.arguments, node.attrs["arguments"]
-    assert isinstance(given, list)
-    if len(given) > len(schema):
-        raise FormatError(
-            f"node {node.name!r} (aten): {node.attrs['operator']} has {len(schema)} arguments; got {len(given)}"
-        )
-    names = {role for argument in given for role in _check_argument(node, argument, tensors, MOST_DEPTH)}
-    if names != set(tensors):
-        raise FormatError(f"node {node.name!r} (aten): its tensors {sorted(set(tensors) - names)} are no arguments")
-    for rule, argument in zip(schema, given, strict=False):
-        _check_option(node, rule.name, argument, schema)
-    makes = str(node.attrs["operator"]).split(".")[0] in MAKERS
-    if makes and {"device": "own"} not in given:
-        raise FormatError(f"node {node.name!r} (aten): {node.attrs['operator']} must be given the model's own device")
+def _per_dimension(value: Any, dims: int) -> list[int]:
+    values = value if isinstance(value, list) else [value]
+    return values * dims if len(values) == 1 else values
 
 
-def _check_option(node: Node, name: str, argument: Any, schema: Any) -> None:
-    """Refuse options by which an operator would do more than compute from its inputs."""
-    given = node.attrs["arguments"]
-    assert isinstance(given, list)
-    problem = f"node {node.name!r} (aten): argument {name!r}"
-    if name in OFF and argument not in (0, False, None) and not (name == "train" and _drops_nothing(schema, given)):
-        raise FormatError(f"{problem} must be off; got {argument!r}")
-    if name == "device" and argument is not None and argument != {"device": "own"}:
-        raise FormatError(f"{problem} must be the model's own device; got {argument!r}")
-    if name in ("alpha", "beta") and isinstance(argument, bool):
-        raise FormatError(f"{problem} must be a number; got {argument!r}")
+def _part_form(node: Node, tensors: Tensors, values: Form) -> Form:
+    """One of several results."""
+    need(node, values.type == "tuple" and values.meta is not None, "it takes the results of an operator with several")
+    assert values.meta is not None
+    fewer, more = values.meta
+    index = integer(node, "index")
+    need(node, index < len(fewer), f"there are {len(fewer)} results")
+    return _form_of(node, fewer[index], more[index])
 
 
-def _drops_nothing(schema: Any, given: list[Any]) -> bool:
-    return any(rule.name == "dropout" and value == 0 for rule, value in zip(schema, given, strict=False))
+def _form_of(node: Node, fewer: Any, more: Any) -> Form:
+    """The form of a result, from what it is at the two batches of `BATCHES`."""
+    if isinstance(fewer, (tuple, list)):
+        need(node, len(fewer) == len(more) <= MOST_PARTS, "it has too many results, or more with a larger batch")
+        forms = [_form_of(node, *pair) for pair in zip(fewer, more, strict=True)]
+        return Form((sum(form.elements for form in forms),), "tuple", meta=(tuple(fewer), tuple(more)))
+    need(node, isinstance(fewer, Tensor) and fewer.device == META, "its result is no tensor")
+    need(node, fewer.dtype in DTYPES.values(), f"its result is {fewer.dtype}, which no program holds")
+    shape = _of_one_sample(node, tuple(fewer.shape), tuple(more.shape))
+    kind = "real" if fewer.dtype == torch.float32 else type_name(fewer.dtype)
+    return Form(shape, kind, meta=(fewer, more))
 
 
-def _check_argument(node: Node, argument: Any, tensors: Mapping[str, Tensor], depth: int) -> Iterator[str]:
-    """Yields the roles of the tensors that an argument names. Raises: FormatError."""
-    if isinstance(argument, list) and len(argument) <= MOST_ARGUMENTS and depth:
-        for entry in argument:
-            yield from _check_argument(node, entry, tensors, depth - 1)
-    elif isinstance(argument, dict):
-        _check_map(node, argument, tensors)
-        yield from (argument[key] for key in argument if key == "tensor")
-    elif not _is_plain(argument):
-        raise FormatError(
-            f"node {node.name!r} (aten): an argument is {str(argument)[:60]!r}, which is none of the forms known"
-        )
+def _of_one_sample(node: Node, fewer: Shape, more: Shape) -> Shape:
+    need(node, len(fewer) == len(more), "its dimensions change with the batch")
+    sizes = tuple(2 * m - n for m, n in zip(fewer, more, strict=True))
+    need(node, all(size >= 0 for size in sizes), f"its result has {list(sizes)} elements for one sample")
+    return sizes
 
 
-def _is_plain(argument: Any) -> bool:
-    if isinstance(argument, int):
-        return -(2**63) <= argument < 2**63
-    return argument is None or isinstance(argument, float) or (isinstance(argument, str) and len(argument) <= 100)
-
-
-def _check_map(node: Node, argument: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    match argument:
-        case {"input": index, **rest}:
-            sound = _is_index(index, len(node.inputs)) and set(rest) <= {"order"} and _is_order(rest.get("order", []))
-        case {"batch": times, **rest}:
-            sound = _is_size(times) and set(rest) <= {"plus"} and _is_size(rest.get("plus", 0))
-        case {"tensor": str(role)}:
-            sound = role in tensors
-        case {"dtype": str(name)}:
-            sound = name in DTYPES
-        case {"memory_format": str(name)}:
-            sound = name in MEMORY_FORMATS
-        case {"number": str(name)}:
-            sound = name in INFINITE
-        case _:
-            sound = argument == {"device": "own"}
-    if not sound or ("input" not in argument and "batch" not in argument and len(argument) != 1):
-        raise FormatError(
-            f"node {node.name!r} (aten): an argument is {str(argument)[:60]!r}, which names nothing known"
-        )
-
-
-def _is_index(value: Any, most: int) -> bool:
-    return type(value) is int and 0 <= value < most
-
-
-def _is_order(order: Any) -> bool:
-    plain = isinstance(order, list) and len(order) <= 16 and all(type(d) is int for d in order)
-    return plain and sorted(order) == list(range(len(order)))
-
-
-def _is_size(value: Any) -> bool:
-    return type(value) is int and abs(value) < 2**31
+def _build_part(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    index = integer(node, "index")
+    return lambda values: values[index]
 
 
 ATEN = Kind(
-    "aten",
-    (-1,),
-    {"operator": AttrRule(str), "arguments": AttrRule(list, tree=True)},
-    None,
-    {},
-    _check,
-    call_of,
+    name="aten",
+    inputs=(-1,),
+    attrs={"operator": AttrRule(str), "arguments": AttrRule(list, tree=True)},
+    tensors=None,
+    check=check,
+    shape=_form,
+    build=call_of,
+    view=True,
+    infinite=True,
 )
 
 PART = Kind(
-    "part",
-    (1,),
-    {"index": count(0, 255)},
-    {},
-    {},
-    lambda node, tensors: None,
-    lambda node, tensors, device: _taken(node),
+    name="part",
+    attrs={"index": count(0, 255)},
+    shape=_part_form,
+    build=_build_part,
+    view=True,
 )
-
-
-def _taken(node: Node) -> Step:
-    index = integer(node, "index")
-    return lambda values: values[index]

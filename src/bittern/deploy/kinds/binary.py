@@ -12,7 +12,7 @@ A weight w = sum_i 2^i W_i of +-1 planes W_i (an odd integer) adds a sum over i 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -21,10 +21,14 @@ from torch import Tensor
 from bittern import ops
 from bittern.deploy.bit_stream import stream_bytes, to_words
 from bittern.deploy.errors import FormatError
+from bittern.deploy.form import Form, Tensors, need, need_channels
 from bittern.deploy.kinds.bits import Planes
+from bittern.deploy.kinds.footprint import FLOAT_BYTES, UNIT, WORD_BYTES, units
 from bittern.deploy.kinds.kind import Kind, Step, choice, contiguous, count, integer, integers, need_shape, pair, sizes
+from bittern.deploy.kinds.shape_rules import windows
 from bittern.deploy.program import Node
 from bittern.nn.binarize import Geometry, spread
+from bittern.ops._check import words_for
 from bittern.quantizer import InputScale, LayerShape
 
 EPILOGUES: dict[str, tuple[str, ...]] = {
@@ -49,7 +53,7 @@ def _check_geometry(node: Node) -> None:
             raise FormatError(f"node {node.name!r} ({node.kind}): {key!r} must have `dims` entries")
 
 
-def _binary_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
+def _check(node: Node, tensors: Tensors) -> None:
     _check_geometry(node)
     channels, out, groups = (integer(node, key) for key in ("channels", "out_channels", "groups"))
     if channels % groups or out % groups or (groups > 1 and node.attrs["dims"] == 0):
@@ -96,13 +100,13 @@ def input_scale(node: Node) -> Callable[[Tensor], Tensor] | None:
     return of_image if node.attrs["dims"] else of_rows
 
 
-def weight_words(node: Node, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+def weight_words(node: Node, tensors: Tensors) -> list[Tensor]:
     """Words of each weight plane, int64 [out, taps, words of a group], on the CPU."""
     per_group = integer(node, "channels") // integer(node, "groups")
     return [to_words(s.cpu(), integer(node, "out_channels"), taps(node), per_group) for s in tensors["weight"]]
 
 
-def epilogue_rows(node: Node, tensors: Mapping[str, Tensor], words: list[Tensor]) -> Tensor:
+def epilogue_rows(node: Node, tensors: Tensors, words: list[Tensor]) -> Tensor:
     """Rows offset, scale, alpha, beta of the kernels' epilogue: float32 [4, out], on the CPU.
 
     For codes with levels the offset is (2^k - 1) sum_i 2^i sum(W_i), an exact integer, and the scale is halved.
@@ -125,7 +129,7 @@ def epilogue_rows(node: Node, tensors: Mapping[str, Tensor], words: list[Tensor]
 class BinaryStep:
     """One low-bit convolution or product on one device."""
 
-    def __init__(self, node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+    def __init__(self, node: Node, tensors: Tensors, device: torch.device) -> None:
         self.node = node
         self.tensors = tensors
         self.device = device
@@ -194,10 +198,37 @@ class BinaryStep:
         return self._to_real(total)
 
 
+def _form(node: Node, tensors: Tensors, x: Form, real: Form | None = None) -> Form:
+    dims, out = integer(node, "dims"), integer(node, "out_channels")
+    need(node, x.type == "bits", f"it takes bits; got {x.type}")
+    need(node, x.last == (dims == 0) or len(x.shape) == 2, "its bits lie along another dimension")
+    need(node, x.planes == node.attrs["input_planes"], f"it takes {node.attrs['input_planes']} planes; got {x.planes}")
+    need_channels(node, x, integer(node, "channels"))
+    need(node, real is None or (real.type == "real" and real.shape == x.shape), "its real input is of another shape")
+    kind = "real" if node.attrs["result"] == "real" else "acc"
+    if dims == 0:
+        return Form((*x.shape[:-1], out), kind, last=kind == "acc")
+    return Form((1, out, *windows(node, x, integers(node, "kernel"))), kind)
+
+
+def _loaded(node: Node, tensors: Tensors, form: Form) -> int:
+    """Weights as bytes of single bits on the way, as words, and as a kernel reads them; rows of parameters."""
+    out, groups = integer(node, "out_channels"), integer(node, "groups")
+    per_group = integer(node, "channels") // groups
+    words = WORD_BYTES * words_for(per_group) * taps(node)
+    rows = (units(out // groups) * groups + UNIT) * 24 * FLOAT_BYTES
+    return integer(node, "weight_planes") * (2 * out * taps(node) * per_group + 3 * units(out) * words) + rows
+
+
+def _working(node: Node, tensors: Tensors, inputs: Sequence[Form], form: Form) -> int:
+    pairs = integer(node, "input_planes") * integer(node, "weight_planes")
+    return FLOAT_BYTES * (2 * sum(x.elements for x in inputs) + (2 * pairs + 3) * form.elements)
+
+
 BINARY = Kind(
-    "binary",
-    (1, 2),
-    {
+    name="binary",
+    inputs=(1, 2),
+    attrs={
         "dims": count(0, 2, default=2),
         "kernel": sizes(0, 1, 2, least=1, default=[3, 3]),
         "stride": sizes(0, 1, 2, least=1, default=[1, 1]),
@@ -214,8 +245,12 @@ BINARY = Kind(
         "epilogue": choice(*EPILOGUES),
         "result": choice("real", "acc"),
     },
-    {"weight": torch.uint8},
-    {"epilogue": torch.float32},
-    _binary_shapes,
-    BinaryStep,
+    tensors={"weight": torch.uint8},
+    optional={"epilogue": torch.float32},
+    check=_check,
+    shape=_form,
+    build=BinaryStep,
+    low_bit=True,
+    loaded=_loaded,
+    working=_working,
 )

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Node kinds around the products: encode (real to bits), threshold (accumulators to bits), pools and concatenations of
-bits, factors of the output.
+bits.
 
 Layout: a real tensor is [batch, channels, *space] as in torch; bits and accumulators are NHWC, [batch, height,
 width, words] (a 1-d tensor has height 1), or [..., words] for a linear layer (`dims` = 0).
@@ -8,8 +8,8 @@ width, words] (a 1-d tensor has height 1), or [..., words] for a linear layer (`
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,7 +17,10 @@ from torch import Tensor
 from bittern import ops
 from bittern.deploy.bit_stream import stream_bytes, to_words
 from bittern.deploy.errors import FormatError
+from bittern.deploy.form import Form, Shape, Tensors, need, need_channels, need_real
+from bittern.deploy.kinds.footprint import FLOAT_BYTES, copies
 from bittern.deploy.kinds.kind import Kind, Step, choice, count, flag, integer, integers, need_shape, pair, sizes
+from bittern.deploy.kinds.shape_rules import pool_windows
 from bittern.deploy.program import Node
 
 Planes = tuple[Tensor, ...]
@@ -27,7 +30,7 @@ Planes = tuple[Tensor, ...]
 # -- encode ------------------------------------------------------------------------------------------------
 
 
-def _encode_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
+def _check_encode(node: Node, tensors: Tensors) -> None:
     need_shape(node, "threshold", tensors.get("threshold"), (integer(node, "channels"),))
     if node.attrs["code"] == "levels" and "threshold" in tensors:
         raise FormatError(f"node {node.name!r} (encode): levels have no threshold")
@@ -48,7 +51,7 @@ def half_open_threshold() -> float:
     return float(torch.nextafter(half, one))
 
 
-def _build_encode(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
+def _build_encode(node: Node, tensors: Tensors, device: torch.device) -> Step:
     dims, planes = integer(node, "dims"), integer(node, "planes")
     channels = integer(node, "channels")
     threshold = tensors.get("threshold")
@@ -73,32 +76,52 @@ def _build_encode(node: Node, tensors: Mapping[str, Tensor], device: torch.devic
     return encode_one if planes == 1 else encode_levels
 
 
+def _encode_form(node: Node, tensors: Tensors, x: Form) -> Form:
+    dims = integer(node, "dims")
+    need_real(node, x)
+    need(node, dims == 0 or len(x.shape) == 2 + dims, f"it takes {2 + dims} dimensions; got {list(x.shape)}")
+    bits = Form(x.shape, "bits", integer(node, "planes"), dims == 0)
+    need_channels(node, bits, integer(node, "channels"), f"{list(x.shape)}")
+    return bits
+
+
+def _channel_rows(node: Node, tensors: Tensors, form: Form) -> int:
+    return FLOAT_BYTES * integer(node, "channels") + copies(node, tensors, form)
+
+
+def _encode_working(node: Node, tensors: Tensors, inputs: Sequence[Form], form: Form) -> int:
+    (x,) = inputs
+    return FLOAT_BYTES * (1 if node.attrs["planes"] == 1 else 5) * x.elements
+
+
 ENCODE = Kind(
-    "encode",
-    (1,),
-    {
+    name="encode",
+    attrs={
         "dims": count(0, 2, default=2),
         "code": choice("sign", "levels"),
         "planes": count(1, 8, default=1),
         "channels": count(1),
     },
-    {},
-    {"threshold": torch.float32},
-    _encode_shapes,
-    _build_encode,
+    optional={"threshold": torch.float32},
+    check=_check_encode,
+    shape=_encode_form,
+    build=_build_encode,
+    low_bit=True,
+    loaded=_channel_rows,
+    working=_encode_working,
 )
 
 
 # -- threshold ---------------------------------------------------------------------------------------------
 
 
-def _threshold_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
+def _check_threshold(node: Node, tensors: Tensors) -> None:
     out = integer(node, "channels")
     need_shape(node, "threshold", tensors["threshold"], (out,))
     need_shape(node, "flip", tensors.get("flip"), (stream_bytes(out),))
 
 
-def _build_threshold(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
+def _build_threshold(node: Node, tensors: Tensors, device: torch.device) -> Step:
     threshold = tensors["threshold"].to(device)
     pack = packer(threshold, device)
     if "flip" not in tensors:
@@ -107,21 +130,29 @@ def _build_threshold(node: Node, tensors: Mapping[str, Tensor], device: torch.de
     return lambda acc: (pack(acc) ^ flip,)
 
 
+def _threshold_form(node: Node, tensors: Tensors, x: Form) -> Form:
+    need(node, x.type == "acc", f"it takes accumulators; got {x.type}")
+    need_channels(node, x, integer(node, "channels"))
+    return replace(x, type="bits")
+
+
 THRESHOLD = Kind(
-    "threshold",
-    (1,),
-    {"channels": count(1)},
-    {"threshold": torch.int32},
-    {"flip": torch.uint8},
-    _threshold_shapes,
-    _build_threshold,
+    name="threshold",
+    attrs={"channels": count(1)},
+    tensors={"threshold": torch.int32},
+    optional={"flip": torch.uint8},
+    check=_check_threshold,
+    shape=_threshold_form,
+    build=_build_threshold,
+    low_bit=True,
+    loaded=_channel_rows,
 )
 
 
 # -- pools and concatenations ------------------------------------------------------------------------------
 
 
-def flip_words(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Tensor | None:
+def flip_words(node: Node, tensors: Tensors, device: torch.device) -> Tensor | None:
     """Words of the channels that take the minimum."""
     if "flip" not in tensors:
         return None
@@ -134,33 +165,40 @@ def image_windows(node: Node) -> tuple[list[int], list[int], list[int]]:
     return pair(kernel, 1), pair(stride, 1), pair(padding, 0)
 
 
-def _pool_bits_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
+def _check_pool_bits(node: Node, tensors: Tensors) -> None:
     need_shape(node, "flip", tensors.get("flip"), (stream_bytes(integer(node, "channels")),))
 
 
-def _build_pool_bits(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
+def _build_pool_bits(node: Node, tensors: Tensors, device: torch.device) -> Step:
     flip, windows, ceil = flip_words(node, tensors, device), image_windows(node), bool(node.attrs["ceil"])
     return lambda planes: tuple(ops.pool_bits(plane, *windows, ceil, flip) for plane in planes)
 
 
+def _pool_bits_form(node: Node, tensors: Tensors, x: Form) -> Form:
+    need(node, x.type == "bits" and not x.last, f"it takes bits of images or signals; got {x.type}")
+    need(node, x.planes == 1, f"the maximum of {x.planes} bit planes is not that of each")
+    need_channels(node, x, integer(node, "channels"))
+    return replace(x, shape=(*x.shape[:2], *pool_windows(node, x, bool(node.attrs["ceil"]))))
+
+
 POOL_BITS = Kind(
-    "pool_bits",
-    (1,),
-    {
+    name="pool_bits",
+    attrs={
         "channels": count(1),
         "kernel": sizes(1, 2, least=1),
         "stride": sizes(1, 2, least=1),
         "padding": sizes(1, 2),
         "ceil": flag(default=False),
     },
-    {},
-    {"flip": torch.uint8},
-    _pool_bits_shapes,
-    _build_pool_bits,
+    optional={"flip": torch.uint8},
+    check=_check_pool_bits,
+    shape=_pool_bits_form,
+    build=_build_pool_bits,
+    low_bit=True,
 )
 
 
-def _concatenate_bits_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
+def _check_concatenate_bits(node: Node, tensors: Tensors) -> None:
     if len(node.inputs) != len(integers(node, "channels")):
         raise FormatError(
             f"node {node.name!r} (concatenate_bits): channels name {len(integers(node, 'channels'))} parts; "
@@ -168,68 +206,35 @@ def _concatenate_bits_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
         )
 
 
-def _build_concatenate_bits(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
+def _build_concatenate_bits(node: Node, tensors: Tensors, device: torch.device) -> Step:
     channels = integers(node, "channels")
     return lambda *parts: tuple(ops.concatenate_bits(list(planes), channels) for planes in zip(*parts, strict=True))
 
 
+def _concatenate_bits_form(node: Node, tensors: Tensors, *parts: Form) -> Form:
+    first = parts[0]
+    for part, channels in zip(parts, integers(node, "channels"), strict=True):
+        need(node, part.type == "bits", f"it takes bits; got {part.type}")
+        need_channels(node, part, channels)
+        same = len(part.shape) == len(first.shape) and (part.last, part.planes) == (first.last, first.planes)
+        need(node, same and _space(part) == _space(first), f"{list(part.shape)} beside {list(first.shape)}")
+    total = sum(part.channels for part in parts)
+    shape = (*first.shape[:-1], total) if first.last else (1, total, *first.shape[2:])
+    return replace(first, shape=shape)
+
+
+def _space(x: Form) -> Shape:
+    return x.shape[:-1] if x.last else x.shape[2:]
+
+
 CONCATENATE_BITS = Kind(
-    "concatenate_bits",
-    (-1,),
-    {"channels": sizes(*range(1, 17), least=1, most=2**24)},
-    {},
-    {},
-    _concatenate_bits_shapes,
-    _build_concatenate_bits,
+    name="concatenate_bits",
+    inputs=(-1,),
+    attrs={"channels": sizes(*range(1, 17), least=1, most=2**24)},
+    check=_check_concatenate_bits,
+    shape=_concatenate_bits_form,
+    build=_build_concatenate_bits,
+    low_bit=True,
 )
 
-
-# -- scales of the output ----------------------------------------------------------------------------------
-
-
-def channel_scale_shapes(node: Node) -> list[tuple[int, ...]]:
-    """Shapes of the factors that lie one after another in the tensor `factors`: rank, then sizes, each."""
-    numbers, shapes = list(integers(node, "shapes")), []
-    while numbers:
-        rank = numbers.pop(0)
-        if not 0 < rank <= min(4, len(numbers)):
-            raise FormatError(f"node {node.name!r} (factors): shapes {integers(node, 'shapes')} are damaged")
-        shapes.append(tuple(numbers[:rank]))
-        del numbers[:rank]
-    return shapes
-
-
-def _factor_shapes(node: Node, tensors: Mapping[str, Tensor]) -> None:
-    total = sum(math.prod(shape) for shape in channel_scale_shapes(node))
-    need_shape(node, "factors", tensors["factors"], (total,))
-
-
-def channel_scale(node: Node, tensors: Mapping[str, Tensor]) -> Tensor:
-    """The product of a node's factors, which broadcasts over its input."""
-    shapes = channel_scale_shapes(node)
-    parts = torch.split(tensors["factors"], [math.prod(shape) for shape in shapes])
-    factors = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
-    gamma = factors[0]
-    for factor in factors[1:]:
-        gamma = gamma * factor
-    return gamma
-
-
-def _build_factors(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Step:
-    gamma = channel_scale(node, tensors)
-    if gamma.ndim == 4:  # the layout of what the low-bit layer writes
-        gamma = gamma.contiguous(memory_format=torch.channels_last)
-    return lambda y: y * gamma
-
-
-CHANNEL_SCALES = Kind(
-    "factors",
-    (1,),
-    {"shapes": sizes(*range(2, 16), least=1, most=2**24)},
-    {"factors": torch.float32},
-    {},
-    _factor_shapes,
-    _build_factors,
-)
-
-BIT_KINDS: tuple[Kind, ...] = (ENCODE, THRESHOLD, POOL_BITS, CONCATENATE_BITS, CHANNEL_SCALES)
+BIT_KINDS: tuple[Kind, ...] = (ENCODE, THRESHOLD, POOL_BITS, CONCATENATE_BITS)

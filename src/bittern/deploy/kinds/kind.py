@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each kind of node computes, and which attributes and tensors it may carry.
+"""What a kind of node is: everything that is a fact about it stands in one object, `Kind`.
 
-`check_node` is called on everything read from a file before anything is allocated; `Kind.build` then makes a
-callable for one device. The kinds themselves live beside this file, and `table` lists them.
+`check_node` is called on everything read from a file before anything is allocated; `Kind.build` then makes a callable
+for one device. The kinds themselves live beside this file, and `table` lists them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from bittern.deploy.errors import FormatError
+from bittern.deploy.form import Rule, Tensors
+from bittern.deploy.kinds.footprint import Loaded, Working, copies, inputs_and_result
 from bittern.deploy.program import Attr, Node
 
 IMAGE_DIMS = 4
@@ -21,9 +24,14 @@ IMAGE_DIMS = 4
 Step = Callable[..., Any]
 """Values in, one value out."""
 
-
-Build = Callable[[Node, Mapping[str, Tensor], torch.device], Step]
+Build = Callable[[Node, Tensors, torch.device], Step]
 """Makes a step from a node and its tensors by role."""
+
+Falls = Callable[[Tensors], Tensor | None]
+"""From a node's tensors: bool [channels], where its result falls as its input rises; None: nowhere."""
+
+Clamp = Callable[[Node], tuple[float, float]]
+"""The least and the most that a node lets through."""
 
 
 class AttrRule(NamedTuple):
@@ -42,22 +50,62 @@ class AttrRule(NamedTuple):
     """For lists: entries of any JSON type, which the kind checks itself."""
 
 
-class Kind(NamedTuple):
-    """One kind of node."""
+def fits_anyhow(node: Node, tensors: Tensors) -> None:
+    """For kinds whose tensors and attributes fit together whatever they are, or are compared by the shape rule."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of node: what it may carry, the shape of its result, how it computes, and what others may rely on."""
 
     name: str
-    inputs: tuple[int, ...]
+    """What a file calls it."""
+    inputs: tuple[int, ...] = (1,)
     """Allowed numbers of inputs; (-1,): any number from 1 on."""
-    attrs: Mapping[str, AttrRule]
-    tensors: Mapping[str, torch.dtype] | None
+    attrs: Mapping[str, AttrRule] = field(default_factory=dict)
+    tensors: Mapping[str, torch.dtype] | None = field(default_factory=dict)
     """Roles that must be present; None: any, of any type that a file holds."""
-    optional: Mapping[str, torch.dtype]
+    optional: Mapping[str, torch.dtype] = field(default_factory=dict)
     """Roles that may be present."""
-    shapes: Callable[[Node, Mapping[str, Tensor]], None]
+    check: Callable[[Node, Tensors], None] = fits_anyhow
     """Raises FormatError when tensors and attributes do not fit together."""
+    shape: Rule
+    """The form of its result, from those of its inputs; raises FormatError where they do not fit."""
     build: Build
     build_last: Build | None = None
     """The same on images with channels last, for kinds whose sums might come out otherwise in that layout."""
+    view: bool = False
+    """Whether its result may lie in the memory of its input, which then lives as long as the result."""
+    reshapes: bool = False
+    """Whether its result is the numbers of a contiguous input, in their order, under another shape."""
+    low_bit: bool = False
+    """Whether it reads or writes bits or accumulators: exact on every device."""
+    product: bool = False
+    """Whether it multiplies its input with a weight, so that it may compute in bfloat16."""
+    monotone: Falls | None = None
+    """For kinds that treat each channel by one function that never falls or never rises: where it falls.
+
+    A sign may move past such a node, and the node may be split along its channels, as may all its tensors.
+    """
+    finite: bool = False
+    """Whether it makes no NaN of numbers that are far from overflow."""
+    clamp: Clamp | None = None
+    """For kinds that are a minimum and a maximum with numbers: which."""
+    infinite: bool = False
+    """Whether its tensors may hold infinity, for a mask."""
+    loaded: Loaded = copies
+    """Bytes of what is made of its tensors at load."""
+    working: Working = inputs_and_result
+    """Bytes that it takes beside its values while it runs, or while it is tried with random numbers."""
+
+
+def rises(tensors: Tensors) -> None:
+    """`Falls` of a kind that falls nowhere."""
+
+
+def falls_by_weight(tensors: Tensors) -> Tensor | None:
+    """`Falls` of a kind that multiplies with `weight`, which a file may leave out."""
+    return tensors["weight"] < 0 if "weight" in tensors else None
 
 
 def contiguous(x: Tensor) -> Tensor:
@@ -110,7 +158,7 @@ def real(*, least: float = -3.5e38, default: float | None = None) -> AttrRule:
     return AttrRule(float, least, 3.5e38, default=default)
 
 
-def check_node(kind: Kind, node: Node, tensors: Mapping[str, Tensor]) -> None:
+def check_node(kind: Kind, node: Node, tensors: Tensors) -> None:
     """Refuse a node whose attributes, tensors or inputs are not what its kind allows. Raises: FormatError."""
     if kind.inputs != (-1,) and len(node.inputs) not in kind.inputs:
         raise FormatError(f"node {node.name!r} ({node.kind}): takes {kind.inputs} inputs; got {len(node.inputs)}")
@@ -124,10 +172,10 @@ def check_node(kind: Kind, node: Node, tensors: Mapping[str, Tensor]) -> None:
             continue
         _check_attr(node, key, rule, node.attrs[key])
     _check_roles(kind, node, tensors)
-    kind.shapes(node, {role: tensors[name] for role, name in node.tensors.items()})
+    kind.check(node, node.named(tensors))
 
 
-def _check_roles(kind: Kind, node: Node, tensors: Mapping[str, Tensor]) -> None:
+def _check_roles(kind: Kind, node: Node, tensors: Tensors) -> None:
     roles = None if kind.tensors is None else {**kind.tensors, **kind.optional}
     for role, name in node.tensors.items():
         if roles is not None and role not in roles:
@@ -175,6 +223,13 @@ def need_shape(node: Node, role: str, tensor: Tensor | None, shape: tuple[int, .
         )
 
 
+def check_vectors(node: Node, tensors: Tensors) -> None:
+    """Refuse tensors that are not vectors of one length. Raises: FormatError."""
+    lengths = {tuple(t.shape) for t in tensors.values()}
+    if len(lengths) != 1 or len(next(iter(lengths))) != 1:
+        raise FormatError(f"node {node.name!r} ({node.kind}): its tensors must be vectors of one length")
+
+
 def integer(node: Node, key: str) -> int:
     value = node.attrs[key]
     assert isinstance(value, int)
@@ -196,7 +251,3 @@ def number(node: Node, key: str) -> float:
     value = node.attrs[key]
     assert isinstance(value, (int, float))
     return float(value)
-
-
-def any_shape(node: Node, tensors: Mapping[str, Tensor]) -> None:
-    """For kinds without tensors, or whose shapes the rules of `shapes` check."""

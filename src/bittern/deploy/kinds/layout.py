@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node kinds that move real values about or combine them: pools, means, shapes, slices, sums."""
+"""Node kinds that move real values about: pools, means, shapes, slices, concatenations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bittern.deploy.form import Form, Tensors, need, need_real
 from bittern.deploy.kinds.kind import (
     Kind,
     Step,
-    any_shape,
     channels_last,
     choice,
     contiguous,
@@ -25,9 +26,8 @@ from bittern.deploy.kinds.kind import (
     real,
     sizes,
 )
+from bittern.deploy.kinds.shape_rules import pool_windows
 from bittern.deploy.program import Node
-
-Tensors = Mapping[str, Tensor]
 
 
 def _build_pool(
@@ -43,10 +43,14 @@ def _build_pool(
     return lambda x: average(arrange(x), kernel, stride, padding, ceil, inside)
 
 
+def _pool_form(node: Node, tensors: Tensors, x: Form) -> Form:
+    need_real(node, x)
+    return Form((*x.shape[:2], *pool_windows(node, x, bool(node.attrs["ceil"]))))
+
+
 POOL = Kind(
-    "pool",
-    (1,),
-    {
+    name="pool",
+    attrs={
         "mode": choice("max", "average"),
         "kernel": sizes(1, 2, least=1, default=[2, 2]),
         "stride": sizes(1, 2, least=1, default=[2, 2]),
@@ -54,11 +58,10 @@ POOL = Kind(
         "ceil": flag(default=False),
         "count_padding": flag(default=True),
     },
-    {},
-    {},
-    any_shape,
-    _build_pool,
-    partial(_build_pool, arrange=channels_last),
+    shape=_pool_form,
+    build=_build_pool,
+    build_last=partial(_build_pool, arrange=channels_last),
+    finite=True,
 )
 
 
@@ -68,8 +71,18 @@ def _build_adaptive_pool(node: Node, tensors: Tensors, device: torch.device) -> 
     return lambda x: pool(contiguous(x), size)  # type: ignore[arg-type]
 
 
+def _adaptive_pool_form(node: Node, tensors: Tensors, x: Form) -> Form:
+    need_real(node, x)
+    size = integers(node, "size")
+    need(node, len(x.shape) == 2 + len(size), f"a pool over {list(x.shape)}")
+    return Form((*x.shape[:2], *size))
+
+
 ADAPTIVE_POOL = Kind(
-    "adaptive_pool", (1,), {"size": sizes(1, 2, least=1, default=[1, 1])}, {}, {}, any_shape, _build_adaptive_pool
+    name="adaptive_pool",
+    attrs={"size": sizes(1, 2, least=1, default=[1, 1])},
+    shape=_adaptive_pool_form,
+    build=_build_adaptive_pool,
 )
 
 
@@ -78,14 +91,26 @@ def _build_mean(node: Node, tensors: Tensors, device: torch.device) -> Step:
     return lambda x: contiguous(x).mean(dims, keepdim=keep)
 
 
+def _dims(node: Node, dims: list[int], rank: int) -> list[int]:
+    need(node, all(-rank <= d < rank for d in dims), f"dimensions {dims} of {rank}")
+    whole = [d % rank for d in dims]
+    need(node, len(set(whole)) == len(whole) and 0 not in whole, f"dimensions {dims}: each once, never the batch")
+    return whole
+
+
+def _mean_form(node: Node, tensors: Tensors, x: Form) -> Form:
+    need_real(node, x)
+    dims = _dims(node, integers(node, "dims"), len(x.shape))
+    if node.attrs["keep"]:
+        return Form(tuple(1 if d in dims else n for d, n in enumerate(x.shape)))
+    return Form(tuple(n for d, n in enumerate(x.shape) if d not in dims))
+
+
 MEAN = Kind(
-    "mean",
-    (1,),
-    {"dims": sizes(1, 2, 3, least=-4, most=3), "keep": flag(default=False)},
-    {},
-    {},
-    any_shape,
-    _build_mean,
+    name="mean",
+    attrs={"dims": sizes(1, 2, 3, least=-4, most=3), "keep": flag(default=False)},
+    shape=_mean_form,
+    build=_build_mean,
 )
 
 
@@ -94,14 +119,23 @@ def _build_flatten(node: Node, tensors: Tensors, device: torch.device) -> Step:
     return lambda x: x.flatten(start, end)
 
 
+def _flatten_form(node: Node, tensors: Tensors, x: Form) -> Form:
+    need_real(node, x)
+    start, end = integer(node, "start"), integer(node, "end")
+    (first,) = _dims(node, [start], len(x.shape))
+    (last,) = _dims(node, [end], len(x.shape))
+    need(node, first <= last, f"dimensions {start} to {end}")
+    product = math.prod(x.shape[first : last + 1])
+    return Form((*x.shape[:first], product, *x.shape[last + 1 :]))
+
+
 FLATTEN = Kind(
-    "flatten",
-    (1,),
-    {"start": count(-5, 4, default=1), "end": count(-5, 4, default=-1)},
-    {},
-    {},
-    any_shape,
-    _build_flatten,
+    name="flatten",
+    attrs={"start": count(-5, 4, default=1), "end": count(-5, 4, default=-1)},
+    shape=_flatten_form,
+    build=_build_flatten,
+    view=True,
+    reshapes=True,
 )
 
 
@@ -110,8 +144,23 @@ def _build_reshape(node: Node, tensors: Tensors, device: torch.device) -> Step:
     return lambda x: x.reshape(shape)
 
 
+def _reshape_form(node: Node, tensors: Tensors, x: Form) -> Form:
+    need_real(node, x)
+    shape = integers(node, "shape")
+    need(node, shape[0] == -1 and -1 not in shape[1:] and 0 not in shape, f"{shape} must be [-1, sizes...]")
+    need(
+        node, math.prod(x.shape[1:]) == math.prod(shape[1:]), f"{list(x.shape[1:])} has other elements than {shape[1:]}"
+    )
+    return Form((1, *shape[1:]))
+
+
 RESHAPE = Kind(
-    "reshape", (1,), {"shape": sizes(1, 2, 3, 4, 5, least=-1, most=2**24)}, {}, {}, any_shape, _build_reshape
+    name="reshape",
+    attrs={"shape": sizes(1, 2, 3, 4, 5, least=-1, most=2**24)},
+    shape=_reshape_form,
+    build=_build_reshape,
+    view=True,
+    reshapes=True,
 )
 
 
@@ -120,7 +169,20 @@ def _build_permute(node: Node, tensors: Tensors, device: torch.device) -> Step:
     return lambda x: x.permute(order)
 
 
-PERMUTE = Kind("permute", (1,), {"order": sizes(2, 3, 4, 5, least=0, most=4)}, {}, {}, any_shape, _build_permute)
+def _permute_form(node: Node, tensors: Tensors, x: Form) -> Form:
+    need_real(node, x)
+    order = integers(node, "order")
+    need(node, sorted(order) == list(range(len(x.shape))) and order[0] == 0, f"order {order} of {list(x.shape)}")
+    return Form(tuple(x.shape[d] for d in order))
+
+
+PERMUTE = Kind(
+    name="permute",
+    attrs={"order": sizes(2, 3, 4, 5, least=0, most=4)},
+    shape=_permute_form,
+    build=_build_permute,
+    view=True,
+)
 
 
 def _build_pad(node: Node, tensors: Tensors, device: torch.device) -> Step:
@@ -128,7 +190,22 @@ def _build_pad(node: Node, tensors: Tensors, device: torch.device) -> Step:
     return lambda x: F.pad(x, amount, value=value)
 
 
-PAD = Kind("pad", (1,), {"amount": sizes(2, 4, 6, 8), "value": real(default=0.0)}, {}, {}, any_shape, _build_pad)
+def _pad_form(node: Node, tensors: Tensors, x: Form) -> Form:
+    need_real(node, x)
+    amount = integers(node, "amount")
+    shape = list(x.shape)
+    need(node, len(amount) // 2 < len(shape), f"padding {amount} of {shape}; never the batch")
+    for i in range(len(amount) // 2):
+        shape[-1 - i] += amount[2 * i] + amount[2 * i + 1]
+    return Form(tuple(shape))
+
+
+PAD = Kind(
+    name="pad",
+    attrs={"amount": sizes(2, 4, 6, 8), "value": real(default=0.0)},
+    shape=_pad_form,
+    build=_build_pad,
+)
 
 
 def _build_slice(node: Node, tensors: Tensors, device: torch.device) -> Step:
@@ -138,31 +215,22 @@ def _build_slice(node: Node, tensors: Tensors, device: torch.device) -> Step:
     return lambda x: x[index]
 
 
+def _slice_form(node: Node, tensors: Tensors, x: Form) -> Form:
+    need_real(node, x)
+    dim, start, step, stop = integer(node, "dim"), integer(node, "start"), integer(node, "step"), node.attrs.get("stop")
+    need(node, dim < len(x.shape), f"dimension {dim} of {list(x.shape)}")
+    assert stop is None or isinstance(stop, int)
+    size = len(range(x.shape[dim])[start:stop:step])
+    need(node, size > 0, "nothing is left")
+    return Form((*x.shape[:dim], size, *x.shape[dim + 1 :]))
+
+
 SLICE = Kind(
-    "slice",
-    (1,),
-    {"dim": count(1, 4), "start": count(0), "stop": count(0, optional=True), "step": count(1)},
-    {},
-    {},
-    any_shape,
-    _build_slice,
-)
-
-
-def _build_constant(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    if node.attrs["operation"] == "add":
-        return lambda x: x + number(node, "value")
-    return lambda x: x * number(node, "value")
-
-
-CONSTANT = Kind(
-    "constant",
-    (1,),
-    {"operation": choice("add", "multiply"), "value": real()},
-    {},
-    {},
-    any_shape,
-    _build_constant,
+    name="slice",
+    attrs={"dim": count(1, 4), "start": count(0), "stop": count(0, optional=True), "step": count(1)},
+    shape=_slice_form,
+    build=_build_slice,
+    view=True,
 )
 
 
@@ -171,11 +239,28 @@ def _build_concatenate(node: Node, tensors: Tensors, device: torch.device) -> St
     return lambda *parts: torch.cat(parts, dim)
 
 
-CONCATENATE = Kind("concatenate", (-1,), {"dim": count(-4, 4, default=1)}, {}, {}, any_shape, _build_concatenate)
+def _concatenate_form(node: Node, tensors: Tensors, *parts: Form) -> Form:
+    for part in parts:
+        need_real(node, part)
+    (dim,) = _dims(node, [integer(node, "dim")], len(parts[0].shape))
+    first = parts[0].shape
+    for part in parts[1:]:
+        same = len(part.shape) == len(first) and all(
+            m == n for d, (m, n) in enumerate(zip(part.shape, first, strict=True)) if d != dim
+        )
+        need(node, same, f"{list(part.shape)} beside {list(first)}")
+    return Form((*first[:dim], sum(part.shape[dim] for part in parts), *first[dim + 1 :]))
 
-ADD = Kind("add", (2,), {}, {}, {}, any_shape, lambda node, tensors, device: torch.add)
-SUBTRACT = Kind("subtract", (2,), {}, {}, {}, any_shape, lambda node, tensors, device: torch.sub)
-MULTIPLY = Kind("multiply", (2,), {}, {}, {}, any_shape, lambda node, tensors, device: torch.mul)
+
+CONCATENATE = Kind(
+    name="concatenate",
+    inputs=(-1,),
+    attrs={"dim": count(-4, 4, default=1)},
+    shape=_concatenate_form,
+    build=_build_concatenate,
+    finite=True,
+)
+
 
 LAYOUT_KINDS: tuple[Kind, ...] = (
     POOL,
@@ -186,9 +271,5 @@ LAYOUT_KINDS: tuple[Kind, ...] = (
     PERMUTE,
     PAD,
     SLICE,
-    CONSTANT,
     CONCATENATE,
-    ADD,
-    SUBTRACT,
-    MULTIPLY,
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node kinds that torch itself computes: real layers and activations.
+"""Node kinds that torch itself computes: real products, norms and biases.
 
 Each is the same torch call as in the training graph, on tensors in the same layout wherever the layout could change
 the order of a sum, so that the real parts give the same bits too.
@@ -7,7 +7,8 @@ the order of a sum, so that the real parts give the same bits too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -16,13 +17,16 @@ from torch import Tensor
 
 from bittern import ops
 from bittern.deploy.errors import FormatError
+from bittern.deploy.form import Form, Tensors, need, need_real
+from bittern.deploy.kinds.footprint import FLOAT_BYTES, units
 from bittern.deploy.kinds.kind import (
     Kind,
     Step,
-    any_shape,
     channels_last,
+    check_vectors,
     contiguous,
     count,
+    falls_by_weight,
     flag,
     integer,
     integers,
@@ -31,28 +35,13 @@ from bittern.deploy.kinds.kind import (
     real,
     sizes,
 )
+from bittern.deploy.kinds.shape_rules import per_channel, windows
 from bittern.deploy.program import Node
-from bittern.nn.activation import rprelu
 
 F32 = torch.float32
-Tensors = Mapping[str, Tensor]
 
-
-def _vectors(node: Node, tensors: Tensors) -> None:
-    lengths = {tuple(t.shape) for t in tensors.values()}
-    if len(lengths) != 1 or len(next(iter(lengths))) != 1:
-        raise FormatError(f"node {node.name!r} ({node.kind}): its tensors must be vectors of one length")
-
-
-def _simple(name: str, function: Callable[[Tensor], Tensor]) -> Kind:
-    """An elementwise kind without attributes."""
-    return Kind(name, (1,), {}, {}, {}, any_shape, lambda node, tensors, device: function)
-
-
-def _in_order(name: str, function: Callable[[Tensor], Tensor]) -> Kind:
-    """An elementwise kind that torch computes by vectors and a scalar rest, whose last bits depend on the place."""
-    return _simple(name, lambda x: function(contiguous(x)))
-
+SMALL_IMAGE = 20_480
+"""Numbers up to which torch may write out the windows of a convolution one by one."""
 
 Arrange = Callable[[Tensor], Tensor]
 """Puts a tensor into the memory layout in which a step reads it."""
@@ -66,7 +55,7 @@ def _build_conv(node: Node, tensors: Tensors, device: torch.device, arrange: Arr
     return lambda x: conv(arrange(x), weight, bias, stride, padding, dilation, groups)
 
 
-def _conv_shapes(node: Node, tensors: Tensors) -> None:
+def _check_conv(node: Node, tensors: Tensors) -> None:
     weight = tensors["weight"]
     if weight.ndim not in (3, 4) or any(
         len(integers(node, key)) != weight.ndim - 2 for key in ("stride", "padding", "dilation")
@@ -91,24 +80,51 @@ def window_in_padding(kernel: Sequence[int], padding: Sequence[int], dilation: S
     return any(p > d * (k - 1) for k, p, d in zip(kernel, padding, dilation, strict=True))
 
 
+def _conv_form(node: Node, tensors: Tensors, x: Form) -> Form:
+    need_real(node, x)
+    out, per_group, *kernel = tensors["weight"].shape
+    groups = integer(node, "groups")
+    need(node, out % groups == 0 and x.shape[1] == per_group * groups, f"it takes {per_group * groups} channels")
+    need(node, min(out, per_group, *kernel) > 0, "its weight is empty")
+    return Form((1, out, *windows(node, x, kernel)))
+
+
+def _conv_loaded(node: Node, tensors: Tensors, form: Form) -> int:
+    out, *rest = tensors["weight"].shape
+    return 2 * FLOAT_BYTES * units(out) * math.prod(units(n) if i == 0 else n for i, n in enumerate(rest))
+
+
+def _conv_working(node: Node, tensors: Tensors, inputs: Sequence[Form], form: Form) -> int:
+    """Padded images, copies with channels in whole units, and the windows of small images one by one."""
+    (x,), y, weight = (x.shape for x in inputs), form.shape, tensors["weight"].shape
+    padded = [n + 2 * p for n, p in zip(x[2:], integers(node, "padding"), strict=True)]
+    images = 3 * x[1] * math.prod(padded) + units(x[1]) * math.prod(x[2:])
+    results = 2 * (y[1] + units(y[1])) * math.prod(y[2:])
+    windows = math.prod(weight[1:]) * integer(node, "groups") * math.prod(y[2:])
+    return FLOAT_BYTES * (images + results + (windows if math.prod(x) <= SMALL_IMAGE else 0))
+
+
 CONV = Kind(
-    "conv",
-    (1,),
-    {
+    name="conv",
+    attrs={
         "stride": sizes(1, 2, least=1, default=[1, 1]),
         "padding": sizes(1, 2, default=[0, 0]),
         "dilation": sizes(1, 2, least=1, default=[1, 1]),
         "groups": count(1, default=1),
     },
-    {"weight": F32},
-    {"bias": F32},
-    _conv_shapes,
-    _build_conv,
-    partial(_build_conv, arrange=channels_last),
+    tensors={"weight": F32},
+    optional={"bias": F32},
+    check=_check_conv,
+    shape=_conv_form,
+    build=_build_conv,
+    build_last=partial(_build_conv, arrange=channels_last),
+    product=True,
+    loaded=_conv_loaded,
+    working=_conv_working,
 )
 
 
-def _linear_shapes(node: Node, tensors: Tensors) -> None:
+def _check_linear(node: Node, tensors: Tensors) -> None:
     if tensors["weight"].ndim != 2:
         raise FormatError(f"node {node.name!r} (linear): weight must have 2 dimensions")
     need_shape(node, "bias", tensors.get("bias"), (tensors["weight"].shape[0],))
@@ -119,7 +135,22 @@ def _build_linear(node: Node, tensors: Tensors, device: torch.device) -> Step:
     return lambda x: F.linear(contiguous(x), weight, bias)
 
 
-LINEAR = Kind("linear", (1,), {}, {"weight": F32}, {"bias": F32}, _linear_shapes, _build_linear)
+def _linear_form(node: Node, tensors: Tensors, x: Form) -> Form:
+    need_real(node, x)
+    out, features = tensors["weight"].shape
+    need(node, x.shape[-1] == features, f"it takes {features} features; got {list(x.shape)}")
+    return Form((*x.shape[:-1], out))
+
+
+LINEAR = Kind(
+    name="linear",
+    tensors={"weight": F32},
+    optional={"bias": F32},
+    check=_check_linear,
+    shape=_linear_form,
+    build=_build_linear,
+    product=True,
+)
 
 
 def _build_batch_norm(node: Node, tensors: Tensors, device: torch.device, arrange: Arrange = contiguous) -> Step:
@@ -129,18 +160,20 @@ def _build_batch_norm(node: Node, tensors: Tensors, device: torch.device, arrang
 
 
 BATCH_NORM = Kind(
-    "batch_norm",
-    (1,),
-    {"eps": real(least=0.0, default=1e-5)},
-    {"mean": F32, "var": F32},
-    {"weight": F32, "bias": F32},
-    _vectors,
-    _build_batch_norm,
-    partial(_build_batch_norm, arrange=channels_last),
+    name="batch_norm",
+    attrs={"eps": real(least=0.0, default=1e-5)},
+    tensors={"mean": F32, "var": F32},
+    optional={"weight": F32, "bias": F32},
+    check=check_vectors,
+    shape=per_channel,
+    build=_build_batch_norm,
+    build_last=partial(_build_batch_norm, arrange=channels_last),
+    monotone=falls_by_weight,
+    finite=True,
 )
 
 
-def _affine_shapes(node: Node, tensors: Tensors) -> None:
+def _check_affine(node: Node, tensors: Tensors) -> None:
     if tensors["affine"].ndim != 2 or tensors["affine"].shape[0] != 2:
         raise FormatError(f"node {node.name!r} (affine): its tensor must be [2, channels]")
 
@@ -158,18 +191,16 @@ def _build_affine(node: Node, tensors: Tensors, device: torch.device, arrange: A
 
 
 AFFINE = Kind(
-    "affine",
-    (1,),
-    {},
-    {"affine": F32},
-    {},
-    _affine_shapes,
-    _build_affine,
-    partial(_build_affine, arrange=channels_last),
+    name="affine",
+    tensors={"affine": F32},
+    check=_check_affine,
+    shape=per_channel,
+    build=_build_affine,
+    build_last=partial(_build_affine, arrange=channels_last),
 )
 
 
-def _layer_norm_shapes(node: Node, tensors: Tensors) -> None:
+def _check_layer_norm(node: Node, tensors: Tensors) -> None:
     for role in ("weight", "bias"):
         need_shape(node, role, tensors.get(role), tuple(integers(node, "shape")))
 
@@ -180,38 +211,21 @@ def _build_layer_norm(node: Node, tensors: Tensors, device: torch.device) -> Ste
     return lambda x: F.layer_norm(contiguous(x), shape, weight, bias, eps)
 
 
+def _layer_norm_form(node: Node, tensors: Tensors, x: Form) -> Form:
+    need_real(node, x)
+    shape = tuple(integers(node, "shape"))
+    need(node, len(shape) < len(x.shape) and x.shape[-len(shape) :] == shape, f"it takes [..., {shape}]")
+    return x
+
+
 LAYER_NORM = Kind(
-    "layer_norm",
-    (1,),
-    {"shape": sizes(1, 2, 3, 4, least=1, most=2**24), "eps": real(least=0.0, default=1e-5)},
-    {},
-    {"weight": F32, "bias": F32},
-    _layer_norm_shapes,
-    _build_layer_norm,
+    name="layer_norm",
+    attrs={"shape": sizes(1, 2, 3, 4, least=1, most=2**24), "eps": real(least=0.0, default=1e-5)},
+    optional={"weight": F32, "bias": F32},
+    check=_check_layer_norm,
+    shape=_layer_norm_form,
+    build=_build_layer_norm,
 )
-
-
-def _build_rprelu(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    before, slope, after = tensors["before"], tensors["slope"], tensors["after"]
-    return lambda x: rprelu(x, before, slope, after)
-
-
-RPRELU = Kind("rprelu", (1,), {}, {"before": F32, "slope": F32, "after": F32}, {}, _vectors, _build_rprelu)
-
-
-def _build_prelu(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    return lambda x: F.prelu(x, tensors["weight"])
-
-
-PRELU = Kind("prelu", (1,), {}, {"weight": F32}, {}, _vectors, _build_prelu)
-
-
-def _build_shifted_sign(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    shift = tensors["shift"]
-    return lambda x: ops.sign(x + shift.view(1, -1, *(1,) * (x.ndim - 2)))
-
-
-SHIFTED_SIGN = Kind("shifted_sign", (1,), {}, {"shift": F32}, {}, _vectors, _build_shifted_sign)
 
 
 def _build_bias(node: Node, tensors: Tensors, device: torch.device) -> Step:
@@ -219,64 +233,22 @@ def _build_bias(node: Node, tensors: Tensors, device: torch.device) -> Step:
     return lambda x: x + (bias if last else bias.view(1, -1, *(1,) * (x.ndim - 2)))
 
 
-BIAS = Kind("bias", (1,), {"last": flag(default=False)}, {"bias": F32}, {}, _vectors, _build_bias)
+def _bias_form(node: Node, tensors: Tensors, x: Form) -> Form:
+    need_real(node, x)
+    length = tensors["bias"].numel()
+    need(node, length == x.shape[-1 if node.attrs["last"] else 1], f"it takes {length} channels")
+    return x
 
 
-def _hardtanh_limits(node: Node, tensors: Tensors) -> None:
-    if number(node, "least") > number(node, "most"):
-        raise FormatError(f"node {node.name!r} (hardtanh): its least is above its most")
-
-
-def _build_hardtanh(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    least, most = number(node, "least"), number(node, "most")
-    return lambda x: F.hardtanh(x, least, most)
-
-
-HARDTANH = Kind(
-    "hardtanh",
-    (1,),
-    {"least": real(default=-1.0), "most": real(default=1.0)},
-    {},
-    {},
-    _hardtanh_limits,
-    _build_hardtanh,
+BIAS = Kind(
+    name="bias",
+    attrs={"last": flag(default=False)},
+    tensors={"bias": F32},
+    check=check_vectors,
+    shape=_bias_form,
+    build=_build_bias,
+    finite=True,
 )
 
 
-def _build_leaky_relu(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    slope = number(node, "slope")
-    return lambda x: F.leaky_relu(x, slope)
-
-
-LEAKY_RELU = Kind("leaky_relu", (1,), {"slope": real()}, {}, {}, any_shape, _build_leaky_relu)
-
-
-def _build_softmax(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    dim, log = integer(node, "dim"), node.attrs["log"]
-    return lambda x: F.log_softmax(x, dim) if log else F.softmax(x, dim)
-
-
-SOFTMAX = Kind("softmax", (1,), {"dim": count(-4, 3), "log": flag(default=False)}, {}, {}, any_shape, _build_softmax)
-
-
-REAL_KINDS: tuple[Kind, ...] = (
-    CONV,
-    LINEAR,
-    BATCH_NORM,
-    AFFINE,
-    LAYER_NORM,
-    RPRELU,
-    PRELU,
-    SHIFTED_SIGN,
-    BIAS,
-    HARDTANH,
-    LEAKY_RELU,
-    SOFTMAX,
-    _simple("relu", F.relu),
-    _simple("relu6", F.relu6),
-    _in_order("gelu", F.gelu),
-    _in_order("silu", F.silu),
-    _in_order("sigmoid", torch.sigmoid),
-    _in_order("tanh", torch.tanh),
-    _simple("sign", ops.sign),
-)
+REAL_KINDS: tuple[Kind, ...] = (CONV, LINEAR, BATCH_NORM, AFFINE, LAYER_NORM, BIAS)

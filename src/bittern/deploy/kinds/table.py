@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
+from bittern.deploy.kinds.activations import ACTIVATION_KINDS
+from bittern.deploy.kinds.arithmetic import ARITHMETIC_KINDS
 from bittern.deploy.kinds.aten import ATEN, PART
 from bittern.deploy.kinds.binary import BINARY
 from bittern.deploy.kinds.bits import BIT_KINDS
+from bittern.deploy.kinds.channel_scales import CHANNEL_SCALES
 from bittern.deploy.kinds.kind import Kind
 from bittern.deploy.kinds.layout import LAYOUT_KINDS
 from bittern.deploy.kinds.real import REAL_KINDS
-from bittern.deploy.results import RESULTS
+from bittern.deploy.kinds.results import RESULTS
 
-ALL: tuple[Kind, ...] = (*BIT_KINDS, BINARY, *REAL_KINDS, *LAYOUT_KINDS, ATEN, PART, RESULTS)
+TORCH_KINDS: tuple[Kind, ...] = (*REAL_KINDS, *ACTIVATION_KINDS, *LAYOUT_KINDS, *ARITHMETIC_KINDS)
+"""Those whose step is a call of torch on real tensors."""
+
+ALL: tuple[Kind, ...] = (*BIT_KINDS, BINARY, CHANNEL_SCALES, *TORCH_KINDS, ATEN, PART, RESULTS)
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in ALL}
 """By the name that a file uses."""
