@@ -192,6 +192,20 @@ def test_a_standardised_convolution_that_stays_goes_on_standardising() -> None:
     assert low.state_dict().keys() == {*model.state_dict().keys()} - {"1.gain"}
 
 
+def test_filters_of_gain_0_start_without_it() -> None:
+    layer = Scaled(4, 6, 3)
+    with torch.no_grad():
+        layer.gain[:2] = 0.0
+    model = nn.Sequential(layer)
+    (row,) = plan_conversion(model, keep=()).rows
+    assert row.reason.endswith("; 2 of 6 filters were multiplied by 0, and start without that")
+    low, weight = convert(model, binary.BNN, keep=())[0], layer.weight.detach()
+    assert torch.equal(low.weight[:2], (weight - weight.mean(dim=(1, 2, 3), keepdim=True))[:2])
+    x = torch.randn(2, 4, 9, 9)
+    with torch.no_grad():
+        assert torch.equal(F.conv2d(x, low.weight, low.bias)[:, 2:], layer(x)[:, 2:])
+
+
 class Masked(nn.Conv2d):
     """A PixelCNN's: taps that the mask takes away must not come back as signs."""
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bittern import binary, models
-from bittern.nn import BinaryConv2d, BinaryLinear, Linear4bit, Linear8bit, SummaryRow, summary
+from bittern.nn import BinaryConv2d, BinaryLinear, Cost, CostedLayer, Linear4bit, Linear8bit, SummaryRow, summary
 from bittern.quantizer import Quantizer
 
 
@@ -284,3 +284,40 @@ def test_examples_that_cannot_be_counted_are_refused() -> None:
         summary(model, (1, 3, 32, 32))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"summary: parameter 'method\.beta' has no size"):
         summary(BinaryConv2d(1, 1, 3, method=binary.XNORNetPlusPlus), torch.zeros(1, 1, 5, 5))
+
+
+class Halved(CostedLayer):
+    """A layer of somebody else's that says what it costs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3, 4))
+        self.inner = nn.Linear(4, 4)
+        self.bias = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) @ self.weight.T + self.bias
+
+    def cost(self, output: int) -> Cost:
+        return Cost(output, 10 * output, 7, bits=5, codes=2, latent=self.weight, real=(self.bias,), method="half")
+
+
+def test_a_layer_is_asked_what_it_costs() -> None:
+    model = nn.Sequential(Halved(), Halved())
+    model[1].weight = model[0].weight
+    model.append(nn.Identity())
+    model[0].forward = lambda x: x[:, :4]  # type: ignore[method-assign]
+    report = summary(model, torch.zeros(2, 4))
+    assert report.rows == (
+        SummaryRow("0", "Halved[half]", (4,), 5, 3, 7 + 12, 40, 4, 2),
+        # the weight is the other one's, and counts once
+        SummaryRow("1", "Halved[half]", (3,), 0, 3, 12, 30, 3, 0),
+    )
+    assert not report.uncounted
+
+
+def test_layers_say_the_same_alone() -> None:
+    low = BinaryConv2d(4, 6, 3, groups=2, bias=True, method=partial(binary.DoReFa, weight_bits=2, input_bits=3))
+    assert low.cost(10) == Cost(0, 10 * 18 * 6, 27, 216, 0, low.weight, (low.bias,), "DoReFa")
+    eight = Linear8bit(5, 3)
+    assert eight.cost(3) == Cost(15, 0, 15 + 12, codes=15, real=(eight.bias,))

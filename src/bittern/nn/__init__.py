@@ -8,6 +8,7 @@ from bittern.nn.attention import MultiheadAttention
 from bittern.nn.binarize import LowBitLayer
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d
 from bittern.nn.convert import convert
+from bittern.nn.cost import Cost, CostedLayer
 from bittern.nn.decide import plan_conversion
 from bittern.nn.embedding import StableEmbedding
 from bittern.nn.keep import DEFAULT_KEEP, Candidate, depthwise, first_and_last, shortcuts
@@ -29,6 +30,8 @@ __all__ = [
     "BinaryLinear",
     "Candidate",
     "ConstantInputWarning",
+    "Cost",
+    "CostedLayer",
     "Linear4bit",
     "Linear8bit",
     "LowBitLayer",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bittern.nn._check import check_tensor
+from bittern.nn.cost import Cost, CostedLayer
 
 
 def weight_of(owner: str, linear: nn.Module, dtypes: Collection[torch.dtype] | None = None) -> Tensor:
@@ -43,11 +44,17 @@ def not_finite(weight: Tensor) -> str:
     return f"{int(weight.isnan().sum())} NaN and {int(weight.isinf().sum())} inf, the first at {first}"
 
 
-class FrozenLinear(nn.Module):
+class FrozenLinear(CostedLayer):
     """Keeps scales and tables in buffers whose type no cast changes: `.half()` is about the arithmetic."""
 
     in_features: int
     out_features: int
+
+    def cost(self, output: int) -> Cost:
+        """Products in numbers, whatever holds the weight: codes, scales and tables are its buffers."""
+        size = sum(buffer.nbytes for buffer in self.buffers(recurse=False))
+        codes = self.in_features * self.out_features
+        return Cost(output * self.in_features, 0, size, codes=codes, real=tuple(self.parameters(recurse=False)))
 
     def check_input(self, x: Tensor) -> None:
         """Errors: TypeError for what is no tensor, ValueError for another number of features."""

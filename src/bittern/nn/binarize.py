@@ -8,6 +8,7 @@ written down in `bittern.quantizer` and docs/numerics.md.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Self
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from bittern.nn._check import check_floating
 from bittern.nn._frozen import FrozenLinear
+from bittern.nn.cost import Cost, CostedLayer
 from bittern.quantizer import InputScale, LayerShape, LevelsCode, Method, Quantizer, SignCode
 from bittern.start import TorchUniform
 
@@ -89,7 +91,7 @@ def low_bit_forward(x: Tensor, weight: Tensor, bias: Tensor | None, method: Quan
     return y if bias is None else y + shape.output_view(bias)
 
 
-class LowBitLayer(nn.Module):
+class LowBitLayer(CostedLayer):
     """What every low-bit layer holds: a latent weight, its method, and where its outputs look.
 
     Subclasses add only the signature of the torch layer that they stand for, and `product`.
@@ -118,6 +120,15 @@ class LowBitLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.product(self.operand(x))
+
+    def cost(self, output: int) -> Cost:
+        """1-bit products of all planes; the scales of a method that are derived from the weight are not stored."""
+        method = self.method
+        bits = self.weight.numel() * method.weight_bits
+        products = output * method.shape.fan_in * method.weight_bits * method.input_bits
+        real = [p for p in self.parameters(recurse=False) if p is not self.weight]
+        real += method.parameters(recurse=False)
+        return Cost(0, products, math.ceil(bits / 8), bits, 0, self.weight, tuple(real), type(method).__name__)
 
     def taking_over(self, old: nn.Module) -> Self:
         """Share the weight and the bias of the layer of torch whose place this one takes, its device and type."""

@@ -191,7 +191,9 @@ def _own_weight(old: nn.Module) -> Substitute | str:
     """A plain layer for a subclass whose forward is one product with a weight that it standardises first.
 
     So do StdConv2d (arXiv:1903.10520) and ScaledStdConv2d (arXiv:2101.08692): filter by filter their weight is
-    a * parameter + b. It is computed here once, and is then the latent weight; nothing standardises it again.
+    a * parameter + b. It is computed here once, and is then the latent weight; nothing standardises it again. A filter
+    that is multiplied by 0, as the last ones of residual blocks are before training, starts at its parameter less the
+    mean: zeros have no sign.
     """
     unknown = f"class {type(old).__name__} may compute something else than its base"
     weight = old._parameters.get("weight")
@@ -205,12 +207,16 @@ def _own_weight(old: nn.Module) -> Substitute | str:
     assert isinstance(after, Tensor)
     if made is after or not torch.equal(weight, after) or not torch.equal(made, again["weight"]):
         return unknown
-    if not bool(made.all()) or not _is_affine(made, weight):  # a zero is a tap that a mask may have taken
+    silent = ~made.flatten(1).any(1)
+    if not bool(made[~silent].all()) or not _is_affine(made, weight):  # a zero is a tap that a mask may have taken
         return unknown
+    made = torch.where(silent.view(-1, *(1,) * (weight.ndim - 1)), weight - _filter_means(weight), made)
     new = _called_like(old, call)
     new.weight = nn.Parameter(made.detach().clone(), requires_grad=weight.requires_grad)
     new.bias = old.bias
     note = f"{type(old).__name__} standardises its weight: done once, here, and not again in training"
+    if bool(silent.any()):
+        note += f"; {int(silent.sum())} of {len(silent)} filters were multiplied by 0, and start without that"
     return Substitute(old, new.train(old.training), note)
 
 
@@ -240,11 +246,15 @@ def _called_like(old: nn.Module, call: dict[str, Any]) -> nn.Module:
     return cls(old.in_channels, old.out_channels, old.kernel_size, **options, device="meta")  # type: ignore[no-any-return]
 
 
+def _filter_means(weight: Tensor) -> Tensor:
+    return weight.mean(dim=tuple(range(1, weight.ndim)), keepdim=True)
+
+
 def _is_affine(made: Tensor, weight: Tensor) -> bool:
     """Whether made = a * weight + b with numbers a and b of each filter, but for rounding."""
     if made.shape != weight.shape:
         return False
-    rows, wanted = (t.detach().double().flatten(1) for t in (weight, made))
+    rows, wanted = weight.detach().double().flatten(1), made.detach().double().flatten(1)
     rows, centred = rows - rows.mean(1, keepdim=True), wanted - wanted.mean(1, keepdim=True)
     slope = (rows * centred).sum(1, keepdim=True) / rows.square().sum(1, keepdim=True).clamp_min(1e-300)
     gap = 64 * math.sqrt(rows.shape[1]) * torch.finfo(made.dtype).eps * wanted.abs().amax(1, keepdim=True)

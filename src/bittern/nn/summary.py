@@ -28,18 +28,16 @@ as either.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import nn
 
-from bittern.nn._frozen import FrozenLinear
 from bittern.nn._probe import Example, arguments, check_materialized
 from bittern.nn._table import text_table
 from bittern.nn._watch import Watched, watch
-from bittern.nn.binarize import LowBitLayer
+from bittern.nn.cost import CostedLayer
 
 PRODUCTS_PER_OP = 64
 """1-bit products that count as one operation."""
@@ -143,7 +141,7 @@ def summary(model: nn.Module, example: Example) -> Report:
             "every tensor has the batch first"
         )
     check_materialized("summary", model)
-    watched = watch(model, tuple(arg[:1] for arg in args), (LowBitLayer, FrozenLinear), products=True)
+    watched = watch(model, tuple(arg[:1] for arg in args), (CostedLayer,), products=True)
     modules = _counted(model, watched)
     order = {key: i for i, key in enumerate(watched.called)}
     modules.sort(key=lambda named: order.get(id(named[1]), len(order)))
@@ -154,13 +152,14 @@ def summary(model: nn.Module, example: Example) -> Report:
 
 
 def _counted(model: nn.Module, watched: Watched) -> list[tuple[str, nn.Module]]:
-    """Modules with parameters or products of their own, and low-bit layers, without the insides of the latter."""
+    """Modules with parameters or products of their own, and layers that say what they cost, without their insides."""
     found: list[tuple[str, nn.Module]] = []
     inside: set[int] = set()
     for name, module in model.named_modules():
-        if isinstance(module, LowBitLayer):
+        costed = isinstance(module, CostedLayer)
+        if costed:
             inside.update(id(child) for child in module.modules() if child is not module)
-        holds = isinstance(module, FrozenLinear) or next(module.parameters(recurse=False), None) is not None
+        holds = costed or next(module.parameters(recurse=False), None) is not None
         if id(module) not in inside and (holds or watched.macs.get(id(module))):
             found.append((name, module))
     return found
@@ -169,31 +168,22 @@ def _counted(model: nn.Module, watched: Watched) -> list[tuple[str, nn.Module]]:
 def _row(name: str, module: nn.Module, watched: Watched, seen: set[tuple[int, bool]]) -> SummaryRow:
     kind = type(module).__name__
     shape = watched.shapes.get(id(module), ())
-    parameters = list(module.parameters(recurse=False))
-    bits, macs = 0, watched.macs.get(id(module), 0)
-    if isinstance(module, FrozenLinear):
-        floats, size = _floats(parameters, seen)
-        codes = module.in_features * module.out_features
-        size += sum(buffer.nbytes for buffer in module.buffers(recurse=False))
-        fmac = watched.outputs.get(id(module), 0) * module.in_features
-        return SummaryRow(name, kind, shape, 0, floats, size, 0, fmac, codes)
-    if not isinstance(module, LowBitLayer):
-        floats, size = _floats(parameters, seen)
-        return SummaryRow(name, kind, shape, 0, floats, size, 0, macs)
-    method, weight = module.method, module.weight
-    parameters += method.parameters(recurse=False)
-    if id(module) in watched.called:
-        if (id(weight), True) not in seen:
-            seen.add((id(weight), True))
-            bits = weight.numel() * method.weight_bits
-        if id(weight) not in watched.readers:
-            parameters = [p for p in parameters if p is not weight]
+    if not isinstance(module, CostedLayer):
+        floats, size = _floats(list(module.parameters(recurse=False)), seen)
+        return SummaryRow(name, kind, shape, 0, floats, size, 0, watched.macs.get(id(module), 0))
+    cost = module.cost(watched.outputs.get(id(module), 0))
+    stored, parameters = cost, list(cost.real)
+    if cost.latent is not None:
+        if id(module) not in watched.called or (id(cost.latent), True) in seen:
+            stored = cost._replace(bytes=0, bits=0, codes=0)
+        if id(module) in watched.called:
+            seen.add((id(cost.latent), True))
+        if id(module) not in watched.called or id(cost.latent) in watched.readers:
+            parameters.insert(0, cost.latent)
     floats, size = _floats(parameters, seen)
-    planes = method.weight_bits * method.input_bits
-    bmac = watched.outputs.get(id(module), 0) * method.shape.fan_in * planes
-    return SummaryRow(
-        name, f"{kind}[{type(method).__name__}]", shape, bits, floats, math.ceil(bits / 8) + size, bmac, 0
-    )
+    kind = f"{kind}[{cost.method}]" if cost.method else kind
+    sizes = (stored.bits, floats, stored.bytes + size, cost.binary_macs, cost.macs, stored.codes)
+    return SummaryRow(name, kind, shape, *sizes)
 
 
 def _floats(parameters: Sequence[nn.Parameter], seen: set[tuple[int, bool]]) -> tuple[int, int]:
@@ -205,21 +195,18 @@ def _floats(parameters: Sequence[nn.Parameter], seen: set[tuple[int, bool]]) -> 
 
 def _is_uncounted(module: nn.Module, watched: Watched) -> bool:
     without_products = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm, nn.PReLU)
-    if isinstance(module, (LowBitLayer, FrozenLinear, *without_products)) or id(module) not in watched.called:
+    if isinstance(module, (CostedLayer, *without_products)) or id(module) not in watched.called:
         return False
     return not watched.macs.get(id(module)) and any(p.ndim >= 2 for p in module.parameters(recurse=False))
 
 
 def _notes(model: nn.Module, modules: Sequence[tuple[str, nn.Module]], watched: Watched) -> tuple[str, ...]:
-    low_bit = [(name, module) for name, module in modules if isinstance(module, LowBitLayer)]
-    idle = [name for name, module in low_bit if id(module) not in watched.called]
-    read = [name for name, m in low_bit if id(m) in watched.called and id(m.weight) in watched.readers]
-    own = [
-        name
-        for name, m in modules
-        if watched.macs.get(id(m)) and not isinstance(m, (*_LAYERS, LowBitLayer, FrozenLinear))
-    ]
-    apart = {id(b) for m in model.modules() if isinstance(m, (LowBitLayer, FrozenLinear)) for b in m.buffers()}
+    costs = {name: (id(m), m.cost(0)) for name, m in modules if isinstance(m, CostedLayer)}
+    low_bit = {name: (key, cost.latent) for name, (key, cost) in costs.items() if cost.latent is not None}
+    idle = [name for name, (key, _) in low_bit.items() if key not in watched.called]
+    read = [name for name, (key, w) in low_bit.items() if key in watched.called and id(w) in watched.readers]
+    own = [name for name, m in modules if watched.macs.get(id(m)) and not isinstance(m, (*_LAYERS, CostedLayer))]
+    apart = {id(b) for m in model.modules() if isinstance(m, CostedLayer) for b in m.buffers()}
     left = sum(buffer.nbytes for buffer in model.buffers() if id(buffer) not in apart)
     notes = []
     if idle:
