@@ -22,6 +22,7 @@ html_theme = "furo"
 html_title = f"Bittern {release}"
 html_show_sourcelink = False
 default_role = "code"
+suppress_warnings = ["ref.python"]  # the type bytes of an annotation is also the name of fields
 autodoc_inherit_docstrings = False
 
 myst_heading_anchors = 3
