@@ -45,8 +45,10 @@ def test_mistakes_are_one_line(command: Command, trained: Trained, tmp_path: Pat
             "unknown target 'executorhc': did you mean executorch?",
             [trained.packed, tmp_path / "m", "--to", "executorhc"],
         ),
-        (2, "name it net.c or net.pte", [trained.packed, tmp_path / "net"]),
+        (2, "name it net.c, net.pte or net.onnx", [trained.packed, tmp_path / "net"]),
         (2, "--to executorch writes no .c file", [trained.packed, tmp_path / "net.c", *edge]),
+        (2, "--to qonnx writes no .pte file", [trained.packed, tmp_path / "net.pte", "--to", "qonnx"]),
+        (2, "--name means nothing for a program for onnx", [trained.packed, tmp_path / "m.onnx", "--name", "net"]),
         (2, "--to c writes no .pte file", [trained.packed, tmp_path / "net.pte", *c]),
         (2, "--data means nothing for a program for c", [trained.packed, tmp_path / "net.c", *c, "--data", "digits"]),
         (2, "--verify means nothing for a program for c", [trained.packed, tmp_path / "net.c", *c, "--no-verify"]),
@@ -86,6 +88,19 @@ def test_executorch(command: Command, trained: Trained, tmp_path: Path) -> None:
     assert f"{(tmp_path / 'm.pte').stat().st_size:,} bytes" in out
     assert "agrees: yes" in out
     assert "of 8 answers" in out
+
+
+@pytest.mark.peers("onnxscript", "onnxruntime")
+@pytest.mark.parametrize("to", [[], ["--to", "qonnx"]], ids=["onnx", "qonnx"])
+def test_onnx(to: list[str], command: Command, trained: Trained, tmp_path: Path) -> None:
+    import onnx
+
+    out = command.done("export", trained.packed, tmp_path / "m.onnx", "--data", "digits", *to)
+    assert f"{(tmp_path / 'm.onnx').stat().st_size:,} bytes" in out
+    assert "agrees: yes" in out
+    assert "of 8 answers" in out
+    kinds = {node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node}
+    assert ("BipolarQuant" in kinds) == bool(to)
 
 
 def test_without_executorch(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,25 +34,28 @@ class Wish:
 
 def export(
     file: Annotated[Path, typer.Argument(help="A packed file.")],
-    output: Annotated[Path, typer.Argument(help="The program to write: NAME.c or NAME.pte.")],
+    output: Annotated[Path, typer.Argument(help="The program to write: NAME.c, NAME.pte or NAME.onnx.")],
     to: Annotated[
         str | None,
         typer.Option(
             "--to",
-            help="c: one C99 file for microcontrollers (docs/c_export.md); executorch: a .pte file (docs/edge.md). "
-            "[default: by the end of OUTPUT, .c or .pte]",
+            help="c: one C99 file for microcontrollers (docs/c_export.md); executorch: a .pte file (docs/edge.md); "
+            "onnx: a file of standard ONNX, qonnx: one with nodes of few bits, for FPGAs (docs/onnx.md). "
+            "[default: by the end of OUTPUT, .c, .pte or .onnx]",
         ),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="c: prefix of the names in the file. [default: the name of the file]")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help=f"executorch: to compare on: {names.DATA_HELP} [default: random images]")
+        str | None,
+        typer.Option(help=f"all but c: to compare on: {names.DATA_HELP} [default: random images]"),
     ] = None,
     verify: Annotated[
         bool | None,
         typer.Option(
-            "--verify/--no-verify", help="executorch: run the program and compare it first. [default: verify]"
+            "--verify/--no-verify",
+            help="all but c: run the program and compare it first. [default: verify]",
         ),
     ] = None,
 ) -> None:
@@ -74,14 +78,16 @@ def export(
 
 def _target(output: Path, to: str | None) -> str:
     """What to write, by --to or by the end of the output's name. Raises: Misused where they contradict each other."""
-    by_name = SUFFIXES.get(output.suffix.lower())
+    suffix = output.suffix.lower()
     if to is None:
-        if by_name is None:
-            raise Misused(f"cannot tell from {output} what to write; name it {output.stem}.c or {output.stem}.pte")
-        return by_name
+        by_name = [target for target, own in SUFFIXES.items() if own == suffix]
+        if not by_name:
+            wanted = [f"{output.stem}{own}" for own in dict.fromkeys(SUFFIXES.values())]
+            raise Misused(f"cannot tell from {output} what to write; name it {', '.join(wanted[:-1])} or {wanted[-1]}")
+        return by_name[0]
     if to.lower() not in TARGETS:
         raise unknown("target", to, TARGETS)
-    if by_name not in (None, to.lower()):
+    if suffix in SUFFIXES.values() and suffix != SUFFIXES[to.lower()]:
         raise Misused(f"--to {to} writes no {output.suffix} file, and {output} is named like one; change one of them")
     return to.lower()
 
@@ -100,6 +106,15 @@ def _to_executorch(file: Path, packed: Packed, output: Path, wish: Wish) -> str:
     return f"{output}: {output.stat().st_size:,} bytes\n{'not compared' if report is None else report}"
 
 
+def _to_onnx(file: Path, packed: Packed, output: Path, wish: Wish, low_bit: str) -> str:
+    from bittern.deploy import onnx
+
+    example = None if wish.data is None else _images(file, packed, wish.data)
+    dialect = onnx.QONNX if low_bit == "qonnx" else onnx.ARITHMETIC
+    report = onnx.to_onnx(packed, output, example=example, low_bit=dialect, verify=wish.verify is not False)
+    return f"{output}: {output.stat().st_size:,} bytes\n{'not compared' if report is None else report}"
+
+
 def _images(file: Path, packed: Packed, data: str) -> Tensor:
     from bittern.cli.targets import need, packed_info
     from bittern.data import normalize
@@ -112,9 +127,12 @@ def _images(file: Path, packed: Packed, data: str) -> Tensor:
     return normalize(images.first_test_images(COMPARED_IMAGES), info.mean, info.std)
 
 
-SUFFIXES = {".c": "c", ".pte": "executorch"}
+SUFFIXES = {"c": ".c", "executorch": ".pte", "onnx": ".onnx", "qonnx": ".onnx"}
+"""How the files of a target are named; the first target of a name is meant where --to says nothing."""
 TARGETS: dict[str, tuple[Callable[[Path, Packed, Path, Wish], str], tuple[str, ...]]] = {
     "c": (_to_c, ("name",)),
     "executorch": (_to_executorch, ("data", "verify")),
+    "onnx": (partial(_to_onnx, low_bit="onnx"), ("data", "verify")),
+    "qonnx": (partial(_to_onnx, low_bit="qonnx"), ("data", "verify")),
 }
 """What --to takes: a function (file, packed, output, wish) -> what to print, and the options that it reads."""

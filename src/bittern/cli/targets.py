@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bittern.deploy import Packed
     from bittern.deploy.image_info import ImageInfo
 
-EXPORTED = (".c", ".pte")
+EXPORTED = (".c", ".pte", ".onnx")
 """Ends of the names of what `bittern export` writes, which only goes one way."""
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
 """Ends of the names of what is easily given in place of the packed file."""

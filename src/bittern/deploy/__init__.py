@@ -6,17 +6,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from bittern.deploy.errors import FormatError, PackError
+from bittern.deploy.errors import ExportError, FormatError, PackError
 from bittern.deploy.pack import pack
 from bittern.deploy.packed import Packed, load
 from bittern.deploy.verify import VerifyReport, verify
 
 if TYPE_CHECKING:
-    from bittern.deploy.c_export import CExport, ExportError, to_c
+    from bittern.deploy.c_export import CExport, to_c
     from bittern.deploy.executorch import to_executorch
+    from bittern.deploy.onnx import to_onnx
 
-_EXPORTS = {"CExport": "c_export", "ExportError": "c_export", "to_c": "c_export", "to_executorch": "executorch"}
-"""Name -> module, imported when it is asked for: most programs write no C and no .pte."""
+_EXPORTS = {"CExport": "c_export", "to_c": "c_export", "to_executorch": "executorch", "to_onnx": "onnx"}
+"""Name -> module, imported when it is asked for: most programs write no files for other runtimes."""
 
 __all__ = [
     "CExport",
@@ -29,12 +30,13 @@ __all__ = [
     "pack",
     "to_c",
     "to_executorch",
+    "to_onnx",
     "verify",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """What writes C and .pte files is imported when first used."""
+    """What writes files for other runtimes is imported when first used."""
     if name in _EXPORTS:
         return getattr(importlib.import_module(f"bittern.deploy.{_EXPORTS[name]}"), name)
     if name in _EXPORTS.values():

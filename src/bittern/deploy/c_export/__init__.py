@@ -8,7 +8,7 @@ constants, and `text` puts the file together.
 
 from __future__ import annotations
 
-from bittern.deploy.c_export.errors import ExportError
 from bittern.deploy.c_export.export import CExport, to_c
+from bittern.deploy.errors import ExportError
 
 __all__ = ["CExport", "ExportError", "to_c"]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from bittern._files import write_atomically
 from bittern.deploy.c_export import literals, text
-from bittern.deploy.c_export.errors import ExportError
 from bittern.deploy.c_export.plan import Step, plan, steps_of
 from bittern.deploy.c_export.rules import RULES, in_place
 from bittern.deploy.c_export.source import Source
+from bittern.deploy.errors import refused
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.packed import Packed
 from bittern.deploy.shapes import forms_of
@@ -92,5 +92,5 @@ def _steps(packed: Packed) -> tuple[Step, ...]:
     steps = steps_of(packed.program)
     for step in steps:
         if step.node.kind not in RULES and not KINDS[step.node.kind].reshapes:
-            raise ExportError(step.node, "has no C code; leave this layer out, or run the packed model in torch")
+            raise refused("to_c", step.node, "has no C code; leave this layer out, or run the packed model in torch")
     return steps

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bittern.deploy.c_export.errors import ExportError
+from bittern.deploy.errors import refused
 from bittern.deploy.form import Form
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Node, Program
@@ -52,7 +52,7 @@ def steps_of(program: Program) -> tuple[Step, ...]:
     for node in program.nodes:
         readers = len(program.consumers(node.output))
         if node.kind == "binary" and node.attrs["result"] == "acc" and readers != 1:
-            raise ExportError(node, f"its accumulators must have one reader; they have {readers}; pack again")
+            raise refused("to_c", node, f"its accumulators must have one reader; they have {readers}; pack again")
     return tuple(Step(node, before[node.output]) for node in program.nodes if node.output not in inside)
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from bittern.deploy.c_export import literals
-from bittern.deploy.c_export.errors import ExportError
 from bittern.deploy.c_export.plan import WORD_BYTES, Step
+from bittern.deploy.errors import refused
 from bittern.deploy.form import Form
 from bittern.deploy.program import Node
 
@@ -71,7 +71,7 @@ class Source:
         """Name of an array of floats. Raises: ExportError for NaN, which has no literal."""
         numbers = values.to(torch.float32).flatten().tolist()
         if any(math.isnan(number) for number in numbers):
-            raise ExportError(node, f"its {role} has NaN; train it again or repair it")
+            raise refused("to_c", node, f"its {role} has NaN; train it again or repair it")
         texts = [literals.real(number) for number in numbers]
         return self._array("float", node, role, texts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bittern.deploy.c_export.errors import ExportError
+from bittern.deploy.errors import refused
 from bittern.deploy.program import Node
 
 RANK = 4
@@ -17,7 +17,7 @@ Steps = tuple[int, ...]
 def four(node: Node, numbers: Sequence[int], fill: int) -> list[int]:
     """Numbers of the dimensions behind the batch, filled up in front. Raises: ExportError."""
     if len(numbers) > RANK:
-        raise ExportError(node, f"has {len(numbers)} dimensions beside the batch; the C code has {RANK}")
+        raise refused("to_c", node, f"has {len(numbers)} dimensions beside the batch; the C code has {RANK}")
     return [fill] * (RANK - len(numbers)) + list(numbers)
 
 

@@ -11,9 +11,9 @@ Nothing here imports the package `executorch` before it is needed.
 
 from __future__ import annotations
 
+from bittern.deploy.errors import ExportError
 from bittern.deploy.executorch.check import EdgeReport
 from bittern.deploy.executorch.kernels import MissingKernels, build_kernels, cmake_config, load_kernels
-from bittern.deploy.executorch.lowering import ExportError
 from bittern.deploy.executorch.runtime import EdgeProgram, load
 from bittern.deploy.executorch.write import to_executorch
 

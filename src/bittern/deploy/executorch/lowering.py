@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bittern import ops
+from bittern.deploy.errors import ExportError
 from bittern.deploy.kinds.binary import BinaryStep, input_scale, weight_words
 from bittern.deploy.kinds.bits import Planes, flip_words, half_open_threshold, image_windows
 from bittern.deploy.kinds.channel_scales import channel_scale_shapes
@@ -34,10 +35,6 @@ INPUT_SCALE = "input scale"
 """Kind of the nodes that `split_input_scales` makes; files have none."""
 BATCH = 1
 """Samples that a `.pte` takes per call: its shapes are fixed."""
-
-
-class ExportError(ValueError):
-    """A packed model that cannot be written for a runtime: the message names the node and what to do."""
 
 
 class Lowering(NamedTuple):

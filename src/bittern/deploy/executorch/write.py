@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from bittern._files import write_atomically
-from bittern.deploy.executorch.check import EdgeReport, check_program, low_bit_values
+from bittern.deploy.errors import ExportError
+from bittern.deploy.executorch.check import EdgeReport, check_program, parts_of
 from bittern.deploy.executorch.kernels import load_kernels
-from bittern.deploy.executorch.lowering import BATCH, ExportError, ExportModule, split_input_scales
+from bittern.deploy.executorch.lowering import BATCH, ExportModule, split_input_scales
 from bittern.deploy.executorch.quiet import quietly, require
 from bittern.deploy.executorch.runtime import EdgeProgram
 from bittern.deploy.packed import Packed
+from bittern.deploy.part_by_part import watched
 from bittern.deploy.program import Program
 
 SEED = 0
@@ -82,11 +84,10 @@ def _verify(packed: Packed, program: Program, data: bytes, example: Tensor | Non
     """Compare a program's own results, and the values between its parts, which a second program gives away."""
     if example is None:
         example = torch.randn(EXAMPLES, *packed.input_shape, generator=torch.Generator().manual_seed(SEED))
-    watched = low_bit_values(program)
-    probe = EdgeProgram(lower(program, packed.tensors, (program.output, *watched), xnnpack))
+    parts = parts_of(packed, program)
+    probe = EdgeProgram(lower(program, packed.tensors, (program.output, *watched(program, parts)), xnnpack))
     logits, *values = probe.values(example)
-    report = check_program(packed, program, example, logits, values)
-    return report.beside(EdgeProgram(data)(example))
+    return check_program(program, parts, example, logits, values).beside([EdgeProgram(data)(example)])
 
 
 def _check_arguments(

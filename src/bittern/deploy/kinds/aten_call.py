@@ -75,7 +75,7 @@ def _reader(argument: Any, tensors: Mapping[str, Tensor], device: torch.device) 
             return lambda inputs: inputs[index]
         case {"batch": times, **rest}:
             plus = rest.get("plus", 0)
-            return lambda inputs: times * int(inputs[-1].shape[0]) + plus
+            return lambda inputs: times * inputs[-1].shape[0] + plus
         case {"tensor": role}:
             value = tensors[role]
         case {"dtype": name}:

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packed models as ONNX: `to_onnx` (docs/onnx.md).
+
+    low_bit    low-bit nodes as arithmetic of +-1        dialect  that arithmetic in standard ONNX, or in QONNX's nodes
+    module     packed program -> torch module            write    the module -> ONNX, verified
+    check      both models compared in ONNX Runtime
+
+Nothing here imports onnx, onnxscript or onnxruntime before it is needed.
+"""
+
+from __future__ import annotations
+
+from bittern.deploy.errors import ExportError
+from bittern.deploy.onnx.dialect import ARITHMETIC, QONNX, Dialect
+from bittern.deploy.onnx.write import to_onnx
+from bittern.deploy.part_by_part import RuntimeReport
+
+__all__ = ["ARITHMETIC", "QONNX", "Dialect", "ExportError", "RuntimeReport", "to_onnx"]

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Low-bit nodes as arithmetic of real numbers: what any runtime computes with ±1.
+
+A value of one sign plane is a float32 tensor of +1 and -1, one of levels a tensor of whole numbers 0 ... 2^k - 1, both
+laid out as torch lays out images, [batch, channels, *space], or [..., channels] for a linear layer (`dims` = 0).
+Products of such values are whole numbers below 2^24, so float32 holds them exactly in whatever order they are added.
+
+    product     c = conv(v, W), the training graph's integer accumulator; W odd whole numbers, +-1 for one plane
+    tail        y = c * scale * alpha + beta, where the packed model goes on to a real value
+    threshold   +1 where c >= t, else -1; times -1 in flipped channels
+
+The packed accumulator of levels is 2 c - offset (`kinds.binary`), so its thresholds t become ceil((t + offset) / 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bittern import ops
+from bittern.deploy.kinds.binary import BinaryStep, input_scale, weight_words
+from bittern.deploy.kinds.bits import flip_words
+from bittern.deploy.kinds.kind import Step, integer, integers
+from bittern.deploy.onnx.dialect import Dialect
+from bittern.deploy.program import Node, Program
+from bittern.nn.activation import per_channel
+from bittern.quantizer import InputScale
+
+Tensors = Mapping[str, Tensor]
+CPU = torch.device("cpu")
+PRODUCT, TAIL, INPUT_SCALE = "product", "tail", "input scale"
+"""Kinds of the nodes that `split` makes of a node `binary`; files have none."""
+LARGEST = 2.0**24
+"""No accumulator is larger (`kinds.binary`)."""
+
+
+def split(program: Program) -> Program:
+    """The same program, in which products give integers, and the way to a real value has nodes of its own."""
+    nodes: list[Node] = []
+    free = max((node.output for node in program.nodes), default=0) + 1
+    for node in program.nodes:
+        if node.kind != "binary":
+            nodes.append(node)
+            continue
+        steps = [replace(node, kind=PRODUCT, inputs=node.inputs[:1])]
+        if node.attrs["result"] == "real":
+            steps.append(replace(node, kind=TAIL, inputs=()))
+        if node.attrs["input_scale"] != InputScale.NONE.value:
+            steps.append(replace(node, kind=INPUT_SCALE, inputs=node.inputs[1:], tensors={}))
+        for number, step in enumerate(steps):
+            before = () if number == 0 else (nodes[-1].output,)
+            last = number == len(steps) - 1
+            nodes.append(replace(step, inputs=(*before, *step.inputs), output=node.output if last else free))
+            free += not last
+    return replace(program, nodes=tuple(nodes))
+
+
+# -- bits --------------------------------------------------------------------------------------------------
+
+
+def encode_constants(node: Node, tensors: Tensors) -> dict[str, Tensor]:
+    return {role: _beside(node, tensor) for role, tensor in tensors.items()}
+
+
+def encode(node: Node, constants: Tensors, dialect: Dialect) -> Step:
+    """Whole numbers for levels; else signs of x - threshold, which is 0 or above exactly where x >= threshold."""
+    planes, threshold = integer(node, "planes"), constants.get("threshold")
+    if node.attrs["code"] == "levels":
+        return lambda x: dialect.levels(x * float(2**planes - 1), planes)
+    return dialect.sign if threshold is None else lambda x: dialect.sign(x - threshold)
+
+
+def _beside(node: Node, vector: Tensor) -> Tensor:
+    """A vector over channels in a shape that broadcasts over what `node` reads."""
+    dims = integer(node, "dims")
+    return vector.view(-1, *(1,) * dims) if dims else vector
+
+
+def _flips(node: Node, tensors: Tensors) -> Tensor | None:
+    """-1 for the channels that a node flips, +1 for others."""
+    words = flip_words(node, tensors, CPU)
+    return None if words is None else -ops.unpack_signs(words.view(1, -1), integer(node, "channels"))[0].float()
+
+
+def threshold_constants(node: Node, tensors: Tensors, product: Node, step: BinaryStep) -> dict[str, Tensor]:
+    """`product` and its step: what wrote the accumulators."""
+    limits = tensors["threshold"].to(torch.int64)
+    if step.levels:
+        limits = -(-(limits + step.epilogue[0].to(torch.int64)) // 2)
+    found = {"threshold": limits.clamp(-LARGEST - 1, LARGEST + 1).float()}
+    flips = _flips(node, tensors)
+    return {role: _beside(product, t) for role, t in (found | ({} if flips is None else {"flip": flips})).items()}
+
+
+def threshold(node: Node, constants: Tensors, dialect: Dialect) -> Step:
+    limit, flip = constants["threshold"], constants.get("flip")
+    if flip is None:
+        return lambda c: dialect.sign(c - limit)
+    return lambda c: dialect.sign(c - limit) * flip
+
+
+def pool_constants(node: Node, tensors: Tensors) -> dict[str, Tensor]:
+    flips = _flips(node, tensors)
+    return {} if flips is None else {"flip": flips.view(-1, *(1,) * len(integers(node, "kernel")))}
+
+
+def pool(node: Node, constants: Tensors) -> Step:
+    """The maximum; in flipped channels the minimum."""
+    kernel, stride, padding = (integers(node, key) for key in ("kernel", "stride", "padding"))
+    pooled = F.max_pool1d if len(kernel) == 1 else F.max_pool2d
+    flip, ceil = constants.get("flip"), bool(node.attrs["ceil"])
+    if flip is None:
+        return lambda v: pooled(v, kernel, stride, padding, ceil_mode=ceil)
+    return lambda v: pooled(v * flip, kernel, stride, padding, ceil_mode=ceil) * flip
+
+
+def concatenate(dim: int) -> Step:
+    return lambda *parts: torch.cat(parts, dim)
+
+
+# -- products ----------------------------------------------------------------------------------------------
+
+
+def product_constants(node: Node, tensors: Tensors) -> dict[str, Tensor]:
+    """The weight, whole numbers in int8 where they fit: [out, channels of a group, *kernel]."""
+    per_group = integer(node, "channels") // integer(node, "groups")
+    weight = sum(
+        ops.unpack_signs(words, per_group).to(torch.int32) << i for i, words in enumerate(weight_words(node, tensors))
+    )
+    assert isinstance(weight, Tensor)
+    weight = weight.movedim(-1, 1).reshape(integer(node, "out_channels"), per_group, *integers(node, "kernel"))
+    if node.attrs["dims"] == 0:
+        weight = weight.flatten(1)
+    return {"weight": weight.to(torch.int8 if int(weight.abs().max()) <= 127 else torch.int16)}
+
+
+def product(node: Node, constants: Tensors, dialect: Dialect) -> Step:
+    weight = dialect.weight(constants["weight"].float(), integer(node, "weight_planes"))
+    dims = integer(node, "dims")
+    if dims == 0:
+        return lambda v: F.linear(v, weight)
+    conv = F.conv1d if dims == 1 else F.conv2d
+    stride, padding, dilation = (integers(node, key) for key in ("stride", "padding", "dilation"))
+    groups, value = integer(node, "groups"), float(integer(node, "pad_value"))
+    if value == 0:
+        return lambda v: conv(v, weight, None, stride, padding, dilation, groups)
+    around = [p for p in reversed(padding) for _ in range(2)]
+    return lambda v: conv(F.pad(v, around, value=value), weight, None, stride, 0, dilation, groups)
+
+
+def tail_constants(node: Node, step: BinaryStep) -> dict[str, Tensor]:
+    """Rows of the epilogue that are not 1 or 0 everywhere; the scale of levels undoes its halving."""
+    _, scale, alpha, beta = step.epilogue
+    rows = {"scale": scale * (2 if step.levels else 1), "alpha": alpha, "beta": beta}
+    return {
+        role: _beside(node, row) for role, row in rows.items() if not bool((row == (0 if role == "beta" else 1)).all())
+    }
+
+
+def tail(node: Node, constants: Tensors) -> Step:
+    scale, alpha, beta = (constants.get(role) for role in ("scale", "alpha", "beta"))
+
+    def call(c: Tensor) -> Tensor:
+        y = c if scale is None else c * scale
+        y = y if alpha is None else y * alpha
+        return y if beta is None else y + beta
+
+    return call
+
+
+def scale_by_input(node: Node) -> Step:
+    scale_of = input_scale(node)
+    assert scale_of is not None
+    return lambda y, x: y * scale_of(x)
+
+
+def shifted_sign(shift: Tensor, dialect: Dialect) -> Step:
+    return lambda x: dialect.sign(x + per_channel(shift, x))
+
+
+def affine(constants: Tensors) -> Step:
+    alpha, beta = constants["alpha"], constants["beta"]
+    return lambda x: x * per_channel(alpha, x) + per_channel(beta, x)

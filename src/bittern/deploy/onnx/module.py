@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A packed program as a torch module of ordinary operators, which torch.onnx exports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from bittern.deploy.kinds.binary import BinaryStep
+from bittern.deploy.kinds.channel_scales import channel_scale
+from bittern.deploy.kinds.kind import Step, integer
+from bittern.deploy.kinds.table import KINDS
+from bittern.deploy.onnx import low_bit
+from bittern.deploy.onnx.dialect import Dialect
+from bittern.deploy.onnx.low_bit import CPU, PRODUCT
+from bittern.deploy.program import Node, Program
+
+Tensors = Mapping[str, Tensor]
+
+
+class Part(NamedTuple):
+    """How one node is exported."""
+
+    constants: dict[str, Tensor]
+    """What goes into the file."""
+    call: Callable[[Tensors], Step]
+    """The computation, from those constants; called while torch.export watches."""
+
+
+class Parts:
+    """What each node of a program, its products split (`low_bit.split`), becomes.
+
+    dialect: how low-bit values are written.
+    """
+
+    def __init__(self, program: Program, tensors: Tensors, dialect: Dialect) -> None:
+        self.program = program
+        self.tensors = tensors
+        self.dialect = dialect
+
+    def own(self, node: Node) -> dict[str, Tensor]:
+        """The tensors of a node, by role."""
+        return {role: self.tensors[name] for role, name in node.tensors.items()}
+
+    def of(self, node: Node) -> Part:
+        """What a node becomes."""
+        tensors, dialect = self.own(node), self.dialect
+        match node.kind:
+            case "encode":
+                return Part(low_bit.encode_constants(node, tensors), lambda c: low_bit.encode(node, c, dialect))
+            case "threshold":
+                product = self.producer(node)
+                found = low_bit.threshold_constants(node, tensors, product, self.binary_step(product))
+                return Part(found, lambda c: low_bit.threshold(node, c, dialect))
+            case "pool_bits":
+                return Part(low_bit.pool_constants(node, tensors), lambda c: low_bit.pool(node, c))
+            case "concatenate_bits":
+                return Part({}, lambda c: low_bit.concatenate(-1 if self.rows(node.inputs[0]) else 1))
+            case low_bit.PRODUCT:
+                return Part(low_bit.product_constants(node, tensors), lambda c: low_bit.product(node, c, dialect))
+            case low_bit.TAIL:
+                return Part(low_bit.tail_constants(node, self.binary_step(node)), lambda c: low_bit.tail(node, c))
+            case low_bit.INPUT_SCALE:
+                return Part({}, lambda c: low_bit.scale_by_input(node))
+            case "factors":
+                return Part({"gamma": channel_scale(node, tensors)}, lambda c: lambda y: y * c["gamma"])
+            case "affine":
+                alpha, beta = tensors["affine"]
+                return Part({"alpha": alpha, "beta": beta}, low_bit.affine)
+            case "sign":
+                return Part({}, lambda c: dialect.sign)
+            case "shifted_sign":
+                return Part(tensors, lambda c: low_bit.shifted_sign(c["shift"], dialect))
+            case _:
+                return Part(tensors, lambda c: KINDS[node.kind].build(_in_any_layout(node), c, CPU))
+
+    def binary_step(self, node: Node) -> BinaryStep:
+        """What the packed model computes there. node: one of those that `low_bit.split` made of a binary one."""
+        return BinaryStep(node, self.own(node), CPU)
+
+    def producer(self, node: Node) -> Node:
+        """What wrote the first input of a low-bit node."""
+        return self.writer(node.inputs[0])
+
+    def writer(self, value: int) -> Node:
+        """What wrote a value that is not the input."""
+        node = self.program.producer(value)
+        assert node is not None
+        return node
+
+    def rows(self, value: int) -> bool:
+        """Whether the channels of a low-bit value are its last dimension."""
+        node = self.writer(value)
+        if node.kind in ("encode", PRODUCT):
+            return integer(node, "dims") == 0
+        return node.kind != "pool_bits" and self.rows(node.inputs[0])
+
+    def levels(self, value: int) -> bool:
+        """Whether a low-bit value is whole numbers from 0 on, rather than signs."""
+        node = self.writer(value)
+        if node.kind == "encode":
+            return node.attrs["code"] == "levels"
+        return node.kind in ("pool_bits", "concatenate_bits") and self.levels(node.inputs[0])
+
+
+def _in_any_layout(node: Node) -> Node:
+    """An operator of torch that reads its inputs as they lie: layout means nothing to other runtimes."""
+    if node.kind != "aten":
+        return node
+
+    def plain(argument: Any) -> Any:
+        if isinstance(argument, list):
+            return [plain(entry) for entry in argument]
+        if isinstance(argument, dict) and "input" in argument:
+            return {"input": argument["input"]}
+        return argument
+
+    return node.with_attrs(arguments=plain(node.attrs["arguments"]))
+
+
+class OnnxModule(nn.Module):
+    """A program over buffers. Call with x [batch, *input_shape] -> the values `results`, flat, in their order."""
+
+    def __init__(self, parts: Parts, results: tuple[int, ...]) -> None:
+        super().__init__()
+        self._nodes = [(node, parts.of(node)) for node in parts.program.nodes]
+        self._results = results
+        for index, (_, part) in enumerate(self._nodes):
+            for role, tensor in part.constants.items():
+                self.register_buffer(f"node{index}_{role}", tensor.detach().contiguous())
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        values: dict[int, Any] = {0: x}
+        for index, (node, part) in enumerate(self._nodes):
+            constants = {role: self.get_buffer(f"node{index}_{role}") for role in part.constants}
+            values[node.output] = part.call(constants)(*(values[v] for v in node.inputs))
+        found: list[Tensor] = []
+        for v in self._results:
+            value = values[v]
+            found += [value] if isinstance(value, Tensor) else value.values() if isinstance(value, dict) else value
+        return tuple(found)
