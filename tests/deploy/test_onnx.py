@@ -102,7 +102,8 @@ class Attention(nn.Module):
 
     def forward(self, ids: Tensor) -> dict[str, Tensor]:
         x = self.embedding(ids)
-        y = F.scaled_dot_product_attention(self.query(x), self.query(x), self.value(x)) + x
+        query, value = self.query(x).unsqueeze(1), self.value(x).unsqueeze(1)
+        y = F.scaled_dot_product_attention(query, query, value).squeeze(1) + x
         return {"hidden": y, "logits": self.head(y[:, 0])}
 
 
