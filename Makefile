@@ -167,11 +167,13 @@ bench: $(VENV)/.ready
 
 results: $(VENV)/.ready
 	$(BIN)/bittern bench methods --data '$(DATA)/fashion_mnist' --out docs/results --epochs 2 --threads 1
+	$(BIN)/bittern bench methods --data digits --model mlp --recipe paper --epochs 20 --batch-size 64 --name methods_paper --out docs/results --threads 1
 
 results-optim: $(VENV)/.ready
 	$(BIN)/bittern bench optim-training --characters '$(DATA)/text/tinyshakespeare.txt' --words '$(DATA)/text/wikitext-2.valid.txt' \
 	--images '$(DATA)/fashion_mnist' --out docs/results/optimizers.json
 	$(BIN)/bittern bench optim-ablation --words '$(DATA)/text/wikitext-2.valid.txt' --out docs/results/optim_ablation.json
+	$(BIN)/bittern bench optim-scales --out docs/results/optim_scales.json
 
 clean:
 	rm -rf build dist $(VENV) $(PEERS) $(ZOO) bittern-report .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -284,9 +284,35 @@ def test_more_epochs_extend_a_run_and_say_so(command: Command, tmp_path: Path) -
     ]
     assert run_folder.load(folder).options.epochs == 3
     assert len((folder / "log.csv").read_text().splitlines()) == 4
-    two = tmp_path / "two"
-    command.done("train", "--folder", two, "--two-stage", *SMALL)
-    assert "which has two stages" in command("train", "--folder", two, "--resume", "--epochs", 2).error
+
+
+def test_more_epochs_extend_the_second_of_two_stages(command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "two"
+    command.done("train", "--folder", folder, "--two-stage", *SMALL)
+    for epochs in (2, 3):
+        out = command.done("train", "--folder", folder, "--resume", "--epochs", epochs, "--threads", 1)
+        assert f"was planned for {epochs - 1} epochs and now for {epochs} in its second stage: from here on" in out
+    options = run_folder.load(folder).options
+    assert (options.first_epochs, options.epochs) == (1, 3)
+    assert [len((folder / stage / "log.csv").read_text().splitlines()) for stage in ("stage1", "stage2")] == [2, 4]
+    assert "--epochs was 3 in" in command("train", "--folder", folder, "--resume", "--epochs", 2).error
+
+
+def test_more_epochs_extend_both_stages_while_the_first_runs(command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "two"
+    command.done("train", "--folder", folder, "--two-stage", *SMALL)
+    shutil.rmtree(folder / "stage2")  # as if it had been stopped before
+    out = command.done("train", "--folder", folder, "--resume", "--epochs", 2, "--threads", 1)
+    assert "was planned for 1 epochs and now for 2 in each stage: from here on" in out
+    assert [len((folder / stage / "log.csv").read_text().splitlines()) for stage in ("stage1", "stage2")] == [3, 3]
+
+
+def test_a_papers_recipe_is_not_extended(command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "paper"
+    words = ("--method", "BNN", "--recipe", "paper", "--model", "mlp", "--epochs", 1, "--threads", 1)
+    command.done("train", "--folder", folder, *words)
+    refusal = command("train", "--folder", folder, "--resume", "--epochs", 2).error
+    assert "which follows the recipe of BNN to its end; leave it out" in refusal
 
 
 def test_init_begins_with_the_weights_of_another_run(command: Command, trained: Trained, tmp_path: Path) -> None:

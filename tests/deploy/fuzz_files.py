@@ -170,10 +170,16 @@ def command_of(native: Path | None) -> tuple[list[str], dict[str, str]]:
     if native is None:
         return [sys.executable, __file__], dict(os.environ)
     (extension,) = native.glob("_native*.so")
-    find = [os.environ.get("CXX", "g++"), "-print-file-name=libasan.so"]
-    runtime = subprocess.run(find, capture_output=True, text=True, check=True).stdout.strip()
+    # the sanitizer looks for libstdc++ when it starts: without it, every exception of torch would end the process
+    runtime = " ".join(_library(name) for name in ("libasan.so", "libstdc++.so"))
     options = {"LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0:detect_odr_violation=0"}
     return [sys.executable, "-c", WITH_EXTENSION, str(extension), __file__], {**os.environ, **options}
+
+
+def _library(name: str) -> str:
+    """Where the compiler has a shared library."""
+    find = [os.environ.get("CXX", "g++"), f"-print-file-name={name}"]
+    return subprocess.run(find, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def in_child(native: Path | None, first: int, count: int) -> tuple[Tally, int]:

@@ -53,9 +53,11 @@ class Options:
     """Method whose paper's recipe was followed, for `epochs` in batches of `batch_size`; it decides what it names."""
     init: str | None = None
     """Run folder or checkpoint whose weights it began with."""
+    first_epochs: int | None = None
+    """Of the first of two stages, where the second got more `epochs` after it had begun."""
 
 
-ADDED = ("latent_weight_decay", "recipe", "init")
+ADDED = ("latent_weight_decay", "recipe", "init", "first_epochs")
 """Options that older run folders do not name."""
 
 
@@ -127,6 +129,11 @@ def _with_added(text: str) -> str:
 def exists(folder: Path) -> bool:
     """Whether a run was begun there."""
     return any((folder / place / CHECKPOINT).exists() for place in ("", *STAGES))
+
+
+def second_began(folder: Path) -> bool:
+    """Whether the second of two stages was begun there."""
+    return (folder / STAGES[1] / CHECKPOINT).exists()
 
 
 def find(target: Path) -> tuple[Path, Path]:

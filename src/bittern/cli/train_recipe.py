@@ -56,7 +56,8 @@ def stages(options: Options) -> tuple[Recipe, ...]:
     if not options.two_stage:
         return (recipe,)
     # real weights decay by weight_decay in any case; this is what older first stages have on record
-    return (dataclasses.replace(recipe, latent_weight_decay=recipe.weight_decay), recipe)
+    first_epochs = options.first_epochs or options.epochs
+    return (dataclasses.replace(recipe, epochs=first_epochs, latent_weight_decay=recipe.weight_decay), recipe)
 
 
 def _recipe(options: Options) -> Recipe:

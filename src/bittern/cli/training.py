@@ -255,14 +255,19 @@ def _resumed(folder: Path, chosen: dict[str, Any]) -> Options:
 
 def _extended(options: Options, folder: Path, epochs: int) -> Options:
     """The options of a run that goes on beyond its end, which is told. Raises: ValueError for one that cannot."""
-    if options.two_stage or options.recipe is not None:
-        why = "has two stages" if options.two_stage else f"follows the recipe of {options.recipe} to its end"
-        raise ValueError(f"--epochs was {options.epochs} in {folder}, which {why}; leave it out, or start a new run")
+    from bittern.cli import run_folder
+
+    if options.recipe is not None:
+        why = f"which follows the recipe of {options.recipe} to its end"
+        raise ValueError(f"--epochs was {options.epochs} in {folder}, {why}; leave it out, or start a new run")
+    second_began = options.two_stage and run_folder.second_began(folder)
+    which = f" in {'its second stage' if second_began else 'each stage'}" if options.two_stage else ""
     typer.echo(
-        f"{folder} was planned for {options.epochs} epochs and now for {epochs}: from here on the learning rate "
+        f"{folder} was planned for {options.epochs} epochs and now for {epochs}{which}: from here on the learning rate "
         f"follows the schedule of {epochs}, so it may rise again; the result is not that of {epochs} epochs at once"
     )
-    return dataclasses.replace(options, epochs=epochs)
+    first = (options.first_epochs or options.epochs) if second_began else None
+    return dataclasses.replace(options, epochs=epochs, first_epochs=first)
 
 
 def _as_before(images: ImageData | FolderData, folder: Path) -> ImageData | FolderData:
