@@ -546,3 +546,28 @@ def test_an_input_of_another_type_reaches_no_layer_that_takes_real_numbers() -> 
         from_bytes(encode(content._replace(program=wrong)))
     with pytest.raises(FormatError, match="must be one of float32, int64"):
         from_bytes(encode(content._replace(program=replace(content.program, input_type="text"))))
+
+
+class WithoutFive(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(x == 5, float("nan"), x)
+
+
+def test_a_number_that_is_nan_is_named_with_its_place() -> None:
+    with pytest.raises(PackError, match=r"call 'where' .*test_unseen.py:\d+.: an argument is NaN.*repair that number"):
+        pack(WithoutFive().eval(), torch.randn(2, 4))
+
+
+class Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x + self.calls
+
+
+def test_a_model_that_remembers_is_told_what_to_do() -> None:
+    with pytest.raises(PackError, match=r"writes into 'calls' in eval mode.*from the input alone when it does"):
+        pack(Counting().eval(), torch.randn(2, 4))

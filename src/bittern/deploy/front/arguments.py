@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bittern.deploy.errors import PackError
 from bittern.deploy.front.builder import Ref
 from bittern.deploy.front.sizes import NoSize, Size, order_of
 from bittern.deploy.kinds.aten_call import DTYPES, MEMORY_FORMATS
@@ -39,7 +38,7 @@ class Arguments:
         return (*self._read, INPUT) if self._grows or not self._read else tuple(self._read)
 
     def add(self, value: Any) -> None:
-        """Append one argument. Raises: PackError for what no file holds."""
+        """Append one argument. Raises: NoSize for what no file holds."""
         self.data.append(self._of(value))
 
     def _of(self, value: Any) -> Any:
@@ -76,7 +75,7 @@ def _plain(value: Any) -> Any:
         return None
     if isinstance(value, float) and not math.isfinite(value):
         if math.isnan(value):
-            raise PackError("pack: a number of the model is NaN")
+            raise NoSize("an argument is NaN, which no file holds; repair that number of the model")
         return {"number": "inf" if value > 0 else "-inf"}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value

@@ -114,7 +114,8 @@ def _results(program: torch.export.ExportedProgram, name: str) -> tuple[int, ...
     written = [str(spec.target) for spec in specs if spec.kind not in free]
     if written:
         raise PackError(
-            f"pack: {name} writes into {', '.join(map(repr, written))} in eval mode; a packed model has no memory"
+            f"pack: {name} writes into {', '.join(map(repr, written))} in eval mode, and a packed model has no memory; "
+            "let it compute them from the input alone when it does not train"
         )
     return tuple(index for index, spec in enumerate(specs) if spec.kind is OutputKind.USER_OUTPUT)
 
