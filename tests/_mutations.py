@@ -156,7 +156,7 @@ def _entry(header: Any, body: bytes, r: random.Random) -> bytes:
     entry = header[r.choice(names)]
     action = r.randrange(5)
     if action == 0:
-        entry["dtype"] = r.choice(("F32", "U8", "I32", "F64", "BF16", "BOOL", 3, None, [], {}))
+        entry["dtype"] = r.choice(("F32", "U8", "I8", "I32", "F64", "BF16", "BOOL", 3, None, [], {}))
     elif action == 1:
         entry["shape"] = r.choice(
             (entry["shape"][::-1], [*entry["shape"], 1], [1, *entry["shape"]], [0], [], [-1], [2**47, 0, 2**47], None)

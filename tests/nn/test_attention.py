@@ -243,6 +243,19 @@ def test_an_encoder_of_which_only_the_attention_changes_computes_the_same() -> N
         _assert_near(b, a, 1000)
 
 
+def test_an_encoder_takes_padding_masks_in_eval_mode_too() -> None:
+    """With nested tensors, which torch's encoder makes of masked inputs in eval mode alone, no low-bit layer runs."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 4, 24, dropout=0.0, batch_first=True)
+    low = convert(nn.TransformerEncoder(layer, 2), binary.BNN, keep=()).eval()
+    x, mask = torch.randn(3, 6, 16), torch.arange(6) > torch.tensor([5, 2, 4]).unsqueeze(1)
+    other = torch.where(mask.unsqueeze(2), 9.0, x)
+    with torch.no_grad():
+        a, b = (low(values, src_key_padding_mask=mask) for values in (x, other))
+        assert torch.equal(a[~mask], b[~mask])
+        assert torch.equal(a, low.train()(x, src_key_padding_mask=mask))
+
+
 def test_names_of_attentions_keep_them_whole() -> None:
     model, (x,) = _encoder("encoder", True)
     low = convert(model, binary.BNN, keep=["layers.0.self_attn", "layers.1.self_attn.*"], example=x)
@@ -298,3 +311,31 @@ def test_a_converted_encoder_packs_exactly(batch_first: bool) -> None:
     report = verify(pack(low, x), low, [torch.randn(2, 6, 16), torch.randn(5, 6, 16)])
     assert report.exact
     assert len(report.layers) == 12
+
+
+class ReadsItself(nn.Module):
+    """Hands the weights of an attention to torch's function, as some published pools do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2)
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.attention
+        weights = (a.in_proj_weight, a.in_proj_bias, None, None, False, 0.0, a.out_proj.weight, a.out_proj.bias)
+        y, _ = nn.functional.multi_head_attention_forward(x, x, x, 8, 2, *weights, training=False)
+        z: Tensor = self.linear(y)
+        return z
+
+
+def test_an_attention_whose_weights_are_read_elsewhere_stays_where_an_example_shows_it() -> None:
+    x = torch.randn(5, 3, 8)
+    low = convert(ReadsItself(), binary.BNN, keep=(), example=x)
+    assert type(low.attention) is nn.MultiheadAttention
+    assert isinstance(low.linear, BinaryLinear)
+    assert low(x).shape == x.shape
+    row = plan_conversion(ReadsItself(), keep=(), example=x).rows[0]
+    assert row.reason == "'(model)' reads its weight itself, which must stay real"
+    with pytest.raises(AssertionError):  # without an example it is not known, but never silent
+        convert(ReadsItself(), binary.BNN, keep=())(x)

@@ -35,6 +35,7 @@ MAX_NODES = 100_000
 FILE_TYPES = {
     "F32": (torch.float32, 4),
     "U8": (torch.uint8, 1),
+    "I8": (torch.int8, 1),
     "I32": (torch.int32, 4),
     "I64": (torch.int64, 8),
     "BOOL": (torch.bool, 1),

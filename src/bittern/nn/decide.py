@@ -89,6 +89,8 @@ def prepare(
     _call_all_layers(model)
     patterns = [rule for rule in rules if isinstance(rule, str)]
     given = substitutes(model, lambda name: any(fnmatchcase(name, pattern) for pattern in patterns))
+    if args is not None and given.copies():
+        given = _without_read(given, watch_layers(model, args))
     model = put_in_place(model, {key: s.new for key, s in given.found.items()})
     watched = None if args is None else watch_layers(model, args)
     swaps = () if activation is None else plan_swaps("convert", model, activation)
@@ -98,13 +100,29 @@ def prepare(
     return Prepared(model, plan, decider.answers, swaps, watched, given)
 
 
+def _without_read(given: Substitutes, watched: Watched) -> Substitutes:
+    """Leave in place what another module reads a parameter of: a copy in another form would break its forward."""
+    found, reasons = dict(given.found), dict(given.reasons)
+    for substitute in given.copies():
+        inside = {watched.names[id(module)] for module in substitute.old.modules()}
+        readers = {name for p in substitute.old.parameters() for name in watched.readers.get(id(p), ())} - inside
+        if readers:
+            del found[id(substitute.old)]
+            named = ", ".join(repr(name or "(model)") for name in sorted(readers))
+            reasons[id(substitute.old)] = f"{named} reads its weight itself, which must stay real"
+    return Substitutes(found, reasons)
+
+
 def _call_all_layers(model: nn.Module) -> None:
     """Let encoder layers of torch call their linear layers in eval mode too.
 
     There they may hand all their weights to one function instead, which would multiply by latent weights. The number
-    asks for that function alone.
+    asks for that function alone. Encoders may drop what is masked and call their layers with nested tensors, which no
+    low-bit layer takes; in training they never do.
     """
     for module in model.modules():
+        if isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0
 

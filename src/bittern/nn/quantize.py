@@ -164,7 +164,11 @@ def _decide(
     if isinstance(module, _LOOK_UPS):
         return Action.KEEP, "a look-up multiplies nothing"
     if cls == "Conv1D" and not isinstance(module, nn.Linear):
-        return Action.REFUSE, "Conv1D holds its weight as [in, out]; put an nn.Linear with weight.T in its place"
+        return (
+            Action.REFUSE,
+            "Conv1D holds its weight as [in, out]; put an nn.Linear with weight.T in its place, as "
+            "convert does with a rule that answers with the layer",
+        )
     if not isinstance(module, nn.Linear):
         return Action.KEEP, f"{cls} is no nn.Linear, and nothing else has a frozen form"
     readers = [] if watched is None else watched.readers.get(id(module.weight), [])

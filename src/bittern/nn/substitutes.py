@@ -43,6 +43,10 @@ class Substitutes(NamedTuple):
     reasons: dict[int, str]
     """Why a module that looks like one has no substitute."""
 
+    def copies(self) -> tuple[Substitute, ...]:
+        """Those that hold numbers of their own, and not the parameters of the old module."""
+        return tuple(s for s in self.found.values() if s.note)
+
     def of(self, new: nn.Module) -> Substitute | None:
         """The substitution that made `new`."""
         return next((s for s in self.found.values() if s.new is new), None)
