@@ -27,6 +27,8 @@ enum class Scratch : int {
   tile_weights,
   plane_sums,
   plane_part,
+  group_sums,
+  limits,
   real_band,
   step,
   step_tasks,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from _conv_cases import Conv, generator
+from _conv_cases import WINDOWS, Conv, depthwise, generator
 from bittern.ops import Activation, ResidualRule
 from bittern.ops.binary_conv2d.geometry import output_size
 
@@ -70,6 +70,8 @@ def blocks() -> Iterator[Block]:
         yield Block(Conv(64, 16, (5, 6)), activation)
         yield Block(Conv(65, 19, (4, 3)), activation, ResidualRule(), light=True)
         yield Block(Conv(128, 64, (9, 8)), activation, ResidualRule(last=True))
+        yield Block(depthwise(144, size=(5, 6)), activation)
+        yield Block(depthwise(65, size=(4, 3)), activation, ResidualRule(), factor=True)
     rules = (
         (ResidualRule(pool=2), 0),
         (ResidualRule(pool=3), 0),
@@ -87,6 +89,10 @@ def blocks() -> Iterator[Block]:
         yield Block(Conv(64, 32, (2, 1), (5, 3), padding=(3, 4), pad_value=pad_value), Activation.RELU)
         yield Block(Conv(128, 32, (8, 9), (3, 3), (2, 1), (2, 1), (1, 2), 2, pad_value), Activation.HARDTANH)
         yield Block(Conv(48, 24, (5, 4), groups=3, pad_value=pad_value), Activation.RPRELU, ResidualRule())
+        yield Block(Conv(48, 36, (5, 4), groups=12, pad_value=pad_value), Activation.RPRELU, ResidualRule())
+        for kernel, padding, stride, dilation in WINDOWS:
+            window = {"kernel": kernel, "padding": padding, "stride": stride, "dilation": dilation}
+            yield Block(depthwise(100, size=(9, 7), **window, pad_value=pad_value), Activation.HARDTANH)
     yield Block(Conv(64, 16, (6, 7), batch=0), Activation.RELU, ResidualRule())
     yield Block(Conv(64, 130, (1, 1), (1, 1), padding=(0, 0), batch=9), Activation.HARDTANH)
     yield Block(Conv(64, 32, (4, 5)), Activation.HARDTANH, ResidualRule(), factor=True, light=True)

@@ -60,3 +60,23 @@ class Conv:
         folded = epilogue(label, self.out) if self.folded else None
         geometry = (list(self.stride), list(self.padding), list(self.dilation))
         return x, w, self.channels, *geometry, self.groups, self.pad_value, folded
+
+
+DEPTHWISE = (2, 7, 63, 64, 65, 100, 144, 255, 257, 960)
+"""Channels of depthwise convolutions, at and around whole words."""
+
+WINDOWS = (
+    ((3, 3), (2, 2), (2, 2), (1, 1)),
+    ((3, 3), (0, 0), (2, 1), (1, 1)),
+    ((3, 3), (2, 1), (1, 2), (2, 2)),
+    ((5, 5), (2, 2), (1, 1), (1, 1)),
+    ((7, 7), (3, 3), (2, 2), (1, 1)),  # wider than one of the images
+    ((2, 5), (1, 2), (3, 3), (1, 1)),
+    ((1, 1), (1, 1), (1, 1), (1, 1)),
+)
+"""Kernel, padding, stride and dilation of depthwise convolutions."""
+
+
+def depthwise(channels: int, **options: Any) -> Conv:
+    """Every channel a group."""
+    return Conv(channels, channels, groups=channels, **options)

@@ -194,4 +194,66 @@ static inline void keep_in_register(Bytes& x) {
 
 #include "nibble_pairs.inl.h"
 
+// Four words of 64 bits.
+constexpr i64 kWords = 4;
+struct Words {
+  __m256i bits;
+};
+
+static inline Words zero_words() {
+  return {_mm256_setzero_si256()};
+}
+static inline Words load_words(const u64* p) {
+  return {load_8_words(p)};
+}
+static inline void store_words(u64* p, Words x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x.bits);
+}
+static inline Words splat_word(u64 x) {
+  return {_mm256_set1_epi64x(static_cast<long long>(x))};
+}
+static inline Words xor_words(Words a, Words b) {
+  return {_mm256_xor_si256(a.bits, b.bits)};
+}
+static inline Words and_words(Words a, Words b) {
+  return {_mm256_and_si256(a.bits, b.bits)};
+}
+static inline Words or_words(Words a, Words b) {
+  return {_mm256_or_si256(a.bits, b.bits)};
+}
+// Bit by bit, the value that two or three of a, b and c have.
+static inline Words majority(Words a, Words b, Words c) {
+  return or_words(and_words(a, b), and_words(c, or_words(a, b)));
+}
+// Bit by bit, a + b + c = sum + 2 * carry.
+static inline void add_bits(Words a, Words b, Words c, Words& sum, Words& carry) {
+  const Words differ = xor_words(a, b);
+  carry = or_words(and_words(a, b), and_words(c, differ));
+  sum = xor_words(differ, c);
+}
+
+// The bytes of four vectors side by side: byte i of p0, of p1, of p2, of p3 at out + 4 * i.
+static inline void store_planes(u8* out, Words p0, Words p1, Words p2, Words p3) {
+  const __m256i a = _mm256_unpacklo_epi8(p0.bits, p1.bits), b = _mm256_unpackhi_epi8(p0.bits, p1.bits),
+                c = _mm256_unpacklo_epi8(p2.bits, p3.bits), d = _mm256_unpackhi_epi8(p2.bits, p3.bits);
+  const __m256i parts[4] = {_mm256_unpacklo_epi16(a, c), _mm256_unpackhi_epi16(a, c),
+                            _mm256_unpacklo_epi16(b, d), _mm256_unpackhi_epi16(b, d)};
+  BITTERN_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 16 * i), _mm256_castsi256_si128(parts[i]));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 64 + 16 * i), _mm256_extracti128_si256(parts[i], 1));
+  }
+}
+// Lane i of vector j: `weight` times the number of channel c = j * kLanes + i, whose bits, lowest first, are
+// bits c % 8 of the four bytes at planes + c / 8 * 4.
+template <int weight>
+static inline I32 sum_planes(const u8* planes, int j) {
+  const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const float* four = reinterpret_cast<const float*>(planes + 4 * j);
+  const __m256i bytes = _mm256_castps_si256(_mm256_broadcast_ss(four));
+  const __m256i bits = _mm256_and_si256(_mm256_srlv_epi32(bytes, lanes), _mm256_set1_epi8(1));
+  const __m256i pairs = _mm256_maddubs_epi16(bits, _mm256_set1_epi32(0x08040201));
+  return {_mm256_madd_epi16(pairs, _mm256_set1_epi16(weight))};
+}
+
 }  // namespace bittern::avx2

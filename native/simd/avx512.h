@@ -13,21 +13,6 @@ namespace bittern::avx512 {
 
 #include "zmm.inl.h"
 
-// Eight words of 64 bits.
-constexpr i64 kWords = 8;
-struct Words {
-  __m512i bits;
-};
-
-static inline Words zero_words() {
-  return {_mm512_setzero_si512()};
-}
-static inline Words load_words(const u64* p) {
-  return {_mm512_loadu_si512(p)};
-}
-static inline Words splat_word(u64 x) {
-  return {_mm512_set1_epi64(static_cast<long long>(x))};
-}
 // Number of positions where the bits of a and b differ, word by word.
 static inline Words count_differences(Words a, Words b) {
   return {_mm512_popcnt_epi64(_mm512_xor_si512(a.bits, b.bits))};

@@ -192,6 +192,62 @@ static inline I32 add_sum_of_bytes(I32 sum, Bytes x) {
   return {vreinterpretq_s32_u32(vpadalq_u16(vreinterpretq_u32_s32(sum.bits), vpaddlq_u8(x.bits)))};
 }
 
+// Two words of 64 bits.
+constexpr i64 kWords = 2;
+struct Words {
+  uint64x2_t bits;
+};
+
+static inline Words zero_words() {
+  return {vdupq_n_u64(0)};
+}
+static inline Words load_words(const u64* p) {
+  return {vld1q_u64(p)};
+}
+static inline void store_words(u64* p, Words x) {
+  vst1q_u64(p, x.bits);
+}
+static inline Words splat_word(u64 x) {
+  return {vdupq_n_u64(x)};
+}
+static inline Words xor_words(Words a, Words b) {
+  return {veorq_u64(a.bits, b.bits)};
+}
+static inline Words and_words(Words a, Words b) {
+  return {vandq_u64(a.bits, b.bits)};
+}
+static inline Words or_words(Words a, Words b) {
+  return {vorrq_u64(a.bits, b.bits)};
+}
+// Bit by bit, the value that two or three of a, b and c have: c where a and b differ, else a.
+static inline Words majority(Words a, Words b, Words c) {
+  return {vbslq_u64(veorq_u64(a.bits, b.bits), c.bits, a.bits)};
+}
+// Bit by bit, a + b + c = sum + 2 * carry.
+static inline void add_bits(Words a, Words b, Words c, Words& sum, Words& carry) {
+  const Words differ = xor_words(a, b);
+  carry = {vbslq_u64(differ.bits, c.bits, a.bits)};
+  sum = xor_words(differ, c);
+}
+
+// The bytes of four vectors side by side: byte i of p0, of p1, of p2, of p3 at out + 4 * i.
+static inline void store_planes(u8* out, Words p0, Words p1, Words p2, Words p3) {
+  vst4q_u8(out, {{vreinterpretq_u8_u64(p0.bits), vreinterpretq_u8_u64(p1.bits), vreinterpretq_u8_u64(p2.bits),
+                  vreinterpretq_u8_u64(p3.bits)}});
+}
+// Lane i of vector j: `weight` times the number of channel c = j * kLanes + i, whose bits, lowest first, are
+// bits c % 8 of the four bytes at planes + c / 8 * 4. The product moves bit 8 k to bit 24 + k; none of the 16
+// bits that it consists of meet.
+template <int weight>
+static inline I32 sum_planes(const u8* planes, int j) {
+  constexpr i32 kShifts[8] = {0, -1, -2, -3, -4, -5, -6, -7};
+  const uint32x4_t bytes = vld1q_dup_u32(reinterpret_cast<const u32*>(planes + 4 * (j / 2)));
+  const int32x4_t shifts = vld1q_s32(kShifts + 4 * (j % 2));
+  const uint32x4_t bits = vandq_u32(vshlq_u32(bytes, shifts), vdupq_n_u32(0x01010101));
+  const uint32x4_t sums = vshrq_n_u32(vmulq_n_u32(bits, 0x01020408), 24);
+  return {vmulq_n_s32(vreinterpretq_s32_u32(sums), weight)};
+}
+
 // Emits nothing. What uses `next` comes behind what gave `done`, so that the compiler does not run ahead and
 // lack registers.
 static inline void keep_order(Bytes& done, Bytes& next) {

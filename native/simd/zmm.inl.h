@@ -129,3 +129,67 @@ static inline F32 select(Mask m, F32 yes, F32 no) {
 static inline float largest_lane(F32 x) {
   return _mm512_reduce_max_ps(x);
 }
+
+// Eight words of 64 bits.
+constexpr i64 kWords = 8;
+struct Words {
+  __m512i bits;
+};
+
+static inline Words zero_words() {
+  return {_mm512_setzero_si512()};
+}
+static inline Words load_words(const u64* p) {
+  return {_mm512_loadu_si512(p)};
+}
+static inline void store_words(u64* p, Words x) {
+  _mm512_storeu_si512(p, x.bits);
+}
+static inline Words splat_word(u64 x) {
+  return {_mm512_set1_epi64(static_cast<long long>(x))};
+}
+static inline Words xor_words(Words a, Words b) {
+  return {_mm512_xor_si512(a.bits, b.bits)};
+}
+static inline Words and_words(Words a, Words b) {
+  return {_mm512_and_si512(a.bits, b.bits)};
+}
+static inline Words or_words(Words a, Words b) {
+  return {_mm512_or_si512(a.bits, b.bits)};
+}
+// Bit by bit, the value that two or three of a, b and c have.
+static inline Words majority(Words a, Words b, Words c) {
+  return {_mm512_ternarylogic_epi64(a.bits, b.bits, c.bits, 0xe8)};
+}
+// Bit by bit, a + b + c = sum + 2 * carry.
+static inline void add_bits(Words a, Words b, Words c, Words& sum, Words& carry) {
+  carry = majority(a, b, c);
+  sum = {_mm512_ternarylogic_epi64(a.bits, b.bits, c.bits, 0x96)};
+}
+
+// The bytes of four vectors side by side: byte i of p0, of p1, of p2, of p3 at out + 4 * i.
+static inline void store_planes(u8* out, Words p0, Words p1, Words p2, Words p3) {
+  const __m512i a = _mm512_unpacklo_epi8(p0.bits, p1.bits), b = _mm512_unpackhi_epi8(p0.bits, p1.bits),
+                c = _mm512_unpacklo_epi8(p2.bits, p3.bits), d = _mm512_unpackhi_epi8(p2.bits, p3.bits);
+  // quarter j of each of these belongs to bytes 16 j and following
+  const __m512i q0 = _mm512_unpacklo_epi16(a, c), q1 = _mm512_unpackhi_epi16(a, c),
+                q2 = _mm512_unpacklo_epi16(b, d), q3 = _mm512_unpackhi_epi16(b, d);
+  const __m512i even01 = _mm512_shuffle_i32x4(q0, q1, 0x88), odd01 = _mm512_shuffle_i32x4(q0, q1, 0xdd),
+                even23 = _mm512_shuffle_i32x4(q2, q3, 0x88), odd23 = _mm512_shuffle_i32x4(q2, q3, 0xdd);
+  _mm512_storeu_si512(out, _mm512_shuffle_i32x4(even01, even23, 0x88));
+  _mm512_storeu_si512(out + 64, _mm512_shuffle_i32x4(odd01, odd23, 0x88));
+  _mm512_storeu_si512(out + 128, _mm512_shuffle_i32x4(even01, even23, 0xdd));
+  _mm512_storeu_si512(out + 192, _mm512_shuffle_i32x4(odd01, odd23, 0xdd));
+}
+// Lane i of vector j: `weight` times the number of channel c = j * kLanes + i, whose bits, lowest first, are
+// bits c % 8 of the four bytes at planes + c / 8 * 4.
+template <int weight>
+static inline I32 sum_planes(const u8* planes, int j) {
+  const __m512i half = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7);
+  const __m128i eight = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(planes + 8 * j));
+  const __m512i bytes = _mm512_permutexvar_epi32(half, _mm512_castsi128_si512(eight));
+  const __m512i bits = _mm512_and_si512(_mm512_srlv_epi32(bytes, lanes), _mm512_set1_epi8(1));
+  const __m512i pairs = _mm512_maddubs_epi16(bits, _mm512_set1_epi32(0x08040201));
+  return {_mm512_madd_epi16(pairs, _mm512_set1_epi16(weight))};
+}

@@ -2,125 +2,18 @@
 
 // binary_conv2d against the sum of products written out, over shapes drawn from the awkward ones.
 
-#include "binary_conv2d/kernel.h"
-
 #include <cmath>
 
-#include "harness.h"
+#include "conv_cases.h"
 
 namespace bittern::test {
 namespace {
-
-// [rows, cols] of -1 and +1.
-struct Signs {
-  i64 rows, cols;
-  std::vector<i32> values;
-
-  Signs(Random& random, i64 rows, i64 cols)
-      : rows(rows), cols(cols), values(static_cast<std::size_t>(rows * cols)) {
-    for (i32& x : values) x = random.below(2) != 0 ? 1 : -1;
-  }
-  i32 at(i64 row, i64 col) const { return values[static_cast<std::size_t>(row * cols + col)]; }
-  std::vector<u64> packed() const {
-    const i64 pitch = ceil_div(cols, kWordBits);
-    std::vector<u64> words(static_cast<std::size_t>(rows * pitch), 0);
-    for (i64 r = 0; r < rows; ++r) {
-      for (i64 c = 0; c < cols; ++c) {
-        words[static_cast<std::size_t>(r * pitch + c / kWordBits)] |= static_cast<u64>(at(r, c) > 0)
-                                                                      << (c % kWordBits);
-      }
-    }
-    return words;
-  }
-};
-
-struct Case {
-  Conv2d conv;
-  i64 out_h, out_w;
-
-  i64 taps() const { return conv.kernel_h * conv.kernel_w; }
-  i64 group_channels() const { return conv.channels / conv.groups; }
-  i64 outputs() const { return conv.batch * out_h * out_w * conv.out_channels; }
-};
-
-Case make_case(const Conv2d& conv) {
-  const auto extent = [](i64 size, i64 kernel, i64 stride, i64 pad, i64 dilation) {
-    const i64 travel = size + 2 * pad - dilation * (kernel - 1) - 1;
-    return travel < 0 ? i64{0} : travel / stride + 1;
-  };
-  return {conv, extent(conv.height, conv.kernel_h, conv.stride_h, conv.pad_h, conv.dilation_h),
-          extent(conv.width, conv.kernel_w, conv.stride_w, conv.pad_w, conv.dilation_w)};
-}
-
-Case draw_case(Random& random) {
-  Conv2d c{};
-  c.groups = random.pick({1, 1, 1, 2, 3});
-  c.channels = c.groups * random.pick({1, 3, 7, 16, 32, 60, 63, 64, 65, 100, 128, 129, 192, 257});
-  c.out_channels = c.groups * random.pick({1, 5, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 96, 127, 128, 130});
-  c.batch = random.pick({1, 1, 2, 3});
-  c.height = random.pick({1, 4, 7, 9, 14});
-  c.width = random.pick({1, 5, 7, 8, 13});
-  c.kernel_h = random.pick({1, 2, 3, 3, 5});
-  c.kernel_w = random.pick({1, 3, 3, 3, 4});
-  c.stride_h = random.pick({1, 1, 2, 3});
-  c.stride_w = random.pick({1, 1, 2, 3});
-  c.dilation_h = random.pick({1, 1, 2});
-  c.dilation_w = random.pick({1, 1, 2});
-  c.pad_h = random.pick({0, 1, 1, 2, 3});
-  c.pad_w = random.pick({0, 1, 1, 2, 3});
-  c.pad_value = random.pick({-1, 0, 0, 1});
-  return make_case(c);
-}
-
-// The value that a tap of one output pixel sees.
-i32 input_at(const Case& k, const Signs& x, i64 image, i64 row, i64 col, i64 channel) {
-  const Conv2d& c = k.conv;
-  if (row < 0 || col < 0 || row >= c.height || col >= c.width) return static_cast<i32>(c.pad_value);
-  return x.at((image * c.height + row) * c.width + col, channel);
-}
-
-// Accumulators [batch, out_h, out_w, out_channels]. w: rows [out_channels * taps], columns channels of a
-// group.
-std::vector<i32> naive(const Case& k, const Signs& x, const Signs& w) {
-  const Conv2d& c = k.conv;
-  std::vector<i32> out;
-  for (i64 pixel = 0; pixel < c.batch * k.out_h * k.out_w; ++pixel) {
-    const i64 image = pixel / k.out_w / k.out_h, oy = pixel / k.out_w % k.out_h, ox = pixel % k.out_w;
-    for (i64 o = 0; o < c.out_channels; ++o) {
-      const i64 first = o / (c.out_channels / c.groups) * k.group_channels();
-      i32 sum = 0;
-      for (i64 tap = 0; tap < k.taps(); ++tap) {
-        const i64 row = oy * c.stride_h - c.pad_h + tap / c.kernel_w * c.dilation_h;
-        const i64 col = ox * c.stride_w - c.pad_w + tap % c.kernel_w * c.dilation_w;
-        for (i64 i = 0; i < k.group_channels(); ++i) {
-          sum += input_at(k, x, image, row, col, first + i) * w.at(o * k.taps() + tap, i);
-        }
-      }
-      out.push_back(sum);
-    }
-  }
-  return out;
-}
 
 float with_epilogue(const std::vector<float>& rows, i64 out_channels, i64 o, i32 sum) {
   const auto row = [&](i64 i) { return rows[static_cast<std::size_t>(i * out_channels + o)]; };
   volatile float y = static_cast<float>(sum) + row(0);  // volatile: every operation rounds
   y = y * row(1);
   return std::fma(y, row(2), row(3));
-}
-
-std::string describe(const Case& k, Isa isa, int threads, bool epilogue) {
-  const Conv2d& c = k.conv;
-  std::string text = std::string("binary_conv2d ") + isa_name(isa);
-  const std::pair<const char*, i64> fields[] = {
-      {"batch", c.batch},       {"h", c.height},          {"w", c.width},
-      {"channels", c.channels}, {"out", c.out_channels},  {"kh", c.kernel_h},
-      {"kw", c.kernel_w},       {"stride_h", c.stride_h}, {"stride_w", c.stride_w},
-      {"pad_h", c.pad_h},       {"pad_w", c.pad_w},       {"dil_h", c.dilation_h},
-      {"dil_w", c.dilation_w},  {"groups", c.groups},     {"pad_value", c.pad_value},
-      {"threads", threads},     {"epilogue", epilogue}};
-  for (const auto& [name, value] : fields) text += std::string(" ") + name + " " + std::to_string(value);
-  return text;
 }
 
 bool run_ints(Conv2d conv, Isa isa, int threads, const std::vector<i32>& expected) {
@@ -182,6 +75,28 @@ TailCase draw_tail(const Case& k, Random& random) {
   return drawn;
 }
 
+// The same with an epilogue alone, some of whose numbers are special ones.
+TailCase signs_alone(TailCase drawn, Random& random) {
+  Tail& t = drawn.tail;
+  t.activation = static_cast<i64>(Activation::none);
+  drawn.residual.clear();
+  drawn.factor.clear();
+  const auto put = [&](TailRow row, float value) {
+    drawn.rows[static_cast<std::size_t>(row * t.pitch + random.below(t.pitch))] = value;
+  };
+  put(kAlpha, 0.0f), put(kScale, 0.0f), put(kThreshold, 1000.0f), put(kThreshold, -1000.0f);
+  for (i64 i = 0; i < t.pitch; i += 3) {  // ties: integers, as thresholds of accumulators are
+    for (TailRow row : {kOffset, kBeta}) drawn.rows[static_cast<std::size_t>(row * t.pitch + i)] = 0.0f;
+    drawn.rows[static_cast<std::size_t>(kScale * t.pitch + i)] = 1.0f;
+    drawn.rows[static_cast<std::size_t>(kAlpha * t.pitch + i)] = random.below(2) != 0 ? 1.0f : -1.0f;
+    drawn.rows[static_cast<std::size_t>(kThreshold * t.pitch + i)] = static_cast<float>(random.below(9) - 4);
+  }
+  const float special[] = {3e38f, -3e38f, INFINITY, -INFINITY, NAN};
+  if (random.below(4) == 0) put(static_cast<TailRow>(random.below(kFirst)), special[random.below(5)]);
+  if (random.below(4) == 0) put(kThreshold, special[random.below(5)]);
+  return drawn;
+}
+
 float residual_at(const TailCase& drawn, const Case& k, i64 pixel, i64 o) {
   const Tail& t = drawn.tail;
   const auto mapped = [&](float r) {
@@ -239,9 +154,12 @@ float with_tail(const TailCase& drawn, const Case& k, i64 pixel, i64 o, i32 sum)
   return y;
 }
 
+// Which results a tail has.
+enum class Wanted { both, real, bits };
+
 // Real numbers and bits of every tail, into bits with a border of one pixel; of a convolution or of its sums.
 bool run_tail(const Case& k, Isa isa, int threads, const std::vector<i32>& sums, const TailCase& drawn,
-              bool from_sums) {
+              bool from_sums, Wanted wanted = Wanted::both) {
   Conv2d conv = k.conv;
   Tail t = drawn.tail;
   const i64 words = ceil_div(conv.out_channels, kWordBits);
@@ -253,10 +171,11 @@ bool run_tail(const Case& k, Isa isa, int threads, const std::vector<i32>& sums,
   t.residual = drawn.residual.empty() ? nullptr : drawn.residual.data();
   t.factor = drawn.factor.empty() ? nullptr : drawn.factor.data();
   t.factor_pitch = t.pitch, t.factor_row = k.out_w * t.pitch;
-  t.real = real.data();
+  if (wanted != Wanted::bits) t.real = real.data();
   t.bits_row = (k.out_w + 2) * words;
   t.bits_image = (k.out_h + 2) * t.bits_row;
-  t.bits = bits.data() + t.bits_row + words;
+  const u64* first = bits.data() + t.bits_row + words;
+  if (wanted != Wanted::real) t.bits = bits.data() + t.bits_row + words;
   conv.tail = &t;
   if (from_sums) {
     binary_conv2d_kernels(isa).finish({conv.batch, k.out_h, k.out_w, conv.out_channels, sums.data(), &t},
@@ -269,9 +188,17 @@ bool run_tail(const Case& k, Isa isa, int threads, const std::vector<i32>& sums,
     const i64 index = static_cast<i64>(i), pixel = index / conv.out_channels, o = index % conv.out_channels;
     const float expected = with_tail(drawn, k, pixel, o, sums[i]);
     const i64 image = pixel / k.out_w / k.out_h, y = pixel / k.out_w % k.out_h, x = pixel % k.out_w;
-    const u64 word = t.bits[image * t.bits_image + y * t.bits_row + x * words + o / kWordBits];
-    good &= real[index] == expected;
-    good &= (word >> (o % kWordBits) & 1) == static_cast<u64>(expected >= drawn.row(kThreshold, o));
+    const u64 word = first[image * t.bits_image + y * t.bits_row + x * words + o / kWordBits];
+    const bool above = wanted != Wanted::real && expected >= drawn.row(kThreshold, o);
+    good &= wanted == Wanted::bits || real[index] == expected;
+    good &= (word >> (o % kWordBits) & 1) == static_cast<u64>(above);
+  }
+  const i64 spare = words * kWordBits - conv.out_channels;
+  for (i64 i = 0; i < all_words; ++i) {  // surplus bits, and the border
+    const i64 x = i / words % (k.out_w + 2), y = i / words / (k.out_w + 2) % (k.out_h + 2);
+    const bool inside = x > 0 && y > 0 && x <= k.out_w && y <= k.out_h;
+    const bool last = (i + 1) % words == 0 && spare > 0;
+    good &= inside ? !last || bits[i] >> (kWordBits - spare) == 0 : bits[i] == 0;
   }
   return good;
 }
@@ -296,13 +223,18 @@ std::vector<u64> bordered(const Conv2d& c, const std::vector<u64>& input, i64 bo
 
 void test_tails(Case k, Isa isa, Random& random, const std::vector<u64>& input, const std::vector<i32>& sums,
                 Results& results) {
-  if (k.conv.groups > 1 && k.conv.out_channels / k.conv.groups % 8 != 0) return;
   for (int threads : {1, 3}) {
     TailCase drawn = draw_tail(k, random);
     results.record(run_tail(k, isa, threads, sums, drawn, false),
                    "tail of " + describe(k, isa, threads, true));
     results.record(run_tail(k, isa, threads, sums, drawn, true),
                    "sums of " + describe(k, isa, threads, true));
+    for (Wanted wanted : {Wanted::real, Wanted::bits}) {
+      results.record(run_tail(k, isa, threads, sums, drawn, false, wanted),
+                     "one result of the tail of " + describe(k, isa, threads, true));
+    }
+    results.record(run_tail(k, isa, threads, sums, signs_alone(drawn, random), false, Wanted::bits),
+                   "signs of " + describe(k, isa, threads, true));
     Case b = k;
     b.conv.input_border = larger(k.conv.pad_h, k.conv.pad_w);
     const std::vector<u64> padded = bordered(k.conv, input, b.conv.input_border);
@@ -335,36 +267,6 @@ void test_case(Case k, Isa isa, Random& random, Results& results) {
     results.record(run_floats(c, isa, threads, sums, epilogue), describe(k, isa, threads, true));
   }
   test_tails(k, isa, random, input, sums, results);
-}
-
-// batch, height, width, channels, out_channels, kernel 2, stride 2, pad 2, dilation 2, groups, pad_value
-constexpr i64 kNamedCases[][15] = {
-    {0, 4, 4, 8, 8, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0},      // nothing in
-    {1, 2, 2, 8, 8, 3, 3, 1, 1, 0, 0, 1, 1, 1, 0},      // kernel larger than the image: nothing out
-    {1, 1, 1, 65, 33, 7, 7, 1, 1, 3, 3, 1, 1, 1, 0},    // one pixel, all taps but one outside
-    {1, 14, 14, 64, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0},  // ResNet
-    {2, 7, 7, 256, 160, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0},
-    {1, 8, 8, 16, 16, 3, 3, 1, 1, 1, 1, 1, 1, 16, 0},     // depthwise
-    {1, 1, 61, 4096, 130, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0},  // a matrix product
-    {1, 1, 3, 70000, 35, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0},   // counts beyond 16 bits
-    {1, 3, 3, 9000, 5, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0},
-    // channels that fill words and units of output channels, with every way to walk over them
-    {2, 9, 7, 64, 32, 3, 3, 1, 1, 1, 1, 1, 1, 1, -1},
-    {2, 13, 14, 128, 64, 3, 3, 2, 2, 1, 1, 1, 1, 1, 0},
-    {1, 15, 12, 64, 96, 3, 2, 2, 1, 2, 1, 2, 1, 1, 1},
-    {1, 20, 19, 64, 32, 5, 3, 3, 2, 3, 2, 1, 3, 1, 0},
-    {1, 14, 13, 128, 64, 1, 1, 2, 2, 0, 0, 1, 1, 1, 0},
-    {1, 12, 11, 192, 96, 3, 3, 1, 1, 1, 1, 1, 1, 3, 0},
-    {1, 1, 1001, 64, 32, 1, 3, 1, 2, 0, 2, 1, 1, 1, 0},   // rows longer than a task
-    {1, 1, 40, 16384, 32, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0},  // one pixel is large
-};
-
-Case named_case(const i64 (&v)[15]) {
-  Conv2d c{};
-  c.batch = v[0], c.height = v[1], c.width = v[2], c.channels = v[3], c.out_channels = v[4];
-  c.kernel_h = v[5], c.kernel_w = v[6], c.stride_h = v[7], c.stride_w = v[8], c.pad_h = v[9], c.pad_w = v[10];
-  c.dilation_h = v[11], c.dilation_w = v[12], c.groups = v[13], c.pad_value = v[14];
-  return make_case(c);
 }
 
 // All bits differ: the largest counts that a reduction can reach.
@@ -401,7 +303,10 @@ void test_conv2d(Isa isa, Results& results) {
   constexpr int kDrawn = 150;
   Random random(20240607);
   for (const auto& values : kNamedCases) test_case(named_case(values), isa, random, results);
-  for (int i = 0; i < kDrawn; ++i) test_case(draw_case(random), isa, random, results);
+  for (int i = 0; i < kDrawn; ++i) {
+    test_case(draw_case(random), isa, random, results);
+    test_case(draw_depthwise(random), isa, random, results);
+  }
   test_extremes(isa, results);
   test_counting(isa, results);
 }

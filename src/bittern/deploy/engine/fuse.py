@@ -37,9 +37,6 @@ Forms = Mapping[int, Form]
 IMAGE_RANK = {0: 2, 1: 3, 2: 4}
 """Dimensions of what a product over so many dimensions of space writes; for 0, one row of features per sample."""
 
-GROUP_OUTPUTS = 8
-"""Outputs of a group are a multiple of this where there are several groups: their bits then start at whole bytes."""
-
 
 def fuse(program: Program, forms: Forms) -> tuple[Item, ...]:
     """The items of a program, in an order in which they can run; forms: what every value is (`shapes.forms_of`)."""
@@ -122,8 +119,6 @@ def reason(program: Program, forms: Forms, node: Node) -> str | None:
         return "its scale depends on the input"
     if len(forms[node.output].shape) != IMAGE_RANK[integer(node, "dims")]:
         return "it multiplies several rows of a sample"
-    if integer(node, "groups") > 1 and integer(node, "out_channels") // integer(node, "groups") % GROUP_OUTPUTS:
-        return f"the outputs of its groups are no multiple of {GROUP_OUTPUTS}"
     if node.attrs["result"] == "acc":
         reader = program.single_consumer(node.output)
         if reader is None or reader.kind != "threshold":

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """binary_block(x, w, ...): a binary convolution and all that stands between it and the next one, in one pass.
 
-x, w, channels, stride, padding, dilation, groups, pad_value: as in `binary_conv2d`; several groups have multiples of 8
-outputs each.
+x, w, channels, stride, padding, dilation, groups, pad_value: as in `binary_conv2d`.
 epilogue: float32 [4, out], rows offset, scale, alpha, beta. activation: a number of `layout.Activation`, with its
 parameters float32 [n, out]. residual: float32 NHWC. threshold: float32 [out], 0 where there is none.
 factor: float32 [out_h, out_w, out], 1 where there is none.
@@ -55,8 +54,6 @@ __all__ = [
     "run_steps",
 ]
 
-BYTE_BITS = 8
-
 
 def _check(
     x: Tensor,
@@ -82,8 +79,6 @@ def _check(
     op = "binary_block"
     check_conv2d(op, x, w, channels, stride, padding, dilation, groups, pad_value, epilogue)
     out = w.shape[0]
-    if groups > 1 and out // groups % BYTE_BITS:
-        raise ValueError(f"{op}: groups must have a multiple of {BYTE_BITS} outputs; got {out} in {groups} groups")
     if activation not in list(Activation):
         raise ValueError(f"{op}: activation must be one of {[int(a) for a in Activation]}; got {activation}")
     wanted = len(Activation(activation).parameters)

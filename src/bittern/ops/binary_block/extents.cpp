@@ -6,7 +6,7 @@
 namespace bittern {
 namespace {
 
-constexpr i64 kMostPlanes = 8, kByteBits = 8;
+constexpr i64 kMostPlanes = 8;
 
 // Elements from the first to behind the last of a grid; negative where a number is unsound or too large.
 class Extent {
@@ -114,9 +114,7 @@ void check_convolve(Findings& f, Isa isa, const ProgramStep& step) {
       planes.input >= 1 && planes.input <= kMostPlanes && planes.weight >= 1 && planes.weight <= kMostPlanes,
       "its planes");
   if (!f.ok()) return;
-  f.need(c.channels % c.groups == 0 && c.out_channels % c.groups == 0 &&
-             (c.groups == 1 || c.out_channels / c.groups % kByteBits == 0),
-         "its groups");
+  f.need(c.channels % c.groups == 0 && c.out_channels % c.groups == 0, "its groups");
   if (!f.ok()) return;
   const i64 words = ceil_div(c.channels, kWordBits), border = c.input_border;
   const i64 row = c.input_row != 0 ? c.input_row : c.width * words;

@@ -95,9 +95,17 @@ void count_differences(const u64* panel, i64 pixels, const u8* weights, i64, con
 
 #include "direct.avx512.inl.h"
 
+#include "rows.inl.h"
+
+#include "finish_rows.inl.h"
+
+#include "depthwise.inl.h"
+
+#include "choose.inl.h"
+
 #include "peak.inl.h"
 
-const BinaryConv2dKernels binary_conv2d_kernels = {prepared_bytes, prepare_weights, conv2d_direct_or_panel,
-                                                   finish_accumulators, count_in_cache};
+const BinaryConv2dKernels binary_conv2d_kernels = {
+    chosen_bytes, prepare_chosen, conv2d_chosen<conv2d_direct_or_panel>, finish_accumulators, count_in_cache};
 
 }  // namespace bittern::avx512

@@ -344,7 +344,7 @@ bool plan_conv(Plan& plan, const Conv2d& conv) {
   return plan.pixels != 0 && plan.blocks != 0;
 }
 
-void conv2d(const Conv2d& conv, int threads) {
+void conv2d_panel(const Conv2d& conv, int threads) {
   Plan plan{};
   if (!plan_conv(plan, conv)) return;
   plan_padding(plan);
@@ -379,6 +379,32 @@ void finish_row(void* context, i64 row) {
 void finish_accumulators(const Accumulators& accumulators, int threads) {
   Accumulators job = accumulators;
   parallel_for(job.batch * job.height, threads, finish_row, &job);
+}
+
+// Groups whose bits do not start at whole bytes: tasks would write to the same byte. So the sums come first.
+void conv2d_by_sums(const Conv2d& conv, int threads) {
+  Accumulators sums{conv.batch,
+                    out_extent(conv.height, conv.kernel_h, conv.stride_h, conv.pad_h, conv.dilation_h),
+                    out_extent(conv.width, conv.kernel_w, conv.stride_w, conv.pad_w, conv.dilation_w),
+                    conv.out_channels,
+                    nullptr,
+                    conv.tail};
+  Conv2d whole = conv;
+  i32* values =
+      scratch_array<i32>(Scratch::group_sums, sums.batch * sums.height * sums.width * sums.out_channels);
+  whole.tail = nullptr;
+  whole.epilogue = nullptr;
+  whole.output = values;
+  conv2d_panel(whole, threads);
+  sums.values = values;
+  finish_accumulators(sums, threads);
+}
+
+void conv2d(const Conv2d& conv, int threads) {
+  constexpr i64 kByteBits = 8;
+  const bool bytes = conv.groups == 1 || conv.out_channels / conv.groups % kByteBits == 0;
+  if (conv.tail == nullptr || bytes) return conv2d_panel(conv, threads);
+  conv2d_by_sums(conv, threads);
 }
 
 }  // namespace

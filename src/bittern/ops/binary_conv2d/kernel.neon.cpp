@@ -202,9 +202,17 @@ void count_differences(const u32* panel, i64 pixels, const u8* weights, i64 chan
 
 #include "kernel.inl.h"
 
+#include "rows.inl.h"
+
+#include "finish_rows.inl.h"
+
+#include "depthwise.inl.h"
+
+#include "choose.inl.h"
+
 #include "peak.inl.h"
 
-const BinaryConv2dKernels binary_conv2d_kernels = {prepared_bytes, prepare_weights, conv2d,
+const BinaryConv2dKernels binary_conv2d_kernels = {chosen_bytes, prepare_chosen, conv2d_chosen<conv2d>,
                                                    finish_accumulators, count_in_cache};
 
 }  // namespace bittern::neon

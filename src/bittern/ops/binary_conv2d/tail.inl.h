@@ -206,15 +206,17 @@ auto finisher_of(const Tail& t) {
   }
 }
 
-// The tail of a convolution that has one, or an epilogue: then it does nothing more. The output channels are
-// a multiple of kTailUnit.
+// The tail of a convolution that has one, or an epilogue: then it does nothing more.
 inline Tail tail_of(const Conv2d& c) {
   if (c.tail != nullptr) return *c.tail;
   Tail t{};
-  t.pitch = c.out_channels;
+  t.pitch = round_up(c.out_channels, kTailUnit);
   t.real = static_cast<float*>(c.output);
-  float* rows = scratch_array<float>(Scratch::tail_rows, kTailRows * c.out_channels);
-  std::memcpy(rows, c.epilogue, static_cast<size_t>(kFirst * c.out_channels) * sizeof(float));
+  float* rows = scratch_array<float>(Scratch::tail_rows, kTailRows * t.pitch);
+  for (i64 row = 0; row < kFirst; ++row) {
+    std::memcpy(rows + row * t.pitch, c.epilogue + row * c.out_channels,
+                static_cast<size_t>(c.out_channels) * sizeof(float));
+  }
   t.rows = rows;
   return t;
 }
