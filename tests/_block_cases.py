@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from _conv_cases import WINDOWS, Conv, depthwise, generator
+from _conv_cases import WINDOWS, Conv, depthwise, generator, grouped
 from bittern.ops import Activation, ResidualRule
 from bittern.ops.binary_conv2d.geometry import output_size
 
@@ -72,6 +72,8 @@ def blocks() -> Iterator[Block]:
         yield Block(Conv(128, 64, (9, 8)), activation, ResidualRule(last=True))
         yield Block(depthwise(144, size=(5, 6)), activation)
         yield Block(depthwise(65, size=(4, 3)), activation, ResidualRule(), factor=True)
+        yield Block(grouped(17, 8, 8, size=(5, 6)), activation)
+        yield Block(grouped(16, 4, 4, size=(4, 3)), activation, ResidualRule(last=True))
     rules = (
         (ResidualRule(pool=2), 0),
         (ResidualRule(pool=3), 0),

@@ -80,3 +80,12 @@ WINDOWS = (
 def depthwise(channels: int, **options: Any) -> Conv:
     """Every channel a group."""
     return Conv(channels, channels, groups=channels, **options)
+
+
+GROUPED = ((32, 4, 4), (16, 8, 8), (9, 16, 16), (3, 32, 32), (5, 2, 64), (33, 1, 2), (4, 12, 12), (3, 16, 8))
+"""Groups, and the inputs and outputs of each: those of the kernel for small groups, and others."""
+
+
+def grouped(groups: int, inputs: int, outputs: int, **options: Any) -> Conv:
+    """Small groups."""
+    return Conv(groups * inputs, groups * outputs, groups=groups, **options)

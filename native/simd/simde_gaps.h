@@ -178,3 +178,18 @@ static inline simde__m512i bittern_cvtepu16_epi32(simde__m256i x) {
 
 #undef _mm512_cvtepu16_epi32
 #define _mm512_cvtepu16_epi32(x) bittern_cvtepu16_epi32(x)
+
+static inline simde__m512i bittern_cvtepu8_epi32(simde__m128i x) {
+  alignas(16) unsigned char in[16];
+  alignas(64) unsigned out[16];
+  simde_mm_store_si128(reinterpret_cast<simde__m128i*>(in), x);
+  for (int i = 0; i < 16; ++i) out[i] = in[i];
+  return simde_mm512_load_si512(out);
+}
+
+#undef _mm512_cvtepu8_epi32
+#define _mm512_cvtepu8_epi32(x) bittern_cvtepu8_epi32(x)
+
+// SIMDe 0.7.4 defines the name for another number of arguments.
+#undef _mm512_madd_epi16
+#define _mm512_madd_epi16(a, b) simde_mm512_madd_epi16(a, b)

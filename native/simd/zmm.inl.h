@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Sixteen lanes of 32 bits for the element-wise parts, which need AVX-512 F and DQ only. Included inside the
+// Sixteen lanes of 32 bits, and eight words of 64, which need AVX-512 F, DQ and BW only. Included inside the
 // namespace of one instruction set, after ymm.inl.h, so that each gets its own copy, compiled with its own
 // flags.
 

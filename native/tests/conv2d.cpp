@@ -306,6 +306,7 @@ void test_conv2d(Isa isa, Results& results) {
   for (int i = 0; i < kDrawn; ++i) {
     test_case(draw_case(random), isa, random, results);
     test_case(draw_depthwise(random), isa, random, results);
+    test_case(draw_grouped(random), isa, random, results);
   }
   test_extremes(isa, results);
   test_counting(isa, results);

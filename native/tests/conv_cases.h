@@ -84,6 +84,17 @@ inline Case draw_depthwise(Random& random) {
   return make_case(c);
 }
 
+// Small groups: most are powers of two, with as many outputs as inputs or more.
+inline Case draw_grouped(Random& random) {
+  Conv2d c = draw_case(random).conv;
+  c.groups = random.pick({2, 3, 8, 16, 17});
+  c.channels = c.groups * random.pick({1, 2, 4, 8, 8, 16, 16, 32, 12, 24});
+  c.out_channels = c.groups * random.pick({1, 2, 4, 8, 16, 16, 32, 64, 12, 128});
+  if (random.below(2) != 0) c.out_channels = c.channels;
+  if (random.below(2) != 0) c.kernel_h = c.kernel_w = 3;
+  return make_case(c);
+}
+
 // The value that a tap of one output pixel sees.
 inline i32 input_at(const Case& k, const Signs& x, i64 image, i64 row, i64 col, i64 channel) {
   const Conv2d& c = k.conv;
@@ -161,6 +172,17 @@ constexpr i64 kNamedCases[][15] = {
     {1, 0, 0, 64, 64, 3, 3, 1, 1, 2, 2, 1, 1, 64, 0},       // nothing but padding
     {1, 5, 40, 64, 64, 1, 1, 1, 2, 0, 0, 1, 1, 64, 0},
     {1, 6, 5, 64, 128, 3, 3, 1, 1, 1, 1, 1, 1, 64, 0},  // two outputs a channel
+    // small groups
+    {2, 9, 10, 128, 128, 3, 3, 1, 1, 1, 1, 1, 1, 32, 0},
+    {1, 12, 13, 128, 128, 3, 3, 2, 2, 1, 1, 1, 1, 16, 0},
+    {1, 5, 6, 272, 272, 3, 3, 1, 1, 1, 1, 1, 1, 17, 1},
+    {1, 7, 7, 96, 192, 3, 3, 1, 1, 2, 2, 2, 1, 6, -1},
+    {1, 7, 9, 96, 96, 3, 3, 1, 1, 1, 1, 1, 1, 3, 0},  // two counts a channel
+    {1, 7, 9, 96, 96, 5, 5, 1, 1, 2, 2, 1, 1, 3, 0},  // four
+    {1, 7, 9, 96, 96, 5, 5, 1, 1, 2, 2, 1, 1, 6, 0},
+    {1, 1, 70, 64, 64, 1, 31, 1, 1, 0, 15, 1, 1, 8, 0},  // the most taps
+    {1, 1, 70, 64, 64, 1, 32, 1, 1, 0, 15, 1, 1, 8, 0},  // and one more
+    {1, 3, 4, 32, 2048, 3, 3, 1, 1, 1, 1, 1, 1, 32, 0},  // one channel, 64 outputs
 };
 
 inline Case named_case(const i64 (&v)[15]) {

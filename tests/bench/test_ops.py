@@ -11,13 +11,23 @@ import torch
 
 from bittern import binary
 from bittern.bench import ops as bench
+from bittern.bench import ops_groups
 from bittern.bench.ops import Sizes
+from bittern.bench.ops_groups import Grouped
 from bittern.bench.ops_report import Figure, OpRow, OpsReport
 from bittern.bench.store import from_json
 from bittern.bench.timing import Comparison, Spread
 from bittern.ops import Isa, available_isas, chosen_isa
 
-SMALL = Sizes(matmul=(8, 16, 65), convs=((64, 5), (65, 3)), pack_rows=4, copy_elements=1000, fp32_side=16, imports=1)
+SMALL = Sizes(
+    matmul=(8, 16, 65),
+    convs=((64, 5), (65, 3)),
+    groups=(Grouped(65, 65, 5, 2), Grouped(64, 16, 4)),
+    pack_rows=4,
+    copy_elements=1000,
+    fp32_side=16,
+    imports=1,
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +51,10 @@ def test_every_row_is_there(report: OpsReport, told: list[str]) -> None:
         ("binary_conv2d 3x3 64->64 at 5x5, packing counted", chosen),
         ("binary_conv2d 3x3 65->65 at 3x3", chosen),
         ("binary_conv2d 3x3 65->65 at 3x3, packing counted", chosen),
+        ("binary_conv2d 3x3 65 in 65 groups at 5x5, stride 2, numbers", chosen),
+        ("binary_conv2d 3x3 65 in 65 groups at 5x5, stride 2, signs", chosen),
+        ("binary_conv2d 3x3 64 in 16 groups at 4x4, numbers", chosen),
+        ("binary_conv2d 3x3 64 in 16 groups at 4x4, signs", chosen),
         ("pack_signs fp32, 0 MiB moved", chosen),
         ("ResNet-20 BNN, packed, batch 1", chosen),
         ("ResNet-20 XNORNetPlusPlus, packed, batch 1", chosen),
@@ -66,6 +80,9 @@ def test_targets_stand_on_the_right_rows(report: OpsReport) -> None:
     for row in report.rows:
         if row.subject.startswith("binary_matmul"):
             wanted = bench.MATMUL_TARGETS.get(Isa[row.isa.upper()]) if "packing" in row.subject else None
+        elif "groups" in row.subject:
+            wanted = ops_groups.DEPTHWISE_TARGETS if "65 groups" in row.subject else ops_groups.GROUPED_TARGETS
+            wanted = wanted[row.subject.rpartition(" ")[2]]
         elif row.subject.startswith("binary_conv2d"):
             wanted = None if "packing" in row.subject else 6.0
         else:
@@ -77,7 +94,8 @@ def test_values_are_sound(report: OpsReport) -> None:
     for row in report.rows:
         for spread in (row.latency_us, row.baseline_latency_us, row.ratio):
             assert 0.0 < spread.min <= spread.median <= spread.max
-        assert (row.rate is None) == (row.of_peak is None) == (row.rate_unit == "")
+        assert (row.rate is None) == (row.rate_unit == "")
+        assert (row.of_peak is None) == (row.rate is None or "groups" in row.subject)
 
 
 def test_json_round_trip(report: OpsReport) -> None:

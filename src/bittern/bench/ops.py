@@ -32,6 +32,7 @@ from bittern.bench.machine import (
     fp32_gmac_s,
     this_machine,
 )
+from bittern.bench.ops_groups import MOBILE, Grouped, grouped_rows
 from bittern.bench.ops_report import Figure, OpRow, OpsReport, Peak
 from bittern.bench.timing import Comparison, Spread, check_budget, compare, latency, torch_threads
 from bittern.models import resnet20_cifar
@@ -65,6 +66,7 @@ class Sizes:
     """Rows of activations, outputs, and K, the length of the sums."""
     convs: tuple[tuple[int, int], ...] = ((64, 56), (128, 28), (256, 14), (512, 7))
     """(channels in and out, height and width) of 3x3 convolutions: the stages of ResNet-18 at 224 x 224."""
+    groups: tuple[Grouped, ...] = MOBILE
     pack_rows: int = COPY_ELEMENTS // PACK_COLUMNS
     copy_elements: int = COPY_ELEMENTS
     fp32_side: int = MATMUL_SIDE
@@ -127,6 +129,7 @@ def _kernels(sizes: Sizes, peaks: dict[Isa, Spread], budget_s: float) -> list[_M
         for packing in (False, True):
             call = partial(conv2d, best, channels, size, peaks[best], budget_s, packing=packing)
             listed.append((f"binary_conv2d {channels}, {size} x {size}", call))
+    listed += grouped_rows(best, sizes.groups, budget_s)
     listed.append(("pack_signs", partial(packing_rate, sizes.pack_rows, budget_s)))
     return [_Measurement(subject, call) for subject, call in listed]
 

@@ -25,6 +25,10 @@
 
 namespace {
 
+WeightShape weight_shape(const Conv2d& c) {
+  return {c.out_channels, c.kernel_h * c.kernel_w, c.channels, c.groups};
+}
+
 bool is_depthwise(const WeightShape& s) {
   return s.groups > 1 && s.groups == s.channels && s.groups == s.out_channels && s.taps <= kMostTaps;
 }
@@ -104,29 +108,35 @@ inline void add_two(Vector a, Vector b, Vector& sum, Vector& carry) {
 
 // ---- counting
 
-// 1 where the input under a tap and its weight differ. at: word of the row; weights: of the first tap.
+// 1 where the input under a tap and its weight differ, for a vector of a row.
 template <class Vector, bool kMasked>
-BITTERN_INLINE Vector differing(const Taps& taps, i64 tap, i64 at, const u64* weights) {
-  Vector x, w;
-  read_words(taps.streams[tap] + at, x);
-  read_words(weights + tap * kWords, w);
-  x = xor_words(x, w);
-  if (!kMasked) return x;
-  repeat_word(taps.masks[tap], w);
-  return and_words(x, w);
-}
+struct StreamTaps {
+  const Taps& taps;
+  i64 at;              // word of the row
+  const u64* weights;  // of the first tap
 
+  BITTERN_INLINE Vector operator()(i64 tap) const {
+    Vector x, w;
+    read_words(taps.streams[tap] + at, x);
+    read_words(weights + tap * kWords, w);
+    x = xor_words(x, w);
+    if (!kMasked) return x;
+    repeat_word(taps.masks[tap], w);
+    return and_words(x, w);
+  }
+};
+
+// Counters: planes of how many of n vectors, which `next` gives by their number, have a bit set.
 struct NineTaps {
+  static constexpr i64 kTaps = 9;
   static constexpr int kPlanes = 4;
 
-  template <class Vector, bool kMasked>
-  BITTERN_INLINE static void count(const Taps& taps, i64, i64 at, const u64* weights, Vector* planes) {
+  template <class Vector, class Next>
+  BITTERN_INLINE static void count(const Next& next, i64, Vector* planes) {
     Vector sums[3], carries[3];
     BITTERN_UNROLL
     for (int row = 0; row < 3; ++row) {
-      add_bits(differing<Vector, kMasked>(taps, 3 * row, at, weights),
-               differing<Vector, kMasked>(taps, 3 * row + 1, at, weights),
-               differing<Vector, kMasked>(taps, 3 * row + 2, at, weights), sums[row], carries[row]);
+      add_bits(next(3 * row), next(3 * row + 1), next(3 * row + 2), sums[row], carries[row]);
     }
     Vector twos, fours, carry;
     add_bits(sums[0], sums[1], sums[2], planes[0], carry);
@@ -139,9 +149,8 @@ struct NineTaps {
 struct AnyTaps {
   static constexpr int kPlanes = 7;
 
-  template <class Vector, bool kMasked>
-  BITTERN_INLINE static void count(const Taps& taps, i64 n, i64 at, const u64* weights, Vector* planes) {
-    const auto next = [&](i64 tap) { return differing<Vector, kMasked>(taps, tap, at, weights); };
+  template <class Vector, class Next>
+  BITTERN_INLINE static void count(const Next& next, i64 n, Vector* planes) {
     planes[0] = next(0);
     BITTERN_UNROLL
     for (int j = 1; j < kPlanes; ++j) repeat_word(0, planes[j]);
@@ -250,15 +259,14 @@ struct DepthwisePlan {
 
 // Words [from, from + count) of a row, the last vector again over some of the one before.
 template <class Counter, class Vector, bool kMasked, class Take>
-void count_words(const DepthwisePlan& d, const Taps& given, i64 from, i64 count, const Take& given_take) {
-  const Taps& taps = given;
+void count_words(const DepthwisePlan& d, const Taps& taps, i64 from, i64 count, const Take& given_take) {
   const Take take = given_take;  // a copy, which no store can change
   const i64 words = d.rows.pixel_words, n = d.rows.taps, block = n * kWords;
   const i64 turn = kWide<Vector> % words;
   i64 phase = from % words, at = from;
   const auto one = [&] {
     Vector planes[Counter::kPlanes];
-    Counter::template count<Vector, kMasked>(taps, n, at, d.weights + phase * block, planes);
+    Counter::count(StreamTaps<Vector, kMasked>{taps, at, d.weights + phase * block}, n, planes);
     take.take(at, phase, planes);
   };
   for (; at + kWide<Vector> <= from + count; at += kWide<Vector>) {
@@ -347,8 +355,7 @@ void conv2d_depthwise(const Conv2d& conv, int threads) {
   d.weights = reinterpret_cast<const u64*>(conv.weights);
   d.integers = conv.tail == nullptr && conv.epilogue == nullptr;
   if (!d.integers) d.tail = tail_of(conv);
-  constexpr i64 kNine = 9;
-  if (d.rows.taps == kNine) return run_depthwise<NineTaps>(d, threads);
+  if (d.rows.taps == NineTaps::kTaps) return run_depthwise<NineTaps>(d, threads);
   run_depthwise<AnyTaps>(d, threads);
 }
 

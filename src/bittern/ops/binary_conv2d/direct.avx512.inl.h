@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Binary convolution without a panel, where channels fill whole words and units of output channels: each word
-// under a tap is read from the image itself, broadcast from memory. Included after kernel.inl.h.
+// Binary convolution without a panel, where the channels of a group fill whole words, or there is one group:
+// each word under a tap is read from the image itself, broadcast from memory. Included after kernel.inl.h.
 //
 // The image is padded, so that no tap needs a test. A padding of 0 is read as -1; what that adds is known
 // beforehand for each output pixel, because it depends only on which rows and which columns of the kernel lie
@@ -11,7 +11,8 @@
 //
 // Up to kTile pixels by 16 channels are counted in registers: 16 accumulators, two vectors of weights. A task
 // takes some pixels through all channels, so that its pixels stay in the first-level cache and each vector of
-// weights is read once per kTile pixels.
+// weights is read once per kTile pixels. A last unit that is not whole has weights of 0 bits in its surplus
+// channels, and only its own channels are written.
 
 namespace {
 
@@ -23,7 +24,7 @@ constexpr i64 kMostProducts = i64{1} << 22;  // twice as many, and a sum of weig
 // An output pixel and what it reads and writes.
 struct DirectPixel {
   const u64* words;     // under the first tap
-  const float* starts;  // [out_channels]
+  const float* starts;  // [start_pitch]
   u8* bits;
   Place place;
 };
@@ -36,7 +37,8 @@ struct DirectPlan {
   Plan plan;            // of the padded image
   i64* offsets;         // from the words of a pixel's first tap to those of its steps
   i64 steps;            // taps times words of a group
-  const float* starts;  // [row classes, column classes, out_channels]
+  const float* starts;  // [row classes, column classes, start_pitch]
+  i64 start_pitch;      // output channels in whole units
   const u8 *row_class, *column_class;
   i64 column_classes, pixels_per_task;
   Tail tail;
@@ -46,7 +48,7 @@ struct DirectPlan {
 bool suits_direct(const Conv2d& c) {
   const i64 group_channels = c.channels / c.groups, group_out = c.out_channels / c.groups;
   const bool words = c.groups == 1 || group_channels % kWordBits == 0;
-  const bool units = group_out % kBlock == 0;
+  const bool units = c.groups == 1 || group_out % kBlock == 0;
   const bool masks = c.kernel_h <= kWordBits && c.kernel_w <= kWordBits;
   const bool exact = c.kernel_h * c.kernel_w * group_channels <= kMostProducts;
   const bool factors = c.tail != nullptr && c.tail->factor != nullptr;
@@ -147,10 +149,11 @@ bool plan_classes(DirectPlan& d) {
   const i64 columns = classify(plan.out_w, c.width, c.kernel_w, c.stride_w, c.pad_w, c.dilation_w,
                                column_masks, memory + plan.out_h);
   if (rows == 0 || columns == 0) return false;
-  float* starts = scratch_array<float>(Scratch::border_sums, rows * columns * c.out_channels);
+  d.start_pitch = round_up(c.out_channels, kTailUnit);
+  float* starts = scratch_array<float>(Scratch::border_sums, rows * columns * d.start_pitch);
   for (i64 r = 0; r < rows; ++r) {
     for (i64 k = 0; k < columns; ++k) {
-      sum_missing(plan, row_masks[r], column_masks[k], starts + (r * columns + k) * c.out_channels);
+      sum_missing(plan, row_masks[r], column_masks[k], starts + (r * columns + k) * d.start_pitch);
     }
   }
   d.row_class = memory;
@@ -222,11 +225,11 @@ void find_pixels(const DirectPlan& d, i64 first, i64 count, DirectPixel* pixels)
   for (i64 i = 0; i < count;) {
     const u64* row = plan.input + image * plan.image_words + (y * c.stride_h - c.pad_h) * plan.row_words -
                      c.pad_w * plan.pixel_words;
-    const float* starts = d.starts + d.row_class[y] * d.column_classes * c.out_channels;
+    const float* starts = d.starts + d.row_class[y] * d.column_classes * d.start_pitch;
     for (; x < plan.out_w && i < count; ++x, ++i) {
       const Place place{first + i, image, y, x};
       u8* bits = d.tail.bits == nullptr ? nullptr : bits_of(d.tail, place, c.out_channels);
-      pixels[i] = {row + x * step, starts + d.column_class[x] * c.out_channels, bits, place};
+      pixels[i] = {row + x * step, starts + d.column_class[x] * d.start_pitch, bits, place};
     }
     x = 0;
     if (++y == plan.out_h) y = 0, ++image;
@@ -237,13 +240,23 @@ inline F32 accumulator(const DirectPixel& pixel, i64 channel, const i32* differe
   return subtract_product(load(pixel.starts + channel), splat(2.0f), to_float(load(differences)));
 }
 
+// Writes the lanes of a unit that are channels.
+template <class Number, class Vector>
+inline void store_channels(Number* out, Vector lanes, i64 count) {
+  if (count == kTailUnit) return store(out, lanes);
+  Number buffer[kTailUnit];
+  store(buffer, lanes);
+  std::memcpy(out, buffer, static_cast<size_t>(count) * sizeof(Number));
+}
+
 void finish_tile_ints(const DirectPlan& d, const DirectPixel* pixels, i64 count, i64 channel,
                       const i32* differences) {
   const Conv2d& c = d.plan.conv;
+  const i64 channels = smaller(kTailUnit, c.out_channels - channel);
   for (i64 i = 0; i < count; ++i) {
     i32* out = static_cast<i32*>(c.output) + pixels[i].place.index * c.out_channels + channel;
     const F32 acc = accumulator(pixels[i], channel, differences + i * kVector);
-    store(out, I32{_mm512_cvtps_epi32(acc)});
+    store_channels(out, I32{_mm512_cvtps_epi32(acc)}, channels);
   }
 }
 
@@ -274,10 +287,10 @@ struct QuadResidual {
 
 struct AnyResidual {
   const Tail& tail;
-  i64 channel;
+  i64 channel, count;
   F32 operator()(const Place& p) const {
     float buffer[kTailUnit];
-    return load(residual_unit(tail, p, {channel, kTailUnit, {}}, buffer));
+    return load(residual_unit(tail, p, {channel, count, {}}, buffer));
   }
 };
 
@@ -287,15 +300,16 @@ __attribute__((noinline)) void finish_pixels(const DirectPlan& d, const DirectPi
   const Source source = given_source;  // a copy, which no store can change
   const Tail& t = d.tail;
   const TailVectors v = load_tail(t.rows + channel, t.pitch);
-  const i64 pitch = d.plan.conv.out_channels;
+  const i64 pitch = d.plan.conv.out_channels, channels = smaller(kTailUnit, pitch - channel);
+  const u32 existing = (u32{1} << channels) - 1;
   const bool mapped = t.residual_affine != 0, wants_bits = t.bits != nullptr;
   float* real = t.real == nullptr ? nullptr : t.real + pixels->place.index * pitch + channel;
   for (i64 i = 0; i < count; ++i) {
     const F32 acc = accumulator(pixels[i], channel, differences + i * kVector);
     const F32 y = with_tail<kActivation, kResidual>(acc, source(pixels[i].place), mapped, v);
-    if (real != nullptr) store(real + i * pitch, y);
+    if (real != nullptr) store_channels(real + i * pitch, y, channels);
     if (wants_bits) {
-      const u16 bits = static_cast<u16>(at_least(y, v.threshold));
+      const u16 bits = static_cast<u16>(at_least(y, v.threshold) & existing);
       std::memcpy(pixels[i].bits + channel / 8, &bits, sizeof bits);
     }
   }
@@ -312,13 +326,14 @@ void finish_tile(const DirectPlan& d, const DirectPixel* pixels, i64 count, i64 
     finish(NoResidual{});
   } else {
     const i64 source = residual_channel(t, channel), width = t.residual_width, height = t.residual_height;
+    const i64 count_in_unit = smaller(kTailUnit, d.plan.conv.out_channels - channel);
     const bool vectors = source >= 0 && source + kTailUnit <= t.residual_channels;
     if (vectors && t.residual_pool == 1)
       return finish(PlainResidual{t.residual + source, t.residual_channels});
     const bool quads = t.residual_pool == 2 && width % 2 == 0 && height % 2 == 0;
     if (vectors && quads)
       return finish(QuadResidual{t.residual + source, height, width, t.residual_channels});
-    finish(AnyResidual{t, channel});
+    finish(AnyResidual{t, channel, count_in_unit});
   }
 }
 

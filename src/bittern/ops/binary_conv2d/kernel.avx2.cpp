@@ -22,6 +22,10 @@ namespace bittern::avx2 {
 
 #include "depthwise.inl.h"
 
+#include "lanes.avx2.inl.h"
+
+#include "grouped.inl.h"
+
 #include "choose.inl.h"
 
 #include "peak.inl.h"

@@ -101,6 +101,10 @@ void count_differences(const u64* panel, i64 pixels, const u8* weights, i64, con
 
 #include "depthwise.inl.h"
 
+#include "lanes.avx512.inl.h"
+
+#include "grouped.inl.h"
+
 #include "choose.inl.h"
 
 #include "peak.inl.h"

@@ -23,6 +23,10 @@ namespace bittern::avx512bw {
 
 #include "depthwise.inl.h"
 
+#include "lanes.avx512.inl.h"
+
+#include "grouped.inl.h"
+
 #include "choose.inl.h"
 
 #include "peak.inl.h"

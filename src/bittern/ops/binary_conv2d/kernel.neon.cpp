@@ -208,6 +208,10 @@ void count_differences(const u32* panel, i64 pixels, const u8* weights, i64 chan
 
 #include "depthwise.inl.h"
 
+#include "lanes.neon.inl.h"
+
+#include "grouped.inl.h"
+
 #include "choose.inl.h"
 
 #include "peak.inl.h"
