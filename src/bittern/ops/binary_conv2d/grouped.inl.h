@@ -121,7 +121,8 @@ void count_lanes(const GroupedPlan& g, const Taps& taps, const Run& run, i64 wor
   const Words index = load_words(weights), lanes = load_words(weights + kWords);
   const i64 words = g.rows.pixel_words, n = g.rows.taps;
   for (i64 x = run.begin; x < run.end; ++x) {
-    const LaneTaps<kMasked, kPartial> next{taps, x * words + word, index, lanes, weights + kShuffleAndMask * kWords};
+    const LaneTaps<kMasked, kPartial> next{taps, x * words + word, index, lanes,
+                                           weights + kShuffleAndMask * kWords};
     Words planes[Counter::kPlanes];
     Counter::count(next, n, planes);
     Words sum = count_bits(planes[Counter::kPlanes - 1]);

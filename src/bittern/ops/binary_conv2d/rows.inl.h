@@ -124,17 +124,20 @@ struct SplitJob {
 
 template <i64 words>
 void split_pixels(const u64* in, i64 width, i64 stride, i64 plane_words, u64* out) {
-  for (i64 x = 0, plane = 0, at = 0; x < width; ++x) {
-    std::memcpy(out + plane * plane_words + at, in + x * words, words * sizeof(u64));
-    if (++plane == stride) plane = 0, at += words;
+  for (i64 plane = 0; plane < stride; ++plane) {
+    u64* to = out + plane * plane_words;
+    for (i64 x = plane; x < width; x += stride, to += words) {
+      std::memcpy(to, in + x * words, words * sizeof(u64));
+    }
   }
 }
 
 void split_any(const u64* in, i64 words, i64 width, i64 stride, i64 plane_words, u64* out) {
-  for (i64 x = 0, plane = 0, at = 0; x < width; ++x) {
-    std::memcpy(out + plane * plane_words + at, in + x * words,
-                static_cast<std::size_t>(words) * sizeof(u64));
-    if (++plane == stride) plane = 0, at += words;
+  for (i64 plane = 0; plane < stride; ++plane) {
+    u64* to = out + plane * plane_words;
+    for (i64 x = plane; x < width; x += stride, to += words) {
+      std::memcpy(to, in + x * words, static_cast<std::size_t>(words) * sizeof(u64));
+    }
   }
 }
 
