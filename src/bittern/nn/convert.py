@@ -14,11 +14,12 @@ from bittern.nn._watch import Watched
 from bittern.nn.activations import Activation, Swap
 from bittern.nn.attention import PROJECTIONS, MultiheadAttention
 from bittern.nn.binarize import LowBitLayer
-from bittern.nn.decide import Prepared, functional_relus, prepare, put_in_place, watch_layers
+from bittern.nn.decide import Prepared, functional_relus, prepare, watch_layers
 from bittern.nn.keep import Keep
 from bittern.nn.plan import Action, Plan, check_called, check_possible
 from bittern.nn.rule import Rule, as_rule, new_layer
 from bittern.nn.sign_shares import SignShare, sign_shares, warn_of_constant_inputs
+from bittern.nn.substitutes import put_in_place
 from bittern.quantizer import Method
 
 

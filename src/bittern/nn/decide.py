@@ -26,6 +26,7 @@ from bittern.nn.substitutes import (
     Substitutes,
     has_hooks,
     is_conv1d_of_gpt,
+    put_in_place,
     shared_weight,
     substitutes,
 )
@@ -90,7 +91,7 @@ def prepare(
     patterns = [rule for rule in rules if isinstance(rule, str)]
     given = substitutes(model, lambda name: any(fnmatchcase(name, pattern) for pattern in patterns))
     if args is not None and given.copies():
-        given = _without_read(given, watch_layers(model, args))
+        given = given.without_read(watch_layers(model, args))
     model = put_in_place(model, {key: s.new for key, s in given.found.items()})
     watched = None if args is None else watch_layers(model, args)
     swaps = () if activation is None else plan_swaps("convert", model, activation)
@@ -98,19 +99,6 @@ def prepare(
     rows = decider.rows()
     plan = Plan((*rows, *map(_swap_row, swaps)), _notes(watched, swaps))
     return Prepared(model, plan, decider.answers, swaps, watched, given)
-
-
-def _without_read(given: Substitutes, watched: Watched) -> Substitutes:
-    """Leave in place what another module reads a parameter of: a copy in another form would break its forward."""
-    found, reasons = dict(given.found), dict(given.reasons)
-    for substitute in given.copies():
-        inside = {watched.names[id(module)] for module in substitute.old.modules()}
-        readers = {name for p in substitute.old.parameters() for name in watched.readers.get(id(p), ())} - inside
-        if readers:
-            del found[id(substitute.old)]
-            named = ", ".join(repr(name or "(model)") for name in sorted(readers))
-            reasons[id(substitute.old)] = f"{named} reads its weight itself, which must stay real"
-    return Substitutes(found, reasons)
 
 
 def _call_all_layers(model: nn.Module) -> None:
@@ -125,15 +113,6 @@ def _call_all_layers(model: nn.Module) -> None:
             module.use_nested_tensor = False
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0
-
-
-def put_in_place(model: nn.Module, replacements: dict[int, nn.Module]) -> nn.Module:
-    """Put each new module under every name that the old one had."""
-    for parent in list(model.modules()):
-        for key, child in parent._modules.items():
-            if id(child) in replacements:
-                parent._modules[key] = replacements[id(child)]
-    return replacements.get(id(model), model)
 
 
 def watch_layers(model: nn.Module, args: tuple[Tensor, ...]) -> Watched:
@@ -156,16 +135,16 @@ class _Decider:
         self.model, self.rules, self.rule, self.method = model, rules, rule, method
         self.watched, self.given = watched, given
         self.answers: dict[str, Answer | None] = {}
+        kinds = (*PLAIN, LowBitLayer, FrozenLinear, *_WITHOUT_COUNTERPART)
+        self.layers = layers_of(model, lambda module: isinstance(module, kinds) or is_conv1d_of_gpt(module))
+        candidates = {id(module) for _, module in self.layers if isinstance(module, PLAIN)}
+        order = [module for _, module in self.layers] if watched is None else watched.called.values()
+        self.positions = {key: i for i, key in enumerate(id(m) for m in order if id(m) in candidates)}
         self._used: set[str] = set()
 
     def rows(self) -> tuple[PlanRow, ...]:
-        """One row per layer that has a weight matrix. watched: None: all count as called, as registered."""
-        kinds = (*PLAIN, LowBitLayer, FrozenLinear, *_WITHOUT_COUNTERPART)
-        layers = layers_of(self.model, lambda module: isinstance(module, kinds) or is_conv1d_of_gpt(module))
-        candidates = {id(module) for _, module in layers if isinstance(module, PLAIN)}
-        order = [module for _, module in layers] if self.watched is None else self.watched.called.values()
-        self.positions = {key: i for i, key in enumerate(id(m) for m in order if id(m) in candidates)}
-        rows = tuple(self._row(name, module) for name, module in layers)
+        """One row per layer that has a weight matrix; without an example all count as called, as registered."""
+        rows = tuple(self._row(name, module) for name, module in self.layers)
         unused = [rule for rule in self.rules if isinstance(rule, str) and rule not in self._used]
         check_all_used("convert", unused, [row.name for row in rows])
         return rows

@@ -24,7 +24,7 @@ class Action(Enum):
     CONVERT = "convert"
     KEEP = "keep"
     REFUSE = "refuse"
-    """The layer cannot be converted as it is: `convert` raises unless `keep` names it."""
+    """The layer cannot be converted as it is: `convert` raises unless `keep` names it or a rule leaves it real."""
     SWAP = "swap"
     """Another activation takes its place."""
 

@@ -22,7 +22,6 @@ from bittern.nn._frozen import FrozenLinear, not_finite
 from bittern.nn._probe import Example, arguments
 from bittern.nn._watch import Watched, watch
 from bittern.nn.binarize import LowBitLayer
-from bittern.nn.decide import put_in_place
 from bittern.nn.keep import Candidate, Keep, Predicate, check_all_used, keep_rules, why_kept
 from bittern.nn.linear_4bit import Linear4bit
 from bittern.nn.linear_8bit import Linear8bit
@@ -35,6 +34,7 @@ from bittern.nn.plan import (
     check_possible,
     layers_of,
 )
+from bittern.nn.substitutes import put_in_place
 
 FrozenKind = Callable[..., Linear4bit] | Callable[..., Linear8bit]
 """Linear4bit or Linear8bit, or a partial of one with its options: partial(Linear4bit, nested=True)."""

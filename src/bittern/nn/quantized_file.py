@@ -26,9 +26,9 @@ from bittern._files import write_atomically
 from bittern._tensor_file import pieces
 from bittern.nn._copy import copied
 from bittern.nn._frozen import FrozenLinear
-from bittern.nn.decide import put_in_place
 from bittern.nn.linear_4bit import Linear4bit
 from bittern.nn.linear_8bit import Linear8bit
+from bittern.nn.substitutes import put_in_place
 
 FORMAT, VERSION = "bittern quantized model", "1"
 _SETTINGS: dict[str, dict[str, type]] = {

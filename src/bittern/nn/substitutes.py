@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from bittern.nn._copy import copied
 from bittern.nn._probe import eval_mode
+from bittern.nn._watch import Watched
 from bittern.nn.attention import MultiheadAttention, why_not
 
 PLAIN: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Linear)
@@ -47,6 +48,18 @@ class Substitutes(NamedTuple):
         """Those that hold numbers of their own, and not the parameters of the old module."""
         return tuple(s for s in self.found.values() if s.note)
 
+    def without_read(self, watched: Watched) -> Substitutes:
+        """Those but for what another module reads a parameter of: a copy in another form would break its forward."""
+        found, reasons = dict(self.found), dict(self.reasons)
+        for substitute in self.copies():
+            inside = {watched.names[id(module)] for module in substitute.old.modules()}
+            readers = {name for p in substitute.old.parameters() for name in watched.readers.get(id(p), ())} - inside
+            if readers:
+                del found[id(substitute.old)]
+                named = ", ".join(repr(name or "(model)") for name in sorted(readers))
+                reasons[id(substitute.old)] = f"{named} reads its weight itself, which must stay real"
+        return Substitutes(found, reasons)
+
     def of(self, new: nn.Module) -> Substitute | None:
         """The substitution that made `new`."""
         return next((s for s in self.found.values() if s.new is new), None)
@@ -67,6 +80,15 @@ def substitutes(model: nn.Module, stays: Callable[[str], bool]) -> Substitutes:
         else:
             found[id(module)] = made
     return Substitutes(found, reasons)
+
+
+def put_in_place(model: nn.Module, replacements: dict[int, nn.Module]) -> nn.Module:
+    """Put each new module under every name that the old one had."""
+    for parent in list(model.modules()):
+        for key, child in parent._modules.items():
+            if id(child) in replacements:
+                parent._modules[key] = replacements[id(child)]
+    return replacements.get(id(model), model)
 
 
 def _maker(module: nn.Module) -> Callable[[Any], Substitute | str] | None:
