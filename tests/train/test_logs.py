@@ -12,7 +12,6 @@ from torch import nn
 from bittern.data import ImageData
 from bittern.train import History, Recipe, train
 from bittern.train.checkpoint import save_checkpoint
-from bittern.train.history import Epoch
 
 RECIPE = Recipe(epochs=3, batch_size=32)
 
@@ -42,8 +41,9 @@ def test_csv_has_one_row_per_epoch(logged: tuple[Path, History]) -> None:
     folder, history = logged
     with (folder / "log.csv").open(newline="") as file:
         rows = list(csv.reader(file))
-    assert tuple(rows[0]) == Epoch._fields
-    assert [[float(cell) for cell in row] for row in rows[1:]] == [list(map(float, row)) for row in history.epochs]
+    scores = ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
+    assert rows[0] == ["epoch", "step", "learning_rate", *scores, "seconds"]
+    assert [[float(cell) for cell in row] for row in rows[1:]] == [list(row.named().values()) for row in history.epochs]
 
 
 def test_tensorboard_has_each_step_and_epoch_once(logged: tuple[Path, History]) -> None:

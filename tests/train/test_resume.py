@@ -90,7 +90,7 @@ def test_a_resumed_history_equals_the_uninterrupted_one(few: ImageData, mlp: typ
     with pytest.raises(Crash):
         train(mlp(), few, recipe, folder=tmp_path, checkpoint_steps=2, progress=False, on_step=on_step)
     got = train(mlp(seed=1), few, recipe, folder=tmp_path, resume=True, progress=False)
-    assert [row[:-1] for row in got.epochs] == [row[:-1] for row in wanted.epochs]
+    assert [row._replace(seconds=0) for row in got.epochs] == [row._replace(seconds=0) for row in wanted.epochs]
 
 
 LOW_BIT = [

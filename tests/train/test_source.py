@@ -141,9 +141,13 @@ ZEROS = torch.zeros(64)
         ((DataLoader(Endless()), Items((ZEROS, 1))), ValueError, "must have a length"),
         ((DataLoader(Items((ZEROS, 1)), 8), Items((ZEROS, 1))), ValueError, "batches of 8 and recipe.batch_size is 32"),
         ((Items((ZEROS, 0.5)), Items((ZEROS, 1))), TypeError, r"one integer label per input; got labels torch.float"),
-        ((Items(ZEROS), Items((ZEROS, 1))), TypeError, r"must give \(inputs, labels\), both tensors; got Tensor"),
+        ((Items(ZEROS), Items((ZEROS, 1))), TypeError, r"must give \(inputs, labels\), both tensors; got \(Tensor\)"),
         ((Items(("text", 1)), Items((ZEROS, 1))), TypeError, r"both tensors; got \(tuple, Tensor\)"),
-        ((Items((object(), 1)), Items((ZEROS, 1))), TypeError, r"must be \(tensor, label\), all of one shape"),
+        (
+            (Items((object(), 1)), Items((ZEROS, 1))),
+            TypeError,
+            r"\(inputs, labels\), both tensors, all of one shape",
+        ),
         (
             (Items((ZEROS, 10)), Items((ZEROS, 1))),
             ValueError,

@@ -181,7 +181,8 @@ def evaluate(
     found = test(opened.network, fitted)
     count = images.counts[1]
     if as_json:
-        values = {"target": str(target), "data": images.name, "images": count, **found._asdict()}
+        measured = {"loss": found.loss, "accuracy": found.accuracy}
+        values = {"target": str(target), "data": images.name, "images": count, **measured}
         typer.echo(json.dumps(values))
     else:
         typer.echo(

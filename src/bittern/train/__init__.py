@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 from bittern.train.checkpoint import CheckpointError, load_weights
-from bittern.train.evaluate import Evaluation, evaluate
+from bittern.train.evaluate import evaluate
 from bittern.train.history import Epoch, History
 from bittern.train.loop import DivergedError, train
 from bittern.train.loss import CrossEntropy, Distillation, SquaredHinge
 from bittern.train.real_weights import RealWeights
 from bittern.train.recipe import Recipe
 from bittern.train.schedule import Constant, Cosine, Exponential, Linear, Steps
+from bittern.train.tasks.classification import Classification
+from bittern.train.tasks.next_token import NextToken
+from bittern.train.tasks.task import Evaluation, Measured, Task
 from bittern.train.two_stage import TwoStageHistory, train_two_stage
 
 __all__ = [
     "CheckpointError",
+    "Classification",
     "Constant",
     "Cosine",
     "CrossEntropy",
@@ -25,10 +29,13 @@ __all__ = [
     "Exponential",
     "History",
     "Linear",
+    "Measured",
+    "NextToken",
     "RealWeights",
     "Recipe",
     "SquaredHinge",
     "Steps",
+    "Task",
     "TwoStageHistory",
     "evaluate",
     "load_weights",

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from bittern._files import write_atomically
 from bittern._tensor_file import pieces
-from bittern.train.history import Epoch
+from bittern.train.history import ACCURACY, Epoch
 from bittern.train.optimizer_state import pack_optimizer, unpack_optimizer
 
 FILE_NAME = "checkpoint.safetensors"
@@ -30,6 +30,8 @@ MAX_LISTED = 5
 """Differences that an error names before it only counts the rest."""
 
 Json = dict[str, Any]
+ROW: tuple[type, ...] = (int, int, float, float, float, float, float, float)
+"""What a row of the log holds in a checkpoint; the name of its metric belongs to the task."""
 
 
 class CheckpointError(ValueError):
@@ -44,7 +46,8 @@ class RunState:
     """Optimizer steps done."""
     loss_sum: float = 0.0
     """Over the steps done of the current epoch."""
-    correct: int = 0
+    score_sum: float = 0.0
+    """Over the `seen` examples of the current epoch."""
     seen: int = 0
     seconds: float = 0.0
     rows: list[Epoch] = field(default_factory=list)
@@ -77,9 +80,16 @@ def save_checkpoint(
 
 
 def restore_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, identity: Json, device: torch.device
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    identity: Json,
+    device: torch.device,
+    metric: str = ACCURACY,
 ) -> RunState:
     """Put model, optimizer and torch's generators back to where the checkpoint was written.
+
+    metric: what the scores of the task are called.
 
     Raises: FileNotFoundError; CheckpointError. Nothing is changed unless the whole file is in order.
     """
@@ -88,7 +98,7 @@ def restore_checkpoint(
     _check_model(path, weights, model)
     _check_identity(path, run.get("identity"), identity)
     try:
-        state = _run_state(run)
+        state = _run_state(run, metric)
         unpacked = unpack_optimizer(optimizer, model, _section(tensors, "optimizer/"), run["optimizer"])
         generators = {"cpu": torch.Generator().set_state(tensors["rng/cpu"]).get_state()}
         if device.type == "cuda":
@@ -144,19 +154,18 @@ def _describe_run(state: RunState, identity: Json, optimizer: Json) -> Json:
     return {
         "version": VERSION,
         "step": state.step,
-        "epoch_so_far": [state.loss_sum, state.correct, state.seen, state.seconds],
-        "rows": [list(row) for row in state.rows],
+        "epoch_so_far": [state.loss_sum, state.score_sum, state.seen, state.seconds],
+        "rows": [list(row)[: len(ROW)] for row in state.rows],
         "identity": identity,
         "optimizer": optimizer,
     }
 
 
-def _run_state(run: Json) -> RunState:
-    loss_sum, correct, seen, seconds = run["epoch_so_far"]
-    kinds = (int, int, float, float, float, float, float, float)
-    rows = [Epoch(*(kind(v) for kind, v in zip(kinds, row, strict=True))) for row in run["rows"]]
-    state = RunState(int(run["step"]), float(loss_sum), int(correct), int(seen), float(seconds), rows)
-    if min(state.step, state.correct, state.seen) < 0:
+def _run_state(run: Json, metric: str) -> RunState:
+    loss_sum, score_sum, seen, seconds = run["epoch_so_far"]
+    rows = [Epoch(*(kind(v) for kind, v in zip(ROW, row, strict=True)))._replace(metric=metric) for row in run["rows"]]
+    state = RunState(int(run["step"]), float(loss_sum), float(score_sum), int(seen), float(seconds), rows)
+    if min(state.step, state.seen) < 0:
         raise ValueError("a negative count")
     return state
 

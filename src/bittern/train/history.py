@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+ACCURACY = "accuracy"
+
 
 class Epoch(NamedTuple):
     """One row of the log."""
@@ -17,13 +19,42 @@ class Epoch(NamedTuple):
     """Of the last step."""
     train_loss: float
     """Mean over the epoch's batches, while the weights changed."""
-    train_accuracy: float
-    """Share in [0, 1], while the weights changed."""
+    train_score: float
+    """Mean over the epoch's examples, while the weights changed; higher is better. Of a classification the accuracy."""
     test_loss: float
-    test_accuracy: float
-    """Share in [0, 1]."""
+    test_score: float
     seconds: float
     """Wall time of the epoch, the test included."""
+    metric: str = ACCURACY
+    """What the scores are called."""
+
+    @property
+    def train_accuracy(self) -> float:
+        """Share in [0, 1], of a classification. Raises: AttributeError for another task."""
+        return self._accuracy(self.train_score)
+
+    @property
+    def test_accuracy(self) -> float:
+        """Share in [0, 1], of a classification. Raises: AttributeError for another task."""
+        return self._accuracy(self.test_score)
+
+    def _accuracy(self, score: float) -> float:
+        if self.metric != ACCURACY:
+            raise AttributeError(f"this run has no accuracy but {self.metric}; read train_score and test_score")
+        return score
+
+    def named(self) -> dict[str, float]:
+        """The row as the logs have it, with scores under their metric's name."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "learning_rate": self.learning_rate,
+            "train_loss": self.train_loss,
+            f"train_{self.metric}": self.train_score,
+            "test_loss": self.test_loss,
+            f"test_{self.metric}": self.test_score,
+            "seconds": self.seconds,
+        }
 
 
 class History(NamedTuple):
@@ -37,5 +68,5 @@ class History(NamedTuple):
 
     @property
     def best(self) -> Epoch:
-        """The first row with the highest test accuracy. Choosing by it is choosing on the test set: say so."""
-        return max(self.epochs, key=lambda row: row.test_accuracy)
+        """The first row with the highest test score. Choosing by it is choosing on the test set: say so."""
+        return max(self.epochs, key=lambda row: row.test_score)

@@ -11,22 +11,21 @@ from typing import TYPE_CHECKING, Self
 
 from bittern._files import write_atomically
 from bittern.train.events import EventFile
-from bittern.train.history import Epoch
+from bittern.train.history import ACCURACY, Epoch
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 CSV_NAME = "log.csv"
 TENSORBOARD_NAME = "tensorboard"
-EPOCH_TAGS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
 
 def write_csv(folder: Path, rows: list[Epoch]) -> None:
     """Write all rows to log.csv, at once: a resumed run leaves no row twice. Raises: OSError."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Epoch._fields)
-    writer.writerows(rows)
+    writer.writerow(rows[-1].named() if rows else Epoch(0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0).named())
+    writer.writerows(row.named().values() for row in rows)
     write_atomically(folder / CSV_NAME, text.getvalue().encode())
 
 
@@ -68,10 +67,12 @@ class Logs:
             write_csv(self.folder, rows)
         if self._events is not None:
             # at the epoch's last step, because readers drop what a killed run wrote by its step
-            self._events.add(row.step, {f"epoch/{name}": getattr(row, name) for name in EPOCH_TAGS})
+            measured = {name: value for name, value in row.named().items() if name.startswith(("train_", "test_"))}
+            self._events.add(row.step, {f"epoch/{name}": value for name, value in measured.items()})
             self._events.flush()
         if self._bar is not None and self._task is not None:
-            note = f"epoch {row.epoch}: loss {row.train_loss:.3f}, test accuracy {row.test_accuracy:.1%}"
+            score = f"{row.test_score:.1%}" if row.metric.endswith(ACCURACY) else f"{row.test_score:.4g}"
+            note = f"epoch {row.epoch}: loss {row.train_loss:.3f}, test {row.metric.replace('_', ' ')} {score}"
             self._bar.update(self._task, note=note)
 
 

@@ -9,19 +9,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bittern.nn.parameters import clip_latent_weights, parameter_groups
 from bittern.quantizer import set_progress
 from bittern.train.checkpoint import RunState, check_finite, restore_checkpoint, save_checkpoint
-from bittern.train.evaluate import check_logits, evaluate
+from bittern.train.evaluate import evaluate
 from bittern.train.history import Epoch, History
 from bittern.train.interrupt import InterruptGuard, StopRequested
 from bittern.train.logs import Logs, write_csv
 from bittern.train.precision import Mixed
 from bittern.train.recipe import Recipe
-from bittern.train.setup import check_arguments, held_still, open_folder, own_randomness, run_identity, write_recipe
+from bittern.train.setup import (
+    check_arguments,
+    held_still,
+    open_folder,
+    own_randomness,
+    run_identity,
+    task_of,
+    write_recipe,
+)
 from bittern.train.source import TrainingData, on_device, open_source
+from bittern.train.tasks.task import Task
 
 OnStep = Callable[[int, float], None]
 """(steps done, loss of the last step)."""
@@ -44,6 +53,7 @@ def train(
     folder: str | Path | None = None,
     resume: bool = False,
     teacher: nn.Module | None = None,
+    task: Task | None = None,
     checkpoint_steps: int | None = None,
     progress: bool = True,
     on_step: OnStep | None = None,
@@ -52,7 +62,8 @@ def train(
     """Train `model` in place on the device that holds it, test it after every epoch, and leave it in eval mode.
 
     data: images of bittern.data, which are augmented and normalized here, or (train, test), each a torch Dataset with a
-    length or a DataLoader, of (input, class number). Their inputs, of any shape and dtype, go to the model as they are.
+    length or a DataLoader, of (input, class number), or of what `task` takes. Their inputs, of any shape and dtype, go
+    to the model as they are.
     From a Dataset every epoch takes a fresh permutation, without the last incomplete batch. A DataLoader keeps its own
     order and batches, and is read to its end.
     folder: gets checkpoint.safetensors (at the start, after every epoch and every `checkpoint_steps` steps), log.csv,
@@ -63,7 +74,8 @@ def train(
     that generator too.
     A recipe with more epochs extends the run: from there on its schedule spans all epochs, so the rate may jump, and
     the weights are not those of a run that was planned so long.
-    teacher: gives logits to learn from, as `recipe.distillation` says; it is not changed.
+    teacher: gives logits to learn from, as `recipe.distillation` says; it is not changed. task: what is learned; None:
+    the classification by `recipe.loss`.
     progress: show a bar on stderr. Random draws come from `recipe.seed`; the caller's generators are left alone.
     Ctrl-C: finishes the step, writes a checkpoint (with a DataLoader, at the end of an epoch only) and raises
     KeyboardInterrupt; a second one stops at once.
@@ -79,7 +91,7 @@ def train(
     plain = torch.autocast(device.type, enabled=False)
     own = own_randomness(recipe.seed, device)
     with open_folder(folder, resume) as path, plain, own, InterruptGuard() as guard, held_still(teacher):
-        run = _Run(model, data, recipe, device, teacher, path, checkpoint_steps, guard)
+        run = _Run(model, data, recipe, device, teacher, task, path, checkpoint_steps, guard)
         if resume:
             run.restore()
         else:
@@ -100,6 +112,7 @@ class _Run:
         recipe: Recipe,
         device: torch.device,
         teacher: nn.Module | None,
+        task: Task | None,
         path: Path | None,
         checkpoint_steps: int | None,
         guard: InterruptGuard,
@@ -108,11 +121,11 @@ class _Run:
         self.data = data
         self.recipe = recipe
         self.device = device
-        self.teacher = teacher
+        self.task = task_of(recipe, data, teacher, task)
         self.path = path
         self.checkpoint_steps = checkpoint_steps
         self.guard = guard
-        self.source = open_source(data, recipe, device)
+        self.source = open_source(data, recipe, device, self.task)
         groups = parameter_groups(
             model,
             recipe.weight_decay,
@@ -124,7 +137,7 @@ class _Run:
         self.full_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.forward = model if recipe.precision == "32-true" else Mixed(model, device)
         self.state = RunState()
-        self.identity = run_identity(recipe, self.source, teacher)
+        self.identity = run_identity(recipe, self.source, teacher, task)
 
     @property
     def total(self) -> int:
@@ -175,7 +188,9 @@ class _Run:
 
     def restore(self) -> None:
         assert self.path is not None  # resume without a folder was refused
-        self.state = restore_checkpoint(self.path, self.model, self.optimizer, self.identity, self.device)
+        self.state = restore_checkpoint(
+            self.path, self.model, self.optimizer, self.identity, self.device, self.task.metric
+        )
         write_csv(self.path.parent, self.state.rows)
 
     def _step(self) -> float:
@@ -186,53 +201,37 @@ class _Run:
         factor = recipe.schedule(state.step, self.total)
         for group, rate in zip(self.optimizer.param_groups, self.full_rates, strict=True):
             group["lr"] = rate * factor
-        images, labels = self.source.at(state.step)
-        parts = recipe.accumulation_steps
-        if len(labels) % parts:
+        batch = self.source.at(state.step)
+        size, parts = len(batch[0]), recipe.accumulation_steps
+        if size % parts:
             raise ValueError(
-                f"train: accumulation_steps must divide every batch; got {parts} and a batch of {len(labels)}; "
+                f"train: accumulation_steps must divide every batch; got {parts} and a batch of {size}; "
                 "let the loader drop its last one (drop_last=True)"
             )
         self.optimizer.zero_grad()
         loss = 0.0
-        for part_images, part_labels in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-            part_loss, correct = self._forward(part_images, part_labels)
+        for part in zip(*(tensor.chunk(parts) for tensor in batch), strict=True):
+            measured = self.task.measure(self.forward, part)
             # every part has the same size, so the mean of their means is the mean over the batch
-            part_loss = part_loss / parts
+            part_loss = measured.loss / parts
             loss += float(part_loss.detach())
             if not math.isfinite(loss):
                 raise DivergedError(f"the loss is {loss} at step {state.step + 1}", self._what_to_try())
             part_loss.backward()  # type: ignore[no-untyped-call]
-            state.correct += correct
+            state.score_sum += float(measured.score.detach())
         self.optimizer.step()
         if recipe.clip_latent:
             clip_latent_weights(self.model)
         state.step += 1
         state.loss_sum += loss
-        state.seen += len(labels)
+        state.seen += size
         state.seconds += time.perf_counter() - started
         return loss
-
-    def _forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, int]:
-        """Mean loss over the images, and how many were right."""
-        recipe = self.recipe
-        logits = self.forward(images).float()
-        check_logits(logits, labels, self.data)
-        correct = int((logits.detach().argmax(1) == labels).sum())
-        if self.teacher is None or recipe.distillation is None:
-            return recipe.loss(logits, labels), correct
-        with torch.no_grad():
-            taught = self.teacher(images).float()
-        check_logits(taught, labels, self.data)
-        mixed = recipe.distillation(logits, taught) * recipe.distillation.weight
-        if recipe.distillation.weight < 1.0:
-            mixed = mixed + (1.0 - recipe.distillation.weight) * recipe.loss(logits, labels)
-        return mixed, correct
 
     def _finish_epoch(self, logs: Logs) -> None:
         started = time.perf_counter()
         state = self.state
-        tested = evaluate(self.forward, self.data, loss=self.recipe.loss, on_batch=self.guard.check)
+        tested = evaluate(self.forward, self.data, task=self.task, on_batch=self.guard.check)
         if not math.isfinite(tested.loss):
             raise DivergedError(f"the test loss is {tested.loss} after step {state.step}", self._what_to_try())
         row = Epoch(
@@ -240,13 +239,14 @@ class _Run:
             step=state.step,
             learning_rate=self._learning_rate(state.step - 1),
             train_loss=state.loss_sum / self.source.steps_per_epoch,
-            train_accuracy=state.correct / state.seen,
+            train_score=state.score_sum / state.seen,
             test_loss=tested.loss,
-            test_accuracy=tested.accuracy,
+            test_score=tested.score,
             seconds=state.seconds + time.perf_counter() - started,
+            metric=self.task.metric,
         )
         state.rows.append(row)
-        state.loss_sum, state.correct, state.seen, state.seconds = 0.0, 0, 0, 0.0
+        state.loss_sum, state.score_sum, state.seen, state.seconds = 0.0, 0.0, 0, 0.0
         logs.epoch(state.rows)
         self.save()
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +18,11 @@ from bittern._files import only_one, remove_leftovers, write_atomically
 from bittern.data.folder import FolderData
 from bittern.data.images import ImageData
 from bittern.train.checkpoint import FILE_NAME
+from bittern.train.evaluate import classification_of
+from bittern.train.loss import CrossEntropy
 from bittern.train.recipe import Recipe
 from bittern.train.source import Source, TrainingData, check_pair
+from bittern.train.tasks.task import Task
 
 RECIPE_NAME = "recipe.json"
 
@@ -92,12 +96,29 @@ def _check_checkpoint(path: Path, resume: bool) -> None:
         raise FileExistsError(f"train: {path} exists; continue it with resume=True, or choose another folder")
 
 
-def run_identity(recipe: Recipe, source: Source, teacher: nn.Module | None) -> dict[str, Any]:
-    """What a resumed run must share with the one that it continues."""
+def task_of(recipe: Recipe, data: TrainingData, teacher: nn.Module | None, task: Task | None) -> Task:
+    """What is learned: the recipe's classification, unless it is said. Raises: TypeError, ValueError."""
+    if task is None:
+        return dataclasses.replace(
+            classification_of(data, recipe.loss), distillation=recipe.distillation, teacher=teacher
+        )
+    if not isinstance(task, Task):
+        raise TypeError(f"train: task must be a Task; got {type(task).__name__}")
+    if recipe.loss != CrossEntropy() or recipe.distillation is not None:
+        raise ValueError(
+            "train: recipe.loss and recipe.distillation are those of a classification, and a task has its own loss; "
+            "leave them out"
+        )
+    return task
+
+
+def run_identity(recipe: Recipe, source: Source, teacher: nn.Module | None, task: Task | None) -> dict[str, Any]:
+    """What a resumed run must share with the one that it continues. task: that of the caller."""
     return {
         **recipe.identity(),
         "data": source.describe(),
         "teacher": None if teacher is None else type(teacher).__name__,
+        **({} if task is None else {"task": task.describe()}),
     }
 
 

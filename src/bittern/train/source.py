@@ -10,18 +10,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from bittern.data.augment import normalize
-from bittern.data.batches import Batch, Batches, Order, generator_for
+from bittern.data.batches import Batch as Labelled
+from bittern.data.batches import Batches, Order, generator_for
 from bittern.data.folder import FolderData
 from bittern.data.images import ImageData
 from bittern.train.recipe import Recipe
+from bittern.train.tasks.task import Batch, Task, as_batch
 
 Part = Dataset[Any] | DataLoader[Any]
 TrainingData = ImageData | FolderData | tuple[Part, Part]
-"""Images in memory or in folders, or (train, test), each a dataset or a loader of (input, label)."""
+"""Images in memory or in folders, or (train, test), each a dataset or a loader of what the task takes."""
 BATCH, LAZY_BATCH = 500, 100
 """Inputs per call of a test, in memory and not. In eval mode a result does not depend on its neighbours."""
 
@@ -46,7 +47,7 @@ class Source(ABC):
         """What a resumed run must find equal."""
 
 
-def open_source(data: TrainingData, recipe: Recipe, device: torch.device) -> Source:
+def open_source(data: TrainingData, recipe: Recipe, device: torch.device, task: Task) -> Source:
     """Raises: ValueError, TypeError."""
     if isinstance(data, ImageData):
         return _InMemory(data, recipe)
@@ -56,28 +57,30 @@ def open_source(data: TrainingData, recipe: Recipe, device: torch.device) -> Sou
     if recipe.augment is not None:
         raise ValueError("train: recipe.augment is for images of bittern.data; augment in the dataset instead")
     train = data[0]
-    return _Loader(train, recipe, device) if isinstance(train, DataLoader) else _Mapped(train, recipe, device)
+    read = Reader(task, device)
+    return _Loader(train, recipe, read) if isinstance(train, DataLoader) else _Mapped(train, recipe, read)
 
 
-def test_batches(data: TrainingData, device: torch.device) -> Iterator[Batch]:
+def test_batches(data: TrainingData, device: torch.device, task: Task) -> Iterator[Batch]:
     """The test part in its order. Raises: ValueError, TypeError."""
     if isinstance(data, ImageData):
         parts = torch.split(data.test_images, BATCH), torch.split(data.test_labels, BATCH)
         for images, labels in zip(*parts, strict=True):
-            yield Batch(normalize(images, data.mean, data.std), labels)
+            yield Labelled(normalize(images, data.mean, data.std), labels)
     elif isinstance(data, FolderData):
         for start in range(0, len(data.test), LAZY_BATCH):
             chosen = slice(start, start + LAZY_BATCH)
             images = data.read(data.test.files[chosen]).to(device)
-            yield Batch(normalize(images, data.mean, data.std), torch.tensor(data.test.labels[chosen], device=device))
+            labels = torch.tensor(data.test.labels[chosen], device=device)
+            yield Labelled(normalize(images, data.mean, data.std), labels)
     elif isinstance(data[1], DataLoader):
         for item in data[1]:
-            yield _checked(item, "the test loader", device)
+            yield Reader(task, device).batch(item, "the test loader")
     else:
         part = data[1]
         for start in range(0, len(part), LAZY_BATCH):  # type: ignore[arg-type]
             indices = range(start, min(start + LAZY_BATCH, len(part)))  # type: ignore[arg-type]
-            yield _collated(part, indices, "the test dataset", device)
+            yield Reader(task, device).examples(part, indices, "the test dataset")
 
 
 def classes_of(data: TrainingData) -> int | None:
@@ -110,6 +113,26 @@ def check_pair(data: Any) -> None:
             raise ValueError(f"train: the {name} part, {type(part).__name__}, is empty")
 
 
+class Reader:
+    """Brings what datasets and loaders give to the device, as a task wants it."""
+
+    def __init__(self, task: Task, device: torch.device) -> None:
+        self._task, self._device = task, device
+
+    def batch(self, item: Any, subject: str) -> Batch:
+        """A batch of a loader. Raises: TypeError, ValueError."""
+        return self._task.check(as_batch(item, subject, self._device, self._task.items), subject)
+
+    def examples(self, dataset: Any, indices: Any, subject: str) -> Batch:
+        """Examples of a dataset, as one batch. Raises: TypeError, ValueError."""
+        try:
+            item = default_collate([dataset[i] for i in indices])
+        except (TypeError, RuntimeError) as error:
+            wanted = self._task.items
+            raise TypeError(f"train: items of {subject} must be {wanted}, all of one shape: {error}") from error
+        return self.batch(item, subject)
+
+
 class _InMemory(Source):
     def __init__(self, data: ImageData, recipe: Recipe) -> None:
         self.name = data.name
@@ -121,7 +144,7 @@ class _InMemory(Source):
 
     def at(self, step: int) -> Batch:
         batch = self._batches.at(step)
-        return Batch(normalize(batch.images, self._data.mean, self._data.std), batch.labels)
+        return Labelled(normalize(batch.images, self._data.mean, self._data.std), batch.labels)
 
     def describe(self) -> str:
         images, labels = self._data.train_images, self._data.train_labels.cpu().contiguous()
@@ -143,24 +166,24 @@ class _InFolder(Source):
         if recipe.augment is not None:
             images = recipe.augment(images, generator_for(recipe.seed, "augment", step))
         labels = torch.tensor([train.labels[i] for i in chosen], device=self._device)
-        return Batch(normalize(images, self._data.mean, self._data.std), labels)
+        return Labelled(normalize(images, self._data.mean, self._data.std), labels)
 
     def describe(self) -> str:
         return self._data.describe()
 
 
 class _Mapped(Source):
-    """A dataset of (input, label), in our order."""
+    """A dataset, in our order."""
 
-    def __init__(self, dataset: Dataset[Any], recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, dataset: Dataset[Any], recipe: Recipe, read: Reader) -> None:
         self.name = type(dataset).__name__
-        self._dataset, self._device = dataset, device
+        self._dataset, self._reader = dataset, read
         self._count = len(dataset)  # type: ignore[arg-type]
         self._order = Order(self._count, recipe.batch_size, recipe.seed)
         self.steps_per_epoch = self._order.steps_per_epoch
 
     def at(self, step: int) -> Batch:
-        return _collated(self._dataset, self._order.at(step).tolist(), "the training dataset", self._device)
+        return self._reader.examples(self._dataset, self._order.at(step).tolist(), "the training dataset")
 
     def describe(self) -> str:
         return f"{self.name} of {self._count}"
@@ -171,14 +194,14 @@ class _Loader(Source):
 
     any_step = False
 
-    def __init__(self, loader: DataLoader[Any], recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, loader: DataLoader[Any], recipe: Recipe, read: Reader) -> None:
         self.name = type(loader.dataset).__name__
         if loader.batch_size is not None and loader.batch_size != recipe.batch_size:
             raise ValueError(
                 f"train: the loader gives batches of {loader.batch_size} and recipe.batch_size is {recipe.batch_size}; "
                 "make them equal"
             )
-        self._loader, self._device = loader, device
+        self._loader, self._reader = loader, read
         self.steps_per_epoch = len(loader)
         self._next = 0
         self._batches: Iterator[Any] = iter(())
@@ -195,7 +218,7 @@ class _Loader(Source):
                 f"train: the loader has {self.steps_per_epoch} batches by its length and ended before; mend its length"
             ) from error
         self._next = step + 1
-        return _checked(item, "the training loader", self._device)
+        return self._reader.batch(item, "the training loader")
 
     def describe(self) -> str:
         return f"loader of {self.name}, {self.steps_per_epoch} batches"
@@ -207,32 +230,3 @@ def on_device(data: TrainingData, device: torch.device) -> TrainingData:
         return data
     names = ("train_images", "train_labels", "test_images", "test_labels")
     return dataclasses.replace(data, **{name: getattr(data, name).to(device) for name in names})
-
-
-def _collated(dataset: Any, indices: Any, subject: str, device: torch.device) -> Batch:
-    try:
-        item = default_collate([dataset[i] for i in indices])
-    except (TypeError, RuntimeError) as error:
-        raise TypeError(f"train: items of {subject} must be (tensor, label), all of one shape: {error}") from error
-    return _checked(item, subject, device)
-
-
-def _checked(item: Any, subject: str, device: torch.device) -> Batch:
-    """Inputs and labels int64 [batch] on the device."""
-    pair = isinstance(item, (tuple, list)) and len(item) == 2 and all(isinstance(part, Tensor) for part in item)
-    if not pair:
-        raise TypeError(f"train: {subject} must give (inputs, labels), both tensors; got {_kind(item)}")
-    inputs, labels = item
-    integer = not labels.is_floating_point() and not labels.is_complex() and labels.dtype != torch.bool
-    if not integer or labels.shape != inputs.shape[:1]:
-        raise TypeError(
-            f"train: {subject} must give one integer label per input; got labels {labels.dtype} {list(labels.shape)} "
-            f"for inputs {list(inputs.shape)}"
-        )
-    return Batch(inputs.to(device), labels.to(device, torch.int64))
-
-
-def _kind(item: Any) -> str:
-    if isinstance(item, (tuple, list)):
-        return f"({', '.join(type(part).__name__ for part in item)})"
-    return type(item).__name__

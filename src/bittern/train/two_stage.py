@@ -15,6 +15,7 @@ from bittern.train.loop import OnEpoch, OnStep, train
 from bittern.train.real_weights import use_real_weights
 from bittern.train.recipe import Recipe
 from bittern.train.source import TrainingData
+from bittern.train.tasks.task import Task
 
 
 class TwoStageHistory(NamedTuple):
@@ -33,6 +34,7 @@ def train_two_stage(
     folder: str | Path | None = None,
     resume: bool = False,
     teacher: nn.Module | None = None,
+    task: Task | None = None,
     checkpoint_steps: int | None = None,
     progress: bool = True,
     on_step: OnStep | None = None,
@@ -65,6 +67,7 @@ def train_two_stage(
         folder=places[0],
         resume=resume,
         teacher=teacher,
+        task=task,
         checkpoint_steps=checkpoint_steps,
         progress=progress,
         on_step=on_step,
@@ -80,6 +83,7 @@ def train_two_stage(
             folder=places[1],
             resume=began_second,
             teacher=teacher,
+            task=task,
             checkpoint_steps=checkpoint_steps,
             progress=progress,
             on_step=on_step,
