@@ -41,6 +41,9 @@ EPILOGUES: dict[str, tuple[str, ...]] = {
 }
 """Rows of the tensor `epilogue` [rows, out_channels], by the attribute of the same name."""
 
+ROW_WORDS = 10
+"""Words of working memory per word of a row of outputs: eight planes, the padding, the products of a pixel."""
+
 
 def taps(node: Node) -> int:
     """Number of kernel positions."""
@@ -222,7 +225,11 @@ def _loaded(node: Node, tensors: Tensors, form: Form) -> int:
 
 def _working(node: Node, tensors: Tensors, inputs: Sequence[Form], form: Form) -> int:
     pairs = integer(node, "input_planes") * integer(node, "weight_planes")
-    return FLOAT_BYTES * (2 * sum(x.elements for x in inputs) + (2 * pairs + 3) * form.elements)
+    numbers = FLOAT_BYTES * (2 * sum(x.elements for x in inputs) + (2 * pairs + 3) * form.elements)
+    if node.attrs["dims"] == 0:
+        return numbers
+    # Counts of a row of pixels as planes of bits, and its padding.
+    return numbers + ROW_WORDS * WORD_BYTES * words_for(form.channels) * form.shape[-1]
 
 
 BINARY = Kind(

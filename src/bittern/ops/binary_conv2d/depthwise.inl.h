@@ -311,8 +311,9 @@ void number_row(const DepthwisePlan& d, i64 image, i64 y) {
   const Span inside = rows_inside(plan.conv, y);
   const i64 bytes = plan.out_w * plan.pixel_words * RowPlanes::kWordPlanes;
   i32* starts = scratch_array<i32>(Scratch::correction, plan.out_w);
-  RowPlanes planes{scratch_array<u8>(Scratch::counts, 2 * bytes), nullptr};
-  planes.high = planes.low + bytes;
+  constexpr i64 kParts = Counter::kPlanes > 4 ? 2 : 1;
+  u8* memory = scratch_array<u8>(Scratch::counts, kParts * bytes);
+  const RowPlanes planes{memory, memory + (kParts - 1) * bytes};
   for (i64 i = 0; i < plan.run_count; ++i) {
     Taps taps;
     find_taps(plan, image, y, inside, plan.runs[i], taps);

@@ -40,7 +40,6 @@ struct RowPlan {
   i64* columns;  // [kernel_w]: words from the stream of a row to that under a tap of it
   Run* runs;     // in the order of their work
   i64 run_count;
-  i32* inside;         // [out_w]: kernel columns that lie inside
   const u64* pad_row;  // a stream of padding
   bool masked;         // whether taps outside count nothing
   i64 rows_per_task;
@@ -77,7 +76,6 @@ i64 find_runs(const RowPlan& plan, Run* runs) {
   i64 count = 0;
   for (i64 x = 0; x < plan.out_w; ++x) {
     const Span span = columns_inside(plan.conv, x);
-    plan.inside[x] = static_cast<i32>(span.size());
     if (count > 0 && runs[count - 1].first == span.first && runs[count - 1].last == span.last) {
       ++runs[count - 1].end;
     } else {
@@ -87,7 +85,7 @@ i64 find_runs(const RowPlan& plan, Run* runs) {
   return count;
 }
 
-// Says which words of the row are computed for a run. side: where it lies, seen from the longest.
+// Says which words of the row are computed for a run. left: it lies left of the longest, or is it.
 void place_run(const RowPlan& plan, const Run& longest, bool left, Run& run) {
   const i64 begin = run.begin * plan.pixel_words, end = run.end * plan.pixel_words;
   run.from = begin, run.words = end - begin;
@@ -101,15 +99,16 @@ void place_run(const RowPlan& plan, const Run& longest, bool left, Run& run) {
 }
 
 void plan_row_runs(RowPlan& plan) {
-  Run* found = scratch_array<Run>(Scratch::pixels, 2 * plan.out_w);
-  plan.inside = scratch_array<i32>(Scratch::border_sums, plan.out_w);
+  // Neither end of the part of the kernel that lies inside moves back as x grows.
+  const i64 most = smaller(plan.out_w, 2 * plan.conv.kernel_w + 1);
+  Run* found = scratch_array<Run>(Scratch::pixels, 2 * most);
   plan.run_count = find_runs(plan, found);
   i64 longest = 0;
   for (i64 i = 1; i < plan.run_count; ++i) {
     if (found[i].end - found[i].begin > found[longest].end - found[longest].begin) longest = i;
   }
   for (i64 i = 0; i < plan.run_count; ++i) place_run(plan, found[longest], i < longest, found[i]);
-  Run* ordered = plan.runs = found + plan.out_w;
+  Run* ordered = plan.runs = found + most;
   for (i64 i = plan.run_count - 1; i > longest; --i) *ordered++ = found[i];
   for (i64 i = 0; i <= longest; ++i) *ordered++ = found[i];
 }
