@@ -22,13 +22,13 @@ TORCH := torch==2.13.0
 # ask for; where such a wheel is installed, pip takes its Triton instead.
 TRITON := triton==3.9.0
 
-.PHONY: help demo test check lint types imports docs pytest peers zoo slow fuzz fuzz-files native-test emulate neon sanitize wheel release edge lock \
+.PHONY: help demo test check lint types imports docs pytest peers slow-peers zoo slow fuzz fuzz-files native-test emulate neon sanitize wheel release edge lock \
 	bench results results-optim clean
 
 help:
 	@echo "make demo   train, pack and compare nine binary networks on handwritten digits (writes bittern-report/)"
 	@echo "make test   lint, types, import layers, native tests, python tests"
-	@echo "others:     lint types imports docs pytest peers zoo slow fuzz fuzz-files native-test emulate neon sanitize wheel release edge lock bench results results-optim clean"
+	@echo "others:     lint types imports docs pytest peers slow-peers zoo slow fuzz fuzz-files native-test emulate neon sanitize wheel release edge lock bench results results-optim clean"
 
 demo: $(VENV)/.ready
 	$(BIN)/bittern demo
@@ -71,8 +71,8 @@ pytest: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal $(PYTEST)
 
 # The tests that compare with other libraries, in an environment that has them.
-peers: $(PEERS)/.ready
-	PATH="$(CURDIR)/$(BIN):$$PATH" BITTERN_PEERS=1 OMP_NUM_THREADS=1 $(PEERS)/bin/python -m pytest -n auto --dist worksteal -m 'peers and not slow' \
+peers slow-peers: $(PEERS)/.ready
+	PATH="$(CURDIR)/$(BIN):$$PATH" BITTERN_PEERS=1 OMP_NUM_THREADS=1 $(PEERS)/bin/python -m pytest -n auto --dist worksteal -m 'peers and $(if $(filter slow-peers,$@),slow,not slow)' \
 	$(PYTEST) $$(grep -rl mark.peers tests --include='test_*.py')
 
 # Which published networks pack: docs/results/zoo.md. Without its compiled operators torchvision builds its networks too.

@@ -75,7 +75,15 @@ def test_the_networks_hold_every_low_bit_kind() -> None:
     assert any("flip" in node.tensors for node in programs[2].nodes if node.kind == "pool_bits")
 
 
-@pytest.mark.parametrize("method", METHODS, ids=name)
+STRUCTURES = (binary.XNORNet, binary.XNORNetPlusPlus, METHODS[-1])
+"""Methods whose parts are unlike: scales of the input, factors of the output, levels; the others are `slow`."""
+ALL_METHODS = [
+    pytest.param(method, id=name(method), marks=() if method in STRUCTURES else (pytest.mark.slow,))
+    for method in METHODS
+]
+
+
+@pytest.mark.parametrize("method", ALL_METHODS)
 def test_every_method(method: Method, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(
@@ -254,6 +262,7 @@ def test_missing_packages_are_named(missing: str, tmp_path: Path, monkeypatch: p
     assert nothing_written(tmp_path)
 
 
+@pytest.mark.slow
 def test_resnet20(tmp_path: Path) -> None:
     model = models.resnet20_cifar(method=binary.ReActNet, num_classes=7, in_channels=3, input_size=16)
     written(packed_of(model, 3, 16, 16), tmp_path / "resnet.onnx")
