@@ -17,7 +17,6 @@ from bittern.binary import XNORNet
 from bittern.cli import run_folder
 from bittern.cli.program import command as typed
 from bittern.data import digits, normalize
-from bittern.deploy.engine.describe import how, layer_name
 from bittern.nn import BinaryConv2d
 
 
@@ -98,7 +97,7 @@ def test_info_shows_the_plan_as_it_runs(command: Command, trained: Trained) -> N
     engine = bittern.load(trained.packed).engine
     out = command.done("info", trained.packed, "--plan", "--no-time")
     rows = _plan(out)
-    assert [(row[0], row[1]) for row in rows] == [(how(item), layer_name(item)) for item in engine.items]
+    assert [(row[0], row[1]) for row in rows] == [(group.how, group.name) for group in engine.groups]
     assert ["block", "features.4", "256 -> 256", "factors, norm, hardtanh, sign only"] in rows
     kinds = [row[0] for row in rows]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))

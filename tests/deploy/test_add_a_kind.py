@@ -15,7 +15,6 @@ from _c_program import build, run
 from bittern.binary import BNN
 from bittern.deploy import FormatError, pack
 from bittern.deploy.c_export import elementwise, real_steps, rules
-from bittern.deploy.engine.describe import how
 from bittern.deploy.front import native
 from bittern.deploy.kinds import activations
 from bittern.deploy.kinds.kind import Kind
@@ -70,7 +69,7 @@ def test_it_packs_runs_and_loads(network: nn.Module) -> None:
     packed, x = packed_twice(network)
     with torch.no_grad():
         assert torch.equal(packed(x), network(x))
-    assert {how(item) for item in packed.engine.items} >= {"block", "torch"}
+    assert {item.how for item in packed.engine.groups} >= {"block", "torch"}
 
 
 def test_it_becomes_c(network: nn.Module, tmp_path: Path) -> None:

@@ -24,7 +24,12 @@ from bittern.deploy.engine import fuse
 from bittern.deploy.engine.accumulation_order import Trial, conv_orders, exact_order
 from bittern.deploy.engine.engine import Engine
 from bittern.deploy.engine.fuse import reason
-from bittern.deploy.engine.items import Block, Encode, Item, Pool, RealProduct, WholeMean
+from bittern.deploy.engine.groups.bits import Encode
+from bittern.deploy.engine.groups.block import Block
+from bittern.deploy.engine.groups.group import Group
+from bittern.deploy.engine.groups.pool import Pool
+from bittern.deploy.engine.groups.real import RealProduct, WholeMean
+from bittern.deploy.engine.groups.torch_node import TorchNode
 from bittern.deploy.interpreter import Interpreter
 from bittern.deploy.program import Node
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, RPReLU
@@ -90,25 +95,25 @@ def test_large_models(model: Any) -> None:
     packed = pack(shuffle(model(method)), x)
     assert_same(packed, x)
     engine, _ = both(packed)
-    products = [item for item in engine.items if isinstance(item, Block)]
+    products = [item for item in engine.groups if isinstance(item, Block)]
     assert len(products) == sum(node.kind == "binary" for node in packed.program.nodes)
 
 
 def test_a_block_takes_in_what_follows() -> None:
     engine, _ = both(pack(models.reactnet_a(ReActNet, 5), torch.randn(1, 3, 64, 64)))
-    blocks = [item for item in engine.items if isinstance(item, Block)]
+    blocks = [item for item in engine.groups if isinstance(item, Block)]
     assert all(block.activation is Activation.RPRELU and block.residual is not None for block in blocks)
     assert {block.rule.pool for block in blocks} == {1, 2}
     assert any(block.rule.repeats for block in blocks)
-    assert sum(isinstance(item, Encode) for item in engine.items) == 1
-    rest = [item for item in engine.items if not isinstance(item, (Block, Encode))]
-    assert {item.kind if isinstance(item, Node) else item.node.kind for item in rest} == {
+    assert sum(isinstance(item, Encode) for item in engine.groups) == 1
+    rest = [item for item in engine.groups if not isinstance(item, (Block, Encode))]
+    assert {item.node.kind for item in rest} == {
         "conv", "adaptive_pool", "flatten", "linear",
     }  # fmt: skip
 
 
-def resolved(packed: Packed, batch: int) -> list[Item]:
-    return list(both(packed)[0]._schedule(batch).items)
+def resolved(packed: Packed, batch: int) -> list[Group]:
+    return list(both(packed)[0]._schedule(batch).groups)
 
 
 def test_real_convolutions_are_native_only_with_torchs_own_bits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +124,7 @@ def test_real_convolutions_are_native_only_with_torchs_own_bits(monkeypatch: pyt
     monkeypatch.setattr("bittern.deploy.engine.accumulation_order.conv_orders", lambda *_: (wrong,))
     items = resolved(packed, 1)
     assert not any(isinstance(item, RealProduct) for item in items)
-    assert sum(isinstance(item, Node) and item.kind == "conv" for item in items) == 4
+    assert sum(isinstance(item, TorchNode) and item.node.kind == "conv" for item in items) == 4
     assert_same(packed, x)
 
 
@@ -225,7 +230,7 @@ def test_real_convolutions_take_in_norms_and_clamps(native: bool, monkeypatch: p
         orders[node.name] = exact_order(node, trial, shape) if native else None
         return orders[node.name]
 
-    monkeypatch.setattr("bittern.deploy.engine.schedule.exact_order", found)
+    monkeypatch.setattr("bittern.deploy.engine.groups.real.exact_order", found)
     x = torch.randn(2, 3, 21, 18)
     model = shuffle(Stem())
     packed = pack(model, x)
@@ -277,8 +282,8 @@ def test_native_sums_follow_the_order_that_is_asked_for() -> None:
 
 def test_integer_signs_need_no_real_numbers() -> None:
     engine, _ = both(pack(shuffle(models.mlp(BNN, 5, 1, input_size=8)), torch.randn(2, 1, 8, 8)))
-    blocks = [item for item in engine.items if isinstance(item, Block)]
-    assert [block.real for block in blocks] == [False] * (len(blocks) - 1) + [True]
+    blocks = [item for item in engine.groups if isinstance(item, Block)]
+    assert [block.is_real for block in blocks] == [False] * (len(blocks) - 1) + [True]
     assert all(block.node.attrs["result"] == "acc" for block in blocks[:-1])
 
 
@@ -346,13 +351,13 @@ def test_factors_are_part_of_a_block() -> None:
     model(x)  # makes the factors
     packed = pack(shuffle(model), x)
     assert_same(packed, x)
-    blocks = [item for item in both(packed)[0].items if isinstance(item, Block)]
-    assert [block.factors is not None for block in blocks] == [True] * 5
+    blocks = [item for item in both(packed)[0].groups if isinstance(item, Block)]
+    assert [block.channel_scales is not None for block in blocks] == [True] * 5
     assert [block.norm is not None for block in blocks] == [True, False, False, False, False]
     model, x = models.resnet20_cifar(XNORNetPlusPlus, 5), torch.randn(2, 3, 32, 32)
     model(x)
     engine, _ = both(pack(shuffle(model), x))
-    kinds = {item.kind for item in engine.items if isinstance(item, Node)}
+    kinds = {item.node.kind for item in engine.groups if isinstance(item, TorchNode)}
     assert kinds <= {"flatten", "linear", "affine", "conv"}
 
 
@@ -365,8 +370,8 @@ def test_a_norm_belongs_to_the_block_or_to_the_pool_behind_it(method: Any, pool:
     model(x)  # makes the factors of XNOR-Net++
     packed = pack(shuffle(model), x)
     assert_same(packed, x)
-    norms = [item.norm for item in both(packed)[0].items if isinstance(item, Block)]
-    befores = [item.before for item in both(packed)[0].items if isinstance(item, Pool)]
+    norms = [item.norm for item in both(packed)[0].groups if isinstance(item, Block)]
+    befores = [item.before for item in both(packed)[0].groups if isinstance(item, Pool)]
     assert [norm is not None for norm in norms] == ([] if method is XNORNet else [True])
     assert [before is not None for before in befores] == [method is XNORNet]
 
@@ -392,16 +397,16 @@ def test_two_binary_branches_that_are_added(method: Any, norms: int) -> None:
     model(x)  # makes the factors of XNOR-Net++
     packed = pack(shuffle(model), x)
     assert_same(packed, x)
-    residuals = [item.residual for item in both(packed)[0].items if isinstance(item, Block)]
+    residuals = [item.residual for item in both(packed)[0].groups if isinstance(item, Block)]
     assert [residual is not None for residual in residuals] == ([] if method is XNORNet else [False, True])
 
 
-def test_a_node_in_two_items_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_in_two_groups_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """What would be a missing value while the program runs is found where the mistake is made."""
     packed = pack(TwoBranches(BNN, 0), torch.randn(1, 3, 4, 4))
     grow = fuse._grow
     monkeypatch.setattr(fuse, "_grow", lambda program, forms, node, others: grow(program, forms, node, set()))
-    with pytest.raises(AssertionError, match=r"fuse: node 'low.1' \(binary\) is part of 0 items, not 1"):
+    with pytest.raises(AssertionError, match=r"fuse: node 'low.1' \(binary\) is part of 0 groups, not 1"):
         both(packed)
 
 
@@ -575,8 +580,10 @@ def test_later_calls_take_no_new_memory() -> None:
     engine(x)
     assert engine._schedule(1) is schedule
     assert {value: image.data_ptr() for value, image in schedule._plan.images.items()} == addresses
-    residuals = [item for item in engine.items if isinstance(item, Block) and item.rule.pool == 1]
-    in_place = sum(addresses[block.value] == addresses.get(block.residual or -1) for block in residuals if block.real)
+    residuals = [item for item in engine.groups if isinstance(item, Block) and item.rule.pool == 1]
+    in_place = sum(
+        addresses[block.value] == addresses.get(block.residual or -1) for block in residuals if block.is_real
+    )
     assert in_place >= 12  # all but those behind a stem or a shortcut
 
 

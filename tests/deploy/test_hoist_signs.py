@@ -16,7 +16,8 @@ from bittern import models
 from bittern.binary import BNN, DoReFa, ReActNet, XNORNet, XNORNetPlusPlus
 from bittern.deploy import Packed, load, pack
 from bittern.deploy.engine.engine import Engine
-from bittern.deploy.engine.items import BitStep, Block
+from bittern.deploy.engine.groups.bits import BitConcatenation, BitPool
+from bittern.deploy.engine.groups.block import Block
 from bittern.deploy.interpreter import Interpreter
 from bittern.nn import BinaryConv2d
 
@@ -54,7 +55,7 @@ def kinds(packed: Packed) -> list[str]:
 
 
 def blocks(packed: Packed) -> list[Block]:
-    return [item for item in Engine(packed.program, packed.tensors).items if isinstance(item, Block)]
+    return [item for item in Engine(packed.program, packed.tensors).groups if isinstance(item, Block)]
 
 
 @pytest.mark.parametrize("width", [40, 64])
@@ -65,7 +66,7 @@ def test_vgg_small_keeps_to_bits_between_its_low_bit_layers(width: int) -> None:
     assert kinds(packed).count("pool_bits") == 2
     assert kinds(packed).count("pool") == 1  # in front of the real head
     assert kinds(packed).count("threshold") == 4
-    assert [block.real for block in blocks(packed)] == [False] * 4 + [True]
+    assert [block.is_real for block in blocks(packed)] == [False] * 4 + [True]
     flips = [node for node in packed.program.nodes if node.kind == "pool_bits" and "flip" in node.tensors]
     assert len(flips) == 2
 
@@ -88,7 +89,8 @@ def test_branches_side_by_side(planes: int) -> None:
     late = int(planes > 1)  # a maximum of planes is none of bits, and what is in front of it stays too
     assert [kinds(packed).count(kind) for kind in ("pool", "concatenate")] == [late, late]
     assert [kinds(packed).count(kind) for kind in ("pool_bits", "concatenate_bits")] == [1 - late, 3 - late]
-    steps = [item for item in Engine(packed.program, packed.tensors).items if isinstance(item, BitStep)]
+    groups = Engine(packed.program, packed.tensors).groups
+    steps = [group for group in groups if isinstance(group, (BitPool, BitConcatenation))]
     assert len(steps) == kinds(packed).count("concatenate_bits") + kinds(packed).count("pool_bits")
 
 

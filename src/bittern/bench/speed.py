@@ -27,7 +27,7 @@ from bittern.bench.speed_networks import Network, Twin, networks
 from bittern.bench.speed_peers import PEERS, Peer
 from bittern.bench.speed_report import ITSELF, MIB, NetworkLayers, SpeedReport, SpeedRow
 from bittern.bench.timing import Spread, check_budget, compare, torch_threads
-from bittern.deploy.engine.items import Block
+from bittern.deploy.engine.groups.block import Block
 from bittern.deploy.packed import Packed
 from bittern.ops import chosen_isa
 
@@ -188,5 +188,5 @@ def _layers(network: Network, packed: Packed, peak: Spread) -> NetworkLayers:
     x = torch.randn(1, *network.input_shape)
     with torch.no_grad():
         profile = packed.engine.profile(x, speed_layers.PROFILE_REPEATS)
-    other = sum(time_us for item, time_us in profile if not isinstance(item, Block))
+    other = sum(time_us for group, time_us in profile if not isinstance(group, Block))
     return NetworkLayers(network.title, tuple(speed_layers.layers(packed.engine, profile, peak)), other)

@@ -19,12 +19,13 @@ import torch
 
 from bittern import _native
 from bittern.bench.timing import Spread, compare, latency
-from bittern.deploy.engine.describe import does, product_macs, shape_words
+from bittern.deploy.engine.describe import product_macs, shape_words
 from bittern.deploy.engine.engine import Engine
-from bittern.deploy.engine.items import Block, Item
+from bittern.deploy.engine.groups.block import Block
+from bittern.deploy.engine.groups.group import Group
 from bittern.ops import BitImages, Isa, PreparedBlock, pack_signs, run_steps
 
-Profile = Sequence[tuple[Item, float]]
+Profile = Sequence[tuple[Group, float]]
 KERNEL = 3
 PEAK_CALL_US = 1000.0
 """One call of the counting loop: so long that starting it does not count."""
@@ -73,12 +74,12 @@ def _counting_loop(isa: Isa) -> tuple[Callable[[], object], int]:
 
 def layers(engine: Engine, profile: Profile, peak: Spread) -> Iterator[LayerRow]:
     """Every fused block of a program, in the order in which it runs, from what `Engine.profile` found."""
-    for item, time_us in profile:
-        if not isinstance(item, Block):
+    for group, time_us in profile:
+        if not isinstance(group, Block):
             continue
-        macs = product_macs(engine.forms, item.node)
+        macs = product_macs(engine.forms, group.node)
         share = macs / time_us / 1e3 / peak.max
-        yield LayerRow(item.node.name, shape_words(engine, item), does(engine, item), time_us, macs, share)
+        yield LayerRow(group.name, shape_words(engine.forms, group), group.does(), time_us, macs, share)
 
 
 def kernels(isa: Isa, sizes: Sequence[tuple[int, int]] = KERNELS) -> Iterator[LayerRow]:

@@ -23,15 +23,13 @@ def plan(packed: Packed, *, timed: bool) -> tuple[Table, str]:
     """(table of the items, one line of sums). timed: run it, on random numbers, one sample."""
     import torch
 
-    from bittern.deploy.engine.describe import how
-
     engine = packed.engine
     times = None
     if timed:
         with torch.no_grad():
             profile = engine.profile(torch.randn(1, *packed.input_shape), REPEATS)
         times = [time_us for _, time_us in profile]
-    kinds = [how(item) for item in engine.items]
+    kinds = [group.how for group in engine.groups]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
     words = f"{len(kinds)} items: {counts}"
     if times is not None:
@@ -42,21 +40,21 @@ def plan(packed: Packed, *, timed: bool) -> tuple[Table, str]:
 def _table(engine: Engine, times: Sequence[float] | None) -> Table:
     from rich.text import Text
 
-    from bittern.deploy.engine.describe import does, how, layer_name, shape_words
+    from bittern.deploy.engine.describe import shape_words
 
     numbers = ("us", "GMAC/s") if times is not None else ()
     table = plain_table("runs as", "layer", "shape", "does", *numbers, right=numbers, whole=("runs as", *numbers))
-    for index, item in enumerate(engine.items):
-        cells = [how(item), layer_name(item), shape_words(engine, item), does(engine, item)]
+    for index, group in enumerate(engine.groups):
+        cells = [group.how, group.name, shape_words(engine.forms, group), group.does()]
         if times is not None:
             cells += [f"{times[index]:,.0f}", _rate(engine, index, times)]
-        table.add_row(*(Text(printable(cell)) for cell in cells), style=STYLES.get(how(item)))
+        table.add_row(*(Text(printable(cell)) for cell in cells), style=STYLES.get(group.how))
     return table
 
 
 def _rate(engine: Engine, index: int, times: Sequence[float]) -> str:
     """1e9 products of signs per second."""
-    from bittern.deploy.engine.describe import product_macs, product_of
+    from bittern.deploy.engine.describe import product_macs
 
-    node = product_of(engine.items[index])
+    node = engine.groups[index].product
     return "" if node is None else f"{product_macs(engine.forms, node) / times[index] / 1e3:,.0f}"

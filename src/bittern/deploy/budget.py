@@ -14,12 +14,12 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from bittern.deploy.engine.items import released_after
 from bittern.deploy.errors import FormatError
 from bittern.deploy.form import Form
 from bittern.deploy.kinds.footprint import FLOAT_BYTES, WORD_BYTES
 from bittern.deploy.kinds.kind import integers
 from bittern.deploy.kinds.table import KINDS
+from bittern.deploy.liveness import of_nodes, released_after
 from bittern.deploy.program import Program
 from bittern.ops import bytes_of
 from bittern.ops._check import words_for
@@ -40,7 +40,7 @@ def check_memory(program: Program, tensors: Mapping[str, Tensor], forms: Forms, 
     Raises: FormatError naming the first node with which it does.
     """
     loaded = sum(bytes_of(tensor) for tensor in tensors.values())
-    borders, released = _borders(program), released_after(program.nodes, program.output)
+    borders, released = _borders(program), released_after(of_nodes(program.nodes), program.output)
     live, most, work = value_bytes(forms[0], 0), 0, 0
     for index, node in enumerate(program.nodes):
         kind, named, form = KINDS[node.kind], node.named(tensors), forms[node.output]

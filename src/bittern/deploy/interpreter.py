@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bittern.deploy.engine.items import released_after
 from bittern.deploy.kinds.binary import BinaryStep
 from bittern.deploy.kinds.kind import Step
 from bittern.deploy.kinds.table import KINDS
+from bittern.deploy.liveness import of_nodes, released_after
 from bittern.deploy.program import Node, Program
 
 
@@ -23,7 +23,7 @@ class Interpreter:
         self.program = program
         self.steps = [step_of(node, tensors, device) for node in program.nodes]
         """What each node computes, in the order of the program."""
-        self._released = released_after(program.nodes, program.output)
+        self._released = released_after(of_nodes(program.nodes), program.output)
 
     def __call__(self, x: Tensor) -> Any:
         return self._run(x, None)

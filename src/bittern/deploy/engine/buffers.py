@@ -28,7 +28,7 @@ class Arena:
     """(offset, end, last use) of those in use, by offset."""
 
     def place(self, nbytes: int, first: int, last: int) -> int:
-        """Offset of a buffer that is used from item `first` to item `last`, both included."""
+        """Offset of a buffer that is used from group `first` to group `last`, both included."""
         self._placed = [buffer for buffer in self._placed if buffer[2] >= first]
         offset = 0
         for start, end, _ in self._placed if len(self._placed) <= MOST_COMPARED else ((0, self.size, last),):
@@ -51,7 +51,7 @@ class BufferPool:
     """For each form a heap of (last use, number)."""
 
     def take(self, form: Hashable, first: int, last: int) -> int:
-        """Number, within its form, of a buffer that is free from item `first` on, now taken until `last`."""
+        """Number, within its form, of a buffer that is free from group `first` on, now taken until `last`."""
         taken = self._taken.setdefault(form, [])
         if taken and taken[0][0] < first:
             number = heappop(taken)[1]

@@ -12,19 +12,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bittern.deploy.engine.items import (
-    NO_RULE,
-    BitStep,
-    Block,
-    Encode,
-    Item,
-    Pool,
-    RealProduct,
-    WholeMean,
-    nodes_of,
-    reads_of,
-    writes_of,
-)
+from bittern.deploy.engine.groups.bits import BitConcatenation, BitPool, Encode
+from bittern.deploy.engine.groups.block import NO_RULE, Block
+from bittern.deploy.engine.groups.group import Group
+from bittern.deploy.engine.groups.pool import Pool
+from bittern.deploy.engine.groups.real import RealProduct, WholeMean
+from bittern.deploy.engine.groups.torch_node import TorchNode
 from bittern.deploy.form import Form
 from bittern.deploy.kinds.kind import integer, integers
 from bittern.deploy.kinds.table import KINDS
@@ -38,64 +31,65 @@ IMAGE_RANK = {0: 2, 1: 3, 2: 4}
 """Dimensions of what a product over so many dimensions of space writes; for 0, one row of features per sample."""
 
 
-def fuse(program: Program, forms: Forms) -> tuple[Item, ...]:
-    """The items of a program, in an order in which they can run; forms: what every value is (`shapes.forms_of`)."""
+def fuse(program: Program, forms: Forms, native_products: bool = True) -> tuple[Group, ...]:
+    """The groups of a program, in an order in which they can run.
+
+    forms: what every value is (`shapes.forms_of`). native_products: whether native code may run real convolutions.
+    """
     heads = [node for node in program.nodes if reason(program, forms, node) is None]
     blocks: list[Block] = []
     taken: set[int] = set()
     for node in reversed(heads):  # of two products that are added, the later one takes the addition
         blocks.append(_grow(program, forms, node, taken))
         taken |= set(blocks[-1].taken)
-    products = [_grow_real(program, node, taken) for node in program.nodes if _is_real_product(forms, node)]
-    taken |= {node.output for product in products for node in (product.node, *product.after)}
-    grown: dict[int, Item] = {}
-    grown.update((block.last, block) for block in blocks)
-    grown.update((product.value, product) for product in products)
-    items: list[Item] = []
+    real = [node for node in program.nodes if native_products and _is_real_product(forms, node)]
+    products = [_grow_real(program, node, taken) for node in real]
+    taken |= {number for product in products for number in product.nodes}
+    grown: dict[int, Group] = {group.output: group for group in (*blocks, *products)}
+    groups: list[Group] = []
     for node in reversed(program.nodes):  # a pool is seen before the affine node that it takes in
         if node.output in grown:
-            items.append(grown[node.output])
+            groups.append(grown[node.output])
         elif node.output not in taken:
-            item = _native(program, forms, node, taken)
-            items.append(item)
-            if isinstance(item, Pool) and item.before is not None:
-                taken.add(item.before.output)
-    items.reverse()
-    _check(program, items)
-    return tuple(items)
+            groups.append(_single(program, forms, node, taken))
+            taken |= set(groups[-1].nodes)
+    groups.reverse()
+    _check(program, groups)
+    return tuple(groups)
 
 
-def _check(program: Program, items: Sequence[Item]) -> None:
-    """What growing must ensure: each node is part of one item, and each value is written before an item reads it."""
-    parts = Counter(number for item in items for number in nodes_of(item))
+def _check(program: Program, groups: Sequence[Group]) -> None:
+    """What growing must ensure: each node is part of one group, and each value is written before a group reads it."""
+    parts = Counter(number for group in groups for number in group.nodes)
     for node in program.nodes:
         if parts[node.output] != 1:
-            raise AssertionError(f"fuse: node {node.name!r} ({node.kind}) is part of {parts[node.output]} items, not 1")
+            raise AssertionError(
+                f"fuse: node {node.name!r} ({node.kind}) is part of {parts[node.output]} groups, not 1"
+            )
     written = {0}
-    for item in items:
-        node = item if isinstance(item, Node) else item.node
-        missing = set(reads_of(item)) - written
+    for group in groups:
+        node, missing = group.node, set(group.reads) - written
         if missing:
             raise AssertionError(f"fuse: node {node.name!r} ({node.kind}) reads values {missing} before they are there")
-        written.update(writes_of(item))
+        written.update(group.writes)
     if program.output not in written:
-        raise AssertionError(f"fuse: the result, value {program.output}, is written by no item")
+        raise AssertionError(f"fuse: the result, value {program.output}, is written by no group")
 
 
-def _native(program: Program, forms: Forms, node: Node, taken: set[int]) -> Item:
-    """A single node as native code runs it, if it does."""
+def _single(program: Program, forms: Forms, node: Node, taken: set[int]) -> Group:
+    """A single node, or a pool with an affine node in front of it, as native code runs it if it does."""
     rank = len(forms[node.output].shape)
     if node.kind == "encode" and rank == IMAGE_RANK[integer(node, "dims")]:
         return Encode(node)
-    if node.kind in ("pool_bits", "concatenate_bits"):
-        several_rows = forms[node.output].last and rank > IMAGE_RANK[0]
-        return node if several_rows else BitStep(node)
+    several_rows = forms[node.output].last and rank > IMAGE_RANK[0]
+    if node.kind == "pool_bits" and not several_rows:
+        return BitPool(node)
+    if node.kind == "concatenate_bits" and not several_rows:
+        return BitConcatenation(node)
     if _is_whole_mean(node, len(forms[node.inputs[0]].shape)):
         return WholeMean(node)
-    if rank != IMAGE_RANK[2]:
-        return node
-    if node.kind != "pool":
-        return node
+    if rank != IMAGE_RANK[2] or node.kind != "pool":
+        return TorchNode(node, reason(program, forms, node) or "")
     before = program.producer(node.inputs[0])
     if before is None or before.kind != "affine" or before.output in taken:
         return Pool(node, None)
@@ -131,14 +125,14 @@ def reason(program: Program, forms: Forms, node: Node) -> str | None:
 
 def _grow(program: Program, forms: Forms, node: Node, others: set[int]) -> Block:
     """A block as large as it gets without the nodes of others."""
-    block = Block(node, node.output, (node.output,), node.output)
+    block = Block(node, (node.output,), node.output)
     if node.attrs["result"] == "acc":
         sign = program.single_consumer(node.output)
         assert sign is not None
         return replace(block, taken=(node.output, sign.output), sign=sign)
     while (reader := program.single_consumer(block.value)) is not None and reader.output not in others:
         grown = (
-            _with_factors(block, reader)
+            _with_channel_scales(block, reader)
             or _with_norm(block, reader)
             or _with_residual(program, forms, block, reader)
             or _with_activation(block, reader)
@@ -150,16 +144,16 @@ def _grow(program: Program, forms: Forms, node: Node, others: set[int]) -> Block
 
 
 def _extend(block: Block, node: Node, *more: int) -> Block:
-    return replace(block, last=node.output, value=node.output, taken=(*block.taken, *more, node.output))
+    return replace(block, value=node.output, taken=(*block.taken, *more, node.output))
 
 
-def _with_factors(block: Block, node: Node) -> Block | None:
+def _with_channel_scales(block: Block, node: Node) -> Block | None:
     free = block.value == block.node.output and block.node.attrs["epilogue"] in ("none", "scale")
-    return replace(_extend(block, node), factors=node) if node.kind == "factors" and free else None
+    return replace(_extend(block, node), channel_scales=node) if node.kind == "factors" and free else None
 
 
 def _with_norm(block: Block, node: Node) -> Block | None:
-    multiplied = (block.factors or block.node).output
+    multiplied = (block.channel_scales or block.node).output
     free = block.value == multiplied and block.node.attrs["epilogue"] in ("none", "scale")
     return replace(_extend(block, node), norm=node) if node.kind == "affine" and free else None
 
@@ -173,7 +167,7 @@ def _with_activation(block: Block, node: Node) -> Block | None:
     }
     if node.kind not in kinds or block.activation is not Activation.NONE:
         return None
-    return replace(_extend(block, node), activation=kinds[node.kind], shape=node)
+    return replace(_extend(block, node), activation=kinds[node.kind], activation_node=node)
 
 
 def _with_residual(program: Program, forms: Forms, block: Block, node: Node) -> Block | None:
@@ -231,8 +225,8 @@ def _with_sign(program: Program, block: Block) -> Block:
     sign = next((node for node in readers if _packs_signs(node, block.node)), None)
     real = len(readers) > (sign is not None) or block.value == program.output
     if sign is None:
-        return replace(block, real=True)
-    return replace(block, sign=sign, real=real, taken=(*block.taken, sign.output))
+        return replace(block, is_real=True)
+    return replace(block, sign=sign, is_real=real, taken=(*block.taken, sign.output))
 
 
 def _packs_signs(node: Node, product: Node) -> bool:
@@ -249,7 +243,7 @@ def _grow_real(program: Program, node: Node, taken: set[int]) -> RealProduct:
     """A real convolution with a norm, a clamp and maxima behind it; a norm in front of means is left to those."""
 
     def reader_of(product: RealProduct) -> Node | None:
-        reader = program.single_consumer(product.value)
+        reader = program.single_consumer(product.output)
         return None if reader is None or reader.output in taken else reader
 
     product = RealProduct(node)

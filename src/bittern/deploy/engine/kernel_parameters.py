@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers of an item, as the native steps take them: rows of parameters, rules, thresholds."""
+"""The numbers of nodes, as the native steps take them: rows of parameters, rules, thresholds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from bittern.deploy.engine.items import Block
 from bittern.deploy.kinds.bits import half_open_threshold
 from bittern.deploy.kinds.kind import integer, integers, number
 from bittern.deploy.kinds.table import KINDS
@@ -18,15 +17,14 @@ from bittern.ops import Activation, PoolRule
 Tensors = Mapping[str, Tensor]
 
 
-def activation_parameters(block: Block, tensors: Tensors) -> Tensor | None:
-    """Parameters of the activation, float32 [n, out], or None."""
-    node, out = block.shape, integer(block.node, "out_channels")
-    if node is None or not block.activation.parameters:
+def activation_parameters(node: Node | None, activation: Activation, out: int, tensors: Tensors) -> Tensor | None:
+    """Parameters of the activation of a node behind a product of `out` channels, float32 [n, out], or None."""
+    if node is None or not activation.parameters:
         return None
-    if block.activation is Activation.HARDTANH:
+    if activation is Activation.HARDTANH:
         limits = torch.tensor([[number(node, "least")], [number(node, "most")]], dtype=torch.float32)
         return limits.expand(2, out)
-    roles = ("weight",) if block.activation is Activation.PRELU else block.activation.parameters
+    roles = ("weight",) if activation is Activation.PRELU else activation.parameters
     return torch.stack([tensors[node.tensors[role]].expand(out) for role in roles])
 
 

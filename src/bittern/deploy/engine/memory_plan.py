@@ -4,19 +4,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from bittern import ops
 from bittern.deploy.engine.buffers import Arena, BufferPool
-from bittern.deploy.engine.items import NO_RULE, Block, Item, bits_of, number_of, reads_of, real_of
 from bittern.deploy.form import Form
-from bittern.deploy.kinds.kind import integers
-from bittern.deploy.kinds.table import KINDS
-from bittern.deploy.program import Node
+
+if TYPE_CHECKING:
+    from bittern.deploy.engine.groups.group import Group
 
 FLOAT_BYTES = 4
 
@@ -50,15 +49,15 @@ class MemoryPlan:
     """Memory of every value that native code writes."""
 
     def __init__(
-        self, items: tuple[Item, ...], forms: Mapping[int, Form], batch: int, last_use: Mapping[int, int]
+        self, groups: Sequence[Group], forms: Mapping[int, Form], batch: int, last_use: Mapping[int, int]
     ) -> None:
         self.images: dict[int, Tensor] = {}
         """NHWC."""
         self.bits: dict[int, ops.BitImages] = {}
         self.values: Values = {}
         """The same as torch sees them: tensors, and tuples of one bit plane."""
-        self._place_images(items, forms, batch, last_use)
-        self._place_bits(items, forms, batch, last_use)
+        self._place_images(groups, forms, batch, last_use)
+        self._place_bits(groups, forms, batch, last_use)
 
     @property
     def nbytes(self) -> int:
@@ -70,10 +69,10 @@ class MemoryPlan:
         return x.untyped_storage().data_ptr() == self._memory.untyped_storage().data_ptr() and x.numel() > 0
 
     def _place_images(
-        self, items: tuple[Item, ...], forms: Mapping[int, Form], batch: int, last_use: Mapping[int, int]
+        self, groups: Sequence[Group], forms: Mapping[int, Form], batch: int, last_use: Mapping[int, int]
     ) -> None:
-        written = {value: index for index, item in enumerate(items) if (value := real_of(item)) is not None}
-        home = _in_place(items, forms, last_use, written)
+        written = {group.real: index for index, group in enumerate(groups) if group.real is not None}
+        home = _homes(groups, forms, last_use, written)
         until: dict[int, int] = {}
         for value in written:
             until[home[value]] = max(until.get(home[value], 0), last_use[value])
@@ -90,12 +89,12 @@ class MemoryPlan:
             self.values[value] = as_torch_sees(self.images[value], forms[value])
 
     def _place_bits(
-        self, items: tuple[Item, ...], forms: Mapping[int, Form], batch: int, last_use: Mapping[int, int]
+        self, groups: Sequence[Group], forms: Mapping[int, Form], batch: int, last_use: Mapping[int, int]
     ) -> None:
-        borders = _borders(items)
+        borders = _borders(groups)
         buffers, memories = BufferPool(), {}
-        for index, item in enumerate(items):
-            value = bits_of(item)
+        for index, group in enumerate(groups):
+            value = group.bits
             if value is None:
                 continue
             form = (batch, *image_size(forms[value]), borders.get(value, 0), forms[value].planes)
@@ -108,49 +107,42 @@ class MemoryPlan:
             self.values[value] = tuple(plane.flatten(0, 2) if flat else plane for plane in planes)
 
 
-def last_uses(items: tuple[Item, ...], result: int) -> dict[int, int]:
-    """Index of the last item that reads each value, or that reads a view of it."""
-    last = {result: len(items)}
-    for index in reversed(range(len(items))):
-        item = items[index]
-        shares = isinstance(item, Node) and KINDS[item.kind].view
-        until = max(index, last.get(number_of(item), index)) if shares else index
-        for value in reads_of(item):
+def last_uses(groups: Sequence[Group], result: int) -> dict[int, int]:
+    """Index of the last group that reads each value, or that reads a view of it."""
+    last = {result: len(groups)}
+    for index in reversed(range(len(groups))):
+        group = groups[index]
+        until = max(index, last.get(group.output, index)) if group.view else index
+        for value in group.reads:
             last[value] = max(last.get(value, until), until)
-    for index, item in enumerate(items):
-        for written in (real_of(item), bits_of(item), number_of(item)):
-            if written is not None:
-                last.setdefault(written, index)
+    for index, group in enumerate(groups):
+        for written in (*group.writes, group.output):
+            last.setdefault(written, index)
     return last
 
 
-def _in_place(
-    items: tuple[Item, ...], forms: Mapping[int, Form], last_use: Mapping[int, int], written: Mapping[int, int]
+def _homes(
+    groups: Sequence[Group], forms: Mapping[int, Form], last_use: Mapping[int, int], written: Mapping[int, int]
 ) -> dict[int, int]:
     """For each written value, the one in whose memory it lies: a residual that nothing reads any more, or itself."""
     home: dict[int, int] = {}
-    for index, item in enumerate(items):
-        value = real_of(item)
-        if value is None:
-            continue
+    for value, index in written.items():
         home[value] = value
-        source = item.residual if isinstance(item, Block) else None
-        if not isinstance(item, Block) or source is None or source not in written or last_use[source] != index:
+        source = groups[index].in_place
+        if source is None or source not in written or last_use[source] != index:
             continue
-        if item.rule._replace(last=False) == NO_RULE and forms[source].shape == forms[value].shape:
+        if forms[source].shape == forms[value].shape:
             home[value] = home[source]
     return home
 
 
-def _borders(items: tuple[Item, ...]) -> dict[int, int]:
-    """Pixels around each image of bits: what its readers pad with -1 or 0. Who pads with +1 copies it."""
+def _borders(groups: Sequence[Group]) -> dict[int, int]:
+    """Pixels around each image of bits."""
     borders: dict[int, int] = {}
     refused = set()
-    for item in items:
-        if not isinstance(item, Block):
-            continue
-        source, widest = item.node.inputs[0], max(integers(item.node, "padding"), default=0)
-        borders[source] = max(borders.get(source, 0), widest)
-        if widest and item.node.attrs["code"] != "levels" and item.node.attrs["pad_value"] == 1:
-            refused.add(source)
+    for group in groups:
+        for value, border in group.borders.items():
+            borders[value] = max(borders.get(value, 0), border or 0)
+            if border is None:
+                refused.add(value)
     return {value: 0 if value in refused else border for value, border in borders.items()}

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Native steps that write bits without a product: the signs of real values, pools and concatenations of bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
+
+from bittern import ops
+from bittern.deploy.engine.groups.group import CPU, AtBatch, Material, always
+from bittern.deploy.engine.groups.native import NativeGroup
+from bittern.deploy.engine.kernel_parameters import sign_threshold
+from bittern.deploy.engine.layout import Layout
+from bittern.deploy.engine.native_run import NativeRun
+from bittern.deploy.kinds.bits import flip_words, image_windows
+from bittern.deploy.program import Node
+
+
+@dataclass(frozen=True)
+class BitGroup(NativeGroup):
+    """One node that writes bits."""
+
+    node: Node
+
+    @property
+    def output(self) -> int:
+        return self.node.output
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        return (self.node.output,)
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return self.node.inputs
+
+    @property
+    def real(self) -> int | None:
+        return None
+
+    @property
+    def bits(self) -> int | None:
+        return self.node.output
+
+
+class Encode(BitGroup):
+    """An encode node that native code runs."""
+
+    def does(self) -> str:
+        return "bits"
+
+    def prepare(self, material: Material) -> AtBatch:
+        threshold = sign_threshold(self.node, material.tensors) if self.node.attrs["planes"] == 1 else None
+        return always(self, partial(self._run, threshold))
+
+    def _run(self, threshold: Tensor | None, layout: Layout) -> NativeRun:
+        source = self.node.inputs[0]
+        batch, height, width, _ = layout.size(source)
+        record = ops.encode_step(batch, height, width, threshold, layout.plan.bits[self.node.output])
+        return layout.reading(record, "encode", source)
+
+
+class BitPool(BitGroup):
+    """A pool of bits."""
+
+    def does(self) -> str:
+        return "max pool of bits"
+
+    def prepare(self, material: Material) -> AtBatch:
+        return always(self, partial(self._run, flip_words(self.node, self.node.named(material.tensors), CPU)))
+
+    def _run(self, flip: Tensor | None, layout: Layout) -> NativeRun:
+        source = self.node.inputs[0]
+        bits, patches = layout.bits_at(source, ("pool_bits", "x", 0, source))
+        record = ops.pool_bits_step(*image_windows(self.node), flip, bits, layout.plan.bits[self.node.output])
+        return NativeRun(ops.chosen_isa(), record, patches)
+
+
+class BitConcatenation(BitGroup):
+    """Bits side by side."""
+
+    def does(self) -> str:
+        return "bits side by side"
+
+    def prepare(self, material: Material) -> AtBatch:
+        return always(self, self._run)
+
+    def _run(self, layout: Layout) -> NativeRun:
+        inputs = enumerate(self.node.inputs)
+        found = [layout.bits_at(value, ("concatenate_bits", "x", index, value)) for index, value in inputs]
+        patches = [patch for _, missing in found for patch in missing]
+        records = ops.concatenate_bits_steps([bits for bits, _ in found], layout.plan.bits[self.node.output])
+        return NativeRun(ops.chosen_isa(), records, patches)

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A product of bits with what stands behind it: residual, activation and the next layer's signs in one native step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from bittern import ops
+from bittern.deploy.bit_stream import to_words
+from bittern.deploy.engine.groups.group import AtBatch, Group, Material, always
+from bittern.deploy.engine.kernel_parameters import activation_parameters, affine_rows, sign_threshold
+from bittern.deploy.engine.layout import Layout
+from bittern.deploy.engine.memory_plan import as_images
+from bittern.deploy.engine.native_run import NativeRun
+from bittern.deploy.kinds.binary import epilogue_rows, weight_words
+from bittern.deploy.kinds.channel_scales import channel_scale
+from bittern.deploy.kinds.kind import integer, integers, pair
+from bittern.deploy.program import Node
+from bittern.ops import Activation, ResidualRule
+
+NO_RULE = ResidualRule()
+
+
+@dataclass(frozen=True)
+class Block(Group):
+    """A product and what it takes in. Values are numbers of the program."""
+
+    node: Node
+    """The product."""
+    taken: tuple[int, ...]
+    """Output numbers of all nodes that it replaces, its own included."""
+    value: int
+    """What the chain has reached so far."""
+    residual: int | None = None
+    rule: ResidualRule = NO_RULE
+    residual_map: Node | None = None
+    """The affine node that the residual goes through last."""
+    channel_scales: Node | None = None
+    """A node of the kind `factors`, whose numbers multiply the product."""
+    norm: Node | None = None
+    """An affine node that becomes part of the epilogue."""
+    activation: Activation = Activation.NONE
+    activation_node: Node | None = None
+    sign: Node | None = None
+    """The encode or threshold node whose bits the block writes."""
+    is_real: bool = False
+    """Whether anything reads the real result."""
+
+    @property
+    def how(self) -> str:
+        return "block"
+
+    @property
+    def output(self) -> int:
+        return self.value
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        return self.taken
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return (*self.node.inputs, *(() if self.residual is None else (self.residual,)))
+
+    @property
+    def real(self) -> int | None:
+        return self.value if self.is_real else None
+
+    @property
+    def bits(self) -> int | None:
+        return None if self.sign is None else self.sign.output
+
+    @property
+    def view(self) -> bool:
+        return False
+
+    @property
+    def in_place(self) -> int | None:
+        return self.residual if self.rule._replace(last=False) == NO_RULE else None
+
+    @property
+    def borders(self) -> Mapping[int, int | None]:
+        """Who pads with -1 or 0 reads the border; who pads with +1 copies the image."""
+        node, widest = self.node, max(integers(self.node, "padding"), default=0)
+        copies = widest and node.attrs["code"] != "levels" and node.attrs["pad_value"] == 1
+        return {node.inputs[0]: None if copies else widest}
+
+    @property
+    def product(self) -> Node | None:
+        return self.node
+
+    def does(self) -> str:
+        return ", ".join(self._taken()) or "product only"
+
+    def _taken(self) -> list[str]:
+        rule = self.rule
+        words = ["factors"] * (self.channel_scales is not None) + ["norm"] * (self.norm is not None)
+        if self.activation_node is not None:
+            words.append(self.activation.name.lower())
+        if self.residual is not None:
+            arranged = [f"{rule.pool}x{rule.pool} mean"] * (rule.pool > 1) + ["doubled"] * rule.repeats
+            arranged += ["padded"] * (rule.shift > 0) + ["scaled"] * (self.residual_map is not None)
+            details = f" ({', '.join(arranged)})" if arranged else ""
+            after = rule.last or self.activation_node is None
+            words.insert(len(words) if after else len(words) - 1, f"residual{details}")
+        if self.sign is not None:
+            words.append("sign" if self.is_real else "sign only")
+        return words
+
+    # -- preparing
+
+    def prepare(self, material: Material) -> AtBatch:
+        node, tensors = self.node, material.tensors
+        words = weight_words(node, node.named(tensors))
+        kernel = pair(integers(node, "kernel"), 1)
+        epilogue, threshold = self._epilogue(tensors, words)
+        prepared = ops.PreparedBlock(
+            torch.stack([plane.reshape(plane.shape[0], *kernel, plane.shape[-1]) for plane in words]),
+            integer(node, "channels"),
+            pair(integers(node, "stride"), 1),
+            pair(integers(node, "padding"), 0),
+            pair(integers(node, "dilation"), 1),
+            integer(node, "groups"),
+            -1 if node.attrs["code"] == "levels" else integer(node, "pad_value"),
+            epilogue,
+            self.activation,
+            activation_parameters(self.activation_node, self.activation, integer(node, "out_channels"), tensors),
+            self.rule,
+            threshold,
+            affine_rows(self.residual_map, tensors),
+            self._factor(material),
+        )
+        return always(self, partial(self._run, prepared))
+
+    def _epilogue(self, tensors: Mapping[str, Tensor], words: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """(rows of the epilogue, threshold of the sign)."""
+        if self.node.attrs["result"] == "acc":
+            assert self.sign is not None
+            return _integer_sign(self.sign.named(tensors))
+        epilogue = epilogue_rows(self.node, self.node.named(tensors), words)
+        if self.norm is not None:
+            epilogue[2:] = tensors[self.norm.tensors["affine"]]
+        return epilogue, None if self.sign is None else sign_threshold(self.sign, tensors)
+
+    def _factor(self, material: Material) -> Tensor | None:
+        """Its channel scales, float32 [height or 1, width or 1, channels]."""
+        node = self.channel_scales
+        if node is None:
+            return None
+        gamma, form = channel_scale(node, node.named(material.tensors)), material.forms[node.output]
+        whole = gamma.view((1,) * (len(form.shape) - gamma.ndim) + gamma.shape)
+        shape = (1, form.channels, *whole.shape[2:])  # what repeats along the space is stored once
+        images = as_images(whole.expand(shape))
+        return images.view(images.shape[1:] if images.ndim == 4 else (1, 1, form.channels))
+
+    # -- running
+
+    def _run(self, prepared: ops.PreparedBlock, layout: Layout) -> NativeRun:
+        source = self.node.inputs[0]
+        x, patches = layout.bits_at(source, ("conv", "input", 0, source))
+        residual = None
+        if self.residual is not None:
+            residual, planned = layout.images_at(self.residual)
+            patches += [] if planned else [("tail", "residual", 0, self.residual)]
+        real = layout.plan.images[self.value] if self.is_real else None
+        bits = None if self.bits is None else layout.plan.bits[self.bits]
+        return NativeRun(prepared.isa, prepared.step(x, residual, real, bits), patches)
+
+
+def _integer_sign(named: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """(epilogue, threshold) of (acc >= T) != falls: acc >= T, or -acc >= 1 - T where it falls; exact in float32."""
+    limits = named["threshold"].float()
+    rises = torch.ones_like(limits)
+    if "flip" in named:
+        flips = to_words(named["flip"], 1, 1, limits.numel())[0, 0]
+        rises = -ops.unpack_signs(flips, limits.numel())
+    zero = torch.zeros_like(limits)
+    threshold = torch.where(rises > 0, limits, 1 - limits)
+    return torch.stack([zero, torch.ones_like(limits), rises, zero]), threshold

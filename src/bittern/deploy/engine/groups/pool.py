@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pools of real images by a native step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
+
+from bittern import ops
+from bittern.deploy.engine.groups.group import AtBatch, Material, always
+from bittern.deploy.engine.groups.native import NativeGroup
+from bittern.deploy.engine.kernel_parameters import affine_rows, pool_rule
+from bittern.deploy.engine.layout import Layout
+from bittern.deploy.engine.native_run import NativeRun
+from bittern.deploy.program import Node
+
+
+@dataclass(frozen=True)
+class Pool(NativeGroup):
+    """A pool, with an affine node in front of it if there is one."""
+
+    node: Node
+    before: Node | None
+
+    @property
+    def output(self) -> int:
+        return self.node.output
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        return tuple(node.output for node in (self.before, self.node) if node is not None)
+
+    @property
+    def source(self) -> int:
+        """Value number of what it reads."""
+        return (self.before or self.node).inputs[0]
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return (self.source,)
+
+    @property
+    def real(self) -> int | None:
+        return self.node.output
+
+    @property
+    def bits(self) -> int | None:
+        return None
+
+    def does(self) -> str:
+        return f"{'scale, ' if self.before is not None else ''}{self.node.attrs['mode']} pool"
+
+    def prepare(self, material: Material) -> AtBatch:
+        return always(self, partial(self._run, pool_rule(self.node), affine_rows(self.before, material.tensors)))
+
+    def _run(self, rule: ops.PoolRule, affine: Tensor | None, layout: Layout) -> NativeRun:
+        record = ops.pool_step(rule, layout.size(self.source), layout.plan.images[self.node.output], affine)
+        return layout.reading(record, "pool", self.source)

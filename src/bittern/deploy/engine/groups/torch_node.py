@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node that runs by itself: by torch, or a product of bits by a native call of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from bittern.deploy.engine.accumulation_order import same_bits
+from bittern.deploy.engine.groups.group import CPU, AtBatch, Group, Material, always
+from bittern.deploy.engine.layout import Layout
+from bittern.deploy.engine.native_run import TorchRun
+from bittern.deploy.kinds.kind import IMAGE_DIMS, Build, Step, channels_last
+from bittern.deploy.kinds.real import pads_whole_windows
+from bittern.deploy.kinds.table import KINDS
+from bittern.deploy.program import Node
+
+Steps = tuple[Step, Step | None]
+"""A node by torch: as in the training graph, and on images with channels last."""
+
+
+@dataclass(frozen=True)
+class TorchNode(Group):
+    """One node."""
+
+    node: Node
+    why: str = ""
+    """Why a product of bits is no block."""
+
+    @property
+    def how(self) -> str:
+        return "torch" if self.product is None else "own call"
+
+    @property
+    def output(self) -> int:
+        return self.node.output
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        return (self.node.output,)
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return self.node.inputs
+
+    @property
+    def real(self) -> int | None:
+        return None
+
+    @property
+    def bits(self) -> int | None:
+        return None
+
+    @property
+    def view(self) -> bool:
+        return KINDS[self.node.kind].view
+
+    @property
+    def in_place(self) -> int | None:
+        return None
+
+    @property
+    def borders(self) -> Mapping[int, int | None]:
+        return {}
+
+    @property
+    def product(self) -> Node | None:
+        return self.node if self.node.kind == "binary" else None
+
+    def does(self) -> str:
+        return self.node.kind if self.product is None else f"not fused: {self.why}"
+
+    def prepare(self, material: Material) -> AtBatch:
+        return always(self, partial(self._run, steps_of(self.node, material)))
+
+    def _run(self, steps: Steps, layout: Layout) -> TorchRun:
+        """The step with channels last where its result is the same, bit for bit, as in the training graph's layout."""
+        as_trained, last = steps
+        shape = layout.forms[self.node.inputs[0]].shape
+        if last is None or len(shape) != IMAGE_DIMS or layout.batch == 0:
+            return TorchRun(self.node, as_trained)
+        size = (layout.batch, *shape[1:])
+        same = same_bits(as_trained, lambda x, expected: torch.equal(last(channels_last(x)), expected), size)
+        return TorchRun(self.node, last if same else as_trained)
+
+
+def steps_of(node: Node, material: Material) -> Steps:
+    """A node by torch, prepared."""
+    kind, named = KINDS[node.kind], node.named(material.tensors)
+    if kind.product and material.real != torch.float32:
+        return _in_type(material.real, kind.build_last or kind.build, node, named), None
+    build_last = None if pads_whole_windows(node, named) else kind.build_last
+    last = None if build_last is None else build_last(node, named, CPU)
+    return kind.build(node, named, CPU), last
+
+
+def _in_type(dtype: torch.dtype, build: Build, node: Node, named: Mapping[str, Tensor]) -> Step:
+    """A real product in another type, with float32 around it."""
+    step = build(node, {role: tensor.to(dtype) for role, tensor in named.items()}, CPU)
+    return lambda x: step(x.to(dtype)).float()

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the groups of a program find what they read and write, at one batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bittern import ops
+from bittern.deploy.engine.memory_plan import MemoryPlan, image_size
+from bittern.deploy.engine.native_run import NativeRun, Patch
+from bittern.deploy.form import Form
+
+
+class Layout:
+    """The memory of a batch size, as groups ask for it."""
+
+    def __init__(self, plan: MemoryPlan, forms: Mapping[int, Form], batch: int) -> None:
+        self.plan = plan
+        self.forms = forms
+        self.batch = batch
+
+    def size(self, value: int) -> tuple[int, int, int, int]:
+        """(samples, height, width, channels) of a value as images."""
+        return (self.batch, *image_size(self.forms[value]))
+
+    def images_at(self, value: int) -> tuple[Tensor, bool]:
+        """(a real value's images, True); where torch computes it (images of that size without memory, False)."""
+        images = self.plan.images.get(value)
+        if images is not None:
+            return images, True
+        size = self.size(value)
+        return torch.empty(0 if 0 in size[1:] else 1, dtype=torch.float32).expand(size), False
+
+    def bits_at(self, value: int, patch: Patch) -> tuple[ops.BitImages, list[Patch]]:
+        """Where bits lie; else (torch's own packing: words of one plane) their sizes, and what is to be patched."""
+        bits = self.plan.bits.get(value)
+        if bits is not None:
+            return bits, []
+        if self.forms[value].planes > 1:
+            raise AssertionError(f"layout: bits that torch packs have one plane; value {value} has several")
+        return ops.BitImages(torch.empty(0, dtype=torch.int64), *self.size(value)), [patch]
+
+    def reading(self, record: np.ndarray, part: str, value: int) -> NativeRun:
+        """The run of a record that reads images: where they lie in planned memory, else patched at every call."""
+        images = self.plan.images.get(value)
+        if images is None:
+            return NativeRun(ops.chosen_isa(), record, [(part, "x", 0, value)])
+        record[part]["x"], record["sizes"]["input"] = images.data_ptr(), ops.bytes_of(images)
+        return NativeRun(ops.chosen_isa(), record)

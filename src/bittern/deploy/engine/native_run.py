@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a schedule calls: neighbouring native steps in one call, or one node by torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, cast
+
+import numpy as np
+
+from bittern import ops
+from bittern.deploy.engine.memory_plan import Values, as_images
+from bittern.deploy.kinds.kind import Step
+from bittern.deploy.program import Node
+
+Patch = tuple[str, str, int, int]
+"""(part and field of a record, number of the record, number of the value)."""
+
+
+@dataclass
+class NativeRun:
+    """Steps that one native call runs."""
+
+    isa: ops.Isa
+    records: np.ndarray
+    patches: list[Patch] = field(default_factory=list)
+    """Addresses of what torch computes, filled in before every call."""
+    strided: list[tuple[int, int]] = field(default_factory=list)
+    """(number of the record, number of the value) of real convolutions, which read images as they lie."""
+
+    def __post_init__(self) -> None:
+        sizes = self.records["sizes"]
+        self._fields = [
+            (self.records[part][name], sizes["residual" if name == "residual" else "input"], record, value)
+            for part, name, record, value in self.patches
+        ]
+
+    def __call__(self, values: Values) -> None:
+        held = []
+        for addresses, sizes, record, value in self._fields:
+            there = values[value]
+            images = there[0].contiguous() if isinstance(there, tuple) else as_images(there)
+            held.append(images)
+            addresses[record], sizes[record] = images.data_ptr(), ops.bytes_of(images)
+        for record, value in self.strided:
+            ops.PreparedRealConv.point(self.records[record : record + 1], values[value].permute(0, 2, 3, 1))
+        ops.run_steps(self.isa, self.records)
+
+    @staticmethod
+    def joined(runs: Sequence[NativeRun]) -> NativeRun:
+        """One run of the steps of several."""
+        patches: list[Patch] = []
+        strided: list[tuple[int, int]] = []
+        shift = 0
+        for run in runs:
+            patches += [(part, name, record + shift, value) for part, name, record, value in run.patches]
+            strided += [(record + shift, value) for record, value in run.strided]
+            shift += len(run.records)
+        return NativeRun(runs[0].isa, np.concatenate([run.records for run in runs]), patches, strided)
+
+
+class TorchRun:
+    """One node by torch."""
+
+    def __init__(self, node: Node, step: Step) -> None:
+        self.node = node
+        self.step = step
+
+    def __call__(self, values: Values) -> None:
+        values[self.node.output] = self.step(*[values[v] for v in self.node.inputs])
+
+
+Run = NativeRun | TorchRun
+
+
+def joined(each: Sequence[Run], released: Sequence[tuple[int, ...]]) -> list[tuple[Run, tuple[int, ...]]]:
+    """Neighbouring native runs as one; each run with the values that are released after it."""
+    runs: list[tuple[Run, tuple[int, ...]]] = []
+    pairs: Any = zip(each, released, strict=True)
+    for native, group in groupby(pairs, key=lambda pair: isinstance(pair[0], NativeRun)):
+        neighbours = list(group)
+        if not native:
+            runs += neighbours
+            continue
+        run = NativeRun.joined(cast(list[NativeRun], [run for run, _ in neighbours]))
+        runs.append((run, tuple(value for _, values in neighbours for value in values)))
+    return runs
