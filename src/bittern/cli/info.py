@@ -73,6 +73,7 @@ def _weight_bits(node: Node) -> int:
 def _parts(packed: Packed, size: int) -> Table:
     """Bytes of the file by what they hold."""
     from bittern.cli.screen import plain_table
+    from bittern.deploy.kinds.table import KINDS
 
     parts = {"weights of low-bit layers": 0, "scales of low-bit layers": 0, "everything else that is learned": 0}
     first, second, third = parts
@@ -81,7 +82,7 @@ def _parts(packed: Packed, size: int) -> Table:
         for role, name in node.tensors.items():
             if name not in seen:
                 seen.add(name)
-                low_bit = node.kind in ("binary", "encode", "threshold")
+                low_bit = KINDS[node.kind].low_bit
                 part = first if node.kind == "binary" and role == "weight" else second if low_bit else third
                 parts[part] += packed.tensors[name].numel() * packed.tensors[name].element_size()
     parts["program and header"] = size - sum(parts.values())
