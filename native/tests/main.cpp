@@ -4,7 +4,12 @@
 // failure, and on a CPU that could have run a set which was never tried.
 //
 // Arguments: names of CPU features that must be there, so that a path which needs one cannot go untried in
-// silence; --no-fork leaves out forked children, in which an emulator may be unable to start threads.
+// silence; --no-fork leaves out forked children, in which an emulator may be unable to start threads;
+// --only=NAME, once or several times, tries these instruction sets alone, which must be there.
+
+#include <algorithm>
+#include <string>
+#include <vector>
 
 #include "binary_conv2d/kernel.h"
 
@@ -49,17 +54,28 @@ int main(int count, char** arguments) {
   using namespace bittern;
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   test::Results results;
+  std::vector<std::string> only;
   bool with_fork = true;
   for (int i = 1; i < count; ++i) {
     const std::string argument = arguments[i];
     if (argument == "--no-fork") {
       with_fork = false;
       std::printf("threads: no forked children are tried\n");
+    } else if (argument.rfind("--only=", 0) == 0) {
+      only.push_back(argument.substr(7));
     } else {
       results.record(test::has_feature(argument), "this CPU has the feature " + argument);
     }
   }
-  for (Isa isa : kIsas) test::test_isa(isa, results);
+  for (const std::string& name : only) {
+    const bool there = std::any_of(kIsas.begin(), kIsas.end(),
+                                   [&](Isa isa) { return name == isa_name(isa) && isa_available(isa); });
+    results.record(there, "--only=" + name + ": such an instruction set is here");
+  }
+  for (Isa isa : kIsas) {
+    if (only.empty() || std::find(only.begin(), only.end(), isa_name(isa)) != only.end())
+      test::test_isa(isa, results);
+  }
   test::test_threads(with_fork, results);
   std::printf("%d passed, %d failed\n", results.passed(), results.failed());
   return results.failed() == 0 ? 0 : 1;
