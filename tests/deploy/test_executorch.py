@@ -130,7 +130,11 @@ def test_pools_of_bits(tmp_path: Path, kernels: Path) -> None:
     written(packed, tmp_path / "windows.pte", kernels)
 
 
-@pytest.mark.parametrize("method", [binary.ReActNet, partial(binary.DoReFa, weight_bits=2, input_bits=2)], ids=name)
+@pytest.mark.parametrize(
+    "method",
+    [binary.ReActNet, pytest.param(partial(binary.DoReFa, weight_bits=2, input_bits=2), marks=pytest.mark.slow)],
+    ids=name,
+)
 def test_concatenations_of_bits(method: Method, tmp_path: Path, kernels: Path) -> None:
     packed = packed_of(Inception(method), 3, 9, 10)
     assert any(node.kind == "concatenate_bits" for node in packed.program.nodes)
