@@ -9,7 +9,7 @@ from functools import partial
 from torch import Tensor
 
 from bittern import ops
-from bittern.deploy.engine.groups.group import CPU, AtBatch, Material, always
+from bittern.deploy.engine.groups.group import CPU, AtBatch, Material, OneNode, always
 from bittern.deploy.engine.groups.native import NativeGroup
 from bittern.deploy.engine.kernel_parameters import sign_threshold
 from bittern.deploy.engine.layout import Layout
@@ -19,22 +19,10 @@ from bittern.deploy.program import Node
 
 
 @dataclass(frozen=True)
-class BitGroup(NativeGroup):
+class BitGroup(OneNode, NativeGroup):
     """One node that writes bits."""
 
     node: Node
-
-    @property
-    def output(self) -> int:
-        return self.node.output
-
-    @property
-    def nodes(self) -> tuple[int, ...]:
-        return (self.node.output,)
-
-    @property
-    def reads(self) -> tuple[int, ...]:
-        return self.node.inputs
 
     @property
     def real(self) -> int | None:

@@ -110,6 +110,34 @@ class Group(ABC):
         return native or (self.output,)
 
 
+class OneNode(Group):
+    """A group of its node alone."""
+
+    @property
+    def output(self) -> int:
+        return self.node.output
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        return (self.node.output,)
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return self.node.inputs
+
+
+class OwnMemory(Group):
+    """A group that writes into no other value's memory and wants no border around what it reads."""
+
+    @property
+    def in_place(self) -> int | None:
+        return None
+
+    @property
+    def borders(self) -> Mapping[int, int | None]:
+        return {}
+
+
 class Prepared(NamedTuple):
     """A group, and how it runs at one batch size."""
 

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from bittern.deploy.engine.groups.group import Group
+from bittern.deploy.engine.groups.group import OwnMemory
 from bittern.deploy.program import Node
 
 
-class NativeGroup(Group):
-    """A group by a native step of its own: no product of bits, no memory but its own."""
+class NativeGroup(OwnMemory):
+    """A group by a native step of its own, without a product of bits."""
 
     @property
     def how(self) -> str:
@@ -21,13 +19,17 @@ class NativeGroup(Group):
         return False
 
     @property
-    def in_place(self) -> int | None:
+    def product(self) -> Node | None:
         return None
 
-    @property
-    def borders(self) -> Mapping[int, int | None]:
-        return {}
+
+class RealGroup(NativeGroup):
+    """One that writes a real value."""
 
     @property
-    def product(self) -> Node | None:
+    def real(self) -> int | None:
+        return self.output
+
+    @property
+    def bits(self) -> int | None:
         return None

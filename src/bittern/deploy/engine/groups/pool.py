@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bittern import ops
 from bittern.deploy.engine.groups.group import AtBatch, Material, always
-from bittern.deploy.engine.groups.native import NativeGroup
+from bittern.deploy.engine.groups.native import RealGroup
 from bittern.deploy.engine.kernel_parameters import affine_rows, pool_rule
 from bittern.deploy.engine.layout import Layout
 from bittern.deploy.engine.native_run import NativeRun
@@ -18,7 +18,7 @@ from bittern.deploy.program import Node
 
 
 @dataclass(frozen=True)
-class Pool(NativeGroup):
+class Pool(RealGroup):
     """A pool, with an affine node in front of it if there is one."""
 
     node: Node
@@ -40,14 +40,6 @@ class Pool(NativeGroup):
     @property
     def reads(self) -> tuple[int, ...]:
         return (self.source,)
-
-    @property
-    def real(self) -> int | None:
-        return self.node.output
-
-    @property
-    def bits(self) -> int | None:
-        return None
 
     def does(self) -> str:
         return f"{'scale, ' if self.before is not None else ''}{self.node.attrs['mode']} pool"

@@ -13,8 +13,8 @@ from math import prod
 
 from bittern import ops
 from bittern.deploy.engine.accumulation_order import Trial, exact_lanes, exact_order
-from bittern.deploy.engine.groups.group import AtBatch, Group, Material, Prepared
-from bittern.deploy.engine.groups.native import NativeGroup
+from bittern.deploy.engine.groups.group import AtBatch, Group, Material, OneNode, Prepared
+from bittern.deploy.engine.groups.native import RealGroup
 from bittern.deploy.engine.groups.pool import Pool
 from bittern.deploy.engine.groups.torch_node import TorchNode, steps_of
 from bittern.deploy.engine.kernel_parameters import affine_rows, clamp_limits, pool_rule
@@ -46,7 +46,7 @@ def _trial(node: Node, material: Material) -> tuple[Trial, tuple[int, ...]]:
 
 
 @dataclass(frozen=True)
-class RealProduct(NativeGroup):
+class RealProduct(RealGroup):
     """A real convolution."""
 
     node: Node
@@ -72,14 +72,6 @@ class RealProduct(NativeGroup):
     @property
     def reads(self) -> tuple[int, ...]:
         return self.node.inputs
-
-    @property
-    def real(self) -> int | None:
-        return self.output
-
-    @property
-    def bits(self) -> int | None:
-        return None
 
     def does(self) -> str:
         words = ["conv"] + ["norm"] * (self.affine is not None) + ([self.clamp.kind] if self.clamp else [])
@@ -119,30 +111,10 @@ class RealProduct(NativeGroup):
 
 
 @dataclass(frozen=True)
-class WholeMean(NativeGroup):
+class WholeMean(OneNode, RealGroup):
     """A mean of whole images."""
 
     node: Node
-
-    @property
-    def output(self) -> int:
-        return self.node.output
-
-    @property
-    def nodes(self) -> tuple[int, ...]:
-        return (self.node.output,)
-
-    @property
-    def reads(self) -> tuple[int, ...]:
-        return self.node.inputs
-
-    @property
-    def real(self) -> int | None:
-        return self.node.output
-
-    @property
-    def bits(self) -> int | None:
-        return None
 
     def does(self) -> str:
         return "mean"

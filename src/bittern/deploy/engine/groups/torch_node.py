@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bittern.deploy.engine.accumulation_order import same_bits
-from bittern.deploy.engine.groups.group import CPU, AtBatch, Group, Material, always
+from bittern.deploy.engine.groups.group import CPU, AtBatch, Material, OneNode, OwnMemory, always
 from bittern.deploy.engine.layout import Layout
 from bittern.deploy.engine.native_run import TorchRun
 from bittern.deploy.kinds.kind import IMAGE_DIMS, Build, Step, channels_last
@@ -24,7 +24,7 @@ Steps = tuple[Step, Step | None]
 
 
 @dataclass(frozen=True)
-class TorchNode(Group):
+class TorchNode(OneNode, OwnMemory):
     """One node."""
 
     node: Node
@@ -34,18 +34,6 @@ class TorchNode(Group):
     @property
     def how(self) -> str:
         return "torch" if self.product is None else "own call"
-
-    @property
-    def output(self) -> int:
-        return self.node.output
-
-    @property
-    def nodes(self) -> tuple[int, ...]:
-        return (self.node.output,)
-
-    @property
-    def reads(self) -> tuple[int, ...]:
-        return self.node.inputs
 
     @property
     def real(self) -> int | None:
@@ -58,14 +46,6 @@ class TorchNode(Group):
     @property
     def view(self) -> bool:
         return KINDS[self.node.kind].view
-
-    @property
-    def in_place(self) -> int | None:
-        return None
-
-    @property
-    def borders(self) -> Mapping[int, int | None]:
-        return {}
 
     @property
     def product(self) -> Node | None:
