@@ -93,6 +93,22 @@ def test_an_own_task_is_learned_logged_and_resumed(tmp_path: Path) -> None:
     assert head == ["epoch", "step", "learning_rate", *measured, "seconds"]
 
 
+def test_the_log_of_a_run_resumed_before_its_first_epoch_names_the_metric(tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(step: int, loss: float) -> None:
+        raise Stop
+
+    for resume in (False, True):
+        with pytest.raises(Stop):
+            train(
+                Sum(), (pairs(), pairs(16)), RECIPE, task=Regression(), folder=tmp_path, progress=False,
+                resume=resume, on_step=stop,
+            )  # fmt: skip
+    assert "train_minus_error" in (tmp_path / "log.csv").read_text()
+
+
 def test_accuracy_is_told_of_classifications_alone() -> None:
     row = train(Sum(), (pairs(), pairs(16)), RECIPE, task=Regression(), progress=False).final
     for name in ("train_accuracy", "test_accuracy"):

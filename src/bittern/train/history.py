@@ -8,6 +8,12 @@ from typing import NamedTuple
 ACCURACY = "accuracy"
 
 
+def columns(metric: str) -> tuple[str, ...]:
+    """What the logs call the numbers of a row, whose scores are called `metric`."""
+    measured = (f"{part}_{what}" for part in ("train", "test") for what in ("loss", metric))
+    return ("epoch", "step", "learning_rate", *measured, "seconds")
+
+
 class Epoch(NamedTuple):
     """One row of the log."""
 
@@ -45,16 +51,7 @@ class Epoch(NamedTuple):
 
     def named(self) -> dict[str, float]:
         """The row as the logs have it, with scores under their metric's name."""
-        return {
-            "epoch": self.epoch,
-            "step": self.step,
-            "learning_rate": self.learning_rate,
-            "train_loss": self.train_loss,
-            f"train_{self.metric}": self.train_score,
-            "test_loss": self.test_loss,
-            f"test_{self.metric}": self.test_score,
-            "seconds": self.seconds,
-        }
+        return dict(zip(columns(self.metric), self[:-1], strict=True))
 
 
 class History(NamedTuple):

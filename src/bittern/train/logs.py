@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from bittern._files import write_atomically
 from bittern.train.events import EventFile
-from bittern.train.history import ACCURACY, Epoch
+from bittern.train.history import ACCURACY, Epoch, columns
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -20,11 +20,14 @@ CSV_NAME = "log.csv"
 TENSORBOARD_NAME = "tensorboard"
 
 
-def write_csv(folder: Path, rows: list[Epoch]) -> None:
-    """Write all rows to log.csv, at once: a resumed run leaves no row twice. Raises: OSError."""
+def write_csv(folder: Path, rows: list[Epoch], metric: str = ACCURACY) -> None:
+    """Write all rows to log.csv, at once: a resumed run leaves no row twice.
+
+    metric: what their scores are called. Raises: OSError.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(rows[-1].named() if rows else Epoch(0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0).named())
+    writer.writerow(columns(metric))
     writer.writerows(row.named().values() for row in rows)
     write_atomically(folder / CSV_NAME, text.getvalue().encode())
 
@@ -64,7 +67,7 @@ class Logs:
         """Write the last row. Raises: OSError."""
         row = rows[-1]
         if self.folder is not None:
-            write_csv(self.folder, rows)
+            write_csv(self.folder, rows, row.metric)
         if self._events is not None:
             # at the epoch's last step, because readers drop what a killed run wrote by its step
             measured = {name: value for name, value in row.named().items() if name.startswith(("train_", "test_"))}

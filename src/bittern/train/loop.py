@@ -191,7 +191,7 @@ class _Run:
         self.state = restore_checkpoint(
             self.path, self.model, self.optimizer, self.identity, self.device, self.task.metric
         )
-        write_csv(self.path.parent, self.state.rows)
+        write_csv(self.path.parent, self.state.rows, self.task.metric)
 
     def _step(self) -> float:
         """One optimizer step. Returns its loss."""
