@@ -19,11 +19,12 @@ from _bit_networks import Inception, Windows
 from bittern import binary, models, pack
 from bittern.deploy import ExportError, Packed, to_onnx
 from bittern.deploy.onnx import QONNX, RuntimeReport, low_bit
+from bittern.deploy.onnx.check import run
 from bittern.deploy.onnx.low_bit import split
 from bittern.deploy.results import named
 from bittern.nn import BinaryConv2d, BinaryLinear
 from bittern.quantizer import Method
-from deploy.test_executorch import packed_of, signal_cnn, small_cnn, sound, tiny
+from deploy.test_executorch import nothing_written, packed_of, signal_cnn, small_cnn, sound, tiny
 from deploy.test_models import METHODS, name
 
 pytestmark = pytest.mark.peers("onnxscript", "onnxruntime")
@@ -135,6 +136,31 @@ def test_a_model_is_packed_first(tmp_path: Path) -> None:
     assert report.samples == 5
 
 
+def test_torchs_default_dtype_changes_nothing(tmp_path: Path) -> None:
+    packed = NETWORKS["signals"]()
+    to_onnx(packed, tmp_path / "own.onnx", verify=False)
+    torch.set_default_dtype(torch.float64)
+    try:
+        to_onnx(packed, tmp_path / "other.onnx")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    x = torch.randn(2, *packed.input_shape)
+    own, other = (run((tmp_path / name).read_bytes(), x)[0] for name in ("own.onnx", "other.onnx"))
+    assert torch.equal(own, other)
+
+
+def test_the_file_holds_nothing_of_what_was_compared(tmp_path: Path) -> None:
+    import onnx
+
+    packed = NETWORKS["branches"]()
+    to_onnx(packed, tmp_path / "compared.onnx")
+    to_onnx(packed, tmp_path / "not.onnx", verify=False)
+    graphs = [onnx.load(tmp_path / name).graph for name in ("compared.onnx", "not.onnx")]
+    assert [[output.name for output in graph.output] for graph in graphs] == [["output"]] * 2
+    compared, plain = ([node.op_type for node in graph.node] for graph in graphs)
+    assert sorted(compared) == sorted(plain)
+
+
 def test_weights_take_a_byte(tmp_path: Path) -> None:
     torch.manual_seed(0)
     packed = packed_of(nn.Sequential(nn.Linear(8, 512), BinaryLinear(512, 512, method=binary.BNN)), 8)
@@ -191,10 +217,6 @@ def test_qonnx(method: Method, tmp_path: Path) -> None:
 
 
 # -- what is refused ---------------------------------------------------------------------------------------
-
-
-def nothing_written(folder: Path) -> bool:
-    return list(folder.iterdir()) == []
 
 
 def test_missing_folder(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def binary_bits(c: Source, step: Step) -> str:
 
 
 def _epilogue(c: Source, node: Node) -> Tensor:
-    named = {role: c.tensors[name] for role, name in node.tensors.items()}
+    named = node.named(c.tensors)
     return epilogue_rows(node, named, weight_words(node, named))
 
 

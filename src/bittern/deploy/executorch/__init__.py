@@ -4,7 +4,7 @@
     lowering   packed program -> torch module            write    the module -> `.pte`, verified
     backend    which nodes the Bittern backend takes     emit     a partition of them -> calls, in the bytes of `blob`
     kernels    the library that runs those calls         runtime  a `.pte` in Python
-    check      comparing both models part by part        quiet    importing ExecuTorch
+    check      comparing both models part by part        installed  whether ExecuTorch is there
 
 Nothing here imports the package `executorch` before it is needed.
 """

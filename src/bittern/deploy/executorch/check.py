@@ -24,7 +24,7 @@ def parts_of(packed: Packed, program: Program) -> tuple[Part, ...]:
 
 def _parts(packed: Packed, program: Program) -> Iterator[Part]:
     for node in program.nodes:
-        tensors = {role: packed.tensors[name] for role, name in node.tensors.items()}
+        tensors = node.named(packed.tensors)
         known = KINDS.get(node.kind)
         step = known.build(node, tensors, CPU) if known is not None else LOWERINGS[node.kind].call(node, tensors)
         yield Part(node, tensors, step, known is not None and known.low_bit)

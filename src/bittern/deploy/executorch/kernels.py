@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bittern.deploy.executorch.quiet import quietly, require
+from bittern.deploy.executorch.installed import require
+from bittern.deploy.other_packages import quietly
 
 LIBRARY = "libbittern_executorch.so"
 BACKEND = "BitternBackend"

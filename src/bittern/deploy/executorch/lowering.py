@@ -9,7 +9,6 @@ constants.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import NamedTuple, cast
 
 import torch
@@ -18,21 +17,25 @@ from torch import Tensor, nn
 
 from bittern import ops
 from bittern.deploy.errors import ExportError
-from bittern.deploy.kinds.binary import BinaryStep, input_scale, weight_words
-from bittern.deploy.kinds.bits import Planes, flip_words, half_open_threshold, image_windows
+from bittern.deploy.kinds.binary import BinaryStep, weight_words
+from bittern.deploy.kinds.bits import Planes, flip_words, half_open_threshold, image_windows, images_of, rows_of
 from bittern.deploy.kinds.channel_scales import channel_scale_shapes
 from bittern.deploy.kinds.kind import Step, integer, integers, pair
 from bittern.deploy.kinds.table import KINDS, TORCH_KINDS
 from bittern.deploy.program import Node, Program
+from bittern.deploy.split_products import (
+    INPUT_SCALE,
+    input_scale_node,
+    scale_by_input,
+    split_products,
+    without_input_scale,
+)
 from bittern.nn.activation import per_channel
-from bittern.quantizer import InputScale
 
 Tensors = Mapping[str, Tensor]
 CPU = torch.device("cpu")
 IMAGE_DIMS = 4
 """[batch, channels, height, width]."""
-INPUT_SCALE = "input scale"
-"""Kind of the nodes that `split_input_scales` makes; files have none."""
 BATCH = 1
 """Samples that a `.pte` takes per call: its shapes are fixed."""
 
@@ -61,7 +64,7 @@ class ExportModule(nn.Module):
         self.results = results
         self._roles: list[dict[str, str]] = []
         for index, node in enumerate(program.nodes):
-            named = {role: tensors[name] for role, name in node.tensors.items()}
+            named = node.named(tensors)
             constants = lowering(node).constants(node, named)
             roles = {role: f"node{index}_{role}" for role in constants}
             for role, tensor in constants.items():
@@ -95,14 +98,6 @@ def lowering(node: Node) -> Lowering:
 # -- bits --------------------------------------------------------------------------------------------------
 
 
-def _rows(node: Node, x: Tensor) -> Tensor:
-    """Channels last, as the ops want them."""
-    dims = integer(node, "dims")
-    if dims == 0:
-        return x
-    return (x.unsqueeze(2) if dims == 1 else x).permute(0, 2, 3, 1)
-
-
 def _encode_constants(node: Node, tensors: Tensors) -> dict[str, Tensor]:
     if node.attrs["code"] == "levels" and node.attrs["planes"] == 1:
         return {"threshold": torch.full((integer(node, "channels"),), half_open_threshold())}
@@ -112,11 +107,11 @@ def _encode_constants(node: Node, tensors: Tensors) -> dict[str, Tensor]:
 def _encode(node: Node, constants: Tensors) -> Step:
     planes, threshold = integer(node, "planes"), constants.get("threshold")
     if planes == 1:
-        return lambda x: (ops.pack_signs(_rows(node, x), threshold),)
+        return lambda x: (ops.pack_signs(rows_of(x, integer(node, "dims")), threshold),)
     levels = float(2**planes - 1)
 
     def encode_levels(x: Tensor) -> Planes:
-        codes = torch.round(_rows(node, x).clamp(0, 1) * levels)
+        codes = torch.round(rows_of(x, integer(node, "dims")).clamp(0, 1) * levels)
         return tuple(ops.pack_signs(_bit(codes, j) - 0.5) for j in range(planes))
 
     return encode_levels
@@ -186,14 +181,6 @@ def _product(node: Node, words: Tensor, epilogue: Tensor | None) -> Step:
     return lambda x: ops.binary_conv2d(x, words, channels, stride, padding, dilation, groups, pad_value, epilogue)
 
 
-def _to_real(node: Node, y: Tensor) -> Tensor:
-    """NHWC -> [batch, channels, *space]."""
-    if node.attrs["dims"] == 0:
-        return y
-    y = y.permute(0, 3, 1, 2)
-    return y.squeeze(2) if node.attrs["dims"] == 1 else y
-
-
 def _binary(node: Node, constants: Tensors) -> Step:
     weights = [constants[f"weight{i}"] for i in range(integer(node, "weight_planes"))]
 
@@ -202,7 +189,7 @@ def _binary(node: Node, constants: Tensors) -> Step:
             y = cast(Tensor, _product(node, weights[0], constants.get("epilogue"))(planes[0]))
         else:
             y = (_sum_of_planes(node, weights, planes).float() + constants["offset"]) * constants["scale"]
-        return _to_real(node, y) if node.attrs["result"] == "real" else y
+        return images_of(y, integer(node, "dims")) if node.attrs["result"] == "real" else y
 
     return call
 
@@ -224,23 +211,7 @@ def split_input_scales(program: Program) -> Program:
 
     What is left of the product is exact, whatever computes the scale.
     """
-    nodes: list[Node] = []
-    free = max((node.output for node in program.nodes), default=0) + 1
-    for node in program.nodes:
-        if node.kind != "binary" or len(node.inputs) == 1:
-            nodes.append(node)
-            continue
-        product = replace(node, inputs=node.inputs[:1], output=free).with_attrs(input_scale=InputScale.NONE.value)
-        scale = replace(node, kind=INPUT_SCALE, inputs=(free, node.inputs[1]), tensors={})
-        nodes += [product, scale]
-        free += 1
-    return replace(program, nodes=tuple(nodes))
-
-
-def _input_scale(node: Node, constants: Tensors) -> Step:
-    scale_of = input_scale(node)
-    assert scale_of is not None
-    return lambda y, x: y * scale_of(x)
+    return split_products(program, lambda node: (without_input_scale(node), *input_scale_node(node)))
 
 
 # -- real values -------------------------------------------------------------------------------------------
@@ -324,7 +295,7 @@ LOWERINGS: dict[str, Lowering] = {
     "pool_bits": Lowering(_pool_bits_constants, _pool_bits),
     "concatenate_bits": Lowering(_all, _as_packed),
     "binary": Lowering(_binary_constants, _binary),
-    INPUT_SCALE: Lowering(_all, _input_scale),
+    INPUT_SCALE: Lowering(_all, lambda node, constants: scale_by_input(node)),
     "factors": Lowering(_factors_constants, _factors),
     "affine": Lowering(_affine_constants, _affine),
     "sign": Lowering(_all, _sign),

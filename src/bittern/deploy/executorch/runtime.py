@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bittern.deploy.executorch.installed import require
 from bittern.deploy.executorch.kernels import ADVICE, BUILD, LIBRARY, MissingKernels, kernels_loaded, load_kernels
-from bittern.deploy.executorch.quiet import quietly, require
+from bittern.deploy.other_packages import quietly
 
 
 class EdgeProgram:

@@ -11,17 +11,15 @@ from torch import Tensor
 from bittern._files import write_atomically
 from bittern.deploy.errors import ExportError
 from bittern.deploy.executorch.check import EdgeReport, check_program, parts_of
+from bittern.deploy.executorch.installed import require
 from bittern.deploy.executorch.kernels import load_kernels
 from bittern.deploy.executorch.lowering import BATCH, ExportModule, split_input_scales
-from bittern.deploy.executorch.quiet import quietly, require
 from bittern.deploy.executorch.runtime import EdgeProgram
+from bittern.deploy.export_arguments import check_example, check_place, noise
+from bittern.deploy.other_packages import quietly
 from bittern.deploy.packed import Packed
 from bittern.deploy.part_by_part import watched
 from bittern.deploy.program import Program
-
-SEED = 0
-EXAMPLES = 4
-"""Samples of noise that are compared where the caller has no real ones."""
 
 
 def to_executorch(
@@ -83,7 +81,7 @@ def lower(program: Program, tensors: dict[str, Tensor], results: tuple[int, ...]
 def _verify(packed: Packed, program: Program, data: bytes, example: Tensor | None, xnnpack: bool) -> EdgeReport:
     """Compare a program's own results, and the values between its parts, which a second program gives away."""
     if example is None:
-        example = torch.randn(EXAMPLES, *packed.input_shape, generator=torch.Generator().manual_seed(SEED))
+        example = noise(packed)
     parts = parts_of(packed, program)
     probe = EdgeProgram(lower(program, packed.tensors, (program.output, *watched(program, parts)), xnnpack))
     logits, *values = probe.values(example)
@@ -93,16 +91,8 @@ def _verify(packed: Packed, program: Program, data: bytes, example: Tensor | Non
 def _check_arguments(
     packed: Packed, path: Path, example: Tensor | None, verify: bool, kernels: str | Path | None
 ) -> None:
-    if packed.device.type != "cpu":
-        raise ValueError(f"to_executorch: the packed model is on {packed.device}; move it with .to('cpu')")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"to_executorch: no folder {str(path.parent)!r}; make it first")
+    check_place("to_executorch", packed, path)
     if not verify and (example is not None or kernels is not None):
         raise ValueError("to_executorch: 'example' and 'kernels' are for verify=True; leave them out")
-    if example is None:
-        return
-    if example.dtype != torch.float32 or example.device.type != "cpu":
-        raise TypeError(f"to_executorch: example must be float32 on the CPU; got {example.dtype} on {example.device}")
-    if tuple(example.shape[1:]) != packed.input_shape or example.ndim == 0 or example.shape[0] == 0:
-        sizes = ", ".join(str(size) for size in packed.input_shape)
-        raise ValueError(f"to_executorch: example must be [batch, {sizes}]; got {list(example.shape)}")
+    if example is not None:
+        check_example("to_executorch", packed, example, "float32")

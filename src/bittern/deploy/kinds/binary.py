@@ -22,7 +22,7 @@ from bittern import ops
 from bittern.deploy.bit_stream import stream_bytes, to_words
 from bittern.deploy.errors import FormatError
 from bittern.deploy.form import Form, Tensors, need, need_channels
-from bittern.deploy.kinds.bits import Planes
+from bittern.deploy.kinds.bits import Planes, images_of
 from bittern.deploy.kinds.footprint import FLOAT_BYTES, UNIT, WORD_BYTES, units
 from bittern.deploy.kinds.kind import Kind, Step, choice, contiguous, count, integer, integers, need_shape, pair, sizes
 from bittern.deploy.kinds.shape_rules import windows
@@ -173,21 +173,14 @@ class BinaryStep:
     def _product(self, planes: Planes) -> Tensor:
         if self.single is not None:
             y = cast(Tensor, self.single(planes[0]))
-            return self._to_real(y) if self.real else y
+            return images_of(y, self.dims) if self.real else y
         total = self._sum_planes(self.plane_runners, planes)
         offset, scale = self.epilogue[0], self.epilogue[1]
-        return self._to_real((total.float() + offset) * scale)
+        return images_of((total.float() + offset) * scale, self.dims)
 
     def _sum_planes(self, runners: list[Step], planes: Planes) -> Tensor:
         parts = [cast(Tensor, run(plane)) << (i + j) for i, run in enumerate(runners) for j, plane in enumerate(planes)]
         return torch.stack(parts).sum(0, dtype=torch.int32)
-
-    def _to_real(self, y: Tensor) -> Tensor:
-        """NHWC -> [batch, channels, *space] without moving data."""
-        if self.dims == 0:
-            return y
-        y = y.permute(0, 3, 1, 2)
-        return y.squeeze(2) if self.dims == 1 else y
 
     def accumulator(self, planes: Planes) -> Tensor:
         """The integer accumulator of the training graph, int32 [batch, channels, *space].
@@ -198,7 +191,7 @@ class BinaryStep:
         total = self._sum_planes(runners, planes)
         if self.levels:
             total = (total + self.epilogue[0].to(torch.int32)) >> 1
-        return self._to_real(total)
+        return images_of(total, self.dims)
 
 
 def _form(node: Node, tensors: Tensors, x: Form, real: Form | None = None) -> Form:

@@ -51,6 +51,21 @@ def half_open_threshold() -> float:
     return float(torch.nextafter(half, one))
 
 
+def rows_of(x: Tensor, dims: int) -> Tensor:
+    """A real tensor as a view with channels last: [batch, height, width, channels], or as it is for a linear layer."""
+    if dims == 0:
+        return x
+    return (x.unsqueeze(2) if dims == 1 else x).permute(0, 2, 3, 1)
+
+
+def images_of(rows: Tensor, dims: int) -> Tensor:
+    """The way back: [batch, channels, *space] without moving data."""
+    if dims == 0:
+        return rows
+    images = rows.permute(0, 3, 1, 2)
+    return images.squeeze(2) if dims == 1 else images
+
+
 def _build_encode(node: Node, tensors: Tensors, device: torch.device) -> Step:
     dims, planes = integer(node, "dims"), integer(node, "planes")
     channels = integer(node, "channels")
@@ -58,19 +73,14 @@ def _build_encode(node: Node, tensors: Tensors, device: torch.device) -> Step:
     if node.attrs["code"] == "levels" and planes == 1:
         threshold = torch.full((channels,), half_open_threshold(), dtype=torch.float32, device=device)
 
-    def to_rows(x: Tensor) -> Tensor:
-        if dims == 0:
-            return x
-        return (x.unsqueeze(2) if dims == 1 else x).permute(0, 2, 3, 1)
-
     pack = packer(threshold, device)
 
     def encode_one(x: Tensor) -> Planes:
-        return (pack(to_rows(x)),)
+        return (pack(rows_of(x, dims)),)
 
     def encode_levels(x: Tensor) -> Planes:
         levels = float(2**planes - 1)
-        codes = torch.round(to_rows(x).nan_to_num(nan=0.0).clamp(0, 1) * levels).to(torch.int32)
+        codes = torch.round(rows_of(x, dims).nan_to_num(nan=0.0).clamp(0, 1) * levels).to(torch.int32)
         return tuple(pack((codes >> j & 1) - 1) for j in range(planes))
 
     return encode_one if planes == 1 else encode_levels

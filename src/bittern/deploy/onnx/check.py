@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
@@ -11,17 +11,21 @@ from torch import Tensor
 
 from bittern import ops
 from bittern.deploy.kinds.binary import BinaryStep
+from bittern.deploy.kinds.bits import images_of, rows_of
 from bittern.deploy.kinds.kind import Step, integer
 from bittern.deploy.kinds.table import KINDS
-from bittern.deploy.onnx.low_bit import CPU, INPUT_SCALE, PRODUCT, TAIL, scale_by_input
+from bittern.deploy.onnx.low_bit import CPU, PRODUCT, TAIL
 from bittern.deploy.onnx.module import Parts
 from bittern.deploy.part_by_part import Part, RuntimeReport, Value, bit_planes, compare, watched
 from bittern.deploy.program import Node
+from bittern.deploy.split_products import INPUT_SCALE, scale_by_input
 
 
 def steps_of(parts: Parts) -> tuple[Part, ...]:
     """What the packed model computes at each node of a program whose products are split."""
-    return tuple(Part(node, parts.own(node), _step(parts, node), _is_low_bit(node)) for node in parts.program.nodes)
+    return tuple(
+        Part(node, node.named(parts.tensors), _step(parts, node), _is_low_bit(node)) for node in parts.program.nodes
+    )
 
 
 def _is_low_bit(node: Node) -> bool:
@@ -36,7 +40,7 @@ def _step(parts: Parts, node: Node) -> Step:
         return partial(_tail, parts.binary_step(node))
     if node.kind == INPUT_SCALE:
         return scale_by_input(node)
-    step = KINDS[node.kind].build(node, parts.own(node), CPU)
+    step = KINDS[node.kind].build(node, node.named(parts.tensors), CPU)
     if node.kind != "threshold":
         return step
     product = parts.producer(node)
@@ -45,59 +49,46 @@ def _step(parts: Parts, node: Node) -> Step:
 
 def _packed_accumulator(step: BinaryStep, product: Node, c: Tensor) -> Tensor:
     """What the kernels count, channels last, of the training graph's accumulator."""
-    rows = _channels_last(c, integer(product, "dims"))
+    rows = rows_of(c, integer(product, "dims")).contiguous()
     return 2 * rows - step.epilogue[0].to(torch.int32) if step.levels else rows
 
 
 def _tail(step: BinaryStep, c: Tensor) -> Tensor:
     """The epilogue of the kernels: scale, then one fused multiply-add."""
-    rows = _channels_last(c, step.dims).float() * (2 if step.levels else 1)
+    rows = rows_of(c, step.dims).contiguous().float() * (2 if step.levels else 1)
     _, scale, alpha, beta = step.epilogue
-    y = ops.fused_multiply_add(rows * scale, alpha, beta)
-    return y if step.dims == 0 else y.permute(0, 3, 1, 2) if step.dims == 2 else y.permute(0, 3, 1, 2).squeeze(2)
+    return images_of(ops.fused_multiply_add(rows * scale, alpha, beta), step.dims)
 
 
-def _channels_last(c: Tensor, dims: int) -> Tensor:
-    if dims == 0:
-        return c
-    return (c.unsqueeze(2) if dims == 1 else c).permute(0, 2, 3, 1).contiguous()
+def run(data: bytes, x: Tensor) -> list[Tensor]:
+    """All results of an ONNX file in ONNX Runtime, which is told to leave the network as it is written."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return [torch.from_numpy(y) for y in session.run(None, {"input": x.numpy()})]
 
 
-class Session:
-    """An ONNX file in ONNX Runtime, one call after another giving the same bits. Call with x -> all its outputs."""
-
-    def __init__(self, data: bytes, optimized: bool) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        if not optimized:
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-
-    def __call__(self, x: Tensor) -> list[Tensor]:
-        return [torch.from_numpy(y) for y in self._session.run(None, {"input": x.numpy()})]
-
-
-def check(parts: Parts, probe: bytes, data: bytes, batch: Tensor) -> RuntimeReport:
-    """Compare `probe`, which gives away the values `watched` behind its results, and `data`, which is to be written."""
-    steps = steps_of(parts)
+def check(parts: Parts, steps: Sequence[Part], probe: bytes, data: bytes, batch: Tensor) -> RuntimeReport:
+    """Compare `probe`, which gives away the values `watched` behind its results, and `data`, which does not."""
     shown = watched(parts.program, steps)
-    found = Session(probe, optimized=False)(batch)
+    found = run(probe, batch)
     results, values = found[: len(found) - len(shown)], found[len(found) - len(shown) :]
     given: Mapping[int, Value] = {
         0: batch,
         parts.program.output: results[0] if len(results) == 1 else tuple(results),
         **{v: _as_packed(parts, v, value) for v, value in zip(shown, values, strict=True)},
     }
-    return compare(parts.program, steps, given).beside(Session(data, optimized=False)(batch))
+    return compare(parts.program, steps, given).beside(run(data, batch))
 
 
 def _as_packed(parts: Parts, v: int, value: Tensor) -> Value:
     """A value of the file as the packed model has it: words of bits, integers, or real numbers as they are."""
     node, planes = parts.program.producer(v), bit_planes(parts.program, v)
     if planes:
-        rows = value if parts.rows(v) else _channels_last(value, value.ndim - 2)
+        rows = rows_of(value, 0 if parts.rows(v) else value.ndim - 2).contiguous()
         if not parts.levels(v):
             return (ops.pack_signs(rows),)
         codes = rows.to(torch.int32)

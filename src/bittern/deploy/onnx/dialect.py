@@ -20,19 +20,16 @@ DOMAIN = "qonnx.custom_op.general"
 class Dialect(NamedTuple):
     """One way to write low-bit values."""
 
-    name: str
     sign: Callable[[Tensor], Tensor]
     """x -> +1 where x >= 0, else -1, also for NaN."""
     levels: Callable[[Tensor, int], Tensor]
     """(x, k) -> round_half_even(clip(x, 0, 2^k - 1)), 0 for NaN."""
     weight: Callable[[Tensor, int], Tensor]
     """(w, k): marks w as odd whole numbers of k planes."""
-    runs: bool
-    """Whether an ordinary runtime computes it."""
 
 
 def _sign(x: Tensor) -> Tensor:
-    return torch.where(x >= 0, 1.0, -1.0)
+    return torch.where(x >= 0, 1.0, -1.0).to(x.dtype)  # the numbers alone would have torch's default type
 
 
 def _levels(x: Tensor, bits: int) -> Tensor:
@@ -43,7 +40,7 @@ def _unmarked(w: Tensor, planes: int) -> Tensor:
     return w
 
 
-ARITHMETIC = Dialect("arithmetic", _sign, _levels, _unmarked, runs=True)
+ARITHMETIC = Dialect(_sign, _levels, _unmarked)
 """Comparisons, roundings and convolutions of standard ONNX: for every runtime."""
 
 
@@ -58,7 +55,7 @@ def _quant(x: Tensor, bits: int, signed: bool) -> Tensor:
 
 def _node(name: str, x: Tensor, rest: tuple[float, ...], **attrs: Any) -> Tensor:
     """A node of QONNX with the inputs x, a scale of 1, and more numbers. Only torch.onnx knows what to do with it."""
-    inputs = (x, *(torch.tensor(number) for number in (1.0, *rest)))
+    inputs = (x, *(torch.tensor(number, dtype=torch.float32) for number in (1.0, *rest)))
     made: Tensor = torch.onnx.ops.symbolic(f"{DOMAIN}::{name}", inputs, attrs, dtype=x.dtype, shape=x.shape, version=1)
     return made
 
@@ -72,5 +69,5 @@ def _quant_weight(w: Tensor, planes: int) -> Tensor:
     return _bipolar_quant(w) if planes == 1 else _quant(w, planes + 1, True)
 
 
-QONNX = Dialect("qonnx", _bipolar_quant, _quant_levels, _quant_weight, runs=False)
+QONNX = Dialect(_bipolar_quant, _quant_levels, _quant_weight)
 """Nodes BipolarQuant and Quant: for FINN and other compilers of few bits."""

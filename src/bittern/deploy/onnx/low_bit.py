@@ -22,41 +22,31 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bittern import ops
-from bittern.deploy.kinds.binary import BinaryStep, input_scale, weight_words
+from bittern.deploy.kinds.binary import BinaryStep, weight_words
 from bittern.deploy.kinds.bits import flip_words
 from bittern.deploy.kinds.kind import Step, integer, integers
 from bittern.deploy.onnx.dialect import Dialect
 from bittern.deploy.program import Node, Program
+from bittern.deploy.split_products import input_scale_node, split_products
 from bittern.nn.activation import per_channel
-from bittern.quantizer import InputScale
 
 Tensors = Mapping[str, Tensor]
 CPU = torch.device("cpu")
-PRODUCT, TAIL, INPUT_SCALE = "product", "tail", "input scale"
-"""Kinds of the nodes that `split` makes of a node `binary`; files have none."""
+PRODUCT, TAIL = "product", "tail"
+"""Kinds of nodes that `split` makes of a node `binary`; files have none."""
 LARGEST = 2.0**24
 """No accumulator is larger (`kinds.binary`)."""
 
 
 def split(program: Program) -> Program:
     """The same program, in which products give integers, and the way to a real value has nodes of its own."""
-    nodes: list[Node] = []
-    free = max((node.output for node in program.nodes), default=0) + 1
-    for node in program.nodes:
-        if node.kind != "binary":
-            nodes.append(node)
-            continue
-        steps = [replace(node, kind=PRODUCT, inputs=node.inputs[:1])]
-        if node.attrs["result"] == "real":
-            steps.append(replace(node, kind=TAIL, inputs=()))
-        if node.attrs["input_scale"] != InputScale.NONE.value:
-            steps.append(replace(node, kind=INPUT_SCALE, inputs=node.inputs[1:], tensors={}))
-        for number, step in enumerate(steps):
-            before = () if number == 0 else (nodes[-1].output,)
-            last = number == len(steps) - 1
-            nodes.append(replace(step, inputs=(*before, *step.inputs), output=node.output if last else free))
-            free += not last
-    return replace(program, nodes=tuple(nodes))
+    return split_products(program, _links)
+
+
+def _links(node: Node) -> tuple[Node, ...]:
+    product = replace(node, kind=PRODUCT, inputs=node.inputs[:1])
+    tail = (replace(node, kind=TAIL, inputs=()),) if node.attrs["result"] == "real" else ()
+    return (product, *tail, *input_scale_node(node))
 
 
 # -- bits --------------------------------------------------------------------------------------------------
@@ -170,12 +160,6 @@ def tail(node: Node, constants: Tensors) -> Step:
         return y if beta is None else y + beta
 
     return call
-
-
-def scale_by_input(node: Node) -> Step:
-    scale_of = input_scale(node)
-    assert scale_of is not None
-    return lambda y, x: y * scale_of(x)
 
 
 def shifted_sign(shift: Tensor, dialect: Dialect) -> Step:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from bittern.deploy import split_products
 from bittern.deploy.kinds.binary import BinaryStep
 from bittern.deploy.kinds.channel_scales import channel_scale
 from bittern.deploy.kinds.kind import Step, integer
@@ -20,7 +21,7 @@ from bittern.deploy.program import Node, Program
 Tensors = Mapping[str, Tensor]
 
 
-class Part(NamedTuple):
+class Lowered(NamedTuple):
     """How one node is exported."""
 
     constants: dict[str, Tensor]
@@ -39,46 +40,46 @@ class Parts:
         self.program = program
         self.tensors = tensors
         self.dialect = dialect
+        self._steps: dict[int, BinaryStep] = {}
 
-    def own(self, node: Node) -> dict[str, Tensor]:
-        """The tensors of a node, by role."""
-        return {role: self.tensors[name] for role, name in node.tensors.items()}
-
-    def of(self, node: Node) -> Part:
+    def of(self, node: Node) -> Lowered:
         """What a node becomes."""
-        tensors, dialect = self.own(node), self.dialect
+        tensors, dialect = node.named(self.tensors), self.dialect
         match node.kind:
             case "encode":
-                return Part(low_bit.encode_constants(node, tensors), lambda c: low_bit.encode(node, c, dialect))
+                return Lowered(low_bit.encode_constants(node, tensors), lambda c: low_bit.encode(node, c, dialect))
             case "threshold":
                 product = self.producer(node)
                 found = low_bit.threshold_constants(node, tensors, product, self.binary_step(product))
-                return Part(found, lambda c: low_bit.threshold(node, c, dialect))
+                return Lowered(found, lambda c: low_bit.threshold(node, c, dialect))
             case "pool_bits":
-                return Part(low_bit.pool_constants(node, tensors), lambda c: low_bit.pool(node, c))
+                return Lowered(low_bit.pool_constants(node, tensors), lambda c: low_bit.pool(node, c))
             case "concatenate_bits":
-                return Part({}, lambda c: low_bit.concatenate(-1 if self.rows(node.inputs[0]) else 1))
+                return Lowered({}, lambda c: low_bit.concatenate(-1 if self.rows(node.inputs[0]) else 1))
             case low_bit.PRODUCT:
-                return Part(low_bit.product_constants(node, tensors), lambda c: low_bit.product(node, c, dialect))
+                return Lowered(low_bit.product_constants(node, tensors), lambda c: low_bit.product(node, c, dialect))
             case low_bit.TAIL:
-                return Part(low_bit.tail_constants(node, self.binary_step(node)), lambda c: low_bit.tail(node, c))
-            case low_bit.INPUT_SCALE:
-                return Part({}, lambda c: low_bit.scale_by_input(node))
+                found = low_bit.tail_constants(node, self.binary_step(self.producer(node)))
+                return Lowered(found, lambda c: low_bit.tail(node, c))
+            case split_products.INPUT_SCALE:
+                return Lowered({}, lambda c: split_products.scale_by_input(node))
             case "factors":
-                return Part({"gamma": channel_scale(node, tensors)}, lambda c: lambda y: y * c["gamma"])
+                return Lowered({"gamma": channel_scale(node, tensors)}, lambda c: lambda y: y * c["gamma"])
             case "affine":
                 alpha, beta = tensors["affine"]
-                return Part({"alpha": alpha, "beta": beta}, low_bit.affine)
+                return Lowered({"alpha": alpha, "beta": beta}, low_bit.affine)
             case "sign":
-                return Part({}, lambda c: dialect.sign)
+                return Lowered({}, lambda c: dialect.sign)
             case "shifted_sign":
-                return Part(tensors, lambda c: low_bit.shifted_sign(c["shift"], dialect))
+                return Lowered(tensors, lambda c: low_bit.shifted_sign(c["shift"], dialect))
             case _:
-                return Part(tensors, lambda c: KINDS[node.kind].build(_in_any_layout(node), c, CPU))
+                return Lowered(tensors, lambda c: KINDS[node.kind].build(_in_any_layout(node), c, CPU))
 
-    def binary_step(self, node: Node) -> BinaryStep:
-        """What the packed model computes there. node: one of those that `low_bit.split` made of a binary one."""
-        return BinaryStep(node, self.own(node), CPU)
+    def binary_step(self, product: Node) -> BinaryStep:
+        """What the packed model computes at a product, unpacked once."""
+        if product.output not in self._steps:
+            self._steps[product.output] = BinaryStep(product, product.named(self.tensors), CPU)
+        return self._steps[product.output]
 
     def producer(self, node: Node) -> Node:
         """What wrote the first input of a low-bit node."""

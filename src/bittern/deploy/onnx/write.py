@@ -3,12 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +11,19 @@ from torch import Tensor, nn
 
 from bittern._files import write_atomically
 from bittern.deploy.errors import ExportError
+from bittern.deploy.export_arguments import check_example, check_place, noise
 from bittern.deploy.onnx.check import check, steps_of
 from bittern.deploy.onnx.dialect import ARITHMETIC, Dialect
 from bittern.deploy.onnx.low_bit import split
 from bittern.deploy.onnx.module import OnnxModule, Parts
+from bittern.deploy.other_packages import quietly, require
 from bittern.deploy.pack import pack
 from bittern.deploy.packed import Packed
 from bittern.deploy.part_by_part import RuntimeReport, watched
-from bittern.deploy.plain import plain_torch
+from bittern.deploy.plain import plain_cpu
 from bittern.deploy.program import INPUT_TYPES, Program
 
 OPSET = 18
-SEED = 0
-EXAMPLES = 4
-"""Samples of noise that are compared where the caller has no real ones."""
 BATCH = 2
 """Of the export: a batch of 1 would be taken for fixed."""
 
@@ -60,28 +53,54 @@ def to_onnx(
     that do not fit; PackError; ExportError for an operator that ONNX does not have or a program that disagrees;
     OSError.
     """
-    _require(verify)
+    require("to_onnx", ("onnx", "onnxscript", *["onnxruntime"] * verify), "onnx")
     path = Path(path)
     packed = _packed(model, example, verify)
     _check_arguments(packed, path, example, verify)
     program = split(packed.program)
-    with plain_torch():
+    with plain_cpu():
         plain = Parts(program, packed.tensors, ARITHMETIC)
-        data = exported(plain, ()) if verify or low_bit is ARITHMETIC else b""
-        report = _verified(packed, plain, data, example) if verify else None
-        if low_bit is not ARITHMETIC:
-            data = exported(Parts(program, packed.tensors, low_bit), ())
+        report, data = _verified(packed, plain, example) if verify else (None, b"")
+        if low_bit is not ARITHMETIC or not verify:
+            data = exported(Parts(program, packed.tensors, low_bit), ()).SerializeToString()
     write_atomically(path, data)
     return report
 
 
-def exported(parts: Parts, shown: tuple[int, ...]) -> bytes:
-    """The ONNX file of a program with split products; behind its results the values `shown`. Raises: ExportError."""
+def _verified(packed: Packed, parts: Parts, example: Tensor | None) -> tuple[RuntimeReport, bytes]:
+    """The report, and the file that it is about. Raises: ExportError."""
+    steps = steps_of(parts)
+    shown = watched(parts.program, steps)
+    made = exported(parts, shown)
+    probe = made.SerializeToString()
+    hide(made, len(shown))
+    data = made.SerializeToString()
+    report = check(parts, steps, probe, data, noise(packed) if example is None else example)
+    if not report.agrees:
+        raise ExportError(f"to_onnx: the program disagrees with the packed model, nothing was written:\n{report}")
+    return report, data
+
+
+def hide(model: Any, last: int) -> None:
+    """Take the last outputs away from an ONNX model, and with them what nothing else reads."""
+    graph = model.graph
+    del graph.output[len(graph.output) - last :]
+    read = {output.name for output in graph.output}
+    for place in reversed(range(len(graph.node))):
+        node = graph.node[place]
+        if read.isdisjoint(node.output):
+            del graph.node[place]
+        else:
+            read.update(node.input)
+
+
+def exported(parts: Parts, shown: tuple[int, ...]) -> Any:
+    """The ONNX model of a program with split products; behind its results the values `shown`. Raises: ExportError."""
     program = parts.program
     names = [*_result_names(program), *(f"value_{v}" for v in shown)]
     module = OnnxModule(parts, (program.output, *shown)).eval()
     sample = torch.zeros(BATCH, *program.input_shape, dtype=INPUT_TYPES[program.input_type])
-    with _quietly():
+    with quietly():
         try:
             made: Any = torch.onnx.export(
                 module,
@@ -95,8 +114,7 @@ def exported(parts: Parts, shown: tuple[int, ...]) -> bytes:
             )
         except Exception as error:
             raise ExportError(f"to_onnx: torch.onnx cannot write this model: {_first_cause(error)}") from error
-    data: bytes = made.model_proto.SerializeToString()
-    return data
+    return made.model_proto
 
 
 def _first_cause(error: BaseException) -> str:
@@ -115,16 +133,6 @@ def _result_names(program: Program) -> list[str]:
     return [str(name) for name in own] or [f"output_{place}" for place in range(len(last.inputs))]
 
 
-def _verified(packed: Packed, parts: Parts, data: bytes, example: Tensor | None) -> RuntimeReport:
-    """Raises: ExportError."""
-    if example is None:
-        example = torch.randn(EXAMPLES, *packed.input_shape, generator=torch.Generator().manual_seed(SEED))
-    report = check(parts, exported(parts, watched(parts.program, steps_of(parts))), data, example)
-    if not report.agrees:
-        raise ExportError(f"to_onnx: the program disagrees with the packed model, nothing was written:\n{report}")
-    return report
-
-
 def _packed(model: Packed | nn.Module, example: Tensor | None, verify: bool) -> Packed:
     if isinstance(model, Packed):
         if example is not None and not verify:
@@ -137,42 +145,12 @@ def _packed(model: Packed | nn.Module, example: Tensor | None, verify: bool) -> 
     return pack(model, example)
 
 
-def _require(verify: bool) -> None:
-    """Raises: ImportError saying how to install what is missing."""
-    needed = ("onnx", "onnxscript", *["onnxruntime"] * verify)
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
-    if missing:
-        which = ", ".join(map(repr, missing))
-        raise ImportError(f"to_onnx: the package {which} is missing; pip install 'bittern[onnx]'")
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without what torch.onnx says about itself, and about operators of libraries that are not there."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
-
-
 def _check_arguments(packed: Packed, path: Path, example: Tensor | None, verify: bool) -> None:
-    if packed.device.type != "cpu":
-        raise ValueError(f"to_onnx: the packed model is on {packed.device}; move it with .to('cpu')")
+    check_place("to_onnx", packed, path)
     if packed.real != torch.float32:
         raise ValueError(f"to_onnx: its real layers compute in {packed.real}; use .with_real(torch.float32)")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"to_onnx: no folder {str(path.parent)!r}; make it first")
     kind = INPUT_TYPES[packed.program.input_type]
-    if example is None:
-        if verify and kind != torch.float32:
-            raise ValueError(f"to_onnx: a model that takes {kind} is compared on real inputs; give example=")
-        return
-    if example.dtype != kind or example.device.type != "cpu":
-        raise TypeError(f"to_onnx: example must be {kind} on the CPU; got {example.dtype} on {example.device}")
-    if tuple(example.shape[1:]) != packed.input_shape or example.ndim == 0 or example.shape[0] == 0:
-        sizes = ", ".join(str(size) for size in packed.input_shape)
-        raise ValueError(f"to_onnx: example must be [batch, {sizes}]; got {list(example.shape)}")
+    if example is not None:
+        check_example("to_onnx", packed, example, str(kind))
+    elif verify and kind != torch.float32:
+        raise ValueError(f"to_onnx: a model that takes {kind} is compared on real inputs; give example=")
