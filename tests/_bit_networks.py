@@ -12,6 +12,16 @@ from bittern.binary import BNN
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear
 
 
+def randomize_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+    """Statistics and a map as no network starts with them, slopes of both signs."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    norm.running_mean.normal_(0, 2)
+    norm.running_var.uniform_(0.3, 9)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+
+
 class Windows(nn.Module):
     """Pools whose windows overlap, are padded, and reach beyond the image; relu, several norms, one dimension."""
 

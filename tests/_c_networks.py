@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from _bit_networks import Inception, Windows
+from _bit_networks import Inception, Windows, randomize_norm
 from bittern.binary import BNN, DoReFa, ReActNet, XNORNet, XNORNetPlusPlus
 from bittern.deploy import Packed, pack
 from bittern.deploy.program import Node, Program
@@ -26,10 +26,7 @@ def randomize(model: nn.Module) -> nn.Module:
             parameter.add_(0.1 * torch.randn_like(parameter))
         for module in model.modules():
             if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-                module.running_mean.normal_(0, 2)  # type: ignore[union-attr]
-                module.running_var.uniform_(0.3, 9)  # type: ignore[union-attr]
-                nn.init.normal_(module.weight)
-                nn.init.normal_(module.bias)
+                randomize_norm(module)
                 module.weight[0] = 0
     return model
 

@@ -15,6 +15,7 @@ from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from _bit_networks import randomize_norm
 from _graphs import graphs
 from _tolerance import assert_reduction
 from bittern import binary, models
@@ -43,10 +44,7 @@ def shuffle(model: nn.Module) -> nn.Module:
     """Random norms, slopes and shifts, in eval mode."""
     for module in model.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            module.running_mean.normal_(0, 2)  # type: ignore[union-attr]
-            module.running_var.uniform_(0.3, 9)  # type: ignore[union-attr]
-            nn.init.normal_(module.weight)
-            nn.init.normal_(module.bias)
+            randomize_norm(module)
         if isinstance(module, RPReLU):
             for parameter in module.parameters():
                 nn.init.normal_(parameter)

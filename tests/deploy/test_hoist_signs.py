@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from _bit_networks import Inception, Windows
+from _bit_networks import Inception, Windows, randomize_norm
 from bittern import models
 from bittern.binary import BNN, DoReFa, ReActNet, XNORNet, XNORNetPlusPlus
 from bittern.deploy import Packed, load, pack
@@ -26,10 +26,7 @@ def with_norms(model: nn.Module) -> nn.Module:
     """Norms with weights of both signs and of zero: what follows them rises, falls or stands still."""
     for module in model.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            module.running_mean.normal_(0, 2)  # type: ignore[union-attr]
-            module.running_var.uniform_(0.3, 9)  # type: ignore[union-attr]
-            nn.init.normal_(module.weight)
-            nn.init.normal_(module.bias)
+            randomize_norm(module)
             with torch.no_grad():
                 module.weight[:2] = 0.0
     return model.eval()
