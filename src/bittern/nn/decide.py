@@ -88,7 +88,7 @@ def prepare(
     rules = keep_rules("convert", (DEFAULT_KEEP if rule is None else ()) if keep is None else keep)
     model = copied(model)
     _call_all_layers(model)
-    patterns = [rule for rule in rules if isinstance(rule, str)]
+    patterns = [entry for entry in rules if isinstance(entry, str)]
     given = substitutes(model, lambda name: any(fnmatchcase(name, pattern) for pattern in patterns))
     if args is not None and given.copies():
         given = given.without_read(watch_layers(model, args))
@@ -178,13 +178,13 @@ class _Decider:
             check_answer("convert", name, answer)
             if answer is None:
                 return Action.KEEP, "rule: None"
-        problem = self._problem(name, module, answer)
+        problem = self._problem(module, answer)
         if problem:
             return Action.REFUSE, problem
         self.answers[name] = answer
         return Action.CONVERT, "" if self.rule is None else f"rule: {in_words(answer)}"
 
-    def _problem(self, name: str, module: nn.Module, answer: Answer | None) -> str:
+    def _problem(self, module: nn.Module, answer: Answer | None) -> str:
         problem = self.given.reasons.get(id(module)) or _problem(module) or why_not(answer, module)
         if not problem and layer_class(answer) is not None:
             problem = shared_weight(self.model, module)

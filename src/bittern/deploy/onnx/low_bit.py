@@ -86,7 +86,7 @@ def threshold_constants(node: Node, tensors: Tensors, product: Node, step: Binar
     return {role: _beside(product, t) for role, t in (found | ({} if flips is None else {"flip": flips})).items()}
 
 
-def threshold(node: Node, constants: Tensors, dialect: Dialect) -> Step:
+def threshold(constants: Tensors, dialect: Dialect) -> Step:
     limit, flip = constants["threshold"], constants.get("flip")
     if flip is None:
         return lambda c: dialect.sign(c - limit)
@@ -151,7 +151,7 @@ def tail_constants(node: Node, step: BinaryStep) -> dict[str, Tensor]:
     }
 
 
-def tail(node: Node, constants: Tensors) -> Step:
+def tail(constants: Tensors) -> Step:
     scale, alpha, beta = (constants.get(role) for role in ("scale", "alpha", "beta"))
 
     def call(c: Tensor) -> Tensor:

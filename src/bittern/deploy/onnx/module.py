@@ -51,7 +51,7 @@ class Parts:
             case "threshold":
                 product = self.producer(node)
                 found = low_bit.threshold_constants(node, tensors, product, self.binary_step(product))
-                return Lowered(found, lambda c: low_bit.threshold(node, c, dialect))
+                return Lowered(found, lambda c: low_bit.threshold(c, dialect))
             case "pool_bits":
                 return Lowered(low_bit.pool_constants(node, tensors), lambda c: low_bit.pool(node, c))
             case "concatenate_bits":
@@ -60,7 +60,7 @@ class Parts:
                 return Lowered(low_bit.product_constants(node, tensors), lambda c: low_bit.product(node, c, dialect))
             case low_bit.TAIL:
                 found = low_bit.tail_constants(node, self.binary_step(self.producer(node)))
-                return Lowered(found, lambda c: low_bit.tail(node, c))
+                return Lowered(found, low_bit.tail)
             case split_products.INPUT_SCALE:
                 return Lowered({}, lambda c: split_products.scale_by_input(node))
             case "factors":
