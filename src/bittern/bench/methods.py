@@ -36,7 +36,7 @@ EPOCHS = 3
 TRAIN_SIZE = 5_000
 """With `EPOCHS`, what thirty trainings on 28 x 28 pixels can do in about an hour on one core."""
 BATCH_SIZE = 50
-LEARNING_RATE = 1e-2
+LEARNING_RATE = 3e-2
 WARMUP = 0.1
 CROP_PADDING = 2
 SUBSET_SEED = 0
