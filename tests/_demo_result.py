@@ -7,9 +7,9 @@ import math
 from dataclasses import replace
 
 from bittern import binary
-from bittern.bench.demo_result import FLOAT, DemoResult, Half, Latency, OptimizerRow, Row, Settings
-from bittern.bench.machine import Machine
-from bittern.bench.timing import Spread
+from bittern.bench.core.machine import Machine
+from bittern.bench.core.timing import Spread
+from bittern.bench.demo.result import FLOAT, DemoResult, Half, Latency, OptimizerRow, Row, Settings
 
 MACHINE = Machine(
     cpu='A <b>"CPU"</b> & more',

@@ -15,7 +15,7 @@ from statistics import fmean
 
 import torch
 
-from bittern.bench.methods import BATCH_SIZE, SUBSET_SEED, TRAIN_SIZE, WARMUP
+from bittern.bench.methods.run import BATCH_SIZE, SUBSET_SEED, TRAIN_SIZE, WARMUP
 from bittern.binary import BNN, ReCU
 from bittern.data import ImageData, fashion_mnist
 from bittern.models import resnet20_cifar

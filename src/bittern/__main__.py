@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from bittern import _native, ops
-from bittern.bench.machine import Machine, this_machine
+from bittern.bench.core.machine import Machine, this_machine
 
 NEEDS: dict[ops.Isa, tuple[str, ...]] = {
     ops.Isa.SCALAR: (),

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from bittern import binary, deploy
-from bittern.bench import demo
-from bittern.bench.demo_result import FLOAT, DemoResult, Row, Settings
-from bittern.bench.store import from_json, to_json
+from bittern.bench.core.store import from_json, to_json
+from bittern.bench.demo import run as demo
+from bittern.bench.demo.result import FLOAT, DemoResult, Row, Settings
 from bittern.train import Epoch
 
 

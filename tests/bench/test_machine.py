@@ -8,10 +8,10 @@ import torch
 
 import bittern
 from bittern import _native, ops
-from bittern.bench import machine
-from bittern.bench.machine import Machine, copy_bandwidth_gb_s, cpu_model, fp32_gmac_s, this_machine
-from bittern.bench.store import from_json, to_json
-from bittern.bench.timing import Spread, torch_threads
+from bittern.bench.core import machine
+from bittern.bench.core.machine import Machine, copy_bandwidth_gb_s, cpu_model, fp32_gmac_s, this_machine
+from bittern.bench.core.store import from_json, to_json
+from bittern.bench.core.timing import Spread, torch_threads
 
 
 def test_machine_describes_this_process() -> None:

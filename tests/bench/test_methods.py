@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from bittern import binary
-from bittern.bench import methods as bench
-from bittern.bench.methods_report import TWIN, MethodsReport, Trained
-from bittern.bench.store import load
+from bittern.bench.core.store import load
+from bittern.bench.methods import run as bench
+from bittern.bench.methods.report import TWIN, MethodsReport, Trained
 from bittern.data import ImageData
 from bittern.models import mlp
 from bittern.recipes import for_method

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from bittern import binary, recipes
-from bittern.bench import methods_doc
-from bittern.bench.methods_doc import PAGE, facts, generate
+from bittern.bench.methods import doc as methods_doc
+from bittern.bench.methods.doc import PAGE, facts, generate
 from bittern.binary import BNN
 
 ROOT = Path(__file__).parents[2]
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_committed_page_is_fresh() -> None:
     committed = (ROOT / PAGE).read_text(encoding="utf-8")
-    assert committed == generate() + "\n", "run: python -m bittern.bench.methods_doc"
+    assert committed == generate() + "\n", "run: python -m bittern.bench.methods.doc"
 
 
 def test_page_does_not_depend_on_the_random_state() -> None:

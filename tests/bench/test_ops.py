@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from bittern import binary
-from bittern.bench import ops as bench
-from bittern.bench import ops_groups
-from bittern.bench.ops import Sizes
-from bittern.bench.ops_groups import Grouped
-from bittern.bench.ops_report import Figure, OpRow, OpsReport
-from bittern.bench.store import from_json
-from bittern.bench.timing import Comparison, Spread
+from bittern.bench.core.rows import Figure, OpRow
+from bittern.bench.core.store import from_json
+from bittern.bench.core.timing import Comparison, Spread
+from bittern.bench.kernels import groups as ops_groups
+from bittern.bench.kernels import run as bench
+from bittern.bench.kernels.groups import Grouped
+from bittern.bench.kernels.report import OpsReport
+from bittern.bench.kernels.run import Sizes
 from bittern.ops import Isa, available_isas, chosen_isa
 
 SMALL = Sizes(

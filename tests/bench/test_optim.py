@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from bittern import optim
-from bittern.bench import optim as bench
-from bittern.bench.optim import Sizes
-from bittern.bench.optim_report import OptimReport
-from bittern.bench.store import from_json
+from bittern.bench.core.store import from_json
+from bittern.bench.optim import run as bench
+from bittern.bench.optim.report import OptimReport
+from bittern.bench.optim.run import Sizes
 from bittern.ops.optimizer_step import Rule
 
 SMALL = Sizes(one=8192, pieces=5, models=(("two tensors", ((64, 65), (3,))),))

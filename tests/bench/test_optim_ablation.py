@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from bittern import data
-from bittern.bench import optim_ablation as bench
-from bittern.bench.optim_ablation import AblationReport, AblationRun
+from bittern.bench.optim import ablation as bench
+from bittern.bench.optim.ablation import AblationReport, AblationRun
 from bittern.ops import codebooks
 
 TEXT = data.characters(data.sample_text(300))

@@ -6,10 +6,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bittern.bench import optim, optim_cuda
-from bittern.bench.optim_cuda import Sizes
-from bittern.bench.optim_report import CudaOptimReport
-from bittern.bench.store import from_json
+from bittern.bench.core.store import from_json
+from bittern.bench.optim import cuda as optim_cuda
+from bittern.bench.optim import run as optim
+from bittern.bench.optim.cuda import Sizes
+from bittern.bench.optim.report import CudaOptimReport
 
 SMALL = Sizes(one=8192, models=(("two tensors", ((64, 65), (3,)), 5.0),))
 

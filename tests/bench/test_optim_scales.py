@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bittern.bench import optim_scales as bench
-from bittern.bench.optim_scales import ScaleRun, ScalesReport
+from bittern.bench.optim import scales as bench
+from bittern.bench.optim.scales import ScaleRun, ScalesReport
 
 
 def test_the_images_that_choose_a_rate_are_training_images() -> None:
@@ -29,7 +29,7 @@ def test_storages_differ_in_bits_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         groups.append([group["state_bits"] for group in params])
         return real(params, **options)
 
-    monkeypatch.setattr("bittern.bench.optim_scales.optim.AdamW", adamw)
+    monkeypatch.setattr("bittern.bench.optim.scales.optim.AdamW", adamw)
     found = {s.name: bench.accuracy(data, s, 10, 1e-3, 0, steps=1) for s in bench.STORAGES}
     assert groups == [[32, 32], [8, 8], [4, 4], [8, 4]]
     assert len(set(found.values())) == 1  # the first step is computed before any state is stored

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bittern import data
-from bittern.bench import optim_training as bench
-from bittern.bench.optim_training import Run, TrainingReport
+from bittern.bench.optim import training as bench
+from bittern.bench.optim.training import Run, TrainingReport
 from bittern.models import GPTShape
 
 TEXT = data.characters(data.sample_text(300))

@@ -13,11 +13,11 @@ import pytest
 
 from _demo_result import noisy, sample, with_wrong_row
 from bittern import binary
-from bittern.bench import report
-from bittern.bench.demo_result import DemoResult, Settings
-from bittern.bench.report_plots import COLORS, accuracy_axis, accuracy_ticks, linear_axis, share_interval
-from bittern.bench.report_text import breakable, duration, number_word, plural, size
-from bittern.bench.store import load
+from bittern.bench.core.store import load
+from bittern.bench.core.words import breakable, duration, number_word, plural, size
+from bittern.bench.demo import report
+from bittern.bench.demo.plots import COLORS, accuracy_axis, accuracy_ticks, linear_axis, share_interval
+from bittern.bench.demo.result import DemoResult, Settings
 
 VOID = {"meta", "link", "br", "wbr", "path", "use", "rect"}
 

@@ -12,18 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from bittern import _native, binary, deploy
-from bittern.bench import speed as bench
-from bittern.bench import speed_networks
-from bittern.bench.machine import this_machine
-from bittern.bench.mobilenet import mobilenet_v1
-from bittern.bench.speed_layers import CALLS, LayerRow, kernels, peak_gmac_s
-from bittern.bench.speed_memory import MemoryRow
-from bittern.bench.speed_networks import Network, Twin, networks
-from bittern.bench.speed_peers import AUTOCAST, CHANNELS_LAST, ONNX_FP32, PEERS, Forward, Peer
-from bittern.bench.speed_plot import latencies_svg
-from bittern.bench.speed_report import ITSELF, NetworkLayers, SpeedReport, SpeedRow
-from bittern.bench.store import from_json
-from bittern.bench.timing import Comparison, Spread
+from bittern.bench.core.machine import this_machine
+from bittern.bench.core.store import from_json
+from bittern.bench.core.timing import Comparison, Spread
+from bittern.bench.speed import networks as speed_networks
+from bittern.bench.speed import run as bench
+from bittern.bench.speed.layers import CALLS, LayerRow, kernels, peak_gmac_s
+from bittern.bench.speed.memory import MemoryRow
+from bittern.bench.speed.mobilenet import mobilenet_v1
+from bittern.bench.speed.networks import Network, Twin, networks
+from bittern.bench.speed.peers import AUTOCAST, CHANNELS_LAST, ONNX_FP32, PEERS, Forward, Peer
+from bittern.bench.speed.plot import latencies_svg
+from bittern.bench.speed.report import ITSELF, NetworkLayers, SpeedReport, SpeedRow
 from bittern.deploy.interpreter import Interpreter
 from bittern.models import resnet20_cifar, vgg_small
 from bittern.nn.summary import summary
@@ -134,8 +134,8 @@ def test_every_binary_layer_is_counted(report: SpeedReport) -> None:
 def test_kernels_know_their_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the counting loop takes 50 us and a call of several kernels 100."""
     found = Comparison((100.0,), (50.0,))
-    monkeypatch.setattr("bittern.bench.speed_layers.compare", lambda *calls, budget_s: found)
-    monkeypatch.setattr("bittern.bench.speed_layers._counting_loop", lambda isa: (lambda: None, 2**20))
+    monkeypatch.setattr("bittern.bench.speed.layers.compare", lambda *calls, budget_s: found)
+    monkeypatch.setattr("bittern.bench.speed.layers._counting_loop", lambda isa: (lambda: None, 2**20))
     small, large = kernels(chosen_isa(), ((3, 64), (2, 128)))
     assert (small.macs, large.macs) == (9 * 9 * 64 * 64, 4 * 9 * 128 * 128)
     assert (small.target, large.target) == (None, 0.85)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bittern.bench.store import StoreError, from_json, load, save, to_json
+from bittern.bench.core.store import StoreError, from_json, load, save, to_json
 
 
 @dataclass(frozen=True)

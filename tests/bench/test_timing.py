@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bittern.bench.timing import PAIRS_LEAST, PAIRS_MOST, Comparison, Spread, compare, latency, torch_threads
+from bittern.bench.core.timing import PAIRS_LEAST, PAIRS_MOST, Comparison, Spread, compare, latency, torch_threads
 
 
 class FakeClock:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from bittern.bench import weights as bench
-from bittern.bench.store import from_json
-from bittern.bench.weights import Sizes, WeightsReport
+from bittern.bench.core.store import from_json
+from bittern.bench.kernels import weights as bench
+from bittern.bench.kernels.weights import Sizes, WeightsReport
 
 
 @pytest.fixture(scope="module")

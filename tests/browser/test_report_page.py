@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from _demo_result import sample, with_wrong_row
-from bittern.bench import report
+from bittern.bench.demo import report
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None

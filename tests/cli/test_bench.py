@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from _command import Command
-from bittern.bench.speed_peers import CHANNELS_LAST, COMPILED, PEERS, Peer
-from bittern.bench.speed_report import SpeedReport
-from bittern.bench.store import from_json
+from bittern.bench.core.store import from_json
+from bittern.bench.speed.peers import CHANNELS_LAST, COMPILED, PEERS, Peer
+from bittern.bench.speed.report import SpeedReport
 
 SMALLEST = ("bench", "speed", "--network", "ResNet20_CIFAR", "--threads", 1, "--budget", 0.001)
 
@@ -18,7 +18,7 @@ SMALLEST = ("bench", "speed", "--network", "ResNet20_CIFAR", "--threads", 1, "--
 @pytest.fixture
 def one_peer(monkeypatch: pytest.MonkeyPatch) -> None:
     absent = Peer("absent", CHANNELS_LAST.build, ("no_such_package",), "edge")
-    monkeypatch.setattr("bittern.bench.speed_peers.PEERS", (CHANNELS_LAST, absent))
+    monkeypatch.setattr("bittern.bench.speed.peers.PEERS", (CHANNELS_LAST, absent))
 
 
 @pytest.mark.usefixtures("one_peer")
@@ -44,7 +44,7 @@ def test_torch_compile_is_asked_for(command: Command, monkeypatch: pytest.Monkey
         seen.append(peers)
         return "measured"
 
-    monkeypatch.setattr("bittern.bench.speed.run", run)
+    monkeypatch.setattr("bittern.bench.speed.run.run", run)
     assert command.done("bench", "speed") == "measured\n"
     assert command.done("bench", "speed", "--compile") == "measured\n"
     assert seen == [PEERS, (*PEERS, COMPILED)]
@@ -52,8 +52,8 @@ def test_torch_compile_is_asked_for(command: Command, monkeypatch: pytest.Monkey
 
 def test_optim_takes_a_device(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("bittern.bench.optim.run", lambda threads, **_: f"threads {threads}")
-    monkeypatch.setattr("bittern.bench.optim_cuda.run", lambda device, **_: f"on {device}")
+    monkeypatch.setattr("bittern.bench.optim.run.run", lambda threads, **_: f"threads {threads}")
+    monkeypatch.setattr("bittern.bench.optim.cuda.run", lambda device, **_: f"on {device}")
     assert command.done("bench", "optim", "--threads", 2) == "threads (2,)\n"
     assert command.done("bench", "optim", "--device", "cuda") == "on cuda\n"
     outcome = command("bench", "optim", "--device", "cuda", "--threads", 2)

@@ -18,7 +18,7 @@ import pytest
 from _command import Command
 from _demo_result import noisy, sample, with_wrong_row
 from bittern import binary
-from bittern.bench.demo_result import DemoResult, Settings
+from bittern.bench.demo.result import DemoResult, Settings
 from bittern.cli.program import program
 from bittern.models import mlp, resnet20_cifar
 from bittern.recipes import for_method
@@ -41,7 +41,7 @@ def _fake(monkeypatch: pytest.MonkeyPatch, result: DemoResult) -> list[tuple[Set
             watcher.done(row)
         return result
 
-    monkeypatch.setattr("bittern.bench.demo.run", run)
+    monkeypatch.setattr("bittern.bench.demo.run.run", run)
     return asked
 
 
@@ -128,7 +128,7 @@ def test_interrupted_demo(command: Command, tmp_path: Path, monkeypatch: pytest.
     def run(*arguments: object, **keywords: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bittern.bench.demo.run", run)
+    monkeypatch.setattr("bittern.bench.demo.run.run", run)
     outcome = command("demo", "--out", tmp_path)
     assert outcome.status == 130
     assert outcome.err.splitlines()[-1] == "bittern: stopped; there is no report yet; run it again"
@@ -145,7 +145,7 @@ def test_without_matplotlib_it_says_so_before_any_work(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = _fake(monkeypatch, sample())
-    monkeypatch.setattr("bittern.bench.drawing.find_spec", lambda name: None)
+    monkeypatch.setattr("bittern.bench.core.drawing.find_spec", lambda name: None)
     for words in (("demo",), ("bench", "speed", "--plot", tmp_path / "a.svg")):
         outcome = command(*words)
         assert outcome.status == 1
@@ -168,7 +168,7 @@ def test_bench_ops_hands_on_its_options(command: Command, monkeypatch: pytest.Mo
         asked.append((threads, budget_s))
         return Report()
 
-    monkeypatch.setattr("bittern.bench.ops.run", run)
+    monkeypatch.setattr("bittern.bench.kernels.run.run", run)
     assert command.done("bench", "ops") == "a table\n"
     assert json.loads(command.done("bench", "ops", "--json", "--threads", 2, "--budget", 0.5)) == {"rows": []}
     assert asked == [(1, 2.0), (2, 0.5)]
@@ -181,7 +181,7 @@ def test_bench_methods_hands_on_its_options(command: Command, tmp_path: Path, mo
         asked.append((data.name, options))
         return SimpleNamespace(markdown=lambda: "| a table |")
 
-    monkeypatch.setattr("bittern.bench.methods.run", run)
+    monkeypatch.setattr("bittern.bench.methods.run.run", run)
     words = ("--data", "digits", "--out", tmp_path, "--method", "float", "--method", "recu", "--seed", 1, "--seed", 2)
     assert command.done("bench", "methods", *words, "--epochs", 7) == "| a table |\n"
     ((name, options),) = asked

@@ -30,7 +30,7 @@ def ops(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Time the kernels and the packed ResNet-20 against torch."""
-    from bittern.bench import ops as bench
+    from bittern.bench.kernels import run as bench
     from bittern.cli.screen import screen
 
     with screen(stderr=True).status("measuring") as status:
@@ -49,9 +49,9 @@ def optim(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Time a step of every optimizer against torch's fused AdamW, and measure the memory of its states."""
-    from bittern.bench import optim as bench
-    from bittern.bench import optim_cuda
-    from bittern.bench.optim_report import CudaOptimReport, OptimReport
+    from bittern.bench.optim import cuda as optim_cuda
+    from bittern.bench.optim import run as bench
+    from bittern.bench.optim.report import CudaOptimReport, OptimReport
     from bittern.cli.screen import screen
 
     where = names.device(device)
@@ -79,7 +79,7 @@ def weights(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Time block codecs and products with 4-bit and 8-bit weights against torch and bitsandbytes."""
-    from bittern.bench import weights as bench
+    from bittern.bench.kernels import weights as bench
     from bittern.cli.screen import screen
 
     with screen(stderr=True).status("measuring") as status:
@@ -105,11 +105,11 @@ def speed(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Time packed networks against torch, ONNX Runtime and ExecuTorch, and their layers against the CPU's peak."""
-    from bittern.bench import speed as bench
-    from bittern.bench.drawing import check_matplotlib
-    from bittern.bench.speed_networks import networks
-    from bittern.bench.speed_peers import COMPILED, PEERS
-    from bittern.bench.speed_plot import latencies_svg
+    from bittern.bench.core.drawing import check_matplotlib
+    from bittern.bench.speed import run as bench
+    from bittern.bench.speed.networks import networks
+    from bittern.bench.speed.peers import COMPILED, PEERS
+    from bittern.bench.speed.plot import latencies_svg
     from bittern.cli.errors import unknown
     from bittern.cli.screen import screen
 
@@ -144,8 +144,8 @@ def optim_training(
 ) -> None:
     """Train with optimizer states of 32, 8 and 4 bits; started again, it goes on where it stopped."""
     from bittern import data
-    from bittern.bench import optim_training as bench
-    from bittern.bench.drawing import check_matplotlib
+    from bittern.bench.core.drawing import check_matplotlib
+    from bittern.bench.optim import training as bench
 
     check_matplotlib("bittern bench optim-training")
     tasks = (
@@ -177,7 +177,7 @@ def optim_ablation(
 ) -> None:
     """Train with linear and dynamic codes, per tensor and per block; started again, it goes on where it stopped."""
     from bittern import data
-    from bittern.bench import optim_ablation as bench
+    from bittern.bench.optim import ablation as bench
 
     def show(run: bench.AblationRun) -> None:
         loss = "diverged" if run.loss is None else f"{run.loss:.3f}"
@@ -204,7 +204,7 @@ def optim_scales(
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
 ) -> None:
     """Find where states of 4 bits stop learning; started again, it goes on where it stopped."""
-    from bittern.bench import optim_scales as bench
+    from bittern.bench.optim import scales as bench
 
     report = bench.run(
         command=shlex.join(["bittern", *sys.argv[1:]]),
@@ -242,7 +242,7 @@ def methods(
 ) -> None:
     """Train every method and write a table; started again, it goes on where it stopped."""
     from bittern import recipes
-    from bittern.bench import methods as bench
+    from bittern.bench.methods import run as bench
 
     if recipe not in ("common", "paper"):
         raise Misused(f"--recipe must be common or paper; got {recipe!r}")

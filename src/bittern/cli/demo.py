@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`bittern demo`: the run of `bittern.bench.demo` on a screen."""
+"""`bittern demo`: the run of `bittern.bench.demo.run` on a screen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from bittern.bench.demo_result import DemoResult, Row
+    from bittern.bench.demo.result import DemoResult, Row
     from bittern.deploy import Packed
     from bittern.train import Epoch
 
@@ -30,10 +30,11 @@ def demo(
     quick: Annotated[bool, typer.Option("--quick", help="A few seconds, to see that everything works.")] = False,
 ) -> None:
     """Train, pack, verify and time every method on handwritten digits, and write a report."""
-    from bittern.bench import demo as bench
-    from bittern.bench import demo_files, report
-    from bittern.bench.demo_result import Settings
-    from bittern.bench.drawing import check_matplotlib
+    from bittern.bench.core.drawing import check_matplotlib
+    from bittern.bench.demo import files as demo_files
+    from bittern.bench.demo import report
+    from bittern.bench.demo import run as bench
+    from bittern.bench.demo.result import Settings
     from bittern.cli.program import program
     from bittern.cli.screen import say, screen
     from bittern.data import digits
@@ -109,7 +110,7 @@ class Bars:
         self._update(name, note="packing")
 
     def packed(self, name: str, model: Packed) -> None:
-        from bittern.bench.demo_files import save_network
+        from bittern.bench.demo.files import save_network
 
         save_network(self._folder, name, model)
 
@@ -133,7 +134,7 @@ class Bars:
 
 
 def _table(result: DemoResult) -> Table:
-    from bittern.bench.report_text import duration
+    from bittern.bench.core.words import duration
     from bittern.cli.screen import plain_table
 
     timed = [f"{latency.batch} image{'s' if latency.batch > 1 else ''}" for latency in result.methods[0].latencies]
@@ -153,7 +154,7 @@ def _table(result: DemoResult) -> Table:
 
 
 def _verdict(result: DemoResult) -> str:
-    from bittern.bench.report_notes import noise_text
+    from bittern.bench.demo.notes import noise_text
 
     exact = sum(row.exact for row in result.methods)
     speed = "(..x): speed compared with float32 in torch, called in turn"

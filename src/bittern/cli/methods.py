@@ -33,7 +33,7 @@ def _list() -> None:
     from rich.text import Text
 
     from bittern import binary
-    from bittern.bench.methods_doc import facts
+    from bittern.bench.methods.doc import facts
     from bittern.cli.screen import plain_table, screen
 
     table = plain_table(
@@ -51,7 +51,7 @@ def _list() -> None:
 
 
 def _explain(method: type[Quantizer]) -> None:
-    from bittern.bench.methods_doc import facts, recipe_rows
+    from bittern.bench.methods.doc import facts, recipe_rows
     from bittern.recipes import for_method
 
     f = facts(method)

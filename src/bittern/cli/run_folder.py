@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bittern._files import only_one
-from bittern.bench import store
+from bittern.bench.core import store
 from bittern.cli import names
 from bittern.cli.program import command
 

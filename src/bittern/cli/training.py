@@ -84,7 +84,7 @@ def train(
     """Train a network; Ctrl-C saves it, --resume goes on."""
     import torch
 
-    from bittern.bench.report_text import plural
+    from bittern.bench.core.words import plural
     from bittern.cli import run_folder
 
     chosen = {k: v for k, v in context.params.items() if k in _option_names() and v is not None and v != []}
@@ -291,7 +291,7 @@ def _teacher(folder: Path, run: Run) -> Any:
 
 
 def _headline(run: Run, images: ImageData | FolderData, options: Options) -> str:
-    from bittern.bench.report_text import plural
+    from bittern.bench.core.words import plural
 
     return (
         f"{options.model}, {options.method}, on {images.name}: {images.counts[0]:,} images "

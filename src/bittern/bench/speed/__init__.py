@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packed networks against other engines."""

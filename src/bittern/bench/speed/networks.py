@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The networks of `bittern bench speed`: a low-bit one, the float ones that it replaces, and what the project wants.
+
+Targets of instruction sets: they are those of the issue of this benchmark, for one image on one thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from bittern import _native, binary, models
+from bittern.bench.speed.mobilenet import mobilenet_v1
+from bittern.bench.speed.peers import AUTOCAST, CHANNELS_LAST, ONNX_FP32
+from bittern.ops import Isa, chosen_isa
+from bittern.quantizer import Quantizer
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A float network that does the low-bit one's work."""
+
+    name: str
+    build: Callable[[], nn.Module]
+    targets: Mapping[str, float] = field(default_factory=dict)
+    """Name of a peer -> how many times faster than it the packed network should be, on one thread."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A low-bit network and its float twins."""
+
+    name: str
+    """That of the function in `bittern.models`."""
+    title: str
+    build: Callable[[], nn.Module]
+    input_shape: tuple[int, ...]
+    """Of one sample."""
+    twins: tuple[Twin, ...]
+    file_limit_mib: float | None = None
+    memory_share_limit: float | None = None
+    """Of the first twin's peak memory."""
+
+
+def torch_target() -> float | None:
+    """Least ratio to torch fp32, channels-last, on Bi-Real-18: it depends on what the CPU has."""
+    amx = _native.cpu_features().get("amx_int8", False)
+    return {Isa.AVX512: 9.0 if amx else 8.0, Isa.AVX2: 3.0}.get(chosen_isa())
+
+
+def networks() -> tuple[Network, ...]:
+    """All of them, in the order of the table."""
+    large, small = (3, 224, 224), (3, 32, 32)
+    return (
+        Network(
+            "bireal_net18",
+            "Bi-Real-18, 224 x 224",
+            lambda: models.bireal_net18(binary.BiRealNet),
+            large,
+            (Twin("ResNet-18 shape", models.bireal_net18, _bireal_targets()),),
+            file_limit_mib=4.1,
+            memory_share_limit=1 / 3,
+        ),
+        Network(
+            "reactnet_a",
+            "ReActNet-A, 224 x 224",
+            lambda: models.reactnet_a(binary.ReActNet),
+            large,
+            (
+                Twin("dense 3x3 and 1x1", models.reactnet_a, {CHANNELS_LAST.name: 4.0, ONNX_FP32.name: 1.0}),
+                Twin("MobileNetV1, depthwise 3x3", mobilenet_v1),
+            ),
+            memory_share_limit=1 / 3,
+        ),
+        _with_twin("react_resnet18", "ReAct-ResNet-18, 224 x 224", models.react_resnet18, binary.ReActNet, large),
+        _with_twin("resnet20_cifar", "ResNet-20, 32 x 32", models.resnet20_cifar, binary.ReCU, small),
+        _with_twin("vgg_small", "VGG-small, 32 x 32", models.vgg_small, binary.ReCU, small),
+    )
+
+
+def _bireal_targets() -> dict[str, float]:
+    targets = {ONNX_FP32.name: 5.0}
+    wanted = torch_target()
+    if wanted is not None:
+        targets[CHANNELS_LAST.name] = wanted
+    if _native.cpu_features().get("amx_int8", False):
+        targets[AUTOCAST.name] = 2.5
+    return targets
+
+
+def _with_twin(
+    name: str,
+    title: str,
+    model: Callable[..., nn.Module],
+    method: type[Quantizer],
+    input_shape: tuple[int, ...],
+) -> Network:
+    """A network whose float twin is the same graph."""
+    return Network(name, title, lambda: model(method), input_shape, (Twin("the same in float", model),))

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bittern bench speed`: packed networks against other engines on the float networks that they replace.
+
+One image at a time. Each row is timed in turn with one other engine, in one process, each sample behind an untimed call
+of the same engine; what an engine sets up beforehand (export, compilation, quantization, layout of weights) is not
+timed. A peer whose package is missing, or that cannot take a network, is named in the report with the reason. Then, on
+the least number of threads: the file, the memory of a run, and how near each binary layer comes to the measured peak of
+counting.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from bittern import deploy
+from bittern.bench.core.machine import this_machine
+from bittern.bench.core.rows import Figure
+from bittern.bench.core.timing import Spread, check_budget, compare, torch_threads
+from bittern.bench.speed import layers as speed_layers
+from bittern.bench.speed.memory import MemoryRow, measure
+from bittern.bench.speed.networks import Network, Twin, networks
+from bittern.bench.speed.peers import PEERS, Peer
+from bittern.bench.speed.report import ITSELF, MIB, NetworkLayers, SpeedReport, SpeedRow
+from bittern.deploy.engine.groups.block import Block
+from bittern.deploy.packed import Packed
+from bittern.ops import chosen_isa
+
+ONE_THREAD = "bittern, 1 thread"
+OWN_BF16 = "bittern, real layers in bf16"
+THREADS_TARGET = 1.7
+"""Two threads over one."""
+Tell = Callable[[str], None]
+
+
+@dataclass
+class _Run:
+    """What a run measures with, and what it has found."""
+
+    budget_s: float
+    peers: Sequence[Peer]
+    tell: Tell
+    rows: list[SpeedRow] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+def run(
+    threads: Sequence[int] = (1, 2),
+    *,
+    command: str,
+    budget_s: float = 2.0,
+    chosen: Sequence[Network] | None = None,
+    peers: Sequence[Peer] = PEERS,
+    kernels: Sequence[tuple[int, int]] = speed_layers.KERNELS,
+    on_row: Tell | None = None,
+) -> SpeedReport:
+    """Measure everything on the CPU, about `budget_s` seconds for each row.
+
+    threads: each comparison is made with each of these numbers. command: what the report names as its origin. chosen:
+    networks, None: all. kernels: (height and width, channels) of isolated convolutions. on_row: told the subject of
+    each measurement before it starts.
+
+    Raises: ValueError for less than one thread or a budget that is not positive.
+    """
+    check_budget(budget_s)
+    state = _Run(budget_s, [p for p in peers if p.missing() is None], on_row or (lambda subject: None))
+    state.missing += [f"{peer.name}: {reason}" for peer in peers if (reason := peer.missing()) is not None]
+    load = _load()
+    figures: list[Figure] = []
+    memory: list[MemoryRow] = []
+    layers: list[NetworkLayers] = []
+    least = min(threads)
+    with torch_threads(least):
+        machine = this_machine()
+        state.tell("peak of counting")
+        peak = speed_layers.peak_gmac_s(chosen_isa())
+        found = tuple(speed_layers.kernels(chosen_isa(), kernels))
+    for network in networks() if chosen is None else chosen:
+        state.tell(f"{network.title}: packing")
+        packed = _packed(network)
+        for count in threads:
+            _compare(state, network, packed, count)
+        with torch_threads(least):
+            state.tell(f"{network.title}: file, memory, layers")
+            figures += _file(network, packed)
+            memory += _memory(network, packed)
+            layers.append(_layers(network, packed, speed_layers.peak_gmac_s(chosen_isa())))
+    return SpeedReport(
+        command, machine, load, tuple(state.rows), tuple(state.missing), tuple(figures), tuple(memory), peak, found,
+        tuple(layers),
+    )  # fmt: skip
+
+
+def _load() -> str:
+    """What else the machine does, as far as it tells."""
+    if not hasattr(os, "getloadavg"):
+        return "load unknown"
+    return f"load average before the run {os.getloadavg()[0]:.1f}"
+
+
+def _packed(network: Network) -> Packed:
+    torch.manual_seed(0)
+    return deploy.pack(network.build().eval(), torch.randn(1, *network.input_shape))
+
+
+def _compare(state: _Run, network: Network, packed: Packed, threads: int) -> None:
+    """All rows of a network with one number of threads."""
+    x = torch.randn(1, *network.input_shape)
+    with torch_threads(threads):
+        for twin in network.twins:
+            model = twin.build().eval().requires_grad_(False)
+            for peer in state.peers:
+                state.tell(f"{network.title}: {peer.name}, {threads} thread(s)")
+                _against(state, network, packed, twin, model, peer, x)
+        state.tell(f"{network.title}: itself")
+        bf16 = packed.with_real(torch.bfloat16)
+        _row(state, network, partial(packed, x), Twin(ITSELF, network.build), OWN_BF16, partial(bf16, x))
+        if threads > 1:
+            _row(
+                state,
+                network,
+                partial(packed, x),
+                Twin(ITSELF, network.build, {ONE_THREAD: THREADS_TARGET} if threads == 2 else {}),
+                ONE_THREAD,
+                partial(_on_one_thread, packed, x, threads),
+            )
+
+
+def _on_one_thread(packed: Packed, x: Tensor, threads: int) -> None:
+    torch.set_num_threads(1)
+    packed(x)
+    torch.set_num_threads(threads)
+
+
+def _against(
+    state: _Run, network: Network, packed: Packed, twin: Twin, model: nn.Module, peer: Peer, x: Tensor
+) -> None:
+    try:
+        theirs = peer.build(model, x)
+        theirs()
+    except Exception as error:  # whatever another engine raises: its row is left out, and the report says why
+        said = (str(error).splitlines() or [""])[0]
+        state.missing.append(f"{peer.name} on {network.title}, {twin.name}: {type(error).__name__}: {said}")
+        return
+    _row(state, network, partial(packed, x), twin, peer.name, theirs)
+
+
+def _row(
+    state: _Run, network: Network, ours: Callable[[], object], twin: Twin, peer: str, theirs: Callable[[], object]
+) -> None:
+    compared = compare(ours, theirs, budget_s=state.budget_s, settled=True)
+    threads = torch.get_num_threads()
+    wanted = twin.targets.get(peer) if threads == 1 or peer == ONE_THREAD else None
+    state.rows.append(
+        SpeedRow(
+            network.title,
+            twin.name,
+            peer,
+            threads,
+            compared.latency_us,
+            compared.baseline_latency_us,
+            compared.speedup,
+            wanted,
+        )
+    )
+
+
+def _file(network: Network, packed: Packed) -> Iterator[Figure]:
+    if network.file_limit_mib is not None:
+        yield Figure(f"{network.title}: file", len(packed.to_bytes()) / MIB, "MiB", network.file_limit_mib)
+
+
+def _memory(network: Network, packed: Packed) -> Iterator[MemoryRow]:
+    if network.memory_share_limit is None:
+        return
+    twin = network.twins[0]
+    found = measure(packed, twin.build(), twin.build)
+    if found is not None:
+        yield MemoryRow(network.title, twin.name, *found, network.memory_share_limit)
+
+
+def _layers(network: Network, packed: Packed, peak: Spread) -> NetworkLayers:
+    x = torch.randn(1, *network.input_shape)
+    with torch.no_grad():
+        profile = packed.engine.profile(x, speed_layers.PROFILE_REPEATS)
+    other = sum(time_us for group, time_us in profile if not isinstance(group, Block))
+    return NetworkLayers(network.title, tuple(speed_layers.layers(packed.engine, profile, peak)), other)
