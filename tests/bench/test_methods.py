@@ -55,29 +55,29 @@ def report(folder: Path) -> MethodsReport:
 
 
 def test_every_training_is_there(report: MethodsReport, folder: Path) -> None:
-    assert [(r.method, r.seed) for r in report.results] == [(TWIN, 0), ("BNN", 0)]
+    assert [(r.method, r.seed) for r in report.runs] == [(TWIN, 0), ("BNN", 0)]
     assert sorted(path.name for path in folder.iterdir()) == ["methods_toy.json", "methods_toy.md"]
     assert load(folder / "methods_toy.json", MethodsReport) == report
-    assert (folder / "methods_toy.md").read_text() == report.markdown()
+    assert (folder / "methods_toy.md").read_text() == report.page()
 
 
 def test_results_are_what_they_say(report: MethodsReport) -> None:
-    twin, bnn = report.results
+    twin, bnn = report.runs
     assert twin.exact is None
     assert bnn.exact is True
     assert bnn.file_bytes < twin.file_bytes
-    assert all(0.0 <= r.train_accuracy <= 1.0 and 0.0 <= r.test_accuracy <= 1.0 for r in report.results)
+    assert all(0.0 <= r.train_accuracy <= 1.0 and 0.0 <= r.test_accuracy <= 1.0 for r in report.runs)
     setting = report.setting
     assert (setting.train_size, setting.train_available, setting.test_size) == (100, 120, 30)
     assert dict(setting.recipe)["learning_rate"] == str(bench.LEARNING_RATE)
 
 
 def test_page_names_setting_machine_and_command(report: MethodsReport) -> None:
-    page = report.markdown()
+    page = report.page()
     for part in ("100 of the 120 training images", "1 epochs", "2 steps", "seeds 0", "bittern bench methods --tiny"):
         assert part in page
     assert report.machine.cpu in page
-    for r in report.results:
+    for r in report.runs:
         assert f"| {r.method} |" in page
 
 
@@ -102,12 +102,12 @@ def test_killed_run_keeps_what_was_finished(
             done.append("killed")
             raise KeyboardInterrupt
         done.append(name)
-        return next(r for r in report.results if r.method == name)
+        return next(r for r in report.runs if r.method == name)
 
     monkeypatch.setattr(bench, "train_one", train_one)
     with pytest.raises(KeyboardInterrupt):
         small_run(tmp_path)
-    assert load(tmp_path / "methods_toy.json", MethodsReport).results == report.results[:1]
+    assert load(tmp_path / "methods_toy.json", MethodsReport).runs == report.runs[:1]
     assert small_run(tmp_path) == report
     assert done == [TWIN, "killed", "BNN"]
 
@@ -169,24 +169,24 @@ def test_gap_is_the_mean_over_shared_seeds(report: MethodsReport) -> None:
         return Trained(method, seed, 0.5, accuracy, None if method == TWIN else True, 100, 1.0)
 
     rows = (result(TWIN, 0, 0.9), result(TWIN, 1, 0.8), result("BNN", 0, 0.85), result("BNN", 1, 0.7))
-    full = dataclasses.replace(report, results=(*rows, result("ReCU", 2, 0.5)))
+    full = dataclasses.replace(report, runs=(*rows, result("ReCU", 2, 0.5)))
     assert full.gap_points("BNN") == pytest.approx(7.5)
     assert full.gap_points(TWIN) is None
     assert full.gap_points("ReCU") is None  # the float twin was never trained from seed 2
-    page = full.markdown()
+    page = full.page()
     assert "| BNN | 50.0 % ± 0.0 | 77.5 % ± 10.6 | 7.5 | yes | 100 |" in page
 
 
 def test_disagreement_shows(report: MethodsReport) -> None:
-    wrong = dataclasses.replace(report.results[1], exact=False)
-    page = dataclasses.replace(report, results=(report.results[0], wrong)).markdown()
+    wrong = dataclasses.replace(report.runs[1], exact=False)
+    page = dataclasses.replace(report, runs=(report.runs[0], wrong)).page()
     assert "| NO |" in page
 
 
 def test_lossy_images_are_named(report: MethodsReport) -> None:
     lossy = dataclasses.replace(report, setting=dataclasses.replace(report.setting, dataset="cifar10_jpeg"))
-    assert "lossy" in lossy.markdown()
-    assert "lossy" not in report.markdown()
+    assert "lossy" in lossy.page()
+    assert "lossy" not in report.page()
 
 
 def test_all_methods_are_in_the_default() -> None:
@@ -199,7 +199,7 @@ def test_papers_recipes_are_scaled_and_named(tmp_path: Path) -> None:
     assert set(report.papers) == {"BNN", "ReActNet"}
     assert "epochs 1 of 500" in report.papers["BNN"]
     assert report.papers["ReActNet"].endswith("batches of 100 instead of 512, labels in place of a teacher")
-    page = report.markdown()
+    page = report.page()
     assert "every method, its paper's recipe" in page
     for text in report.papers.values():
         assert f"- {text}. " in page
@@ -225,8 +225,8 @@ def test_batches_of_papers_have_a_limit(tmp_path: Path) -> None:
 def test_another_network(tmp_path: Path) -> None:
     report = small_run(tmp_path, network=mlp)
     assert report.setting.model == "mlp"
-    assert report.markdown().startswith("# An MLP on toy")
-    assert [r.exact for r in report.results] == [None, True]
+    assert report.page().startswith("# An MLP on toy")
+    assert [r.exact for r in report.runs] == [None, True]
     with pytest.raises(ValueError, match=r"setting .other model"):
         small_run(tmp_path)
 
@@ -234,11 +234,11 @@ def test_another_network(tmp_path: Path) -> None:
 def test_common_recipe_is_recorded_as_before(report: MethodsReport) -> None:
     assert report.papers == {}
     assert {key for key, *_ in report.setting.recipe} == set(Recipe(epochs=1).identity()) - {"seed", "epochs"}
-    assert "every method, one recipe" in report.markdown()
+    assert "every method, one recipe" in report.page()
 
 
 def test_a_partial_is_another_method(tmp_path: Path) -> None:
     two, four = (partial(binary.DoReFa, weight_bits=bits) for bits in (2, 4))
     report = small_run(tmp_path, methods=(two, four))
-    assert [r.method for r in report.results] == ["DoReFa(weight_bits=2)", "DoReFa(weight_bits=4)"]
-    assert report.results[0].file_bytes < report.results[1].file_bytes
+    assert [r.method for r in report.runs] == ["DoReFa(weight_bits=2)", "DoReFa(weight_bits=4)"]
+    assert report.runs[0].file_bytes < report.runs[1].file_bytes

@@ -162,7 +162,6 @@ def optim_training(
         threads=threads,
         on_run=lambda run: typer.echo(f"{run.task}: {run.bits} bits, seed {run.seed}: {run.metric} {run.value:.3f}"),
     )
-    write_atomically(out.with_suffix(".md"), report.page().encode())
     write_atomically(out.with_name(bench.CURVES), report.drawing())
     typer.echo(report.markdown())
 
@@ -192,7 +191,6 @@ def optim_ablation(
         threads=threads,
         on_run=show,
     )
-    write_atomically(out.with_suffix(".md"), report.page().encode())
     typer.echo(report.markdown())
 
 
@@ -214,7 +212,6 @@ def optim_scales(
         threads=threads,
         on_run=lambda run: typer.echo(f"{run.storage}, span {run.span}, seed {run.seed}: {run.accuracy:.1%}"),
     )
-    write_atomically(out.with_suffix(".md"), report.page().encode())
     typer.echo(report.markdown())
 
 
@@ -269,4 +266,4 @@ def methods(
         )
     except KeyboardInterrupt as error:
         raise Interrupted(f"stopped; finished trainings are in {out}; the same command goes on") from error
-    typer.echo(report.markdown())
+    typer.echo(report.page())

@@ -72,11 +72,11 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class MethodsReport:
-    """All trainings finished so far; `markdown()` is the table."""
+    """All trainings finished so far; `page()` shows them."""
 
     setting: Setting
     machine: Machine
-    results: tuple[Trained, ...]
+    runs: tuple[Trained, ...]
 
     @property
     def papers(self) -> dict[str, str]:
@@ -85,7 +85,7 @@ class MethodsReport:
         return {key.removeprefix(PAPER): value for key, value in pairs if key.startswith(PAPER)}
 
     def of(self, method: str) -> tuple[Trained, ...]:
-        return tuple(r for r in self.results if r.method == method)
+        return tuple(r for r in self.runs if r.method == method)
 
     def gap_points(self, method: str) -> float | None:
         """Test accuracy of the float twin minus that of `method`, in percentage points, means over the same seeds."""
@@ -96,8 +96,9 @@ class MethodsReport:
             return None
         return 100.0 * statistics.fmean(twin[s] - own[s] for s in shared)
 
-    def markdown(self) -> str:
-        return _markdown(self)
+    def page(self) -> str:
+        """The table with what it was measured by."""
+        return _page(self)
 
 
 def paper_setting(
@@ -108,7 +109,7 @@ def paper_setting(
     return tuple((f"{TWIN}: {name}", value) for name, value in common) + own
 
 
-def _markdown(report: MethodsReport) -> str:
+def _page(report: MethodsReport) -> str:
     s, m = report.setting, report.machine
     share = "All" if s.train_size == s.train_available else f"{s.train_size:,} of the {s.train_available:,}"
     steps = s.epochs * (s.train_size // s.batch_size)
@@ -153,7 +154,7 @@ def _table(report: MethodsReport) -> list[str]:
         "| method | train accuracy | test accuracy | gap | exact | bytes |",
         "|---|--:|--:|--:|:-:|--:|",
     ]
-    for method in dict.fromkeys(r.method for r in report.results):
+    for method in dict.fromkeys(r.method for r in report.runs):
         rows = report.of(method)
         gap = report.gap_points(method)
         exact = "-" if rows[0].exact is None else "yes" if all(r.exact for r in rows) else "NO"

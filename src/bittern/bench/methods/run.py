@@ -20,9 +20,8 @@ import torch
 from torch import nn
 
 from bittern import binary, deploy
-from bittern._files import write_atomically
 from bittern.bench.core.machine import this_machine
-from bittern.bench.core.store import load, save
+from bittern.bench.core.runner import Trial, run_trials
 from bittern.bench.core.timing import torch_threads
 from bittern.bench.methods.report import TWIN, VERIFIED, MethodsReport, Setting, Trained, paper_setting
 from bittern.data import ImageData, RandomCropFlip, normalize
@@ -68,7 +67,7 @@ def run(
     network: Network = resnet20_cifar,
     name: str = "methods",
     progress: bool = True,
-    on_result: Callable[[Trained], None] | None = None,
+    on_run: Callable[[Trained], None] | None = None,
 ) -> MethodsReport:
     """Train, pack and verify a network with each of `methods` for each of `seeds` on `data`.
 
@@ -93,21 +92,19 @@ def run(
         setting = _setting(data, subset, network, command, epochs, tuple(seeds), augment)
         if records:
             setting = dataclasses.replace(setting, recipe=paper_setting(setting.recipe, records))
-        report = _continue(base.with_suffix(".json"), MethodsReport(setting, this_machine(place), ()))
-        done = {(r.method, r.seed) for r in report.results}
-        for seed, method in ((seed, method) for seed in seeds for method in methods):
-            if (_name(method), seed) in done:
-                continue
+        fresh = MethodsReport(setting, this_machine(place), ())
+
+        def train_named(method: Method | None, seed: int) -> Trained:
             record = records.get(_name(method))
             stages = (_recipe(epochs, seed, augment),) if record is None else _stages(record, seed, data)
-            result = train_one(subset, method, network, stages, place, progress)
-            report = dataclasses.replace(report, results=(*report.results, result))
-            Path(out).mkdir(parents=True, exist_ok=True)
-            save(base.with_suffix(".json"), report)
-            write_atomically(base.with_suffix(".md"), report.markdown().encode())
-            if on_result is not None:
-                on_result(result)
-    return report
+            return train_one(subset, method, network, stages, place, progress)
+
+        trials = [Trial((_name(m), seed), partial(train_named, m, seed)) for seed in seeds for m in methods]
+        return run_trials("bench methods", base.with_suffix(".json"), fresh, trials, _key, on_run=on_run)
+
+
+def _key(run: Trained) -> tuple[str, int]:
+    return run.method, run.seed
 
 
 def train_one(
@@ -234,21 +231,6 @@ def _subset(data: ImageData, train_size: int) -> ImageData:
     generator = torch.Generator().manual_seed(SUBSET_SEED)
     chosen = torch.randperm(len(data.train_labels), generator=generator)[:train_size].sort().values
     return dataclasses.replace(data, train_images=data.train_images[chosen], train_labels=data.train_labels[chosen])
-
-
-def _continue(path: Path, fresh: MethodsReport) -> MethodsReport:
-    """The report in `path` when it belongs to this run; `fresh` when there is none."""
-    if not path.exists():
-        return fresh
-    found = load(path, MethodsReport)
-    for what, theirs, ours in (("setting", found.setting, fresh.setting), ("machine", found.machine, fresh.machine)):
-        if theirs != ours:
-            differ = [f.name for f in dataclasses.fields(ours) if getattr(theirs, f.name) != getattr(ours, f.name)]
-            raise ValueError(
-                f"bench methods: {path} holds results of another {what} (other {', '.join(differ)}); "
-                "repeat its arguments to continue it, move it away, or choose another folder"
-            )
-    return found
 
 
 def _name(method: Method | None) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from bittern import optim
 from bittern.bench.core.machine import Machine, this_machine
-from bittern.bench.core.store import load, save
+from bittern.bench.core.runner import Trial, run_trials
 from bittern.bench.core.timing import torch_threads
 from bittern.bench.optim.training import held_out_loss, training_losses
 from bittern.data.text import TextData, windows
@@ -171,17 +172,18 @@ def run(
     threads: int = 1,
     on_run: Callable[[AblationRun], None] | None = None,
 ) -> AblationReport:
-    """Train every line of the table; `out` (JSON) is written after each run, and a later call goes on.
+    """Train every line of the table; `out` (JSON) and its page are written after each run, and a later call goes on.
 
-    Raises: OSError; StoreError for a file that is not a report.
+    Raises: OSError; what `run_trials` raises for an `out` that cannot be continued.
     """
     with torch_threads(threads):
-        done: tuple[AblationRun, ...] = load(out, AblationReport).runs if out.exists() else ()
-        for storage, stable, seed in _all(seeds):
-            if any((r.storage, r.stable_embedding, r.seed) == (storage.name, stable, seed) for r in done):
-                continue
-            done = (*done, train(text, storage, stable, seed, steps))
-            save(out, AblationReport(command, this_machine(), steps, done))
-            if on_run is not None:
-                on_run(done[-1])
-        return AblationReport(command, this_machine(), steps, done)
+        fresh = AblationReport(command, this_machine(), steps, ())
+        trials = [
+            Trial((storage.name, stable, seed), partial(train, text, storage, stable, seed, steps))
+            for storage, stable, seed in _all(seeds)
+        ]
+        return run_trials("bench optim-ablation", out, fresh, trials, _key, on_run=on_run)
+
+
+def _key(run: AblationRun) -> tuple[str, bool, int]:
+    return run.storage, run.stable_embedding, run.seed

@@ -13,6 +13,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from bittern import optim
 from bittern.bench.core.machine import Machine, this_machine
-from bittern.bench.core.store import load, save
+from bittern.bench.core.runner import Trial, run_trials
 from bittern.bench.core.timing import torch_threads
 from bittern.bench.optim.training import training_losses
 from bittern.data.digits import digits
@@ -191,24 +192,26 @@ def run(
     threads: int = 1,
     on_run: Callable[[ScaleRun], None] | None = None,
 ) -> ScalesReport:
-    """Train every cell of the table; `out` (JSON) is written after each, and a later call goes on.
+    """Train every cell of the table; `out` (JSON) and its page are written after each training; a later call goes on.
 
-    Raises: OSError; StoreError for a file that is not a report.
+    Raises: OSError; what `run_trials` raises for an `out` that cannot be continued.
     """
     data = standardized()
+    rate_of = cache(partial(best_rate, data, steps=steps))
+
+    def train(storage: Storage, span: int, seed: int) -> ScaleRun:
+        rate = rate_of(storage, span)
+        return ScaleRun(storage.name, span, rate, seed, accuracy(data, storage, span, rate, seed, steps))
+
     with torch_threads(threads):
-        done: tuple[ScaleRun, ...] = load(out, ScalesReport).runs if out.exists() else ()
-        for storage, span in _all():
-            missing = [
-                s for s in seeds if not any((r.storage, r.span, r.seed) == (storage.name, span, s) for r in done)
-            ]
-            if not missing:
-                continue
-            rate = best_rate(data, storage, span, steps)
-            for seed in missing:
-                found = accuracy(data, storage, span, rate, seed, steps)
-                done = (*done, ScaleRun(storage.name, span, rate, seed, found))
-                if on_run is not None:
-                    on_run(done[-1])
-            save(out, ScalesReport(command, this_machine(), steps, done))
-        return ScalesReport(command, this_machine(), steps, done)
+        fresh = ScalesReport(command, this_machine(), steps, ())
+        trials = [
+            Trial((storage.name, span, seed), partial(train, storage, span, seed))
+            for storage, span in _all()
+            for seed in seeds
+        ]
+        return run_trials("bench optim-scales", out, fresh, trials, _key, on_run=on_run)
+
+
+def _key(run: ScaleRun) -> tuple[str, int, int]:
+    return run.storage, run.span, run.seed

@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 from bittern import optim
 from bittern.bench.core.machine import Machine, this_machine
-from bittern.bench.core.store import load, save
+from bittern.bench.core.runner import Trial, run_trials
 from bittern.bench.core.timing import torch_threads
 from bittern.bench.optim.curves import curves_svg
 from bittern.bench.optim.run import state_bytes
@@ -224,22 +225,25 @@ def run(
     threads: int = 1,
     on_run: Callable[[Run], None] | None = None,
 ) -> TrainingReport:
-    """Train every task with every storage and seed; `out` (JSON) is written after each run, and a later call goes on.
+    """Train every task with every storage and seed.
 
-    Raises: OSError; StoreError for a file that is not a report.
+    `out` (JSON) and its page are written after each run, and a later call goes on.
+
+    Raises: OSError; what `run_trials` raises for an `out` that cannot be continued.
     """
     with torch_threads(threads):
-        done: tuple[Run, ...] = load(out, TrainingReport).runs if out.exists() else ()
-        for task in tasks:
-            for seed in seeds:
-                for bits in BITS:
-                    if any((r.task, r.bits, r.seed) == (task.name, bits, seed) for r in done):
-                        continue
-                    done = (*done, train(task, bits, seed))
-                    save(out, TrainingReport(command, this_machine(), done))
-                    if on_run is not None:
-                        on_run(done[-1])
-        return TrainingReport(command, this_machine(), done)
+        trials = [
+            Trial((task.name, task.steps, bits, seed), partial(train, task, bits, seed))
+            for task in tasks
+            for seed in seeds
+            for bits in BITS
+        ]
+        fresh = TrainingReport(command, this_machine(), ())
+        return run_trials("bench optim-training", out, fresh, trials, _key, on_run=on_run)
+
+
+def _key(run: Run) -> tuple[str, int, int, int]:
+    return run.task, run.steps, run.bits, run.seed
 
 
 def held_out_loss(model: nn.Module, tokens: Tensor, context: int, batches: int = 20, batch: int = 32) -> float:
