@@ -104,7 +104,7 @@ def speed(
     plot: Annotated[Path | None, typer.Option(help="SVG file to draw the latencies to.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Time packed networks against torch, ONNX Runtime and ExecuTorch, and their layers against the CPU's peak."""
+    """Time packed networks against torch and other engines, and their layers against the CPU's peak."""
     from bittern.bench.core.drawing import check_matplotlib
     from bittern.bench.speed import run as bench
     from bittern.bench.speed.networks import networks

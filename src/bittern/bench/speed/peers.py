@@ -86,22 +86,20 @@ def onnx_fp32(model: nn.Module, x: Tensor) -> Forward:
 
 def onnx_int8(model: nn.Module, x: Tensor) -> Forward:
     """Static quantization (QDQ, weights per channel), calibrated on random inputs, which speed does not see."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    with TemporaryDirectory() as folder:
+        return _session(_quantized(_export(model, x, Path(folder)), x), x)
 
-    class RandomInputs(CalibrationDataReader):  # type: ignore[misc]  # a class of a package without types
-        def __init__(self) -> None:
-            self.left = [torch.randn_like(x) for _ in range(CALIBRATION_BATCHES)]
 
-        def get_next(self) -> Mapping[str, Any] | None:
-            return {INPUT: self.left.pop().numpy()} if self.left else None
+def openvino_fp32(model: nn.Module, x: Tensor) -> Forward:
+    """The ONNX file in OpenVINO, told to keep to float32 where the CPU has bfloat16."""
+    with TemporaryDirectory() as folder:
+        return _compiled(_export(model, x, Path(folder)), x)
 
-    with TemporaryDirectory() as folder, _foreign_code():
-        plain = _export(model, x, Path(folder))
-        inferred, quantized = Path(folder) / "inferred.onnx", Path(folder) / "quantized.onnx"
-        quant_pre_process(str(plain), str(inferred))
-        quantize_static(str(inferred), str(quantized), RandomInputs(), quant_format=QuantFormat.QDQ, per_channel=True)
-        return _session(quantized, x)
+
+def openvino_int8(model: nn.Module, x: Tensor) -> Forward:
+    """The quantized file of ONNX Runtime in OpenVINO, which runs its pairs of QDQ nodes in integers."""
+    with TemporaryDirectory() as folder:
+        return _compiled(_quantized(_export(model, x, Path(folder)), x), x)
 
 
 def executorch_xnnpack(model: nn.Module, x: Tensor) -> Forward:
@@ -129,6 +127,7 @@ CHANNELS_LAST = Peer("torch fp32, channels-last", torch_channels_last)
 AUTOCAST = Peer("torch bf16 autocast, channels-last", torch_autocast)
 COMPILED = Peer("torch.compile fp32, channels-last", torch_compiled)
 ONNX_FP32 = Peer("ONNX Runtime fp32", onnx_fp32, ("onnxruntime", "onnx"), "bench")
+OPENVINO_INT8 = Peer("OpenVINO int8 QDQ", openvino_int8, ("openvino", "onnxruntime", "onnx"), "bench")
 PEERS = (
     Peer("torch fp32", torch_fp32),
     CHANNELS_LAST,
@@ -136,6 +135,8 @@ PEERS = (
     Peer("torch bf16, channels-last", torch_bf16),
     ONNX_FP32,
     Peer("ONNX Runtime int8 QDQ", onnx_int8, ("onnxruntime", "onnx"), "bench"),
+    Peer("OpenVINO fp32", openvino_fp32, ("openvino", "onnx"), "bench"),
+    OPENVINO_INT8,
     Peer("ExecuTorch XNNPACK fp32", executorch_xnnpack, ("executorch",), "edge"),
 )
 """In the order of the table; `COMPILED` is not among them, because it takes minutes to build."""
@@ -161,6 +162,40 @@ def _export(model: nn.Module, x: Tensor, folder: Path) -> Path:
             copy.deepcopy(model), (x,), str(path), input_names=[INPUT], opset_version=ONNX_OPSET, dynamo=False
         )
     return path
+
+
+def _quantized(path: Path, x: Tensor) -> Path:
+    """The network of an ONNX file in 8 bits, as another file in the same folder."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class RandomInputs(CalibrationDataReader):  # type: ignore[misc]  # a class of a package without types
+        def __init__(self) -> None:
+            self.left = [torch.randn_like(x) for _ in range(CALIBRATION_BATCHES)]
+
+        def get_next(self) -> Mapping[str, Any] | None:
+            return {INPUT: self.left.pop().numpy()} if self.left else None
+
+    inferred, quantized = path.with_name("inferred.onnx"), path.with_name("quantized.onnx")
+    with _foreign_code():
+        quant_pre_process(str(path), str(inferred))
+        quantize_static(str(inferred), str(quantized), RandomInputs(), quant_format=QuantFormat.QDQ, per_channel=True)
+    return quantized
+
+
+def _compiled(path: Path, x: Tensor) -> Forward:
+    import openvino
+
+    options = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    request = openvino.compile_model(str(path), "CPU", options).create_infer_request()
+    feed = {INPUT: x.numpy()}
+    # shared: neither side copies the numbers of the other
+    return lambda: request.infer(feed, share_inputs=True, share_outputs=True)
 
 
 def _session(path: Path, x: Tensor) -> Forward:
