@@ -12,7 +12,7 @@ CANDIDATES := python3.11 python3.12 python3.13 python3
 PYTHON ?= $(shell for p in $(CANDIDATES); do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 CXX ?= g++
-NATIVE := pyproject.toml CMakeLists.txt $(shell find native src/bittern/ops -name '*.cpp' -o -name '*.h')
+NATIVE := pyproject.toml CMakeLists.txt $(shell find cmake native src/bittern/ops -name '*.cpp' -o -name '*.h' -o -name '*.in' -o -name '*.cmake')
 DATA ?= ../shared/data
 
 # Every package but torch is pinned by hash in constraints.txt (`make lock` writes it). torch is pinned by its version:

@@ -15,15 +15,15 @@ namespace bittern {
 namespace nb = nanobind;
 
 inline Isa checked_isa(int code) {
-  for (Isa isa : kIsas) {
-    if (static_cast<int>(isa) != code) continue;
-    if (isa_available(isa)) return isa;
+  for (const InstructionSet& set : kInstructionSets) {
+    if (static_cast<int>(set.isa) != code) continue;
+    if (isa_available(set.isa)) return set.isa;
     throw nb::value_error(
-        (std::string("isa: '") + isa_name(isa) + "' cannot run here; see available_isas()").c_str());
+        (std::string("isa: '") + set.name + "' cannot run here; see available_isas()").c_str());
   }
   std::string known;
-  for (Isa isa : kIsas) {
-    known += (known.empty() ? "" : ", ") + std::to_string(static_cast<int>(isa)) + " (" + isa_name(isa) + ")";
+  for (const InstructionSet& set : kInstructionSets) {
+    known += (known.empty() ? "" : ", ") + std::to_string(static_cast<int>(set.isa)) + " (" + set.name + ")";
   }
   throw nb::value_error(("isa: expected one of " + known + "; got " + std::to_string(code)).c_str());
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "isa.h"
 
+#include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
@@ -17,51 +19,82 @@
 namespace bittern {
 namespace {
 
-// Indices into CpuFeatures.
-enum Feature {
-  avx2,
-  fma,
-  avx512f,
-  avx512bw,
-  avx512vl,
-  avx512dq,
-  avx512_vpopcntdq,
-  avx512_vbmi,
-  avx512_vnni,
-  avx512_bf16,
-  amx_tile,
-  amx_int8,
-  neon,
-  neon_dotprod
+using u32 = std::uint32_t;
+using u64 = std::uint64_t;
+
+// Where a CPU says what it has: words of CPUID by leaf and register, and Linux's word for ARM.
+enum Word { leaf1_c, leaf7_b, leaf7_c, leaf7_d, leaf7_1_a, arm_hwcap, kWords };
+
+// The registers that the operating system must save for a feature: bits of XCR0.
+constexpr u64 kNone = 0, kYmm = 0x06, kZmm = 0xe6, kTiles = 0x60000;
+
+struct Feature {
+  const char* name;
+  Word word;
+  int bit;
+  u64 state;
 };
 
-// In the order of the names above.
-constexpr CpuFeatures kNothing = {{{"avx2", false},
-                                   {"fma", false},
-                                   {"avx512f", false},
-                                   {"avx512bw", false},
-                                   {"avx512vl", false},
-                                   {"avx512dq", false},
-                                   {"avx512_vpopcntdq", false},
-                                   {"avx512_vbmi", false},
-                                   {"avx512_vnni", false},
-                                   {"avx512_bf16", false},
-                                   {"amx_tile", false},
-                                   {"amx_int8", false},
-                                   {"neon", false},
-                                   {"neon_dotprod", false}}};
+// Every feature that an instruction set may need: the one list.
+constexpr Feature kFeatures[kFeatureCount] = {
+    {"avx2", leaf7_b, 5, kYmm},
+    {"fma", leaf1_c, 12, kYmm},
+    {"avx512f", leaf7_b, 16, kZmm},
+    {"avx512bw", leaf7_b, 30, kZmm},
+    {"avx512vl", leaf7_b, 31, kZmm},
+    {"avx512dq", leaf7_b, 17, kZmm},
+    {"avx512_vpopcntdq", leaf7_c, 14, kZmm},
+    {"avx512_vbmi", leaf7_c, 1, kZmm},
+    {"avx512_vnni", leaf7_c, 11, kZmm},
+    {"avx512_bf16", leaf7_1_a, 5, kZmm},
+    {"amx_tile", leaf7_d, 24, kTiles},
+    {"amx_int8", leaf7_d, 25, kTiles},
+    {"neon", arm_hwcap, 1, kNone},
+    {"neon_dotprod", arm_hwcap, 20, kNone},
+};
 
-#if defined(__x86_64__) || defined(__i386__)
+constexpr bool is_feature(std::string_view name) {
+  for (const Feature& feature : kFeatures) {
+    if (name == feature.name) return true;
+  }
+  return false;
+}
 
-bool bit(std::uint32_t word, int index) {
+constexpr bool all_are_features(const Needs& needs) {
+  for (const char* name : needs) {
+    if (name != nullptr && !is_feature(name)) return false;
+  }
+  return true;
+}
+
+constexpr bool needs_are_features() {
+  for (const InstructionSet& set : kInstructionSets) {
+    if (!all_are_features(set.needs)) return false;
+  }
+  for (const PartOfSet& part : kParts) {
+    if (!all_are_features(part.needs)) return false;
+  }
+  return true;
+}
+static_assert(needs_are_features(), "NEEDS of an instruction set names no row of kFeatures");
+
+// What the CPU and the operating system say.
+struct Words {
+  u32 value[kWords] = {};
+  u64 saved = 0;  // XCR0
+};
+
+bool bit(u32 word, int index) {
   return (word >> index) & 1u;
 }
 
+#if defined(__x86_64__) || defined(__i386__)
+
 // XCR0: the register sets that the operating system saves on a context switch.
-std::uint64_t enabled_state() {
-  std::uint32_t low = 0, high = 0;
+u64 enabled_state() {
+  u32 low = 0, high = 0;
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  return (std::uint64_t{high} << 32) | low;
+  return (u64{high} << 32) | low;
 }
 
 // Linux saves the tiles only of a process that has asked for it; the answer holds for all of its threads.
@@ -75,92 +108,84 @@ bool tiles_permitted() {
 }
 
 struct Cpuid {
-  std::uint32_t a = 0, b = 0, c = 0, d = 0;
-  Cpuid(std::uint32_t leaf, std::uint32_t subleaf) { __get_cpuid_count(leaf, subleaf, &a, &b, &c, &d); }
+  u32 a = 0, b = 0, c = 0, d = 0;
+  Cpuid(u32 leaf, u32 subleaf) { __get_cpuid_count(leaf, subleaf, &a, &b, &c, &d); }
 };
 
-CpuFeatures detect() {
-  CpuFeatures f = kNothing;
+Words read_words() {
   const Cpuid basic(1, 0), extended(7, 0), more(7, 1);
+  Words words;
   constexpr int kOsxsave = 27;
-  if (!bit(basic.c, kOsxsave)) return f;
-  constexpr std::uint64_t kYmm = 0x06, kZmm = 0xe6, kTiles = 0x60000;
-  const std::uint64_t state = enabled_state();
-  const bool ymm = (state & kYmm) == kYmm, zmm = (state & kZmm) == kZmm;
-  const bool tiles = (state & kTiles) == kTiles && bit(extended.d, 24) && tiles_permitted();
+  if (!bit(basic.c, kOsxsave)) return words;
+  words.value[leaf1_c] = basic.c;
+  words.value[leaf7_b] = extended.b;
+  words.value[leaf7_c] = extended.c;
+  words.value[leaf7_d] = extended.d;
+  words.value[leaf7_1_a] = more.a;
+  words.saved = enabled_state();
   // The AVX2 kernels also use POPCNT, BMI2 and F16C, which every CPU with AVX2 so far has.
-  const bool companions = bit(basic.c, 23) && bit(basic.c, 29) && bit(extended.b, 8);
-  f[avx2].present = ymm && companions && bit(extended.b, 5);
-  f[fma].present = ymm && bit(basic.c, 12);
-  f[avx512f].present = zmm && bit(extended.b, 16);
-  f[avx512dq].present = zmm && bit(extended.b, 17);
-  f[avx512bw].present = zmm && bit(extended.b, 30);
-  f[avx512vl].present = zmm && bit(extended.b, 31);
-  f[avx512_vbmi].present = zmm && bit(extended.c, 1);
-  f[avx512_bf16].present = zmm && bit(more.a, 5);
-  f[avx512_vnni].present = zmm && bit(extended.c, 11);
-  f[avx512_vpopcntdq].present = zmm && bit(extended.c, 14);
-  f[amx_tile].present = tiles;
-  f[amx_int8].present = tiles && bit(extended.d, 25);
-  return f;
+  constexpr int kPopcnt = 23, kF16c = 29, kBmi2 = 8, kAvx2 = 5;
+  if (!bit(basic.c, kPopcnt) || !bit(basic.c, kF16c) || !bit(extended.b, kBmi2))
+    words.value[leaf7_b] &= ~(1u << kAvx2);
+  constexpr int kAmxTile = 24;
+  const bool tiles = (words.saved & kTiles) == kTiles && bit(extended.d, kAmxTile);
+  if (tiles && !tiles_permitted()) words.saved &= ~kTiles;
+  return words;
 }
 
 #elif defined(__aarch64__)
 
-bool cpu_has_dotprod() {
+Words read_words() {
+  Words words;
 #if defined(__linux__)
-  constexpr unsigned long kAsimdDotProduct = 1ul << 20;  // HWCAP_ASIMDDP
-  return (getauxval(AT_HWCAP) & kAsimdDotProduct) != 0;
-#elif defined(__ARM_FEATURE_DOTPROD)
-  return true;  // the compiler was told so for the whole build
+  words.value[arm_hwcap] = static_cast<u32>(getauxval(AT_HWCAP));
 #else
+  words.value[arm_hwcap] = 1u << 1;  // NEON is part of the architecture
+#if defined(__ARM_FEATURE_DOTPROD)
+  words.value[arm_hwcap] |= 1u << 20;  // the compiler was told so for the whole build
+#endif
+#endif
+  return words;
+}
+
+#else
+
+Words read_words() {
+  return {};
+}
+
+#endif
+
+CpuFeatures detect() {
+  const Words words = read_words();
+  CpuFeatures found{};
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const Feature& f = kFeatures[i];
+    found[i] = {f.name, (words.saved & f.state) == f.state && bit(words.value[f.word], f.bit)};
+  }
+  return found;
+}
+
+bool cpu_has(std::string_view name) {
+  for (const CpuFeature& feature : cpu_features()) {
+    if (name == feature.name) return feature.present;
+  }
   return false;
-#endif
 }
 
-CpuFeatures detect() {
-  CpuFeatures f = kNothing;
-  f[neon].present = true;  // part of the architecture
-  f[neon_dotprod].present = cpu_has_dotprod();
-  return f;
+bool cpu_has(const Needs& needs) {
+  for (const char* name : needs) {
+    if (name != nullptr && !cpu_has(std::string_view(name))) return false;
+  }
+  return true;
 }
 
-#else
-
-CpuFeatures detect() {
-  return kNothing;
-}
-
-#endif
-
-bool can_run_avx2(const CpuFeatures& f) {
-  return f[avx2].present && f[fma].present;
-}
-
-bool can_run_avx512bw(const CpuFeatures& f) {
-#if defined(BITTERN_EMULATE_AVX512)
-  return can_run_avx2(f);  // test-only build: the AVX-512 sources compiled to AVX2 instructions
-#else
-  return can_run_avx2(f) && f[avx512f].present && f[avx512bw].present && f[avx512vl].present &&
-         f[avx512dq].present;
-#endif
-}
-
-bool can_run_avx512(const CpuFeatures& f) {
-#if defined(BITTERN_EMULATE_AVX512)
-  return can_run_avx512bw(f);
-#else
-  return can_run_avx512bw(f) && f[avx512_vpopcntdq].present && f[avx512_vbmi].present &&
-         f[avx512_vnni].present;
-#endif
-}
-
-bool can_run_amx(const CpuFeatures& f) {
-#if defined(BITTERN_EMULATE_AMX)
-  return can_run_avx512(f);  // test-only build: tiles in plain C++
-#else
-  return can_run_avx512(f) && f[amx_tile].present && f[amx_int8].present;
-#endif
+// Asked in every call of an op, so looked up once.
+template <class Row, std::size_t n>
+std::array<bool, n> available_rows(const Row (&rows)[n]) {
+  std::array<bool, n> found{};
+  for (std::size_t i = 0; i < n; ++i) found[i] = cpu_has(rows[i].needs);
+  return found;
 }
 
 }  // namespace
@@ -174,52 +199,38 @@ bool has_avx512_bf16() {
 #if defined(BITTERN_EMULATE_AVX512)
   return true;
 #else
-  return cpu_features()[avx512_bf16].present;
+  static const bool present = cpu_has("avx512_bf16");
+  return present;
 #endif
-}
-
-bool has_neon_dotprod() {
-  return cpu_features()[neon_dotprod].present;
 }
 
 bool isa_available(Isa isa) {
-  switch (isa) {
-    case Isa::scalar:
-      return true;
-#if defined(BITTERN_X86)
-    case Isa::avx2:
-      return can_run_avx2(cpu_features());
-    case Isa::avx512bw:
-      return can_run_avx512bw(cpu_features());
-    case Isa::avx512:
-      return can_run_avx512(cpu_features());
-    case Isa::amx:
-      return can_run_amx(cpu_features());
-#endif
-#if defined(BITTERN_ARM)
-    case Isa::neon:
-      return cpu_features()[neon].present;
-#endif
-    default:
-      (void)can_run_amx;
-      return false;
+  static const auto runs = available_rows(kInstructionSets);
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    if (kInstructionSets[i].isa == isa) return kInstructionSets[i].compiled && runs[i];
   }
+  return false;
+}
+
+bool part_available(Part part) {
+  static const auto runs = available_rows(kParts);
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    if (kParts[i].part == part) return runs[i];
+  }
+  return false;
+}
+
+Isa default_isa() {
+  Isa widest = Isa::scalar;
+  for (const InstructionSet& set : kInstructionSets) {
+    if (isa_available(set.isa) && !set.on_request) widest = set.isa;
+  }
+  return widest;
 }
 
 const char* isa_name(Isa isa) {
-  switch (isa) {
-    case Isa::scalar:
-      return "scalar";
-    case Isa::avx2:
-      return "avx2";
-    case Isa::avx512bw:
-      return "avx512bw";
-    case Isa::avx512:
-      return "avx512";
-    case Isa::amx:
-      return "amx";
-    case Isa::neon:
-      return "neon";
+  for (const InstructionSet& set : kInstructionSets) {
+    if (set.isa == isa) return set.name;
   }
   return "unknown";
 }

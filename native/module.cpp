@@ -28,10 +28,24 @@ nb::dict features() {
 
 nb::list available_isas() {
   nb::list names;
-  for (Isa isa : kIsas) {
-    if (isa_available(isa)) names.append(isa_name(isa));
+  for (const InstructionSet& set : kInstructionSets) {
+    if (isa_available(set.isa)) names.append(set.name);
   }
   return names;
+}
+
+// (name, number, processor, on request, needs) of every set, in this build or not.
+nb::list instruction_sets() {
+  nb::list found;
+  for (const InstructionSet& set : kInstructionSets) {
+    nb::list needs;
+    for (const char* name : set.needs) {
+      if (name != nullptr) needs.append(name);
+    }
+    found.append(
+        nb::make_tuple(set.name, static_cast<int>(set.isa), set.processor, set.on_request, nb::tuple(needs)));
+  }
+  return found;
 }
 
 }  // namespace
@@ -40,6 +54,7 @@ nb::list available_isas() {
 NB_MODULE(_native, m) {
   using namespace bittern;
   m.def("cpu_features", &features);
+  m.def("instruction_sets", &instruction_sets);
   m.def("available_isas", &available_isas);
   m.def("adopt_openmp", &adopt_openmp, nb::arg("path"));
   m.def("pool_name", &pool_name);

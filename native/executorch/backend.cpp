@@ -40,17 +40,17 @@ et::Error invalid(const char* problem) {
   return et::Error::DelegateInvalidCompatibility;
 }
 
-// The widest instruction set of this CPU, or the one that BITTERN_ISA names; false when it cannot run here.
+// As Python chooses: the default, or the set that BITTERN_ISA names; false when that cannot run here.
 bool choose_isa(Isa& isa) {
   const char* forced = std::getenv("BITTERN_ISA");
-  const bool any = forced == nullptr || *forced == '\0';
-  bool found = false;
-  for (Isa candidate : kIsas) {
-    if (!isa_available(candidate) || !(any || std::strcmp(forced, isa_name(candidate)) == 0)) continue;
-    isa = candidate;
-    found = true;
+  isa = default_isa();
+  if (forced == nullptr || *forced == '\0') return true;
+  for (const InstructionSet& set : kInstructionSets) {
+    if (std::strcmp(forced, set.name) != 0) continue;
+    isa = set.isa;
+    return isa_available(isa);
   }
-  return found;
+  return false;
 }
 
 const char* prepare(const Blob& blob, Isa isa, Delegate& delegate) {

@@ -65,7 +65,7 @@ std::vector<u8> quantized(Isa isa, const Table& t, QuantizeCall call) {
   Guarded<float> absmax(blocks);
   call.codes = codes.data();
   call.absmax = absmax.data();
-  blockwise_kernels(isa).quantize(call, t.table, 2);
+  quantize_blockwise_kernels(isa).quantize(call, t.table, 2);
   std::vector<u8> all(codes.data(), codes.data() + bytes);
   const u8* scales = reinterpret_cast<const u8*>(absmax.data());
   all.insert(all.end(), scales, scales + blocks * static_cast<i64>(sizeof(float)));
@@ -76,7 +76,7 @@ std::vector<u8> quantized(Isa isa, const Table& t, QuantizeCall call) {
 std::vector<u8> dequantized(Isa isa, const Table& t, DequantizeCall call) {
   Guarded<u8> out(call.n * bytes_of(call.type));
   call.out = out.data();
-  blockwise_kernels(isa).dequantize(call, t.table, 2);
+  quantize_blockwise_kernels(isa).dequantize(call, t.table, 2);
   if (!out.intact()) return {};
   return std::vector<u8>(out.data(), out.data() + call.n * bytes_of(call.type));
 }

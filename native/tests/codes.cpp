@@ -49,9 +49,9 @@ void test_trees(Isa isa, Results& results) {
       Guarded<u8> codes(n);
       Guarded<float> absmax(blocks), back(n);
       const QuantizeCall call{x.data(), DType::f32, n, kBlock, false, false, 0, codes.data(), absmax.data()};
-      blockwise_kernels(isa).quantize(call, table, 1);
+      quantize_blockwise_kernels(isa).quantize(call, table, 1);
       const DequantizeCall inverse{codes.data(), absmax.data(), n, kBlock, false, DType::f32, back.data()};
-      blockwise_kernels(isa).dequantize(inverse, table, 1);
+      quantize_blockwise_kernels(isa).dequantize(inverse, table, 1);
       bool right = codes.intact() && absmax.intact() && back.intact();
       for (i64 i = 0; i < n; ++i) {
         const float largest = absmax[i / kBlock];

@@ -133,8 +133,8 @@ void test_8bit(Isa isa, Results& results, const Shape& s, i64 m) {
 // All ways that an instruction set has to multiply 8-bit codes; the one that it takes here comes first.
 std::vector<Linear8bitKernels> ways_of(Isa isa) {
   std::vector<Linear8bitKernels> ways{linear_8bit_kernels(isa)};
-#if defined(BITTERN_ARM)
-  if (isa == Isa::neon && has_neon_dotprod()) ways.push_back(neon::linear_8bit_kernels);
+#if defined(__aarch64__)
+  if (isa == Isa::neon && part_available(Part::neon_dotprod)) ways.push_back(neon::linear_8bit_kernels);
 #endif
   return ways;
 }

@@ -8,6 +8,7 @@
 // --only=NAME, once or several times, tries these instruction sets alone, which must be there.
 
 #include <algorithm>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -68,13 +69,14 @@ int main(int count, char** arguments) {
     }
   }
   for (const std::string& name : only) {
-    const bool there = std::any_of(kIsas.begin(), kIsas.end(),
-                                   [&](Isa isa) { return name == isa_name(isa) && isa_available(isa); });
+    const bool there =
+        std::any_of(std::begin(kInstructionSets), std::end(kInstructionSets),
+                    [&](const InstructionSet& set) { return name == set.name && isa_available(set.isa); });
     results.record(there, "--only=" + name + ": such an instruction set is here");
   }
-  for (Isa isa : kIsas) {
-    if (only.empty() || std::find(only.begin(), only.end(), isa_name(isa)) != only.end())
-      test::test_isa(isa, results);
+  for (const InstructionSet& set : kInstructionSets) {
+    if (only.empty() || std::find(only.begin(), only.end(), set.name) != only.end())
+      test::test_isa(set.isa, results);
   }
   test::test_threads(with_fork, results);
   std::printf("%d passed, %d failed\n", results.passed(), results.failed());

@@ -20,22 +20,6 @@ import torch
 from bittern import _native, ops
 from bittern.bench.core.machine import Machine, this_machine
 
-NEEDS: dict[ops.Isa, tuple[str, ...]] = {
-    ops.Isa.SCALAR: (),
-    ops.Isa.AVX2: ("avx2", "fma"),
-    ops.Isa.AVX512BW: ("avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq"),
-    ops.Isa.AVX512: (
-        *("avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq"),
-        *("avx512_vpopcntdq", "avx512_vbmi", "avx512_vnni"),
-    ),
-    ops.Isa.AMX: (
-        *("avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq"),
-        *("avx512_vpopcntdq", "avx512_vbmi", "avx512_vnni", "amx_tile", "amx_int8"),
-    ),
-    ops.Isa.NEON: ("neon",),
-}
-"""CPU features that the kernels of each instruction set use (native/isa.cpp decides by the same)."""
-
 
 @dataclass(frozen=True, slots=True)
 class IsaState:
@@ -101,7 +85,7 @@ def diagnose() -> Diagnosis:
     features = _native.cpu_features()
     chosen, why = ops.chosen_isa(), _why_chosen()
     cuda, cuda_why = _cuda()
-    needed = {name for isa, needs in NEEDS.items() for name in needs if _made_for_this_cpu(isa)}
+    needed = {name for isa in ops.Isa if _made_for_this_cpu(isa) for name in isa.needs}
     return Diagnosis(
         machine=this_machine(),
         missing_features=tuple(n for n, present in features.items() if not present and n in needed),
@@ -153,8 +137,8 @@ def _why_impossible() -> str:
 
 def _made_for_this_cpu(isa: ops.Isa) -> bool:
     """False for the instruction sets of another kind of processor."""
-    is_arm = platform.machine().lower() in {"aarch64", "arm64"}
-    return isa is ops.Isa.SCALAR or (isa is ops.Isa.NEON) == is_arm
+    processor = "arm" if platform.machine().lower() in {"aarch64", "arm64"} else "x86"
+    return isa.processor in {"any", processor}
 
 
 def _isa_state(isa: ops.Isa, features: dict[str, bool]) -> IsaState:
@@ -162,8 +146,8 @@ def _isa_state(isa: ops.Isa, features: dict[str, bool]) -> IsaState:
         asked = "; used only where BITTERN_ISA asks for it" if isa in ops.ON_REQUEST else ""
         return IsaState(isa.label, True, f"in this build, and this CPU can run it{asked}")
     if not _made_for_this_cpu(isa):
-        return IsaState(isa.label, False, f"made for {'ARM' if isa is ops.Isa.NEON else 'x86'} processors")
-    lacking = [name for name in NEEDS[isa] if not features.get(name, False)]
+        return IsaState(isa.label, False, f"made for {'ARM' if isa.processor == 'arm' else 'x86'} processors")
+    lacking = [name for name in isa.needs if not features.get(name, False)]
     if lacking:
         return IsaState(isa.label, False, f"this CPU lacks {', '.join(lacking)}")
     return IsaState(isa.label, False, "not compiled into this build")

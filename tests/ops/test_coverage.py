@@ -13,10 +13,6 @@ from _cases import all_cases
 from bittern import _native, ops
 
 CASES = all_cases()
-AVX2 = ("avx2", "fma")
-AVX512BW = (*AVX2, "avx512f", "avx512bw", "avx512vl", "avx512dq")
-AVX512 = (*AVX512BW, "avx512_vpopcntdq", "avx512_vbmi", "avx512_vnni")
-AMX = (*AVX512, "amx_tile", "amx_int8")
 KERNELS = {
     ops.sign: {"sign"},
     ops.pack_signs: {"pack_signs"},
@@ -41,18 +37,8 @@ KERNELS = {
 def runnable() -> set[ops.Isa]:
     """Instruction sets that this CPU can run, by its features alone: what a full build must offer."""
     features = _native.cpu_features()
-    found = {ops.Isa.SCALAR}
-    if all(features[name] for name in AVX2):
-        found.add(ops.Isa.AVX2)
-    if all(features[name] for name in AVX512BW):
-        found.add(ops.Isa.AVX512BW)
-    if all(features[name] for name in AVX512):
-        found.add(ops.Isa.AVX512)
-    if all(features[name] for name in AMX):
-        found.add(ops.Isa.AMX)
-    if features["neon"]:
-        found.add(ops.Isa.NEON)
-    return found
+    mine = {"any", "arm" if features["neon"] else "x86"}
+    return {isa for isa in ops.Isa if isa.processor in mine and all(features[name] for name in isa.needs)}
 
 
 def test_the_build_offers_every_instruction_set_that_this_cpu_can_run() -> None:
@@ -69,6 +55,7 @@ def test_every_native_function_with_an_instruction_set_is_known_here() -> None:
         "STEP_WORDS",
         "count_in_cache",  # a measure for the bench, not part of an op
         "cpu_features",
+        "instruction_sets",
         "available_isas",
         "adopt_openmp",
         "pool_name",

@@ -98,6 +98,21 @@ def test_instruction_sets_are_listed_narrowest_first() -> None:
 def test_numbers_that_native_code_knows() -> None:
     numbers = {"scalar": 0, "avx2": 1, "avx512": 2, "avx512bw": 3, "amx": 4, "neon": 16}
     assert {isa.label: int(isa) for isa in ops.Isa} == numbers
+    assert {name: number for name, number, *_ in _native.instruction_sets()} == numbers
+
+
+def test_a_set_has_the_processor_and_the_needs_of_its_kernels() -> None:
+    emulated = "avx512f" not in ops.Isa.AVX512.needs  # a test build
+    assert {isa.label: isa.processor for isa in ops.Isa if isa.processor != "x86"} == {"scalar": "any", "neon": "arm"}
+    assert ops.Isa.SCALAR.needs == ()
+    assert ops.Isa.AVX2.needs == ("avx2", "fma")
+    assert ops.Isa.NEON.needs == ("neon",)
+    if not emulated:
+        assert ops.Isa.AVX512BW.needs == ("avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq")
+        counting = ("avx512_vpopcntdq", "avx512_vbmi", "avx512_vnni")
+        assert ops.Isa.AVX512.needs == (*ops.Isa.AVX512BW.needs, *counting)
+        assert ops.Isa.AMX.needs == (*ops.Isa.AVX512.needs, "amx_tile", "amx_int8")
+    assert ops.ON_REQUEST == (ops.Isa.AMX,)
 
 
 PROGRAM = """

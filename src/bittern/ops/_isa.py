@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which instruction set the native kernels use, and why.
 
-The choice is made once per process: the widest set that both this build and this CPU have, apart from those
-`ON_REQUEST`, or the one named by the environment variable BITTERN_ISA. Asking for a set that is missing is an error,
-never a fallback.
+The sets, and what each needs, are listed in `cmake/instruction_sets.cmake`, by which the extension was built. The
+choice is made once per process: the widest set that both this build and this CPU have, apart from those `ON_REQUEST`,
+or the one named by the environment variable BITTERN_ISA. Asking for a set that is missing is an error, never a
+fallback.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -21,8 +23,7 @@ from bittern import _native
 class Isa(IntEnum):
     """An instruction set of the native kernels; the number is the one that `bittern._native` takes.
 
-    Listed narrowest first within each kind of processor; a number says nothing about the order. Those of ARM have
-    numbers from 16.
+    Listed narrowest first within each kind of processor; a number says nothing about the order.
     """
 
     SCALAR = 0
@@ -39,8 +40,31 @@ class Isa(IntEnum):
         """The spelling that BITTERN_ISA takes."""
         return self.name.lower()
 
+    @property
+    def processor(self) -> str:
+        """The kind of processor that may have it: "any", "x86" or "arm"."""
+        return _FACTS[self].processor
 
-ON_REQUEST = (Isa.AMX,)
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The CPU features that its kernels use, by their names in `_native.cpu_features()`."""
+        return _FACTS[self].needs
+
+
+class _Facts(NamedTuple):
+    """What the extension says about a set, whether it was built for it or not."""
+
+    processor: str
+    on_request: bool
+    needs: tuple[str, ...]
+
+
+_FACTS = {
+    Isa(number): _Facts(processor, on_request, needs)
+    for _, number, processor, on_request, needs in _native.instruction_sets()
+}
+
+ON_REQUEST = tuple(isa for isa in Isa if _FACTS[isa].on_request)
 """Used only where BITTERN_ISA asks for them: sets that were tested under emulation alone, on no CPU that has them."""
 
 

@@ -3,7 +3,7 @@
 // Binary convolution: sums of products of signs, from packed bits. Matrix multiplication is its 1x1 case.
 #pragma once
 
-#include "isa.h"
+#include "dispatch.h"
 #include "types.h"
 
 namespace bittern {
@@ -110,44 +110,12 @@ struct BinaryConv2dKernels {
   i64 (*count_in_cache)(i64 repeats);
 };
 
-namespace scalar {
-extern const BinaryConv2dKernels binary_conv2d_kernels;
-}
-#if defined(BITTERN_X86)
-namespace avx2 {
-extern const BinaryConv2dKernels binary_conv2d_kernels;
-}
-namespace avx512bw {
-extern const BinaryConv2dKernels binary_conv2d_kernels;
-}
-namespace avx512 {
-extern const BinaryConv2dKernels binary_conv2d_kernels;
-}
-namespace amx {
-extern const BinaryConv2dKernels binary_conv2d_kernels;
-#if defined(BITTERN_EMULATE_AMX)
-i64 emulated_products();  // of tiles, so far in this process
-#endif
-}  // namespace amx
-#endif
-#if defined(BITTERN_ARM)
-namespace neon {
-extern const BinaryConv2dKernels binary_conv2d_kernels;
-}
-#endif
+BITTERN_DISPATCH(binary_conv2d, BinaryConv2dKernels)
 
-static inline const BinaryConv2dKernels& binary_conv2d_kernels(Isa isa) {
-#if defined(BITTERN_X86)
-  if (isa == Isa::avx2) return avx2::binary_conv2d_kernels;
-  if (isa == Isa::avx512bw) return avx512bw::binary_conv2d_kernels;
-  if (isa == Isa::amx) return amx::binary_conv2d_kernels;
-  if (isa == Isa::avx512) return avx512::binary_conv2d_kernels;
-#endif
-#if defined(BITTERN_ARM)
-  if (isa == Isa::neon) return neon::binary_conv2d_kernels;
-#endif
-  (void)isa;
-  return scalar::binary_conv2d_kernels;
+#if defined(BITTERN_EMULATE_AMX)
+namespace amx {
+i64 emulated_products();  // of tiles, so far in this process
 }
+#endif
 
 }  // namespace bittern

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "../quantize_blockwise/codec.h"
-#include "isa.h"
+#include "dispatch.h"
 
 namespace bittern {
 
@@ -36,33 +36,6 @@ struct Linear4bitKernels {
   void (*backward)(const Linear4bitCall& call, const Weight4bit& weight, int threads);
 };
 
-namespace scalar {
-extern const Linear4bitKernels linear_4bit_kernels;
-}
-#if defined(BITTERN_X86)
-namespace avx2 {
-extern const Linear4bitKernels linear_4bit_kernels;
-}
-namespace avx512 {
-extern const Linear4bitKernels linear_4bit_kernels;
-}
-#endif
-#if defined(BITTERN_ARM)
-namespace neon {
-extern const Linear4bitKernels linear_4bit_kernels;
-}
-#endif
-
-static inline const Linear4bitKernels& linear_4bit_kernels(Isa isa) {
-#if defined(BITTERN_X86)
-  if (common_isa(isa) == Isa::avx2) return avx2::linear_4bit_kernels;
-  if (common_isa(isa) == Isa::avx512) return avx512::linear_4bit_kernels;
-#endif
-#if defined(BITTERN_ARM)
-  if (isa == Isa::neon) return neon::linear_4bit_kernels;
-#endif
-  (void)isa;
-  return scalar::linear_4bit_kernels;
-}
+BITTERN_DISPATCH(linear_4bit, Linear4bitKernels)
 
 }  // namespace bittern

@@ -3,7 +3,7 @@
 // optimizer_step: one step of many tensors, with states in 32, 8 or 4 bits.
 #pragma once
 
-#include "isa.h"
+#include "dispatch.h"
 #include "types.h"
 
 namespace bittern {
@@ -67,33 +67,6 @@ struct OptimizerStepKernels {
   void (*step)(const StepCall& call);
 };
 
-namespace scalar {
-extern const OptimizerStepKernels optimizer_step_kernels;
-}
-#if defined(BITTERN_X86)
-namespace avx2 {
-extern const OptimizerStepKernels optimizer_step_kernels;
-}
-namespace avx512 {
-extern const OptimizerStepKernels optimizer_step_kernels;
-}
-#endif
-#if defined(BITTERN_ARM)
-namespace neon {
-extern const OptimizerStepKernels optimizer_step_kernels;
-}
-#endif
-
-static inline const OptimizerStepKernels& optimizer_step_kernels(Isa isa) {
-#if defined(BITTERN_X86)
-  if (common_isa(isa) == Isa::avx2) return avx2::optimizer_step_kernels;
-  if (common_isa(isa) == Isa::avx512) return avx512::optimizer_step_kernels;
-#endif
-#if defined(BITTERN_ARM)
-  if (isa == Isa::neon) return neon::optimizer_step_kernels;
-#endif
-  (void)isa;
-  return scalar::optimizer_step_kernels;
-}
+BITTERN_DISPATCH(optimizer_step, OptimizerStepKernels)
 
 }  // namespace bittern

@@ -3,7 +3,7 @@
 // pack_signs: one bit per element, 1 where x >= threshold.
 #pragma once
 
-#include "isa.h"
+#include "dispatch.h"
 #include "types.h"
 
 namespace bittern {
@@ -18,33 +18,6 @@ struct PackSignsKernels {
                       int threads);
 };
 
-namespace scalar {
-extern const PackSignsKernels pack_signs_kernels;
-}
-#if defined(BITTERN_X86)
-namespace avx2 {
-extern const PackSignsKernels pack_signs_kernels;
-}
-namespace avx512 {
-extern const PackSignsKernels pack_signs_kernels;
-}
-#endif
-#if defined(BITTERN_ARM)
-namespace neon {
-extern const PackSignsKernels pack_signs_kernels;
-}
-#endif
-
-static inline const PackSignsKernels& pack_signs_kernels(Isa isa) {
-#if defined(BITTERN_X86)
-  if (common_isa(isa) == Isa::avx2) return avx2::pack_signs_kernels;
-  if (common_isa(isa) == Isa::avx512) return avx512::pack_signs_kernels;
-#endif
-#if defined(BITTERN_ARM)
-  if (isa == Isa::neon) return neon::pack_signs_kernels;
-#endif
-  (void)isa;
-  return scalar::pack_signs_kernels;
-}
+BITTERN_DISPATCH(pack_signs, PackSignsKernels)
 
 }  // namespace bittern

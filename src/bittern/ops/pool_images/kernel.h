@@ -4,7 +4,7 @@
 // means of whole images in the order in which torch adds a row of numbers.
 #pragma once
 
-#include "isa.h"
+#include "dispatch.h"
 #include "types.h"
 
 namespace bittern {
@@ -25,33 +25,6 @@ struct PoolImagesKernels {
   void (*pool)(const PoolImages& p, int threads);
 };
 
-namespace scalar {
-extern const PoolImagesKernels pool_images_kernels;
-}
-#if defined(BITTERN_X86)
-namespace avx2 {
-extern const PoolImagesKernels pool_images_kernels;
-}
-namespace avx512 {
-extern const PoolImagesKernels pool_images_kernels;
-}
-#endif
-#if defined(BITTERN_ARM)
-namespace neon {
-extern const PoolImagesKernels pool_images_kernels;
-}
-#endif
-
-static inline const PoolImagesKernels& pool_images_kernels(Isa isa) {
-#if defined(BITTERN_X86)
-  if (common_isa(isa) == Isa::avx2) return avx2::pool_images_kernels;
-  if (common_isa(isa) == Isa::avx512) return avx512::pool_images_kernels;
-#endif
-#if defined(BITTERN_ARM)
-  if (isa == Isa::neon) return neon::pool_images_kernels;
-#endif
-  (void)isa;
-  return scalar::pool_images_kernels;
-}
+BITTERN_DISPATCH(pool_images, PoolImagesKernels)
 
 }  // namespace bittern

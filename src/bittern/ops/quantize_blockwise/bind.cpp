@@ -8,7 +8,7 @@ namespace bittern {
 static void quantize_blockwise(int isa, int threads, std::uintptr_t x, int dtype, i64 n, i64 block_size,
                                std::uintptr_t code, int entries, bool nibbles, bool keep_nonzero,
                                bool stochastic, i64 seed, std::uintptr_t codes, std::uintptr_t absmax) {
-  const BlockwiseKernels& kernels = blockwise_kernels(checked_isa(isa));
+  const QuantizeBlockwiseKernels& kernels = quantize_blockwise_kernels(checked_isa(isa));
   const QuantizeCall call{pointer<const void>(x),
                           checked_float("quantize_blockwise", dtype),
                           n,
@@ -27,7 +27,7 @@ static void quantize_blockwise(int isa, int threads, std::uintptr_t x, int dtype
 static void dequantize_blockwise(int isa, int threads, std::uintptr_t codes, std::uintptr_t absmax,
                                  std::uintptr_t code, int entries, i64 n, i64 block_size, bool nibbles,
                                  int dtype, std::uintptr_t out) {
-  const BlockwiseKernels& kernels = blockwise_kernels(checked_isa(isa));
+  const QuantizeBlockwiseKernels& kernels = quantize_blockwise_kernels(checked_isa(isa));
   const DequantizeCall call{pointer<const u8>(codes),
                             pointer<const float>(absmax),
                             n,

@@ -145,4 +145,10 @@ inline void decode_block(Code code, const u8* codes, float absmax, float* out, i
   decode_nibbles(nibble_tables(code), codes, absmax, out, n);
 }
 
+// The numbers of any table of bytes: its entries, and the same as four tables of bytes.
+inline void decode_table(const float* values, const TreeTables&, const u8* codes, float absmax, float* out,
+                         i64 n) {
+  decode_bytes_of(values, codes, absmax, out, n);
+}
+
 }  // namespace

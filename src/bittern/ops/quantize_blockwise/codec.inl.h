@@ -57,4 +57,10 @@ inline void decode_block(Code code, const u8* codes, float absmax, float* out, i
   for (i64 i = 0; i < n; ++i) out[i] = t.values[codes[i]] * absmax;
 }
 
+// The numbers of any table of bytes: its entries, and the same as four tables of bytes.
+inline void decode_table(const float* values, const TreeTables&, const u8* codes, float absmax, float* out,
+                         i64 n) {
+  for (i64 i = 0; i < n; ++i) out[i] = values[codes[i]] * absmax;
+}
+
 }  // namespace

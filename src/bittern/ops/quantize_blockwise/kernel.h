@@ -4,7 +4,7 @@
 #pragma once
 
 #include "codec.h"
-#include "isa.h"
+#include "dispatch.h"
 
 namespace bittern {
 
@@ -43,38 +43,11 @@ struct DequantizeCall {
   void* out;
 };
 
-struct BlockwiseKernels {
+struct QuantizeBlockwiseKernels {
   void (*quantize)(const QuantizeCall& call, const CodeTable& table, int threads);
   void (*dequantize)(const DequantizeCall& call, const CodeTable& table, int threads);
 };
 
-namespace scalar {
-extern const BlockwiseKernels blockwise_kernels;
-}
-#if defined(BITTERN_X86)
-namespace avx2 {
-extern const BlockwiseKernels blockwise_kernels;
-}
-namespace avx512 {
-extern const BlockwiseKernels blockwise_kernels;
-}
-#endif
-#if defined(BITTERN_ARM)
-namespace neon {
-extern const BlockwiseKernels blockwise_kernels;
-}
-#endif
-
-static inline const BlockwiseKernels& blockwise_kernels(Isa isa) {
-#if defined(BITTERN_X86)
-  if (common_isa(isa) == Isa::avx2) return avx2::blockwise_kernels;
-  if (common_isa(isa) == Isa::avx512) return avx512::blockwise_kernels;
-#endif
-#if defined(BITTERN_ARM)
-  if (isa == Isa::neon) return neon::blockwise_kernels;
-#endif
-  (void)isa;
-  return scalar::blockwise_kernels;
-}
+BITTERN_DISPATCH(quantize_blockwise, QuantizeBlockwiseKernels)
 
 }  // namespace bittern

@@ -149,7 +149,7 @@ inline void decode(const CodeTable& t, const DequantizeCall& call, const u8* cod
   if (call.nibbles) {
     decode_nibbles(t.nibble, codes, absmax, out, n);
   } else {
-    decode_bytes(t, codes, absmax, out, n);
+    decode_table(t.values, t.bytes, codes, absmax, out, n);
   }
 }
 
@@ -191,4 +191,4 @@ void dequantize_any(const DequantizeCall& call, const CodeTable& table, int thre
 
 }  // namespace
 
-const BlockwiseKernels blockwise_kernels = {quantize_any, dequantize_any};
+const QuantizeBlockwiseKernels quantize_blockwise_kernels = {quantize_any, dequantize_any};

@@ -3,7 +3,7 @@
 // real_conv: convolution of real images with channels last, summed in an order that the caller chooses.
 #pragma once
 
-#include "isa.h"
+#include "dispatch.h"
 #include "types.h"
 
 namespace bittern {
@@ -35,33 +35,6 @@ struct RealConvKernels {
   RealConv (*lay_out)(const RealConv& conv, int threads);
 };
 
-namespace scalar {
-extern const RealConvKernels real_conv_kernels;
-}
-#if defined(BITTERN_X86)
-namespace avx2 {
-extern const RealConvKernels real_conv_kernels;
-}
-namespace avx512 {
-extern const RealConvKernels real_conv_kernels;
-}
-#endif
-#if defined(BITTERN_ARM)
-namespace neon {
-extern const RealConvKernels real_conv_kernels;
-}
-#endif
-
-static inline const RealConvKernels& real_conv_kernels(Isa isa) {
-#if defined(BITTERN_X86)
-  if (common_isa(isa) == Isa::avx2) return avx2::real_conv_kernels;
-  if (common_isa(isa) == Isa::avx512) return avx512::real_conv_kernels;
-#endif
-#if defined(BITTERN_ARM)
-  if (isa == Isa::neon) return neon::real_conv_kernels;
-#endif
-  (void)isa;
-  return scalar::real_conv_kernels;
-}
+BITTERN_DISPATCH(real_conv, RealConvKernels)
 
 }  // namespace bittern

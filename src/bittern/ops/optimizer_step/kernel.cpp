@@ -6,13 +6,14 @@
 #include "random.h"
 #include "rounding.h"
 #include "scratch.h"
-#include "simd/avx2.h"
+#include "set_files.h"
+#include BITTERN_SIMD
 
 // after simd: its block codecs
 #include "../quantize_blockwise/codec.h"
 
-namespace bittern::avx2 {
-#include "../quantize_blockwise/codec.avx2.inl.h"
+namespace bittern::BITTERN_SET {
+#include BITTERN_FILE(quantize_blockwise, codec)
 #include "rules.inl.h"
 
 #include "blocks.inl.h"
@@ -22,4 +23,4 @@ namespace bittern::avx2 {
 #include "runs.inl.h"
 
 #include "kernel.inl.h"
-}  // namespace bittern::avx2
+}  // namespace bittern::BITTERN_SET

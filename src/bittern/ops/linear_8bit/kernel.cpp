@@ -6,15 +6,16 @@
 #include "parallel.h"
 #include "rounding.h"
 #include "scratch.h"
-#include "simd/scalar.h"
+#include "set_files.h"
+#include BITTERN_SIMD
 
 // after simd, each after the one that it needs
-namespace bittern::scalar {
+namespace bittern::BITTERN_SET {
 #include "../linear_4bit/elements.inl.h"
 
 #include "../linear_4bit/tile.inl.h"
 
-#include "dot.scalar.inl.h"
+#include BITTERN_FILE(linear_8bit, dot)
 
 #include "kernel.inl.h"
-}  // namespace bittern::scalar
+}  // namespace bittern::BITTERN_SET

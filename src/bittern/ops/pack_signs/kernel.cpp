@@ -3,8 +3,9 @@
 
 #include "kernel.h"
 #include "parallel.h"
-#include "simd/avx512.h"
+#include "set_files.h"
+#include BITTERN_SIMD
 
-namespace bittern::avx512 {
+namespace bittern::BITTERN_SET {
 #include "kernel.inl.h"
-}  // namespace bittern::avx512
+}  // namespace bittern::BITTERN_SET

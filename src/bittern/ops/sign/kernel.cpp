@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel.h"
 #include "parallel.h"
+#include "set_files.h"
 
-namespace bittern::scalar {
+namespace bittern::BITTERN_SET {
 #include "kernel.inl.h"
-}  // namespace bittern::scalar
+}  // namespace bittern::BITTERN_SET

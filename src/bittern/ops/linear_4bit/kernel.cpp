@@ -6,11 +6,12 @@
 #include "parallel.h"
 #include "rounding.h"
 #include "scratch.h"
-#include "simd/neon.h"
+#include "set_files.h"
+#include BITTERN_SIMD
 
 // after simd, each after the one that it needs
-namespace bittern::neon {
-#include "nibbles.neon.inl.h"
+namespace bittern::BITTERN_SET {
+#include BITTERN_FILE(linear_4bit, nibbles)
 
 #include "chunk.inl.h"
 
@@ -21,4 +22,4 @@ namespace bittern::neon {
 #include "kernel.inl.h"
 
 const Linear4bitKernels linear_4bit_kernels = {linear_4bit, linear_4bit_backward};
-}  // namespace bittern::neon
+}  // namespace bittern::BITTERN_SET

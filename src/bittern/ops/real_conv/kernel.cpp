@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstring>
+
+#include "kernel.h"
+#include "parallel.h"
+#include "scratch.h"
+#include "set_files.h"
+#include BITTERN_SIMD
+
+namespace bittern::BITTERN_SET {
+#include BITTERN_FILE(real_conv, tile)
+
+#include "kernel.inl.h"
+}  // namespace bittern::BITTERN_SET

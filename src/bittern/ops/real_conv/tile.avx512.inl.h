@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// How much of the output stays in registers. Included inside the namespace of the instruction set.
+
+constexpr int kMostUnits = 4, kFewUnits = 2, kPixels = 5;
