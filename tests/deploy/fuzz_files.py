@@ -20,6 +20,7 @@ import sys
 import time
 import traceback
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -40,11 +41,16 @@ MEMORY_LIMIT = 64 * 2**20
 SLACK_BYTES = 48 * 2**20
 """What torch and this program take beside a model."""
 
+DAMAGES = 8
+"""Files made of one program: to draw it takes as long as to try several."""
+
 LARGE_EVERY = 25
-"""One file in so many describes megabytes; it runs once, alone."""
+"""One program in so many has megabytes; its files run once, alone."""
 
 SLOWEST_S = 100.0
-"""No file takes longer, under a sanitizer on a busy machine either; a child that does says where, and dies."""
+"""So many files take no longer, under a sanitizer on a busy machine either; a child that does says where, and dies."""
+
+WATCHED_FILES = 20
 
 FILES_PER_CHILD = 10_000
 """A child under AddressSanitizer starts as long as it tries a thousand files."""
@@ -81,11 +87,16 @@ class Tally:
 
 
 def is_large(seed: int) -> bool:
-    return seed % LARGE_EVERY == LARGE_EVERY - 1
+    return seed // DAMAGES % LARGE_EVERY == LARGE_EVERY - 1
 
 
 def file_of(seed: int) -> bytes:
-    return mutated(draft(seed, is_large(seed)).file(), random.Random(-1 - seed))
+    return mutated(_whole(seed // DAMAGES, is_large(seed)), random.Random(-1 - seed))
+
+
+@lru_cache(maxsize=1)
+def _whole(program: int, large: bool) -> bytes:
+    return draft(program, large).file()
 
 
 def try_file(data: bytes, seed: int) -> bool:
@@ -128,9 +139,10 @@ def run_seeds(first: int, count: int, tell: bool = False, sanitized: bool = Fals
     for seed in range(first, first + count):
         if tell:
             print(seed, flush=True)
-            faulthandler.dump_traceback_later(SLOWEST_S, exit=True)
+            if (seed - first) % WATCHED_FILES == 0:
+                faulthandler.dump_traceback_later(SLOWEST_S, exit=True)
         data = file_of(seed)
-        before, started = _forget_peak(), time.perf_counter()
+        before, started = 0 if sanitized else _forget_peak(), time.perf_counter()
         try:
             tally.ran += try_file(data, seed)
         except Exception as error:
