@@ -22,6 +22,7 @@ from bittern.deploy.form import Form
 from bittern.deploy.interpreter import Interpreter, step_of
 from bittern.deploy.kinds.binary import BinaryStep
 from bittern.deploy.kinds.bits import half_open_threshold
+from bittern.deploy.kinds.node_codes import halvings
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.packed import Packed
 from bittern.deploy.program import Node
@@ -91,9 +92,9 @@ def _compare_accumulators(packed: Packed, node: Node, step: BinaryStep, planes: 
     reader = packed.program.single_consumer(node.output) if node.attrs["result"] == "acc" else None
     found = torch.tensor(trace.accumulators[node.output if reader is None else reader.output])
     expected = step.accumulator(planes)
-    if node.attrs["code"] == "levels":  # the C code counts padding and zero as -1, and adds an offset later
-        offset = step.epilogue[0].to(torch.int32)
-        found = (found.reshape(len(offset), -1) + offset.view(-1, 1)) >> 1
+    # the C code counts padding and the level 0 as -1, and adds an offset later; halvings are in the scale
+    offset = step.epilogue[0].to(torch.int32)
+    found = (found.reshape(len(offset), -1) + offset.view(-1, 1)) >> halvings(node)
     if node.attrs["dims"] == 0:
         expected = expected.reshape(-1, expected.shape[-1]).T
     assert torch.equal(found.flatten(), expected.flatten()), f"accumulators of {node.name}"

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import _quantizers
 from _bit_networks import Inception, Windows, randomize_norm
 from bittern.binary import BNN, DoReFa, ReActNet, XNORNet, XNORNetPlusPlus
 from bittern.deploy import Packed, pack
@@ -180,6 +181,10 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "DoReFa 3 1": (partial(planes, partial(DoReFa, weight_bits=3, input_bits=1)), (3, 6, 6)),
     "DoReFa 1 4": (partial(planes, partial(DoReFa, weight_bits=1, input_bits=4)), (3, 6, 6)),
     "DoReFa 2 8": (partial(planes, partial(DoReFa, weight_bits=2, input_bits=8)), (3, 6, 6)),
+    "ternary": (partial(planes, _quantizers.METHODS["ternary"]), (3, 6, 6)),
+    "ternary 3": (partial(planes, _quantizers.METHODS["ternary-3"]), (3, 6, 6)),
+    "five levels 2": (partial(planes, _quantizers.METHODS["five-2"]), (3, 6, 6)),
+    "three terms 2": (partial(planes, _quantizers.METHODS["terms-3-2"]), (3, 6, 6)),
     "XNORNet per sample": (partial(planes, partial(XNORNet, input_scale=InputScale.PER_SAMPLE)), (3, 6, 6)),
     "XNORNet no scale": (partial(planes, partial(XNORNet, input_scale=InputScale.NONE)), (3, 6, 6)),
     "windows": (Windows, (5, 11, 14)),

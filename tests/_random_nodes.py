@@ -95,12 +95,14 @@ def _binary(d: Draft) -> Proposal | None:
     groups = r.choice([g for g in (1, 1, 1, 2, 3, 8, form.channels) if form.channels % g == 0]) if dims else 1
     out = groups * r.choice((1, 2, 8, 8, 16, 24))
     code = "levels" if form.planes > 1 else r.choice(("sign", "sign", "sign", "levels"))
-    planes = r.choice((1, 1, 1, 2, 8))
+    levels = r.choice((2, 2, 2, 3, 4, 6, 256))
+    planes = (levels - 1).bit_length()
     several = planes > 1 or form.planes > 1
     epilogue = r.choice([e for e in EPILOGUES if not several or "beta" not in EPILOGUES[e]])
     result = "real" if several else r.choice(("real", "acc"))
     attrs = {**geometry, "dims": dims, "channels": form.channels, "out_channels": out, "groups": groups, "code": code}
     attrs |= {"input_planes": form.planes, "weight_planes": planes, "epilogue": epilogue, "result": result}
+    attrs |= {"weight_levels": levels} if levels in (3, 6) else {}
     attrs["pad_value"] = r.choice((0, 0, 1, -1)) if code == "sign" else 0
     inputs, scale = [v], r.choice(("none", "none", "none", "per_sample", "spatial"))
     source = d.nodes[v - 1][2][0] if v else 0

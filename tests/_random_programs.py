@@ -88,7 +88,13 @@ def _try(d: Draft, kind: str) -> None:
         {**defaults, **attrs},
         {role: tensor_name(name, role) for role in shapes},
     )
-    tensors = {tensor_name(name, role): torch.empty(shape, dtype=types[role]) for role, shape in shapes.items()}
+    drawn = {role: _numbers(d.r, types[role], shape, role) for role, shape in shapes.items()}
+    if "weight_levels" in attrs:
+        drawn["weight"] = _spelled(drawn["weight"], attrs["weight_planes"])
+    tensors = {
+        tensor_name(name, role): torch.frombuffer(bytearray(raw), dtype=types[role]).view(shapes[role])
+        for role, raw in drawn.items()
+    }
     try:
         check_node(rules, node, tensors)
         form = rules.shape(node, node.named(tensors), *(d.forms[v] for v in inputs))
@@ -99,7 +105,14 @@ def _try(d: Draft, kind: str) -> None:
     d.forms.append(form)
     d.nodes.append([kind, name, inputs, attrs, sorted(shapes)])
     for role, shape in shapes.items():
-        d.tensors.append((tensor_name(name, role), DTYPES[types[role]], shape, _numbers(d.r, types[role], shape, role)))
+        d.tensors.append((tensor_name(name, role), DTYPES[types[role]], shape, drawn[role]))
+
+
+def _spelled(weight: bytes, planes: int) -> bytes:
+    """Planes of 3 or 6 levels, in which the last sign is +1 only where the one before it is."""
+    size = len(weight) // planes
+    before, last = weight[-2 * size : -size], weight[-size:]
+    return weight[:-size] + bytes(a & b for a, b in zip(before, last, strict=True))
 
 
 def _numbers(r: random.Random, dtype: torch.dtype, shape: tuple[int, ...], role: str) -> bytes:

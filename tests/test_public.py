@@ -57,7 +57,7 @@ def test_packages_come_alone() -> None:
         "import sys, bittern; bittern.{}; "
         "print(*{{name.split('.')[1] for name in sys.modules if name.startswith('bittern.')}})"
     )
-    always, layers = {"_native", "_version", "ops"}, {"estimators", "quantizer", "start"}
+    always, layers = {"_native", "_version", "ops"}, {"codes", "estimators", "quantizer", "start"}
     with_it = {
         "binary": {"binary", *layers},
         "models": {"models", "nn", "_files", "_tensor_file", *layers},
@@ -70,7 +70,7 @@ def test_packages_come_alone() -> None:
         assert set(done.stdout.split()) == always | expected, name
 
 
-@pytest.mark.parametrize("name", ["estimators.binarize", "quantizer.Quantizer", "start.HeNormal"])
+@pytest.mark.parametrize("name", ["codes.Signs", "estimators.binarize", "quantizer.Quantizer", "start.HeNormal"])
 def test_modules_are_there_without_an_import_of_their_own(name: str) -> None:
     subprocess.run([sys.executable, "-c", f"import bittern; bittern.{name}"], check=True)
 

@@ -11,6 +11,7 @@ from bittern._version import __version__
 
 if TYPE_CHECKING:
     from bittern import binary as binary
+    from bittern import codes as codes
     from bittern import data as data
     from bittern import deploy as deploy
     from bittern import estimators as estimators
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _MODULES = (
     "binary",
+    "codes",
     "data",
     "deploy",
     "estimators",

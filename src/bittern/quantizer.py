@@ -12,6 +12,9 @@ The arithmetic of a layer (docs/numerics.md, "Order of operations"), with x_q = 
     y   = acc * static_scale                        static_scale = w_q.scale * x_q.scale where x_q.scale has 0 dims
     y   = y * spread(x_q.scale)                     only for a scale that depends on the input
     y   = output(y) + bias
+
+Where `weight` gives several terms, the first three lines make one y of each, and these are added in their order.
+Which numbers the values may be is data, too: `weight_code` and `input_code().grid` give a code of `bittern.codes`.
 """
 
 from __future__ import annotations
@@ -23,9 +26,10 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from bittern.codes import Code, Integers, Reals, Signs, odd_integers
 from bittern.start import Start
 
-REAL_BITS = 32
+REAL_BITS = Reals().bits
 """`weight_bits` of a method that leaves its weights real."""
 
 
@@ -95,26 +99,50 @@ class SignCode(NamedTuple):
     """[in_channels]; None means 0."""
     scale: InputScale = InputScale.NONE
 
+    @property
+    def grid(self) -> Code:
+        """The numbers that it gives."""
+        return Signs()
+
 
 class LevelsCode(NamedTuple):
     """Input code: value = round_half_even(clip(x, 0, 1) * (2^bits - 1)), an unsigned integer of `bits` bits."""
 
     bits: int
 
+    @property
+    def grid(self) -> Code:
+        """The numbers that it gives."""
+        return Integers(0, 2**self.bits - 1)
+
 
 InputCode = SignCode | LevelsCode
+
+
+WeightCode = Code | Reals | tuple[Code, ...]
+"""Of a weight: one code, none, or those of several terms that are added."""
+
+
+class _BitsOfCode:
+    """`Quantizer.weight_bits` where no subclass sets it: 1, or with a `weight_code` of its own what that says."""
+
+    def __get__(self, method: Quantizer | None, owner: type[Quantizer]) -> int:
+        if method is None or owner.weight_code is Quantizer.weight_code:
+            return 1
+        return sum(code.bits for code in weight_codes(method))
 
 
 class Quantizer(nn.Module, ABC):
     """A low-bit method for one layer: how its weight, its input and its output are quantized.
 
-    `weight_bits` and `input_bits` are read by `summary` and `pack`. Subclasses take the `LayerShape` as first
-    argument and their own options as keywords: `BinaryConv2d(..., method=ReActNet)`, or with options
-    `method=partial(XNORNet, input_scale=InputScale.NONE)`.
+    Subclasses take the `LayerShape` as first argument and their own options as keywords:
+    `BinaryConv2d(..., method=ReActNet)`, or with options `method=partial(XNORNet, input_scale=InputScale.NONE)`.
     """
 
-    weight_bits: int = 1
+    weight_bits: int = _BitsOfCode()  # type: ignore[assignment]
+    """int: bits a weight takes. To set it is the short form of a `weight_code` of 2^weight_bits odd integers."""
     input_bits: int = 1
+    """Bits an input takes, for a reader; what counts is `input_code`."""
     clip_latent: float | None = None
     """Latent weights are clipped to [-clip_latent, clip_latent] after each step; None: never."""
     start: Start | None = None
@@ -125,8 +153,18 @@ class Quantizer(nn.Module, ABC):
         self.shape = shape
 
     @abstractmethod
-    def weight(self, w: Tensor) -> Quantized:
-        """Quantize the latent weight w [out, in / groups, *kernel]; scale is [out, 1, ...] or 0-dim."""
+    def weight(self, w: Tensor) -> Quantized | tuple[Quantized, ...]:
+        """Quantize the latent weight w [out, in / groups, *kernel]; scale is [out, 1, ...] or 0-dim.
+
+        Several terms, each with a scale of its own, stand for their sum.
+        """
+
+    def weight_code(self) -> WeightCode:
+        """Which numbers the values of `weight` are; a tuple where it gives several terms.
+
+        The default is signs with a scale per output channel, or 2^weight_bits odd integers where those are set.
+        """
+        return Reals() if self.weight_bits == REAL_BITS else odd_integers(self.weight_bits)
 
     @abstractmethod
     def input(self, x: Tensor) -> Quantized:
@@ -151,6 +189,37 @@ class Quantizer(nn.Module, ABC):
 
     def set_progress(self, t: float) -> None:
         """Tell the schedule how much of the training is done: 0 at the first step, 1 at the last."""
+
+
+def weight_codes(method: Quantizer) -> tuple[Code | Reals, ...]:
+    """The code of each term of a method's weight."""
+    codes = method.weight_code()
+    return codes if isinstance(codes, tuple) else (codes,)
+
+
+def weight_terms(method: Quantizer, w: Tensor) -> tuple[Quantized, ...]:
+    """The terms of a method's quantized weight.
+
+    Raises: ValueError where they are not as many as `weight_code` names.
+    """
+    found = method.weight(w)
+    terms = (found,) if isinstance(found, Quantized) else found
+    codes = weight_codes(method)
+    if len(terms) != len(codes):
+        name = type(method).__name__
+        raise ValueError(
+            f"{name}: its weight has {len(terms)} terms, and its weight_code names {len(codes)}; name one code a term"
+        )
+    return terms
+
+
+def term_names(layer: str, count: int) -> tuple[str, ...]:
+    """What the products of a layer's terms are called: as the layer where there is one.
+
+    layer: its name, with "#2" and so on behind it at its second call.
+    """
+    name, mark, call = layer.partition("#")
+    return (layer,) if count == 1 else tuple(f"{name}.term{i}{mark}{call}" for i in range(count))
 
 
 Method = Callable[[LayerShape], Quantizer]

@@ -34,15 +34,17 @@ def test_damaged_files_are_refused_or_run(part: int) -> None:
 
 def test_undamaged_ones_run() -> None:
     """Every kind of node is among them."""
-    kinds = set()
+    kinds, levels = set(), set()
     for seed in range(300):
         program = draft(seed)
         kinds |= {node[0] for node in program.nodes}
+        levels |= {node[3]["weight_levels"] for node in program.nodes if "weight_levels" in node[3]}
         # operators of torch may refuse when they compute what they took on tensors without memory
         may_refuse = any(node[0] == "aten" for node in program.nodes)
         if program.nodes:
             assert try_file(program.file(), seed) or may_refuse, seed
     assert kinds == set(KINDS)
+    assert levels == {3, 6}
 
 
 def test_a_batch_norm_behind_a_permutation() -> None:

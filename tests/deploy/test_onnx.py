@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import _quantizers
 from _bit_networks import Inception, Windows
 from bittern import binary, models, pack
 from bittern.deploy import ExportError, Packed, to_onnx
@@ -98,6 +99,22 @@ def test_every_method(method: Method, tmp_path: Path) -> None:
     )
     model.eval()(torch.zeros(1, 3, 9, 9))  # gives scales that follow the image their shapes
     written(packed_of(model, 3, 9, 9), tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize("code", ["ternary", "ternary-3", "five-2", "terms-3-2", "ternary-per-sample"])
+def test_other_codes(code: str, tmp_path: Path) -> None:
+    """The weights of a product are the numbers of its code."""
+    from onnx import load, numpy_helper
+
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 9, 3, stride=2), BinaryConv2d(9, 10, 3, padding=1, method=_quantizers.METHODS[code])
+    )
+    written(packed_of(model, 3, 9, 9), tmp_path / "net.onnx")
+    weights = [numpy_helper.to_array(t) for t in load(tmp_path / "net.onnx").graph.initializer]
+    found = {frozenset(w.flatten().tolist()) for w in weights if w.shape == (10, 9, 3, 3)}
+    expected = {"ternary": {-1, 0, 1}, "five": {-2, -1, 0, 1, 2}, "terms": {-1, 1}}
+    assert found == {frozenset(expected[code.split("-")[0]])}
 
 
 class Attention(nn.Module):
@@ -195,8 +212,17 @@ def evaluated(path: Path, x: Tensor) -> Tensor:
     return torch.from_numpy(y)
 
 
-@pytest.mark.parametrize("method", [binary.BNN, partial(binary.DoReFa, weight_bits=2, input_bits=2)], ids=name)
-def test_qonnx(method: Method, tmp_path: Path) -> None:
+QONNX_NODES = {
+    binary.BNN: ["BipolarQuant"] * 4,
+    partial(binary.DoReFa, weight_bits=2, input_bits=2): ["Quant"] * 4,
+    _quantizers.METHODS["ternary"]: ["BipolarQuant", "Quant"] * 2,
+    _quantizers.METHODS["five-2"]: ["Quant"] * 4,
+}
+"""Of two layers: a weight and an input each."""
+
+
+@pytest.mark.parametrize(("method", "expected"), QONNX_NODES.items(), ids=map(name, QONNX_NODES))
+def test_qonnx(method: Method, expected: list[str], tmp_path: Path) -> None:
     import onnx
 
     torch.manual_seed(0)
@@ -211,7 +237,7 @@ def test_qonnx(method: Method, tmp_path: Path) -> None:
     report = to_onnx(packed, tmp_path / "q.onnx", low_bit=QONNX)
     assert report is not None
     nodes = [node.op_type for node in onnx.load(tmp_path / "q.onnx").graph.node if node.domain]
-    assert nodes == ["BipolarQuant" if method is binary.BNN else "Quant"] * 4  # a weight and an input each
+    assert sorted(nodes) == sorted(expected)
     x = torch.randn(3, 2, 7, 7, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(evaluated(tmp_path / "q.onnx", x), packed(x), rtol=1e-4, atol=1e-4)
 

@@ -16,10 +16,16 @@ from bittern.ops._check import WORD_BITS, words_for
 BYTE_BITS = 8
 
 
-def to_stream(values: Tensor) -> Tensor:
-    """+-1 values [out, channels, *kernel] -> uint8 [ceil(numel / 8)], the channels last and fastest."""
-    last = values.movedim(1, -1).contiguous().flatten()
-    return torch.from_numpy(np.packbits((last >= 0).numpy(), bitorder="little"))
+def to_stream(positive: Tensor) -> Tensor:
+    """bool [out, channels, *kernel], whether a sign is +1 -> uint8 [ceil(numel / 8)], channels last and fastest."""
+    last = positive.movedim(1, -1).contiguous().flatten()
+    return torch.from_numpy(np.packbits(last.numpy(), bitorder="little"))
+
+
+def from_streams(streams: Tensor, count: int) -> Tensor:
+    """Streams uint8 [planes, bytes] of so many bits each -> bool [planes, count]."""
+    bits = np.unpackbits(streams.cpu().numpy(), axis=1, count=count, bitorder="little")
+    return torch.from_numpy(bits.view(bool))
 
 
 def stream_bytes(bits: int) -> int:

@@ -125,7 +125,7 @@ def _fold_thresholds(program: Program, tensors: Tensors) -> Program:
         tensors[names["threshold"]] = threshold
         if bool(falls.any()):
             names["flip"] = tensor_name(reader.name, "flip")
-            tensors[names["flip"]] = to_stream(torch.where(falls, 1, -1).view(1, -1))
+            tensors[names["flip"]] = to_stream(falls.view(1, -1))
         kept = {role: name for role, name in node.tensors.items() if role == "weight"}
         changed[node.output] = [replace(node.with_attrs(result="acc", epilogue="none"), tensors=kept)]
         for clamp in clamps:

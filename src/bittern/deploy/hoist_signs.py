@@ -120,7 +120,7 @@ def _pooled_late(program: Program, tensors: Tensors, pool: Node, chain: list[Nod
     falls = _falls(chain, tensors, channels)
     if bool(falls.any()):
         names["flip"] = tensor_name(pool.name, "flip")
-        tensors[names["flip"]] = to_stream(torch.where(falls, 1, -1).view(1, -1))
+        tensors[names["flip"]] = to_stream(falls.view(1, -1))
     kept = {key: pool.attrs[key] for key in ("kernel", "stride", "padding", "ceil")}
     last = Node("pool_bits", pool.name, (), 0, {"channels": channels, **kept}, names)
     places, value = [pool, *chain, sign], pool.inputs[0]

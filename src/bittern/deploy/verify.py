@@ -19,6 +19,7 @@ from bittern.nn._noise import noise_batches
 from bittern.nn.binarize import LowBitLayer, accumulate
 from bittern.nn.linear import BinaryLinear
 from bittern.nn.sign_shares import ShareCounter, SignShare, watched_inputs
+from bittern.quantizer import term_names, weight_terms
 
 ROWS_OF_SAMPLES = 3
 """Dimensions of the accumulators of a linear layer that a program runs over several rows a sample."""
@@ -151,8 +152,6 @@ class _Comparison:
         x = batch.detach().to(self.packed.device)
         found = self.packed.accumulators(x)
         got = named(self.packed(x))
-        for name in self.constant_layers:
-            expected.pop(name, None)
         if set(found) != set(expected):
             names = ", ".join(map(repr, sorted(set(found) ^ set(expected))))
             raise ValueError(f"verify: the two models have different low-bit layers; only one of them calls {names}")
@@ -179,8 +178,12 @@ class _Comparison:
             name = name or "0"  # a layer by itself, which `trace` calls so
             self._shares.see(name, layer, x, values)
             rows = values.reshape(-1, values.shape[-1]) if isinstance(layer, BinaryLinear) else values
-            acc = accumulate(rows, layer.method.weight(layer.weight).values, layer.geometry)
-            found[name] = acc if acc.ndim > 2 else acc.reshape(*x.shape[:-1], -1)
+            if name in self.constant_layers:
+                return
+            terms = weight_terms(layer.method, layer.weight)
+            for term_name, term in zip(term_names(name, len(terms)), terms, strict=True):
+                acc = accumulate(rows, term.values, layer.geometry)
+                found[term_name] = acc if acc.ndim > 2 else acc.reshape(*x.shape[:-1], -1)
 
         x = batch.detach().cpu().clone(memory_format=torch.contiguous_format)
         try:

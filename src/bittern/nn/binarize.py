@@ -15,10 +15,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bittern.codes import PerOutputChannel, PerTensor, Reals
 from bittern.nn._check import check_floating
 from bittern.nn._frozen import FrozenLinear
 from bittern.nn.cost import Cost, CostedLayer
-from bittern.quantizer import InputScale, LayerShape, LevelsCode, Method, Quantizer, SignCode
+from bittern.quantizer import (
+    InputScale,
+    LayerShape,
+    Method,
+    Quantized,
+    Quantizer,
+    SignCode,
+    weight_codes,
+    weight_terms,
+)
 from bittern.start import TorchUniform
 
 MAX_EXACT_FAN_IN = 2**24
@@ -71,24 +81,37 @@ def spread(scale: Tensor, shape: LayerShape, geometry: Geometry) -> Tensor:
 
 def low_bit_forward(x: Tensor, weight: Tensor, bias: Tensor | None, method: Quantizer, geometry: Geometry) -> Tensor:
     """Run one low-bit layer on x [batch, channels, *space] -> [batch, out_channels, *space]."""
-    w_q = method.weight(weight)
+    first, *others = weight_terms(method, weight)
     x_q = method.input(x)
-    y = accumulate(x_q.values, w_q.values, geometry)
-    shape = method.shape
+    is_constant = x_q.scale is None or x_q.scale.ndim == 0
+    constant = x_q.scale if is_constant else None
+    dynamic = None if is_constant else _over_outputs(x_q.scale, method, geometry)
+    y = _term(x_q.values, first, constant, dynamic, method.shape, geometry)
+    for term in others:
+        y = y + _term(x_q.values, term, constant, dynamic, method.shape, geometry)
+    y = method.output(y)
+    return y if bias is None else y + method.shape.output_view(bias)
+
+
+def _over_outputs(scale: Tensor | None, method: Quantizer, geometry: Geometry) -> Tensor:
+    """A scale that depends on the input, [batch, 1, ...], as one of the outputs."""
+    assert scale is not None
+    code = method.input_code()
+    spatial = isinstance(code, SignCode) and code.scale is InputScale.SPATIAL
+    return spread(scale, method.shape, geometry) if spatial else scale
+
+
+def _term(
+    x: Tensor, w_q: Quantized, constant: Tensor | None, dynamic: Tensor | None, shape: LayerShape, geometry: Geometry
+) -> Tensor:
+    """The product of one term of the weight with its scale and those of the input."""
+    y = accumulate(x, w_q.values, geometry)
     static = None if w_q.scale is None else w_q.scale.reshape(-1)
-    dynamic = x_q.scale
-    if dynamic is not None and dynamic.ndim == 0:
-        static = dynamic.reshape(1) if static is None else static * dynamic
-        dynamic = None
+    if constant is not None:
+        static = constant.reshape(1) if static is None else static * constant
     if static is not None:
         y = y * shape.output_view(static)
-    if dynamic is not None:
-        code = method.input_code()
-        if isinstance(code, SignCode) and code.scale is InputScale.SPATIAL:
-            dynamic = spread(dynamic, shape, geometry)
-        y = y * dynamic
-    y = method.output(y)
-    return y if bias is None else y + shape.output_view(bias)
+    return y if dynamic is None else y * dynamic
 
 
 class LowBitLayer(CostedLayer):
@@ -103,6 +126,7 @@ class LowBitLayer(CostedLayer):
         check_shape(owner, shape)
         self.geometry = geometry
         self.method = build_method(owner, method, shape)
+        check_codes(owner, self.method)
         check_padding(owner, geometry, self.method)
         self.weight = nn.Parameter(torch.empty(shape.weight))
         """Latent weight [out_channels, in_channels / groups, *kernel]."""
@@ -124,8 +148,9 @@ class LowBitLayer(CostedLayer):
     def cost(self, output: int) -> Cost:
         """1-bit products of all planes; the scales of a method that are derived from the weight are not stored."""
         method = self.method
-        bits = self.weight.numel() * method.weight_bits
-        products = output * method.shape.fan_in * method.weight_bits * method.input_bits
+        bits_each = sum(code.bits for code in weight_codes(method))
+        bits = self.weight.numel() * bits_each
+        products = output * method.shape.fan_in * bits_each * method.input_code().grid.bits
         real = [p for p in self.parameters(recurse=False) if p is not self.weight]
         real += method.parameters(recurse=False)
         return Cost(0, products, math.ceil(bits / 8), bits, 0, self.weight, tuple(real), type(method).__name__)
@@ -196,13 +221,29 @@ def check_shape(owner: str, shape: LayerShape) -> None:
         )
 
 
+def check_codes(owner: str, method: Quantizer) -> None:
+    """Refuse codes of weights that no low-bit layer computes with. Raises: ValueError."""
+    name = type(method).__name__
+    for code in weight_codes(method):
+        if isinstance(code, Reals):
+            continue
+        if not isinstance(code.scale, (PerTensor, PerOutputChannel)):
+            raise ValueError(
+                f"{owner}: accumulators are multiplied by one scale per output channel; {name} has the code {code}; "
+                "give PerOutputChannel or PerTensor"
+            )
+        if code.zero_point != 0:
+            raise ValueError(f"{owner}: the number 0 must stand for 0; {name} has the code {code}; give zero_point=0")
+
+
 def check_padding(owner: str, geometry: Geometry, method: Quantizer) -> None:
     """Refuse a padding value that this layer cannot honour. Raises: ValueError."""
     if geometry.pad_value not in (-1, 0, 1):
         raise ValueError(f"{owner}: pad_value must be -1, 0 or +1; got {geometry.pad_value}")
-    if geometry.pad_value != 0 and isinstance(method.input_code(), LevelsCode):
+    grid = method.input_code().grid
+    if geometry.pad_value != 0 and 0 in grid.values:
         raise ValueError(
-            f"{owner}: {type(method).__name__} has inputs 0 ... 2^k - 1, where padding is 0; "
+            f"{owner}: {type(method).__name__} has inputs {grid.low} ... {grid.high}, where padding is 0; "
             f"got pad_value={geometry.pad_value}; leave it at 0"
         )
     if geometry.pad_value != 0 and not any(geometry.padding):

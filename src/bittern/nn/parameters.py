@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from bittern.codes import Reals
 from bittern.nn._probe import check_materialized
 from bittern.nn.binarize import LowBitLayer, start_weight
-from bittern.quantizer import REAL_BITS, LayerShape, Quantizer
+from bittern.quantizer import LayerShape, Quantizer
 
 GLOROT_SPREAD = 1.5
 """BinaryNet's W_LR = 1 / sqrt(1.5 / (n_in + n_out)), from the bound of Glorot's initialization (1602.02830)."""
@@ -132,7 +133,7 @@ def _kinds(model: nn.Module) -> dict[int, str]:
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if isinstance(module, LowBitLayer) and name == "weight":
-                kind = _REAL if module.method.weight_bits == REAL_BITS else _LATENT
+                kind = _REAL if isinstance(module.method.weight_code(), Reals) else _LATENT
             elif parameter.ndim < 2 or id(module) in inside_methods or _is_elementwise(module):
                 kind = _OTHER
             else:

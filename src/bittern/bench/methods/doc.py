@@ -21,7 +21,7 @@ import torch
 
 from bittern import binary
 from bittern._files import write_atomically
-from bittern.quantizer import InputScale, LayerShape, LevelsCode, Quantizer
+from bittern.quantizer import InputScale, LayerShape, LevelsCode, Quantizer, weight_codes, weight_terms
 from bittern.recipes import PaperRecipe, for_method
 from bittern.start import HeNormal, Uniform
 from bittern.train import Cosine, Exponential, Linear, Steps
@@ -121,7 +121,7 @@ def facts(method: type[Quantizer]) -> Facts:
         arxiv=arxiv.group(1) if arxiv else None,
         source=source,
         year=2000 + int(year.group(1)) if year.group(1) else int(year.group(2)),
-        bits=f"{example.weight_bits}/{example.input_bits}",
+        bits=f"{sum(code.bits for code in weight_codes(example))}/{example.input_code().grid.bits}",
         weight_scale=weight_scale,
         activation=activation,
         schedule=method.set_progress is not Quantizer.set_progress,
@@ -148,7 +148,8 @@ def _parts(method: type[Quantizer]) -> dict[str, str]:
 def _weight_scale(example: Quantizer) -> str:
     """Where the scale of the weight lives, told from its shape and gradient."""
     w = torch.randn(SHAPE.weight)
-    scale = example.weight(w).scale
+    (term,) = weight_terms(example, w)
+    scale = term.scale
     example.output(torch.zeros(OUTPUT))  # XNOR-Net++ takes its sizes from the first output
     factors = example.output_factors()
     if factors:
@@ -168,7 +169,7 @@ def _activation(example: Quantizer) -> str:
     """The input code in a few words."""
     code = example.input_code()
     if isinstance(code, LevelsCode):
-        return "{0, 1}" if code.bits == 1 else f"0 ... {2**code.bits - 1}"
+        return "{0, 1}" if code.grid.bits == 1 else f"0 ... {code.grid.high}"
     threshold = "" if code.threshold is None else ", learned threshold per channel"
     scale = {InputScale.NONE: "", InputScale.PER_SAMPLE: ", mean per sample", InputScale.SPATIAL: ", mean per pixel"}
     return f"±1{threshold}{scale[code.scale]}"

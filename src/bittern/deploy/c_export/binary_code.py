@@ -20,6 +20,7 @@ typedef struct {
     bt_window window;
     int32_t channels, out_channels, groups;
     int32_t input_planes, weight_planes;
+    int32_t last_factor;                        /* of the last weight plane; before it they are 1, 2, 4, ... */
     int32_t pad_value;                          /* of padding: -1, 0, +1 */
     int32_t channel_step, position_step;        /* of the real result */
     const uint32_t *weight;                     /* [weight_planes][out_channels][words of a row] */
@@ -89,7 +90,7 @@ static int32_t bt_gather(const bt_layer *layer, const uint32_t *bits, int32_t ro
 ACCUMULATE = CFunction(
     "bt_accumulate",
     """\
-/* The accumulator of one output channel: products of all planes, each with its power of two. */
+/* The accumulator of one output channel: products of all planes, each with the factors of its two planes. */
 static int32_t bt_accumulate(const bt_layer *layer, const uint32_t *rows, int32_t seen, int32_t channel)
 {
     const int32_t fan_in = bt_fan_in(layer), words = (fan_in + 31) / 32;
@@ -97,6 +98,7 @@ static int32_t bt_accumulate(const bt_layer *layer, const uint32_t *rows, int32_
     int32_t i, j, k, total = 0;
     for (i = 0; i < layer->weight_planes; ++i) {
         const uint32_t *weight = layer->weight + (i * layer->out_channels + channel) * words;
+        const int32_t factor = i + 1 < layer->weight_planes ? (int32_t)1 << i : layer->last_factor;
         for (j = 0; j < layer->input_planes; ++j) {
             const uint32_t *row = rows + j * words;
             int32_t differ = 0;
@@ -109,7 +111,7 @@ static int32_t bt_accumulate(const bt_layer *layer, const uint32_t *rows, int32_
                     differ += (int32_t)BITTERN_POPCOUNT32((row[k] ^ weight[k]) & mask[k]);
                 }
             }
-            total += (seen - 2 * differ) * ((int32_t)1 << (i + j));
+            total += (seen - 2 * differ) * factor * ((int32_t)1 << j);
         }
     }
     return total;

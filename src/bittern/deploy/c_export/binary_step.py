@@ -15,6 +15,7 @@ from bittern.deploy.c_export.window import rows_window, window
 from bittern.deploy.form import Form
 from bittern.deploy.kinds.binary import epilogue_rows, taps, weight_words
 from bittern.deploy.kinds.kind import integer, integers
+from bittern.deploy.kinds.node_codes import padded_with, weight_code
 from bittern.deploy.program import Node
 from bittern.quantizer import InputScale
 
@@ -88,11 +89,11 @@ def _layer(c: Source, node: Node, epilogue: list[str]) -> Fields:
     positions = math.prod(y.shape) // out
     weight = [word for plane in c.tensor(node, "weight") for word in packed_rows(plane, out, fan_in(node))]
     channel_step, position_step = (1, out) if integer(node, "dims") == 0 else (positions, 1)
-    pad_value = -1 if node.attrs["code"] == "levels" else integer(node, "pad_value")
     return [
         _window(node, x, y),
         *(integer(node, key) for key in ("channels", "out_channels", "groups", "input_planes", "weight_planes")),
-        pad_value,
+        weight_code(node).plane_factors[-1],
+        padded_with(node),
         channel_step,
         position_step,
         c.words(node, "weight", weight),

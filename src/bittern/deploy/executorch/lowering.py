@@ -21,6 +21,7 @@ from bittern.deploy.kinds.binary import BinaryStep, weight_words
 from bittern.deploy.kinds.bits import Planes, flip_words, half_open_threshold, image_windows, images_of, rows_of
 from bittern.deploy.kinds.channel_scales import channel_scale_shapes
 from bittern.deploy.kinds.kind import Step, integer, integers, pair
+from bittern.deploy.kinds.node_codes import input_code, padded_with, weight_code
 from bittern.deploy.kinds.table import KINDS, TORCH_KINDS
 from bittern.deploy.program import Node, Program
 from bittern.deploy.split_products import (
@@ -108,7 +109,7 @@ def _encode(node: Node, constants: Tensors) -> Step:
     planes, threshold = integer(node, "planes"), constants.get("threshold")
     if planes == 1:
         return lambda x: (ops.pack_signs(rows_of(x, integer(node, "dims")), threshold),)
-    levels = float(2**planes - 1)
+    levels = float(input_code(node).high)
 
     def encode_levels(x: Tensor) -> Planes:
         codes = torch.round(rows_of(x, integer(node, "dims")).clamp(0, 1) * levels)
@@ -177,7 +178,7 @@ def _product(node: Node, words: Tensor, epilogue: Tensor | None) -> Step:
         pair(integers(node, "dilation"), 1),
     )
     groups = integer(node, "groups")
-    pad_value = -1 if node.attrs["code"] == "levels" else integer(node, "pad_value")
+    pad_value = padded_with(node)
     return lambda x: ops.binary_conv2d(x, words, channels, stride, padding, dilation, groups, pad_value, epilogue)
 
 
@@ -196,9 +197,9 @@ def _binary(node: Node, constants: Tensors) -> Step:
 
 def _sum_of_planes(node: Node, weights: list[Tensor], planes: Planes) -> Tensor:
     parts = [
-        _product(node, words, None)(plane) * 2 ** (i + j)
-        for i, words in enumerate(weights)
-        for j, plane in enumerate(planes)
+        _product(node, words, None)(plane) * (f * g)
+        for f, words in zip(weight_code(node).plane_factors, weights, strict=True)
+        for g, plane in zip(input_code(node).plane_factors, planes, strict=True)
     ]
     total: Tensor = parts[0]
     for part in parts[1:]:

@@ -3,19 +3,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from bittern.codes import Code, Reals, symmetric
 from bittern.deploy.bit_stream import to_stream
 from bittern.deploy.errors import PackError
 from bittern.deploy.front.builder import Builder, Ref
+from bittern.deploy.kinds.node_codes import MOST_PLANES
 from bittern.nn.activation import RPReLU, RSign
 from bittern.nn.binarize import MAX_EXACT_FAN_IN
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d
 from bittern.nn.linear import BinaryLinear
-from bittern.quantizer import InputCode, InputScale, LevelsCode, Quantizer, SignCode
+from bittern.quantizer import (
+    InputCode,
+    InputScale,
+    LevelsCode,
+    Quantized,
+    Quantizer,
+    SignCode,
+    term_names,
+    weight_codes,
+    weight_terms,
+)
 
 BinaryLayer = BinaryConv1d | BinaryConv2d | BinaryLinear
 
@@ -34,86 +46,131 @@ def lower_layer(b: Builder, name: str, layer: Any, x: Ref) -> Ref:
 
 def _low_bit(b: Builder, name: str, layer: BinaryLayer, x: Ref) -> Ref:
     """Nodes of one low-bit layer: the very steps of `nn.binarize.low_bit_forward` in eval mode."""
-    code, factors = layer.method.input_code(), layer.method.output_factors()
-    _check(name, layer, code)
-    dynamic = code.scale if isinstance(code, SignCode) else InputScale.NONE
-    single = layer.method.weight_bits == input_planes(code) == 1
-    folds_bias = single and dynamic is InputScale.NONE and not factors
-    y = _product(b, name, layer, x, code, layer.bias if folds_bias else None)
+    method, code = layer.method, layer.method.input_code()
+    factors, codes = method.output_factors(), _checked_codes(name, layer)
+    terms = weight_terms(method, layer.weight)
+    single = len(codes) == 1 and codes[0].bits == code.grid.bits == 1
+    folds_bias = single and not _is_dynamic(code) and not factors
+    bits = _encoded(b, name, layer, x)
+    names = term_names(name, len(terms))
+    y = None
+    for term_name, term_code, term in zip(names, codes, terms, strict=True):
+        part = _Term(term_name, term_code, term, layer.bias if folds_bias else None)
+        product = _product(b, layer, part, x, bits)
+        y = product if y is None else b.add("add", f"{name}.sum", (y, product), {})
+    assert y is not None
     if factors:
         shapes = [number for factor in factors for number in (factor.ndim, *factor.shape)]
         flat = torch.cat([factor.flatten() for factor in factors])
         y = b.add("factors", f"{name}.factors", (y,), {"factors": flat}, shapes=shapes)
     if layer.bias is not None and not folds_bias:
-        y = b.add("bias", f"{name}.bias", (y,), {"bias": layer.bias}, last=not layer.method.shape.space_dims)
+        y = b.add("bias", f"{name}.bias", (y,), {"bias": layer.bias}, last=not method.shape.space_dims)
     return y
 
 
-def input_planes(code: InputCode) -> int:
-    """Number of bit planes of an encoded input."""
-    return code.bits if isinstance(code, LevelsCode) else 1
+def _checked_codes(name: str, layer: BinaryLayer) -> tuple[Code, ...]:
+    """The code of each term of a weight.
 
-
-def _check(name: str, layer: BinaryLayer, code: InputCode) -> None:
-    """Refuse weights that have no sign, and accumulators that float32 training does not compute exactly."""
+    Raises: PackError for weights that have no sign, for codes that are no sums of planes about 0, and for accumulators
+    that float32 training does not compute exactly.
+    """
     if not bool(layer.weight.isfinite().all()):
         raise PackError(f"pack: layer {name!r} has NaN or infinity among its weights; train it again or repair it")
-    levels = 2 ** input_planes(code) - 1
-    reach = layer.method.shape.fan_in * (2**layer.method.weight_bits - 1) * levels
-    if reach > MAX_EXACT_FAN_IN:
+    method = layer.method
+    codes = tuple(_packable(name, code) for code in weight_codes(method))
+    for code in codes:
+        reach = method.shape.fan_in * sum(code.plane_factors) * sum(method.input_code().grid.plane_factors)
+        if reach > MAX_EXACT_FAN_IN:
+            raise PackError(
+                f"pack: layer {name!r} reaches accumulators of {reach}, beyond 2^24, where float32 training is not "
+                "exact; use fewer bits or a smaller layer"
+            )
+    return codes
+
+
+def _packable(name: str, code: Code | Reals) -> Code:
+    """A code of weights. Raises: PackError unless a file can hold it."""
+    if isinstance(code, Reals):
+        raise PackError(f"pack: layer {name!r} has real weights; train it with those of its method first")
+    nearest = symmetric(code.levels)
+    if (code.low, code.high, code.step) != (nearest.low, nearest.high, nearest.step):
         raise PackError(
-            f"pack: layer {name!r} reaches accumulators of {reach}, beyond 2^24, where float32 training is not "
-            "exact; use fewer bits or a smaller layer"
+            f"pack: layer {name!r} has weights of the code {code}; {code.levels} numbers are packed as "
+            f"{nearest.low} ... {nearest.high} in steps of {nearest.step}; put the rest into the scale"
         )
+    if code.bits > MOST_PLANES:
+        raise PackError(f"pack: layer {name!r} has weights of {code.bits} bits; at most {MOST_PLANES} are packed")
+    return code
 
 
-def _product(b: Builder, name: str, layer: BinaryLayer, x: int, code: InputCode, bias: Tensor | None) -> Ref:
-    """encode and binary, with the constant scale and, if given, the bias as epilogue."""
-    method, geometry, shape = layer.method, layer.geometry, layer.method.shape
-    dynamic = code.scale if isinstance(code, SignCode) else InputScale.NONE
-    common: dict[str, Any] = {
-        "dims": shape.space_dims,
-        "code": "levels" if isinstance(code, LevelsCode) else "sign",
-        "channels": shape.in_channels,
-    }
+def _encoded(b: Builder, name: str, layer: BinaryLayer, x: Ref) -> Ref:
+    """encode: the bits of what a layer is given."""
+    code = layer.method.input_code()
     threshold = code.threshold if isinstance(code, SignCode) else None
-    bits = b.add("encode", f"{name}.input", (x,), {"threshold": threshold}, planes=input_planes(code), **common)
-    quantized = method.weight(layer.weight)
-    scale = _static_scale(layer, quantized.scale, code)
-    rows = [row for row in (scale, bias) if row is not None]
+    return b.add("encode", f"{name}.input", (x,), {"threshold": threshold}, planes=code.grid.bits, **_common(layer))
+
+
+def _common(layer: BinaryLayer) -> dict[str, Any]:
+    """Attributes that encode and binary share."""
+    shape, code = layer.method.shape, layer.method.input_code()
+    kind = "levels" if isinstance(code, LevelsCode) else "sign"
+    return {"dims": shape.space_dims, "code": kind, "channels": shape.in_channels}
+
+
+class _Term(NamedTuple):
+    """One term of a weight."""
+
+    name: str
+    code: Code
+    weight: Quantized
+    bias: Tensor | None
+    """What its product adds at last."""
+
+
+def _product(b: Builder, layer: BinaryLayer, term: _Term, x: Ref, bits: Ref) -> Ref:
+    """binary, with the constant scale and, if given, the bias as epilogue."""
+    method, geometry, shape = layer.method, layer.geometry, layer.method.shape
+    input_code = method.input_code()
+    dynamic = input_code.scale if isinstance(input_code, SignCode) else InputScale.NONE
+    _check_term(term, method)
+    scale = _static_scale(layer, term.weight.scale, input_code)
+    rows = [row for row in (scale, term.bias) if row is not None]
+    planes = torch.stack([to_stream(plane) for plane in term.code.to_planes(term.weight.values)])
+    levels = {"weight_levels": term.code.levels} if term.code.redundant else {}
     return b.add(
         "binary",
-        name,
+        term.name,
         (bits,) if dynamic is InputScale.NONE else (bits, x),
-        {"weight": weight_planes(name, method, quantized.values), "epilogue": torch.stack(rows) if rows else None},
-        **common,
+        {"weight": planes, "epilogue": torch.stack(rows) if rows else None},
+        **_common(layer),
+        **levels,
         kernel=list(shape.weight[2:]),
         stride=list(geometry.stride),
         padding=list(geometry.padding),
         dilation=list(geometry.dilation),
         out_channels=shape.out_channels,
         groups=geometry.groups,
-        input_planes=input_planes(code),
-        weight_planes=method.weight_bits,
+        input_planes=input_code.grid.bits,
+        weight_planes=term.code.bits,
         pad_value=geometry.pad_value,
         input_scale=dynamic.value,
-        epilogue=_EPILOGUES[scale is not None, bias is not None],
+        epilogue=_EPILOGUES[scale is not None, term.bias is not None],
         result="real",
     )
 
 
-def weight_planes(name: str, method: Quantizer, values: Tensor) -> Tensor:
-    """Integer weight values -> bit streams uint8 [planes, bytes] of +-1 planes with weights 2^i.
-
-    Raises: PackError when a value is off the grid {-(2^k - 1), ..., -1, 1, ..., 2^k - 1} of odd integers.
-    """
-    bits = method.weight_bits
-    top = 2**bits - 1
-    codes = (values + top) / 2
-    if not bool(((codes == codes.round()) & (codes >= 0) & (codes <= top)).all()):
-        raise PackError(f"pack: layer {name!r}: {type(method).__name__} gave weights off its {bits}-bit grid")
-    whole = codes.to(torch.int64)
-    return torch.stack([to_stream((whole >> i & 1) * 2 - 1) for i in range(bits)])
+def _check_term(term: _Term, method: Quantizer) -> None:
+    """Refuse a weight that is not what its code says. Raises: PackError."""
+    values, scale = term.weight
+    owner = type(method).__name__
+    if not term.code.contains(values):
+        raise PackError(f"pack: layer {term.name!r}: {owner} gave weights off its grid, {term.code}")
+    if not term.code.scale.holds(scale, values.shape):
+        assert scale is not None
+        raise PackError(
+            f"pack: layer {term.name!r}: {owner} gave scales {list(scale.shape)}, and its code {term.code} has "
+            f"{list(term.code.scale.shape(values.shape))}"
+        )
 
 
 def _static_scale(layer: BinaryLayer, weight_scale: Tensor | None, code: InputCode) -> Tensor | None:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node kind `binary`: one low-bit convolution or product, from bit planes to real values or accumulators.
 
-Codes with 2^k levels. A value v = sum_j 2^j b_j of bits b_j in {0, 1} is computed with +-1 bits B_j = 2 b_j - 1:
+Numbers of a code are sums of signs (`codes`). An input v of levels 0 ... n is (n + sum_j f_j B_j) / 2, a sign is B_0; a
+weight w is step / 2 * sum_i g_i W_i: odd integers with a step of 2, or 0 and its neighbours with a step of 1. So
 
-    conv(v, W) = (sum_j 2^j conv(B_j, W) + (2^k - 1) sum W) / 2
+    conv(v, w) = (sum_i sum_j g_i f_j conv(B_j, W_i) + n sum_i g_i sum W_i) / 2^h,    h = 0, 1 or 2
 
-where padding v = 0 is B = -1. The right side before the division is the integer `acc + offset`; halving is exact.
-A weight w = sum_i 2^i W_i of +-1 planes W_i (an odd integer) adds a sum over i in front.
+where padding v = 0 is B = -1, and n = 0 for signs. What is divided is the integer `acc + offset`; halving is exact.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ import torch
 from torch import Tensor
 
 from bittern import ops
-from bittern.deploy.bit_stream import stream_bytes, to_words
+from bittern.codes import Code
+from bittern.deploy.bit_stream import from_streams, stream_bytes, to_words
 from bittern.deploy.errors import FormatError
 from bittern.deploy.form import Form, Tensors, need, need_channels
 from bittern.deploy.kinds.bits import Planes, images_of
 from bittern.deploy.kinds.footprint import FLOAT_BYTES, UNIT, WORD_BYTES, units
 from bittern.deploy.kinds.kind import Kind, Step, choice, contiguous, count, integer, integers, need_shape, pair, sizes
+from bittern.deploy.kinds.node_codes import MOST_PLANES, halvings, input_code, padded_with, weight_code
 from bittern.deploy.kinds.shape_rules import windows
 from bittern.deploy.program import Node
 from bittern.nn.binarize import Geometry, spread
@@ -45,6 +47,10 @@ ROW_WORDS = 10
 """Words of working memory per word of a row of outputs: eight planes, the padding, the products of a pixel."""
 
 
+PIECE = 2**16
+"""Bytes of a plane of weights that are looked at at a time."""
+
+
 def taps(node: Node) -> int:
     """Number of kernel positions."""
     return math.prod(integers(node, "kernel"))
@@ -56,16 +62,29 @@ def _check_geometry(node: Node) -> None:
             raise FormatError(f"node {node.name!r} ({node.kind}): {key!r} must have `dims` entries")
 
 
+def _spelled(code: Code, streams: Tensor, count: int) -> bool:
+    """Whether streams of weights spell numbers of a code as it spells them; looked at in pieces, before a budget is."""
+    for first in range(0, streams.shape[1], PIECE):
+        piece = streams[:, first : first + PIECE]
+        if not code.spells(from_streams(piece, min(count - 8 * first, 8 * piece.shape[1]))):
+            return False
+    return True
+
+
 def _check(node: Node, tensors: Tensors) -> None:
     _check_geometry(node)
     channels, out, groups = (integer(node, key) for key in ("channels", "out_channels", "groups"))
     if channels % groups or out % groups or (groups > 1 and node.attrs["dims"] == 0):
         raise FormatError(f"node {node.name!r} (binary): groups must divide both channel counts")
     fan_in = taps(node) * (channels // groups)
-    levels = 2 ** integer(node, "input_planes") - 1 if node.attrs["code"] == "levels" else 1
-    if fan_in * levels * (2 ** integer(node, "weight_planes") - 1) > 2**24:
+    code = weight_code(node)
+    if code.bits != integer(node, "weight_planes"):
+        raise FormatError(f"node {node.name!r} (binary): {code.levels} levels take {code.bits} planes of weights")
+    if fan_in * sum(input_code(node).plane_factors) * sum(code.plane_factors) > 2**24:
         raise FormatError(f"node {node.name!r} (binary): accumulators may exceed 2^24")
     need_shape(node, "weight", tensors["weight"], (integer(node, "weight_planes"), stream_bytes(fan_in * out)))
+    if code.redundant and not _spelled(code, tensors["weight"], fan_in * out):
+        raise FormatError(f"node {node.name!r} (binary): its planes of weights are not those of {code.levels} levels")
     rows = EPILOGUES[str(node.attrs["epilogue"])]
     if bool(rows) != ("epilogue" in tensors):
         raise FormatError(f"node {node.name!r} (binary): its tensor 'epilogue' and its attribute disagree")
@@ -112,7 +131,7 @@ def weight_words(node: Node, tensors: Tensors) -> list[Tensor]:
 def epilogue_rows(node: Node, tensors: Tensors, words: list[Tensor]) -> Tensor:
     """Rows offset, scale, alpha, beta of the kernels' epilogue: float32 [4, out], on the CPU.
 
-    For codes with levels the offset is (2^k - 1) sum_i 2^i sum(W_i), an exact integer, and the scale is halved.
+    For inputs of levels 0 ... n the offset is n sum_i g_i sum(W_i), an exact integer; halvings are the scale's.
     """
     out = integer(node, "out_channels")
     one = torch.ones(out, dtype=torch.float32)
@@ -120,12 +139,12 @@ def epilogue_rows(node: Node, tensors: Tensors, words: list[Tensor]) -> Tensor:
     names = EPILOGUES[str(node.attrs["epilogue"])]
     rows.update(zip(names, tensors["epilogue"].cpu() if names else (), strict=True))
     offset = torch.zeros(out, dtype=torch.int64)
-    if node.attrs["code"] == "levels":
+    x = input_code(node)
+    if x.low == 0:
         per_group = integer(node, "channels") // integer(node, "groups")
-        for i, plane in enumerate(words):
-            offset += ops.unpack_signs(plane, per_group).sum((1, 2)).to(torch.int64) << i
-        offset *= 2 ** integer(node, "input_planes") - 1
-        rows["scale"] = rows["scale"] * 0.5
+        for factor, plane in zip(weight_code(node).plane_factors, words, strict=True):
+            offset += ops.unpack_signs(plane, per_group).sum((1, 2)).to(torch.int64) * (factor * x.high)
+    rows["scale"] = rows["scale"] * 0.5 ** halvings(node)
     return torch.stack([offset.float(), rows["scale"], rows["alpha"], rows["beta"]])
 
 
@@ -137,7 +156,7 @@ class BinaryStep:
         self.tensors = tensors
         self.device = device
         self.dims = integer(node, "dims")
-        self.levels = node.attrs["code"] == "levels"
+        self.halvings = halvings(node)
         self.real = node.attrs["result"] == "real"
         words = weight_words(node, tensors)
         self.epilogue = epilogue_rows(node, tensors, words).to(device)
@@ -149,7 +168,7 @@ class BinaryStep:
     def _runner(self, words: Tensor, epilogue: Tensor | None) -> Step:
         node = self.node
         channels, groups = integer(node, "channels"), integer(node, "groups")
-        pad_value = -1 if self.levels else integer(node, "pad_value")
+        pad_value = padded_with(node)
         on_cpu = self.device.type == "cpu"
         if self.dims == 0:
             if on_cpu:
@@ -179,7 +198,12 @@ class BinaryStep:
         return images_of((total.float() + offset) * scale, self.dims)
 
     def _sum_planes(self, runners: list[Step], planes: Planes) -> Tensor:
-        parts = [cast(Tensor, run(plane)) << (i + j) for i, run in enumerate(runners) for j, plane in enumerate(planes)]
+        weights, inputs = weight_code(self.node).plane_factors, input_code(self.node).plane_factors
+        parts = [
+            cast(Tensor, run(plane)) * (f * g)
+            for f, run in zip(weights, runners, strict=True)
+            for g, plane in zip(inputs, planes, strict=True)
+        ]
         return torch.stack(parts).sum(0, dtype=torch.int32)
 
     def accumulator(self, planes: Planes) -> Tensor:
@@ -189,8 +213,7 @@ class BinaryStep:
         """
         runners = self.plane_runners or [self._runner(plane, None) for plane in weight_words(self.node, self.tensors)]
         total = self._sum_planes(runners, planes)
-        if self.levels:
-            total = (total + self.epilogue[0].to(torch.int32)) >> 1
+        total = (total + self.epilogue[0].to(torch.int32)) >> self.halvings
         return images_of(total, self.dims)
 
 
@@ -238,8 +261,9 @@ BINARY = Kind(
         "out_channels": count(1),
         "groups": count(1, default=1),
         "code": choice("sign", "levels"),
-        "input_planes": count(1, 8, default=1),
-        "weight_planes": count(1, 8, default=1),
+        "input_planes": count(1, MOST_PLANES, default=1),
+        "weight_planes": count(1, MOST_PLANES, default=1),
+        "weight_levels": count(2, 2**MOST_PLANES, optional=True),
         "pad_value": count(-1, 1, default=0),
         "input_scale": choice(*(scale.value for scale in InputScale)),
         "epilogue": choice(*EPILOGUES),

@@ -50,12 +50,12 @@ def _step(parts: Parts, node: Node) -> Step:
 def _packed_accumulator(step: BinaryStep, product: Node, c: Tensor) -> Tensor:
     """What the kernels count, channels last, of the training graph's accumulator."""
     rows = rows_of(c, integer(product, "dims")).contiguous()
-    return 2 * rows - step.epilogue[0].to(torch.int32) if step.levels else rows
+    return (rows << step.halvings) - step.epilogue[0].to(torch.int32)
 
 
 def _tail(step: BinaryStep, c: Tensor) -> Tensor:
     """The epilogue of the kernels: scale, then one fused multiply-add."""
-    rows = rows_of(c, step.dims).contiguous().float() * (2 if step.levels else 1)
+    rows = rows_of(c, step.dims).contiguous().float() * 2**step.halvings
     _, scale, alpha, beta = step.epilogue
     return images_of(ops.fused_multiply_add(rows * scale, alpha, beta), step.dims)
 

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from bittern.codes import Code
+
 DOMAIN = "qonnx.custom_op.general"
 
 
@@ -22,21 +24,21 @@ class Dialect(NamedTuple):
 
     sign: Callable[[Tensor], Tensor]
     """x -> +1 where x >= 0, else -1, also for NaN."""
-    levels: Callable[[Tensor, int], Tensor]
-    """(x, k) -> round_half_even(clip(x, 0, 2^k - 1)), 0 for NaN."""
-    weight: Callable[[Tensor, int], Tensor]
-    """(w, k): marks w as odd whole numbers of k planes."""
+    levels: Callable[[Tensor, Code], Tensor]
+    """(x, code of levels 0 ... n) -> round_half_even(clip(x, 0, n)), 0 for NaN."""
+    weight: Callable[[Tensor, Code], Tensor]
+    """(w, code): marks w as numbers of this code."""
 
 
 def _sign(x: Tensor) -> Tensor:
     return torch.where(x >= 0, 1.0, -1.0).to(x.dtype)  # the numbers alone would have torch's default type
 
 
-def _levels(x: Tensor, bits: int) -> Tensor:
-    return torch.round(torch.where(x > 0, x, 0.0).clamp(max=float(2**bits - 1)))
+def _levels(x: Tensor, code: Code) -> Tensor:
+    return torch.round(torch.where(x > 0, x, 0.0).clamp(max=float(code.high)))
 
 
-def _unmarked(w: Tensor, planes: int) -> Tensor:
+def _unmarked(w: Tensor, code: Code) -> Tensor:
     return w
 
 
@@ -48,9 +50,11 @@ def _bipolar_quant(x: Tensor) -> Tensor:
     return _node("BipolarQuant", x, ())
 
 
-def _quant(x: Tensor, bits: int, signed: bool) -> Tensor:
-    """A scale of 1, a zero point of 0."""
-    return _node("Quant", x, (0.0, float(bits)), signed=int(signed), narrow=int(signed), rounding_mode="ROUND")
+def _quant(x: Tensor, code: Code) -> Tensor:
+    """Whole numbers with a scale of 1, of as few bits as hold the code: its neighbours may be 2 apart."""
+    signed = int(code.low < 0)
+    bits = float((code.high - code.low).bit_length())
+    return _node("Quant", x, (float(code.zero_point), bits), signed=signed, narrow=signed, rounding_mode="ROUND")
 
 
 def _node(name: str, x: Tensor, rest: tuple[float, ...], **attrs: Any) -> Tensor:
@@ -60,14 +64,10 @@ def _node(name: str, x: Tensor, rest: tuple[float, ...], **attrs: Any) -> Tensor
     return made
 
 
-def _quant_levels(x: Tensor, bits: int) -> Tensor:
-    return _quant(x, bits, False)
+def _quant_weight(w: Tensor, code: Code) -> Tensor:
+    """Signs, or numbers symmetric about 0: signed, and narrow because the lowest of two's complement is none."""
+    return _bipolar_quant(w) if code.bits == 1 else _quant(w, code)
 
 
-def _quant_weight(w: Tensor, planes: int) -> Tensor:
-    """Odd numbers of k planes lie in -(2^k - 1) ... 2^k - 1: signed, narrow, k + 1 bits."""
-    return _bipolar_quant(w) if planes == 1 else _quant(w, planes + 1, True)
-
-
-QONNX = Dialect(_bipolar_quant, _quant_levels, _quant_weight)
+QONNX = Dialect(_bipolar_quant, _quant, _quant_weight)
 """Nodes BipolarQuant and Quant: for FINN and other compilers of few bits."""

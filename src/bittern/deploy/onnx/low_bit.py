@@ -5,11 +5,11 @@ A value of one sign plane is a float32 tensor of +1 and -1, one of levels a tens
 laid out as torch lays out images, [batch, channels, *space], or [..., channels] for a linear layer (`dims` = 0).
 Products of such values are whole numbers below 2^24, so float32 holds them exactly in whatever order they are added.
 
-    product     c = conv(v, W), the training graph's integer accumulator; W odd whole numbers, +-1 for one plane
+    product     c = conv(v, W), the training graph's integer accumulator; W whole numbers, +-1 for one plane
     tail        y = c * scale * alpha + beta, where the packed model goes on to a real value
     threshold   +1 where c >= t, else -1; times -1 in flipped channels
 
-The packed accumulator of levels is 2 c - offset (`kinds.binary`), so its thresholds t become ceil((t + offset) / 2).
+The packed accumulator is 2^h c - offset (`kinds.binary`), so its thresholds t become ceil((t + offset) / 2^h).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from bittern import ops
 from bittern.deploy.kinds.binary import BinaryStep, weight_words
 from bittern.deploy.kinds.bits import flip_words
 from bittern.deploy.kinds.kind import Step, integer, integers
+from bittern.deploy.kinds.node_codes import input_code, weight_code
 from bittern.deploy.onnx.dialect import Dialect
 from bittern.deploy.program import Node, Program
 from bittern.deploy.split_products import input_scale_node, split_products
@@ -58,9 +59,9 @@ def encode_constants(node: Node, tensors: Tensors) -> dict[str, Tensor]:
 
 def encode(node: Node, constants: Tensors, dialect: Dialect) -> Step:
     """Whole numbers for levels; else signs of x - threshold, which is 0 or above exactly where x >= threshold."""
-    planes, threshold = integer(node, "planes"), constants.get("threshold")
-    if node.attrs["code"] == "levels":
-        return lambda x: dialect.levels(x * float(2**planes - 1), planes)
+    code, threshold = input_code(node), constants.get("threshold")
+    if code.low == 0:
+        return lambda x: dialect.levels(x * float(code.high), code)
     return dialect.sign if threshold is None else lambda x: dialect.sign(x - threshold)
 
 
@@ -78,9 +79,7 @@ def _flips(node: Node, tensors: Tensors) -> Tensor | None:
 
 def threshold_constants(node: Node, tensors: Tensors, product: Node, step: BinaryStep) -> dict[str, Tensor]:
     """`product` and its step: what wrote the accumulators."""
-    limits = tensors["threshold"].to(torch.int64)
-    if step.levels:
-        limits = -(-(limits + step.epilogue[0].to(torch.int64)) // 2)
+    limits = -(-(tensors["threshold"].to(torch.int64) + step.epilogue[0].to(torch.int64)) // 2**step.halvings)
     found = {"threshold": limits.clamp(-LARGEST - 1, LARGEST + 1).float()}
     flips = _flips(node, tensors)
     return {role: _beside(product, t) for role, t in (found | ({} if flips is None else {"flip": flips})).items()}
@@ -116,20 +115,20 @@ def concatenate(dim: int) -> Step:
 
 
 def product_constants(node: Node, tensors: Tensors) -> dict[str, Tensor]:
-    """The weight, whole numbers in int8 where they fit: [out, channels of a group, *kernel]."""
+    """The weight, whole numbers in the smallest type for its code: [out, channels of a group, *kernel]."""
     per_group = integer(node, "channels") // integer(node, "groups")
-    weight = sum(
-        ops.unpack_signs(words, per_group).to(torch.int32) << i for i, words in enumerate(weight_words(node, tensors))
-    )
-    assert isinstance(weight, Tensor)
+    code = weight_code(node)
+    planes = [ops.unpack_signs(words, per_group).to(torch.int32) for words in weight_words(node, tensors)]
+    total = torch.stack([plane * f for plane, f in zip(planes, code.plane_factors, strict=True)]).sum(0)
+    weight = total * code.step // 2
     weight = weight.movedim(-1, 1).reshape(integer(node, "out_channels"), per_group, *integers(node, "kernel"))
     if node.attrs["dims"] == 0:
         weight = weight.flatten(1)
-    return {"weight": weight.to(torch.int8 if int(weight.abs().max()) <= 127 else torch.int16)}
+    return {"weight": weight.to(code.dtype)}
 
 
 def product(node: Node, constants: Tensors, dialect: Dialect) -> Step:
-    weight = dialect.weight(constants["weight"].float(), integer(node, "weight_planes"))
+    weight = dialect.weight(constants["weight"].float(), weight_code(node))
     dims = integer(node, "dims")
     if dims == 0:
         return lambda v: F.linear(v, weight)
@@ -143,9 +142,9 @@ def product(node: Node, constants: Tensors, dialect: Dialect) -> Step:
 
 
 def tail_constants(node: Node, step: BinaryStep) -> dict[str, Tensor]:
-    """Rows of the epilogue that are not 1 or 0 everywhere; the scale of levels undoes its halving."""
+    """Rows of the epilogue that are not 1 or 0 everywhere; the scale is not halved, for the product is not doubled."""
     _, scale, alpha, beta = step.epilogue
-    rows = {"scale": scale * (2 if step.levels else 1), "alpha": alpha, "beta": beta}
+    rows = {"scale": scale * 2**step.halvings, "alpha": alpha, "beta": beta}
     return {
         role: _beside(node, row) for role, row in rows.items() if not bool((row == (0 if role == "beta" else 1)).all())
     }

@@ -110,9 +110,10 @@ void check_convolve(Findings& f, Isa isa, const ProgramStep& step) {
          "its windows");
   f.need(sound(0, {c.pad_h, c.pad_w, c.input_border}) && c.pad_value >= -1 && c.pad_value <= 1,
          "its padding");
-  f.need(
-      planes.input >= 1 && planes.input <= kMostPlanes && planes.weight >= 1 && planes.weight <= kMostPlanes,
-      "its planes");
+  f.need(planes.input >= 1 && planes.input <= kMostPlanes && planes.weight >= 1 &&
+             planes.weight <= kMostPlanes && planes.last_factor >= 1 &&
+             planes.last_factor < i64{1} << kMostPlanes,
+         "its planes");
   if (!f.ok()) return;
   f.need(c.channels % c.groups == 0 && c.out_channels % c.groups == 0, "its groups");
   if (!f.ok()) return;

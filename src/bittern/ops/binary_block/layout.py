@@ -111,7 +111,7 @@ _TAIL = (
     "bits_row",
     "bits_image",
 )
-_PLANES = ("input", "weight", "input_words", "weight_bytes")
+_PLANES = ("input", "weight", "input_words", "weight_bytes", "last_factor")
 _ENCODE = (
     "batch",
     "height",

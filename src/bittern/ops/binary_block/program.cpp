@@ -48,11 +48,12 @@ void convolve_planes(Isa isa, const ProgramStep& step, int threads) {
   std::memset(total, 0, static_cast<std::size_t>(count) * sizeof(i32));
   conv.output = part;
   for (i64 i = 0; i < step.planes.weight; ++i) {
+    const i32 weight_factor = i + 1 < step.planes.weight ? 1 << i : static_cast<i32>(step.planes.last_factor);
     conv.weights = step.conv.weights + i * step.planes.weight_bytes;
     for (i64 j = 0; j < step.planes.input; ++j) {
       conv.input = step.conv.input + j * step.planes.input_words;
       kernels.conv2d(conv, threads);
-      const i32 factor = 1 << (i + j);
+      const i32 factor = weight_factor * (1 << j);
       for (i64 k = 0; k < count; ++k) total[k] += factor * part[k];
     }
   }

@@ -14,11 +14,12 @@
 
 namespace bittern {
 
-// Bit planes of a product: sum over i, j of 2^(i + j) times the convolution of input plane j and weight plane
-// i.
+// Bit planes of a product: sum over i, j of g_i 2^j times the convolution of input plane j and weight plane
+// i; g_i = 2^i but for the last.
 struct Planes {
   i64 input, weight;              // how many
   i64 input_words, weight_bytes;  // from one to the next
+  i64 last_factor;                // g of the last weight plane
 };
 
 // Real numbers [batch, height, width, channels] to bits with a border: signs, or the bit planes of levels.

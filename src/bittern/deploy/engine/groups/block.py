@@ -20,6 +20,7 @@ from bittern.deploy.engine.native_run import NativeRun
 from bittern.deploy.kinds.binary import epilogue_rows, weight_words
 from bittern.deploy.kinds.channel_scales import channel_scale
 from bittern.deploy.kinds.kind import integer, integers, pair
+from bittern.deploy.kinds.node_codes import padded_with, weight_code
 from bittern.deploy.program import Node
 from bittern.ops import Activation, ResidualRule
 
@@ -87,7 +88,7 @@ class Block(Group):
     def borders(self) -> Mapping[int, int | None]:
         """Who pads with -1 or 0 reads the border; who pads with +1 copies the image."""
         node, widest = self.node, max(integers(self.node, "padding"), default=0)
-        copies = widest and node.attrs["code"] != "levels" and node.attrs["pad_value"] == 1
+        copies = widest and padded_with(node) == 1
         return {node.inputs[0]: None if copies else widest}
 
     @property
@@ -126,7 +127,7 @@ class Block(Group):
             pair(integers(node, "padding"), 0),
             pair(integers(node, "dilation"), 1),
             integer(node, "groups"),
-            -1 if node.attrs["code"] == "levels" else integer(node, "pad_value"),
+            padded_with(node),
             epilogue,
             self.activation,
             activation_parameters(self.activation_node, self.activation, integer(node, "out_channels"), tensors),
@@ -134,6 +135,7 @@ class Block(Group):
             threshold,
             affine_rows(self.residual_map, tensors),
             self._factor(material),
+            last_factor=weight_code(node).plane_factors[-1],
         )
         return always(self, partial(self._run, prepared))
 
