@@ -88,6 +88,11 @@ def misaligned(x: Tensor) -> Tensor:
     return memory[1:].view(x.shape)
 
 
+def planar(x: Tensor) -> Tensor:
+    """The same values as torch keeps images: [batch, channels, ...] in memory, seen with channels last."""
+    return x.movedim(-1, 1).contiguous().movedim(1, -1) if x.ndim > 1 else x
+
+
 LAYOUTS = (dense, strided, transposed, misaligned)
 
 
@@ -137,6 +142,8 @@ def pack_cases() -> Iterator[Case]:
         yield case((2, 65), dtype, threshold)
         yield case((0, 65), dtype, threshold)
         yield case((301, 129), dtype, threshold)  # more than one task, and the second starts inside a row
+        for shape in ((3, 1, 1, 64), (2, 7, 9, 65), (2, 515, 1), (1, 23, 47, 130), (0, 3, 65)):
+            yield case(shape, dtype, threshold, planar)
 
 
 def _threshold_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -6,6 +6,8 @@
 
 #include <arm_neon.h>
 
+#include <cstring>
+
 #include "../types.h"
 
 namespace bittern::neon {
@@ -257,5 +259,7 @@ static inline void keep_order(Bytes& done, Bytes& next) {
 static inline void keep_increment(const u32*& p) {
   __asm__("" : "+r"(p));
 }
+
+#include "turn_bits.inl.h"
 
 }  // namespace bittern::neon

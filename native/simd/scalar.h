@@ -172,4 +172,6 @@ static inline float largest_lane(F32 x) {
   return x;
 }
 
+#include "turn_bits.inl.h"
+
 }  // namespace bittern::scalar

@@ -36,3 +36,15 @@ static inline __m256 widen_8(const f16* p) {
 static inline __m256 widen_8(const bf16* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_8_halves(p)), 16));
 }
+
+// Of 64 bytes and 8 words: bit i of word j is bit j of byte i.
+static inline void turn_bits(const u8* bytes, u64* words) {
+  __m256i low = load_8_words(bytes), high = load_8_words(bytes + 32);
+  BITTERN_UNROLL
+  for (int j = 7; j >= 0; --j) {  // the highest bits of all bytes, which adding a byte to itself brings up
+    const u32 first = static_cast<u32>(_mm256_movemask_epi8(low));
+    words[j] = u64{static_cast<u32>(_mm256_movemask_epi8(high))} << 32 | first;
+    low = _mm256_add_epi8(low, low);
+    high = _mm256_add_epi8(high, high);
+  }
+}

@@ -86,6 +86,15 @@ def test_pack_signs(isa: ops.Isa, dtype: torch.dtype, rows: int, columns: int) -
 
 @ISAS
 @SHAPES
+@pytest.mark.parametrize("dtype", DTYPE_CODES, ids=str)
+def test_pack_planar(isa: ops.Isa, dtype: torch.dtype, rows: int, columns: int) -> None:
+    x = values(f"canary {columns}", (2, columns, rows), dtype)
+    arguments = (isa, THREADS, x.data_ptr(), DTYPE_CODES[dtype], 2, rows, columns, 0)
+    check((2, rows, words_for(columns)), torch.int64, lambda _, out: _native.pack_planar(*arguments, out))
+
+
+@ISAS
+@SHAPES
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_unpack_signs(isa: ops.Isa, dtype: torch.dtype, rows: int, columns: int) -> None:
     packed = words(f"canary {columns}", rows, bits=columns)

@@ -42,12 +42,12 @@ def convolution(border: int = 1, planes: int = 1, weight_planes: int = 1, groups
     return block.step(x, residual, real, result), [block, x, residual, real, result]
 
 
-def encoding(planes: int = 1) -> Made:
+def encoding(planes: int = 1, planar: bool = False) -> Made:
     x, result = torch.ones(2, 5, 6, 70), bits(5, 6, 70, planes=planes)
+    if planar:
+        x = torch.ones(2, 70, 5, 6).permute(0, 2, 3, 1)
     threshold = torch.zeros(70) if planes == 1 else None
-    record = ops.encode_step(2, 5, 6, threshold, result)
-    record["encode"]["x"], record["sizes"]["input"] = x.data_ptr(), ops.bytes_of(x)
-    return record, [x, threshold, result]
+    return ops.encode_step(x, threshold, result), [x, threshold, result]
 
 
 def pool(lanes: int = 0) -> Made:
@@ -83,6 +83,8 @@ MAKERS: dict[str, Callable[[], Made]] = {
     "groups": lambda: convolution(groups=2),
     "encode": encoding,
     "levels": lambda: encoding(3),
+    "planar encode": lambda: encoding(planar=True),
+    "planar levels": lambda: encoding(3, planar=True),
     "pool": pool,
     "mean": lambda: pool(8),
     "real": lambda: real(False),
@@ -118,9 +120,12 @@ def test_every_byte_that_is_touched_must_be_there(name: str) -> None:
 def test_no_number_is_believed(name: str, value: int) -> None:
     """Numbers that no step has, in place of those that are no address."""
     records, kept = MAKERS[name]()
-    part = {"encode": "encode", "levels": "encode", "mean": "pool", "real_pool": "real"}.get(name, name)
+    part = {"levels": "encode", "mean": "pool", "real_pool": "real"}.get(name, name).removeprefix("planar ")
+    part = {"levels": "encode"}.get(part, part)
     part = part if part in (STEP.names or ()) else "conv"
-    planes = {"input_words", "weight_bytes", "plane_words"} if name not in ("planes", "levels") else set()
+    planes = (
+        {"input_words", "weight_bytes", "plane_words"} if name not in ("planes", "levels", "planar levels") else set()
+    )
     addresses = {"x", "input", "weights", "threshold", "bits", "affine", "out", "limits", "flip"}
     addresses |= {"epilogue", "output", "tail"}  # unused in a program
     addresses |= {"average", "count_padding", "channels_first"}  # only compared with 0

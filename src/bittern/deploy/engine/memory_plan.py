@@ -38,11 +38,16 @@ def as_torch_sees(images: Tensor, form: Form) -> Tensor:
     return images.permute(0, 3, 1, 2) if len(form.shape) == 4 else images.permute(0, 3, 1, 2).squeeze(2)
 
 
+def images_where_they_lie(x: Tensor) -> Tensor:
+    """A value as torch sees it -> [batch, height, width, channels], without moving data."""
+    if x.ndim == 2:
+        return x[:, None, None]
+    return (x if x.ndim == 4 else x.unsqueeze(2)).permute(0, 2, 3, 1)
+
+
 def as_images(x: Tensor) -> Tensor:
     """A value as torch sees it -> NHWC, contiguous; moves data only where it does not lie so."""
-    if x.ndim == 2:
-        return x.contiguous()
-    return (x if x.ndim == 4 else x.unsqueeze(2)).permute(0, 2, 3, 1).contiguous()
+    return images_where_they_lie(x).contiguous()
 
 
 class MemoryPlan:

@@ -11,9 +11,10 @@ from typing import Any, cast
 import numpy as np
 
 from bittern import ops
-from bittern.deploy.engine.memory_plan import Values, as_images
+from bittern.deploy.engine.memory_plan import Values, as_images, images_where_they_lie
 from bittern.deploy.kinds.kind import Step
 from bittern.deploy.program import Node
+from bittern.ops.binary_block.layout import point, readable
 
 Patch = tuple[str, str, int, int]
 """(part and field of a record, number of the record, number of the value)."""
@@ -27,8 +28,8 @@ class NativeRun:
     records: np.ndarray
     patches: list[Patch] = field(default_factory=list)
     """Addresses of what torch computes, filled in before every call."""
-    strided: list[tuple[int, int]] = field(default_factory=list)
-    """(number of the record, number of the value) of real convolutions, which read images as they lie."""
+    strided: list[tuple[str, int, int]] = field(default_factory=list)
+    """(part of a record, number of the record, number of the value) of what reads images as they lie."""
 
     def __post_init__(self) -> None:
         sizes = self.records["sizes"]
@@ -44,19 +45,23 @@ class NativeRun:
             images = there[0].contiguous() if isinstance(there, tuple) else as_images(there)
             held.append(images)
             addresses[record], sizes[record] = images.data_ptr(), ops.bytes_of(images)
-        for record, value in self.strided:
-            ops.PreparedRealConv.point(self.records[record : record + 1], values[value].permute(0, 2, 3, 1))
+        for part, record, value in self.strided:
+            images = images_where_they_lie(values[value])
+            if part == "encode":
+                images = readable(images)
+                held.append(images)
+            point(self.records[record : record + 1], part, images)
         ops.run_steps(self.isa, self.records)
 
     @staticmethod
     def joined(runs: Sequence[NativeRun]) -> NativeRun:
         """One run of the steps of several."""
         patches: list[Patch] = []
-        strided: list[tuple[int, int]] = []
+        strided: list[tuple[str, int, int]] = []
         shift = 0
         for run in runs:
             patches += [(part, name, record + shift, value) for part, name, record, value in run.patches]
-            strided += [(record + shift, value) for record, value in run.strided]
+            strided += [(part, record + shift, value) for part, record, value in run.strided]
             shift += len(run.records)
         return NativeRun(runs[0].isa, np.concatenate([run.records for run in runs]), patches, strided)
 

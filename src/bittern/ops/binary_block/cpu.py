@@ -14,7 +14,16 @@ from torch import Tensor
 from bittern import _native
 from bittern.ops._isa import Isa, threads
 from bittern.ops.binary_block.images import BitImages
-from bittern.ops.binary_block.layout import ROWS, STEP, TAIL_UNIT, Activation, StepKind, bytes_of, extent_of
+from bittern.ops.binary_block.layout import (
+    ROWS,
+    STEP,
+    TAIL_UNIT,
+    Activation,
+    StepKind,
+    bytes_of,
+    extent_of,
+    point,
+)
 from bittern.ops.binary_conv2d.cpu import PreparedConv2d
 from bittern.ops.binary_conv2d.geometry import output_size
 
@@ -151,19 +160,20 @@ class PreparedBlock:
         conv["input_row"], conv["input_image"], conv["input_border"] = x.row_words, x.image_words, x.border
 
 
-def encode_step(batch: int, height: int, width: int, threshold: Tensor | None, bits: BitImages) -> np.ndarray:
-    """The record of packing float32 [batch, height, width, channels], whose address and bytes are filled in later.
+def encode_step(x: Tensor, threshold: Tensor | None, bits: BitImages) -> np.ndarray:
+    """The record of packing images: float32 [batch, height, width, channels], `readable`.
 
     One plane of bits: of x >= threshold. Several: of round(clip(x, 0, 1) * (2^planes - 1)), ties to even.
     """
     record = np.zeros(1, STEP)
     record["kind"] = StepKind.ENCODE
     e = record["encode"]
-    e["batch"], e["height"], e["width"], e["channels"] = batch, height, width, bits.channels
+    e["batch"], e["height"], e["width"], e["channels"] = x.shape
     e["planes"], e["plane_words"] = bits.planes, bits.plane_words
     e["threshold"] = 0 if threshold is None else threshold.data_ptr()
     e["bits"], e["bits_row"], e["bits_image"] = bits.address, bits.row_words, bits.image_words
     record["sizes"]["mask"], record["sizes"]["bits"] = bytes_of(threshold), bits.bytes_behind
+    point(record, "encode", x)
     return record
 
 

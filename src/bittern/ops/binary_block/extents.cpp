@@ -145,7 +145,14 @@ void check_encode(Findings& f, const EncodeImage& e, const Sizes& sizes) {
   f.need(e.planes >= 1 && e.planes <= kMostPlanes, "its planes");
   if (!f.ok()) return;
   const i64 words = ceil_div(e.channels, kWordBits);
-  f.holds(e.x, dense(e.batch, e.height, e.width, e.channels), sizes.input, "its input");
+  f.need(has_channels_last(e) || e.x_pixel == 1 || e.width == 1, "the strides of its input");
+  f.holds(e.x,
+          Extent(1)
+              .along(e.channels, e.x_channel)
+              .along(e.width, e.x_pixel)
+              .along(e.height, e.x_row)
+              .along(e.batch, e.x_image),
+          sizes.input, "its input");
   if (e.threshold != nullptr) f.holds(e.threshold, Extent(e.channels), sizes.mask, "its threshold");
   f.holds(e.bits,
           Extent(words)

@@ -120,6 +120,10 @@ _ENCODE = (
     "planes",
     "plane_words",
     "x",
+    "x_image",
+    "x_row",
+    "x_pixel",
+    "x_channel",
     "threshold",
     "bits",
     "bits_row",
@@ -248,6 +252,21 @@ def extent_of(x: Tensor) -> int:
     if x.numel() == 0:
         return 0
     return (1 + sum((n - 1) * step for n, step in zip(x.shape, x.stride(), strict=True))) * x.element_size()
+
+
+def point(record: np.ndarray, part: str, x: Tensor) -> None:
+    """Let a part of a record, `real` or `encode`, read other images [batch, height, width, channels], as they lie."""
+    fields = record[part]
+    fields["x"] = x.data_ptr()
+    fields["x_image"], fields["x_row"], fields["x_pixel"], fields["x_channel"] = x.stride()
+    record["sizes"]["input"] = extent_of(x)
+
+
+def readable(x: Tensor) -> Tensor:
+    """Images that an encode step reads: these where channels, or pixels of a row, lie side by side; else a copy."""
+    _, _, pixel, channel = x.stride()
+    whole_pixels = channel == 1 and pixel == x.shape[3]
+    return x if whole_pixels or pixel == 1 else x.contiguous()
 
 
 if STEP.itemsize != 8 * _native.STEP_WORDS:

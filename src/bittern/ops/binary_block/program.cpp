@@ -20,16 +20,22 @@ void encode_row(void* context, i64 index) {
   const auto& job = *static_cast<const EncodeJob*>(context);
   const EncodeImage& e = *job.image;
   u64* out = e.bits + index / e.height * e.bits_image + index % e.height * e.bits_row;
-  const float* x = e.x + index * e.width * e.channels;
+  const float* x = e.x + index / e.height * e.x_image + index % e.height * e.x_row;
   if (e.planes == 1) return job.kernels->pack(x, DType::f32, e.width, e.channels, e.threshold, out, 1);
   job.kernels->pack_levels(x, e.width, e.channels, e.planes, out, e.plane_words, 1);
 }
 
+PlanarImages planar(const EncodeImage& e) {
+  return {e.x,         DType::f32,  e.batch, e.height,   e.width,      e.channels, e.x_image,    e.x_row,
+          e.x_channel, e.threshold, e.bits,  e.bits_row, e.bits_image, e.planes,   e.plane_words};
+}
+
 void encode(Isa isa, const EncodeImage& e, int threads) {
   constexpr i64 kWorthThreads = i64{1} << 15;  // elements
+  if (e.batch * e.height * e.width * e.channels <= kWorthThreads) threads = 1;
   EncodeJob job{&e, &pack_signs_kernels(isa)};
-  const bool large = e.batch * e.height * e.width * e.channels > kWorthThreads;
-  parallel_for(e.batch * e.height, large ? threads : 1, encode_row, &job);
+  if (has_channels_last(e)) return parallel_for(e.batch * e.height, threads, encode_row, &job);
+  job.kernels->pack_planar(planar(e), threads);
 }
 
 // The sum of all pairs of planes, in integers, then the tail.

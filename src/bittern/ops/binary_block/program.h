@@ -23,15 +23,22 @@ struct Planes {
 };
 
 // Real numbers [batch, height, width, channels] to bits with a border: signs, or the bit planes of levels.
+// The channels of a pixel lie side by side and pixels without gaps, or the pixels of a row lie side by side.
 struct EncodeImage {
   i64 batch, height, width, channels;
   i64 planes;       // 1: of x >= threshold; more: of round(clip(x, 0, 1) * (2^planes - 1))
   i64 plane_words;  // from one to the next
   const float* x;
-  const float* threshold;  // [channels], or null for 0
-  u64* bits;               // pixel (0, 0)
+  i64 x_image, x_row, x_pixel, x_channel;  // elements from one to the next
+  const float* threshold;                  // [channels], or null for 0
+  u64* bits;                               // pixel (0, 0)
   i64 bits_row, bits_image;
 };
+
+// Whether the numbers of a row of pixels follow each other, channels last; else the pixels of a channel do.
+static inline bool has_channels_last(const EncodeImage& e) {
+  return (e.x_channel == 1 || e.channels == 1) && (e.x_pixel == e.channels || e.width <= 1);
+}
 
 // Bytes of the memory behind the addresses of a step, which `misfit_of` compares with what the step touches.
 struct Sizes {

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bittern.ops._windows import window_positions
-from bittern.ops.binary_block.layout import REAL_UNIT, STEP, StepKind, bytes_of, extent_of
+from bittern.ops.binary_block.layout import REAL_UNIT, STEP, StepKind, bytes_of, extent_of, point
 
 UNITS_TOGETHER = 2
 """Units that the widest kernel takes at once: weights are padded to a multiple of it."""
@@ -125,7 +125,7 @@ class PreparedRealConv:
         sizes = record["sizes"]
         sizes["weights"], sizes["rows"], sizes["mask"] = map(bytes_of, (self.weights, self.affine, self.limits))
         sizes["real"] = extent_of(out)
-        self.point(record, x)
+        point(record, "real", x)
         return record
 
     def pooled_step(self, x: Tensor, rule: PoolRule, out: Tensor) -> np.ndarray:
@@ -140,11 +140,3 @@ class PreparedRealConv:
         record["real"]["out"] = 0
         record["pool"], record["sizes"]["real"] = pool_step(rule, sizes, out, None)["pool"], bytes_of(out)
         return record
-
-    @staticmethod
-    def point(record: np.ndarray, x: Tensor) -> None:
-        """Let a record of `step` read another x of the same sizes."""
-        r = record["real"]
-        r["x"] = x.data_ptr()
-        r["x_image"], r["x_row"], r["x_pixel"], r["x_channel"] = x.stride()
-        record["sizes"]["input"] = extent_of(x)

@@ -5,6 +5,7 @@ x: [..., n], float32, float64, float16, bfloat16 or int32, n >= 1. threshold: [n
 -> int64 words [..., ceil(n / 64)]; bit (i % 64) of word i // 64 is 1 (meaning +1) where x[i] >= threshold[i],
 else 0 (meaning -1). Surplus bits are 0. NaN gives 0.
 threshold is float64 for float64 x, int32 for int32 x, else float32; float16 and bfloat16 are widened first.
+Rows of an x that is torch's images seen with channels last ([batch, channels, ...] in memory) are read where they lie.
 Errors: TypeError for another dtype, ValueError for n = 0 or a threshold of the wrong length.
 """
 

@@ -1,7 +1,9 @@
-# SPDX-License-Identifier: Apache-2.0
+# SPDX - License - Identifier : Apache - 2.0
 """`pack_signs` on the CPU, by native code."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -24,13 +26,16 @@ class PreparedPack:
         self._limits = 0 if self.threshold is None else self.threshold.data_ptr()
 
     def __call__(self, x: Tensor) -> Tensor:
-        x = x.contiguous()
-        columns = x.shape[-1]
+        columns, code = x.shape[-1], DTYPE_CODES[x.dtype]
         if self.threshold is not None and self.threshold.numel() != columns:
             raise ValueError(f"pack_signs: x must have {self.threshold.numel()} numbers a row; got {columns}")
         out = torch.empty((*x.shape[:-1], words_for(columns)), dtype=torch.int64, device="cpu")
+        if x.ndim > 2 and x.movedim(-1, 1).is_contiguous():  # torch's images, seen with channels last
+            size = x.shape[0], math.prod(x.shape[1:-1]), columns
+            _native.pack_planar(self.isa, threads(), x.data_ptr(), code, *size, self._limits, out.data_ptr())
+            return out
+        x = x.contiguous()
         rows = x.numel() // columns
-        code = DTYPE_CODES[x.dtype]
         _native.pack_signs(self.isa, threads(), x.data_ptr(), code, rows, columns, self._limits, out.data_ptr())
         return out
 

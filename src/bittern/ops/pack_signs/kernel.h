@@ -8,6 +8,19 @@
 
 namespace bittern {
 
+// Images whose pixels lie side by side, each channel in a plane of its own.
+struct PlanarImages {
+  const void* x;
+  DType type;
+  i64 images, rows, width, channels;
+  i64 x_image, x_row, x_channel;  // elements from one to the next
+  const void* threshold;          // as for `pack`; null for levels
+  u64* words;  // pixel (0, 0); the words of a pixel lie side by side, and the pixels of a row do
+  i64 words_row, words_image;
+  i64 planes;       // 1: signs; more, of float32 only: the bit planes of `pack_levels`
+  i64 plane_words;  // from one to the next
+};
+
 struct PackSignsKernels {
   // x [rows, cols] of `type` -> words [rows, ceil(cols / 64)], column c in bit c % 64 of word c / 64, surplus
   // bits 0. threshold: null for 0, else one number per column: double for f64, int32 for i32, float for all
@@ -16,6 +29,8 @@ struct PackSignsKernels {
   // Bit planes, `plane_words` apart, of round(clip(x, 0, 1) * (2^planes - 1)), ties to even; planes <= 8.
   void (*pack_levels)(const float* x, i64 rows, i64 cols, i64 planes, u64* words, i64 plane_words,
                       int threads);
+  // Either of them, of images as torch lays them out.
+  void (*pack_planar)(const PlanarImages& images, int threads);
 };
 
 BITTERN_DISPATCH(pack_signs, PackSignsKernels)

@@ -118,4 +118,6 @@ void pack_levels(const float* x, i64 rows, i64 cols, i64 planes, u64* words, i64
 
 }  // namespace
 
-const PackSignsKernels pack_signs_kernels = {pack_any, pack_levels};
+#include "planar.inl.h"
+
+const PackSignsKernels pack_signs_kernels = {pack_any, pack_levels, pack_planar};

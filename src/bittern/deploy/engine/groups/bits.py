@@ -45,9 +45,9 @@ class Encode(BitGroup):
 
     def _run(self, threshold: Tensor | None, layout: Layout) -> NativeRun:
         source = self.node.inputs[0]
-        batch, height, width, _ = layout.size(source)
-        record = ops.encode_step(batch, height, width, threshold, layout.plan.bits[self.node.output])
-        return layout.reading(record, "encode", source)
+        images, planned = layout.images_at(source)
+        record = ops.encode_step(images, threshold, layout.plan.bits[self.node.output])
+        return NativeRun(ops.chosen_isa(), record, strided=[] if planned else [("encode", 0, source)])
 
 
 class BitPool(BitGroup):

@@ -157,8 +157,7 @@ class Block(Group):
         gamma, form = channel_scale(node, node.named(material.tensors)), material.forms[node.output]
         whole = gamma.view((1,) * (len(form.shape) - gamma.ndim) + gamma.shape)
         shape = (1, form.channels, *whole.shape[2:])  # what repeats along the space is stored once
-        images = as_images(whole.expand(shape))
-        return images.view(images.shape[1:] if images.ndim == 4 else (1, 1, form.channels))
+        return as_images(whole.expand(shape))[0]
 
     # -- running
 

@@ -107,7 +107,7 @@ class RealProduct(RealGroup):
         source, out = self.node.inputs[0], layout.plan.images[self.output]
         images, planned = layout.images_at(source)
         record = conv.step(images, out) if self.pool is None else conv.pooled_step(images, pool_rule(self.pool), out)
-        return NativeRun(ops.chosen_isa(), record, strided=[] if planned else [(0, source)])
+        return NativeRun(ops.chosen_isa(), record, strided=[] if planned else [("real", 0, source)])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packing images where they lie: the bits of the same images without gaps, whatever their strides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from _cases import values
+from _tolerance import assert_exact
+from bittern import ops
+from bittern.ops.binary_block.layout import readable
+
+SIZES = ((2, 5, 6, 70), (1, 1, 1, 3), (2, 30, 41, 65), (1, 9, 1, 64), (3, 4, 7, 1))
+"""[batch, height, width, channels]"""
+
+
+def channels_last(x: Tensor) -> Tensor:
+    return x
+
+
+def planar(x: Tensor) -> Tensor:
+    return x.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
+
+
+def part_of_planar(x: Tensor) -> Tensor:
+    """Planes with other numbers between rows, channels and images."""
+    batch, height, width, channels = x.shape
+    whole = torch.full((batch, channels + 1, height + 2, width + 3), torch.nan)
+    part = whole[:, 1:, 1:-1, 2:-1].permute(0, 2, 3, 1)
+    return part.copy_(x)
+
+
+def part_of_rows(x: Tensor) -> Tensor:
+    """Channels last, with other numbers between rows."""
+    whole = torch.full((x.shape[0], x.shape[1] + 1, x.shape[2] + 2, x.shape[3]), torch.nan)
+    return whole[:, 1:, :-2].copy_(x)
+
+
+LAYOUTS = (channels_last, planar, part_of_planar, part_of_rows)
+
+
+def levels(x: Tensor, plane: int, planes: int) -> Tensor:
+    """Bit `plane` of the level of each number, as +1 or -1."""
+    codes = torch.round(x.nan_to_num(nan=0.0).clamp(0, 1) * (2**planes - 1)).to(torch.int32)
+    return (codes >> plane & 1) * 2 - 1
+
+
+@pytest.mark.parametrize("isa", ops.available_isas(), ids=lambda isa: isa.label)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
+@pytest.mark.parametrize("border", [0, 2])
+@pytest.mark.parametrize("planes", [1, 3])
+def test_images_are_packed_where_they_lie(
+    isa: ops.Isa, layout: Callable[[Tensor], Tensor], border: int, planes: int
+) -> None:
+    for size in SIZES:
+        x = values(f"encode {size}", size, torch.float32)
+        limits = x[0, 0, 0].nan_to_num(nan=0.0)  # ties, among them both zeros
+        images, threshold = layout(x), limits if planes == 1 else None
+        assert readable(images) is images or 1 in size, "no copy is made of what lies so"
+        bits = ops.BitImages.empty(*size, border, planes)
+        ops.run_steps(isa, ops.encode_step(images, threshold, bits))
+        for plane in range(planes):
+            signs = x if planes == 1 else levels(x, plane, planes)
+            assert_exact(bits.view(plane), ops.pack_signs.reference(signs, threshold))
+        untouched = bits.memory.clone()
+        for plane in range(planes):
+            ops.BitImages(untouched, *size, border, planes).view(plane).zero_()
+        assert not untouched.any(), "the border stays 0"
+
+
+def test_other_strides_are_copied_and_refused_by_the_step() -> None:
+    every_second = torch.ones(2, 3, 4, 10)[..., ::2]
+    assert readable(every_second).is_contiguous()
+    with pytest.raises(RuntimeError, match="the strides of its input"):
+        ops.run_steps(ops.chosen_isa(), ops.encode_step(every_second, None, ops.BitImages.empty(2, 3, 4, 5)))
