@@ -111,7 +111,8 @@ def test_a_block_takes_in_what_follows() -> None:
 
 
 def resolved(packed: Packed, batch: int) -> list[Group]:
-    return list(both(packed)[0]._schedule(batch).groups)
+    with both(packed)[0].schedule(batch) as schedule:
+        return list(schedule.groups)
 
 
 def test_real_convolutions_are_native_only_with_torchs_own_bits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -573,10 +574,11 @@ def test_later_calls_take_no_new_memory() -> None:
     engine, _ = both(packed)
     x = torch.randn(1, 3, 32, 32)
     engine(x)
-    schedule = engine._schedule(1)
-    addresses = {value: image.data_ptr() for value, image in schedule._plan.images.items()}
+    with engine.schedule(1) as schedule:
+        addresses = {value: image.data_ptr() for value, image in schedule._plan.images.items()}
     engine(x)
-    assert engine._schedule(1) is schedule
+    with engine.schedule(1) as again:
+        assert again is schedule
     assert {value: image.data_ptr() for value, image in schedule._plan.images.items()} == addresses
     residuals = [item for item in engine.groups if isinstance(item, Block) and item.rule.pool == 1]
     in_place = sum(

@@ -9,9 +9,10 @@ means a few orders are known. Whatever is found counts only where random numbers
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,8 @@ BAND_NUMBERS = 2**16
 MEAN_LANES = (8, 16, 4)
 """Numbers of a vector with which torch sums rows, the likely one first."""
 
+Found = TypeVar("Found")
+
 Run = Callable[[Tensor], Tensor]
 """The convolution of an image of ones, by its weights."""
 
@@ -47,6 +50,28 @@ class Trial(NamedTuple):
     """By role."""
     steps: tuple[Step, Step | None]
     """The node by torch: as in the training graph, and on images with channels last."""
+    known: list[ops.SumOrder]
+    """Orders that the node had at other batch sizes, which are tried first."""
+
+
+class Findings(Generic[Found]):
+    """What trials of one node found, for good: by batch size and number of torch's threads.
+
+    Each is made once, whichever Python thread asks first. What is kept is small: an order, a choice.
+    """
+
+    def __init__(self, find: Callable[[int], Found]) -> None:
+        self._find = find
+        self._found: dict[tuple[int, int], Found] = {}
+        self._lock = threading.Lock()
+
+    def at(self, batch: int) -> Found:
+        """What holds at a batch size, with the number of threads that torch has now."""
+        key = batch, torch.get_num_threads()  # torch may sum in another order with other threads
+        with self._lock:
+            if key not in self._found:
+                self._found[key] = self._find(batch)
+            return self._found[key]
 
 
 @torch.no_grad()
@@ -58,57 +83,86 @@ def exact_order(node: Node, trial: Trial, shape: Sequence[int]) -> ops.SumOrder 
     weight = trial.tensors["weight"]
     stride, padding, dilation = (integers(node, key) for key in ("stride", "padding", "dilation"))
 
-    def run(other: Tensor) -> Tensor:
-        result: Tensor = CONV.build(node, {"weight": other}, CPU)(torch.ones(*shape, dtype=torch.float32))
+    def run(batch: int, other: Tensor) -> Tensor:
+        ones = torch.ones(batch, *shape[1:], dtype=torch.float32)
+        result: Tensor = CONV.build(node, {"weight": other}, CPU)(ones)
         return result
 
-    def agrees(order: ops.SumOrder, x: Tensor, expected: Tensor) -> bool:
+    def agrees(order: ops.SumOrder, few: Tensor, _: Tensor, expected: Tensor) -> bool:
         conv = ops.PreparedRealConv(weight, stride, (0, 0), dilation, order)
-        padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
+        padded = F.pad(few, (padding[1], padding[1], padding[0], padding[0]))
         reach = dilation[0] * (weight.shape[2] - 1) + 1
-        for rows in torch.split(expected, max(1, BAND_NUMBERS // max(1, expected[:, :, 0].numel())), 2):
+        row_numbers = few.shape[0] * max(1, expected[0, :, 0].numel())
+        for rows in torch.split(expected, max(1, BAND_NUMBERS // row_numbers), 2):
             below, padded = padded, padded[:, :, rows.shape[2] * stride[0] :]
             image = below[:, :, : (rows.shape[2] - 1) * stride[0] + reach].permute(0, 2, 3, 1)
-            found = torch.empty(rows.permute(0, 2, 3, 1).shape, dtype=torch.float32)
+            found = torch.empty(few.shape[0], rows.shape[2], rows.shape[3], rows.shape[1], dtype=torch.float32)
             ops.run_steps(ops.chosen_isa(), conv.step(image, found))
-            if not torch.equal(found.permute(0, 3, 1, 2), rows):
+            if not _repeats(found.permute(0, 3, 1, 2), rows):
                 return False
         return True
 
-    orders = list(conv_orders(run, weight.shape))
-    return next((order for order in orders if same_bits(trial.steps[0], partial(agrees, order), shape)), None)
+    tried: set[ops.SumOrder] = set()
+    for order in _likely_orders(trial.known, run, weight.shape, shape[0]):
+        if order not in tried and same_bits(trial.steps[0], partial(agrees, order), shape):
+            return order
+        tried.add(order)
+    return None
+
+
+def _likely_orders(
+    known: Sequence[ops.SumOrder], run: Callable[[int, Tensor], Tensor], weight: Sequence[int], batch: int
+) -> Iterator[ops.SumOrder]:
+    """Orders that are worth a trial, those that cost least to find out first: measuring takes calls of torch."""
+    yield from known
+    for images in dict.fromkeys((1, batch)):
+        yield from conv_orders(partial(run, images), weight)
 
 
 @torch.no_grad()
 def exact_lanes(trial: Trial, shape: Sequence[int]) -> int | None:
     """How many lanes torch's mean over all positions of images of this shape has, or None where none are found."""
 
-    def agrees(lanes: int, x: Tensor, expected: Tensor) -> bool:
-        pixels = x.flatten(2).transpose(1, 2).unsqueeze(1).contiguous()
-        found = torch.empty(shape[0], 1, 1, shape[1], dtype=torch.float32)
+    def agrees(lanes: int, few: Tensor, _: Tensor, expected: Tensor) -> bool:
+        pixels = few.flatten(2).transpose(1, 2).unsqueeze(1).contiguous()
+        found = torch.empty(few.shape[0], 1, 1, shape[1], dtype=torch.float32)
         record = ops.mean_step(pixels.shape, found, lanes)
         record["pool"]["x"], record["sizes"]["input"] = pixels.data_ptr(), ops.bytes_of(pixels)
         ops.run_steps(ops.chosen_isa(), record)
-        return torch.equal(found.view(expected.shape), expected)
+        return _repeats(found.view(-1, *expected.shape[1:]), expected)
 
     return next((n for n in MEAN_LANES if same_bits(trial.steps[0], partial(agrees, n), shape)), None)
 
 
-@torch.no_grad()
-def same_bits(torchs: Step, agrees: Callable[[Tensor, Tensor], bool], shape: Sequence[int]) -> bool:
-    """Whether another way to compute a step of torch agrees with its result; agrees: called with images and results.
+Agrees = Callable[[Tensor, Tensor, Tensor], bool]
+"""Called with a few images, the batch that repeats them, and torch's results for the batch."""
 
-    Two orders of a sum often give the same number, so small results are compared many times.
+
+@torch.no_grad()
+def same_bits(torchs: Step, agrees: Agrees, shape: Sequence[int]) -> bool:
+    """Whether another way to compute a step of torch agrees with its result for a batch of images of this shape.
+
+    The batch repeats a few random images, so that the other way needs to compute these alone to be compared with torch
+    at every place of the batch. Two orders of a sum often give the same number, so small results are compared many
+    times.
     """
     generator = torch.Generator().manual_seed(0)
-    compared = 0
+    compared, images = 0, 1
     while compared < LEAST_COMPARED:
-        x = torch.randn(*shape, generator=generator, dtype=torch.float32)
-        expected = torchs(x)
-        if not agrees(x, expected):
+        few = torch.randn(images, *shape[1:], generator=generator, dtype=torch.float32)
+        batch = few if images == shape[0] else few[torch.arange(shape[0]) % images]
+        expected = torchs(batch)
+        if not agrees(few, batch, expected):
             return False
-        compared += expected.numel()
+        each = max(1, expected[0].numel())
+        compared += images * each
+        images = min(shape[0], -(-LEAST_COMPARED // each))
     return True
+
+
+def _repeats(few: Tensor, batch: Tensor) -> bool:
+    """Whether the results of a batch are those of a few images, again and again."""
+    return all(torch.equal(part, few[: part.shape[0]]) for part in torch.split(batch, few.shape[0]))
 
 
 def conv_orders(run: Run, weight: Sequence[int]) -> Iterator[ops.SumOrder]:

@@ -2,18 +2,19 @@
 """Running a packed program on the CPU: fused blocks over planned memory, real layers by torch.
 
 What does not depend on the batch size is prepared once: weights in the order of the kernels, one step per real layer.
-The first call with a batch size makes a `Schedule` for it: every value that native code writes gets a place in memory
-that later calls use again, and neighbouring native groups become one native call. Real layers see the same memory as
+The first call with a batch size tries whether native code has torch's bits there (`accumulation_order`); what was found
+is kept for good, for all Python threads. A `Schedule` then gives every value that native code writes a place in memory
+that later calls use again, and makes neighbouring native groups one native call. Real layers see the same memory as
 tensors with channels last. A layer whose sums torch would order otherwise in that layout keeps the contiguous one:
-it is tried on random numbers when the schedule is made.
+that too is tried on random numbers.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,14 +22,13 @@ from torch import Tensor
 
 from bittern.deploy.engine.fuse import fuse
 from bittern.deploy.engine.groups.group import CPU, Group, Material
-from bittern.deploy.engine.schedule import Schedule
+from bittern.deploy.engine.idle import IdleSchedules
+from bittern.deploy.engine.memory_plan import Values, as_torch_sees, image_size
+from bittern.deploy.engine.schedule import Schedule, Way
 from bittern.deploy.kinds.binary import BinaryStep
 from bittern.deploy.plain import plain_cpu
 from bittern.deploy.program import Program
 from bittern.deploy.shapes import forms_of
-
-KEPT_SCHEDULES = 4
-"""Batch sizes (at a number of torch's threads), per calling thread, whose memory is kept."""
 
 
 class Engine:
@@ -45,10 +45,38 @@ class Engine:
         self.groups = fuse(program, self.forms, native_products=real == torch.float32)
         material = Material(tensors, self.forms, real)
         self._prepared = [group.prepare(material) for group in self.groups]
-        self._local = threading.local()
+        self._ways: dict[tuple[int, int], Way] = {}
+        """By batch size and number of torch's threads, for good."""
+        self._planning = threading.Lock()
+        self._idle = IdleSchedules()
 
     def __call__(self, x: Tensor) -> Any:
-        return self._schedule(x.shape[0]).run(x)
+        way = self._way(x.shape[0])
+        sizes = way.sizes(x.shape[0], torch.get_num_threads())
+        if len(sizes) > 1:
+            return self._in_parts(way, sizes, x)
+        schedule = self._taken(way, sizes[0])
+        try:
+            return schedule.run(x)
+        finally:
+            self._idle.give(schedule)
+
+    def _in_parts(self, way: Way, sizes: list[int], x: Tensor) -> Any:
+        forms = {value: self.forms[value] for value in way.crossing()}
+        shapes = {value: (x.shape[0], *image_size(form)) for value, form in forms.items()}
+        whole: Values = {
+            value: as_torch_sees(torch.empty(shapes[value], dtype=torch.float32, device=CPU), form)
+            for value, form in forms.items()
+        }
+        start = 0
+        for part in torch.split(x, sizes):
+            schedule = self._taken(way, part.shape[0])
+            try:
+                schedule.run_native(part, whole, start)
+            finally:
+                self._idle.give(schedule)
+            start += part.shape[0]
+        return schedule.run_rest(x, whole)
 
     def accumulators(self, x: Tensor) -> dict[str, Tensor]:
         """Accumulators of every low-bit layer, recomputed from the very bits that reach it."""
@@ -60,37 +88,55 @@ class Engine:
                 step = BinaryStep(node, node.named(self.tensors), CPU)
                 found[node.name] = step.accumulator(read(node.inputs[0]))
 
-        self._schedule(x.shape[0]).run_each(x, look)
+        with self.schedule(x.shape[0]) as schedule:
+            schedule.run_each(x, look)
         return {node.name: found[node.name] for node in self.program.nodes if node.name in found}
 
     def profile(self, x: Tensor, repeats: int = 5) -> list[tuple[Group, float]]:
         """Every group with its median time in microseconds, each run alone."""
         times: dict[int, list[float]] = {group.output: [] for group in self.groups}
-        for _ in range(repeats):
+        started = 0.0
+
+        def note(group: Group, read: Callable[[int], Any]) -> None:
+            nonlocal started
+            now = time.perf_counter()
+            times[group.output].append((now - started) * 1e6)
             started = time.perf_counter()
 
-            def note(group: Group, read: Callable[[int], Any]) -> None:
-                nonlocal started
-                now = time.perf_counter()
-                times[group.output].append((now - started) * 1e6)
+        for _ in range(repeats):
+            with self.schedule(x.shape[0]) as schedule:
                 started = time.perf_counter()
-
-            self._schedule(x.shape[0]).run_each(x, lambda group, read: None, note)
+                schedule.run_each(x, lambda group, read: None, note)
         return [(group, sorted(times[group.output])[repeats // 2]) for group in self.groups]
 
-    def _schedule(self, batch: int) -> Schedule:
-        kept: OrderedDict[tuple[int, int], Schedule] | None = getattr(self._local, "schedules", None)
-        if kept is None:
-            kept = self._local.schedules = OrderedDict()
-        key = batch, torch.get_num_threads()  # torch may sum in another order with other threads
-        if key not in kept:
-            with plain_cpu():
-                kept[key] = Schedule(self.program.output, self._prepared, self.forms, batch)
-            if len(kept) > KEPT_SCHEDULES:
-                kept.popitem(last=False)
-        kept.move_to_end(key)
-        return kept[key]
+    @contextmanager
+    def schedule(self, batch: int) -> Iterator[Schedule]:
+        """A schedule of a whole batch, for this thread alone while it is lent."""
+        schedule = self._taken(self._way(batch), batch)
+        try:
+            yield schedule
+        finally:
+            self._idle.give(schedule)
 
     def release(self) -> None:
-        """Give back the memory of all batch sizes that this thread has run."""
-        self._local.schedules = OrderedDict()
+        """Give back the memory that no call is using."""
+        self._idle.clear()
+
+    def _way(self, batch: int) -> Way:
+        key = batch, torch.get_num_threads()  # torch may sum in another order with other threads
+        way = self._ways.get(key)
+        if way is not None:
+            return way
+        with plain_cpu():
+            parts = tuple(part for at in self._prepared for part in at(batch))
+            with self._planning:
+                alike = (way for way in self._ways.values() if way.parts == parts)
+                self._ways[key] = next(alike, None) or Way(self.program.output, parts, self.forms)
+        return self._ways[key]
+
+    def _taken(self, way: Way, batch: int) -> Schedule:
+        schedule = self._idle.take(way, batch)
+        if schedule is None:
+            with plain_cpu():
+                schedule = Schedule(way, batch)
+        return schedule

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program laid out for one batch size: where its values live, and what runs in which order."""
+"""A program laid out for one batch size: where its values live, and what runs in which order.
+
+A `Way` is what batch sizes have in common, a `Schedule` has the memory of one. Of a large batch native code runs one
+part after another, as long as no node of torch stands in between: each image by itself, so the bits are the same.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +12,73 @@ from typing import Any
 
 from torch import Tensor
 
-from bittern.deploy.engine.groups.group import AtBatch, Group
+from bittern.deploy.engine.groups.group import Group, Prepared
 from bittern.deploy.engine.layout import Layout
 from bittern.deploy.engine.memory_plan import MemoryPlan, Values, last_uses
-from bittern.deploy.engine.native_run import joined
+from bittern.deploy.engine.native_run import Run, joined
 from bittern.deploy.form import Form
 from bittern.deploy.liveness import released_after
 from bittern.deploy.results import mapped
 
 Look = Callable[[Group, Callable[[int], Any]], None]
 
+PART_BYTES = 2**24
+"""Memory of the images that native code runs at once: of a large batch, so many that they stay in the cache."""
+
+
+class Way:
+    """How a program runs at some batch sizes: at all those where the same orders of sums were found."""
+
+    def __init__(self, output: int, parts: Sequence[Prepared], forms: Mapping[int, Form]) -> None:
+        self.output = output
+        self.parts = parts
+        self.forms = forms
+        self.groups = tuple(part.group for part in parts)
+        self.last_use = last_uses(self.groups, output)
+        self.images_at_once = self._images_at_once()
+
+    def sizes(self, batch: int, threads: int) -> list[int]:
+        """The sizes of the parts of a batch of which native code runs one after another, nearly equal."""
+        if self.images_at_once is None or batch <= self.images_at_once * threads:
+            return [batch]
+        count = -(-batch // (self.images_at_once * threads))
+        return [batch // count + (part < batch % count) for part in range(count)]
+
+    def crossing(self) -> list[int]:
+        """Values that the first, native groups write for the nodes of torch behind them, or as the result."""
+        first = self._native_groups()
+        written = {value for group in self.groups[:first] for value in group.writes}
+        read = {value for group in self.groups[first:] for value in group.reads} | {self.output}
+        return [value for value in read if value in written]
+
+    def _native_groups(self) -> int:
+        """How many groups there are before the first of torch."""
+        native = [group.real is not None or group.bits is not None for group in self.groups]
+        return native.index(False) if False in native else len(native)
+
+    def _images_at_once(self) -> int | None:
+        """Images whose values fit the cache; None: a batch cannot be taken apart, for torch runs in between."""
+        first = self._native_groups()
+        native_behind = any(group.real is not None or group.bits is not None for group in self.groups[first:])
+        if first == 0 or native_behind or any(self.forms[value].type != "real" for value in self.crossing()):
+            return None
+        plan = MemoryPlan(self.groups, self.forms, 1, self.last_use)
+        return max(1, PART_BYTES // max(1, plan.nbytes))
+
 
 class Schedule:
     """Runs one batch size. Not for several threads at once: the memory is its own."""
 
-    def __init__(self, output: int, prepared: Sequence[AtBatch], forms: Mapping[int, Form], batch: int) -> None:
-        self.output = output
-        self._parts = tuple(part for at in prepared for part in at(batch))
-        """Kept, because records hold addresses of what a group was prepared with: weights, thresholds."""
-        self.groups = tuple(part.group for part in self._parts)
-        self._plan = MemoryPlan(self.groups, forms, batch, last_uses(self.groups, output))
+    def __init__(self, way: Way, batch: int) -> None:
+        self.way = way
+        self.batch = batch
+        self.output = way.output
+        self.groups = way.groups
+        self._plan = MemoryPlan(self.groups, way.forms, batch, way.last_use)
         self._known = self._plan.values
         """Values in planned memory, which are where they are before anything has run."""
-        layout = Layout(self._plan, forms, batch)
-        self._each = [part.run(layout) for part in self._parts]
+        layout = Layout(self._plan, way.forms, batch)
+        self._each = [part.run(layout) for part in way.parts]
         self._runs = joined(self._each, self._released())
 
     @property
@@ -41,8 +88,21 @@ class Schedule:
 
     def run(self, x: Tensor) -> Any:
         """x float32 [batch, *input_shape] -> the program's result."""
+        return self._run(self._runs, {**self._known, 0: x})
+
+    def run_native(self, x: Tensor, whole: Values, start: int) -> None:
+        """The native groups alone, for a part of a batch that starts there; their results go into `whole`."""
         values: Values = {**self._known, 0: x}
-        for run, released in self._runs:
+        self._runs[0][0](values)
+        for value, memory in whole.items():
+            memory[start : start + x.shape[0]] = values[value]
+
+    def run_rest(self, x: Tensor, whole: Values) -> Any:
+        """What follows the native groups, for the whole batch."""
+        return self._run(self._runs[1:], {**whole, 0: x})
+
+    def _run(self, runs: Sequence[tuple[Run, tuple[int, ...]]], values: Values) -> Any:
+        for run, released in runs:
             run(values)
             for value in released:
                 del values[value]

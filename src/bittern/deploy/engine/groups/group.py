@@ -146,9 +146,12 @@ class Prepared(NamedTuple):
 
 
 AtBatch = Callable[[int], tuple[Prepared, ...]]
-"""From a batch size: the group itself, or groups of its parts where native code has not torch's bits."""
+"""From a batch size: the group itself, or groups of its parts where native code has not torch's bits.
+
+Batch sizes at which a group runs alike get the very same tuple."""
 
 
 def always(group: Group, run: Callable[[Layout], Run]) -> AtBatch:
     """A group that runs alike at every batch size."""
-    return lambda batch: (Prepared(group, run),)
+    prepared = (Prepared(group, run),)
+    return lambda batch: prepared

@@ -8,11 +8,11 @@ the parts run one by one.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from math import prod
 
 from bittern import ops
-from bittern.deploy.engine.accumulation_order import Trial, exact_lanes, exact_order
+from bittern.deploy.engine.accumulation_order import Findings, Trial, exact_lanes, exact_order
 from bittern.deploy.engine.groups.group import AtBatch, Group, Material, OneNode, Prepared
 from bittern.deploy.engine.groups.native import RealGroup
 from bittern.deploy.engine.groups.pool import Pool
@@ -33,6 +33,7 @@ class Parts:
 
     @cached_property
     def _prepared(self) -> tuple[AtBatch, ...]:
+        """Of the groups; two Python threads may both make it, to the same effect."""
         return tuple(group.prepare(self._material) for group in self._groups)
 
     def at(self, batch: int) -> tuple[Prepared, ...]:
@@ -42,7 +43,7 @@ class Parts:
 def _trial(node: Node, material: Material) -> tuple[Trial, tuple[int, ...]]:
     """(what is tried of a node, shape of one sample of its input)."""
     shape = material.forms[node.inputs[0]].shape[1:]
-    return Trial(node.named(material.tensors), steps_of(node, material)), shape
+    return Trial(node.named(material.tensors), steps_of(node, material), []), shape
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,24 @@ class RealProduct(RealGroup):
         weight = trial.tensors["weight"]
         stride, padding, dilation = (integers(self.node, key) for key in ("stride", "padding", "dilation"))
         parts = Parts(self._parts(), material)
+        convs: dict[ops.SumOrder, tuple[Prepared, ...]] = {}
 
-        def at(batch: int) -> tuple[Prepared, ...]:
+        def find(batch: int) -> tuple[Prepared, ...] | None:
             size = (batch, *shape)
             order = exact_order(self.node, trial, size) if prod(size) else None
             if order is None:
-                return parts.at(batch)
-            conv = ops.PreparedRealConv(weight, stride, padding, dilation, order, *tail)
-            return (Prepared(self, partial(self._run, conv)),)
+                return None
+            if order not in convs:
+                conv = ops.PreparedRealConv(weight, stride, padding, dilation, order, *tail)
+                convs[order] = (Prepared(self, partial(self._run, conv)),)
+                trial.known.append(order)
+            return convs[order]
+
+        findings = Findings(find)
+
+        def at(batch: int) -> tuple[Prepared, ...]:
+            found = findings.at(batch)
+            return parts.at(batch) if found is None else found
 
         return at
 
@@ -123,10 +134,19 @@ class WholeMean(OneNode, RealGroup):
         trial, shape = _trial(self.node, material)
         parts = Parts((TorchNode(self.node),), material)
 
-        def at(batch: int) -> tuple[Prepared, ...]:
+        @cache
+        def mean(lanes: int) -> tuple[Prepared, ...]:
+            return (Prepared(self, partial(self._run, lanes)),)
+
+        def find(batch: int) -> int | None:
             size = (batch, *shape)
-            lanes = exact_lanes(trial, size) if prod(size) else None
-            return parts.at(batch) if lanes is None else (Prepared(self, partial(self._run, lanes)),)
+            return exact_lanes(trial, size) if prod(size) else None
+
+        findings = Findings(find)
+
+        def at(batch: int) -> tuple[Prepared, ...]:
+            lanes = findings.at(batch)
+            return parts.at(batch) if lanes is None else mean(lanes)
 
         return at
 

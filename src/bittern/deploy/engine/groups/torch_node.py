@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from bittern.deploy.engine.accumulation_order import same_bits
+from bittern.deploy.engine.accumulation_order import Findings, same_bits
 from bittern.deploy.engine.groups.group import CPU, AtBatch, Material, OneNode, OwnMemory, always
 from bittern.deploy.engine.layout import Layout
 from bittern.deploy.engine.native_run import TorchRun
@@ -55,17 +55,24 @@ class TorchNode(OneNode, OwnMemory):
         return self.node.kind if self.product is None else f"not fused: {self.why}"
 
     def prepare(self, material: Material) -> AtBatch:
-        return always(self, partial(self._run, steps_of(self.node, material)))
+        as_trained, last = steps_of(self.node, material)
+        shape = material.forms[self.node.inputs[0]].shape
+        if last is None or len(shape) != IMAGE_DIMS:
+            return always(self, partial(self._run, as_trained))
 
-    def _run(self, steps: Steps, layout: Layout) -> TorchRun:
-        """The step with channels last where its result is the same, bit for bit, as in the training graph's layout."""
-        as_trained, last = steps
-        shape = layout.forms[self.node.inputs[0]].shape
-        if last is None or len(shape) != IMAGE_DIMS or layout.batch == 0:
-            return TorchRun(self.node, as_trained)
-        size = (layout.batch, *shape[1:])
-        same = same_bits(as_trained, lambda x, expected: torch.equal(last(channels_last(x)), expected), size)
-        return TorchRun(self.node, last if same else as_trained)
+        def agrees(_: Tensor, x: Tensor, expected: Tensor) -> bool:
+            return torch.equal(last(channels_last(x)), expected)
+
+        def find(batch: int) -> bool:
+            """Whether the step with channels last has, bit for bit, the result of the training graph's layout."""
+            return batch > 0 and same_bits(as_trained, agrees, (batch, *shape[1:]))
+
+        findings = Findings(find)
+        contiguous, channels = (always(self, partial(self._run, step)) for step in (as_trained, last))
+        return lambda batch: (channels if findings.at(batch) else contiguous)(batch)
+
+    def _run(self, step: Step, layout: Layout) -> TorchRun:
+        return TorchRun(self.node, step)
 
 
 def steps_of(node: Node, material: Material) -> Steps:
