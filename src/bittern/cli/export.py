@@ -60,7 +60,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a packed network as a program for another runtime."""
-    from bittern.cli.screen import say
+    from bittern.cli.screen import say, screen
     from bittern.cli.targets import load_packed
 
     target = _target(output, to)
@@ -73,7 +73,10 @@ def export(
             raise Misused(f"--{option} means nothing for a program for {target}; leave it out")
     if data is not None and verify is False:
         raise Misused("--data says what to compare on, and --no-verify compares nothing; leave out one of them")
-    say(make(file, load_packed(file), output, wish))
+    packed = load_packed(file)
+    with screen(stderr=True).status("writing" if verify is False else "writing and comparing"):
+        said = make(file, packed, output, wish)
+    say(said)
 
 
 def _target(output: Path, to: str | None) -> str:

@@ -28,6 +28,7 @@ def pack(
     from bittern import deploy
     from bittern._version import __version__
     from bittern.cli import run_folder
+    from bittern.cli.screen import screen
     from bittern.cli.targets import info_of
     from bittern.data import normalize
 
@@ -41,8 +42,10 @@ def pack(
         shape = " x ".join(str(n) for n in images.image_shape)
         raise ValueError(f"{images.name} has images of {shape}, and the network takes other ones; give its own data")
     batch = normalize(images.first_test_images(VERIFIED_IMAGES), run.mean, run.std)
-    packed = deploy.pack(network, batch[:1])
-    found = deploy.verify(packed, network, batch)
+    with screen(stderr=True).status("packing, which torch.export may take a minute for"):
+        packed = deploy.pack(network, batch[:1])
+    with screen(stderr=True).status(f"comparing on {len(batch)} images"):
+        found = deploy.verify(packed, network, batch)
     if not found.exact:
         raise ValueError(f"the packed model disagrees with the trained one, nothing was written: {found}")
     packed.info.update(info_of(run).to_info())
