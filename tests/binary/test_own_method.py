@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import bittern
+from bittern import codes
 from bittern.deploy import pack, verify
 from bittern.quantizer import Quantizer
 
@@ -55,6 +56,16 @@ def test_it_has_the_properties_of_every_method(training: bool) -> None:
         "an_empty_batch_passes_through",
     ):
         getattr(PROPERTIES, f"test_{name}")(METHOD)
+
+
+def test_the_codes_that_the_section_names_pack_as_it_says() -> None:
+    named = re.findall(
+        r"`(?:def weight_code\(self\): return )?((?:Ternary|Integers|odd_integers)\([-\d, ]*\))`", SECTION
+    )
+    assert len(named) == 3
+    found = [eval(text, vars(codes)) for text in named]
+    assert found == [codes.symmetric(3), codes.symmetric(5), codes.symmetric(4)]
+    assert [list(code.values) for code in found] == [[-1, 0, 1], [-2, -1, 0, 1, 2], [-3, -1, 1, 3]]
 
 
 def test_its_gradients_are_those_of_its_docstring() -> None:

@@ -12,6 +12,7 @@ from _binary import METHODS, SPECIAL
 from _tolerance import assert_elementwise, assert_exact, assert_reduction
 from bittern import binary
 from bittern.binary import DoReFa, XNORNetPlusPlus
+from bittern.codes import Integers, Signs, odd_integers
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear
 from bittern.quantizer import InputScale, LayerShape, LevelsCode, Method, Quantizer, SignCode
 
@@ -25,11 +26,6 @@ def randomize(layer: nn.Module) -> None:
     for name, p in method.named_parameters():
         if "noise" not in name:
             nn.init.uniform_(p, 0.5, 1.5)
-
-
-def grid_of(bits: int) -> set[float]:
-    top = 2**bits - 1
-    return {float(2 * m - top) for m in range(top + 1)}
 
 
 def test_all_names_every_method_once_in_order() -> None:
@@ -51,13 +47,14 @@ def test_values_are_on_the_grid(method: Method, training: bool, dtype: torch.dty
     m.set_progress(1.0)  # the last step: FDA's noise, which is off the grid until then, has ended
     w_q, x_q = m.weight(w), m.input(x)
     assert w_q.values.dtype == x_q.values.dtype == dtype
-    assert set(w_q.values.unique().tolist()) <= grid_of(m.weight_bits)
-    allowed = {float(v) for v in range(2**m.input_bits)} if isinstance(m, DoReFa) else {-1.0, 1.0}
-    assert set(x_q.values.unique().tolist()) <= allowed
+    assert m.weight_code() == odd_integers(m.weight_bits), "every shipped method has odd integers"
+    assert m.weight_code().contains(w_q.values)
+    assert m.weight_code().scale.holds(w_q.scale, w.shape)
+    assert m.input_code().grid == (Integers(0, 2**m.input_bits - 1) if isinstance(m, DoReFa) else Signs())
+    assert m.input_code().grid.contains(x_q.values)
     assert len(x_q.values.unique()) > 1
     for q in (w_q, x_q):
         assert q.scale is None or q.scale.dtype == dtype
-    assert w_q.scale is None or tuple(w_q.scale.shape) in ((), (2, 1, 1))
 
 
 @every_method

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+import _quantizers
 from bittern import binary, models
 from bittern.deploy import pack
 from bittern.deploy.executorch.lowering import (
@@ -21,7 +22,7 @@ from bittern.deploy.executorch.lowering import (
     split_input_scales,
 )
 from bittern.deploy.kinds.table import KINDS
-from bittern.nn import RPReLU
+from bittern.nn import BinaryConv2d, RPReLU
 from bittern.quantizer import Method
 from deploy.test_models import METHODS, SIZES, trained_look
 
@@ -41,6 +42,19 @@ def test_module_equals_packed(build: Callable[..., nn.Module], method: Method) -
     model = trained_look(build(method=method, num_classes=7, in_channels=size[0], input_size=size[1]))
     batch = torch.randn(2, *size)
     packed = pack(model, batch)
+    program = split_input_scales(packed.program)
+    module = ExportModule(program, packed.tensors, (program.output,))
+    with torch.no_grad():
+        (logits,) = module(batch)
+    assert torch.equal(logits, packed(batch))
+
+
+@pytest.mark.parametrize("code", _quantizers.METHODS)
+def test_other_codes(code: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), BinaryConv2d(6, 9, 3, padding=1, method=_quantizers.METHODS[code]))
+    batch = torch.randn(2, 3, 9, 9)
+    packed = pack(trained_look(model), batch)
     program = split_input_scales(packed.program)
     module = ExportModule(program, packed.tensors, (program.output,))
     with torch.no_grad():

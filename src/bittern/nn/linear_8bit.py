@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from bittern.codes import Code, Integers, PerOutputChannel
 from bittern.nn._frozen import FrozenLinear, not_finite, weight_of
 from bittern.ops.linear_8bit import MOST_COLUMNS, linear_8bit
 from bittern.ops.linear_8bit.reference import LEVELS, row_codes
@@ -70,6 +71,10 @@ class Linear8bit(FrozenLinear):
         self.register_buffer("scale", weight.abs().amax(1) if weight.numel() else weight.new_zeros(weight.shape[0]))
         self.bias = linear.bias
 
+    def weight_code(self) -> Code:
+        """The numbers of `weight`; their scale is `scale` / 127."""
+        return Integers(-int(LEVELS), int(LEVELS), scale=PerOutputChannel())
+
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """W [out_features, in_features]: weight * scale / 127, rounded to `dtype`."""
         return (self.weight * (self.scale * (1 / LEVELS)).unsqueeze(1)).to(dtype)
@@ -77,8 +82,9 @@ class Linear8bit(FrozenLinear):
     def check_codes(self) -> None:
         """As for every frozen layer; int8 has one number more than codes."""
         super().check_codes()
-        if bool((self.weight < -LEVELS).any()):
-            raise ValueError(f"Linear8bit: codes must lie in -127 ... 127; got {int(self.weight.min())}")
+        code = self.weight_code()
+        if not code.contains(self.weight):
+            raise ValueError(f"Linear8bit: codes must lie in {code.low} ... {code.high}; got {int(self.weight.min())}")
         if bool((self.scale < 0).any()):
             raise ValueError(f"Linear8bit: scales must be at least 0; got {float(self.scale.min())}")
 
