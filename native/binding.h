@@ -8,6 +8,7 @@
 #include <string>
 
 #include "isa.h"
+#include "record.h"
 #include "types.h"
 
 namespace bittern {
@@ -39,6 +40,14 @@ inline DType checked_float(const char* op, int code) {
   const DType type = checked_dtype(code);
   if (type == DType::f32 || type == DType::bf16 || type == DType::f16) return type;
   throw nb::value_error((std::string(op) + ": dtype must be 0 (f32), 2 (f16) or 3 (bf16)").c_str());
+}
+
+// (name, offset, bytes) of each field of a record.
+template <std::size_t n>
+nb::list layout_of(const std::array<Field, n>& fields) {
+  nb::list found;
+  for (const Field& field : fields) found.append(nb::make_tuple(field.name, field.offset, field.bytes));
+  return found;
 }
 
 template <class T>

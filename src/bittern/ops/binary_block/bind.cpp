@@ -2,6 +2,7 @@
 #include <stdexcept>
 
 #include "binary_block/extents.h"
+#include "binary_block/fields.h"
 #include "binding.h"
 
 namespace bittern {
@@ -24,8 +25,24 @@ static void run_block_program(int isa, int threads, std::uintptr_t steps, i64 co
   run_steps(chosen, first, count, threads);
 }
 
+// Of the step, and by their names of the records in it.
+static nb::dict step_fields() {
+  nb::dict found;
+  found["step"] = layout_of(kProgramStepFields);
+  found["conv"] = layout_of(kConv2dFields);
+  found["tail"] = layout_of(kTailFields);
+  found["planes"] = layout_of(kPlanesFields);
+  found["encode"] = layout_of(kEncodeImageFields);
+  found["pool"] = layout_of(kPoolImagesFields);
+  found["real"] = layout_of(kRealConvFields);
+  found["pool_bits"] = layout_of(kPoolBitsFields);
+  found["concatenate_bits"] = layout_of(kConcatenateBitsFields);
+  found["sizes"] = layout_of(kSizesFields);
+  return found;
+}
+
 void bind_binary_block(nb::module_& m) {
-  m.attr("STEP_WORDS") = sizeof(ProgramStep) / sizeof(i64);
+  m.def("step_fields", &step_fields);
   m.def("run_block_program", &run_block_program, nb::arg("isa"), nb::arg("threads"), nb::arg("steps"),
         nb::arg("count"));
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The records that native code reads: `ProgramStep` of program.h, field by field, all 64 bits wide."""
+"""The records that native code reads: `ProgramStep` of program.h, laid out as the extension says (`fields.h`)."""
 
 from __future__ import annotations
 
@@ -65,180 +65,25 @@ ROWS = (
 )
 """Rows of a tail's parameters (TailRow)."""
 
-_CONV = (
-    "batch",
-    "height",
-    "width",
-    "channels",
-    "out_channels",
-    "kernel_h",
-    "kernel_w",
-    "stride_h",
-    "stride_w",
-    "pad_h",
-    "pad_w",
-    "dilation_h",
-    "dilation_w",
-    "groups",
-    "pad_value",
-    "input",
-    "weights",
-    "epilogue",
-    "output",
-    "input_row",
-    "input_image",
-    "input_border",
-    "tail",
-)
-_TAIL = (
-    "activation",
-    "residual_last",
-    "rows",
-    "pitch",
-    "residual",
-    "residual_height",
-    "residual_width",
-    "residual_channels",
-    "residual_pool",
-    "residual_shift",
-    "residual_repeats",
-    "residual_affine",
-    "factor",
-    "factor_row",
-    "factor_pitch",
-    "real",
-    "bits",
-    "bits_row",
-    "bits_image",
-)
-_PLANES = ("input", "weight", "input_words", "weight_bytes", "last_factor")
-_ENCODE = (
-    "batch",
-    "height",
-    "width",
-    "channels",
-    "planes",
-    "plane_words",
-    "x",
-    "x_image",
-    "x_row",
-    "x_pixel",
-    "x_channel",
-    "threshold",
-    "bits",
-    "bits_row",
-    "bits_image",
-)
 
-_POOL = (
-    "batch",
-    "height",
-    "width",
-    "channels",
-    "out_height",
-    "out_width",
-    "kernel_h",
-    "kernel_w",
-    "stride_h",
-    "stride_w",
-    "pad_h",
-    "pad_w",
-    "average",
-    "count_padding",
-    "lanes",
-    "x",
-    "affine",
-    "out",
-)
-
-_REAL = (
-    "batch",
-    "height",
-    "width",
-    "channels",
-    "out_height",
-    "out_width",
-    "out_channels",
-    "kernel_h",
-    "kernel_w",
-    "stride_h",
-    "stride_w",
-    "pad_h",
-    "pad_w",
-    "dilation_h",
-    "dilation_w",
-    "channels_first",
-    "chain",
-    "x",
-    "x_image",
-    "x_row",
-    "x_pixel",
-    "x_channel",
-    "weights",
-    "out",
-    "affine",
-    "limits",
-)
-
-_POOL_BITS = (
-    "batch",
-    "height",
-    "width",
-    "words",
-    "out_height",
-    "out_width",
-    "kernel_h",
-    "kernel_w",
-    "stride_h",
-    "stride_w",
-    "pad_h",
-    "pad_w",
-    "x",
-    "x_row",
-    "x_image",
-    "flip",
-    "out",
-    "out_row",
-    "out_image",
-)
-
-_CONCATENATE_BITS = (
-    "batch",
-    "height",
-    "width",
-    "channels",
-    "offset",
-    "x",
-    "x_row",
-    "x_image",
-    "out_words",
-    "out",
-    "out_row",
-    "out_image",
-)
+def _record(fields: list[tuple[str, int, int]], formats: dict[str, np.dtype]) -> np.dtype:
+    """A record of native code; a field without a format is a word of 64 bits."""
+    layout = {
+        "names": [name for name, _, _ in fields],
+        "formats": [formats.get(name, np.dtype("<i8")) for name, _, _ in fields],
+        "offsets": [offset for _, offset, _ in fields],
+        "itemsize": sum(size for _, _, size in fields),
+    }
+    return np.dtype(layout)  # type: ignore[call-overload, no-any-return]
 
 
-_SIZES = ("input_before", "input", "weights", "rows", "residual", "factor", "real", "bits", "mask")
+def _step() -> np.dtype:
+    fields = _native.step_fields()
+    step = fields.pop("step")
+    return _record(step, {name: _record(inner, {}) for name, inner in fields.items()})
 
 
-def _words(names: tuple[str, ...]) -> list[tuple[str, str]]:
-    return [(name, "<i8") for name in names]
-
-
-STEP = np.dtype(
-    [
-        ("kind", "<i8"),
-        ("conv", _words(_CONV)),
-        ("tail", _words(_TAIL)),
-        ("planes", _words(_PLANES)),
-        ("encode", _words(_ENCODE)),
-        ("pool", _words(_POOL)),
-        ("real", _words(_REAL)),
-        ("pool_bits", _words(_POOL_BITS)),
-        ("concatenate_bits", _words(_CONCATENATE_BITS)),
-        ("sizes", _words(_SIZES)),
-    ]
-)
+STEP = _step()
 """One step of a program. `sizes` are bytes behind its addresses, against which native code checks what it touches."""
 
 
@@ -267,10 +112,3 @@ def readable(x: Tensor) -> Tensor:
     _, _, pixel, channel = x.stride()
     whole_pixels = channel == 1 and pixel == x.shape[3]
     return x if whole_pixels or pixel == 1 else x.contiguous()
-
-
-if STEP.itemsize != 8 * _native.STEP_WORDS:
-    raise ImportError(
-        f"bittern.ops.binary_block: a step has {STEP.itemsize // 8} words here and {_native.STEP_WORDS} in the "
-        "native extension; build it again"
-    )

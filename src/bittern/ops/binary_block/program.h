@@ -52,7 +52,7 @@ struct Sizes {
 
 enum class StepKind : i64 { convolve, encode, pool, real, pool_bits, concatenate_bits, real_pool, count };
 
-// All fields are 64 bits wide, because Python fills them; `layout.py` names them in this order.
+// All fields are 64 bits wide, because Python fills them; `fields.h` names them.
 struct ProgramStep {
   StepKind kind;
   Conv2d conv;

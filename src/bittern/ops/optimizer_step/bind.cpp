@@ -4,6 +4,16 @@
 
 namespace bittern {
 
+#define FIELD(name) BITTERN_FIELD(StepTensor, name)
+constexpr std::array kStepTensorFields = {FIELD(param),        FIELD(grad),   FIELD(state),   FIELD(absmax),
+                                          FIELD(compensation), FIELD(numel),  FIELD(row),     FIELD(block),
+                                          FIELD(bits),         FIELD(dtypes), FIELD(scalars), FIELD(first)};
+static_assert(is_whole(kStepTensorFields, sizeof(StepTensor)));
+
+static nb::list step_tensor_fields() {
+  return layout_of(kStepTensorFields);
+}
+
 static void optimizer_step(int isa, int threads, int rule, std::uintptr_t tensors, i64 count,
                            std::uintptr_t scalars, i64 scalars_per_row, bool stochastic, u64 seed,
                            std::uintptr_t norms, std::uintptr_t ratios) {
@@ -24,6 +34,7 @@ static void optimizer_step(int isa, int threads, int rule, std::uintptr_t tensor
 }
 
 void bind_optimizer_step(nb::module_& m) {
+  m.def("step_tensor_fields", &step_tensor_fields);
   m.def("optimizer_step", &optimizer_step, nb::arg("isa"), nb::arg("threads"), nb::arg("rule"),
         nb::arg("tensors"), nb::arg("count"), nb::arg("scalars"), nb::arg("scalars_per_row"),
         nb::arg("stochastic"), nb::arg("seed"), nb::arg("norms") = 0, nb::arg("ratios") = 0);

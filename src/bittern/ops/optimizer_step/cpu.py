@@ -11,17 +11,20 @@ from torch import Tensor
 from bittern import _native
 from bittern.ops._check import DTYPE_CODES
 from bittern.ops._isa import Isa, threads
+from bittern.ops.optimizer_step.layout import WORD, WORDS
 from bittern.ops.optimizer_step.rules import SPECS, Rule
 
-FIELDS = 18
-"""64-bit words per tensor: struct StepTensor in kernel.h."""
-_MOST_STATES = 4
-_GRAD, _DTYPES, _SCALARS = 1, 15, 16
+_GRAD, _DTYPES, _SCALARS = WORD["grad"], WORD["dtypes"], WORD["scalars"]
 _LARGEST_BLOCK = 4096
 
 
-def _word(x: Tensor) -> int:
-    return x.data_ptr()
+def _words(**fields: int | Sequence[int]) -> list[int]:
+    """A `StepTensor`; fields that are not named stay 0."""
+    words = [0] * WORDS
+    for name, value in fields.items():
+        at, numbers = WORD[name], (value,) if isinstance(value, int) else value
+        words[at : at + len(numbers)] = numbers
+    return words
 
 
 class StepTable:
@@ -42,13 +45,20 @@ class StepTable:
         words: list[int] = []
         first = 0
         for i, p in enumerate(params):
-            mine = range(i * count, (i + 1) * count)
-            pad = [0] * (_MOST_STATES - count)
-            words += [_word(p), 0, *(_word(states[k]) for k in mine), *pad]
-            words += [*(_word(absmax[k]) if bits[i] < 32 else 0 for k in mine), *pad]
-            words += [_word(compensation[i]) if compensation else 0, p.numel(), row_length[i]]
-            words += [min(block_size[i], _LARGEST_BLOCK) if bits[i] < 32 else 1024, bits[i]]
-            words += [DTYPE_CODES[p.dtype], 0, first]
+            mine = slice(i * count, (i + 1) * count)
+            coded = bits[i] < 32
+            words += _words(
+                param=p.data_ptr(),
+                state=[state.data_ptr() for state in states[mine]],
+                absmax=[scale.data_ptr() for scale in absmax[mine]] if coded else 0,
+                compensation=compensation[i].data_ptr() if compensation else 0,
+                numel=p.numel(),
+                row=row_length[i],
+                block=min(block_size[i], _LARGEST_BLOCK) if coded else 1024,
+                bits=bits[i],
+                dtypes=DTYPE_CODES[p.dtype],
+                first=first,
+            )
             first += p.numel()
         self.words = array("q", words)
         self.count = len(params)
@@ -57,7 +67,7 @@ class StepTable:
         """Enters the gradients; own_row: tensor i reads row i of the scalars, else all read the only one."""
         words = self.words
         for i, grad in enumerate(grads):
-            at = i * FIELDS
+            at = i * WORDS
             words[at + _GRAD] = grad.data_ptr()
             words[at + _DTYPES] = words[at + _DTYPES] & 15 | DTYPE_CODES[grad.dtype] << 4
             words[at + _SCALARS] = i if own_row else 0

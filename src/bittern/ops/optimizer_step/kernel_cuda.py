@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Triton kernels of `optimizer_step`: one launch steps the blocks of many tensors.
 
-Pointers and sizes of all tensors lie in one table, a row of FIELDS numbers each, as on the CPU. A task is a tensor,
+Pointers and sizes of all tensors lie in one table, a row of WORDS numbers each, as on the CPU. A task is a tensor,
 a row of it and a block of that row; a program works on this block and the ROWS - 1 behind it, as far as the row goes.
 It decodes them, applies the rule, finds the new absmax, encodes.
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from bittern.ops._triton import tl, triton, widen
-from bittern.ops.optimizer_step.cpu import FIELDS
+from bittern.ops.optimizer_step.layout import WORD, WORDS
 from bittern.ops.optimizer_step.rules_cuda import LAMB, apply_rule, lamb_direction, trust_ratio
 from bittern.ops.quantize_blockwise.cuda import (
     LARGEST,
@@ -26,13 +26,15 @@ from bittern.ops.quantize_blockwise.cuda import (
     random32,
 )
 
-WIDTH: Any = tl.constexpr(FIELDS)
-STATE: Any = tl.constexpr(2)
-ABSMAX: Any = tl.constexpr(6)
-COMPENSATION: Any = tl.constexpr(10)
-ROW: Any = tl.constexpr(12)
-SCALARS: Any = tl.constexpr(16)
-FIRST: Any = tl.constexpr(17)
+WIDTH: Any = tl.constexpr(WORDS)
+PARAMETER: Any = tl.constexpr(WORD["param"])
+GRADIENT: Any = tl.constexpr(WORD["grad"])
+STATE: Any = tl.constexpr(WORD["state"])
+ABSMAX: Any = tl.constexpr(WORD["absmax"])
+COMPENSATION: Any = tl.constexpr(WORD["compensation"])
+ROW: Any = tl.constexpr(WORD["row"])
+SCALARS: Any = tl.constexpr(WORD["scalars"])
+FIRST: Any = tl.constexpr(WORD["first"])
 TASK: Any = tl.constexpr(3)
 
 
@@ -126,7 +128,7 @@ def _store_param(  # type: ignore[no-untyped-def]
     entry, x, at, inside, seed,
     PARAM: tl.constexpr, ALIGNED: tl.constexpr, KAHAN: tl.constexpr, CHANCE: tl.constexpr,
 ):  # fmt: skip
-    param = _pointer(entry, PARAM, ALIGNED)
+    param = _pointer(entry + PARAMETER, PARAM, ALIGNED)
     if KAHAN and tl.float32 != PARAM:
         lost = _pointer(entry + COMPENSATION, PARAM, ALIGNED)
         total = x + widen(tl.load(lost + at, mask=inside, other=0.0))
@@ -148,8 +150,8 @@ def _load_all(  # type: ignore[no-untyped-def]
     PARAM: tl.constexpr, GRAD: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
     """Parameter, gradient (0 where it is not finite), where it is finite, and the states behind their gate."""
-    p = widen(tl.load(_pointer(entry, PARAM, ALIGNED) + at, mask=inside, other=0.0))
-    g = widen(tl.load(_pointer(entry + 1, GRAD, ALIGNED) + at, mask=inside, other=0.0)) * tl.load(c)
+    p = widen(tl.load(_pointer(entry + PARAMETER, PARAM, ALIGNED) + at, mask=inside, other=0.0))
+    g = widen(tl.load(_pointer(entry + GRADIENT, GRAD, ALIGNED) + at, mask=inside, other=0.0)) * tl.load(c)
     usable = _finite(g)
     s0 = tl.zeros(p.shape, tl.float32)
     s1, s2, s3 = s0, s0, s0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How an optimizer state is stored: which table its codes index, and how many codes and scales a tensor needs."""
+"""Where things lie in memory: the native record of a tensor, the codes and the scales of an optimizer state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from bittern import _native
 from bittern.ops import codebooks
+
+WORD = {name: offset // 8 for name, offset, _ in _native.step_tensor_fields()}
+"""Where each field of a `StepTensor` (kernel.h) begins, in words of 64 bits."""
+
+WORDS = sum(size for _, _, size in _native.step_tensor_fields()) // 8
+"""Length of a `StepTensor`."""
 
 ABSMAX_LEAST = torch.finfo(torch.float32).tiny
 """A block whose largest magnitude is below the smallest normal float32 is stored as zeros: 1 / absmax overflows."""

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The fields of a `ProgramStep` by name, for Python, which fills it.
+#pragma once
+
+#include "program.h"
+#include "record.h"
+
+namespace bittern {
+
+constexpr std::array kConv2dFields = {
+    BITTERN_FIELD(Conv2d, batch),        BITTERN_FIELD(Conv2d, height),
+    BITTERN_FIELD(Conv2d, width),        BITTERN_FIELD(Conv2d, channels),
+    BITTERN_FIELD(Conv2d, out_channels), BITTERN_FIELD(Conv2d, kernel_h),
+    BITTERN_FIELD(Conv2d, kernel_w),     BITTERN_FIELD(Conv2d, stride_h),
+    BITTERN_FIELD(Conv2d, stride_w),     BITTERN_FIELD(Conv2d, pad_h),
+    BITTERN_FIELD(Conv2d, pad_w),        BITTERN_FIELD(Conv2d, dilation_h),
+    BITTERN_FIELD(Conv2d, dilation_w),   BITTERN_FIELD(Conv2d, groups),
+    BITTERN_FIELD(Conv2d, pad_value),    BITTERN_FIELD(Conv2d, input),
+    BITTERN_FIELD(Conv2d, weights),      BITTERN_FIELD(Conv2d, epilogue),
+    BITTERN_FIELD(Conv2d, output),       BITTERN_FIELD(Conv2d, input_row),
+    BITTERN_FIELD(Conv2d, input_image),  BITTERN_FIELD(Conv2d, input_border),
+    BITTERN_FIELD(Conv2d, tail)};
+static_assert(is_whole(kConv2dFields, sizeof(Conv2d)));
+
+constexpr std::array kTailFields = {BITTERN_FIELD(Tail, activation),
+                                    BITTERN_FIELD(Tail, residual_last),
+                                    BITTERN_FIELD(Tail, rows),
+                                    BITTERN_FIELD(Tail, pitch),
+                                    BITTERN_FIELD(Tail, residual),
+                                    BITTERN_FIELD(Tail, residual_height),
+                                    BITTERN_FIELD(Tail, residual_width),
+                                    BITTERN_FIELD(Tail, residual_channels),
+                                    BITTERN_FIELD(Tail, residual_pool),
+                                    BITTERN_FIELD(Tail, residual_shift),
+                                    BITTERN_FIELD(Tail, residual_repeats),
+                                    BITTERN_FIELD(Tail, residual_affine),
+                                    BITTERN_FIELD(Tail, factor),
+                                    BITTERN_FIELD(Tail, factor_row),
+                                    BITTERN_FIELD(Tail, factor_pitch),
+                                    BITTERN_FIELD(Tail, real),
+                                    BITTERN_FIELD(Tail, bits),
+                                    BITTERN_FIELD(Tail, bits_row),
+                                    BITTERN_FIELD(Tail, bits_image)};
+static_assert(is_whole(kTailFields, sizeof(Tail)));
+
+constexpr std::array kPlanesFields = {BITTERN_FIELD(Planes, input), BITTERN_FIELD(Planes, weight),
+                                      BITTERN_FIELD(Planes, input_words), BITTERN_FIELD(Planes, weight_bytes),
+                                      BITTERN_FIELD(Planes, last_factor)};
+static_assert(is_whole(kPlanesFields, sizeof(Planes)));
+
+constexpr std::array kEncodeImageFields = {
+    BITTERN_FIELD(EncodeImage, batch),     BITTERN_FIELD(EncodeImage, height),
+    BITTERN_FIELD(EncodeImage, width),     BITTERN_FIELD(EncodeImage, channels),
+    BITTERN_FIELD(EncodeImage, planes),    BITTERN_FIELD(EncodeImage, plane_words),
+    BITTERN_FIELD(EncodeImage, x),         BITTERN_FIELD(EncodeImage, x_image),
+    BITTERN_FIELD(EncodeImage, x_row),     BITTERN_FIELD(EncodeImage, x_pixel),
+    BITTERN_FIELD(EncodeImage, x_channel), BITTERN_FIELD(EncodeImage, threshold),
+    BITTERN_FIELD(EncodeImage, bits),      BITTERN_FIELD(EncodeImage, bits_row),
+    BITTERN_FIELD(EncodeImage, bits_image)};
+static_assert(is_whole(kEncodeImageFields, sizeof(EncodeImage)));
+
+constexpr std::array kPoolImagesFields = {
+    BITTERN_FIELD(PoolImages, batch),      BITTERN_FIELD(PoolImages, height),
+    BITTERN_FIELD(PoolImages, width),      BITTERN_FIELD(PoolImages, channels),
+    BITTERN_FIELD(PoolImages, out_height), BITTERN_FIELD(PoolImages, out_width),
+    BITTERN_FIELD(PoolImages, kernel_h),   BITTERN_FIELD(PoolImages, kernel_w),
+    BITTERN_FIELD(PoolImages, stride_h),   BITTERN_FIELD(PoolImages, stride_w),
+    BITTERN_FIELD(PoolImages, pad_h),      BITTERN_FIELD(PoolImages, pad_w),
+    BITTERN_FIELD(PoolImages, average),    BITTERN_FIELD(PoolImages, count_padding),
+    BITTERN_FIELD(PoolImages, lanes),      BITTERN_FIELD(PoolImages, x),
+    BITTERN_FIELD(PoolImages, affine),     BITTERN_FIELD(PoolImages, out)};
+static_assert(is_whole(kPoolImagesFields, sizeof(PoolImages)));
+
+constexpr std::array kRealConvFields = {
+    BITTERN_FIELD(RealConv, batch),        BITTERN_FIELD(RealConv, height),
+    BITTERN_FIELD(RealConv, width),        BITTERN_FIELD(RealConv, channels),
+    BITTERN_FIELD(RealConv, out_height),   BITTERN_FIELD(RealConv, out_width),
+    BITTERN_FIELD(RealConv, out_channels), BITTERN_FIELD(RealConv, kernel_h),
+    BITTERN_FIELD(RealConv, kernel_w),     BITTERN_FIELD(RealConv, stride_h),
+    BITTERN_FIELD(RealConv, stride_w),     BITTERN_FIELD(RealConv, pad_h),
+    BITTERN_FIELD(RealConv, pad_w),        BITTERN_FIELD(RealConv, dilation_h),
+    BITTERN_FIELD(RealConv, dilation_w),   BITTERN_FIELD(RealConv, channels_first),
+    BITTERN_FIELD(RealConv, chain),        BITTERN_FIELD(RealConv, x),
+    BITTERN_FIELD(RealConv, x_image),      BITTERN_FIELD(RealConv, x_row),
+    BITTERN_FIELD(RealConv, x_pixel),      BITTERN_FIELD(RealConv, x_channel),
+    BITTERN_FIELD(RealConv, weights),      BITTERN_FIELD(RealConv, out),
+    BITTERN_FIELD(RealConv, affine),       BITTERN_FIELD(RealConv, limits)};
+static_assert(is_whole(kRealConvFields, sizeof(RealConv)));
+
+constexpr std::array kPoolBitsFields = {
+    BITTERN_FIELD(PoolBits, batch),      BITTERN_FIELD(PoolBits, height),
+    BITTERN_FIELD(PoolBits, width),      BITTERN_FIELD(PoolBits, words),
+    BITTERN_FIELD(PoolBits, out_height), BITTERN_FIELD(PoolBits, out_width),
+    BITTERN_FIELD(PoolBits, kernel_h),   BITTERN_FIELD(PoolBits, kernel_w),
+    BITTERN_FIELD(PoolBits, stride_h),   BITTERN_FIELD(PoolBits, stride_w),
+    BITTERN_FIELD(PoolBits, pad_h),      BITTERN_FIELD(PoolBits, pad_w),
+    BITTERN_FIELD(PoolBits, x),          BITTERN_FIELD(PoolBits, x_row),
+    BITTERN_FIELD(PoolBits, x_image),    BITTERN_FIELD(PoolBits, flip),
+    BITTERN_FIELD(PoolBits, out),        BITTERN_FIELD(PoolBits, out_row),
+    BITTERN_FIELD(PoolBits, out_image)};
+static_assert(is_whole(kPoolBitsFields, sizeof(PoolBits)));
+
+constexpr std::array kConcatenateBitsFields = {
+    BITTERN_FIELD(ConcatenateBits, batch),     BITTERN_FIELD(ConcatenateBits, height),
+    BITTERN_FIELD(ConcatenateBits, width),     BITTERN_FIELD(ConcatenateBits, channels),
+    BITTERN_FIELD(ConcatenateBits, offset),    BITTERN_FIELD(ConcatenateBits, x),
+    BITTERN_FIELD(ConcatenateBits, x_row),     BITTERN_FIELD(ConcatenateBits, x_image),
+    BITTERN_FIELD(ConcatenateBits, out_words), BITTERN_FIELD(ConcatenateBits, out),
+    BITTERN_FIELD(ConcatenateBits, out_row),   BITTERN_FIELD(ConcatenateBits, out_image)};
+static_assert(is_whole(kConcatenateBitsFields, sizeof(ConcatenateBits)));
+
+constexpr std::array kSizesFields = {
+    BITTERN_FIELD(Sizes, input_before), BITTERN_FIELD(Sizes, input),    BITTERN_FIELD(Sizes, weights),
+    BITTERN_FIELD(Sizes, rows),         BITTERN_FIELD(Sizes, residual), BITTERN_FIELD(Sizes, factor),
+    BITTERN_FIELD(Sizes, real),         BITTERN_FIELD(Sizes, bits),     BITTERN_FIELD(Sizes, mask)};
+static_assert(is_whole(kSizesFields, sizeof(Sizes)));
+
+constexpr std::array kProgramStepFields = {BITTERN_FIELD(ProgramStep, kind),
+                                           BITTERN_FIELD(ProgramStep, conv),
+                                           BITTERN_FIELD(ProgramStep, tail),
+                                           BITTERN_FIELD(ProgramStep, planes),
+                                           BITTERN_FIELD(ProgramStep, encode),
+                                           BITTERN_FIELD(ProgramStep, pool),
+                                           BITTERN_FIELD(ProgramStep, real),
+                                           BITTERN_FIELD(ProgramStep, pool_bits),
+                                           BITTERN_FIELD(ProgramStep, concatenate_bits),
+                                           BITTERN_FIELD(ProgramStep, sizes)};
+static_assert(is_whole(kProgramStepFields, sizeof(ProgramStep)));
+
+}  // namespace bittern
