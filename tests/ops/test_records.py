@@ -13,13 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from bittern import _native
+from bittern import _native, ops
 from bittern.ops.binary_block.layout import REAL_UNIT, ROWS, STEP, TAIL_UNIT, Activation, StepKind
 from bittern.ops.optimizer_step.layout import WORD, WORDS
 from bittern.ops.optimizer_step.rules import Rule
 
 OPS = Path(__file__).parents[2] / "src" / "bittern" / "ops"
+FLOAT32 = 6
+"""As a schema writes torch.float32."""
 RECORDS = {
     "conv": ("binary_conv2d", "Conv2d"),
     "tail": ("binary_conv2d", "Tail"),
@@ -111,3 +114,18 @@ def test_rows_of_a_tail() -> None:
 )
 def test_units(op: str, name: str, value: int) -> None:
     assert f"constexpr i64 {name} = {value};" in (OPS / op / "kernel.h").read_text()
+
+
+@pytest.mark.parametrize("op", ops.ALL, ids=lambda op: op.name)
+def test_an_op_hands_on_what_its_schema_names(op: ops.Op) -> None:
+    """All arguments in one record, defaults and all, where there are more than four."""
+    arguments = op.overload._schema.arguments
+    if op.record is None:
+        assert len(arguments) <= 4
+        return
+    needed = [object() for argument in arguments if not argument.has_default_value()]
+    record = op.record(*needed)
+    assert record._fields == tuple(argument.name for argument in arguments)
+    assert list(record[: len(needed)]) == needed
+    defaults = [argument.default_value for argument in arguments[len(needed) :]]
+    assert [FLOAT32 if value is torch.float32 else value for value in record[len(needed) :]] == defaults

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from bittern.nn._frozen import FrozenLinear, weight_of
 from bittern.ops import codebooks
-from bittern.ops.dequantize_4bit import dequantize_4bit
+from bittern.ops.dequantize_blockwise.dequantize_4bit import dequantize_4bit
 from bittern.ops.linear_4bit import linear_4bit
 from bittern.ops.nested import NestedAbsmax, dequantize_absmax, quantize_absmax
-from bittern.ops.quantize_4bit import quantize_4bit
 from bittern.ops.quantize_blockwise.check import FLOATS
+from bittern.ops.quantize_blockwise.quantize_4bit import quantize_4bit
 
 BLOCK_SIZE = 64
 """Weights that share a scale, as in QLoRA."""

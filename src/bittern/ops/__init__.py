@@ -27,16 +27,13 @@ from bittern.ops.binary_block import (
 from bittern.ops.binary_conv2d import PreparedConv2d, binary_conv2d
 from bittern.ops.binary_matmul import PreparedMatmul, binary_matmul
 from bittern.ops.concatenate_bits import concatenate_bits, concatenate_bits_steps
-from bittern.ops.dequantize_4bit import dequantize_4bit
-from bittern.ops.dequantize_blockwise import dequantize_blockwise
-from bittern.ops.linear_4bit import linear_4bit
-from bittern.ops.linear_4bit_backward import linear_4bit_backward
+from bittern.ops.dequantize_blockwise import dequantize_4bit, dequantize_blockwise
+from bittern.ops.linear_4bit import linear_4bit, linear_4bit_backward
 from bittern.ops.linear_8bit import linear_8bit
 from bittern.ops.optimizer_step import PreparedStep, optimizer_step
 from bittern.ops.pack_signs import PreparedPack, pack_signs
 from bittern.ops.pool_bits import pool_bits, pool_bits_step
-from bittern.ops.quantize_4bit import quantize_4bit
-from bittern.ops.quantize_blockwise import quantize_blockwise
+from bittern.ops.quantize_blockwise import quantize_4bit, quantize_blockwise
 from bittern.ops.sign import sign
 from bittern.ops.unpack_signs import unpack_signs
 

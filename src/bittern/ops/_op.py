@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from inspect import signature
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
@@ -47,7 +46,9 @@ class Op(Generic[R]):
     """One op: called like a function, it runs the implementation for the device of its tensors.
 
     schema: torch schema, e.g. "sign(Tensor x) -> Tensor"; arguments that the op changes are marked, "Tensor(a!) x".
-    check: raises on bad arguments; called before every implementation with the op's own arguments.
+    record: a NamedTuple with the schema's arguments and defaults, for an op with more than four. It is made once a
+    call, and all that follow take it in place of the arguments.
+    check: raises on bad arguments; called before every implementation.
     reference: plain torch, any device; the meaning of the op.
     fake: shape and dtype of the result without computing it.
     cpu: native code; takes the instruction set as first argument.
@@ -63,10 +64,12 @@ class Op(Generic[R]):
         fake: Callable[..., R],
         cpu: Callable[..., R],
         cuda: Callable[..., R],
+        record: Callable[..., tuple[Any, ...]] | None = None,
     ) -> None:
         self.name = schema.split("(", 1)[0]
         self.schema = schema
         self.__doc__ = reference.__doc__
+        self.record = record
         self._check = check
         self._reference = reference
         self._cpu = cpu
@@ -77,6 +80,7 @@ class Op(Generic[R]):
         _LIBRARY.impl(self.name, self._run_cuda, "CUDA")  # type: ignore[no-untyped-call]
 
         def checked_fake(*args: Any, **kwargs: Any) -> R:
+            args, kwargs = self._gathered(args, kwargs)
             check(*args, **kwargs)
             return fake(*args, **kwargs)
 
@@ -95,13 +99,12 @@ class Op(Generic[R]):
             refuse_tangents(self.name, (*args, *kwargs.values()))
             result: R = self._packet(*args, **kwargs)
         else:
-            bound = signature(self._check).bind(*args, **kwargs)
-            bound.apply_defaults()
-            result = self._function.apply(*bound.arguments.values())  # type: ignore[no-untyped-call]
+            assert self.record is not None
+            result = self._function.apply(*self.record(*args, **kwargs))  # type: ignore[no-untyped-call]
         return result
 
     def differentiate(self, function: type[FrozenFunction]) -> None:
-        """Give the op the derivatives of `function`: backward through torch.library, the others where asked for."""
+        """Give an op with a record the derivatives of `function`, backward through torch.library."""
         torch.library.register_autograd(
             f"bittern::{self.name}", function.backward, setup_context=function.setup_context, lib=_LIBRARY
         )
@@ -117,11 +120,13 @@ class Op(Generic[R]):
 
     def reference(self, *args: Any, **kwargs: Any) -> R:
         """The specification in plain torch, with the same checks as every other implementation."""
+        args, kwargs = self._gathered(args, kwargs)
         self._check(*args, **kwargs)
         return self._reference(*args, **kwargs)
 
     def native(self, isa: Isa, *args: Any, **kwargs: Any) -> R:
         """The native CPU implementation at one instruction set."""
+        args, kwargs = self._gathered(args, kwargs)
         self._check(*args, **kwargs)
         return self._cpu(isa, *args, **kwargs)
 
@@ -141,10 +146,17 @@ class Op(Generic[R]):
             found.append(Implementation("triton", "cuda", self.triton))
         return tuple(found)
 
+    def _gathered(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments as `check` and the implementations take them."""
+        return (args, kwargs) if self.record is None else ((self.record(*args, **kwargs),), {})
+
     def _run_cpu(self, *args: Any, **kwargs: Any) -> R:
+        if self.record is not None:  # `_gathered`, without a call in the way of small ops
+            args, kwargs = (self.record(*args, **kwargs),), {}
         self._check(*args, **kwargs)
         return self._cpu(chosen_isa(), *args, **kwargs)
 
     def _run_cuda(self, *args: Any, **kwargs: Any) -> R:
+        args, kwargs = self._gathered(args, kwargs)
         self._check(*args, **kwargs)
         return self._cuda(*args, **kwargs)

@@ -13,7 +13,9 @@ from bittern.compat.bitsandbytes._quant_state import QuantState
 from bittern.ops import codebooks
 from bittern.ops import dequantize_blockwise as _dequantize_blockwise
 from bittern.ops import quantize_blockwise as _quantize_blockwise
+from bittern.ops.dequantize_blockwise.arguments import DequantizeArguments
 from bittern.ops.dequantize_blockwise.reference import dequantize_blockwise_reference
+from bittern.ops.quantize_blockwise.arguments import QuantizeArguments
 from bittern.ops.quantize_blockwise.check import BLOCK_SIZES, FLOATS
 from bittern.ops.quantize_blockwise.reference import quantize_blockwise_reference
 
@@ -53,8 +55,10 @@ def quantize_blockwise(
     check_floats("quantize_blockwise", A)
     _check_block_size("quantize_blockwise", blocksize, nested)
     code = _dynamic(A.device) if code is None else code.float().to(A.device)
-    op = _quantize_blockwise if blocksize in BLOCK_SIZES else quantize_blockwise_reference
-    codes, scales = op(A, code, blocksize)
+    if blocksize in BLOCK_SIZES:
+        codes, scales = _quantize_blockwise(A, code, blocksize)
+    else:
+        codes, scales = quantize_blockwise_reference(QuantizeArguments(A, code, blocksize))
     state = QuantState(scales, code=code, blocksize=blocksize, dtype=A.dtype)
     if nested:
         state.nest(blocksize)
@@ -88,6 +92,9 @@ def dequantize_blockwise(
     _check_block_size("dequantize_blockwise", quant_state.blocksize, False)
     table = quant_state.table.to(A.device)
     scales = quant_state.scales().to(A.device)
-    op = _dequantize_blockwise if quant_state.blocksize in BLOCK_SIZES else dequantize_blockwise_reference
-    values = op(A, scales, table, quant_state.blocksize, quant_state.dtype or torch.float32)
+    arguments = DequantizeArguments(A, scales, table, quant_state.blocksize, quant_state.dtype or torch.float32)
+    if quant_state.blocksize in BLOCK_SIZES:
+        values = _dequantize_blockwise(*arguments)
+    else:
+        values = dequantize_blockwise_reference(arguments)
     return values if out is None else out.copy_(values)

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from bittern.ops._check import check_dtype, check_same_device, words_for
 from bittern.ops._op import Op, lazily
+from bittern.ops.binary_block.arguments import BlockArguments
 from bittern.ops.binary_block.cpu import (
     PreparedBlock,
     ResidualRule,
@@ -36,7 +37,6 @@ from bittern.ops.binary_block.layout import Activation, bytes_of
 from bittern.ops.binary_block.real import PoolRule, PreparedRealConv, SumOrder, mean_step, pool_step
 from bittern.ops.binary_block.reference import binary_block_reference
 from bittern.ops.binary_conv2d import check_conv2d
-from bittern.ops.binary_conv2d.geometry import output_size
 
 __all__ = [
     "Activation",
@@ -55,64 +55,38 @@ __all__ = [
 ]
 
 
-def _check(
-    x: Tensor,
-    w: Tensor,
-    channels: int,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    groups: int,
-    pad_value: int,
-    epilogue: Tensor,
-    activation: int = 0,
-    parameters: Tensor | None = None,
-    threshold: Tensor | None = None,
-    residual: Tensor | None = None,
-    residual_pool: int = 1,
-    residual_shift: int = 0,
-    residual_repeats: bool = False,
-    residual_last: bool = False,
-    residual_affine: Tensor | None = None,
-    factor: Tensor | None = None,
-) -> None:
+def _check(a: BlockArguments) -> None:
     op = "binary_block"
-    check_conv2d(op, x, w, channels, stride, padding, dilation, groups, pad_value, epilogue)
-    out = w.shape[0]
-    if activation not in list(Activation):
-        raise ValueError(f"{op}: activation must be one of {[int(a) for a in Activation]}; got {activation}")
-    wanted = len(Activation(activation).parameters)
-    given = () if parameters is None else tuple(parameters.shape)
+    check_conv2d(op, a.conv2d)
+    out = a.w.shape[0]
+    if a.activation not in list(Activation):
+        raise ValueError(f"{op}: activation must be one of {[int(k) for k in Activation]}; got {a.activation}")
+    wanted = len(Activation(a.activation).parameters)
+    given = () if a.parameters is None else tuple(a.parameters.shape)
     if given != ((wanted, out) if wanted else ()):
-        raise ValueError(f"{op}: {Activation(activation).name} takes parameters [{wanted}, {out}]; got {list(given)}")
-    if residual_affine is not None and (residual is None or tuple(residual_affine.shape) != (2, out)):
+        name = Activation(a.activation).name
+        raise ValueError(f"{op}: {name} takes parameters [{wanted}, {out}]; got {list(given)}")
+    if a.residual_affine is not None and (a.residual is None or tuple(a.residual_affine.shape) != (2, out)):
         raise ValueError(
-            f"{op}: residual_affine must be [2, {out}] beside a residual; got {list(residual_affine.shape)}"
+            f"{op}: residual_affine must be [2, {out}] beside a residual; got {list(a.residual_affine.shape)}"
         )
-    if threshold is not None and tuple(threshold.shape) != (out,):
-        raise ValueError(f"{op}: threshold must be [{out}]; got {list(threshold.shape)}")
-    for name, tensor in (
-        ("parameters", parameters),
-        ("threshold", threshold),
-        ("residual", residual),
-        ("residual_affine", residual_affine),
-        ("factor", factor),
-    ):
+    if a.threshold is not None and tuple(a.threshold.shape) != (out,):
+        raise ValueError(f"{op}: threshold must be [{out}]; got {list(a.threshold.shape)}")
+    reals = {name: getattr(a, name) for name in ("parameters", "threshold", "residual", "residual_affine", "factor")}
+    for name, tensor in reals.items():
         if tensor is not None:
             check_dtype(op, name, tensor, (torch.float32,))
-    others = {"threshold": threshold, "residual": residual, "residual_affine": residual_affine, "factor": factor}
-    check_same_device(op, x=x, parameters=parameters, **others)
-    size = output_size(x.shape[1], x.shape[2], w.shape[1], w.shape[2], stride, padding, dilation)
-    if factor is not None and tuple(factor.shape) != (*size, out):
-        raise ValueError(f"{op}: factor must be {[*size, out]}; got {list(factor.shape)}")
-    _check_residual(op, residual, (x.shape[0], *size), residual_pool, residual_shift, residual_repeats, residual_last)
+    check_same_device(op, x=a.x, **reals)
+    size = a.conv2d.output_size
+    if a.factor is not None and tuple(a.factor.shape) != (*size, out):
+        raise ValueError(f"{op}: factor must be {[*size, out]}; got {list(a.factor.shape)}")
+    _check_residual(op, a, (a.x.shape[0], *size))
 
 
-def _check_residual(
-    op: str, residual: Tensor | None, pixels: tuple[int, ...], pool: int, shift: int, repeats: bool, last: bool
-) -> None:
-    if residual is None:
-        if (pool, shift, repeats, last) != (1, 0, False, False):
+def _check_residual(op: str, a: BlockArguments, pixels: tuple[int, ...]) -> None:
+    pool, shift, repeats = a.residual_pool, a.residual_shift, a.residual_repeats
+    if a.residual is None:
+        if (pool, shift, repeats, a.residual_last) != (1, 0, False, False):
             raise ValueError(f"{op}: the options of a residual need one; got none")
         return
     if pool < 1:
@@ -120,7 +94,7 @@ def _check_residual(
     if repeats and shift:
         raise ValueError(f"{op}: a residual that repeats has no shift; got {shift}")
     batch, height, width = pixels
-    shape = tuple(residual.shape)
+    shape = tuple(a.residual.shape)
     fits = len(shape) == 4 and shape[0] == batch and shape[3] > 0
     if not fits or (-(-shape[1] // pool), -(-shape[2] // pool)) != (height, width):
         raise ValueError(
@@ -129,30 +103,9 @@ def _check_residual(
         )
 
 
-def _fake(
-    x: Tensor,
-    w: Tensor,
-    channels: int,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    groups: int,
-    pad_value: int,
-    epilogue: Tensor,
-    activation: int = 0,
-    parameters: Tensor | None = None,
-    threshold: Tensor | None = None,
-    residual: Tensor | None = None,
-    residual_pool: int = 1,
-    residual_shift: int = 0,
-    residual_repeats: bool = False,
-    residual_last: bool = False,
-    residual_affine: Tensor | None = None,
-    factor: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    size = output_size(x.shape[1], x.shape[2], w.shape[1], w.shape[2], stride, padding, dilation)
-    real = x.new_empty((x.shape[0], *size, w.shape[0]), dtype=torch.float32)
-    return real, x.new_empty((x.shape[0], *size, words_for(w.shape[0])))
+def _fake(a: BlockArguments) -> tuple[Tensor, Tensor]:
+    pixels, out = (a.x.shape[0], *a.conv2d.output_size), a.w.shape[0]
+    return a.x.new_empty((*pixels, out), dtype=torch.float32), a.x.new_empty((*pixels, words_for(out)))
 
 
 binary_block: Op[tuple[Tensor, Tensor]] = Op(
@@ -160,6 +113,7 @@ binary_block: Op[tuple[Tensor, Tensor]] = Op(
     "int pad_value, Tensor epilogue, int activation=0, Tensor? parameters=None, Tensor? threshold=None, "
     "Tensor? residual=None, int residual_pool=1, int residual_shift=0, bool residual_repeats=False, "
     "bool residual_last=False, Tensor? residual_affine=None, Tensor? factor=None) -> (Tensor, Tensor)",
+    record=BlockArguments,
     check=_check,
     reference=binary_block_reference,
     fake=_fake,

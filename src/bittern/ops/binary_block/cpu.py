@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bittern import _native
 from bittern.ops._isa import Isa, threads
+from bittern.ops.binary_block.arguments import BlockArguments
 from bittern.ops.binary_block.images import BitImages
 from bittern.ops.binary_block.layout import (
     ROWS,
@@ -185,36 +186,14 @@ def run_steps(isa: Isa, steps: np.ndarray) -> None:
     _native.run_block_program(isa, threads(), steps.ctypes.data, len(steps))
 
 
-def binary_block_cpu(
-    isa: Isa,
-    x: Tensor,
-    w: Tensor,
-    channels: int,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    groups: int,
-    pad_value: int,
-    epilogue: Tensor,
-    activation: int = 0,
-    parameters: Tensor | None = None,
-    threshold: Tensor | None = None,
-    residual: Tensor | None = None,
-    residual_pool: int = 1,
-    residual_shift: int = 0,
-    residual_repeats: bool = False,
-    residual_last: bool = False,
-    residual_affine: Tensor | None = None,
-    factor: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    rule = ResidualRule(residual_pool, residual_shift, residual_repeats, residual_last)
-    kind = Activation(activation)
-    geometry = (channels, stride, padding, dilation, groups, pad_value)
-    block = PreparedBlock(w, *geometry, epilogue, kind, parameters, rule, threshold, residual_affine, factor, isa)
-    size = block.output_size(*x.shape[1:3])
-    real = torch.empty((x.shape[0], *size, w.shape[0]), dtype=torch.float32, device="cpu")
-    bits = BitImages.empty(x.shape[0], *size, w.shape[0])
-    images = BitImages.of(x, channels)
-    addend = None if residual is None else residual.contiguous()
+def binary_block_cpu(isa: Isa, a: BlockArguments) -> tuple[Tensor, Tensor]:
+    rule = ResidualRule(a.residual_pool, a.residual_shift, a.residual_repeats, a.residual_last)
+    kind = Activation(a.activation)
+    block = PreparedBlock(*a[1:9], kind, a.parameters, rule, a.threshold, a.residual_affine, a.factor, isa)
+    pixels, out = (a.x.shape[0], *block.output_size(*a.x.shape[1:3])), a.w.shape[0]
+    real = torch.empty((*pixels, out), dtype=torch.float32, device="cpu")
+    bits = BitImages.empty(*pixels, out)
+    images = BitImages.of(a.x, a.channels)
+    addend = None if a.residual is None else a.residual.contiguous()
     run_steps(isa, block.step(images, addend, real, bits))
     return real, bits.view()

@@ -10,38 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bittern.ops._epilogue import fused_multiply_add
+from bittern.ops.binary_block.arguments import BlockArguments
 from bittern.ops.binary_block.layout import Activation
 from bittern.ops.binary_conv2d.reference import binary_conv2d_reference
 from bittern.ops.pack_signs.reference import pack_signs_reference
 
 
-def binary_block_reference(
-    x: Tensor,
-    w: Tensor,
-    channels: int,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    groups: int,
-    pad_value: int,
-    epilogue: Tensor,
-    activation: int = 0,
-    parameters: Tensor | None = None,
-    threshold: Tensor | None = None,
-    residual: Tensor | None = None,
-    residual_pool: int = 1,
-    residual_shift: int = 0,
-    residual_repeats: bool = False,
-    residual_last: bool = False,
-    residual_affine: Tensor | None = None,
-    factor: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+def binary_block_reference(a: BlockArguments) -> tuple[Tensor, Tensor]:
     """y = activation(epilogue(conv(x, w)) + residual), or the residual last; and the bits of y >= threshold."""
-    first, rest = parted(epilogue, factor)
-    y = binary_conv2d_reference(x, w, channels, stride, padding, dilation, groups, pad_value, first)
-    y = rest(y)
-    addend = arranged(residual, residual_pool, residual_shift, residual_repeats, residual_affine, w.shape[0])
-    return finished(y, Activation(activation), parameters, threshold, addend, residual_last, pack_signs_reference)
+    first, rest = parted(a.epilogue, a.factor)
+    y = rest(binary_conv2d_reference(a.conv2d._replace(epilogue=first)))
+    return finished(a, y, pack_signs_reference)
 
 
 def parted(epilogue: Tensor, factor: Tensor | None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
@@ -52,17 +31,16 @@ def parted(epilogue: Tensor, factor: Tensor | None) -> tuple[Tensor, Callable[[T
     return first, lambda y: fused_multiply_add(y * factor, epilogue[2], epilogue[3])
 
 
-def arranged(
-    residual: Tensor | None, pool: int, shift: int, repeats: bool, affine: Tensor | None, out: int
-) -> Tensor | None:
+def arranged(a: BlockArguments) -> Tensor | None:
     """The residual of every output pixel and channel, NHWC."""
+    residual, pool, affine = a.residual, a.residual_pool, a.residual_affine
     if residual is None:
         return None
     if pool > 1:
         pooled = F.avg_pool2d(residual.permute(0, 3, 1, 2).contiguous(), pool, pool, ceil_mode=True)
         residual = pooled.permute(0, 2, 3, 1)
-    source = torch.arange(out, device=residual.device) - shift
-    if repeats:
+    source = torch.arange(a.w.shape[0], device=residual.device) - a.residual_shift
+    if a.residual_repeats:
         found = residual[..., source % residual.shape[-1]]
     else:
         inside = (source >= 0) & (source < residual.shape[-1])
@@ -85,19 +63,12 @@ def activated(y: Tensor, activation: Activation, parameters: Tensor | None) -> T
     return torch.where(t > 0, t, parameters[1] * t) + parameters[2]
 
 
-def finished(
-    y: Tensor,
-    activation: Activation,
-    parameters: Tensor | None,
-    threshold: Tensor | None,
-    addend: Tensor | None,
-    last: bool,
-    pack: Callable[[Tensor, Tensor | None], Tensor],
-) -> tuple[Tensor, Tensor]:
+def finished(a: BlockArguments, y: Tensor, pack: Callable[[Tensor, Tensor | None], Tensor]) -> tuple[Tensor, Tensor]:
     """Residual, activation and bits of a convolution's real result."""
-    if addend is not None and not last:
+    addend = arranged(a)
+    if addend is not None and not a.residual_last:
         y = y + addend
-    y = activated(y, activation, parameters)
-    if addend is not None and last:
+    y = activated(y, Activation(a.activation), a.parameters)
+    if addend is not None and a.residual_last:
         y = y + addend
-    return y, pack(y, threshold)
+    return y, pack(y, a.threshold)

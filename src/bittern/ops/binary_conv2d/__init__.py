@@ -18,26 +18,16 @@ from torch import Tensor
 
 from bittern.ops._check import check_dtype, check_epilogue, check_same_device, check_words
 from bittern.ops._op import Op, lazily
+from bittern.ops.binary_conv2d.arguments import Conv2dArguments
 from bittern.ops.binary_conv2d.cpu import PreparedConv2d, binary_conv2d_cpu
-from bittern.ops.binary_conv2d.geometry import output_size
 from bittern.ops.binary_conv2d.reference import binary_conv2d_reference
 
 __all__ = ["PreparedConv2d", "binary_conv2d", "check_conv2d"]
 
 
-def check_conv2d(
-    op: str,
-    x: Tensor,
-    w: Tensor,
-    channels: int,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    groups: int = 1,
-    pad_value: int = 0,
-    epilogue: Tensor | None = None,
-) -> None:
+def check_conv2d(op: str, a: Conv2dArguments) -> None:
     """What every binary convolution asks of its arguments. Raises: TypeError, ValueError."""
+    x, w, channels, groups = a.x, a.w, a.channels, a.groups
     if groups < 1 or channels < 1 or channels % groups:
         raise ValueError(f"{op}: groups must divide channels; got channels={channels}, groups={groups}")
     check_words(op, "x", x, channels)
@@ -51,36 +41,26 @@ def check_conv2d(
         raise ValueError(f"{op}: groups must divide the output channels; got {w.shape[0]} and groups={groups}")
     if w.shape[1] * w.shape[2] * (channels // groups) > 2**24 or 0 in w.shape[1:3]:
         raise ValueError(f"{op}: kernel taps times channels must lie in [1, 2^24]; got w {list(w.shape)}")
-    for name, pair, least in (("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1)):
+    for name, pair, least in (("stride", a.stride, 1), ("padding", a.padding, 0), ("dilation", a.dilation, 1)):
         if len(pair) != 2 or min(pair) < least:
             raise ValueError(f"{op}: {name} must be two integers of at least {least}; got {list(pair)}")
-    if pad_value not in (-1, 0, 1):
-        raise ValueError(f"{op}: pad_value must be -1, 0 or +1; got {pad_value}")
+    if a.pad_value not in (-1, 0, 1):
+        raise ValueError(f"{op}: pad_value must be -1, 0 or +1; got {a.pad_value}")
     check_dtype(op, "w", w, (torch.int64,))
-    check_same_device(op, x=x, w=w, epilogue=epilogue)
-    check_epilogue(op, epilogue, w.shape[0])
-    output_size(x.shape[1], x.shape[2], w.shape[1], w.shape[2], stride, padding, dilation)
+    check_same_device(op, x=x, w=w, epilogue=a.epilogue)
+    check_epilogue(op, a.epilogue, w.shape[0])
+    _ = a.output_size
 
 
-def _fake(
-    x: Tensor,
-    w: Tensor,
-    channels: int,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    groups: int = 1,
-    pad_value: int = 0,
-    epilogue: Tensor | None = None,
-) -> Tensor:
-    size = output_size(x.shape[1], x.shape[2], w.shape[1], w.shape[2], stride, padding, dilation)
-    dtype = torch.int32 if epilogue is None else torch.float32
-    return x.new_empty((x.shape[0], *size, w.shape[0]), dtype=dtype)
+def _fake(a: Conv2dArguments) -> Tensor:
+    dtype = torch.int32 if a.epilogue is None else torch.float32
+    return a.x.new_empty((a.x.shape[0], *a.output_size, a.w.shape[0]), dtype=dtype)
 
 
 binary_conv2d: Op[Tensor] = Op(
     "binary_conv2d(Tensor x, Tensor w, int channels, int[] stride, int[] padding, int[] dilation, "
     "int groups=1, int pad_value=0, Tensor? epilogue=None) -> Tensor",
+    record=Conv2dArguments,
     check=partial(check_conv2d, "binary_conv2d"),
     reference=binary_conv2d_reference,
     fake=_fake,

@@ -11,6 +11,7 @@ from torch import Tensor
 from bittern import _native
 from bittern.ops._check import words_for
 from bittern.ops._isa import Isa, chosen_isa, threads
+from bittern.ops.binary_conv2d.arguments import Conv2dArguments
 from bittern.ops.binary_conv2d.geometry import output_size
 
 
@@ -80,17 +81,5 @@ class PreparedConv2d:
         return out
 
 
-def binary_conv2d_cpu(
-    isa: Isa,
-    x: Tensor,
-    w: Tensor,
-    channels: int,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    groups: int = 1,
-    pad_value: int = 0,
-    epilogue: Tensor | None = None,
-) -> Tensor:
-    conv = PreparedConv2d(w, channels, stride, padding, dilation, groups, pad_value, epilogue, isa)
-    return conv(x)
+def binary_conv2d_cpu(isa: Isa, a: Conv2dArguments) -> Tensor:
+    return PreparedConv2d(*a[1:], isa)(a.x)

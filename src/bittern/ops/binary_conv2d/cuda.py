@@ -13,14 +13,12 @@ group is put together from two neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from bittern.ops._check import WORD_BITS
 from bittern.ops._triton import TILE_MOST, fold_epilogue, launch, load_words, ones, popcount, tile_size, tl, triton
-from bittern.ops.binary_conv2d.geometry import output_size
+from bittern.ops.binary_conv2d.arguments import Conv2dArguments
 
 _MOST_OUTPUT = 2**31 - TILE_MOST
 """Output pixels that int32 can number, so that finding a pixel's row and column divides 32-bit integers."""
@@ -109,21 +107,12 @@ def _conv2d_kernel(
         tl.store(target, fold_epilogue(acc, epilogue, channel, out_channels), mask=mask)
 
 
-def binary_conv2d_cuda(
-    x: Tensor,
-    w: Tensor,
-    channels: int,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int = 1,
-    pad_value: int = 0,
-    epilogue: Tensor | None = None,
-) -> Tensor:
-    x, w = x.contiguous(), w.contiguous()
+def binary_conv2d_cuda(a: Conv2dArguments) -> Tensor:
+    channels, groups, epilogue = a.channels, a.groups, a.epilogue
+    x, w = a.x.contiguous(), a.w.contiguous()
     batch, height, width, x_words = x.shape
     out_channels, kernel_h, kernel_w = w.shape[:3]
-    out_h, out_w = output_size(height, width, kernel_h, kernel_w, stride, padding, dilation)
+    out_h, out_w = a.output_size
     dtype = torch.int32 if epilogue is None else torch.float32
     out = torch.empty((batch, out_h, out_w, out_channels), dtype=dtype, device=x.device)
     if not out.numel():
@@ -135,14 +124,14 @@ def binary_conv2d_cuda(
     tile_pixels, tile_channels = tile_size(pixels), tile_size(group_out)
     folded = None if epilogue is None else epilogue.contiguous()
     image = (pixels, height, width, x_words, out_h, out_w)
-    kernel = (out_channels, group_out, group_in, kernel_h, kernel_w, *stride, *padding, *dilation)
+    kernel = (out_channels, group_out, group_in, kernel_h, kernel_w, *a.stride, *a.padding, *a.dilation)
     aligned = groups == 1 or group_in % WORD_BITS == 0
     launch(
         _conv2d_kernel,
         triton.cdiv(pixels, tile_pixels) * groups * triton.cdiv(group_out, tile_channels),
         out,
         *(x, w, folded, out, *image, *kernel),
-        PAD_VALUE=pad_value,
+        PAD_VALUE=a.pad_value,
         ALIGNED=aligned,
         BITS=WORD_BITS,
         PIXELS=tile_pixels,

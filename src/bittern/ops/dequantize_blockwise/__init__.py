@@ -14,16 +14,17 @@ from torch import Tensor
 
 from bittern.ops._check import check_dtype, check_same_device
 from bittern.ops._op import Op, lazily
+from bittern.ops.dequantize_blockwise.arguments import DequantizeArguments
 from bittern.ops.dequantize_blockwise.cpu import dequantize_blockwise_cpu
+from bittern.ops.dequantize_blockwise.dequantize_4bit import dequantize_4bit
 from bittern.ops.dequantize_blockwise.reference import dequantize_blockwise_reference
 from bittern.ops.quantize_blockwise.check import check_absmax, check_block_size, check_code, check_float
 
-__all__ = ["dequantize_blockwise"]
+__all__ = ["dequantize_4bit", "dequantize_blockwise"]
 
 
-def _check(
-    codes: Tensor, absmax: Tensor, code: Tensor, block_size: int = 256, dtype: torch.dtype = torch.float32
-) -> None:
+def _check(a: DequantizeArguments) -> None:
+    codes, absmax, code, block_size, dtype = a
     check_dtype("dequantize_blockwise", "codes", codes, (torch.uint8,))
     check_float("dequantize_blockwise", dtype)
     check_block_size("dequantize_blockwise", block_size)
@@ -32,14 +33,13 @@ def _check(
     check_code("dequantize_blockwise", code)
 
 
-def _fake(
-    codes: Tensor, absmax: Tensor, code: Tensor, block_size: int = 256, dtype: torch.dtype = torch.float32
-) -> Tensor:
-    return torch.empty_like(codes, dtype=dtype, memory_format=torch.contiguous_format)
+def _fake(a: DequantizeArguments) -> Tensor:
+    return torch.empty_like(a.codes, dtype=a.dtype, memory_format=torch.contiguous_format)
 
 
 dequantize_blockwise: Op[Tensor] = Op(
     "dequantize_blockwise(Tensor codes, Tensor absmax, Tensor code, int block_size=256, ScalarType dtype=6) -> Tensor",
+    record=DequantizeArguments,
     check=_check,
     reference=dequantize_blockwise_reference,
     fake=_fake,

@@ -9,6 +9,7 @@ from torch import Tensor
 from bittern import _native
 from bittern.ops._check import DTYPE_CODES
 from bittern.ops._isa import Isa, threads
+from bittern.ops.dequantize_blockwise.arguments import DequantizeArguments
 
 
 def dequantize_flat(
@@ -31,9 +32,7 @@ def dequantize_flat(
     )
 
 
-def dequantize_blockwise_cpu(
-    isa: Isa, codes: Tensor, absmax: Tensor, code: Tensor, block_size: int = 256, dtype: torch.dtype = torch.float32
-) -> Tensor:
-    out = torch.empty(codes.shape, dtype=dtype)
-    dequantize_flat(isa, codes, absmax, code, block_size, False, out)
+def dequantize_blockwise_cpu(isa: Isa, a: DequantizeArguments) -> Tensor:
+    out = torch.empty(a.codes.shape, dtype=a.dtype)
+    dequantize_flat(isa, *a[:4], False, out)
     return out

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from bittern.ops._triton import launch, tl, triton
+from bittern.ops.dequantize_blockwise.arguments import Dequantize4bitArguments, DequantizeArguments
 from bittern.ops.quantize_blockwise.cuda import known_tables, look_up, narrow
 
 _TILE = 2048
@@ -56,20 +55,11 @@ def _dequantize(codes: Tensor, absmax: Tensor, code: Tensor, block_size: int, ou
     return out
 
 
-def dequantize_blockwise_cuda(
-    codes: Tensor, absmax: Tensor, code: Tensor, block_size: int = 256, dtype: torch.dtype = torch.float32
-) -> Tensor:
-    out = torch.empty(codes.shape, dtype=dtype, device=codes.device)
-    return _dequantize(codes, absmax, code, block_size, out, nibbles=False)
+def dequantize_blockwise_cuda(a: DequantizeArguments) -> Tensor:
+    out = torch.empty(a.codes.shape, dtype=a.dtype, device=a.codes.device)
+    return _dequantize(*a[:4], out, nibbles=False)
 
 
-def dequantize_4bit_cuda(
-    packed: Tensor,
-    absmax: Tensor,
-    code: Tensor,
-    block_size: int,
-    shape: Sequence[int],
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    out = torch.empty(list(shape), dtype=dtype, device=packed.device)
-    return _dequantize(packed, absmax, code, block_size, out, nibbles=True)
+def dequantize_4bit_cuda(a: Dequantize4bitArguments) -> Tensor:
+    out = torch.empty(list(a.shape), dtype=a.dtype, device=a.packed.device)
+    return _dequantize(*a[:4], out, nibbles=True)

@@ -17,25 +17,19 @@ from torch import Tensor
 
 from bittern.ops._check import check_dtype, check_same_device
 from bittern.ops._op import Op, lazily
+from bittern.ops.linear_4bit.arguments import Linear4bitArguments
+from bittern.ops.linear_4bit.backward import linear_4bit_backward
 from bittern.ops.linear_4bit.check import check_weight
 from bittern.ops.linear_4bit.cpu import linear_4bit_cpu
 from bittern.ops.linear_4bit.derivatives import differentiate
 from bittern.ops.linear_4bit.reference import linear_4bit_reference
-from bittern.ops.linear_4bit_backward import linear_4bit_backward
 from bittern.ops.quantize_blockwise.check import FLOATS
 
-__all__ = ["linear_4bit"]
+__all__ = ["linear_4bit", "linear_4bit_backward"]
 
 
-def _check(
-    x: Tensor,
-    packed: Tensor,
-    absmax: Tensor,
-    code: Tensor,
-    block_size: int,
-    out_features: int,
-    bias: Tensor | None = None,
-) -> None:
+def _check(a: Linear4bitArguments) -> None:
+    x, packed, absmax, code, block_size, out_features, bias = a
     check_dtype("linear_4bit", "x", x, FLOATS)
     if x.ndim == 0:
         raise ValueError("linear_4bit: x must be [..., in_features]; got a scalar; give it a dimension of features")
@@ -47,21 +41,14 @@ def _check(
         )
 
 
-def _fake(
-    x: Tensor,
-    packed: Tensor,
-    absmax: Tensor,
-    code: Tensor,
-    block_size: int,
-    out_features: int,
-    bias: Tensor | None = None,
-) -> Tensor:
-    return x.new_empty((*x.shape[:-1], out_features))
+def _fake(a: Linear4bitArguments) -> Tensor:
+    return a.x.new_empty((*a.x.shape[:-1], a.out_features))
 
 
 linear_4bit: Op[Tensor] = Op(
     "linear_4bit(Tensor x, Tensor packed, Tensor absmax, Tensor code, int block_size, SymInt out_features,"
     " Tensor? bias=None) -> Tensor",
+    record=Linear4bitArguments,
     check=_check,
     reference=linear_4bit_reference,
     fake=_fake,

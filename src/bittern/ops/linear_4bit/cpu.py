@@ -9,22 +9,14 @@ from torch import Tensor
 from bittern import _native
 from bittern.ops._check import DTYPE_CODES
 from bittern.ops._isa import Isa, threads
+from bittern.ops.linear_4bit.arguments import BackwardArguments, Linear4bitArguments
 
 
-def linear_4bit_cpu(
-    isa: Isa,
-    x: Tensor,
-    packed: Tensor,
-    absmax: Tensor,
-    code: Tensor,
-    block_size: int,
-    out_features: int,
-    bias: Tensor | None = None,
-) -> Tensor:
-    x, packed, absmax, code = x.contiguous(), packed.contiguous(), absmax.contiguous(), code.contiguous()
-    bias = None if bias is None else bias.contiguous()
+def linear_4bit_cpu(isa: Isa, a: Linear4bitArguments) -> Tensor:
+    x, packed, absmax, code = (t.contiguous() for t in a[:4])
+    bias = None if a.bias is None else a.bias.contiguous()
     in_features = x.shape[-1]
-    out = torch.empty((*x.shape[:-1], out_features), dtype=x.dtype)
+    out = torch.empty((*x.shape[:-1], a.out_features), dtype=x.dtype)
     _native.linear_4bit(
         isa,
         threads(),
@@ -34,8 +26,8 @@ def linear_4bit_cpu(
         packed.data_ptr(),
         absmax.data_ptr(),
         code.data_ptr(),
-        block_size,
-        out_features,
+        a.block_size,
+        a.out_features,
         in_features,
         0 if bias is None else bias.data_ptr(),
         out.data_ptr(),
@@ -43,11 +35,9 @@ def linear_4bit_cpu(
     return out
 
 
-def linear_4bit_backward_cpu(
-    isa: Isa, grad: Tensor, packed: Tensor, absmax: Tensor, code: Tensor, block_size: int, in_features: int
-) -> Tensor:
-    grad, packed, absmax, code = grad.contiguous(), packed.contiguous(), absmax.contiguous(), code.contiguous()
-    out = torch.empty((*grad.shape[:-1], in_features), dtype=grad.dtype)
+def linear_4bit_backward_cpu(isa: Isa, a: BackwardArguments) -> Tensor:
+    grad, packed, absmax, code = (t.contiguous() for t in a[:4])
+    out = torch.empty((*grad.shape[:-1], a.in_features), dtype=grad.dtype)
     _native.linear_4bit_backward(
         isa,
         threads(),
@@ -57,9 +47,9 @@ def linear_4bit_backward_cpu(
         packed.data_ptr(),
         absmax.data_ptr(),
         code.data_ptr(),
-        block_size,
+        a.block_size,
         grad.shape[-1],
-        in_features,
+        a.in_features,
         out.data_ptr(),
     )
     return out

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bittern.ops._triton import launch, tl, triton, widen
+from bittern.ops.linear_4bit.arguments import BackwardArguments, Linear4bitArguments
 from bittern.ops.quantize_blockwise.cuda import narrow
 
 _FEW = 4
@@ -98,19 +99,9 @@ def _product(
     return out
 
 
-def linear_4bit_cuda(
-    x: Tensor,
-    packed: Tensor,
-    absmax: Tensor,
-    code: Tensor,
-    block_size: int,
-    out_features: int,
-    bias: Tensor | None = None,
-) -> Tensor:
-    return _product(x, packed, absmax, code, block_size, out_features, (x.shape[-1], 1), bias)
+def linear_4bit_cuda(a: Linear4bitArguments) -> Tensor:
+    return _product(*a[:6], (a.x.shape[-1], 1), a.bias)
 
 
-def linear_4bit_backward_cuda(
-    grad: Tensor, packed: Tensor, absmax: Tensor, code: Tensor, block_size: int, in_features: int
-) -> Tensor:
-    return _product(grad, packed, absmax, code, block_size, in_features, (1, in_features), None)
+def linear_4bit_backward_cuda(a: BackwardArguments) -> Tensor:
+    return _product(*a, (1, a.in_features), None)

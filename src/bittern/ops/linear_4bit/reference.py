@@ -6,6 +6,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bittern.ops.linear_4bit.arguments import BackwardArguments, Linear4bitArguments
+
 
 def decoded_weight(
     packed: Tensor, absmax: Tensor, code: Tensor, block_size: int, shape: tuple[int, int], dtype: torch.dtype
@@ -17,25 +19,15 @@ def decoded_weight(
     return values.to(dtype).float().view(shape)
 
 
-def linear_4bit_reference(
-    x: Tensor,
-    packed: Tensor,
-    absmax: Tensor,
-    code: Tensor,
-    block_size: int,
-    out_features: int,
-    bias: Tensor | None = None,
-) -> Tensor:
+def linear_4bit_reference(a: Linear4bitArguments) -> Tensor:
     """x W^T + bias, summed in float32, with W [out_features, in_features] decoded and rounded to x's dtype."""
-    shape = (out_features, x.shape[-1])
-    y = x.float() @ decoded_weight(packed, absmax, code, block_size, shape, x.dtype).t()
-    return (y if bias is None else y + bias.float()).to(x.dtype)
+    shape = (a.out_features, a.x.shape[-1])
+    y = a.x.float() @ decoded_weight(*a[1:5], shape, a.x.dtype).t()
+    return (y if a.bias is None else y + a.bias.float()).to(a.x.dtype)
 
 
-def linear_4bit_backward_reference(
-    grad: Tensor, packed: Tensor, absmax: Tensor, code: Tensor, block_size: int, in_features: int
-) -> Tensor:
+def linear_4bit_backward_reference(a: BackwardArguments) -> Tensor:
     """grad W, summed in float32, with W [out_features, in_features] decoded and rounded to grad's dtype."""
-    shape = (grad.shape[-1], in_features)
-    weight = decoded_weight(packed, absmax, code, block_size, shape, grad.dtype)
-    return (grad.float() @ weight).to(grad.dtype)
+    shape = (a.grad.shape[-1], a.in_features)
+    weight = decoded_weight(*a[1:5], shape, a.grad.dtype)
+    return (a.grad.float() @ weight).to(a.grad.dtype)

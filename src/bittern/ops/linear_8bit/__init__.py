@@ -23,6 +23,7 @@ from torch import Tensor
 
 from bittern.ops._check import check_dtype, check_same_device
 from bittern.ops._op import Op, lazily
+from bittern.ops.linear_8bit.arguments import Linear8bitArguments
 from bittern.ops.linear_8bit.cpu import linear_8bit_cpu
 from bittern.ops.linear_8bit.derivatives import make_function
 from bittern.ops.linear_8bit.reference import LEVELS, linear_8bit_reference
@@ -34,7 +35,8 @@ MOST_COLUMNS = (2**31 - 1) // int(LEVELS) ** 2
 """More products of two codes than this could overflow an int32 sum."""
 
 
-def _check(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None = None, threshold: float = 0.0) -> None:
+def _check(a: Linear8bitArguments) -> None:
+    x, weight, scale, bias, threshold = a
     check_dtype("linear_8bit", "x", x, FLOATS)
     check_dtype("linear_8bit", "weight", weight, (torch.int8,))
     check_dtype("linear_8bit", "scale", scale, (torch.float32,))
@@ -58,12 +60,13 @@ def _check(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None = None,
     check_same_device("linear_8bit", x=x, weight=weight, scale=scale, bias=bias)
 
 
-def _fake(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None = None, threshold: float = 0.0) -> Tensor:
-    return x.new_empty((*x.shape[:-1], weight.shape[0]))
+def _fake(a: Linear8bitArguments) -> Tensor:
+    return a.x.new_empty((*a.x.shape[:-1], a.weight.shape[0]))
 
 
 linear_8bit: Op[Tensor] = Op(
     "linear_8bit(Tensor x, Tensor weight, Tensor scale, Tensor? bias=None, float threshold=0.0) -> Tensor",
+    record=Linear8bitArguments,
     check=_check,
     reference=linear_8bit_reference,
     fake=_fake,

@@ -9,15 +9,14 @@ from torch import Tensor
 from bittern import _native
 from bittern.ops._check import DTYPE_CODES
 from bittern.ops._isa import Isa, threads
+from bittern.ops.linear_8bit.arguments import Linear8bitArguments
 from bittern.ops.linear_8bit.reference import outlier_columns, outlier_product, without_columns
 
 
-def linear_8bit_cpu(
-    isa: Isa, x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None = None, threshold: float = 0.0
-) -> Tensor:
-    x, weight, scale = x.contiguous(), weight.contiguous(), scale.contiguous()
-    bias = None if bias is None else bias.contiguous()
-    columns = outlier_columns(x, threshold)
+def linear_8bit_cpu(isa: Isa, a: Linear8bitArguments) -> Tensor:
+    x, weight, scale = (t.contiguous() for t in a[:3])
+    bias = None if a.bias is None else a.bias.contiguous()
+    columns = outlier_columns(x, a.threshold)
     extra = outlier_product(x, weight, scale, columns) if columns.numel() else None
     x = without_columns(x, columns)
     n, k = weight.shape

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bittern.ops._triton import launch, tl, triton, widen
+from bittern.ops.linear_8bit.arguments import Linear8bitArguments
 from bittern.ops.linear_8bit.reference import LEVELS, outlier_columns, outlier_product, row_codes, without_columns
 from bittern.ops.quantize_blockwise.cuda import narrow
 
@@ -39,9 +40,8 @@ def _int8_kernel(  # type: ignore[no-untyped-def]
     tl.store(out + place, narrow(y, out.dtype.element_ty), mask=mask)
 
 
-def linear_8bit_cuda(
-    x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None = None, threshold: float = 0.0
-) -> Tensor:
+def linear_8bit_cuda(a: Linear8bitArguments) -> Tensor:
+    x, weight, scale, bias, threshold = a
     n, k = weight.shape
     columns = outlier_columns(x, threshold)
     codes, step = row_codes(without_columns(x, columns))

@@ -6,6 +6,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bittern.ops.linear_8bit.arguments import Linear8bitArguments
+
 LEVELS = 127.0
 """Codes are -127 .. 127; the largest magnitude of a row takes the last one."""
 
@@ -43,10 +45,9 @@ def row_codes(x: Tensor) -> tuple[Tensor, Tensor]:
     return codes, torch.where(absmax.isfinite(), absmax * (1 / LEVELS), torch.nan)
 
 
-def linear_8bit_reference(
-    x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None = None, threshold: float = 0.0
-) -> Tensor:
+def linear_8bit_reference(a: Linear8bitArguments) -> Tensor:
     """Exact int32 product of row-wise codes, scaled, plus the outlier columns of x in float32, plus bias."""
+    x, weight, scale, bias, threshold = a
     columns = outlier_columns(x, threshold)
     codes, step = row_codes(without_columns(x, columns))
     product = (codes.double() @ weight.double().t()).float()

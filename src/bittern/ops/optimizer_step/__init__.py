@@ -31,6 +31,7 @@ from torch import Tensor
 
 from bittern.ops._isa import chosen_isa
 from bittern.ops._op import Op, lazily
+from bittern.ops.optimizer_step.arguments import StepArguments
 from bittern.ops.optimizer_step.check import check_step
 from bittern.ops.optimizer_step.cpu import StepTable, optimizer_step_cpu
 from bittern.ops.optimizer_step.layout import block_count, code_count, state_table
@@ -50,13 +51,14 @@ __all__ = [
 ]
 
 
-def _fake(*args: Any) -> None:
+def _fake(a: StepArguments) -> None:
     return None
 
 
 optimizer_step: Op[None] = Op(
     "optimizer_step(int rule, Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] states, Tensor(c!)[] absmax, "
     "Tensor scalars, int[] bits, int[] block_size, int[] row_length, Tensor(d!)[] compensation, int? seed=None) -> ()",
+    record=StepArguments,
     check=check_step,
     reference=optimizer_step_reference,
     fake=_fake,
@@ -86,9 +88,8 @@ class PreparedStep:
         self.rule = Rule(rule)
         self.params = tuple(params)
         scalars = torch.zeros(1, len(SPECS[self.rule].scalars))
-        check_step(
-            self.rule, self.params, self.params, states, absmax, scalars, bits, block_size, row_length, compensation
-        )
+        stored = (states, absmax, scalars, bits, block_size, row_length, compensation)
+        check_step(StepArguments(self.rule, self.params, self.params, *stored))
         devices = {p.device for p in params}
         if len(devices) != 1:
             raise ValueError(f"optimizer_step: parameters must be on one device; got {sorted(map(str, devices))}")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bittern.ops.optimizer_step.arguments import StepArguments
 from bittern.ops.optimizer_step.layout import BLOCK_SIZES, STATE_BITS, block_count, code_count
 from bittern.ops.optimizer_step.rules import SPECS, Rule, RuleSpec
 
@@ -30,20 +31,9 @@ def _fail(i: int, rule: str, came: object, advice: str) -> None:
     raise ValueError(f"optimizer_step: tensor {i}: {rule}; got {came}; {advice}")
 
 
-def check_step(
-    rule: int,
-    params: Sequence[Tensor],
-    grads: Sequence[Tensor],
-    states: Sequence[Tensor],
-    absmax: Sequence[Tensor],
-    scalars: Tensor,
-    bits: Sequence[int],
-    block_size: Sequence[int],
-    row_length: Sequence[int],
-    compensation: Sequence[Tensor],
-    seed: int | None = None,
-) -> None:
+def check_step(a: StepArguments) -> None:
     """Raises ValueError or TypeError for arguments that the contract does not allow."""
+    rule, params, grads, states, absmax, scalars, bits, block_size, row_length, compensation, _ = a
     if rule not in SPECS:
         raise ValueError(f"optimizer_step: rule must be a Rule (0 to {len(SPECS) - 1}); got {rule}")
     spec, n = SPECS[Rule(rule)], len(params)

@@ -11,6 +11,7 @@ from torch import Tensor
 from bittern import _native
 from bittern.ops._check import DTYPE_CODES
 from bittern.ops._isa import Isa, threads
+from bittern.ops.optimizer_step.arguments import StepArguments
 from bittern.ops.optimizer_step.layout import WORD, WORDS
 from bittern.ops.optimizer_step.rules import SPECS, Rule
 
@@ -105,19 +106,7 @@ class StepTable:
         )
 
 
-def optimizer_step_cpu(
-    isa: Isa,
-    rule: int,
-    params: Sequence[Tensor],
-    grads: Sequence[Tensor],
-    states: Sequence[Tensor],
-    absmax: Sequence[Tensor],
-    scalars: Tensor,
-    bits: Sequence[int],
-    block_size: Sequence[int],
-    row_length: Sequence[int],
-    compensation: Sequence[Tensor],
-    seed: int | None = None,
-) -> None:
-    table = StepTable(Rule(rule), params, states, absmax, bits, block_size, row_length, compensation)
-    table.run(isa, Rule(rule), grads, scalars.contiguous(), seed)
+def optimizer_step_cpu(isa: Isa, a: StepArguments) -> None:
+    rule = Rule(a.rule)
+    table = StepTable(rule, a.params, a.states, a.absmax, a.bits, a.block_size, a.row_length, a.compensation)
+    table.run(isa, rule, a.grads, a.scalars.contiguous(), a.seed)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bittern.ops._triton import launch, tl
+from bittern.ops.optimizer_step.arguments import StepArguments
 from bittern.ops.optimizer_step.cpu import StepTable
 from bittern.ops.optimizer_step.kernel_cuda import measure_kernel, ratio_kernel, step_kernel
 from bittern.ops.optimizer_step.layout import block_count, state_table
@@ -211,19 +212,8 @@ class CudaStep:
         return pinned.to(self._device, non_blocking=True)
 
 
-def optimizer_step_cuda(
-    rule: int,
-    params: Sequence[Tensor],
-    grads: Sequence[Tensor],
-    states: Sequence[Tensor],
-    absmax: Sequence[Tensor],
-    scalars: Tensor,
-    bits: Sequence[int],
-    block_size: Sequence[int],
-    row_length: Sequence[int],
-    compensation: Sequence[Tensor],
-    seed: int | None = None,
-) -> None:
-    if params:
-        step = CudaStep(Rule(rule), params, states, absmax, bits, block_size, row_length, compensation)
-        step.run(grads, scalars, seed)
+def optimizer_step_cuda(a: StepArguments) -> None:
+    if a.params:
+        rule = Rule(a.rule)
+        step = CudaStep(rule, a.params, a.states, a.absmax, a.bits, a.block_size, a.row_length, a.compensation)
+        step.run(a.grads, a.scalars, a.seed)

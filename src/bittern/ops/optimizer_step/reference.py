@@ -10,24 +10,14 @@ from torch import Tensor
 
 from bittern.ops._random import random32
 from bittern.ops.codebooks import boundaries
+from bittern.ops.optimizer_step.arguments import StepArguments
 from bittern.ops.optimizer_step.layout import ABSMAX_LEAST, state_table
 from bittern.ops.optimizer_step.rules import SPECS, Rule, RuleSpec, States
 
 
-def optimizer_step_reference(
-    rule: int,
-    params: Sequence[Tensor],
-    grads: Sequence[Tensor],
-    states: Sequence[Tensor],
-    absmax: Sequence[Tensor],
-    scalars: Tensor,
-    bits: Sequence[int],
-    block_size: Sequence[int],
-    row_length: Sequence[int],
-    compensation: Sequence[Tensor],
-    seed: int | None = None,
-) -> None:
+def optimizer_step_reference(a: StepArguments) -> None:
     """One step of every tensor, one after the other."""
+    rule, params, grads, states, absmax, scalars, bits, block_size, row_length, compensation, seed = a
     spec = SPECS[Rule(rule)]
     count, first = len(spec.states), 0
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):

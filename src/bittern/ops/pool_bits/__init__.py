@@ -19,8 +19,8 @@ from torch import Tensor
 
 from bittern.ops._check import check_dtype, check_same_device
 from bittern.ops._op import Op
+from bittern.ops.pool_bits.arguments import PoolBitsArguments
 from bittern.ops.pool_bits.cpu import pool_bits_cpu, pool_bits_step
-from bittern.ops.pool_bits.geometry import pooled_size
 from bittern.ops.pool_bits.reference import pool_bits_reference
 
 __all__ = ["pool_bits", "pool_bits_step"]
@@ -28,10 +28,9 @@ __all__ = ["pool_bits", "pool_bits_step"]
 IMAGE_DIMS = 4
 
 
-def _check(
-    x: Tensor, kernel: list[int], stride: list[int], padding: list[int], ceil: bool = False, flip: Tensor | None = None
-) -> None:
+def _check(a: PoolBitsArguments) -> None:
     op = "pool_bits"
+    x, kernel, stride, padding, _, flip = a
     check_dtype(op, "x", x, (torch.int64,))
     if x.ndim != IMAGE_DIMS or x.shape[-1] == 0:
         raise ValueError(f"{op}: x must be [batch, height, width, words]; got {list(x.shape)}; make it with pack_signs")
@@ -40,8 +39,7 @@ def _check(
             raise ValueError(f"{op}: {name} must be two sizes of at least {least}; got {list(pair)}")
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         raise ValueError(f"{op}: padding must be at most half the kernel {list(kernel)}; got {list(padding)}")
-    size = pooled_size(x.shape[1:3], kernel, stride, padding, ceil)
-    if min(size) < 1:
+    if min(a.output_size) < 1:
         raise ValueError(f"{op}: a window of {list(kernel)} does not fit into {list(x.shape[1:3])}")
     if flip is not None:
         check_dtype(op, "flip", flip, (torch.int64,))
@@ -50,14 +48,13 @@ def _check(
     check_same_device(op, x=x, flip=flip)
 
 
-def _fake(
-    x: Tensor, kernel: list[int], stride: list[int], padding: list[int], ceil: bool = False, flip: Tensor | None = None
-) -> Tensor:
-    return x.new_empty((x.shape[0], *pooled_size(x.shape[1:3], kernel, stride, padding, ceil), x.shape[-1]))
+def _fake(a: PoolBitsArguments) -> Tensor:
+    return a.x.new_empty((a.x.shape[0], *a.output_size, a.x.shape[-1]))
 
 
 pool_bits: Op[Tensor] = Op(
     "pool_bits(Tensor x, int[] kernel, int[] stride, int[] padding, bool ceil=False, Tensor? flip=None) -> Tensor",
+    record=PoolBitsArguments,
     check=_check,
     reference=pool_bits_reference,
     fake=_fake,

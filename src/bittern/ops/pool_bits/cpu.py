@@ -13,7 +13,7 @@ from bittern.ops._isa import Isa
 from bittern.ops.binary_block.cpu import run_steps
 from bittern.ops.binary_block.images import BitImages
 from bittern.ops.binary_block.layout import STEP, StepKind, bytes_of
-from bittern.ops.pool_bits.geometry import pooled_size
+from bittern.ops.pool_bits.arguments import PoolBitsArguments
 
 
 def pool_bits_step(
@@ -41,17 +41,9 @@ def pool_bits_step(
     return record
 
 
-def pool_bits_cpu(
-    isa: Isa,
-    x: Tensor,
-    kernel: list[int],
-    stride: list[int],
-    padding: list[int],
-    ceil: bool = False,
-    flip: Tensor | None = None,
-) -> Tensor:
-    images = BitImages.of(x, WORD_BITS * x.shape[-1])
-    out = BitImages.empty(images.batch, *pooled_size(x.shape[1:3], kernel, stride, padding, ceil), images.channels)
-    mask = None if flip is None else flip.contiguous()
-    run_steps(isa, pool_bits_step(kernel, stride, padding, mask, images, out))
+def pool_bits_cpu(isa: Isa, a: PoolBitsArguments) -> Tensor:
+    images = BitImages.of(a.x, WORD_BITS * a.x.shape[-1])
+    out = BitImages.empty(images.batch, *a.output_size, images.channels)
+    mask = None if a.flip is None else a.flip.contiguous()
+    run_steps(isa, pool_bits_step(a.kernel, a.stride, a.padding, mask, images, out))
     return out.view()

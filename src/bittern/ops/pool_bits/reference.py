@@ -6,14 +6,13 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from bittern.ops.pool_bits.geometry import pooled_size
+from bittern.ops.pool_bits.arguments import PoolBitsArguments
 
 
-def pool_bits_reference(
-    x: Tensor, kernel: list[int], stride: list[int], padding: list[int], ceil: bool = False, flip: Tensor | None = None
-) -> Tensor:
+def pool_bits_reference(a: PoolBitsArguments) -> Tensor:
     """The OR of each window's words, channels with a flip the other way round; nothing outside the image counts."""
-    height, width = pooled_size(x.shape[1:3], kernel, stride, padding, ceil)
+    x, kernel, stride, padding, _, flip = a
+    height, width = a.output_size
     rising = x if flip is None else x ^ flip
     below = max(0, (height - 1) * stride[0] + kernel[0] - x.shape[1] - padding[0])
     right = max(0, (width - 1) * stride[1] + kernel[1] - x.shape[2] - padding[1])

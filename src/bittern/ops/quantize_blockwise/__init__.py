@@ -20,32 +20,31 @@ from torch import Tensor
 
 from bittern.ops._check import check_dtype, check_same_device
 from bittern.ops._op import Op, lazily
+from bittern.ops.quantize_blockwise.arguments import QuantizeArguments
 from bittern.ops.quantize_blockwise.check import FLOATS, check_block_size, check_code
 from bittern.ops.quantize_blockwise.cpu import quantize_blockwise_cpu
+from bittern.ops.quantize_blockwise.quantize_4bit import quantize_4bit
 from bittern.ops.quantize_blockwise.reference import quantize_blockwise_reference
 
-__all__ = ["quantize_blockwise"]
+__all__ = ["quantize_4bit", "quantize_blockwise"]
 
 
-def _check(
-    x: Tensor, code: Tensor, block_size: int = 256, *, keep_nonzero: bool = False, seed: int | None = None
-) -> None:
-    check_dtype("quantize_blockwise", "x", x, FLOATS)
-    check_block_size("quantize_blockwise", block_size)
-    check_same_device("quantize_blockwise", x=x, code=code)
-    check_code("quantize_blockwise", code, keep_nonzero=keep_nonzero)
+def _check(a: QuantizeArguments) -> None:
+    check_dtype("quantize_blockwise", "x", a.x, FLOATS)
+    check_block_size("quantize_blockwise", a.block_size)
+    check_same_device("quantize_blockwise", x=a.x, code=a.code)
+    check_code("quantize_blockwise", a.code, keep_nonzero=a.keep_nonzero)
 
 
-def _fake(
-    x: Tensor, code: Tensor, block_size: int = 256, *, keep_nonzero: bool = False, seed: int | None = None
-) -> tuple[Tensor, Tensor]:
-    codes = torch.empty_like(x, dtype=torch.uint8, memory_format=torch.contiguous_format)
-    return codes, x.new_empty(-(-x.numel() // block_size), dtype=torch.float32)
+def _fake(a: QuantizeArguments) -> tuple[Tensor, Tensor]:
+    codes = torch.empty_like(a.x, dtype=torch.uint8, memory_format=torch.contiguous_format)
+    return codes, a.x.new_empty(a.blocks, dtype=torch.float32)
 
 
 quantize_blockwise: Op[tuple[Tensor, Tensor]] = Op(
     "quantize_blockwise(Tensor x, Tensor code, int block_size=256, *, bool keep_nonzero=False, int? seed=None)"
     " -> (Tensor, Tensor)",
+    record=QuantizeArguments,
     check=_check,
     reference=quantize_blockwise_reference,
     fake=_fake,

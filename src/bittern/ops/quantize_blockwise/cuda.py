@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bittern.ops._triton import launch, tl, triton, widen
 from bittern.ops.codebooks import boundaries
+from bittern.ops.quantize_blockwise.arguments import QuantizeArguments
 from bittern.ops.quantize_blockwise.bins import BINADES, fewest_bins
 from bittern.ops.quantize_blockwise.per_table import PerTable
 
@@ -191,11 +192,10 @@ def _padded(entries: Tensor, fill: float) -> Tensor:
 known_tables = PerTable(tables_of)
 
 
-def _quantize(
-    x: Tensor, code: Tensor, block_size: int, keep_nonzero: bool, seed: int | None, codes: Tensor, nibbles: bool
-) -> Tensor:
+def _quantize(a: QuantizeArguments, codes: Tensor, nibbles: bool) -> Tensor:
+    x, code, block_size, keep_nonzero, seed = a
     n = x.numel()
-    absmax = torch.empty(-(-n // block_size), dtype=torch.float32, device=x.device)
+    absmax = torch.empty(a.blocks, dtype=torch.float32, device=x.device)
     if n:
         rows = max(1, _TILE // block_size)
         tables = known_tables(code)
@@ -227,15 +227,11 @@ def signed64(seed: int) -> int:
     return (seed + 2**63) % 2**64 - 2**63
 
 
-def quantize_blockwise_cuda(
-    x: Tensor, code: Tensor, block_size: int = 256, *, keep_nonzero: bool = False, seed: int | None = None
-) -> tuple[Tensor, Tensor]:
-    codes = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
-    return codes, _quantize(x, code, block_size, keep_nonzero, seed, codes, nibbles=False)
+def quantize_blockwise_cuda(a: QuantizeArguments) -> tuple[Tensor, Tensor]:
+    codes = torch.empty(a.x.shape, dtype=torch.uint8, device=a.x.device)
+    return codes, _quantize(a, codes, nibbles=False)
 
 
-def quantize_4bit_cuda(
-    x: Tensor, code: Tensor, block_size: int = 64, *, keep_nonzero: bool = False, seed: int | None = None
-) -> tuple[Tensor, Tensor]:
-    packed = torch.empty(-(-x.numel() // 2), dtype=torch.uint8, device=x.device)
-    return packed, _quantize(x, code, block_size, keep_nonzero, seed, packed, nibbles=True)
+def quantize_4bit_cuda(a: QuantizeArguments) -> tuple[Tensor, Tensor]:
+    packed = torch.empty(a.pairs, dtype=torch.uint8, device=a.x.device)
+    return packed, _quantize(a, packed, nibbles=True)

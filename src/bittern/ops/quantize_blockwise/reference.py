@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bittern.ops._random import random_unit
 from bittern.ops.codebooks import boundaries
+from bittern.ops.quantize_blockwise.arguments import QuantizeArguments
 
 SMALLEST_ABSMAX = torch.finfo(torch.float32).smallest_normal
 """A block whose absmax is smaller counts as zero, because 1 / absmax would overflow."""
@@ -27,10 +28,9 @@ def _stochastic(y: Tensor, code: Tensor, seed: int) -> Tensor:
     return torch.where(u * (high - low) < y - low, (below + 1).clamp(max=last), below)
 
 
-def quantize_blockwise_reference(
-    x: Tensor, code: Tensor, block_size: int = 256, *, keep_nonzero: bool = False, seed: int | None = None
-) -> tuple[Tensor, Tensor]:
+def quantize_blockwise_reference(a: QuantizeArguments) -> tuple[Tensor, Tensor]:
     """y = x * (1 / absmax) per block, then the index of the nearest entry, or of one of two neighbours at random."""
+    x, code, block_size, keep_nonzero, seed = a
     n = x.numel()
     flat = x.detach().reshape(-1).float()
     blocks = F.pad(flat, (0, -n % block_size)).view(-1, block_size)

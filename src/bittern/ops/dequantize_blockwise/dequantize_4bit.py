@@ -9,7 +9,6 @@ Errors: TypeError for another dtype, ValueError where packed, absmax and shape d
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -17,21 +16,14 @@ from torch import Tensor
 from bittern.ops._check import check_dtype, check_same_device
 from bittern.ops._isa import Isa
 from bittern.ops._op import Op, lazily
+from bittern.ops.dequantize_blockwise.arguments import Dequantize4bitArguments, DequantizeArguments
 from bittern.ops.dequantize_blockwise.cpu import dequantize_flat
 from bittern.ops.dequantize_blockwise.reference import dequantize_blockwise_reference
 from bittern.ops.quantize_blockwise.check import check_absmax, check_block_size, check_code, check_float
 
-__all__ = ["dequantize_4bit"]
 
-
-def _check(
-    packed: Tensor,
-    absmax: Tensor,
-    code: Tensor,
-    block_size: int,
-    shape: Sequence[int],
-    dtype: torch.dtype = torch.float32,
-) -> None:
+def _check(a: Dequantize4bitArguments) -> None:
+    packed, absmax, code, block_size, shape, dtype = a
     check_dtype("dequantize_4bit", "packed", packed, (torch.uint8,))
     check_float("dequantize_4bit", dtype)
     check_block_size("dequantize_4bit", block_size)
@@ -45,48 +37,28 @@ def _check(
     check_code("dequantize_4bit", code, 16, 16)
 
 
-def _reference(
-    packed: Tensor,
-    absmax: Tensor,
-    code: Tensor,
-    block_size: int,
-    shape: Sequence[int],
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
+def _reference(a: Dequantize4bitArguments) -> Tensor:
     """`dequantize_blockwise` of the nibbles, the high one first."""
-    flat = packed.reshape(-1)
-    codes = torch.stack([flat >> 4, flat & 15], -1).reshape(-1)[: math.prod(shape)]
-    return dequantize_blockwise_reference(codes, absmax, code, block_size, dtype).view(list(shape))
+    flat = a.packed.reshape(-1)
+    codes = torch.stack([flat >> 4, flat & 15], -1).reshape(-1)[: math.prod(a.shape)]
+    whole = DequantizeArguments(codes, a.absmax, a.code, a.block_size, a.dtype)
+    return dequantize_blockwise_reference(whole).view(list(a.shape))
 
 
-def _cpu(
-    isa: Isa,
-    packed: Tensor,
-    absmax: Tensor,
-    code: Tensor,
-    block_size: int,
-    shape: Sequence[int],
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    out = torch.empty(list(shape), dtype=dtype)
-    dequantize_flat(isa, packed, absmax, code, block_size, True, out)
+def _cpu(isa: Isa, a: Dequantize4bitArguments) -> Tensor:
+    out = torch.empty(list(a.shape), dtype=a.dtype)
+    dequantize_flat(isa, *a[:4], True, out)
     return out
 
 
-def _fake(
-    packed: Tensor,
-    absmax: Tensor,
-    code: Tensor,
-    block_size: int,
-    shape: Sequence[int],
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    return packed.new_empty(list(shape), dtype=dtype)
+def _fake(a: Dequantize4bitArguments) -> Tensor:
+    return a.packed.new_empty(list(a.shape), dtype=a.dtype)
 
 
 dequantize_4bit: Op[Tensor] = Op(
     "dequantize_4bit(Tensor packed, Tensor absmax, Tensor code, int block_size, SymInt[] shape, ScalarType dtype=6)"
     " -> Tensor",
+    record=Dequantize4bitArguments,
     check=_check,
     reference=_reference,
     fake=_fake,

@@ -15,48 +15,39 @@ from torch import Tensor
 from bittern.ops._check import check_dtype, check_same_device
 from bittern.ops._isa import Isa
 from bittern.ops._op import Op, lazily
+from bittern.ops.quantize_blockwise.arguments import QuantizeArguments, quantize_4bit_arguments
 from bittern.ops.quantize_blockwise.check import FLOATS, check_block_size, check_code
 from bittern.ops.quantize_blockwise.cpu import quantize_flat
 from bittern.ops.quantize_blockwise.reference import quantize_blockwise_reference
 
-__all__ = ["quantize_4bit"]
+
+def _check(a: QuantizeArguments) -> None:
+    check_dtype("quantize_4bit", "x", a.x, FLOATS)
+    check_block_size("quantize_4bit", a.block_size)
+    check_same_device("quantize_4bit", x=a.x, code=a.code)
+    check_code("quantize_4bit", a.code, 16, 16, a.keep_nonzero)
 
 
-def _check(
-    x: Tensor, code: Tensor, block_size: int = 64, *, keep_nonzero: bool = False, seed: int | None = None
-) -> None:
-    check_dtype("quantize_4bit", "x", x, FLOATS)
-    check_block_size("quantize_4bit", block_size)
-    check_same_device("quantize_4bit", x=x, code=code)
-    check_code("quantize_4bit", code, 16, 16, keep_nonzero)
-
-
-def _reference(
-    x: Tensor, code: Tensor, block_size: int = 64, *, keep_nonzero: bool = False, seed: int | None = None
-) -> tuple[Tensor, Tensor]:
+def _reference(a: QuantizeArguments) -> tuple[Tensor, Tensor]:
     """The codes of `quantize_blockwise`, two per byte, the first in the high nibble."""
-    codes, absmax = quantize_blockwise_reference(x, code, block_size, keep_nonzero=keep_nonzero, seed=seed)
-    pairs = F.pad(codes.reshape(-1), (0, x.numel() % 2)).view(-1, 2)
+    codes, absmax = quantize_blockwise_reference(a)
+    pairs = F.pad(codes.reshape(-1), (0, a.x.numel() % 2)).view(-1, 2)
     return pairs[:, 0] << 4 | pairs[:, 1], absmax
 
 
-def _cpu(
-    isa: Isa, x: Tensor, code: Tensor, block_size: int = 64, *, keep_nonzero: bool = False, seed: int | None = None
-) -> tuple[Tensor, Tensor]:
-    packed = torch.empty(-(-x.numel() // 2), dtype=torch.uint8)
-    return packed, quantize_flat(isa, x.contiguous(), code, block_size, keep_nonzero, seed, packed, True)
+def _cpu(isa: Isa, a: QuantizeArguments) -> tuple[Tensor, Tensor]:
+    packed = torch.empty(a.pairs, dtype=torch.uint8)
+    return packed, quantize_flat(isa, a, packed, nibbles=True)
 
 
-def _fake(
-    x: Tensor, code: Tensor, block_size: int = 64, *, keep_nonzero: bool = False, seed: int | None = None
-) -> tuple[Tensor, Tensor]:
-    packed = x.new_empty(-(-x.numel() // 2), dtype=torch.uint8)
-    return packed, x.new_empty(-(-x.numel() // block_size), dtype=torch.float32)
+def _fake(a: QuantizeArguments) -> tuple[Tensor, Tensor]:
+    return a.x.new_empty(a.pairs, dtype=torch.uint8), a.x.new_empty(a.blocks, dtype=torch.float32)
 
 
 quantize_4bit: Op[tuple[Tensor, Tensor]] = Op(
     "quantize_4bit(Tensor x, Tensor code, int block_size=64, *, bool keep_nonzero=False, int? seed=None)"
     " -> (Tensor, Tensor)",
+    record=quantize_4bit_arguments,
     check=_check,
     reference=_reference,
     fake=_fake,

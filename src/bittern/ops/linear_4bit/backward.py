@@ -14,15 +14,15 @@ from torch import Tensor
 
 from bittern.ops._check import check_dtype, check_same_device
 from bittern.ops._op import Op, lazily
+from bittern.ops.linear_4bit.arguments import BackwardArguments
 from bittern.ops.linear_4bit.check import check_weight
 from bittern.ops.linear_4bit.cpu import linear_4bit_backward_cpu
 from bittern.ops.linear_4bit.reference import linear_4bit_backward_reference
 from bittern.ops.quantize_blockwise.check import FLOATS
 
-__all__ = ["linear_4bit_backward"]
 
-
-def _check(grad: Tensor, packed: Tensor, absmax: Tensor, code: Tensor, block_size: int, in_features: int) -> None:
+def _check(a: BackwardArguments) -> None:
+    grad, packed, absmax, code, block_size, in_features = a
     check_dtype("linear_4bit_backward", "grad", grad, FLOATS)
     if grad.ndim == 0:
         raise ValueError("linear_4bit_backward: grad must be [..., out_features]; got a scalar; give it a dimension")
@@ -30,13 +30,14 @@ def _check(grad: Tensor, packed: Tensor, absmax: Tensor, code: Tensor, block_siz
     check_same_device("linear_4bit_backward", grad=grad, packed=packed, absmax=absmax, code=code)
 
 
-def _fake(grad: Tensor, packed: Tensor, absmax: Tensor, code: Tensor, block_size: int, in_features: int) -> Tensor:
-    return grad.new_empty((*grad.shape[:-1], in_features))
+def _fake(a: BackwardArguments) -> Tensor:
+    return a.grad.new_empty((*a.grad.shape[:-1], a.in_features))
 
 
 linear_4bit_backward: Op[Tensor] = Op(
     "linear_4bit_backward(Tensor grad, Tensor packed, Tensor absmax, Tensor code, int block_size,"
     " SymInt in_features) -> Tensor",
+    record=BackwardArguments,
     check=_check,
     reference=linear_4bit_backward_reference,
     fake=_fake,
