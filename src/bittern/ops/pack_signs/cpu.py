@@ -1,4 +1,4 @@
-# SPDX - License - Identifier : Apache - 2.0
+# SPDX-License-Identifier: Apache-2.0
 """`pack_signs` on the CPU, by native code."""
 
 from __future__ import annotations
