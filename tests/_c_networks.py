@@ -15,7 +15,7 @@ import _quantizers
 from _bit_networks import Inception, Windows, randomize_norm
 from bittern.binary import BNN, DoReFa, ReActNet, XNORNet, XNORNetPlusPlus
 from bittern.deploy import Packed, pack
-from bittern.deploy.program import Node, Program
+from bittern.deploy.program import Node, Program, one_input
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, ConstantInputWarning, RPReLU, RSign
 from bittern.quantizer import InputScale, Method
 
@@ -213,5 +213,5 @@ def hand_made(
 ) -> Packed:
     """A program of one node."""
     node = Node(kind, "only", (0,), 1, attrs, {role: f"only.{role}" for role in tensors})  # type: ignore[arg-type]
-    program = Program((node,), shape, 1)
+    program = Program((node,), one_input(shape), 1)
     return Packed(program, {f"only.{role}": t for role, t in tensors.items()}, {}, torch.device("cpu"))

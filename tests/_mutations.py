@@ -123,12 +123,41 @@ def _order(program: Any, r: random.Random) -> None:
 
 
 def _shape(program: Any, r: random.Random) -> None:
+    if "inputs" in program:
+        _given(program, r)
+        return
     shape = program["input"]
     if shape and r.random() < 0.8:
         i = r.randrange(len(shape))
         shape[i] = _number(shape[i], r)
     else:
         program["input"] = r.choice(([*shape, 1], shape[:-1], shape[::-1]))
+
+
+def _given(program: Any, r: random.Random) -> None:
+    """Damage to the inputs of a program that takes several, or to how they are given."""
+    part = r.choice(("inputs", "parameters"))
+    entries = program[part]
+    i = r.randrange(len(entries))
+    action = r.randrange(4)
+    if action == 0:
+        entries[i][r.randrange(len(entries[i]))] = _odd(r)
+    elif action == 1:
+        entries.insert(r.randrange(len(entries)), copy.deepcopy(entries[i]))
+    elif action == 2:
+        del entries[i]
+    elif part == "inputs":
+        field = r.choice((1, 2, 3))
+        old = entries[i][field]
+        if field == 2 and old:
+            old[r.randrange(len(old))] = _number(r.choice(old), r)
+        else:
+            entries[i][field] = r.choice(("int64", "bool")) if field == 1 else r.choice((None, 0, 1, 2, 7))
+    else:
+        tree = entries[i][1]
+        for _ in range(r.choice((1, 2, 20))):
+            tree = [r.choice(("tuple", "list", "constant")), tree]
+        entries[i][1] = tree if r.random() < 0.5 else _number(0, r)
 
 
 def _kind(program: Any, r: random.Random) -> None:

@@ -21,8 +21,14 @@ def in_file(header: Any, body: bytes = b"") -> bytes:
 def program_file(
     nodes: Sequence[Any], shape: Sequence[Any], tensors: Sequence[Entry] = (), output: Any = None, **more: Any
 ) -> bytes:
-    """A packed file of these nodes, as the format writes them; the last one gives the result."""
-    program = {"input": list(shape), "output": len(nodes) if output is None else output, "nodes": list(nodes), **more}
+    """A packed file of these nodes, as the format writes them; the last one gives the result.
+
+    more: further keys of the program; with `inputs` among them, they stand in place of the shape.
+    """
+    last = len(nodes) + len(more.get("inputs", "1")) - 1
+    program = {"input": list(shape), "output": last if output is None else output, "nodes": list(nodes), **more}
+    if "inputs" in more:
+        del program["input"]
     content = json.dumps({"version": 1, "info": {}, "program": program})
     header, body = {}, b""
     for name, dtype, sizes, raw in tensors:

@@ -35,6 +35,19 @@ class Draft:
     tensors: list[Entry] = field(default_factory=list)
     forms: list[Form] = field(default_factory=list)
     output: int = 0
+    inputs: list[Any] = field(default_factory=list)
+    """Of a program with several: [name, type, sizes, dimension of the batch]."""
+    parameters: list[Any] = field(default_factory=list)
+
+    @property
+    def first(self) -> int:
+        """Number of the value that the first node writes."""
+        return max(1, len(self.inputs))
+
+    @property
+    def next(self) -> int:
+        """Number of the value that the next node writes."""
+        return self.first + len(self.nodes)
 
     def value(self, *types: str) -> int | None:
         """A value of one of the types, often the last."""
@@ -48,7 +61,8 @@ class Draft:
         return self.r.choice([v for v, other in enumerate(self.forms) if same(form, other)])
 
     def file(self) -> bytes:
-        return program_file(self.nodes, self.shape, self.tensors, self.output)
+        more = {"inputs": self.inputs, "parameters": self.parameters} if self.inputs else {}
+        return program_file(self.nodes, self.shape, self.tensors, self.output, **more)
 
 
 def one_real(d: Draft) -> Proposal | None:
@@ -105,7 +119,7 @@ def _binary(d: Draft) -> Proposal | None:
     attrs |= {"weight_levels": levels} if levels in (3, 6) else {}
     attrs["pad_value"] = r.choice((0, 0, 1, -1)) if code == "sign" else 0
     inputs, scale = [v], r.choice(("none", "none", "none", "per_sample", "spatial"))
-    source = d.nodes[v - 1][2][0] if v else 0
+    source = d.nodes[v - d.first][2][0] if v >= d.first else 0
     if scale != "none" and d.forms[source].type == "real":
         inputs, attrs["input_scale"] = [v, source], scale
     fan_in = math.prod(geometry["kernel"]) * (form.channels // groups)

@@ -10,21 +10,25 @@ from __future__ import annotations
 import math
 import random
 import struct
+from typing import Any
 
 import torch
 
 from _random_nodes import MOST_NUMBERS, PROPOSALS, WEIGHTED, Draft, one_real
 from bittern.deploy.errors import FormatError
-from bittern.deploy.form import Form
+from bittern.deploy.form import Form, input_form
 from bittern.deploy.kinds.kind import check_node
 from bittern.deploy.kinds.table import KINDS
-from bittern.deploy.program import Node, tensor_name
+from bittern.deploy.program import INPUT_TYPES, Input, Node, tensor_name
 
 DIFFERENT = 256
 """Numbers of a tensor, 0 and 1 aside: drawing millions is what would take longest."""
 
 RESULTS = 0.1
 """Share of programs with several results."""
+
+SEVERAL_EVERY = 4
+"""One program in so many takes several tensors."""
 
 LARGER = 16
 """Sides of the images of a large program are so many times those of the others."""
@@ -42,6 +46,8 @@ def draft(seed: int, large: bool = False) -> Draft:
         *(larger * r.choice((1, 2, 3, 5, 8, 9)) for _ in range(rank - 1)),
     ]
     d = Draft(r, shape, MOST_NUMBERS * larger**2, forms=[Form((1, *shape))])
+    if seed % SEVERAL_EVERY == 1:
+        _more_inputs(d)
     wanted, tries = r.randint(1, 9), 0
     while len(d.nodes) < wanted and tries < 200:
         tries += 1
@@ -49,10 +55,30 @@ def draft(seed: int, large: bool = False) -> Draft:
     if r.random() < RESULTS and _ends_in_results(d):
         return d
     while d.forms[d.output].type != "real" or (d.output == 0 and r.random() < 0.9):
-        d.output = r.choice([v for v, form in enumerate(d.forms) if form.type == "real"])
-        if all(form.type != "real" for form in d.forms[1:]):
+        d.output = r.choice([v for v, form in enumerate(d.forms) if _is_answer(form)])
+        if not any(map(_is_answer, d.forms[1:])):
             break
     return d
+
+
+def _is_answer(form: Form) -> bool:
+    return form.type == "real" and form.samples_first
+
+
+def _more_inputs(d: Draft) -> None:
+    """Let a program take several tensors: images like the first, rows, masks, numbers for all samples."""
+    r = d.r
+    d.inputs.append(["first", "float32", d.shape, 0])
+    for index in range(r.randint(1, 3)):
+        shape = list(d.shape) if r.random() < 0.6 else [r.choice((1, 2, 3, 8, 65)) for _ in range(r.randint(0, 3))]
+        kind = "float32" if r.random() < 0.8 else r.choice(list(INPUT_TYPES))
+        batch = 0 if r.random() < 0.7 else r.choice((None, *range(len(shape) + 1)))
+        d.inputs.append([f"other{index}", kind, shape, batch])
+        d.forms.append(input_form(Input("", tuple(shape), kind, batch)))
+    rest = list(range(1, len(d.inputs)))
+    trees = r.choice((rest, [["tuple", *rest]], [["dict", list(map(str, rest)), *rest]], [*rest, ["constant", None]]))
+    hows = ("either", "keyword") if r.random() < 0.3 else ("either",)
+    d.parameters = [["x", 0, "either"], *([f"more{i}", tree, hows[-1]] for i, tree in enumerate(trees))]
 
 
 def _ends_in_results(d: Draft) -> bool:
@@ -60,14 +86,17 @@ def _ends_in_results(d: Draft) -> bool:
     values = [v for v, form in enumerate(d.forms) if form.type == "real"]
     chosen = d.r.choices(values, k=d.r.randint(1, 3))
     names = [f"answer{i}" for i in range(len(chosen))] if d.r.random() < 0.5 else []
-    node = Node("results", "results", tuple(chosen), len(d.nodes) + 1, {"names": names}, {})
+    attrs: dict[str, Any] = {"names": names}
+    if d.inputs and d.r.random() < 0.5:
+        attrs = {"names": [], "structure": ["tuple", 0, ["dict", ["a"], ["list", *range(1, len(chosen))]]]}
+    node = Node("results", "results", tuple(chosen), d.next, attrs, {})
     try:
         form = KINDS["results"].shape(node, {}, *(d.forms[v] for v in chosen))
     except FormatError:
         return False
     d.forms.append(form)
-    d.nodes.append(["results", "results", chosen, {"names": names}, []])
-    d.output = len(d.nodes)
+    d.output = d.next
+    d.nodes.append(["results", "results", chosen, attrs, []])
     return True
 
 
@@ -76,7 +105,7 @@ def _try(d: Draft, kind: str) -> None:
     if proposal is None:
         return
     inputs, attrs, shapes = proposal
-    name, number = f"{kind}{len(d.nodes)}", len(d.nodes) + 1
+    name, number = f"{kind}{len(d.nodes)}", d.next
     rules = KINDS[kind]
     types = dict.fromkeys(shapes, torch.float32) if rules.tensors is None else {**rules.tensors, **rules.optional}
     defaults = {key: rule.default for key, rule in rules.attrs.items() if rule.default is not None}

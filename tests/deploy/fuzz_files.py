@@ -32,7 +32,9 @@ from bittern.deploy import FormatError
 from bittern.deploy.interpreter import Interpreter
 from bittern.deploy.kinds.aten_call import OperatorError
 from bittern.deploy.packed import Packed, from_bytes
-from bittern.deploy.results import named
+from bittern.deploy.parameters import called
+from bittern.deploy.program import INPUT_TYPES
+from bittern.deploy.structure import named
 
 BATCHES = (0, 2, 3)
 MEMORY_LIMIT = 64 * 2**20
@@ -112,19 +114,30 @@ def try_file(data: bytes, seed: int) -> bool:
 def _run(packed: Packed, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     if is_large(seed):
-        packed(torch.randn(1, *packed.input_shape, generator=generator))
+        args, kwargs = called(packed.program.parameters, _inputs(packed, 1, generator))
+        packed(*args, **kwargs)
         return
+    rows = all(given.batch == 0 for given in packed.inputs)
     for batch in (1, 1, BATCHES[seed % len(BATCHES)]):
-        x = 2 * torch.randn(batch, *packed.input_shape, generator=generator)
+        inputs = _inputs(packed, batch, generator)
+        args, kwargs = called(packed.program.parameters, inputs)
         with torch.no_grad():
-            expected = named(Interpreter(packed.program, packed.tensors, packed.device)(x))
-        for name, answer in (named(packed(x)) or {}).items():
-            _compare(x, answer, (expected or {})[name])
+            expected = named(Interpreter(packed.program, packed.tensors, packed.device)(*inputs))
+        for name, answer in (named(packed(*args, **kwargs)) or {}).items():
+            _compare(batch if rows else answer.shape[0], answer, (expected or {})[name])
 
 
-def _compare(x: torch.Tensor, answer: torch.Tensor, expected: torch.Tensor) -> None:
-    if answer.shape[0] != x.shape[0]:
-        raise AssertionError(f"{x.shape[0]} samples gave {list(answer.shape)}")
+def _inputs(packed: Packed, batch: int, generator: torch.Generator) -> list[torch.Tensor]:
+    """Random numbers for every input."""
+    shapes = [given.shape_at(batch) for given in packed.inputs]
+    drawn = [2 * torch.randn(shape, generator=generator) for shape in shapes]
+    kinds = [INPUT_TYPES[given.type] for given in packed.inputs]
+    return [x if kind == torch.float32 else x.abs().to(kind) for x, kind in zip(drawn, kinds, strict=True)]
+
+
+def _compare(samples: int, answer: torch.Tensor, expected: torch.Tensor) -> None:
+    if answer.shape[0] != samples:
+        raise AssertionError(f"{samples} samples gave {list(answer.shape)}")
     if answer.shape != expected.shape or not torch.equal(answer.nan_to_num(), expected.nan_to_num()):
         raise AssertionError(f"not as node by node, {list(answer.shape)} and {list(expected.shape)}")
 

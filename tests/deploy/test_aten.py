@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from bittern.deploy.format import Content, decode, encode
 from bittern.deploy.kinds.aten_call import overload_of
 from bittern.deploy.kinds.aten_operators import ALLOWED
 from bittern.deploy.packed import from_bytes
-from bittern.deploy.program import Node, Program
+from bittern.deploy.program import Node, Program, one_input
 from bittern.deploy.validate import check_program
 
 SHAPE = (4, 6)
@@ -28,7 +29,7 @@ def node(operator: str, arguments: list[Any], inputs: tuple[int, ...] = (0,), **
 
 
 def check(one: Node, **tensors: Tensor) -> None:
-    check_program(Program((one,), SHAPE, 1), tensors)
+    check_program(Program((one,), one_input(SHAPE), 1), tensors)
 
 
 @pytest.mark.parametrize("name", sorted(ALLOWED))
@@ -103,7 +104,7 @@ def test_tensors_that_no_argument_names_are_refused() -> None:
 def test_what_torch_refuses_only_when_it_computes_names_its_node() -> None:
     arguments = [{"input": 0}, 1, {"tensor": "t0"}]
     one = node("index_select.default", arguments, t0="a.t0")
-    packed = from_bytes(encode(Content(Program((one,), SHAPE, 1), {"a.t0": torch.tensor([9])}, {})))
+    packed = from_bytes(encode(Content(Program((one,), one_input(SHAPE), 1), {"a.t0": torch.tensor([9])}, {})))
     with pytest.raises(ValueError, match=r"node 'a' .index_select.default.: torch refuses its arguments"):
         packed(torch.zeros(2, *SHAPE))
 
@@ -116,7 +117,7 @@ def test_convolutions_that_crash_some_libraries_are_refused(operator: str) -> No
     for order, padding, sound in (([0, 2, 3, 1], 3, False), ([0, 1, 2, 3], 3, True), ([0, 2, 3, 1], 0, True)):
         x = {"input": 0, "order": order}
         arguments = [x, {"tensor": "t0"}, None, [3, 2], [padding], [2, 2], *tail]
-        program = Program((node(operator, arguments, t0="a.t0"),), (16, 9, 5), 1)
+        program = Program((node(operator, arguments, t0="a.t0"),), one_input((16, 9, 5)), 1)
         if sound:
             check_program(program, weight)
         else:
@@ -130,7 +131,7 @@ def test_a_part_of_what_has_no_parts_is_refused() -> None:
         check(part)
     two = (node("topk.default", [{"input": 0}, 2]), Node("part", "b", (1,), 2, {"index": 2}))
     with pytest.raises(FormatError, match="there are 2 results"):
-        check_program(Program(two, SHAPE, 2), {})
+        check_program(Program(two, one_input(SHAPE), 2), {})
 
 
 class Mixed(nn.Module):
@@ -196,7 +197,7 @@ def test_every_damage_to_arguments_is_refused_or_runs() -> None:
             for other in others:
                 changed = one.with_attrs(arguments=[*given[:place], other, *given[place + 1 :]])
                 nodes = (*content.program.nodes[:index], changed, *content.program.nodes[index + 1 :])
-                program = Program(nodes, content.program.input_shape, content.program.output)
+                program = replace(content.program, nodes=nodes)
                 try:
                     found = from_bytes(encode(Content(program, content.tensors, {})))
                 except FormatError:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +26,7 @@ from bittern.deploy import ExportError, Packed, pack, to_c
 from bittern.deploy.c_export import rules
 from bittern.deploy.c_export.rules import RULES
 from bittern.deploy.interpreter import Interpreter
-from bittern.deploy.program import Node, Program
+from bittern.deploy.program import Node
 from bittern.models import mlp, resnet20_cifar
 from bittern.nn import BinaryConv2d, BinaryLinear
 from bittern.quantizer import Method
@@ -291,7 +292,7 @@ def test_accumulators_with_two_readers_are_refused(tmp_path: Path) -> None:
     packed, _ = packed_case("chain BNN", 2)
     node = next(node for node in packed.program.nodes if node.kind == "threshold")
     again = Node("threshold", "again", node.inputs, 99, node.attrs, node.tensors)
-    program = Program((*packed.program.nodes, again), packed.program.input_shape, packed.program.output)
+    program = replace(packed.program, nodes=(*packed.program.nodes, again))
     twice = Packed(program, packed.tensors, {}, torch.device("cpu"))
     with pytest.raises(ExportError, match=r"node '0' \(binary\): its accumulators must have one reader; they have 2"):
         to_c(twice, tmp_path / "net.c")

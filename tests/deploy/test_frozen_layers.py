@@ -14,7 +14,7 @@ from bittern import binary
 from bittern.deploy import pack, verify
 from bittern.deploy.errors import FormatError
 from bittern.deploy.packed import from_bytes
-from bittern.deploy.program import Node, Program
+from bittern.deploy.program import Node, Program, one_input
 from bittern.deploy.validate import check_program
 from bittern.nn import Linear4bit, Linear8bit, convert
 
@@ -60,7 +60,7 @@ FOUR = [{"input": 0}, {"tensor": "w4"}, {"tensor": "absmax"}, {"tensor": "code"}
 def _check(operator: str, arguments: list[Any]) -> None:
     roles = {value["tensor"]: value["tensor"] for value in arguments if isinstance(value, dict) and "tensor" in value}
     node = Node("aten", "a", (0,), 1, {"operator": f"bittern::{operator}.default", "arguments": arguments}, roles)
-    check_program(Program((node,), (4,), 1), {name: TENSORS[name] for name in roles})
+    check_program(Program((node,), one_input((4,)), 1), {name: TENSORS[name] for name in roles})
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from bittern.deploy import ExportError, Packed, to_onnx
 from bittern.deploy.onnx import QONNX, RuntimeReport, low_bit
 from bittern.deploy.onnx.check import run
 from bittern.deploy.onnx.low_bit import split
-from bittern.deploy.results import named
+from bittern.deploy.structure import named
 from bittern.nn import BinaryConv2d, BinaryLinear
 from bittern.quantizer import Method
 from deploy.test_executorch import nothing_written, packed_of, signal_cnn, small_cnn, sound, tiny

@@ -20,6 +20,7 @@ from bittern.binary import BNN, XNORNetPlusPlus
 from bittern.deploy import FormatError, PackError, pack, verify
 from bittern.deploy.format import decode, encode
 from bittern.deploy.packed import from_bytes
+from bittern.deploy.program import one_input
 from bittern.nn import BinaryConv2d, BinaryLinear
 
 ZEROS = torch.zeros(1, 4, 6, 6)
@@ -483,8 +484,12 @@ def test_models_with_several_results_pack(answer: Callable[..., Any], kind: type
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        (lambda a, b, c: (a, (b, c)), "returns tuple with more than tensors in it"),
-        (lambda a, b, c: {"a": a, "b": [b]}, "returns dict with more than tensors in it"),
+        (lambda a, b, c: (a, (b, len(b))), "result '1.1' of the model is no tensor that depends on its input"),
+        (
+            lambda a, b, c: {"a": a, "b": [b, "text"]},
+            "result 'b.1' of the model is no tensor that depends on its input",
+        ),
+        (lambda a, b, c: (a, {"b": (torch.ones(2),)}), "result '1.b.0' of the model is no tensor that depends on its"),
         (lambda a, b, c: (a, torch.ones(2)), "result '1' of the model is no tensor that depends on its input"),
         (lambda a, b, c: {"a": a, "n": 3}, "result 'n' of the model is no tensor"),
     ],
@@ -541,11 +546,12 @@ def test_models_of_token_ids_pack(dtype: torch.dtype) -> None:
 
 def test_an_input_of_another_type_reaches_no_layer_that_takes_real_numbers() -> None:
     content = decode(pack(net(), ZEROS).to_bytes())
-    wrong = replace(content.program, input_type="int64")
+    wrong = replace(content.program, inputs=one_input(content.program.inputs[0].shape, "int64"))
     with pytest.raises(FormatError, match="takes a real tensor; got int64"):
         from_bytes(encode(content._replace(program=wrong)))
+    wrong = replace(content.program, inputs=one_input(content.program.inputs[0].shape, "text"))
     with pytest.raises(FormatError, match="must be one of float32, int64"):
-        from_bytes(encode(content._replace(program=replace(content.program, input_type="text"))))
+        from_bytes(encode(content._replace(program=wrong)))
 
 
 class WithoutFive(nn.Module):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from bittern.deploy import Packed
-    from bittern.deploy.program import Node
+    from bittern.deploy.program import Input, Node
 
 
 def info(
@@ -31,9 +31,8 @@ def info(
         raise Misused("--no-time says how to show the plan; give --plan too")
 
     packed = load_packed(file)
-    shape = " x ".join(str(n) for n in packed.input_shape)
     bits, floats = _values(packed)
-    typer.echo(f"{file}: takes {shape}, {len(packed.program.nodes)} steps")
+    typer.echo(f"{file}: takes {_inputs(packed)}, {len(packed.program.nodes)} steps")
     typer.echo(
         f"{bits:,} one-bit weights and {floats:,} other numbers: {bits / max(bits + floats, 1):.1%} have one bit\n"
     )
@@ -46,6 +45,21 @@ def info(
         typer.echo("\nplan")
         screen().print(table)
         typer.echo(f"\n{sums}")
+
+
+def _inputs(packed: Packed) -> str:
+    """What it takes: a shape, or name, shape, type and place of the batch of each input."""
+    if packed.takes_one_tensor:
+        return " x ".join(str(n) for n in packed.input_shape)
+    return "; ".join(_input(given) for given in packed.inputs)
+
+
+def _input(given: Input) -> str:
+    from bittern.cli.screen import printable
+
+    sizes = " x ".join(str(n) for n in given.shape) or "one number"
+    batch = {0: "", None: ", the same for all samples"}.get(given.batch, f", batch in dimension {given.batch}")
+    return f"{printable(given.name)} {sizes} {given.type}{batch}"
 
 
 def _values(packed: Packed) -> tuple[int, int]:

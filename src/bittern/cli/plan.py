@@ -23,11 +23,14 @@ def plan(packed: Packed, *, timed: bool) -> tuple[Table, str]:
     """(table of the items, one line of sums). timed: run it, on random numbers, one sample."""
     import torch
 
+    from bittern.deploy.export_arguments import samples_for
+
     engine = packed.engine
     times = None
     if timed:
         with torch.no_grad():
-            profile = engine.profile(torch.randn(1, *packed.input_shape), REPEATS)
+            inputs = (torch.randn_like(x) if x.is_floating_point() else x for x in samples_for(packed.program, 1))
+            profile = engine.profile(*inputs, repeats=REPEATS)
         times = [time_us for _, time_us in profile]
     kinds = [group.how for group in engine.groups]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))

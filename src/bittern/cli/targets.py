@@ -26,9 +26,18 @@ IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
 
 
 def packed_info(path: Path, packed: Packed) -> ImageInfo:
-    """What a packed file says about its images. Raises: ValueError when it is damaged or does not fit the network."""
+    """What a packed file says about its images.
+
+    Raises: ValueError when it is damaged or does not fit the network, and for a network that takes more than images.
+    """
     from bittern.deploy.image_info import read_image_info
 
+    if not packed.takes_one_tensor:
+        inputs = ", ".join(given.name for given in packed.inputs)
+        raise ValueError(
+            f"{path} is called with {inputs}, and this command gives a network images alone; call it from Python: "
+            f"bittern.load({str(path)!r})"
+        )
     try:
         info = read_image_info(packed.info)
     except ValueError as error:

@@ -40,8 +40,9 @@ def check_memory(program: Program, tensors: Mapping[str, Tensor], forms: Forms, 
     Raises: FormatError naming the first node with which it does.
     """
     loaded = sum(bytes_of(tensor) for tensor in tensors.values())
-    borders, released = _borders(program), released_after(of_nodes(program.nodes), program.output)
-    live, most, work = value_bytes(forms[0], 0), 0, 0
+    borders, given = _borders(program), range(len(program.inputs))
+    released = released_after(of_nodes(program.nodes), program.output, len(given))
+    live, most, work = sum(value_bytes(forms[value], 0) for value in given), 0, 0
     for index, node in enumerate(program.nodes):
         kind, named, form = KINDS[node.kind], node.named(tensors), forms[node.output]
         loaded += kind.loaded(node, named, form)

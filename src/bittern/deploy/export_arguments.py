@@ -4,22 +4,40 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bittern.deploy.packed import Packed
-from bittern.deploy.program import INPUT_TYPES
+from bittern.deploy.parameters import arguments_of, bound
+from bittern.deploy.program import INPUT_TYPES, Program
 
 SEED = 0
 EXAMPLES = 4
 """Samples of noise that are compared where the caller has no real ones."""
 
 
-def noise(packed: Packed) -> Tensor:
-    """The inputs on which a program is compared where the caller gives none."""
+def samples_for(program: Program, batch: int) -> tuple[Tensor, ...]:
+    """Inputs of zeros, of so many samples, for an export to look at."""
+    return tuple(torch.zeros(given.shape_at(batch), dtype=INPUT_TYPES[given.type]) for given in program.inputs)
+
+
+def compared_inputs(owner: str, packed: Packed, example: Any) -> tuple[Tensor, ...]:
+    """The inputs on which a program is compared: those of the example, as `pack` takes it, else noise.
+
+    Raises: TypeError, ValueError for inputs that the model does not take, or for none where noise would not do.
+    """
+    if example is not None:
+        return _given(owner, packed, example)
+    other = [given for given in packed.inputs if given.type != "float32"]
+    if other:
+        raise ValueError(
+            f"{owner}: a model that takes {INPUT_TYPES[other[0].type]} is compared on real inputs; give example="
+        )
     generator = torch.Generator().manual_seed(SEED)
-    return torch.randn(EXAMPLES, *packed.input_shape, generator=generator, dtype=torch.float32)
+    shapes = (given.shape_at(EXAMPLES) for given in packed.inputs)
+    return tuple(torch.randn(shape, generator=generator, dtype=torch.float32) for shape in shapes)
 
 
 def check_place(owner: str, packed: Packed, path: Path) -> None:
@@ -30,10 +48,13 @@ def check_place(owner: str, packed: Packed, path: Path) -> None:
         raise FileNotFoundError(f"{owner}: no folder {str(path.parent)!r}; make it first")
 
 
-def check_example(owner: str, packed: Packed, example: Tensor, wanted: str) -> None:
-    """Refuse inputs that the model does not take. wanted: their type in words. Raises: TypeError, ValueError."""
-    if example.dtype != INPUT_TYPES[packed.program.input_type] or example.device.type != "cpu":
-        raise TypeError(f"{owner}: example must be {wanted} on the CPU; got {example.dtype} on {example.device}")
-    if tuple(example.shape[1:]) != packed.input_shape or example.ndim == 0 or example.shape[0] == 0:
-        sizes = ", ".join(str(size) for size in packed.input_shape)
-        raise ValueError(f"{owner}: example must be [batch, {sizes}]; got {list(example.shape)}")
+def _given(owner: str, packed: Packed, example: Any) -> tuple[Tensor, ...]:
+    """The tensors of an example, in the order of the program. Raises: TypeError, ValueError."""
+    try:
+        inputs = packed.checked(bound(packed.program.parameters, *arguments_of(example)))
+    except (TypeError, ValueError) as error:
+        said = str(error).removeprefix("packed model: ")
+        raise type(error)(f"{owner}: the example does not fit the model: {said}") from error
+    if packed.program.batch_of(inputs) == 0:
+        raise ValueError(f"{owner}: the example has no sample; give at least one")
+    return tuple(inputs)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bittern.deploy.errors import FormatError
-from bittern.deploy.program import INPUT_TYPES, Node
+from bittern.deploy.program import INPUT_TYPES, Input, Node
 
 Shape = tuple[int, ...]
 Tensors = Mapping[str, Tensor]
@@ -58,12 +58,13 @@ class Form:
         return torch.empty((BATCHES[index] * self.shape[0], *self.shape[1:]), dtype=torch.float32, device="meta")
 
 
-def input_form(shape: Shape, kind: str) -> Form:
-    """The form of a program's input."""
-    if kind == "float32":
-        return Form((1, *shape))
-    fewer, more = (torch.empty((batch, *shape), dtype=INPUT_TYPES[kind], device="meta") for batch in BATCHES)
-    return Form((1, *shape), kind, meta=(fewer, more))
+def input_form(given: Input) -> Form:
+    """The form of an input of a program."""
+    kind = "real" if given.type == "float32" else given.type
+    if kind == "real" and given.batch == 0:
+        return Form(given.shape_at(1))
+    fewer, more = (torch.empty(given.shape_at(n), dtype=INPUT_TYPES[given.type], device="meta") for n in BATCHES)
+    return Form(given.shape_at(1), kind, meta=(fewer, more))
 
 
 Rule = Callable[..., Form]

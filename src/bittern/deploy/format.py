@@ -22,8 +22,9 @@ from torch import Tensor
 
 from bittern.deploy.budget import MEMORY_LIMIT
 from bittern.deploy.errors import FormatError
+from bittern.deploy.input_format import inputs_from_json, inputs_to_json, is_integers
 from bittern.deploy.kinds.table import KINDS
-from bittern.deploy.program import INPUT_TYPES, Node, Program, tensor_name
+from bittern.deploy.program import Node, Program, tensor_name
 from bittern.deploy.validate import check_program
 
 FORMAT = "bittern-packed"
@@ -160,47 +161,42 @@ def _parse_json(text: str, what: str) -> Any:
 
 def _program_to_json(program: Program) -> dict[str, Any]:
     """Values are numbered anew in the order of the nodes, so that a node need not say what it writes."""
-    number = {0: 0, **{node.output: index for index, node in enumerate(program.nodes, 1)}}
+    first = len(program.inputs)
+    number = dict(enumerate(range(first)))
+    number |= {node.output: index for index, node in enumerate(program.nodes, first)}
     nodes = []
     for node in program.nodes:
         rules = KINDS[node.kind].attrs
         attrs = {key: value for key, value in node.attrs.items() if value != rules[key].default}
         nodes.append([node.kind, node.name, [number[v] for v in node.inputs], attrs, sorted(node.tensors)])
-    kind = {} if program.input_type == "float32" else {"input_type": program.input_type}
-    return {"input": list(program.input_shape), **kind, "output": number[program.output], "nodes": nodes}
+    return {**inputs_to_json(program), "output": number[program.output], "nodes": nodes}
 
 
 def _program_from_json(data: Any) -> Program:
-    if not isinstance(data, dict) or set(data) - {"input_type"} != {"input", "output", "nodes"}:
-        raise FormatError("its program must have exactly input, output and nodes, and may have input_type")
-    kind = data.get("input_type", "float32")
-    if not isinstance(kind, str) or kind not in INPUT_TYPES:
-        raise FormatError(f"its input is of type {kind!r}; it must be one of {', '.join(INPUT_TYPES)}")
-    shape, output, nodes = data["input"], data["output"], data["nodes"]
-    if not _integers(shape, 1, 2**24) or not 1 <= len(shape) <= 4:
-        raise FormatError(f"its input shape {shape!r} is not one to four positive sizes")
-    elements = 1
-    for size in shape:
-        elements *= size
-    if elements > 2**31:
-        raise FormatError(f"its input shape {shape!r} is too large")
+    if not isinstance(data, dict):
+        raise FormatError("its program is damaged")
+    inputs, parameters = inputs_from_json(data)
+    output, nodes = data["output"], data["nodes"]
     if type(output) is not int or not isinstance(nodes, list):
         raise FormatError("its program is damaged")
     if len(nodes) > MAX_NODES:
         raise FormatError(f"its program has {len(nodes)} nodes; the limit is {MAX_NODES}")
-    read = tuple(_node_from_json(node, index) for index, node in enumerate(nodes, 1))
+    read = tuple(_node_from_json(node, index) for index, node in enumerate(nodes, len(inputs)))
     if len({node.name for node in read}) != len(read):
         raise FormatError("two nodes have the same name")
-    return Program(read, tuple(shape), output, kind)
+    return Program(read, inputs, output, parameters)
 
 
 def _node_from_json(data: Any, number: int) -> Node:
-    """[kind, name, inputs, attributes, roles of tensors]: attributes that are left out have their defaults."""
+    """[kind, name, inputs, attributes, roles of tensors]: attributes that are left out have their defaults.
+
+    number: of the value that it writes.
+    """
     if not isinstance(data, list) or len(data) != 5:
         raise FormatError(f"node {number} must be a list of kind, name, inputs, attributes and tensors")
     kind, name, inputs, attrs, roles = data
     texts = isinstance(kind, str) and isinstance(name, str) and isinstance(roles, list)
-    if not texts or not isinstance(attrs, dict) or not _integers(inputs, 0, number - 1):
+    if not texts or not isinstance(attrs, dict) or not is_integers(inputs, 0, number - 1):
         raise FormatError(f"node {number} is damaged, or reads values that are not yet written")
     if not all(isinstance(role, str) for role in roles):
         raise FormatError(f"node {name!r}: the roles of its tensors must be texts")
@@ -208,7 +204,3 @@ def _node_from_json(data: Any, number: int) -> Node:
     defaults = {key: rule.default for key, rule in rules.items() if rule.default is not None}
     tensors = {role: tensor_name(name, role) for role in roles}
     return Node(kind, name, tuple(inputs), number, {**defaults, **attrs}, tensors)
-
-
-def _integers(values: Any, least: int, most: int) -> bool:
-    return isinstance(values, list) and all(type(v) is int and least <= v <= most for v in values)

@@ -38,8 +38,13 @@ class ImageInfo:
         said = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: json.dumps(value, ensure_ascii=False) for name, value in said.items() if value is not None}
 
-    def problem(self, channels: int, answers: int | None) -> str | None:
-        """What does not fit a network that takes images of `channels` and gives `answers` (None: no row of them)."""
+    def problem(self, channels: int | None, answers: int | None) -> str | None:
+        """What does not fit a network that takes images of `channels` and gives `answers` (None: no row of them).
+
+        channels: None for a network that takes more than images.
+        """
+        if channels is None and self.mean is not None:
+            return "mean and std are those of images, and this network takes more than one tensor; leave them out"
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and len(values) != channels:
                 return f"{name} needs one number for each of {channels} channels; got {len(values)}"
@@ -55,7 +60,7 @@ class ImageInfo:
 
 
 def given(
-    channels: int,
+    channels: int | None,
     classes: Sequence[str] | None,
     mean: float | Sequence[float] | None,
     std: float | Sequence[float] | None,
@@ -74,12 +79,12 @@ def given(
     return ImageInfo(names, _per_channel("mean", mean, channels), _per_channel("std", std, channels))
 
 
-def _per_channel(name: str, value: float | Sequence[float] | None, channels: int) -> tuple[float, ...] | None:
+def _per_channel(name: str, value: float | Sequence[float] | None, channels: int | None) -> tuple[float, ...] | None:
     """A number for each channel; one number stands for all."""
     if value is None:
         return None
     try:
-        return (float(value),) * channels if isinstance(value, (int, float)) else tuple(float(v) for v in value)
+        return (float(value),) * (channels or 1) if isinstance(value, (int, float)) else tuple(float(v) for v in value)
     except (TypeError, ValueError) as error:
         raise PackError(f"pack: {name} must be a number, or one for each channel; got {value!r}") from error
 

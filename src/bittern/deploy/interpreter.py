@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,30 +17,30 @@ from bittern.deploy.program import Node, Program
 
 
 class Interpreter:
-    """A program on one device. Call with x float32 [batch, *input_shape] -> float32."""
+    """A program on one device. Call with its inputs, one after another -> what it answers."""
 
     def __init__(self, program: Program, tensors: Mapping[str, Tensor], device: torch.device) -> None:
         self.program = program
         self.steps = [step_of(node, tensors, device) for node in program.nodes]
         """What each node computes, in the order of the program."""
-        self._released = released_after(of_nodes(program.nodes), program.output)
+        self._released = released_after(of_nodes(program.nodes), program.output, len(program.inputs))
 
-    def __call__(self, x: Tensor) -> Any:
-        return self._run(x, None)
+    def __call__(self, *inputs: Tensor) -> Any:
+        return self._run(inputs, None)
 
-    def accumulators(self, x: Tensor) -> dict[str, Tensor]:
+    def accumulators(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Integer accumulators of every low-bit layer, by name."""
         found: dict[str, Tensor] = {}
-        self._run(x, found)
+        self._run(inputs, found)
         return found
 
-    def _run(self, x: Tensor, accumulators: dict[str, Tensor] | None) -> Any:
-        values: dict[int, Any] = {0: x}
+    def _run(self, inputs: Sequence[Tensor], accumulators: dict[str, Tensor] | None) -> Any:
+        values: dict[int, Any] = dict(enumerate(inputs))
         for node, step, released in zip(self.program.nodes, self.steps, self._released, strict=True):
-            inputs = [values[v] for v in node.inputs]
+            read = [values[v] for v in node.inputs]
             if accumulators is not None and isinstance(step, BinaryStep):
-                accumulators[node.name] = step.accumulator(inputs[0])
-            values[node.output] = step(*inputs)
+                accumulators[node.name] = step.accumulator(read[0])
+            values[node.output] = step(*read)
             for v in released:
                 del values[v]
         return values[self.program.output]

@@ -16,9 +16,12 @@ def of_nodes(nodes: Iterable[Node]) -> list[Access]:
     return [(node.inputs, (node.output,)) for node in nodes]
 
 
-def released_after(steps: Sequence[Access], result: int) -> list[tuple[int, ...]]:
-    """For each step, the values that nothing reads any more after it, the input (0) among them; never the result."""
-    last = {0: 0}
+def released_after(steps: Sequence[Access], result: int, inputs: int) -> list[tuple[int, ...]]:
+    """For each step, the values that nothing reads any more after it, the inputs among them; never the result.
+
+    inputs: how many there are; they are the first values.
+    """
+    last = dict.fromkeys(range(inputs), 0)
     for index, (reads, writes) in enumerate(steps):
         last.update(dict.fromkeys((*writes, *reads), index))
     released: list[list[int]] = [[] for _ in steps]

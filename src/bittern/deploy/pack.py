@@ -8,18 +8,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import bittern._version as version
 from bittern.deploy import image_info
 from bittern.deploy.errors import FormatError, PackError
 from bittern.deploy.fold import fold
 from bittern.deploy.front import read
-from bittern.deploy.packed import CONSTANT_LAYERS, Packed, type_and_advice
+from bittern.deploy.front.example import Example, read_example
+from bittern.deploy.packed import CONSTANT_LAYERS, Packed
 from bittern.deploy.plain import plain_cpu
-from bittern.deploy.program import INPUT_TYPES
 from bittern.deploy.shapes import forms_of
-from bittern.deploy.unseen import describe_failure
+from bittern.deploy.unseen import check_seen, describe_failure
 from bittern.deploy.unwrap import unwrapped
 from bittern.deploy.validate import check_program
 from bittern.deploy.verify import VerifyReport, verify
@@ -34,7 +34,7 @@ NOT_FIT = (TypeError, ValueError, LookupError, AttributeError, AssertionError, A
 
 def pack(
     model: nn.Module,
-    example: Tensor,
+    example: Any,
     *,
     classes: Sequence[str] | None = None,
     mean: float | Sequence[float] | None = None,
@@ -43,11 +43,21 @@ def pack(
 ) -> Packed:
     """Pack a trained model: export it, fold batch norms, scales and thresholds, replace low-bit layers by packed ones.
 
-    model: a module that takes one tensor and returns one, or a tuple or dict of several. example: input [batch, ...] on
-    the CPU, float32 or of integers (token ids); its shape without the batch becomes the shape that the packed model
-    takes. Both are left as they were, and autocast and torch's defaults change nothing. Layers that stay real stay
-    float32. The result is verified before it is returned, on `example` and on batches of noise of its shape, since an
-    example of zeros would prove little.
+    model: a module that takes tensors and returns tensors, alone or in tuples, lists and dicts.
+    example: what it is called with: a tensor [batch, ...], a tuple of all arguments by position, or a dict of them by
+    name; on the CPU, float32, float64, bool or of integers (token ids). Shapes without the batch become those that the
+    packed model takes. None, numbers and texts among the arguments, and defaults of the forward, become part of the
+    program. Both are left as they were, and autocast and torch's defaults change nothing.
+
+    The batch is the first dimension of a tensor by itself. Of several tensors it is found by running the model with
+    other sizes than the example's (`front.batch`): first the size that the first tensor has first, then all others. A
+    tensor has the batch in the first of its dimensions that has this size and with which the model runs; one without
+    such a dimension holds for all samples. The first size that comes first in all results, or else in most of them, and
+    that torch.export takes for one that changes, is the batch. So give an example whose batch is unlike the sizes of
+    its tables.
+
+    Layers that stay real stay float32. The result is verified before it is returned, on `example` and on batches of
+    noise of its shape, since an example of zeros would prove little.
 
     classes: a name for each answer. mean, std: of each channel (or one number for all), by which images of brightness
     0 ... 1 were normalized for training. data: the data set of the training, which says all three. None of them changes
@@ -56,30 +66,19 @@ def pack(
     Warns: ConstantInputWarning naming low-bit layers whose input is the same whatever the model is shown.
     Raises: PackError naming everything that has no packed form, or when the packed model disagrees with `model`.
     """
-    check_example(example)
     model = unwrapped(model)
-    images = image_info.given(example.shape[1], classes, mean, std, data)
+    check_seen(model)
+    given = read_example(model, example)
+    images = image_info.given(given.channels, classes, mean, std, data)
     with plain_cpu():
-        packed = _packed(model, example.detach().contiguous(), images)
+        packed = _packed(model, given, images)
         report = _verified(packed, model, example)
         packed.engine.release()
     warn_of_constant_inputs("pack", report.inputs)
     return packed
 
 
-def check_example(example: Any) -> None:
-    """Raises: PackError for what is no example of an input."""
-    if not isinstance(example, Tensor):
-        raise PackError(f"pack: example must be a torch.Tensor; got {type_and_advice(example)}")
-    dense = example.layout == torch.strided and example.device.type == "cpu"
-    if not dense or example.dtype not in INPUT_TYPES.values() or example.ndim < 2 or example.shape[0] == 0:
-        raise PackError(
-            "pack: example must be a CPU tensor [batch, ...] with at least one sample, float32, int64, int32 or bool; "
-            f"got {example.dtype} {list(example.shape)} on {example.device}"
-        )
-
-
-def _packed(model: nn.Module, example: Tensor, images: image_info.ImageInfo) -> Packed:
+def _packed(model: nn.Module, example: Example, images: image_info.ImageInfo) -> Packed:
     program, tensors, constant_layers = read(model, example)
     try:
         program, tensors = fold(program, tensors)
@@ -90,7 +89,7 @@ def _packed(model: nn.Module, example: Tensor, images: image_info.ImageInfo) -> 
         raise PackError(f"pack: the calls of this model do not fit together: {describe_failure(error)}") from error
     form = forms_of(program, tensors)[program.output]
     answers = form.shape if form.type == "real" else ()
-    problem = images.problem(example.shape[1], answers[1] if len(answers) == 2 else None)
+    problem = images.problem(example.channels, answers[1] if len(answers) == 2 else None)
     if problem is not None:
         raise PackError(f"pack: {problem}")
     info = {"bittern": version.__version__, "model": type(model).__name__, **images.to_info()}
@@ -99,7 +98,7 @@ def _packed(model: nn.Module, example: Tensor, images: image_info.ImageInfo) -> 
     return Packed(program, tensors, info, torch.device("cpu"))
 
 
-def _verified(packed: Packed, model: nn.Module, example: Tensor) -> VerifyReport:
+def _verified(packed: Packed, model: nn.Module, example: Any) -> VerifyReport:
     try:
         report = verify(packed, model, example)
     except ValueError as error:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +17,30 @@ from bittern.deploy.engine.engine import Engine
 from bittern.deploy.errors import FormatError
 from bittern.deploy.format import Content, decode, encode
 from bittern.deploy.interpreter import Interpreter
+from bittern.deploy.parameters import KEYWORD, ONE, bound
 from bittern.deploy.plain import modes_are_set, plain_cpu, plain_torch
-from bittern.deploy.program import INPUT_TYPES, Program
-from bittern.deploy.results import mapped
+from bittern.deploy.program import INPUT_TYPES, Input, Program
+from bittern.deploy.structure import mapped
 
 CONSTANT_LAYERS = "constant_layers"
 """In `info`: a list, as JSON, of low-bit layers whose answer never changes, so that packing computed it."""
 
 
 ADVICE = {"float32": ".float()", "int64": ".long()", "int32": ".int()", "bool": ".bool()"}
-"""How to make a tensor of a type."""
+"""How to make a tensor of a type; of any other `.to`."""
 
 
 class Packed:
     """A network that runs bit-packed; made by `pack` or `load`, called like a function.
 
-    Call with x [batch, *input_shape], float32 or the integers that the model takes -> what the model returns: float32
-    logits [batch, ...], a tuple of tensors, or a dict of tensors by name. Calls do not track gradients, leave x as it
-    was, and give tensors of their own memory; autocast, inference mode and torch's defaults change no answer. A model
-    can be copied, pickled and sent to other processes, where it is read as a file is.
+    Call it as the model was called, with x [batch, *input_shape] or with the arguments of the example, by position or
+    by name, for a batch of any size -> what the model returns: float32 logits [batch, ...], a tuple, or a dict by name.
+    Arguments that were no tensors in the example are part of the program and may be left out. Calls do not track
+    gradients, leave what they are given as it was, and give tensors of their own memory; autocast, inference mode and
+    torch's defaults change no answer. A model can be copied, pickled and sent to other processes, where it is read as
+    a file is.
 
-    Raises: TypeError / ValueError for an input of another dtype, shape or device.
+    Raises: TypeError / ValueError for arguments that do not fit, or of another dtype, shape or device.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class Packed:
         self.program = program
         self.tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
         self._memory = {tensor.untyped_storage().data_ptr() for tensor in self.tensors.values()}
-        self._input_type = INPUT_TYPES[program.input_type]
+        self._plain = program.parameters == ONE
         self.info = dict(info)
         """What `pack` noted about the origin: free text by key."""
         self.device = device
@@ -66,9 +69,23 @@ class Packed:
             self._engine = Engine(program, self.tensors, real) if on_cpu else Interpreter(program, self.tensors, device)
 
     @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The tensors that it takes, in the order in which a call gives them."""
+        return self.program.inputs
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one sample."""
-        return self.program.input_shape
+        """Shape of one sample of a model that takes one tensor. Raises: ValueError for others (`inputs`)."""
+        if not self.takes_one_tensor:
+            names = ", ".join(given.name for given in self.inputs)
+            raise ValueError(f"packed model: it is called with {names}, so its input has no one shape; use .inputs")
+        return self.inputs[0].shape
+
+    @property
+    def takes_one_tensor(self) -> bool:
+        """Whether it is called as packed(x), x [batch, ...], as most are."""
+        first = self.program.parameters[0]
+        return len(self.inputs) == 1 and self.inputs[0].batch == 0 and first.tree == 0 and first.how != KEYWORD
 
     @property
     def engine(self) -> Engine:
@@ -93,28 +110,50 @@ class Packed:
         """Bytes of all tensors, as stored in the file (without its header)."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
 
-    def __call__(self, x: Tensor) -> Any:
-        self._check_input(x)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        inputs = self._checked(args, kwargs)
         if modes_are_set(self.device.type):
             with plain_torch(self.device.type):
-                return self._answer(x)
+                return self._answer(inputs)
         with torch.no_grad():
-            return self._answer(x)
+            return self._answer(inputs)
 
-    def _answer(self, x: Tensor) -> Any:
-        given = x.untyped_storage().data_ptr()
+    def _answer(self, inputs: Sequence[Tensor]) -> Any:
+        given = {x.untyped_storage().data_ptr() for x in inputs}
 
         def own(result: Tensor) -> Tensor:
             place = result.untyped_storage().data_ptr()
-            return result.clone() if place == given or place in self._memory else result
+            return result.clone() if place in given or place in self._memory else result
 
-        return mapped(self._engine(x.resolve_neg()), own)
+        return mapped(self._engine(*[x.resolve_neg() for x in inputs]), own)
 
-    def accumulators(self, x: Tensor) -> dict[str, Tensor]:
+    def accumulators(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Integer accumulators of every low-bit layer, by name: int32 [batch, out_channels, *space]."""
-        self._check_input(x)
+        inputs = self._checked(args, kwargs)
         with plain_torch(self.device.type):
-            return self._engine.accumulators(x.resolve_neg())
+            return self._engine.accumulators(*[x.resolve_neg() for x in inputs])
+
+    def _checked(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Tensor]:
+        """The inputs of a call, in the order of the program. Raises: TypeError, ValueError."""
+        one = self._plain and len(args) == 1 and not kwargs
+        inputs = args if one else bound(self.program.parameters, args, kwargs)
+        return self.checked(inputs)
+
+    def checked(self, inputs: Sequence[Any]) -> Sequence[Tensor]:
+        """Inputs in the order of the program, unchanged. Raises: TypeError, ValueError for others."""
+        samples = None
+        for given, x in zip(self.inputs, inputs, strict=True):
+            _check_input("the input" if self._plain else f"input {given.name!r}", given, x, self.device)
+            if given.batch is not None:
+                count = x.shape[given.batch]
+                if samples not in (None, count):
+                    first = self.inputs[self.program.batch_input].name
+                    raise ValueError(
+                        f"packed model: all inputs must have as many samples; {first!r} has {samples}, "
+                        f"{given.name!r} {count}"
+                    )
+                samples = count
+        return inputs
 
     def to(self, device: torch.device | str) -> Packed:
         """The same model on another device, its real layers in the same type.
@@ -143,26 +182,36 @@ class Packed:
         """Copies and pickles hold the bytes of the file, which are checked as those of any file are."""
         return _restored, (self.to_bytes(), str(self.device), self.real)
 
+    def _inputs_in_words(self) -> str:
+        if self.takes_one_tensor:
+            return f"input {list(self.input_shape)}"
+        return f"inputs {', '.join(f'{given.name} {list(given.shape)}' for given in self.inputs)}"
+
     def __repr__(self) -> str:
         low_bit = sum(node.kind == "binary" for node in self.program.nodes)
         return (
-            f"Packed(input {list(self.input_shape)}, {len(self.program.nodes)} nodes, {low_bit} low-bit layers, "
+            f"Packed({self._inputs_in_words()}, {len(self.program.nodes)} nodes, {low_bit} low-bit layers, "
             f"{self.nbytes} bytes, on {self.device})"
         )
 
-    def _check_input(self, x: Tensor) -> None:
-        if not isinstance(x, Tensor):
-            raise TypeError(f"packed model: the input must be a torch.Tensor; got {type_and_advice(x)}")
-        if x.layout != torch.strided:
-            raise TypeError(f"packed model: the input must be dense; got {x.layout}; call .to_dense() first")
-        if x.dtype != self._input_type:
-            kind = self.program.input_type
-            raise TypeError(f"packed model: the input must be {kind}; got {x.dtype}; call {ADVICE[kind]} first")
-        if tuple(x.shape[1:]) != self.input_shape or x.ndim != len(self.input_shape) + 1:
-            sizes = ", ".join(str(size) for size in self.input_shape)
-            raise ValueError(f"packed model: expected an input [batch, {sizes}]; got {list(x.shape)}")
-        if x.device.type != self.device.type:
-            raise ValueError(f"packed model: is on {self.device}, the input on {x.device}; move one with .to()")
+
+def _check_input(what: str, given: Input, x: Any, device: torch.device) -> None:
+    """Raises: TypeError, ValueError for what is not this input. what: how a message calls it."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"packed model: {what} must be a torch.Tensor; got {type_and_advice(x)}")
+    if x.layout != torch.strided:
+        raise TypeError(f"packed model: {what} must be dense; got {x.layout}; call .to_dense() first")
+    if x.dtype != INPUT_TYPES[given.type]:
+        advice = ADVICE.get(given.type, f".to({INPUT_TYPES[given.type]})")
+        raise TypeError(f"packed model: {what} must be {given.type}; got {x.dtype}; call {advice} first")
+    place = given.batch
+    shape = x.shape if place is None or x.ndim <= place else (*x.shape[:place], *x.shape[place + 1 :])
+    if tuple(shape) != given.shape or x.ndim != len(given.shape) + (place is not None):
+        sizes = ["batch" if size < 0 else str(size) for size in given.shape_at(-1)]
+        expected = f"an input [{', '.join(sizes)}]" if what == "the input" else f"{what} [{', '.join(sizes)}]"
+        raise ValueError(f"packed model: expected {expected}; got {list(x.shape)}")
+    if x.device.type != device.type:
+        raise ValueError(f"packed model: is on {device}, {what} on {x.device}; move one with .to()")
 
 
 def type_and_advice(value: object) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bittern.deploy.kinds.kind import Step, integer, integers
 from bittern.deploy.program import Node, Program
-from bittern.deploy.results import named
+from bittern.deploy.structure import named
 from bittern.deploy.verify import LayerReport
 
 Value = Any
@@ -105,24 +105,25 @@ class RuntimeReport:
 
 
 def watched(program: Program, parts: Sequence[Part]) -> tuple[int, ...]:
-    """Values that low-bit parts read or write, in order; the input and the result are known anyway."""
+    """Values that low-bit parts read or write, in order; the inputs and the result are known anyway."""
     found: dict[int, None] = {}
     for part in parts:
         if part.low_bit:
             found |= dict.fromkeys((*part.node.inputs, part.node.output))
-    return tuple(v for v in found if v not in (0, program.output))
+    return tuple(v for v in found if v >= len(program.inputs) and v != program.output)
 
 
 def compare(program: Program, parts: Sequence[Part], given: Mapping[int, Value]) -> RuntimeReport:
-    """Compare what a runtime gave, the input, the result and the values `watched`, with the packed model."""
-    own = _run(parts, given[0])
-    layers, real = _compare_parts(parts, given)
+    """Compare what a runtime gave, the inputs, the result and the values `watched`, with the packed model."""
+    inputs = [given[value] for value in range(len(program.inputs))]
+    own = _run(parts, inputs)
+    layers, real = _compare_parts(parts, given, len(inputs))
     signs = [v for v in watched(program, parts) if isinstance(own[v], tuple)]
     expected, answer = tensors_of(own[program.output]), tensors_of(given[program.output])
     return RuntimeReport(
         tuple(layers),
         tuple(real),
-        len(given[0]),
+        program.batch_of(inputs),
         sum(_count(own[v]) for v in signs),
         sum(_different(own[v], given[v]) for v in signs),
         _gap(expected, answer),
@@ -145,9 +146,9 @@ def tensors_of(value: Value) -> tuple[Tensor, ...]:
     return tuple((named(value) or {}).values())
 
 
-def _run(parts: Sequence[Part], batch: Tensor) -> dict[int, Value]:
+def _run(parts: Sequence[Part], inputs: Sequence[Tensor]) -> dict[int, Value]:
     """Every value of a program, by the packed model's own steps."""
-    values: dict[int, Value] = {0: batch}
+    values: dict[int, Value] = dict(enumerate(inputs))
     for part in parts:
         values[part.node.output] = part.step(*(values[v] for v in part.node.inputs))
     return values
@@ -171,10 +172,12 @@ class _Real(NamedTuple):
     largest: float
 
 
-def _compare_parts(parts: Sequence[Part], given: Mapping[int, Value]) -> tuple[list[LayerReport], list[RealReport]]:
+def _compare_parts(
+    parts: Sequence[Part], given: Mapping[int, Value], count: int
+) -> tuple[list[LayerReport], list[RealReport]]:
     layers: list[LayerReport] = []
     real: list[RealReport] = []
-    values = {0: _Real(given[0], 0, 0.0)}
+    values = {value: _Real(given[value], 0, 0.0) for value in range(count)}
     for part in parts:
         node = part.node
         inputs = [values[v] for v in node.inputs]

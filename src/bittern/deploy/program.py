@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program of a packed model: a list of nodes over numbered values, as plain data.
 
-Value 0 is the input. Every node reads values that earlier nodes wrote and writes one new value. A value is a real
-tensor, an int32 accumulator, or the bit planes of a tensor. What each kind of node computes is in `kinds`.
+The inputs are the first values, 0, 1, ... Every node reads values that earlier nodes wrote and writes one new value. A
+value is a real tensor, an int32 accumulator, or the bit planes of a tensor. What each kind of node computes is in
+`kinds`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bittern.deploy.parameters import ONE, Parameter
+
 Attr = int | float | bool | str | list[Any] | None
 
 
@@ -23,7 +26,10 @@ def type_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-INPUT_TYPES = {type_name(t): t for t in (torch.float32, torch.int64, torch.int32, torch.bool)}
+INPUT_TYPES = {
+    type_name(t): t
+    for t in (torch.float32, torch.int64, torch.int32, torch.bool, torch.uint8, torch.int8, torch.int16, torch.float64)
+}
 """Types that an input may have, by name; only operators of torch read others than float32."""
 
 
@@ -58,15 +64,48 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Input:
+    """One tensor that a program takes."""
+
+    name: str
+    """The parameter of the forward, or its path in it, such as "state.0"."""
+    shape: tuple[int, ...]
+    """Sizes without the batch."""
+    type: str = "float32"
+    """One of `INPUT_TYPES`."""
+    batch: int | None = 0
+    """Which dimension is the batch; None: it has none, and holds for all samples."""
+
+    def shape_at(self, batch: int) -> tuple[int, ...]:
+        """All sizes of so many samples."""
+        return self.shape if self.batch is None else (*self.shape[: self.batch], batch, *self.shape[self.batch :])
+
+
+def one_input(shape: Sequence[int], kind: str = "float32") -> tuple[Input, ...]:
+    """The inputs of a program that takes one tensor [batch, *shape]."""
+    return (Input("x", tuple(shape), kind),)
+
+
+@dataclass(frozen=True)
 class Program:
     """Nodes in the order of their execution."""
 
     nodes: tuple[Node, ...]
-    input_shape: tuple[int, ...]
-    """Shape of one sample, without the batch."""
+    inputs: tuple[Input, ...]
+    """Values 0, 1, ...: at least one has a batch, and all that have one share it."""
     output: int
-    input_type: str = "float32"
-    """One of `INPUT_TYPES`."""
+    parameters: tuple[Parameter, ...] = ONE
+    """How its inputs are given in a call."""
+
+    @cached_property
+    def batch_input(self) -> int:
+        """The first input with a batch."""
+        return next(value for value, given in enumerate(self.inputs) if given.batch is not None)
+
+    def batch_of(self, inputs: Sequence[Tensor]) -> int:
+        """How many samples these inputs are."""
+        value = self.batch_input
+        return int(inputs[value].shape[self.inputs[value].batch or 0])
 
     def rewritten(self, new: Mapping[int, Sequence[Node]], renamed: Mapping[int, int]) -> Program:
         """Nodes replaced, by their output number, by others or none; then `renamed` values read under new numbers."""

@@ -23,7 +23,7 @@ MAX_ELEMENTS = 2**31
 
 def forms_of(program: Program, tensors: Mapping[str, Tensor]) -> dict[int, Form]:
     """What every value is, for one sample. Raises: FormatError naming the node that does not fit its input."""
-    forms = {0: input_form(program.input_shape, program.input_type)}
+    forms = {value: input_form(given) for value, given in enumerate(program.inputs)}
     for node in program.nodes:
         form = KINDS[node.kind].shape(node, node.named(tensors), *(forms[v] for v in node.inputs))
         if math.prod(form.shape) > MAX_ELEMENTS:

@@ -22,7 +22,7 @@ def check_program(program: Program, tensors: Mapping[str, Tensor], memory_limit:
 
     Nothing is computed, and the time that it takes is in proportion to the program. Raises: FormatError.
     """
-    known = {0}
+    known = set(range(len(program.inputs)))
     for node in program.nodes:
         kind = KINDS.get(node.kind)
         if kind is None:

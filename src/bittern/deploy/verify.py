@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bittern.deploy.packed import Packed, type_and_advice
+from bittern.deploy.parameters import arguments_of, bound, called
 from bittern.deploy.plain import plain_cpu
-from bittern.deploy.results import named
+from bittern.deploy.structure import named
 from bittern.deploy.unseen import cpu_copy, describe_failure
 from bittern.deploy.unwrap import unwrapped
 from bittern.nn._noise import noise_batches
@@ -91,38 +93,57 @@ class VerifyReport:
         return "\n".join(lines)
 
 
-def verify(packed: Packed, model: nn.Module, batches: Tensor | Iterable[Tensor], *, noise: bool = True) -> VerifyReport:
+Batches = Any
+"""What a model is called with: a tensor, a tuple of all arguments or a dict of them by name; or several of these."""
+
+
+def verify(packed: Packed, model: nn.Module, batches: Batches, *, noise: bool = True) -> VerifyReport:
     """Compare the integer accumulators of every low-bit layer and the logits of `packed` and `model`.
 
-    model runs as a copy in eval mode on the CPU, in contiguous memory; batches: float32 [batch, ...], or several of
-    them; they are copied first. With `noise`, batches of noise of their shape, at several scales and batch sizes, are
-    compared too (`nn._noise`). Accumulators must be equal bit for bit; logits may differ by at most
-    64 * sqrt(n) * eps * max |logit|, n the number of terms of one logit (docs/numerics.md), and are equal on the CPU.
+    model runs as a copy in eval mode on the CPU, in contiguous memory; batches: what it is called with, as `pack` takes
+    it ([batch, ...], a tuple or a dict), or several of them; they are copied first. With `noise`, batches of noise of
+    their shape, at several scales and batch sizes, are compared too (`nn._noise`). Accumulators must be equal bit for
+    bit; logits may differ by at most 64 * sqrt(n) * eps * max |logit|, n the number of terms of one logit
+    (docs/numerics.md), and are equal on the CPU.
 
-    Raises: TypeError for a batch that is no tensor; ValueError when there is nothing to compare, when the two do not
+    Raises: TypeError for a batch that is none; ValueError when there is nothing to compare, when the two do not
     have the same low-bit layers, and when `model` cannot be copied or fails on an input.
     """
-    given = _tensors(batches)
+    given = _inputs(packed, batches)
     with plain_cpu():
         comparison = _Comparison(packed, model)
-        for batch in given:
-            comparison.add(batch)
+        for inputs in given:
+            comparison.add(inputs)
+        samples = comparison.samples
         if noise:
-            for (batch,) in noise_batches((given[0].cpu(),)):
-                comparison.add(batch)
-    samples = sum(len(batch) for batch in given)
+            dims = tuple(entry.batch for entry in packed.inputs)
+            for inputs in noise_batches(tuple(x.cpu() for x in given[0]), dims):
+                comparison.add(inputs)
     return comparison.report(samples, comparison.samples - samples)
 
 
-def _tensors(batches: Tensor | Iterable[Tensor]) -> list[Tensor]:
-    several = isinstance(batches, Iterable) and not hasattr(batches, "dtype")  # an array of numpy is one batch
-    given = list(batches) if several else [batches]
-    for batch in given:
-        if not isinstance(batch, Tensor):
-            raise TypeError(f"verify: the batch must be a torch.Tensor; got {type_and_advice(batch)}")
+Inputs = Sequence[Tensor]
+"""Those of a program, in its order."""
+
+
+def _inputs(packed: Packed, batches: Batches) -> list[Inputs]:
+    given: list[Inputs] = []
+    for batch in _several(packed, batches):
+        inputs = bound(packed.program.parameters, *arguments_of(batch))
+        for x in inputs:
+            if not isinstance(x, Tensor):
+                raise TypeError(f"verify: the batch must be a torch.Tensor; got {type_and_advice(x)}")
+        given.append(inputs)
     if not given:
         raise ValueError("verify: got no batch; give a tensor [batch, ...], or several")
-    return given  # type: ignore[return-value]
+    return given
+
+
+def _several(packed: Packed, batches: Batches) -> list[Any]:
+    """One batch, or each of several; a tuple is one batch of a model that is called with more than one tensor."""
+    one = not isinstance(batches, Iterable) or hasattr(batches, "dtype")  # an array of numpy is one batch
+    one |= isinstance(batches, Mapping) or (isinstance(batches, tuple) and not packed.takes_one_tensor)
+    return [batches] if one else list(batches)
 
 
 def _samples(count: int) -> str:
@@ -147,11 +168,11 @@ class _Comparison:
         self._first: dict[str, Tensor] = {}
         self._factor = 64 * math.sqrt(_fan_in_of_last(model)) * torch.finfo(torch.float32).eps
 
-    def add(self, batch: Tensor) -> None:
-        expected, reference = self._training_graph(batch)
-        x = batch.detach().to(self.packed.device)
-        found = self.packed.accumulators(x)
-        got = named(self.packed(x))
+    def add(self, inputs: Inputs) -> None:
+        expected, reference = self._training_graph(inputs)
+        args, kwargs = called(self.packed.program.parameters, [x.detach().to(self.packed.device) for x in inputs])
+        found = self.packed.accumulators(*args, **kwargs)
+        got = named(self.packed(*args, **kwargs))
         if set(found) != set(expected):
             names = ", ".join(map(repr, sorted(set(found) ^ set(expected))))
             raise ValueError(f"verify: the two models have different low-bit layers; only one of them calls {names}")
@@ -161,7 +182,7 @@ class _Comparison:
             raise ValueError(f"verify: the packed model returns {list(got or ())}, the model {list(reference)}")
         for name, values in reference.items():
             self._add_logits(name, got[name].cpu(), values)
-        self.samples += len(batch)
+        self.samples += self.packed.program.batch_of(inputs)
 
     def report(self, given: int, noise: int) -> VerifyReport:
         vary = self._vary or self.samples < 2
@@ -170,7 +191,7 @@ class _Comparison:
             layers, self.logits, self._identical, *self._worst, given, noise, shares, vary, self.constant_layers
         )
 
-    def _training_graph(self, batch: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _training_graph(self, inputs: Inputs) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """(accumulators by layer name, results by name) of the training graph in eval mode."""
         found: dict[str, Tensor] = {}
 
@@ -185,14 +206,16 @@ class _Comparison:
                 acc = accumulate(rows, term.values, layer.geometry)
                 found[term_name] = acc if acc.ndim > 2 else acc.reshape(*x.shape[:-1], -1)
 
-        x = batch.detach().cpu().clone(memory_format=torch.contiguous_format)
+        copies = [x.detach().cpu().clone(memory_format=torch.contiguous_format) for x in inputs]
+        args, kwargs = called(self.packed.program.parameters, copies)
         try:
             with watched_inputs(self.model, see):
-                answer = self.model(x)
+                answer = self.model(*args, **kwargs)
         except Exception as error:
+            shapes = ", ".join(str(list(x.shape)) for x in inputs)
             raise ValueError(
-                f"verify: the model fails on an input {list(batch.shape)}: {describe_failure(error)}; it must take "
-                "batches of any size"
+                f"verify: the model fails on an input {shapes}: {describe_failure(error)}; it must take batches of any "
+                "size"
             ) from error
         results = named(answer)
         if results is None:

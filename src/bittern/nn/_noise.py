@@ -8,7 +8,7 @@ is left as it was, and the same example gives the same noise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -19,22 +19,29 @@ SIZES_AND_SCALES = ((1, 1.0), (3, 1.0), (1, 0.125), (3, 8.0))
 SEED = 20260
 
 
-def noise_batches(example: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
+def noise_batches(
+    example: tuple[Tensor, ...], dims: Sequence[int | None] | None = None
+) -> Iterator[tuple[Tensor, ...]]:
     """Several batches of arguments as `example` holds them, of one sample and of more (`SIZES_AND_SCALES`).
 
     Real tensors become normal noise of the example's mean and spread, times the scale of the batch (spread 1 where the
     example is constant); integers are drawn between the least and the largest of the example; anything else, such as
-    a mask, is repeated. The first dimension of every tensor is the batch; a tensor without dimensions stays as it is.
+    a mask, is repeated. A tensor without dimensions stays as it is. dims: which dimension of each tensor is the batch,
+    None where it has none and keeps its shape; left out, the first of every tensor.
     """
     generator = torch.Generator("cpu").manual_seed(SEED)
+    dims = (0,) * len(example) if dims is None else dims
     for samples, scale in SIZES_AND_SCALES:
-        yield tuple(_noise(tensor.detach().cpu(), samples, scale, generator).to(tensor.device) for tensor in example)
+        yield tuple(
+            _noise(tensor.detach().cpu(), dim, samples, scale, generator).to(tensor.device)
+            for tensor, dim in zip(example, dims, strict=True)
+        )
 
 
-def _noise(example: Tensor, samples: int, scale: float, generator: torch.Generator) -> Tensor:
+def _noise(example: Tensor, dim: int | None, samples: int, scale: float, generator: torch.Generator) -> Tensor:
     if example.ndim == 0 or example.numel() == 0:
         return example.clone()
-    shape = (samples, *example.shape[1:])
+    shape = example.shape if dim is None else (*example.shape[:dim], samples, *example.shape[dim + 1 :])
     if example.is_floating_point():
         finite = example[example.isfinite()].to(torch.float64)
         spread = float(finite.std(correction=0)) if finite.numel() else 0.0
@@ -42,6 +49,6 @@ def _noise(example: Tensor, samples: int, scale: float, generator: torch.Generat
         noise = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
         return (noise * ((spread or 1.0) * scale) + middle).to(example.dtype)
     if example.dtype == torch.bool or example.is_complex():
-        return example[[index % example.shape[0] for index in range(samples)]].clone()
+        return example.clone() if dim is None else example.index_select(dim, torch.arange(samples) % example.shape[dim])
     least, most = int(example.min()), int(example.max())
     return torch.randint(least, most + 1, shape, generator=generator, device="cpu", dtype=example.dtype)

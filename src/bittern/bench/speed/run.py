@@ -187,6 +187,6 @@ def _memory(network: Network, packed: Packed) -> Iterator[MemoryRow]:
 def _layers(network: Network, packed: Packed, peak: Spread) -> NetworkLayers:
     x = torch.randn(1, *network.input_shape)
     with torch.no_grad():
-        profile = packed.engine.profile(x, speed_layers.PROFILE_REPEATS)
+        profile = packed.engine.profile(x, repeats=speed_layers.PROFILE_REPEATS)
     other = sum(time_us for group, time_us in profile if not isinstance(group, Block))
     return NetworkLayers(network.title, tuple(speed_layers.layers(packed.engine, profile, peak)), other)

@@ -12,7 +12,7 @@ from bittern.deploy.c_export import literals, text
 from bittern.deploy.c_export.plan import Step, plan, steps_of
 from bittern.deploy.c_export.rules import RULES, in_place
 from bittern.deploy.c_export.source import Source
-from bittern.deploy.errors import refused
+from bittern.deploy.errors import ExportError, refused
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.packed import Packed
 from bittern.deploy.shapes import forms_of
@@ -25,8 +25,8 @@ class CExport:
     path: Path
     name: str
     """Prefix of the names of the file: `<name>_run`."""
-    input_size: int
-    """Floats of one sample."""
+    input_sizes: tuple[int, ...]
+    """Floats of one sample of each input."""
     output_size: int
     """Floats of one answer."""
     constant_bytes: int
@@ -34,23 +34,29 @@ class CExport:
     arena_bytes: int
     """RAM for everything between input and output; the caller keeps these two, the stack takes some dozens of bytes."""
 
+    @property
+    def input_size(self) -> int:
+        """Floats of one sample, of all inputs together."""
+        return sum(self.input_sizes)
+
     def __str__(self) -> str:
         return (
-            f"{self.path}: void {self.name}_run(const float *input, float *output), "
+            f"{self.path}: {text.signature(self.name, len(self.input_sizes))}, "
             f"{self.input_size} -> {self.output_size} floats, "
             f"{self.constant_bytes:,} bytes of constants, {self.arena_bytes:,} bytes of arena"
         )
 
 
 def to_c(packed: Packed, path: str | Path, name: str | None = None) -> CExport:
-    """Write a packed model as one C99 file without dependencies, for one sample a call.
+    """Write a packed model as one C99 file without dependencies, for one sample a call; each input is an argument.
 
     path: ends in .c. name: prefix of its names; None: that of the file.
     Every node but a sum of real numbers gives the very bits that it gives in `packed`; sums run in the order of the
     loops and differ within the rounding that docs/numerics.md derives.
 
     Raises: ValueError for a path or a name that is none, and for a model on another device than the CPU; ExportError
-    (a ValueError) naming the node that has no C code; OSError. Nothing is written then.
+    (a ValueError) naming the node that has no C code, or an input that is not float32 [batch, ...]; OSError. Nothing is
+    written then.
     """
     path = Path(path)
     name = _checked_name(packed, path, name)
@@ -65,13 +71,14 @@ def to_c(packed: Packed, path: str | Path, name: str | None = None) -> CExport:
     facts = text.Facts(
         name,
         packed.info.get("model", name),
-        math.prod(packed.input_shape),
+        tuple(math.prod(given.shape) for given in packed.inputs),
+        tuple(given.name for given in packed.inputs),
         math.prod(source.forms[program.output].shape),
         source.constant_bytes,
         where.arena_bytes,
     )
     write_atomically(path, text.file_text(facts, source, parts, where, program.output).encode("ascii"))
-    return CExport(path, name, facts.input_size, facts.output_size, facts.constant_bytes, facts.arena_bytes)
+    return CExport(path, name, facts.input_sizes, facts.output_size, facts.constant_bytes, facts.arena_bytes)
 
 
 def _checked_name(packed: Packed, path: Path, name: str | None) -> str:
@@ -88,7 +95,13 @@ def _checked_name(packed: Packed, path: Path, name: str | None) -> str:
 
 
 def _steps(packed: Packed) -> tuple[Step, ...]:
-    """Raises: ExportError for a kind of node that has no C code."""
+    """Raises: ExportError for a kind of node or an input that has no C code."""
+    for given in packed.inputs:
+        if given.batch != 0 or given.type != "float32":
+            where = "no batch" if given.batch is None else f"its batch in dimension {given.batch}"
+            raise ExportError(
+                f"to_c: C code takes float32 [batch, ...]; input {given.name!r} is {given.type} and has {where}"
+            )
     steps = steps_of(packed.program)
     for step in steps:
         if step.node.kind not in RULES and not KINDS[step.node.kind].reshapes:

@@ -95,6 +95,7 @@ class Storage:
     first: int
     last: int
     offset: int = 0
+    """In its arena; of an input, which one."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def plan(
     for index, step in enumerate(steps):
         for value in step.reads:
             last[value] = max(index, last.get(value, -1))
-    values = {0: Storage("input", size_of(forms[0]), -1, len(steps))}
+    values = {v: Storage("input", size_of(forms[v]), -1, len(steps), v) for v in range(len(program.inputs))}
     for index, step in enumerate(steps):
         value = step.writes
         storage = _reused(step, index, values, in_place(step))

@@ -39,7 +39,8 @@ class Facts(NamedTuple):
 
     name: str
     title: str
-    input_size: int
+    input_sizes: tuple[int, ...]
+    input_names: tuple[str, ...]
     output_size: int
     constant_bytes: int
     arena_bytes: int
@@ -85,7 +86,7 @@ def _head(facts: Facts, source: Source, parts: Sequence[Part]) -> str:
     return f"""\
 /* {comment(facts.title)}: a packed low-bit network in C99, written by bittern.deploy.to_c.
 
-   input   {facts.input_size} floats, one sample: {describe(source.forms[0])}, the last dimension fastest
+{_inputs(facts, source)}
    output  {facts.output_size} floats
    flash   {facts.constant_bytes} bytes of constants (a pointer counted as 4), and the code
    RAM     {facts.arena_bytes} bytes of arena, static: {facts.name}_run must not run twice at a time
@@ -95,15 +96,43 @@ def _head(facts: Facts, source: Source, parts: Sequence[Part]) -> str:
 """
 
 
-def _declarations(facts: Facts) -> str:
-    upper = facts.name.upper()
-    return f"""\
-#define {upper}_INPUT_SIZE {facts.input_size}
-#define {upper}_OUTPUT_SIZE {facts.output_size}
+def input_name(number: int, count: int) -> str:
+    """How C calls an input."""
+    return "input" if count == 1 else f"input_{number}"
 
-/* input [{upper}_INPUT_SIZE] -> output [{upper}_OUTPUT_SIZE]; the two must not overlap. */
-void {facts.name}_run(const float *input, float *output);
-"""
+
+def signature(name: str, inputs: int) -> str:
+    """The function of a file."""
+    arguments = [f"const float *{input_name(number, inputs)}" for number in range(inputs)]
+    return f"void {name}_run({', '.join([*arguments, 'float *output'])})"
+
+
+def _inputs(facts: Facts, source: Source) -> str:
+    """A line for each input."""
+    count = len(facts.input_sizes)
+    lines = []
+    for number, (size, name) in enumerate(zip(facts.input_sizes, facts.input_names, strict=True)):
+        own = f" ({comment(name)})" if count > 1 else ""
+        what = f"{size} floats, one sample{own}: {describe(source.forms[number])}, the last dimension fastest"
+        lines.append(f"   {input_name(number, count)}   {what}")
+    return "\n".join(lines)
+
+
+def _declarations(facts: Facts) -> str:
+    upper, count = facts.name.upper(), len(facts.input_sizes)
+    names = [input_name(number, count) for number in range(count)]
+    sizes = [f"#define {upper}_{name.upper()}_SIZE {size}" for name, size in zip(names, facts.input_sizes, strict=True)]
+    given = ", ".join(f"{name} [{upper}_{name.upper()}_SIZE]" for name in names)
+    none = "the two" if count == 1 else "inputs and output"
+    return "\n".join(
+        [
+            *sizes,
+            f"#define {upper}_OUTPUT_SIZE {facts.output_size}",
+            "",
+            f"/* {given} -> output [{upper}_OUTPUT_SIZE]; {none} must not overlap. */",
+            f"{signature(facts.name, count)};\n",
+        ]
+    )
 
 
 def _arenas(plan: Plan) -> list[str]:
@@ -114,21 +143,25 @@ def _arenas(plan: Plan) -> list[str]:
 
 def _run(facts: Facts, source: Source, parts: Sequence[Part], plan: Plan, output: int) -> str:
     used = {v for part in parts for v in (*part.step.reads, part.step.writes)}
-    lines = [_pointer(value(v), plan.values[v]) for v in sorted(used)]
+    count = len(facts.input_sizes)
+    lines = [_pointer(value(v), plan.values[v], count) for v in sorted(used)]
     for part in parts:
         memory = plan.scratch[part.step.writes]
-        lines += [_pointer(scratch(part.step, i), storage) for i, storage in enumerate(memory)]
+        lines += [_pointer(scratch(part.step, i), storage, count) for i, storage in enumerate(memory)]
+    read = {plan.values[v].offset for v in (*used, output) if plan.values[v].place == "input"}
+    lines += [f"(void){input_name(number, count)};" for number in range(count) if number not in read]
     for part in parts:
         lines += ["", f"/* {_node_line(source, part.step)} */", *part.calls.splitlines(), _trace(part.step, plan)]
     if plan.values[output].place == "input":  # no step writes it
-        lines += ["", f"memcpy(output, input, {facts.output_size} * sizeof *output);"]
+        given = input_name(plan.values[output].offset, count)
+        lines += ["", f"memcpy(output, {given}, {facts.output_size} * sizeof *output);"]
     body = "\n".join(f"    {line}".rstrip() for line in lines)
-    return f"void {facts.name}_run(const float *input, float *output)\n{{\n{body}\n}}\n"
+    return f"{signature(facts.name, count)}\n{{\n{body}\n}}\n"
 
 
-def _pointer(name: str, storage: Storage) -> str:
+def _pointer(name: str, storage: Storage, inputs: int) -> str:
     if storage.place == "input":
-        return f"const float *const {name} = input;"
+        return f"const float *const {name} = {input_name(storage.offset, inputs)};"
     if storage.place == "output":
         return f"float *const {name} = output;"
     type_, arena = ARENAS[storage.place]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,8 @@ from bittern.deploy.shapes import forms_of
 class Engine:
     """A program that runs fused, on the CPU.
 
-    Call with x float32 [batch, *input_shape] -> float32. Several threads may call at once; each has its own memory.
+    Call with its inputs, one after another -> what it answers. Several threads may call at once; each has its own
+    memory.
     """
 
     def __init__(self, program: Program, tensors: Mapping[str, Tensor], real: torch.dtype = torch.float32) -> None:
@@ -50,35 +51,38 @@ class Engine:
         self._planning = threading.Lock()
         self._idle = IdleSchedules()
 
-    def __call__(self, x: Tensor) -> Any:
-        way = self._way(x.shape[0])
-        sizes = way.sizes(x.shape[0], torch.get_num_threads())
+    def __call__(self, *inputs: Tensor) -> Any:
+        batch = self.program.batch_of(inputs)
+        way = self._way(batch)
+        sizes = way.sizes(batch, torch.get_num_threads())
         if len(sizes) > 1:
-            return self._in_parts(way, sizes, x)
-        schedule = self._taken(way, sizes[0])
+            return self._in_parts(way, sizes, inputs)
+        schedule = self._taken(way, batch)
         try:
-            return schedule.run(x)
+            return schedule.run(inputs)
         finally:
             self._idle.give(schedule)
 
-    def _in_parts(self, way: Way, sizes: list[int], x: Tensor) -> Any:
+    def _in_parts(self, way: Way, sizes: list[int], inputs: Sequence[Tensor]) -> Any:
         forms = {value: self.forms[value] for value in way.crossing()}
-        shapes = {value: (x.shape[0], *image_size(form)) for value, form in forms.items()}
+        shapes = {value: (sum(sizes), *image_size(form)) for value, form in forms.items()}
         whole: Values = {
             value: as_torch_sees(torch.empty(shapes[value], dtype=torch.float32, device=CPU), form)
             for value, form in forms.items()
         }
         start = 0
-        for part in torch.split(x, sizes):
-            schedule = self._taken(way, part.shape[0])
+        pairs = zip(inputs, self.program.inputs, strict=True)
+        parts = [[x] * len(sizes) if given.batch is None else torch.split(x, sizes, given.batch) for x, given in pairs]
+        for size, *part in zip(sizes, *parts, strict=True):
+            schedule = self._taken(way, size)
             try:
                 schedule.run_native(part, whole, start)
             finally:
                 self._idle.give(schedule)
-            start += part.shape[0]
-        return schedule.run_rest(x, whole)
+            start += size
+        return schedule.run_rest(inputs, whole)
 
-    def accumulators(self, x: Tensor) -> dict[str, Tensor]:
+    def accumulators(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Accumulators of every low-bit layer, recomputed from the very bits that reach it."""
         found: dict[str, Tensor] = {}
 
@@ -88,11 +92,11 @@ class Engine:
                 step = BinaryStep(node, node.named(self.tensors), CPU)
                 found[node.name] = step.accumulator(read(node.inputs[0]))
 
-        with self.schedule(x.shape[0]) as schedule:
-            schedule.run_each(x, look)
+        with self.schedule(self.program.batch_of(inputs)) as schedule:
+            schedule.run_each(inputs, look)
         return {node.name: found[node.name] for node in self.program.nodes if node.name in found}
 
-    def profile(self, x: Tensor, repeats: int = 5) -> list[tuple[Group, float]]:
+    def profile(self, *inputs: Tensor, repeats: int = 5) -> list[tuple[Group, float]]:
         """Every group with its median time in microseconds, each run alone."""
         times: dict[int, list[float]] = {group.output: [] for group in self.groups}
         started = 0.0
@@ -104,9 +108,9 @@ class Engine:
             started = time.perf_counter()
 
         for _ in range(repeats):
-            with self.schedule(x.shape[0]) as schedule:
+            with self.schedule(self.program.batch_of(inputs)) as schedule:
                 started = time.perf_counter()
-                schedule.run_each(x, lambda group, read: None, note)
+                schedule.run_each(inputs, lambda group, read: None, note)
         return [(group, sorted(times[group.output])[repeats // 2]) for group in self.groups]
 
     @contextmanager
@@ -131,7 +135,7 @@ class Engine:
             parts = tuple(part for at in self._prepared for part in at(batch))
             with self._planning:
                 alike = (way for way in self._ways.values() if way.parts == parts)
-                self._ways[key] = next(alike, None) or Way(self.program.output, parts, self.forms)
+                self._ways[key] = next(alike, None) or Way(self.program, parts, self.forms)
         return self._ways[key]
 
     def _taken(self, way: Way, batch: int) -> Schedule:

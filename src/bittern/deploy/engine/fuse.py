@@ -66,7 +66,7 @@ def _check(program: Program, groups: Sequence[Group]) -> None:
             raise AssertionError(
                 f"fuse: node {node.name!r} ({node.kind}) is part of {parts[node.output]} groups, not 1"
             )
-    written = {0}
+    written = set(range(len(program.inputs)))
     for group in groups:
         node, missing = group.node, set(group.reads) - written
         if missing:

@@ -18,7 +18,8 @@ from bittern.deploy.engine.memory_plan import MemoryPlan, Values, last_uses
 from bittern.deploy.engine.native_run import Run, joined
 from bittern.deploy.form import Form
 from bittern.deploy.liveness import released_after
-from bittern.deploy.results import mapped
+from bittern.deploy.program import Program
+from bittern.deploy.structure import mapped
 
 Look = Callable[[Group, Callable[[int], Any]], None]
 
@@ -29,12 +30,13 @@ PART_BYTES = 2**24
 class Way:
     """How a program runs at some batch sizes: at all those where the same orders of sums were found."""
 
-    def __init__(self, output: int, parts: Sequence[Prepared], forms: Mapping[int, Form]) -> None:
-        self.output = output
+    def __init__(self, program: Program, parts: Sequence[Prepared], forms: Mapping[int, Form]) -> None:
+        self.output = program.output
+        self.inputs = len(program.inputs)
         self.parts = parts
         self.forms = forms
         self.groups = tuple(part.group for part in parts)
-        self.last_use = last_uses(self.groups, output)
+        self.last_use = last_uses(self.groups, program.output)
         self.images_at_once = self._images_at_once()
 
     def sizes(self, batch: int, threads: int) -> list[int]:
@@ -86,20 +88,20 @@ class Schedule:
         """Bytes of planned memory."""
         return self._plan.nbytes
 
-    def run(self, x: Tensor) -> Any:
-        """x float32 [batch, *input_shape] -> the program's result."""
-        return self._run(self._runs, {**self._known, 0: x})
+    def run(self, inputs: Sequence[Tensor]) -> Any:
+        """The program's result."""
+        return self._run(self._runs, {**self._known, **dict(enumerate(inputs))})
 
-    def run_native(self, x: Tensor, whole: Values, start: int) -> None:
+    def run_native(self, inputs: Sequence[Tensor], whole: Values, start: int) -> None:
         """The native groups alone, for a part of a batch that starts there; their results go into `whole`."""
-        values: Values = {**self._known, 0: x}
+        values: Values = {**self._known, **dict(enumerate(inputs))}
         self._runs[0][0](values)
         for value, memory in whole.items():
-            memory[start : start + x.shape[0]] = values[value]
+            memory[start : start + self.batch] = values[value]
 
-    def run_rest(self, x: Tensor, whole: Values) -> Any:
+    def run_rest(self, inputs: Sequence[Tensor], whole: Values) -> Any:
         """What follows the native groups, for the whole batch."""
-        return self._run(self._runs[1:], {**whole, 0: x})
+        return self._run(self._runs[1:], {**whole, **dict(enumerate(inputs))})
 
     def _run(self, runs: Sequence[tuple[Run, tuple[int, ...]]], values: Values) -> Any:
         for run, released in runs:
@@ -108,9 +110,9 @@ class Schedule:
                 del values[value]
         return self._result(values)
 
-    def run_each(self, x: Tensor, before: Look, after: Look | None = None) -> Any:
+    def run_each(self, inputs: Sequence[Tensor], before: Look, after: Look | None = None) -> Any:
         """The same, group by group; `before` and `after` may read the values that are there."""
-        values: Values = {**self._known, 0: x}
+        values: Values = {**self._known, **dict(enumerate(inputs))}
         for group, run in zip(self.groups, self._each, strict=True):
             before(group, values.__getitem__)
             run(values)
@@ -120,7 +122,8 @@ class Schedule:
 
     def _released(self) -> list[tuple[int, ...]]:
         """For each group, the values outside planned memory that nothing reads any more; a view keeps their memory."""
-        released = released_after([(group.reads, group.writes) for group in self.groups], self.output)
+        steps = [(group.reads, group.writes) for group in self.groups]
+        released = released_after(steps, self.output, self.way.inputs)
         return [tuple(value for value in values if value not in self._known) for values in released]
 
     def _result(self, values: Values) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor
 
 from bittern.deploy.executorch.lowering import CPU, LOWERINGS
+from bittern.deploy.kinds.results import RESULTS
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.packed import Packed
 from bittern.deploy.part_by_part import Part, RuntimeReport, Value, bit_planes, compare, watched
@@ -30,15 +31,23 @@ def _parts(packed: Packed, program: Program) -> Iterator[Part]:
         yield Part(node, tensors, step, known is not None and known.low_bit)
 
 
+def results_of(program: Program) -> int:
+    """How many tensors a program answers."""
+    last = program.producer(program.output)
+    return 1 if last is None or last.kind != RESULTS.name else len(last.inputs)
+
+
 def check_program(
-    program: Program, parts: Sequence[Part], batch: Tensor, logits: Tensor, values: list[Tensor]
+    program: Program, parts: Sequence[Part], inputs: Sequence[Tensor], values: Sequence[Tensor]
 ) -> RuntimeReport:
-    """Compare what a `.pte` gave for `batch`, its logits and then the values of `watched`, with the packed model.
+    """Compare what a `.pte` gave for its inputs, the results and then the values of `watched`, with the packed model.
 
     values: one tensor a value, or one a bit plane.
     """
+    results = results_of(program)
     rest = iter(values)
-    given: dict[int, Value] = {0: batch, program.output: logits}
+    answer = tuple(next(rest) for _ in range(results))
+    given: dict[int, Value] = {**dict(enumerate(inputs)), program.output: answer[0] if results == 1 else answer}
     for v in watched(program, parts):
         planes = bit_planes(program, v)
         given[v] = tuple(next(rest) for _ in range(planes)) if planes else next(rest)

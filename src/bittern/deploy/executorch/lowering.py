@@ -9,7 +9,7 @@ constants.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from bittern.deploy.kinds.channel_scales import channel_scale_shapes
 from bittern.deploy.kinds.kind import Step, integer, integers, pair
 from bittern.deploy.kinds.node_codes import input_code, padded_with, weight_code
 from bittern.deploy.kinds.table import KINDS, TORCH_KINDS
+from bittern.deploy.part_by_part import tensors_of
 from bittern.deploy.program import Node, Program
 from bittern.deploy.split_products import (
     INPUT_SCALE,
@@ -53,7 +54,7 @@ class Lowering(NamedTuple):
 class ExportModule(nn.Module):
     """A program, its input scales split off, over buffers.
 
-    Call with x float32 [BATCH, *input_shape] -> the tensors of the values in `results`, one after another; a value of
+    Call with its inputs, of BATCH samples -> the tensors of the values in `results`, one after another; a value of
     several bit planes gives one tensor a plane.
 
     Raises: ExportError for a kind of node that has no lowering.
@@ -72,8 +73,8 @@ class ExportModule(nn.Module):
                 self.register_buffer(roles[role], tensor.detach().contiguous())
             self._roles.append(roles)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        values: dict[int, Tensor | Planes] = {0: x}
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        values: dict[int, Any] = dict(enumerate(inputs))
         for node, roles in zip(self.program.nodes, self._roles, strict=True):
             constants = {role: self.get_buffer(name) for role, name in roles.items()}
             value = lowering(node).call(node, constants)(*(values[v] for v in node.inputs))
@@ -81,8 +82,7 @@ class ExportModule(nn.Module):
             values[node.output] = value.contiguous() if isinstance(value, Tensor) else value
         found: list[Tensor] = []
         for v in self.results:
-            value = values[v]
-            found += [value] if isinstance(value, Tensor) else value
+            found += tensors_of(values[v])
         return tuple(found)
 
 
@@ -296,6 +296,7 @@ LOWERINGS: dict[str, Lowering] = {
     "pool_bits": Lowering(_pool_bits_constants, _pool_bits),
     "concatenate_bits": Lowering(_all, _as_packed),
     "binary": Lowering(_binary_constants, _binary),
+    "results": Lowering(_all, _as_packed),
     INPUT_SCALE: Lowering(_all, lambda node, constants: scale_by_input(node)),
     "factors": Lowering(_factors_constants, _factors),
     "affine": Lowering(_affine_constants, _affine),

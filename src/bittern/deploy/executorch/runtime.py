@@ -17,9 +17,10 @@ from bittern.deploy.other_packages import quietly
 class EdgeProgram:
     """A loaded `.pte`.
 
-    Call with x float32 [batch, *input_shape] -> logits [batch, ...]; samples run one by one, as the file has it.
+    Call with x float32 [batch, *input_shape], or with one tensor for each input -> logits [batch, ...], or a tuple of
+    all results; samples run one by one, as the file has it.
 
-    Raises: TypeError / ValueError for an input of another dtype or shape.
+    Raises: TypeError / ValueError for inputs of another number, dtype or shape.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -29,22 +30,41 @@ class EdgeProgram:
             # the program reads from `data`, so that must live as long
             self._program = Runtime.get().load_program(data)
             self._method: Any = self._program.load_method("forward")
-        sizes = self._method.metadata.input_tensor_meta(0).sizes()
-        self.input_shape = tuple(sizes[1:])
-        """Shape of one sample."""
+        about = self._method.metadata
+        sizes = [about.input_tensor_meta(place).sizes() for place in range(about.num_inputs())]
+        self.input_shapes: tuple[tuple[int, ...], ...] = tuple(tuple(own[1:]) for own in sizes)
+        """Shape of one sample of each input."""
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.values(x)[0]
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one sample of the first input."""
+        return self.input_shapes[0]
 
-    def values(self, x: Tensor) -> list[Tensor]:
+    def __call__(self, *inputs: Tensor) -> Any:
+        found = self.values(*inputs)
+        return found[0] if len(found) == 1 else tuple(found)
+
+    def values(self, *inputs: Tensor) -> list[Tensor]:
         """All results of the program, for a batch."""
-        if x.dtype != torch.float32 or x.device.type != "cpu":
-            raise TypeError(f"edge program: the input must be float32 on the CPU; got {x.dtype} on {x.device}")
-        if tuple(x.shape[1:]) != self.input_shape or x.shape[0] == 0:
-            sizes = ", ".join(str(size) for size in self.input_shape)
-            raise ValueError(f"edge program: expected an input [batch, {sizes}]; got {list(x.shape)}")
-        rows = [[y.clone() for y in self._method.execute((row.contiguous(),))] for row in x.unsqueeze(1)]
+        if len(inputs) != len(self.input_shapes) or len({len(x) for x in inputs}) != 1:
+            batches = ", ".join(str(len(x)) for x in inputs)
+            raise ValueError(
+                f"edge program: takes {len(self.input_shapes)} inputs of as many samples; got inputs of {batches}"
+            )
+        for x, shape in zip(inputs, self.input_shapes, strict=True):
+            _check_input(x, shape)
+        samples = zip(*(x.unsqueeze(1) for x in inputs), strict=True)
+        rows = [[y.clone() for y in self._method.execute([row.contiguous() for row in sample])] for sample in samples]
         return [torch.cat(parts) for parts in zip(*rows, strict=True)]
+
+
+def _check_input(x: Tensor, shape: tuple[int, ...]) -> None:
+    """Raises: TypeError, ValueError."""
+    if x.dtype != torch.float32 or x.device.type != "cpu":
+        raise TypeError(f"edge program: the input must be float32 on the CPU; got {x.dtype} on {x.device}")
+    if tuple(x.shape[1:]) != shape or x.shape[0] == 0:
+        sizes = ", ".join(str(size) for size in shape)
+        raise ValueError(f"edge program: expected an input [batch, {sizes}]; got {list(x.shape)}")
 
 
 def load(path: str | Path) -> EdgeProgram:

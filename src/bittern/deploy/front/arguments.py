@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,19 +14,29 @@ from bittern.deploy.front.builder import Ref
 from bittern.deploy.front.sizes import NoSize, Size, order_of
 from bittern.deploy.kinds.aten_call import DTYPES, MEMORY_FORMATS
 
-INPUT = Ref(0)
-"""Its first size is the batch."""
+
+class BatchSource(NamedTuple):
+    """An input of the program of which one size is the batch."""
+
+    value: Ref
+    dim: int
+
+    @staticmethod
+    def of(dims: Sequence[int | None]) -> BatchSource:
+        """The first of the inputs that has one; dims: where each has it."""
+        return next(BatchSource(Ref(value), dim) for value, dim in enumerate(dims) if dim is not None)
 
 
 class Arguments:
     """Collects what a node reads while its arguments become data.
 
     metas: what torch.export says of each value; by_torch: values that operators of torch write, which therefore lie in
-    memory as in the training graph. All others are laid out as they lie there before the operator sees them.
+    memory as in the training graph. All others are laid out as they lie there before the operator sees them. batch:
+    where to find the batch.
     """
 
-    def __init__(self, metas: Mapping[Ref, Any], by_torch: Collection[Ref]) -> None:
-        self._metas, self._by_torch = metas, by_torch
+    def __init__(self, metas: Mapping[Ref, Any], by_torch: Collection[Ref], batch: BatchSource) -> None:
+        self._metas, self._by_torch, self._batch = metas, by_torch, batch
         self._read: list[Ref] = []
         self._grows = False
         self.tensors: dict[str, Tensor | None] = {}
@@ -34,8 +44,8 @@ class Arguments:
 
     @property
     def inputs(self) -> tuple[Ref, ...]:
-        """Values that the node reads, the model's input last where a size grows with the batch."""
-        return (*self._read, INPUT) if self._grows or not self._read else tuple(self._read)
+        """Values that the node reads, an input of the model last where a size grows with the batch."""
+        return (*self._read, self._batch.value) if self._grows or not self._read else tuple(self._read)
 
     def add(self, value: Any) -> None:
         """Append one argument. Raises: NoSize for what no file holds."""
@@ -50,7 +60,8 @@ class Arguments:
             return {"tensor": role}
         if isinstance(value, Size):
             self._grows = True
-            return {"batch": value.times, **({"plus": value.plus} if value.plus else {})}
+            said = {"batch": value.times, "plus": value.plus, "dim": self._batch.dim}
+            return {key: number for key, number in said.items() if number or key == "batch"}
         if isinstance(value, (list, tuple)):
             return [self._of(entry) for entry in value]
         return _plain(value)

@@ -20,10 +20,10 @@ class Ref(int):
 class Builder:
     """Appends one node after another."""
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: int) -> None:
         self.nodes: list[Node] = []
         self.tensors: dict[str, Tensor] = {}
-        self._next = 1  # value 0 is the input
+        self._next = inputs  # they are the first values
         self._calls: dict[str, int] = {}
 
     def add(self, kind: str, name: str, inputs: Sequence[int], tensors: dict[str, Tensor | None], **attrs: Attr) -> Ref:

@@ -7,21 +7,30 @@ in-place operations and views. What depends on values cannot be exported, and en
 
 from __future__ import annotations
 
+import inspect
 import re
 import threading
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count, islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
-from torch.export.graph_signature import InputKind, OutputKind
+from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind, TensorArgument
 
 from bittern.deploy.errors import PackError
+from bittern.deploy.front.batch import Dims, batch_dims, resized
+from bittern.deploy.front.example import Example
 from bittern.deploy.front.in_place import is_functional, rename_plain_writes
 from bittern.deploy.front.stand_in import put_in, remove_from
-from bittern.deploy.unseen import check_eval, check_seen, cpu_copy, describe_failure, is_leaf
+from bittern.deploy.parameters import Parameter, called, without_constants
+from bittern.deploy.structure import CONSTANT, DICT, TUPLE, Tree, check_tree, inside
+from bittern.deploy.unseen import check_eval, cpu_copy, describe_failure, is_leaf
+
+MOST_EXPORTS = 3
+"""Dimensions that may be the batch with which an export is tried."""
 
 LEAST_BATCH = 2
 """torch.export takes a batch of 0 or 1 for a number of the model's own."""
@@ -41,27 +50,38 @@ class Exported(NamedTuple):
     """The copy of the model whose layers the graph names."""
     tensors: Mapping[str, Tensor]
     """Parameters, buffers and constants by the name of their placeholder."""
+    inputs: Mapping[str, int]
+    """Numbers of the tensors that the model is given, by the name of their placeholder."""
+    batch: Dims
+    """Which dimension of each of them is the batch."""
     results: tuple[int, ...]
-    """Which outputs of the graph are the model's own; others say what it wrote into its inputs."""
-    names: tuple[str, ...] | None
-    """Names of its results; () for a tuple or list, None for one tensor."""
+    """Which outputs of the graph are tensors that the model returns; others say what it wrote into its inputs."""
+    answer: Tree
+    """The structure of the results."""
 
 
-def export(model: nn.Module, example: Tensor) -> Exported:
+def export(model: nn.Module, example: Example) -> Exported:
     """Export a copy of `model` in eval mode on the CPU, for batches of any size.
 
     Raises: PackError when it cannot be copied or exported, or does what no graph shows (`unseen`).
     """
-    check_seen(model)
-    layers = _copied(model)
+    layers, name = _copied(model), type(model).__name__
     check_eval(layers)
-    put_in(layers)
-    program = _exported(layers, type(model).__name__, _batch_of(example))
-    results = _results(program, type(model).__name__)
+    program, batch = _first_exported(layers, name, example)
     known: dict[str, Tensor] = {**program.state_dict, **program.constants}
     specs = program.graph_signature.input_specs
     tensors = {spec.arg.name: known[str(spec.target)] for spec in specs if spec.kind is not InputKind.USER_INPUT}
-    return Exported(program.graph, layers, tensors, results, _names(program, type(model).__name__))
+    given = [spec.arg.name for spec in specs if spec.kind is InputKind.USER_INPUT and _is_tensor(spec.arg)]
+    if len(given) != len(example.tensors):
+        raise PackError(
+            f"pack: {name} takes {len(example.tensors)} tensors, and torch.export found {len(given)} of them"
+        )
+    inputs = {placeholder: place for place, placeholder in enumerate(given)}
+    return Exported(program.graph, layers, tensors, inputs, batch, _results(program, name), _answer(program, name))
+
+
+def _is_tensor(argument: Any) -> bool:
+    return isinstance(argument, TensorArgument)
 
 
 def _copied(model: nn.Module) -> nn.Module:
@@ -73,42 +93,116 @@ def _copied(model: nn.Module) -> nn.Module:
             "cannot be copied out of its attributes"
         ) from error
     # a layer by itself has no name; inside a sequence it has
-    return (nn.Sequential(copy) if is_leaf(copy) else copy).eval().requires_grad_(False)
+    return (_Alone(copy) if is_leaf(copy) else copy).eval().requires_grad_(False)
 
 
-def _batch_of(example: Tensor) -> Tensor:
-    return example if example.shape[0] >= LEAST_BATCH else torch.cat([example] * LEAST_BATCH)
+class _Alone(nn.Sequential):
+    """One layer, called as it is."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self[0](*args, **kwargs)
 
 
-def _exported(model: nn.Module, name: str, example: Tensor) -> torch.export.ExportedProgram:
-    batch = ({0: torch.export.Dim("batch")},)
+class _FixedBatch(PackError):
+    """The answer depends on the size of the batch, as far as torch.export sees."""
+
+
+def _first_exported(model: nn.Module, name: str, example: Example) -> tuple[torch.export.ExportedProgram, Dims]:
+    """The program with the likeliest batch that torch.export takes, and that batch. Raises: PackError."""
+    refusals: list[_FixedBatch] = []
+    for dims in islice(_likely_batches(model, example), MOST_EXPORTS):
+        put_in(model)
+        try:
+            return _exported(model, name, example, dims), dims
+        except _FixedBatch as error:
+            refusals.append(error)
+            remove_from(model)
+    raise refusals[0]
+
+
+def _likely_batches(model: nn.Module, example: Example) -> Iterator[Dims]:
+    def run(tensors: Sequence[Tensor]) -> Any:
+        args, kwargs = called(example.parameters, tensors)
+        return model(*args, **kwargs)
+
+    try:
+        yield from batch_dims(run, example.tensors)
+    except PackError:
+        raise
+    except Exception as error:
+        raise _failure(example, error) from error
+
+
+def _exported(model: nn.Module, name: str, example: Example, dims: Dims) -> torch.export.ExportedProgram:
+    batch = torch.export.Dim("batch")
+    example = example._replace(tensors=tuple(map(_of_more, example.tensors, dims)))
+    growing: list[Any] = [None if dim is None else {dim: batch} for dim in dims]
+    args, kwargs = called(example.parameters, example.tensors)
     try:
         with _EXPORTING, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own, about how it is written
-            program = torch.export.export(model, (example,), dynamic_shapes=batch, strict=False)
+            shapes = _by_argument(model, *called(without_constants(example.parameters), growing))
+            if _takes_any_name(model, kwargs):
+                shapes, args, kwargs = {"tensors": tuple(growing)}, example.tensors, {}
+                _take_tensors_alone(model, example.parameters)
+            program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
             rename_plain_writes(program.graph)
             if not is_functional(program.graph):
                 program = program.run_decompositions({})
     except Exception as error:
         _check_example(model, example)
-        raise PackError(f"pack: {name} cannot be exported: {_cause(error)}") from error
+        kind = _FixedBatch if _is_fixed_batch(error) else PackError
+        raise kind(f"pack: {name} cannot be exported: {_cause(error)}") from error
     return program
 
 
-def _check_example(model: nn.Module, example: Tensor) -> None:
+def _of_more(x: Tensor, dim: int | None) -> Tensor:
+    return x if dim is None or x.shape[dim] >= LEAST_BATCH else resized(x, dim, LEAST_BATCH)
+
+
+def _takes_any_name(model: nn.Module, kwargs: Mapping[str, Any]) -> bool:
+    """Whether any argument goes into the **kwargs of a forward, of which torch.export loses track."""
+    return not set(kwargs) <= set(inspect.signature(model.forward).parameters)
+
+
+def _take_tensors_alone(model: nn.Module, parameters: Sequence[Parameter]) -> None:
+    """Let a model, which is a copy, be called with its tensors one after another."""
+    kind = type(model)
+
+    def forward(self: nn.Module, *tensors: Tensor) -> Any:
+        args, kwargs = called(parameters, tensors)
+        return kind.forward(self, *args, **kwargs)
+
+    model.__class__ = type(kind.__name__, (kind,), {"forward": forward})
+
+
+def _by_argument(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of each argument of a call, by the name of its parameter, as torch.export takes it."""
+    return dict(inspect.signature(model.forward).bind(*args, **kwargs).arguments)
+
+
+def _check_example(model: nn.Module, example: Example) -> None:
     """Raises: PackError where the model itself fails on the example: then its export is not at fault."""
     remove_from(model)
+    args, kwargs = called(example.parameters, [x.clone() for x in example.tensors])
     try:
-        model(example.clone())
+        model(*args, **kwargs)
     except Exception as error:
-        raise PackError(
-            f"pack: the model fails on an input {list(example.shape)}: {describe_failure(error)}{_place(error)}; give "
-            "pack an example of what it takes, in batches of any size"
-        ) from error
+        raise _failure(example, error) from error
+
+
+def _failure(example: Example, error: Exception) -> PackError:
+    """What to say where the model itself fails on the example."""
+    shapes = ", ".join(str(list(x.shape)) for x in example.tensors)
+    what = f"an input {shapes}" if len(example.tensors) == 1 else f"inputs {shapes}"
+    return PackError(
+        f"pack: the model fails on {what}: {describe_failure(error)}{_place(error)}; give pack an example of what it "
+        "takes, in batches of any size"
+    )
 
 
 def _results(program: torch.export.ExportedProgram, name: str) -> tuple[int, ...]:
-    """Which outputs of the graph are the model's. Raises: PackError for a model that remembers."""
+    """Which outputs of the graph are tensors of the model's. Raises: PackError for a model that remembers."""
     specs = program.graph_signature.output_specs
     free = (OutputKind.USER_OUTPUT, OutputKind.USER_INPUT_MUTATION)
     written = [str(spec.target) for spec in specs if spec.kind not in free]
@@ -117,33 +211,57 @@ def _results(program: torch.export.ExportedProgram, name: str) -> tuple[int, ...
             f"pack: {name} writes into {', '.join(map(repr, written))} in eval mode, and a packed model has no memory; "
             "let it compute them from the input alone when it does not train"
         )
-    return tuple(index for index, spec in enumerate(specs) if spec.kind is OutputKind.USER_OUTPUT)
+    own = (index for index, spec in enumerate(specs) if spec.kind is OutputKind.USER_OUTPUT and _is_tensor(spec.arg))
+    return tuple(own)
 
 
-def _names(program: torch.export.ExportedProgram, name: str) -> tuple[str, ...] | None:
-    """How a model's results are called. Raises: PackError for results within results."""
+def _answer(program: torch.export.ExportedProgram, name: str) -> Tree:
+    """The structure of a model's results. Raises: PackError for what no program returns."""
     spec = program.call_spec.out_spec
     assert spec is not None
-    children = spec.children()
-    if not children:
-        return None
-    keys = getattr(spec.context, "_fields", spec.context)
-    plain = all(not child.children() for child in children)
-    if plain and spec.type in (tuple, list):
-        return ()
-    if not plain or not isinstance(keys, (list, tuple)) or len(keys) != len(children):
-        raise PackError(
-            f"pack: {name} returns {getattr(spec.type, '__name__', spec.type)} with more than tensors in it; wrap it "
-            "to return one tensor, or a tuple or dict of tensors"
-        )
-    return tuple(map(str, keys))
+    outputs = [output.arg for output in program.graph_signature.output_specs if output.kind is OutputKind.USER_OUTPUT]
+    places, order = iter(outputs), count()
+
+    def tree(spec: Any, path: str) -> Tree:
+        if spec.is_leaf():
+            argument = next(places)
+            if _is_tensor(argument):
+                return next(order)
+            if isinstance(argument, ConstantArgument) and argument.value is None:
+                return [CONSTANT, None]
+            raise PackError(
+                f"pack: result {path!r} of the model is no tensor that depends on its input; wrap the model to return "
+                "none but those that do"
+            )
+        keys = getattr(spec.context, "_fields", spec.context)
+        children = spec.children()
+        if spec.type in (tuple, list):
+            return [TUPLE, *(tree(child, inside(path, place)) for place, child in enumerate(children))]
+        if not isinstance(keys, (list, tuple)) or len(keys) != len(children):
+            raise PackError(
+                f"pack: {name} returns {getattr(spec.type, '__name__', spec.type)}; wrap it to return tensors, alone "
+                "or in tuples and dicts"
+            )
+        names = [str(key) for key in keys]
+        return [DICT, names, *(tree(child, inside(path, name)) for name, child in zip(names, children, strict=True))]
+
+    found = tree(spec, "")
+    try:
+        check_tree(found)
+    except ValueError as error:
+        raise PackError(f"pack: {name} returns what no program does: {error}") from error
+    return found
+
+
+def _is_fixed_batch(error: BaseException) -> bool:
+    return "Constraints violated" in str(error) or "specialized" in str(error)
 
 
 def _cause(error: BaseException) -> str:
     """What stopped the export, and where in the user's code."""
     place = _place(error)
     text = str(error)
-    if "Constraints violated" in text or "specialized" in text:
+    if _is_fixed_batch(error):
         return (
             "its answer depends on the size of the batch; write x.size(0), x.flatten(1) or -1 where the forward or a "
             f"buffer of it holds the number of samples of the example{place}"

@@ -15,16 +15,20 @@ from torch import Tensor, fx, nn
 
 from bittern.deploy.errors import PackError
 from bittern.deploy.front import native
-from bittern.deploy.front.arguments import Arguments
+from bittern.deploy.front.arguments import Arguments, BatchSource
+from bittern.deploy.front.batch import Dims
 from bittern.deploy.front.builder import Builder, Ref
 from bittern.deploy.front.call import Call, bound, operator_name
+from bittern.deploy.front.example import Example
 from bittern.deploy.front.export import Exported, export, is_operator, meta_of, place_of
 from bittern.deploy.front.low_bit import lower_layer
 from bittern.deploy.front.same import HARMLESS, passed_on
 from bittern.deploy.front.sizes import NoSize, Size, samples_first, shape_of, size_of
 from bittern.deploy.front.stand_in import OPERATOR, computed
 from bittern.deploy.kinds.aten_operators import ALLOWED
-from bittern.deploy.program import Program, type_name
+from bittern.deploy.kinds.results import attrs_of
+from bittern.deploy.program import Input, Program, type_name
+from bittern.deploy.structure import leaves
 from bittern.deploy.unseen import describe_failure, refuse
 from bittern.nn.linear import BinaryLinear
 
@@ -57,7 +61,7 @@ class Read(NamedTuple):
     """Low-bit layers that do not depend on the input, and are no part of the program."""
 
 
-def read(model: nn.Module, example: Tensor) -> Read:
+def read(model: nn.Module, example: Example) -> Read:
     """The program of a model, and its tensors.
 
     Raises: PackError naming everything that stands against it, with its place in the user's code.
@@ -68,8 +72,18 @@ def read(model: nn.Module, example: Tensor) -> Read:
         reader.add(node)
     refuse(reader.problems(), "stand against it")
     result = reader.result()
-    program = Program(tuple(reader.builder.nodes), tuple(example.shape[1:]), result, type_name(example.dtype))
+    program = Program(tuple(reader.builder.nodes), _inputs(example, exported.batch), result, example.parameters)
     return Read(program, reader.builder.tensors, tuple(reader.constant_layers))
+
+
+def _inputs(example: Example, batch: Dims) -> tuple[Input, ...]:
+    """The inputs of a program: what the example says without its batch."""
+
+    def given(name: str, x: Tensor, dim: int | None) -> Input:
+        sizes = tuple(size for place, size in enumerate(x.shape) if place != dim)
+        return Input(name, sizes, type_name(x.dtype), dim)
+
+    return tuple(map(given, example.names, example.tensors, batch))
 
 
 class _Reader:
@@ -77,8 +91,10 @@ class _Reader:
 
     def __init__(self, exported: Exported) -> None:
         self.exported = exported
-        self.builder = Builder()
+        self.builder = Builder(len(exported.inputs))
         self.values: dict[fx.Node, Any] = {}
+        self.batch = BatchSource.of(exported.batch)
+        """The first input that has the batch, and where."""
         self.metas: dict[Ref, Any] = {}
         """What torch.export says of each value of the program."""
         self.by_torch: set[Ref] = set()
@@ -99,17 +115,16 @@ class _Reader:
 
     def result(self) -> int:
         """The value that the model returns. Raises: PackError for anything but tensors that depend on its input."""
-        names, values = self.exported.names, self._output
-        called = names or tuple(map(str, range(len(values))))
-        constant = [name for name, value in zip(called, values, strict=True) if not isinstance(value, Ref)]
+        tree, values = self.exported.answer, self._output
+        constant = [name for name, place in leaves(tree) if not isinstance(values[place], Ref)]
         if constant or not values:
             raise PackError(
                 f"pack: result {', '.join(map(repr, constant))} of the model is no tensor that depends on its input; "
                 "wrap the model to return none but those that do"
             )
-        if names is None:
+        if isinstance(tree, int):
             return int(values[0])
-        return int(self.builder.add("results", "results", values, {}, names=list(names)))
+        return int(self.builder.add("results", "results", values, {}, **attrs_of(tree)))
 
     def add(self, node: fx.Node) -> None:
         if node.op == "placeholder":
@@ -125,10 +140,14 @@ class _Reader:
     def _placeholder(self, node: fx.Node) -> Any:
         if node.name in self.exported.tensors:
             return self.exported.tensors[node.name]
-        self.metas[Ref(0)] = meta_of(node)
-        return Ref(0)
+        place = self.exported.inputs.get(node.name)
+        if place is None:
+            return meta_of(node)  # an argument that is no tensor
+        self.metas[Ref(place)] = meta_of(node)
+        return Ref(place)
 
     def _result(self, outputs: Any) -> tuple[Any, ...]:
+        """The tensors that the model returns."""
         return tuple(self._value(outputs[index]) for index in self.exported.results)
 
     def _value(self, argument: Any) -> Any:
@@ -196,7 +215,7 @@ class _Reader:
         return self._node(call.name, call.operator, list(call.arguments.values()), meta)
 
     def _node(self, name: str, operator: str, values: list[Any], meta: Any) -> Ref:
-        arguments = Arguments(self.metas, self.by_torch)
+        arguments = Arguments(self.metas, self.by_torch, self.batch)
         for value in values:
             arguments.add(value)
         written = self.builder.add(
@@ -246,6 +265,11 @@ class _Reader:
             value = lower_layer(self.builder, name, layer, x)
             self.metas[value] = meta
             return value
+        if not any(isinstance(size, Size) for size in shape_of(source)):
+            raise PackError(
+                f"pack: layer {name!r} is called on {list(source.shape)}, which has no batch; expand it to the "
+                "samples, as in t.expand(len(x), -1), or leave the layer real"
+            )
         if not isinstance(layer, BinaryLinear) or source.dtype != torch.float32:
             raise PackError(
                 f"pack: layer {name!r} must be called with float32 [batch, ...]; "

@@ -5,7 +5,8 @@ They stand in the order of the operator's schema, as plain data: numbers, texts,
 
 * {"input": i} the node's input number i, as it lies in memory; {"input": i, "order": [...]} laid out with its
   dimensions in this order, the outermost first, as in the training graph;
-* {"tensor": role} a tensor of the file; {"batch": n, "plus": m} the size n * batch + m;
+* {"tensor": role} a tensor of the file; {"batch": n, "plus": m, "dim": d} the size n * batch + m, the batch being size
+  d of the last input of the node;
 * {"dtype": name}, {"memory_format": name}, {"device": "own"}, {"number": "inf" | "-inf"}.
 
 torch itself checks them against the schema, on meta tensors, when the shape of the result is asked for (`aten`).
@@ -28,6 +29,8 @@ from bittern.deploy.program import INPUT_TYPES, Node
 MOST_ARGUMENTS = 64
 """Entries of one list, and arguments of one operator."""
 MOST_DEPTH = 3
+MOST_DIMS = 8
+"""Of a value whose size is the batch."""
 
 DTYPES = {**INPUT_TYPES, "float64": torch.float64}
 """Types that values of a program may have, by name."""
@@ -74,8 +77,8 @@ def _reader(argument: Any, tensors: Mapping[str, Tensor], device: torch.device) 
         case {"input": index}:
             return lambda inputs: inputs[index]
         case {"batch": times, **rest}:
-            plus = rest.get("plus", 0)
-            return lambda inputs: times * inputs[-1].shape[0] + plus
+            plus, dim = rest.get("plus", 0), rest.get("dim", 0)
+            return lambda inputs: times * inputs[-1].shape[dim] + plus
         case {"tensor": role}:
             value = tensors[role]
         case {"dtype": name}:
@@ -177,7 +180,8 @@ def _check_map(node: Node, argument: dict[str, Any], tensors: Mapping[str, Tenso
         case {"input": index, **rest}:
             sound = _is_index(index, len(node.inputs)) and set(rest) <= {"order"} and _is_order(rest.get("order", []))
         case {"batch": times, **rest}:
-            sound = _is_size(times) and set(rest) <= {"plus"} and _is_size(rest.get("plus", 0))
+            sound = _is_size(times) and set(rest) <= {"plus", "dim"} and _is_size(rest.get("plus", 0))
+            sound &= _is_index(rest.get("dim", 0), MOST_DIMS)
         case {"tensor": str(role)}:
             sound = role in tensors
         case {"dtype": str(name)}:

@@ -21,7 +21,7 @@ ALLOWED = frozenset(
         *_each("input", "conv_transpose2d conv_transpose3d lstm gru rnn_tanh rnn_relu"),
         *_each("default", "conv_transpose1d bilinear embedding one_hot scaled_dot_product_attention"),
         *_each("default", "batch_norm _native_batch_norm_legit_no_training layer_norm native_layer_norm group_norm"),
-        *_each("default", "native_group_norm instance_norm rms_norm _weight_norm cosine_similarity"),
+        *_each("default", "native_group_norm instance_norm rms_norm _weight_norm cosine_similarity pairwise_distance"),
         *_each("no_stats", "_native_batch_norm_legit"),
         *_each(
             "default", "relu relu6 gelu silu sigmoid tanh hardsigmoid hardswish hardtanh leaky_relu elu selu celu mish"

@@ -60,28 +60,30 @@ def _tail(step: BinaryStep, c: Tensor) -> Tensor:
     return images_of(ops.fused_multiply_add(rows * scale, alpha, beta), step.dims)
 
 
-def run(data: bytes, x: Tensor) -> list[Tensor]:
-    """All results of an ONNX file in ONNX Runtime, which is told to leave the network as it is written."""
+def run(data: bytes, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+    """All results of an ONNX file, given its inputs by name; ONNX Runtime leaves the network as it is written."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return [torch.from_numpy(y) for y in session.run(None, {"input": x.numpy()})]
+    return [torch.from_numpy(y) for y in session.run(None, {name: x.numpy() for name, x in inputs.items()})]
 
 
-def check(parts: Parts, steps: Sequence[Part], probe: bytes, data: bytes, batch: Tensor) -> RuntimeReport:
+def check(
+    parts: Parts, steps: Sequence[Part], probe: bytes, data: bytes, inputs: Mapping[str, Tensor]
+) -> RuntimeReport:
     """Compare `probe`, which gives away the values `watched` behind its results, and `data`, which does not."""
     shown = watched(parts.program, steps)
-    found = run(probe, batch)
+    found = run(probe, inputs)
     results, values = found[: len(found) - len(shown)], found[len(found) - len(shown) :]
     given: Mapping[int, Value] = {
-        0: batch,
+        **dict(enumerate(inputs.values())),
         parts.program.output: results[0] if len(results) == 1 else tuple(results),
         **{v: _as_packed(parts, v, value) for v, value in zip(shown, values, strict=True)},
     }
-    return compare(parts.program, steps, given).beside(run(data, batch))
+    return compare(parts.program, steps, given).beside(run(data, inputs))
 
 
 def _as_packed(parts: Parts, v: int, value: Tensor) -> Value:

@@ -16,6 +16,7 @@ from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.onnx import low_bit
 from bittern.deploy.onnx.dialect import Dialect
 from bittern.deploy.onnx.low_bit import CPU, PRODUCT
+from bittern.deploy.part_by_part import tensors_of
 from bittern.deploy.program import Node, Program
 
 Tensors = Mapping[str, Tensor]
@@ -122,7 +123,7 @@ def _in_any_layout(node: Node) -> Node:
 
 
 class OnnxModule(nn.Module):
-    """A program over buffers. Call with x [batch, *input_shape] -> the values `results`, flat, in their order."""
+    """A program over buffers. Call with its inputs -> the values `results`, flat, in their order."""
 
     def __init__(self, parts: Parts, results: tuple[int, ...]) -> None:
         super().__init__()
@@ -132,13 +133,12 @@ class OnnxModule(nn.Module):
             for role, tensor in part.constants.items():
                 self.register_buffer(f"node{index}_{role}", tensor.detach().contiguous())
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        values: dict[int, Any] = {0: x}
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        values: dict[int, Any] = dict(enumerate(inputs))
         for index, (node, part) in enumerate(self._nodes):
             constants = {role: self.get_buffer(f"node{index}_{role}") for role in part.constants}
             values[node.output] = part.call(constants)(*(values[v] for v in node.inputs))
         found: list[Tensor] = []
         for v in self._results:
-            value = values[v]
-            found += [value] if isinstance(value, Tensor) else value.values() if isinstance(value, dict) else value
+            found += tensors_of(values[v])
         return tuple(found)

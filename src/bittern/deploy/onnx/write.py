@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 from bittern._files import write_atomically
 from bittern.deploy.errors import ExportError
-from bittern.deploy.export_arguments import check_example, check_place, noise
+from bittern.deploy.export_arguments import check_place, compared_inputs, samples_for
+from bittern.deploy.kinds.results import tree_of
 from bittern.deploy.onnx.check import check, steps_of
 from bittern.deploy.onnx.dialect import ARITHMETIC, Dialect
 from bittern.deploy.onnx.low_bit import split
@@ -19,9 +21,11 @@ from bittern.deploy.onnx.module import OnnxModule, Parts
 from bittern.deploy.other_packages import quietly, require
 from bittern.deploy.pack import pack
 from bittern.deploy.packed import Packed
+from bittern.deploy.parameters import ONE
 from bittern.deploy.part_by_part import RuntimeReport, watched
 from bittern.deploy.plain import plain_cpu
-from bittern.deploy.program import INPUT_TYPES, Program
+from bittern.deploy.program import Program
+from bittern.deploy.structure import DICT, leaves
 
 OPSET = 18
 BATCH = 2
@@ -32,15 +36,16 @@ def to_onnx(
     model: Packed | nn.Module,
     path: str | Path,
     *,
-    example: Tensor | None = None,
+    example: Any = None,
     low_bit: Dialect = ARITHMETIC,
     verify: bool = True,
 ) -> RuntimeReport | None:
     """Write a packed model as ONNX (opset 18), for a batch of any size, all or nothing.
 
-    model: a packed model; a module is packed first, for which it needs `example`. The input is named `input`, results
-    `output`, or what the model calls them, or output_0, output_1, ...
-    example: float32 [batch, *input_shape], or the integers that the model takes; None: noise.
+    model: a packed model; a module is packed first, for which it needs `example`. The input is named `input`, several
+    are named as the parameters of the forward (parts of them "state.0", "state.1"); results `output`, or what the model
+    calls them, or output_0, output_1, ..., with "_out" behind the name where an input has it.
+    example: what the model is called with, as `pack` takes it; None: noise.
     low_bit: `onnx.ARITHMETIC` (float32 convolutions of +-1 and comparisons, which every runtime has) or `onnx.QONNX`
     (nodes BipolarQuant and Quant, for FINN and the like). Weights of low bits are stored in int8.
     verify: run the file in ONNX Runtime on `example`, compare every low-bit part bit for bit and every real part within
@@ -56,18 +61,19 @@ def to_onnx(
     require("to_onnx", ("onnx", "onnxscript", *["onnxruntime"] * verify), "onnx")
     path = Path(path)
     packed = _packed(model, example, verify)
-    _check_arguments(packed, path, example, verify)
+    _check_arguments(packed, path)
+    inputs = compared_inputs("to_onnx", packed, example) if verify else ()
     program = split(packed.program)
     with plain_cpu():
         plain = Parts(program, packed.tensors, ARITHMETIC)
-        report, data = _verified(packed, plain, example) if verify else (None, b"")
+        report, data = _verified(plain, inputs) if verify else (None, b"")
         if low_bit is not ARITHMETIC or not verify:
             data = exported(Parts(program, packed.tensors, low_bit), ()).SerializeToString()
     write_atomically(path, data)
     return report
 
 
-def _verified(packed: Packed, parts: Parts, example: Tensor | None) -> tuple[RuntimeReport, bytes]:
+def _verified(parts: Parts, inputs: Sequence[Tensor]) -> tuple[RuntimeReport, bytes]:
     """The report, and the file that it is about. Raises: ExportError."""
     steps = steps_of(parts)
     shown = watched(parts.program, steps)
@@ -75,7 +81,7 @@ def _verified(packed: Packed, parts: Parts, example: Tensor | None) -> tuple[Run
     probe = made.SerializeToString()
     hide(made, len(shown))
     data = made.SerializeToString()
-    report = check(parts, steps, probe, data, noise(packed) if example is None else example)
+    report = check(parts, steps, probe, data, dict(zip(input_names(parts.program), inputs, strict=True)))
     if not report.agrees:
         raise ExportError(f"to_onnx: the program disagrees with the packed model, nothing was written:\n{report}")
     return report, data
@@ -99,16 +105,17 @@ def exported(parts: Parts, shown: tuple[int, ...]) -> Any:
     program = parts.program
     names = [*_result_names(program), *(f"value_{v}" for v in shown)]
     module = OnnxModule(parts, (program.output, *shown)).eval()
-    sample = torch.zeros(BATCH, *program.input_shape, dtype=INPUT_TYPES[program.input_type])
+    batch = torch.export.Dim("batch")
+    growing = tuple(None if given.batch is None else {given.batch: batch} for given in program.inputs)
     with quietly():
         try:
             made: Any = torch.onnx.export(
                 module,
-                (sample,),
+                samples_for(program, BATCH),
                 dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamic_shapes=(growing,),
                 opset_version=OPSET,
-                input_names=["input"],
+                input_names=input_names(program),
                 output_names=names,
                 verbose=False,
             )
@@ -124,16 +131,23 @@ def _first_cause(error: BaseException) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
+def input_names(program: Program) -> list[str]:
+    """How the inputs are called in the file."""
+    return ["input"] if program.parameters == ONE else [given.name for given in program.inputs]
+
+
 def _result_names(program: Program) -> list[str]:
     last = program.producer(program.output)
     if last is None or last.kind != "results":
         return ["output"]
-    own = last.attrs["names"]
-    assert isinstance(own, list)
-    return [str(name) for name in own] or [f"output_{place}" for place in range(len(last.inputs))]
+    tree = tree_of(last)
+    own = [name for name, _ in leaves(tree)]
+    names = own if isinstance(tree, list) and tree[0] == DICT else [f"output_{name}" for name in own]
+    taken = set(input_names(program))
+    return [f"{name}_out" if name in taken else name for name in names]
 
 
-def _packed(model: Packed | nn.Module, example: Tensor | None, verify: bool) -> Packed:
+def _packed(model: Packed | nn.Module, example: Any, verify: bool) -> Packed:
     if isinstance(model, Packed):
         if example is not None and not verify:
             raise ValueError("to_onnx: 'example' is for verify=True; leave it out")
@@ -145,12 +159,7 @@ def _packed(model: Packed | nn.Module, example: Tensor | None, verify: bool) -> 
     return pack(model, example)
 
 
-def _check_arguments(packed: Packed, path: Path, example: Tensor | None, verify: bool) -> None:
+def _check_arguments(packed: Packed, path: Path) -> None:
     check_place("to_onnx", packed, path)
     if packed.real != torch.float32:
         raise ValueError(f"to_onnx: its real layers compute in {packed.real}; use .with_real(torch.float32)")
-    kind = INPUT_TYPES[packed.program.input_type]
-    if example is not None:
-        check_example("to_onnx", packed, example, str(kind))
-    elif verify and kind != torch.float32:
-        raise ValueError(f"to_onnx: a model that takes {kind} is compared on real inputs; give example=")
