@@ -498,3 +498,12 @@ def test_a_time_of_each_sample_and_one_for_all_agree() -> None:
     assert torch.equal(each(latent, torch.full((3,), 5))["sample"], one(latent, torch.tensor(5))["sample"])
     with pytest.raises(ValueError, match=r"expected input 'timestep' \[\]; got \[3\]"):
         one(latent, torch.full((3,), 5))
+
+
+@EVERY
+def test_a_large_batch_in_parts(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Native code runs a few samples at a time: every input is taken apart along its own batch, or not at all."""
+    monkeypatch.setattr("bittern.deploy.engine.schedule.PART_BYTES", 1)
+    model = case.build().eval()
+    packed = pack(model, case.example(2))
+    assert_same(packed, model, case.example(9))
