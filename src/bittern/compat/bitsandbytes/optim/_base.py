@@ -43,6 +43,9 @@ class Bridge(LowBitOptimizer):
 
     is_paged = False
     """Whether the states live in host memory, as those of CPU parameters do anyway."""
+    fixed_bits: int | None = None
+    """Bits of the states where the class's name says so: optim_bits cannot choose others."""
+    always_paged = False
     max_unorm = 0.0
 
     @property
@@ -54,6 +57,13 @@ class Bridge(LowBitOptimizer):
     def state_of(self, p: Tensor, group: Group) -> StateDict:
         self._name_states(p)
         return super().state_of(p, {**group, "offload": "cpu"} if self.is_paged and p.is_cuda else group)
+
+    def _own_bits(self, optim_bits: int) -> int:
+        """Bits of the states. Errors: ValueError for optim_bits that contradict the class's name."""
+        if self.fixed_bits is None:
+            return optim_bits
+        check_fixed_bits(type(self).__name__, optim_bits, self.fixed_bits)
+        return self.fixed_bits
 
     def _name_states(self, p: Tensor) -> None:
         if not isinstance(self.state.get(p), States):

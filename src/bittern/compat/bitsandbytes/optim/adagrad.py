@@ -24,7 +24,7 @@ class Adagrad(Bridge, native.Adagrad):
         args: Any = None,
         min_8bit_size: int = 4096,
     ) -> None:
-        owner = type(self).__name__
+        owner, optim_bits = type(self).__name__, self._own_bits(optim_bits)
         check_args(owner, args)
         super().__init__(
             params,
@@ -69,27 +69,4 @@ class Adagrad8bit(Adagrad):
 class Adagrad32bit(Adagrad):
     """`Adagrad` with states in 32 bits."""
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float = 1e-2,
-        lr_decay: float = 0,
-        weight_decay: float = 0,
-        initial_accumulator_value: float = 0,
-        eps: float = 1e-10,
-        optim_bits: int = 32,
-        args: Any = None,
-        min_8bit_size: int = 4096,
-    ) -> None:
-        check_fixed_bits("Adagrad32bit", optim_bits, 32)
-        super().__init__(
-            params,
-            lr=lr,
-            lr_decay=lr_decay,
-            weight_decay=weight_decay,
-            initial_accumulator_value=initial_accumulator_value,
-            eps=eps,
-            optim_bits=32,
-            args=args,
-            min_8bit_size=min_8bit_size,
-        )
+    fixed_bits = 32

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import bittern.optim as native
-from bittern.compat.bitsandbytes.optim._base import Bridge, ParamsT, check_args, check_fixed_bits, storage
+from bittern.compat.bitsandbytes.optim._base import Bridge, ParamsT, check_args, storage
 
 
 class Adam(Bridge, native.Adam):
@@ -25,7 +25,7 @@ class Adam(Bridge, native.Adam):
         min_8bit_size: int = 4096,
         is_paged: bool = False,
     ) -> None:
-        owner = type(self).__name__
+        owner, optim_bits = type(self).__name__, self._own_bits(optim_bits)
         check_args(owner, args)
         super().__init__(
             params,
@@ -37,158 +37,36 @@ class Adam(Bridge, native.Adam):
             decoupled_weight_decay=True,
             **storage(owner, optim_bits, min_8bit_size),
         )
-        self.is_paged = is_paged
+        self.is_paged = is_paged or self.always_paged
 
 
 class Adam8bit(Adam):
     """`Adam` with states in 8 bits."""
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0,
-        amsgrad: bool = False,
-        optim_bits: int = 32,
-        args: Any = None,
-        min_8bit_size: int = 4096,
-        is_paged: bool = False,
-    ) -> None:
-        check_fixed_bits("Adam8bit", optim_bits, 8)
-        super().__init__(
-            params,
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            amsgrad=amsgrad,
-            optim_bits=8,
-            args=args,
-            min_8bit_size=min_8bit_size,
-            is_paged=is_paged,
-        )
+    fixed_bits = 8
 
 
 class Adam32bit(Adam):
     """`Adam` with states in 32 bits."""
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0,
-        amsgrad: bool = False,
-        optim_bits: int = 32,
-        args: Any = None,
-        min_8bit_size: int = 4096,
-        is_paged: bool = False,
-    ) -> None:
-        check_fixed_bits("Adam32bit", optim_bits, 32)
-        super().__init__(
-            params,
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            amsgrad=amsgrad,
-            optim_bits=32,
-            args=args,
-            min_8bit_size=min_8bit_size,
-            is_paged=is_paged,
-        )
+    fixed_bits = 32
 
 
 class PagedAdam(Adam):
     """`Adam` with states in host memory."""
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0,
-        amsgrad: bool = False,
-        optim_bits: int = 32,
-        args: Any = None,
-        min_8bit_size: int = 4096,
-        is_paged: bool = False,
-    ) -> None:
-        super().__init__(
-            params,
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            amsgrad=amsgrad,
-            optim_bits=optim_bits,
-            args=args,
-            min_8bit_size=min_8bit_size,
-            is_paged=True,
-        )
+    always_paged = True
 
 
 class PagedAdam8bit(Adam):
     """`Adam` with states in 8 bits and states in host memory."""
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0,
-        amsgrad: bool = False,
-        optim_bits: int = 32,
-        args: Any = None,
-        min_8bit_size: int = 4096,
-        is_paged: bool = False,
-    ) -> None:
-        check_fixed_bits("PagedAdam8bit", optim_bits, 8)
-        super().__init__(
-            params,
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            amsgrad=amsgrad,
-            optim_bits=8,
-            args=args,
-            min_8bit_size=min_8bit_size,
-            is_paged=True,
-        )
+    fixed_bits = 8
+    always_paged = True
 
 
 class PagedAdam32bit(Adam):
     """`Adam` with states in 32 bits and states in host memory."""
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0,
-        amsgrad: bool = False,
-        optim_bits: int = 32,
-        args: Any = None,
-        min_8bit_size: int = 4096,
-        is_paged: bool = False,
-    ) -> None:
-        check_fixed_bits("PagedAdam32bit", optim_bits, 32)
-        super().__init__(
-            params,
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            amsgrad=amsgrad,
-            optim_bits=32,
-            args=args,
-            min_8bit_size=min_8bit_size,
-            is_paged=True,
-        )
+    fixed_bits = 32
+    always_paged = True
