@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from _cases import Case
-from _linear_cases import check_int8, check_sum
-from _step_cases import check_step
-from _tolerance import assert_exact
+from _cases import Case, tensors
 from bittern import ops
+
+__all__ = ["check", "marks", "moved", "pairs", "run_on", "tensors"]
 
 
 def pairs(cases: list[Case]) -> list[tuple[Case, ops.Implementation]]:
@@ -26,26 +25,22 @@ def marks(implementation: ops.Implementation) -> list[pytest.MarkDecorator]:
     return [pytest.mark.cuda] if implementation.device == "cuda" else []
 
 
-def tensors(result: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """The tensors that an op returned, one or several."""
-    return result if isinstance(result, tuple) else (result,)
-
-
 def moved(arguments: tuple[Any, ...], move: Callable[[torch.Tensor], torch.Tensor]) -> list[Any]:
     """The arguments with `move` applied to every tensor, also those in lists."""
     there = [[move(x) for x in a] if _tensors(a) else a for a in arguments]
     return [move(a) if isinstance(a, torch.Tensor) else a for a in there]
 
 
-def moved_to(device: str, call: Callable[..., Any]) -> Callable[..., None]:
-    """`call` on copies on the device; what it changed comes back into the arguments."""
+def run_on(device: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    """`call` on copies on the device: its result comes back, and so does what it changed in the arguments."""
 
-    def run(*arguments: Any) -> None:
+    def run(*arguments: Any) -> Any:
         there = moved(arguments, lambda x: x.to(device))
-        call(*there)
+        result = call(*there)
         for mine, theirs in zip(arguments, there, strict=True):
             for x, y in zip(mine, theirs, strict=True) if _tensors(mine) else ():
                 x.copy_(y)
+        return result.cpu() if isinstance(result, torch.Tensor) else result and tuple(x.cpu() for x in result)
 
     return call if device == "cpu" else run
 
@@ -55,19 +50,5 @@ def _tensors(a: Any) -> bool:
 
 
 def check(case: Case, implementation: ops.Implementation) -> None:
-    """The implementation equals the reference, bit for bit; sums and optimizer steps are within their roundings."""
-    arguments = case.make()
-    if case.op is ops.optimizer_step:
-        check_step(arguments, moved_to(implementation.device, implementation.call))
-        return
-    result = implementation.call(*moved(arguments, lambda x: x.to(implementation.device)))
-    if case.op in (ops.linear_4bit, ops.linear_4bit_backward):
-        check_sum(result.cpu(), arguments, case.op is ops.linear_4bit_backward)
-        return
-    if case.op is ops.linear_8bit:
-        check_int8(result.cpu(), arguments, case.op.reference)
-        return
-    expected = case.op.reference(*arguments)
-    for mine, theirs in zip(tensors(result), tensors(expected), strict=True):
-        assert mine.is_contiguous()
-        assert_exact(mine.cpu(), theirs)
+    """The implementation does what the case demands of it."""
+    case.demand(case.op, case.make(), run_on(implementation.device, implementation.call))

@@ -19,14 +19,32 @@ from torch import Tensor
 from _bit_cases import PARTS, parts, pools
 from _block_cases import blocks
 from _conv_cases import DEPTHWISE, GROUPED, WINDOWS, Conv, depthwise, epilogue, generator, grouped, words
-from _linear_cases import linears
-from _step_cases import Step, steps
+from _linear_cases import check_int8, check_sum, linears
+from _step_cases import Step, check_step, steps
+from _tolerance import assert_exact
 from bittern import ops
 from bittern.ops import codebooks
 
 SIZES = (1, 7, 63, 64, 65, 255, 257, 1000)
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int32)
 FLOATS = DTYPES[:4]
+
+
+Demand = Callable[[ops.Op, tuple[Any, ...], Callable[..., Any]], None]
+"""(op, arguments, an implementation of it): raises where that does not do what it must."""
+
+
+def tensors(result: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The tensors that an op returned, one or several."""
+    return result if isinstance(result, tuple) else (result,)
+
+
+def equals_reference(op: ops.Op, arguments: tuple[Any, ...], call: Callable[..., Any]) -> None:
+    """Bit for bit."""
+    result = call(*arguments)
+    for mine, theirs in zip(tensors(result), tensors(op.reference(*arguments)), strict=True):
+        assert mine.is_contiguous()
+        assert_exact(mine, theirs)
 
 
 @dataclass(frozen=True)
@@ -38,6 +56,7 @@ class Case:
     make: Callable[[], tuple[Any, ...]] = field(compare=False)
     light: bool = False
     """Small enough for Triton's interpreter."""
+    demand: Demand = field(default=equals_reference, compare=False)
 
     def __str__(self) -> str:
         return f"{self.op.name}-{self.label}"
@@ -247,9 +266,16 @@ def block_cases() -> Iterator[Case]:
         yield Case(ops.binary_block, str(block), block.make, block.light)
 
 
+def follows_formulas(_: ops.Op, arguments: tuple[Any, ...], call: Callable[..., Any]) -> None:
+    """Within the rounding of each operation of the rule."""
+    check_step(arguments, call)
+
+
 def step_cases() -> Iterator[Case]:
     for step in steps():
-        yield Case(ops.optimizer_step, str(step), step.make, light=step == Step(step.rule, step.bits))
+        yield Case(
+            ops.optimizer_step, str(step), step.make, light=step == Step(step.rule, step.bits), demand=follows_formulas
+        )
 
 
 def blockwise_inputs(op: ops.Op[Any], label: str, n: int, dtype: torch.dtype, block: int, table: str) -> Case:
@@ -290,13 +316,23 @@ def blockwise_cases(op: ops.Op[Any]) -> Iterator[Case]:
         yield blockwise_inputs(op, op.name, 40_001, dtype, 256, table)  # more than one task
 
 
+def is_rounded_sum(op: ops.Op, arguments: tuple[Any, ...], call: Callable[..., Any]) -> None:
+    """Within the rounding of a sum of products."""
+    check_sum(call(*arguments), arguments, op is ops.linear_4bit_backward)
+
+
+def is_int8_product(op: ops.Op, arguments: tuple[Any, ...], call: Callable[..., Any]) -> None:
+    """Bit for bit but for the sum of outliers."""
+    check_int8(call(*arguments), arguments, op.reference)
+
+
 def linear_cases() -> Iterator[Case]:
-    return (Case(ops.linear_4bit, str(linear), linear.forward, light) for linear, light in linears())
+    return (Case(ops.linear_4bit, str(linear), linear.forward, light, is_rounded_sum) for linear, light in linears())
 
 
 def linear_backward_cases() -> Iterator[Case]:
     for linear, light in linears():
-        yield Case(ops.linear_4bit_backward, str(linear), linear.backward, light)
+        yield Case(ops.linear_4bit_backward, str(linear), linear.backward, light, is_rounded_sum)
 
 
 def int8_cases() -> Iterator[Case]:
@@ -304,7 +340,8 @@ def int8_cases() -> Iterator[Case]:
         if linear.table == "nf4":
             for threshold in (0.0, 2.5, 100.0):
                 label = f"{linear}-outliers-{threshold}"
-                yield Case(ops.linear_8bit, label, partial(linear.int8, threshold), light and threshold < 100)
+                make = partial(linear.int8, threshold)
+                yield Case(ops.linear_8bit, label, make, light and threshold < 100, is_int8_product)
 
 
 def pool_bits_cases() -> Iterator[Case]:
