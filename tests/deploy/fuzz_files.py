@@ -117,7 +117,9 @@ def _run(packed: Packed, seed: int) -> None:
         args, kwargs = called(packed.program.parameters, _inputs(packed, 1, generator))
         packed(*args, **kwargs)
         return
-    rows = all(given.batch == 0 for given in packed.inputs)
+    kinds = {node.kind for node in packed.program.nodes}
+    # results of their own may have the samples anywhere
+    rows = all(given.batch == 0 for given in packed.inputs) and "results" not in kinds
     for batch in (1, 1, BATCHES[seed % len(BATCHES)]):
         inputs = _inputs(packed, batch, generator)
         args, kwargs = called(packed.program.parameters, inputs)

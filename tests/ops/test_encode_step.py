@@ -77,3 +77,10 @@ def test_other_strides_are_copied_and_refused_by_the_step() -> None:
     assert readable(every_second).is_contiguous()
     with pytest.raises(RuntimeError, match="the strides of its input"):
         ops.run_steps(ops.chosen_isa(), ops.encode_step(every_second, None, ops.BitImages.empty(2, 3, 4, 5)))
+
+
+def test_no_images_in_any_layout_are_nothing_to_read() -> None:
+    """To torch, no samples are contiguous whatever their strides."""
+    none = torch.ones(0, 3, 4, 10)[..., ::2]
+    assert none.is_contiguous()
+    ops.run_steps(ops.chosen_isa(), ops.encode_step(readable(none), None, ops.BitImages.empty(0, 3, 4, 5)))

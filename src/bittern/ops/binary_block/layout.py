@@ -6,6 +6,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from bittern import _native
@@ -111,4 +112,5 @@ def readable(x: Tensor) -> Tensor:
     """Images that an encode step reads: these where channels, or pixels of a row, lie side by side; else a copy."""
     _, _, pixel, channel = x.stride()
     whole_pixels = channel == 1 and pixel == x.shape[3]
-    return x if whole_pixels or pixel == 1 else x.contiguous()
+    # contiguous() would return images of no samples as they are, with strides that native code refuses
+    return x if whole_pixels or pixel == 1 else x.clone(memory_format=torch.contiguous_format)
