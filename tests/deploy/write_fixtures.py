@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import _quantizers
 from _bit_networks import Inception, Windows
 from _graphs import METHODS, scatter
 from bittern import ops
@@ -103,6 +104,22 @@ class Shapes(nn.Module):
         return torch.cat([self.linear(z), rows, x.flatten(1)], 1)
 
 
+def codes() -> nn.Sequential:
+    """Weights that are no odd integers, and sums of terms, behind signs and behind levels."""
+    model = nn.Sequential(
+        BinaryConv2d(3, 8, 3, padding=1, method=_quantizers.METHODS["ternary-3"]),
+        nn.Hardtanh(),
+        BinaryConv2d(8, 12, 3, padding=1, groups=2, bias=True, method=_quantizers.METHODS["ternary"]),
+        BinaryConv2d(12, 9, 3, 2, 1, method=_quantizers.METHODS["five"]),
+        nn.Flatten(),
+        BinaryLinear(9 * 9, 5, bias=True, method=_quantizers.METHODS["terms-2"]),
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(32)  # so that no scale is rounded to 0
+    return model
+
+
 def near() -> nn.Sequential:
     """Functions whose last bits depend on the CPU."""
     layers = nn.GELU(), nn.SiLU(), nn.Sigmoid(), nn.Tanh(), nn.LayerNorm(6), nn.Softmax(1), nn.LogSoftmax(1)
@@ -124,6 +141,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "signal": (signal, (4, 20)),
     "shapes": (Shapes, (3, 8, 8)),
     "near_functions": (near, (6,)),
+    "codes": (codes, (3, 6, 5)),
 }
 
 

@@ -3,7 +3,7 @@
 
 Counting, for one sample (the batch size does not matter):
 
-    BMAC  multiply-accumulates of low-bit layers, times weight_bits * input_bits: the planes of 1-bit products
+    BMAC  multiply-accumulates of low-bit layers, times the bits of their weights' and inputs' codes: 1-bit products
     FMAC  all other multiply-accumulates of matrix products and convolutions: of layers, of frozen 4- and 8-bit layers,
           and of what a forward computes by functions (attention, F.linear, recurrent cells), in the row of the module
           whose forward it is
@@ -13,7 +13,7 @@ An output next to the border counts all taps, padding included. Not counted: add
 look-ups, scales, and the mean |x| that XNOR-Net recomputes. `Report.uncounted` names modules with a weight matrix
 whose products were not seen.
 
-    1-bit params    weight_bits for each weight of a low-bit layer that the forward calls
+    1-bit params    the bits of its code for each weight of a low-bit layer that the forward calls
     4/8-bit params  weights of Linear4bit and Linear8bit
     float params    every other parameter: float layers, biases, gamma and beta of norms, slopes, thresholds, learned
                     scales, and the weight of a low-bit layer that the forward never calls or reads itself, which no
