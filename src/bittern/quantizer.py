@@ -24,6 +24,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from bittern.codes import Code, Integers, Reals, Signs, odd_integers
@@ -204,13 +205,18 @@ def weight_terms(method: Quantizer, w: Tensor) -> tuple[Quantized, ...]:
     """
     found = method.weight(w)
     terms = (found,) if isinstance(found, Quantized) else found
-    codes = weight_codes(method)
-    if len(terms) != len(codes):
+    if not torch.compiler.is_compiling():  # torch.compile cannot trace every way to make a frozen dataclass
+        _check_terms(method, len(terms))
+    return terms
+
+
+def _check_terms(method: Quantizer, terms: int) -> None:
+    codes = len(weight_codes(method))
+    if terms != codes:
         name = type(method).__name__
         raise ValueError(
-            f"{name}: its weight has {len(terms)} terms, and its weight_code names {len(codes)}; name one code a term"
+            f"{name}: its weight has {terms} terms, and its weight_code names {codes}; name one code a term"
         )
-    return terms
 
 
 def term_names(layer: str, count: int) -> tuple[str, ...]:

@@ -163,6 +163,14 @@ def test_it_trains(method: Method) -> None:
     assert verify(pack(model.eval(), x), model, x).logits_identical
 
 
+@each_method
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
+def test_a_compiled_layer_equals_eager(method: Method) -> None:
+    torch.compiler.reset()
+    layer, x = BinaryConv2d(4, 6, 3, method=method), torch.randn(2, 4, 7, 7)
+    assert torch.equal(torch.compile(layer, fullgraph=True, backend="eager")(x), layer(x))
+
+
 def test_summary_counts_planes() -> None:
     x = torch.randn(1, 64)
     bits = {
