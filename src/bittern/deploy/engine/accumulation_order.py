@@ -98,7 +98,7 @@ def exact_order(node: Node, trial: Trial, shape: Sequence[int]) -> ops.SumOrder 
             image = below[:, :, : (rows.shape[2] - 1) * stride[0] + reach].permute(0, 2, 3, 1)
             found = torch.empty(few.shape[0], rows.shape[2], rows.shape[3], rows.shape[1], dtype=torch.float32)
             ops.run_steps(ops.chosen_isa(), conv.step(image, found))
-            if not _repeats(found.permute(0, 3, 1, 2), rows):
+            if not repeats(found.permute(0, 3, 1, 2), rows):
                 return False
         return True
 
@@ -129,7 +129,7 @@ def exact_lanes(trial: Trial, shape: Sequence[int]) -> int | None:
         record = ops.mean_step(pixels.shape, found, lanes)
         record["pool"]["x"], record["sizes"]["input"] = pixels.data_ptr(), ops.bytes_of(pixels)
         ops.run_steps(ops.chosen_isa(), record)
-        return _repeats(found.view(-1, *expected.shape[1:]), expected)
+        return repeats(found.view(-1, *expected.shape[1:]), expected)
 
     return next((n for n in MEAN_LANES if same_bits(trial.steps[0], partial(agrees, n), shape)), None)
 
@@ -160,7 +160,7 @@ def same_bits(torchs: Step, agrees: Agrees, shape: Sequence[int]) -> bool:
     return True
 
 
-def _repeats(few: Tensor, batch: Tensor) -> bool:
+def repeats(few: Tensor, batch: Tensor) -> bool:
     """Whether the results of a batch are those of a few images, again and again."""
     return all(torch.equal(part, few[: part.shape[0]]) for part in torch.split(batch, few.shape[0]))
 

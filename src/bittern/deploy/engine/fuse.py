@@ -16,7 +16,7 @@ from bittern.deploy.engine.groups.bits import BitConcatenation, BitPool, Encode
 from bittern.deploy.engine.groups.block import NO_RULE, Block
 from bittern.deploy.engine.groups.group import Group
 from bittern.deploy.engine.groups.pool import Pool
-from bittern.deploy.engine.groups.real import RealProduct, WholeMean
+from bittern.deploy.engine.groups.real import RealProduct, RowScale, WholeMean
 from bittern.deploy.engine.groups.torch_node import TorchNode
 from bittern.deploy.form import Form
 from bittern.deploy.kinds.kind import integer, integers
@@ -88,12 +88,24 @@ def _single(program: Program, forms: Forms, node: Node, taken: set[int]) -> Grou
         return BitConcatenation(node)
     if _is_whole_mean(node, len(forms[node.inputs[0]].shape)):
         return WholeMean(node)
+    if node.kind == "affine" and rank == IMAGE_RANK[0]:
+        return RowScale(node, _flatten_of_pixels(program, forms, node))
     if rank != IMAGE_RANK[2] or node.kind != "pool":
         return TorchNode(node, reason(program, forms, node) or "")
     before = program.producer(node.inputs[0])
     if before is None or before.kind != "affine" or before.output in taken:
         return Pool(node, None)
     return Pool(node, before if program.single_consumer(before.output) is node else None)
+
+
+def _flatten_of_pixels(program: Program, forms: Forms, node: Node) -> Node | None:
+    """The flatten in front of a node, if nothing else reads it and its images have one pixel: the same memory."""
+    before = program.producer(node.inputs[0])
+    if before is None or before.kind != "flatten" or program.single_consumer(before.output) is not node:
+        return None
+    shape = forms[before.inputs[0]].shape
+    one_pixel = len(shape) == IMAGE_RANK[2] and shape[2:] == (1, 1)
+    return before if one_pixel and forms[before.inputs[0]].type == "real" else None
 
 
 def _is_whole_mean(node: Node, rank: int) -> bool:

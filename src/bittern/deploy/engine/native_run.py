@@ -9,6 +9,8 @@ from itertools import groupby
 from typing import Any, cast
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from bittern import ops
 from bittern.deploy.engine.memory_plan import Values, as_images, images_where_they_lie
@@ -18,6 +20,30 @@ from bittern.ops.binary_block.layout import point, readable
 
 Patch = tuple[str, str, int, int]
 """(part and field of a record, number of the record, number of the value)."""
+
+
+class Aim:
+    """Lets a record read images that torch made, at every call; all but the address only where they lie otherwise."""
+
+    def __init__(self, records: np.ndarray, part: str, record: int, value: int) -> None:
+        self.value = value
+        self._part = part
+        self._record = records[record : record + 1]
+        self._addresses = self._record[part]["x"]
+        self._seen: tuple[torch.Size, tuple[int, ...]] | None = None
+
+    def at(self, values: Values) -> Tensor:
+        """What the record reads now, which must stay until it has run."""
+        x: Tensor = values[self.value]
+        signature = x.shape, x.stride()
+        if signature == self._seen:
+            self._addresses[0] = x.data_ptr()
+            return x
+        images = images_where_they_lie(x)
+        read = readable(images) if self._part == "encode" else images
+        point(self._record, self._part, read)
+        self._seen = signature if read is images else None
+        return read
 
 
 @dataclass
@@ -37,6 +63,8 @@ class NativeRun:
             (self.records[part][name], sizes["residual" if name == "residual" else "input"], record, value)
             for part, name, record, value in self.patches
         ]
+        self._aims = [Aim(self.records, *place) for place in self.strided]
+        self._steps = ops.Steps(self.isa, self.records)
 
     def __call__(self, values: Values) -> None:
         held = []
@@ -45,13 +73,9 @@ class NativeRun:
             images = there[0].contiguous() if isinstance(there, tuple) else as_images(there)
             held.append(images)
             addresses[record], sizes[record] = images.data_ptr(), ops.bytes_of(images)
-        for part, record, value in self.strided:
-            images = images_where_they_lie(values[value])
-            if part == "encode":
-                images = readable(images)
-                held.append(images)
-            point(self.records[record : record + 1], part, images)
-        ops.run_steps(self.isa, self.records)
+        for aim in self._aims:
+            held.append(aim.at(values))
+        self._steps.run()
 
     @staticmethod
     def joined(runs: Sequence[NativeRun]) -> NativeRun:

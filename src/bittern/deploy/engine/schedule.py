@@ -77,16 +77,13 @@ class Schedule:
         self.output = way.output
         self.groups = way.groups
         self._plan = MemoryPlan(self.groups, way.forms, batch, way.last_use)
+        self.nbytes = self._plan.nbytes
+        """Of planned memory."""
         self._known = self._plan.values
         """Values in planned memory, which are where they are before anything has run."""
         layout = Layout(self._plan, way.forms, batch)
         self._each = [part.run(layout) for part in way.parts]
         self._runs = joined(self._each, self._released())
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of planned memory."""
-        return self._plan.nbytes
 
     def run(self, inputs: Sequence[Tensor]) -> Any:
         """The program's result."""

@@ -124,13 +124,14 @@ def laid_out(x: Tensor, order: Sequence[int]) -> Tensor:
     Unlike those of `Tensor.contiguous`, the strides of dimensions of size 1 follow the order too: torch guesses a
     layout from them, and may sum otherwise.
     """
-    strides, step = [0] * x.ndim, 1
+    shape, step = x.shape, 1
+    strides = [0] * len(shape)
     for dim in reversed(order):
         strides[dim] = step
-        step *= max(x.shape[dim], 1)
+        step *= max(shape[dim], 1)
     if x.stride() == tuple(strides):
         return x
-    return x.permute(*order).contiguous().as_strided(x.shape, strides)
+    return x.permute(*order).contiguous().as_strided(shape, strides)
 
 
 def count(least: int = 0, most: int = 2**31 - 1, *, default: int | None = None, optional: bool = False) -> AttrRule:

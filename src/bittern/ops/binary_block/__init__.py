@@ -28,6 +28,7 @@ from bittern.ops.binary_block.arguments import BlockArguments
 from bittern.ops.binary_block.cpu import (
     PreparedBlock,
     ResidualRule,
+    Steps,
     binary_block_cpu,
     encode_step,
     run_steps,
@@ -45,6 +46,7 @@ __all__ = [
     "PreparedBlock",
     "PreparedRealConv",
     "ResidualRule",
+    "Steps",
     "SumOrder",
     "binary_block",
     "bytes_of",

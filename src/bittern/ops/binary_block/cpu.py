@@ -178,12 +178,26 @@ def encode_step(x: Tensor, threshold: Tensor | None, bits: BitImages) -> np.ndar
     return record
 
 
-def run_steps(isa: Isa, steps: np.ndarray) -> None:
-    """Run records one after another; the caller answers for addresses, and for the bytes that they say are there.
+class Steps:
+    """Records that run one after another, as often as asked for.
 
-    Raises: RuntimeError, before anything runs, for a record that would touch more than those bytes.
+    The caller answers for addresses, and for the bytes that they say are there, which are checked at every run.
     """
-    _native.run_block_program(isa, threads(), steps.ctypes.data, len(steps))
+
+    def __init__(self, isa: Isa, records: np.ndarray) -> None:
+        self._isa = int(isa)
+        self._records = records
+        self._address = records.ctypes.data
+        self._count = len(records)
+
+    def run(self) -> None:
+        """Raises: RuntimeError, before anything runs, for a record that would touch more than its bytes."""
+        _native.run_block_program(self._isa, threads(), self._address, self._count)
+
+
+def run_steps(isa: Isa, steps: np.ndarray) -> None:
+    """Run records once (`Steps`)."""
+    Steps(isa, steps).run()
 
 
 def binary_block_cpu(isa: Isa, a: BlockArguments) -> tuple[Tensor, Tensor]:

@@ -67,7 +67,20 @@ void convolve_planes(Isa isa, const ProgramStep& step, int threads) {
   kernels.finish(sums, threads);
 }
 
+// What is not worth several threads gets one: a small product takes as long as waking another thread, and
+// much less than waiting for one whose core is busy.
+int worth(const ProgramStep& step, int threads) {
+  constexpr i64 kWorthThreads = i64{1} << 18;  // words that are counted
+  const Conv2d& c = step.conv;
+  const i64 pixels = c.batch * out_extent(c.height, c.kernel_h, c.stride_h, c.pad_h, c.dilation_h) *
+                     out_extent(c.width, c.kernel_w, c.stride_w, c.pad_w, c.dilation_w);
+  const i64 words = c.kernel_h * c.kernel_w * ceil_div(c.channels / c.groups, kWordBits);
+  return pixels * c.out_channels * words * step.planes.input * step.planes.weight < kWorthThreads ? 1
+                                                                                                  : threads;
+}
+
 void convolve(Isa isa, const ProgramStep& step, int threads) {
+  threads = worth(step, threads);
   if (step.planes.input * step.planes.weight != 1) return convolve_planes(isa, step, threads);
   Conv2d conv = step.conv;
   conv.tail = &step.tail;

@@ -213,7 +213,7 @@ i64 plan_tasks(RealPlan& plan, int threads) {
 
 // What is not worth several threads gets one.
 int worth(const RealConv& conv, int threads) {
-  constexpr i64 kWorthThreads = i64{1} << 18;  // products
+  constexpr i64 kWorthThreads = i64{1} << 20;  // products
   const i64 products = conv.kernel_h * conv.kernel_w * conv.channels;
   const i64 outputs = conv.batch * conv.out_height * conv.out_width * conv.out_channels;
   return outputs * products < kWorthThreads ? 1 : threads;

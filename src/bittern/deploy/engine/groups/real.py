@@ -11,9 +11,19 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from math import prod
 
+import torch
+from torch import Tensor
+
 from bittern import ops
-from bittern.deploy.engine.accumulation_order import Findings, Trial, exact_lanes, exact_order
-from bittern.deploy.engine.groups.group import AtBatch, Group, Material, OneNode, Prepared
+from bittern.deploy.engine.accumulation_order import (
+    Findings,
+    Trial,
+    exact_lanes,
+    exact_order,
+    repeats,
+    same_bits,
+)
+from bittern.deploy.engine.groups.group import AtBatch, Group, Material, OneNode, Prepared, always
 from bittern.deploy.engine.groups.native import RealGroup
 from bittern.deploy.engine.groups.pool import Pool
 from bittern.deploy.engine.groups.torch_node import TorchNode, steps_of
@@ -154,3 +164,60 @@ class WholeMean(OneNode, RealGroup):
         source = self.node.inputs[0]
         record = ops.mean_step(layout.size(source), layout.plan.images[self.node.output], lanes)
         return layout.reading(record, "pool", source)
+
+
+@dataclass(frozen=True)
+class RowScale(RealGroup):
+    """An affine node of one row per sample, such as a norm behind the mean of whole images."""
+
+    node: Node
+    flatten: Node | None
+    """In front of it, from images of one pixel: the same memory."""
+
+    @property
+    def output(self) -> int:
+        return self.node.output
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        return tuple(node.output for node in (self.flatten, self.node) if node is not None)
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return (self.flatten or self.node).inputs
+
+    def does(self) -> str:
+        return "scale"
+
+    def prepare(self, material: Material) -> AtBatch:
+        trial, shape = _trial(self.node, material)
+        affine = material.tensors[self.node.tensors["affine"]].contiguous()
+        nodes = (self.flatten, self.node) if self.flatten is not None else (self.node,)
+        parts = Parts(tuple(map(TorchNode, nodes)), material)
+        native = always(self, partial(self._run, affine))
+
+        def find(batch: int) -> bool:
+            return prod((batch, *shape)) > 0 and same_bits(
+                trial.steps[0], partial(_scales_alike, affine), (batch, *shape)
+            )
+
+        findings = Findings(find)
+        return lambda batch: native(batch) if findings.at(batch) else parts.at(batch)
+
+    def _run(self, affine: Tensor, layout: Layout) -> NativeRun:
+        (source,) = self.reads
+        record = ops.pool_step(EACH, layout.size(source), layout.plan.images[self.node.output], affine)
+        return layout.reading(record, "pool", source)
+
+
+EACH = ops.PoolRule(average=False, kernel=(1, 1), stride=(1, 1), padding=(0, 0))
+"""Maxima over single numbers, which an affine map may stand in front of."""
+
+
+def _scales_alike(affine: Tensor, few: Tensor, _: Tensor, expected: Tensor) -> bool:
+    rows = few[:, None, None].contiguous()
+    found = torch.empty_like(rows)
+    record = ops.pool_step(EACH, rows.shape, found, affine)
+    record["pool"]["x"], record["sizes"]["input"] = rows.data_ptr(), ops.bytes_of(rows)
+    ops.run_steps(ops.chosen_isa(), record)
+    return repeats(found.flatten(1), expected)
