@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import bittern
 from _packed_files import program_file
 from _quantizers import METHODS, FiveLevels, ResidualSigns, TernaryWeights
-from bittern.codes import Code, Integers, PerBlock, PerInputGroup, PerOutputChannel, PerTensor, Signs, Ternary
+from bittern.codes import Code, Integers, PerBlock, PerInputGroup, PerTensor, Signs, Ternary
 from bittern.deploy import FormatError, Packed, PackError, pack, verify
 from bittern.deploy.engine.groups.block import Block
 from bittern.deploy.interpreter import Interpreter
@@ -386,7 +386,3 @@ def test_only_other_codes_are_named_in_a_file() -> None:
         ]
         expected = 3 if name.startswith("ternary") else 5 if name.startswith("five") else None
         assert {node.attrs.get("weight_levels") for node in products} == {expected}
-
-
-def test_scales_may_be_of_each_output() -> None:
-    assert Signs().scale == PerOutputChannel()
