@@ -217,3 +217,17 @@ def test_what_is_no_packed_file_is_named(
         outcome = command("run", first, digit[0])
         assert outcome.status == 1
         assert message in outcome.error
+
+
+def test_a_network_of_several_inputs_is_told_apart(command: Command, tmp_path: Path, digit: tuple[Path, int]) -> None:
+    class Sum(torch.nn.Module):
+        def forward(self, left: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+            return left.flatten(1) * time
+
+    file = tmp_path / "sum"
+    bittern.pack(Sum(), (torch.randn(2, 3, 4), torch.tensor(2))).save(file)
+    assert f"{file} is called with left, time, and this command gives a network images alone" in (
+        command("run", file, digit[0]).error
+    )
+    shown = command.done("info", file, "--plan")
+    assert "takes left 3 x 4 float32; time one number int64, the same for all samples" in shown

@@ -128,7 +128,7 @@ def compare(program: Program, parts: Sequence[Part], given: Mapping[int, Value])
         sum(_different(own[v], given[v]) for v in signs),
         _gap(expected, answer),
         _largest(expected),
-        _other_answers(expected, answer),
+        _other_answers(expected, answer, program.batch_of(inputs)),
         answer=answer,
     )
 
@@ -154,12 +154,12 @@ def _run(parts: Sequence[Part], inputs: Sequence[Tensor]) -> dict[int, Value]:
     return values
 
 
-def _other_answers(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> int:
-    """Samples for which the largest number of any result is another one."""
+def _other_answers(a: tuple[Tensor, ...], b: tuple[Tensor, ...], samples: int) -> int:
+    """Samples for which the largest number of any result [batch, ...] is another one."""
     changed = [
         m.flatten(1).argmax(1) != n.flatten(1).argmax(1)
         for m, n in zip(a, b, strict=True)
-        if m.shape == n.shape and m.ndim > 1 and m.numel() and m.is_floating_point()
+        if m.shape == n.shape and m.ndim > 1 and len(m) == samples and m.numel() and m.is_floating_point()
     ]
     return int(torch.stack(changed).any(0).sum()) if changed else 0
 
