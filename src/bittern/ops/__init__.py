@@ -12,17 +12,12 @@ from bittern.ops._windows import window_positions
 from bittern.ops.binary_block import (
     Activation,
     BitImages,
-    PoolRule,
     PreparedBlock,
-    PreparedRealConv,
     ResidualRule,
     Steps,
-    SumOrder,
     binary_block,
     bytes_of,
     encode_step,
-    mean_step,
-    pool_step,
     run_steps,
 )
 from bittern.ops.binary_conv2d import PreparedConv2d, binary_conv2d
@@ -34,7 +29,9 @@ from bittern.ops.linear_8bit import linear_8bit
 from bittern.ops.optimizer_step import PreparedStep, optimizer_step
 from bittern.ops.pack_signs import PreparedPack, pack_signs
 from bittern.ops.pool_bits import pool_bits, pool_bits_step
+from bittern.ops.pool_images import PoolRule, mean_step, pool_step
 from bittern.ops.quantize_blockwise import quantize_4bit, quantize_blockwise
+from bittern.ops.real_conv import PreparedRealConv, SumOrder
 from bittern.ops.sign import sign
 from bittern.ops.unpack_signs import unpack_signs
 

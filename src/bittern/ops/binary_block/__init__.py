@@ -35,24 +35,18 @@ from bittern.ops.binary_block.cpu import (
 )
 from bittern.ops.binary_block.images import BitImages
 from bittern.ops.binary_block.layout import Activation, bytes_of
-from bittern.ops.binary_block.real import PoolRule, PreparedRealConv, SumOrder, mean_step, pool_step
 from bittern.ops.binary_block.reference import binary_block_reference
 from bittern.ops.binary_conv2d import check_conv2d
 
 __all__ = [
     "Activation",
     "BitImages",
-    "PoolRule",
     "PreparedBlock",
-    "PreparedRealConv",
     "ResidualRule",
     "Steps",
-    "SumOrder",
     "binary_block",
     "bytes_of",
     "encode_step",
-    "mean_step",
-    "pool_step",
     "run_steps",
 ]
 

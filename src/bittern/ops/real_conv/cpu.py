@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps over real images, channels last: pools, and convolutions whose order of summation is chosen."""
+"""Real convolutions on the CPU: prepared weights, and steps of a native program."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,63 +12,12 @@ from torch import Tensor
 
 from bittern.ops._windows import window_positions
 from bittern.ops.binary_block.layout import REAL_UNIT, STEP, StepKind, bytes_of, extent_of, point
+from bittern.ops.pool_images.cpu import pool_step
+from bittern.ops.pool_images.rule import PoolRule
+from bittern.ops.real_conv.order import SumOrder
 
 UNITS_TOGETHER = 2
 """Units that the widest kernel takes at once: weights are padded to a multiple of it."""
-
-
-@dataclass(frozen=True)
-class PoolRule:
-    """Windows over images, as torch's pools have them."""
-
-    average: bool
-    kernel: Sequence[int]
-    stride: Sequence[int]
-    padding: Sequence[int]
-    count_padding: bool = True
-    """Means divide by the window's size with its padding."""
-
-
-def pool_step(rule: PoolRule, x: Sequence[int], out: Tensor, affine: Tensor | None) -> np.ndarray:
-    """The record of a pool behind x * alpha + beta, affine being float32 [2, channels].
-
-    x: sizes [batch, height, width, channels]; its address and bytes are filled in later.
-    """
-    record = np.zeros(1, STEP)
-    record["kind"] = StepKind.POOL
-    p = record["pool"]
-    p["batch"], p["height"], p["width"], p["channels"] = x
-    p["out_height"], p["out_width"] = out.shape[1:3]
-    p["kernel_h"], p["kernel_w"] = rule.kernel
-    p["stride_h"], p["stride_w"] = rule.stride
-    p["pad_h"], p["pad_w"] = rule.padding
-    p["average"], p["count_padding"] = rule.average, rule.count_padding
-    p["affine"] = 0 if affine is None else affine.data_ptr()
-    p["out"] = out.data_ptr()
-    record["sizes"]["rows"], record["sizes"]["real"] = bytes_of(affine), bytes_of(out)
-    return record
-
-
-def mean_step(x: Sequence[int], out: Tensor, lanes: int) -> np.ndarray:
-    """The record of the mean of each image's channels.
-
-    x: sizes [batch, height, width, channels]; its address and bytes are filled in later. out: float32 [batch, 1, 1,
-    channels]. lanes: the sum's order is that of torch for a contiguous row of pixels, with vectors of so many numbers:
-    numbers i, i + lanes, ... in four sums side by side, then what fills no vector and one lane after another.
-    """
-    rule = PoolRule(average=True, kernel=x[1:3], stride=(1, 1), padding=(0, 0))
-    record = pool_step(rule, x, out, None)
-    record["pool"]["lanes"] = lanes
-    return record
-
-
-class SumOrder(NamedTuple):
-    """The order in which a real convolution adds its products, by which alone its bits differ."""
-
-    channels_first: bool
-    """All products of a channel follow each other; else all of a kernel position."""
-    chain: int
-    """So many products are added one by one; the sums of such chains are then added in order."""
 
 
 class PreparedRealConv:

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Steps over real images: every instruction set gives the bits of the reference."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from _conv_cases import generator
+from _tolerance import assert_exact
+from bittern import ops
+from bittern.ops.pool_images.reference import mean_reference, pool_images_reference
+from bittern.ops.real_conv.reference import real_conv_reference
+
+ISAS = pytest.mark.parametrize("isa", ops.available_isas(), ids=lambda isa: isa.label)
+ORDERS = [ops.SumOrder(first, chain) for first, chain in itertools.product((False, True), (1, 7, 1000))]
+POOLS = [
+    ops.PoolRule(average, kernel, stride, padding, count)
+    for average, count in ((False, True), (True, True), (True, False))
+    for kernel, stride, padding in (((2, 2), (2, 2), (0, 0)), ((3, 2), (1, 3), (1, 1)), ((1, 3), (2, 1), (0, 1)))
+]
+
+
+def numbers(label: str, *shape: int) -> Tensor:
+    """With a NaN and an infinity where there is room for them."""
+    x = torch.randn(shape, generator=generator(label))
+    if x.numel() > 100:
+        x.view(-1)[7], x.view(-1)[60] = torch.nan, torch.inf
+    return x
+
+
+def assert_same(mine: Tensor, reference: Tensor) -> None:
+    """Bit for bit, with NaN in the same places."""
+    assert torch.equal(mine.isnan(), reference.isnan())
+    assert_exact(mine.masked_fill(mine.isnan(), 0), reference.masked_fill(reference.isnan(), 0))
+
+
+def positions(n: int, kernel: int, stride: int, padding: int) -> int:
+    return (n + 2 * padding - kernel) // stride + 1
+
+
+def run_on(isa: ops.Isa, record: np.ndarray, part: str, x: Tensor) -> None:
+    record[part]["x"], record["sizes"]["input"] = x.data_ptr(), ops.bytes_of(x)
+    ops.run_steps(isa, record)
+
+
+@ISAS
+@pytest.mark.parametrize("order", ORDERS, ids=str)
+@pytest.mark.parametrize("out", [1, 17, 40])
+@pytest.mark.parametrize("rest", [False, True], ids=["sum", "affine-limits"])
+def test_real_conv(isa: ops.Isa, order: ops.SumOrder, out: int, rest: bool) -> None:
+    x, w = numbers("x", 2, 7, 6, 5), torch.randn(out, 5, 3, 2, generator=generator("w"))
+    affine = torch.randn(2, out, generator=generator("affine")) if rest else None
+    geometry = ((2, 1), (1, 1), (1, 2))
+    fixed = (w, *geometry, order, affine, (-0.5, 1.5) if rest else None)
+    expected = real_conv_reference(x, *fixed)
+    y = torch.full_like(expected, -7.0)
+    conv = ops.PreparedRealConv(*fixed)  # a record keeps nothing alive
+    ops.run_steps(isa, conv.step(x, y))
+    assert_same(y, expected)
+
+
+@ISAS
+@pytest.mark.parametrize("rule", POOLS, ids=str)
+@pytest.mark.parametrize("channels", [1, 9, 33])
+@pytest.mark.parametrize("mapped", [False, True], ids=["", "affine"])
+def test_pool_images(isa: ops.Isa, rule: ops.PoolRule, channels: int, mapped: bool) -> None:
+    x = numbers("pool", 2, 7, 8, channels)
+    affine = torch.randn(2, channels, generator=generator("affine")) if mapped else None
+    sizes = zip((7, 8), rule.kernel, rule.stride, rule.padding, strict=True)
+    height, width = (positions(*size) for size in sizes)
+    expected = pool_images_reference(x, rule, (height, width), affine)
+    y = torch.full_like(expected, -7.0)
+    run_on(isa, ops.pool_step(rule, x.shape, y, affine), "pool", x)
+    assert_same(y, expected)
+
+
+@ISAS
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+@pytest.mark.parametrize("size", [(1, 1), (7, 7), (14, 9), (30, 40)], ids=str)
+@pytest.mark.parametrize("channels", [1, 19])
+def test_mean_of_whole_images(isa: ops.Isa, lanes: int, size: tuple[int, int], channels: int) -> None:
+    x = torch.randn(2, *size, channels, generator=generator("mean"))
+    y = torch.full((2, 1, 1, channels), -7.0)
+    run_on(isa, ops.mean_step(x.shape, y, lanes), "pool", x)
+    assert_exact(y.view(2, channels), mean_reference(x, lanes))
+
+
+def test_a_mean_depends_on_its_order() -> None:
+    """So that the tests above would see a wrong one."""
+    x = torch.randn(2, 30, 40, 19, generator=generator("mean"))
+    assert not torch.equal(mean_reference(x, 4), mean_reference(x, 16))
