@@ -371,6 +371,16 @@ def test_levels_and_planes_that_do_not_fit_are_refused(levels: Any, planes: int,
         from_bytes(ternary_file(bytes(planes), levels, planes))
 
 
+def test_signs_of_several_planes_are_refused() -> None:
+    product = {"dims": 0, "channels": 8, "kernel": [], "stride": [], "padding": [], "dilation": [], "out_channels": 1}
+    nodes = [
+        ["encode", "e", [0], {"dims": 0, "channels": 8, "code": "levels", "planes": 4}, []],
+        ["binary", "b", [1], {**product, "code": "sign", "input_planes": 4}, ["weight"]],
+    ]
+    with pytest.raises(FormatError, match="a sign has one plane"):
+        from_bytes(program_file(nodes, [8], [("b.weight", "U8", [1, 1], bytes(1))]))
+
+
 def test_a_file_without_levels_means_odd_integers() -> None:
     odd, named = (from_bytes(ternary_file(bytes([0b01, 0b11]), levels)) for levels in (None, 4))
     x = torch.ones(1, 8)

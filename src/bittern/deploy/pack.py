@@ -68,9 +68,9 @@ def pack(
     """
     model = unwrapped(model)
     check_seen(model)
-    given = read_example(model, example)
-    images = image_info.given(given.channels, classes, mean, std, data)
     with plain_cpu():
+        given = read_example(model, example)
+        images = image_info.given(given.channels, classes, mean, std, data)
         packed = _packed(model, given, images)
         report = _verified(packed, model, example)
         packed.engine.release()

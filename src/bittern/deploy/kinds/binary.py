@@ -76,6 +76,8 @@ def _check(node: Node, tensors: Tensors) -> None:
     channels, out, groups = (integer(node, key) for key in ("channels", "out_channels", "groups"))
     if channels % groups or out % groups or (groups > 1 and node.attrs["dims"] == 0):
         raise FormatError(f"node {node.name!r} (binary): groups must divide both channel counts")
+    if node.attrs["code"] == "sign" and node.attrs["input_planes"] != 1:
+        raise FormatError(f"node {node.name!r} (binary): a sign has one plane")
     fan_in = taps(node) * (channels // groups)
     code = weight_code(node)
     if code.bits != integer(node, "weight_planes"):
