@@ -19,6 +19,7 @@ from bittern.deploy.errors import FormatError
 from bittern.deploy.form import Form, input_form
 from bittern.deploy.kinds.kind import check_node
 from bittern.deploy.kinds.table import KINDS
+from bittern.deploy.packed import Packed
 from bittern.deploy.program import INPUT_TYPES, Input, Node, tensor_name
 
 DIFFERENT = 256
@@ -153,3 +154,11 @@ def _numbers(r: random.Random, dtype: torch.dtype, shape: tuple[int, ...], role:
     low = 0.1 if role == "var" else -2.0
     drawn = [r.uniform(low, 2.0) for _ in range(min(count, DIFFERENT))]
     return struct.pack(f"<{count}f", *r.choices(drawn if low > 0 else drawn + [0.0, 1.0] * len(drawn), k=count))
+
+
+def inputs_for(packed: Packed, batch: int, generator: torch.Generator) -> list[torch.Tensor]:
+    """Random numbers for every input."""
+    shapes = [given.shape_at(batch) for given in packed.inputs]
+    drawn = [2 * torch.randn(shape, generator=generator) for shape in shapes]
+    kinds = [INPUT_TYPES[given.type] for given in packed.inputs]
+    return [x if kind == torch.float32 else x.abs().to(kind) for x, kind in zip(drawn, kinds, strict=True)]

@@ -27,13 +27,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from _mutations import mutated
-from _random_programs import draft
+from _random_programs import draft, inputs_for
 from bittern.deploy import FormatError
 from bittern.deploy.interpreter import Interpreter
 from bittern.deploy.kinds.aten_call import OperatorError
 from bittern.deploy.packed import Packed, from_bytes
 from bittern.deploy.parameters import called
-from bittern.deploy.program import INPUT_TYPES
 from bittern.deploy.structure import named
 
 BATCHES = (0, 2, 3)
@@ -114,27 +113,19 @@ def try_file(data: bytes, seed: int) -> bool:
 def _run(packed: Packed, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     if is_large(seed):
-        args, kwargs = called(packed.program.parameters, _inputs(packed, 1, generator))
+        args, kwargs = called(packed.program.parameters, inputs_for(packed, 1, generator))
         packed(*args, **kwargs)
         return
     kinds = {node.kind for node in packed.program.nodes}
     # results of their own may have the samples anywhere
     rows = all(given.batch == 0 for given in packed.inputs) and "results" not in kinds
     for batch in (1, 1, BATCHES[seed % len(BATCHES)]):
-        inputs = _inputs(packed, batch, generator)
+        inputs = inputs_for(packed, batch, generator)
         args, kwargs = called(packed.program.parameters, inputs)
         with torch.no_grad():
             expected = named(Interpreter(packed.program, packed.tensors, packed.device)(*inputs))
         for name, answer in (named(packed(*args, **kwargs)) or {}).items():
             _compare(batch if rows else answer.shape[0], answer, (expected or {})[name])
-
-
-def _inputs(packed: Packed, batch: int, generator: torch.Generator) -> list[torch.Tensor]:
-    """Random numbers for every input."""
-    shapes = [given.shape_at(batch) for given in packed.inputs]
-    drawn = [2 * torch.randn(shape, generator=generator) for shape in shapes]
-    kinds = [INPUT_TYPES[given.type] for given in packed.inputs]
-    return [x if kind == torch.float32 else x.abs().to(kind) for x, kind in zip(drawn, kinds, strict=True)]
 
 
 def _compare(samples: int, answer: torch.Tensor, expected: torch.Tensor) -> None:

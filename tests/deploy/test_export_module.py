@@ -83,7 +83,7 @@ def test_pools_that_round_up_and_prelus_of_any_shape(size: int) -> None:
 
 
 def test_every_kind_but_those_of_torch_has_a_lowering() -> None:
-    assert set(LOWERINGS) == set(KINDS) - {"aten", "part", "results"} | {INPUT_SCALE}
+    assert set(LOWERINGS) == set(KINDS) - {"aten", "part"} | {INPUT_SCALE}
 
 
 def test_unknown_kind_is_named() -> None:

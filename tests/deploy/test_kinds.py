@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from _random_programs import draft
+from _random_programs import draft, inputs_for
 from bittern.deploy.errors import FormatError
 from bittern.deploy.form import Form
 from bittern.deploy.kinds.aten_call import OperatorError
@@ -54,7 +54,7 @@ def of_program(seed: int) -> Iterator[Example]:
         return
     forms = forms_of(packed.program, packed.tensors)
     generator = torch.Generator().manual_seed(seed)
-    values: dict[int, Any] = {0: torch.randn(SAMPLES, *packed.input_shape, generator=generator)}
+    values: dict[int, Any] = dict(enumerate(inputs_for(packed, SAMPLES, generator)))
     for node in packed.program.nodes:
         tensors, inputs = node.named(packed.tensors), [values[v] for v in node.inputs]
         step = KINDS[node.kind].build(node, tensors, CPU)
