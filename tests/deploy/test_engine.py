@@ -32,6 +32,7 @@ from bittern.deploy.engine.groups.pool import Pool
 from bittern.deploy.engine.groups.real import RealProduct, WholeMean
 from bittern.deploy.engine.groups.torch_node import TorchNode
 from bittern.deploy.interpreter import Interpreter
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Node
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, RPReLU
 from bittern.ops import Activation, PreparedRealConv, SumOrder, chosen_isa, run_steps
@@ -635,3 +636,17 @@ def test_random_graphs_with_views(graph: tuple[nn.Module, tuple[int, ...]], samp
             reject()
         raise
     assert_same_at_any_batch(packed, None, x)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 5])
+def test_an_order_does_not_hang_on_what_the_weights_are(batch: int) -> None:
+    """Sums of zeros and ones are the same in almost any order; one sum of 2880 was not, and no trial had met it."""
+    attrs = {"stride": [1, 1], "padding": [1, 1], "dilation": [2, 1], "groups": 1}
+    node = Node("conv", "conv", (0,), 1, attrs, {"weight": "weight"})
+    sparse = torch.randint(2, (8, 3, 1, 1)).float()
+    sparse[0, 1], sparse[6, 0] = -0.8914, 1.9818
+    found = set()
+    for weight in (sparse, torch.randn(8, 3, 1, 1)):
+        step = KINDS["conv"].build(node, {"weight": weight}, torch.device("cpu"))
+        found.add(exact_order(node, Trial({"weight": weight}, (step, None), []), (batch, 3, 5, 9)))
+    assert len(found) == 1

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from bittern.deploy.engine.accumulation_order import Findings, same_bits
+from bittern.deploy.engine.accumulation_order import Findings, same_bits, with_random_weight
 from bittern.deploy.engine.groups.group import CPU, AtBatch, Material, OneNode, OwnMemory, always
 from bittern.deploy.engine.layout import Layout
 from bittern.deploy.engine.native_run import TorchRun
@@ -60,12 +60,17 @@ class TorchNode(OneNode, OwnMemory):
         if last is None or len(shape) != IMAGE_DIMS:
             return always(self, partial(self._run, as_trained))
 
-        def agrees(_: Tensor, x: Tensor, expected: Tensor) -> bool:
-            return torch.equal(last(channels_last(x)), expected)
-
         def find(batch: int) -> bool:
             """Whether the step with channels last has, bit for bit, the result of the training graph's layout."""
-            return batch > 0 and same_bits(as_trained, agrees, (batch, *shape[1:]))
+            if batch == 0:
+                return False
+            torchs, other = steps_of(self.node, material, with_random_weight)
+            assert other is not None
+
+            def agrees(_: Tensor, x: Tensor, expected: Tensor) -> bool:
+                return torch.equal(other(channels_last(x)), expected)
+
+            return same_bits(torchs, agrees, (batch, *shape[1:]))
 
         findings = Findings(find)
         contiguous, channels = (always(self, partial(self._run, step)) for step in (as_trained, last))
@@ -75,9 +80,13 @@ class TorchNode(OneNode, OwnMemory):
         return TorchRun(self.node, step)
 
 
-def steps_of(node: Node, material: Material) -> Steps:
-    """A node by torch, prepared."""
-    kind, named = KINDS[node.kind], node.named(material.tensors)
+def steps_of(
+    node: Node,
+    material: Material,
+    change: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = lambda tensors: tensors,
+) -> Steps:
+    """A node by torch, prepared; change: of its tensors first."""
+    kind, named = KINDS[node.kind], change(node.named(material.tensors))
     if kind.product and material.real != torch.float32:
         return _in_type(material.real, kind.build_last or kind.build, node, named), None
     build_last = None if pads_whole_windows(node, named) else kind.build_last
