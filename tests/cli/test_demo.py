@@ -179,7 +179,7 @@ def test_bench_methods_hands_on_its_options(command: Command, tmp_path: Path, mo
 
     def run(data: Any, **options: Any) -> Any:
         asked.append((data.name, options))
-        return SimpleNamespace(markdown=lambda: "| a table |")
+        return SimpleNamespace(page=lambda: "| a table |")
 
     monkeypatch.setattr("bittern.bench.methods.run.run", run)
     words = ("--data", "digits", "--out", tmp_path, "--method", "float", "--method", "recu", "--seed", 1, "--seed", 2)

@@ -267,10 +267,16 @@ def test_accumulators_beyond_float32_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "example", [torch.zeros(0, 2, 5, 5), torch.zeros(1, 2, 5, 5, dtype=torch.float64), torch.zeros(3)]
+    ("example", "message"),
+    [
+        (torch.zeros(0, 2, 5, 5), "example must be"),
+        (torch.zeros(1, 2, 5, 5, dtype=torch.float64), r"layer '0' must be called with float32 .* got torch.float64"),
+        (torch.zeros(1, 2, 5, 5, dtype=torch.complex64), "example must be"),
+        (torch.zeros(3), "example must be"),
+    ],
 )
-def test_bad_examples(example: Tensor) -> None:
-    with pytest.raises(PackError, match="example must be"):
+def test_bad_examples(example: Tensor, message: str) -> None:
+    with pytest.raises(PackError, match=message):
         pack(nn.Sequential(BinaryConv2d(2, 2, 1, method=BNN)), example)
 
 
