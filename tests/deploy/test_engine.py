@@ -76,8 +76,19 @@ MODELS = (
 )
 
 
-@pytest.mark.parametrize("method", [*binary.ALL, partial(DoReFa, weight_bits=2, input_bits=2)], ids=str)
-@pytest.mark.parametrize("model", MODELS[:3], ids=lambda m: m.func.__name__)
+def small_models() -> list[Any]:
+    """Every method; with shortcuts of another shape those whose layers are unlike, and the others are `slow`."""
+    unlike = (ReActNet, XNORNet)
+    cases = []
+    for model in MODELS[:3]:
+        for method in (*binary.ALL, partial(DoReFa, weight_bits=2, input_bits=2)):
+            quick = model is not MODELS[1] or method in unlike
+            name = f"{model.func.__name__}-{getattr(method, '__name__', 'DoReFa-2-2')}"
+            cases.append(pytest.param(model, method, id=name, marks=() if quick else (pytest.mark.slow,)))
+    return cases
+
+
+@pytest.mark.parametrize(("model", "method"), small_models())
 def test_small_models(model: Any, method: Any) -> None:
     torch.manual_seed(0)
     size = model.keywords["input_size"]
