@@ -162,7 +162,7 @@ def test_torchs_default_dtype_changes_nothing(tmp_path: Path) -> None:
     finally:
         torch.set_default_dtype(torch.float32)
     x = torch.randn(2, *packed.input_shape)
-    own, other = (run((tmp_path / name).read_bytes(), x)[0] for name in ("own.onnx", "other.onnx"))
+    own, other = (run((tmp_path / name).read_bytes(), {"input": x})[0] for name in ("own.onnx", "other.onnx"))
     assert torch.equal(own, other)
 
 
@@ -265,9 +265,9 @@ def test_other_devices_and_types_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("example", "message"),
     [
-        (torch.randn(2, 5), r"must be \[batch, 6\]; got \[2, 5\]"),
-        (torch.randn(0, 6), r"got \[0, 6\]"),
-        (torch.randn(2, 6).double(), "must be torch.float32"),
+        (torch.randn(2, 5), r"expected an input \[batch, 6\]; got \[2, 5\]"),
+        (torch.randn(0, 6), "has no sample; give at least one"),
+        (torch.randn(2, 6).double(), "must be float32; got torch.float64"),
     ],
 )
 def test_examples_that_do_not_fit(example: Tensor, message: str, tmp_path: Path) -> None:
