@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -79,27 +80,41 @@ def torch_compiled(model: nn.Module, x: Tensor) -> Forward:
     return _inferred(torch.compile(_channels_last(model), options={"freezing": True}), images)
 
 
-def onnx_fp32(model: nn.Module, x: Tensor) -> Forward:
+def through_onnx(
+    run: Callable[[Path, Tensor], Forward], model: nn.Module, x: Tensor, *, quantized: bool = False
+) -> Forward:
+    """The network as an ONNX file, in 8 bits where asked for, in the runtime that `run` is."""
     with TemporaryDirectory() as folder:
-        return _session(_export(model, x, Path(folder)), x)
+        path = _export(model, x, Path(folder))
+        return run(_quantized(path, x) if quantized else path, x)
 
 
-def onnx_int8(model: nn.Module, x: Tensor) -> Forward:
-    """Static quantization (QDQ, weights per channel), calibrated on random inputs, which speed does not see."""
-    with TemporaryDirectory() as folder:
-        return _session(_quantized(_export(model, x, Path(folder)), x), x)
+def onnx_runtime(path: Path, x: Tensor) -> Forward:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
+    # its threads may spin during a pass, as they do by default, but not on into the other engine's turn
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    feed = {INPUT: x.numpy()}
+    return lambda: session.run(None, feed)
 
 
-def openvino_fp32(model: nn.Module, x: Tensor) -> Forward:
-    """The ONNX file in OpenVINO, told to keep to float32 where the CPU has bfloat16."""
-    with TemporaryDirectory() as folder:
-        return _compiled(_export(model, x, Path(folder)), x)
+def openvino_runtime(path: Path, x: Tensor) -> Forward:
+    """Told to keep to float32 where the CPU has bfloat16; pairs of QDQ nodes run in integers."""
+    import openvino
 
-
-def openvino_int8(model: nn.Module, x: Tensor) -> Forward:
-    """The quantized file of ONNX Runtime in OpenVINO, which runs its pairs of QDQ nodes in integers."""
-    with TemporaryDirectory() as folder:
-        return _compiled(_quantized(_export(model, x, Path(folder)), x), x)
+    options = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    request = openvino.compile_model(str(path), "CPU", options).create_infer_request()
+    feed = {INPUT: x.numpy()}
+    # shared: neither side copies the numbers of the other
+    return lambda: request.infer(feed, share_inputs=True, share_outputs=True)
 
 
 def executorch_xnnpack(model: nn.Module, x: Tensor) -> Forward:
@@ -126,16 +141,24 @@ def executorch_xnnpack(model: nn.Module, x: Tensor) -> Forward:
 CHANNELS_LAST = Peer("torch fp32, channels-last", torch_channels_last)
 AUTOCAST = Peer("torch bf16 autocast, channels-last", torch_autocast)
 COMPILED = Peer("torch.compile fp32, channels-last", torch_compiled)
-ONNX_FP32 = Peer("ONNX Runtime fp32", onnx_fp32, ("onnxruntime", "onnx"), "bench")
-OPENVINO_INT8 = Peer("OpenVINO int8 QDQ", openvino_int8, ("openvino", "onnxruntime", "onnx"), "bench")
+ONNX_FP32 = Peer("ONNX Runtime fp32", partial(through_onnx, onnx_runtime), ("onnxruntime", "onnx"), "bench")
+ONNX_INT8 = Peer(
+    "ONNX Runtime int8 QDQ", partial(through_onnx, onnx_runtime, quantized=True), ("onnxruntime", "onnx"), "bench"
+)
+OPENVINO_INT8 = Peer(
+    "OpenVINO int8 QDQ",
+    partial(through_onnx, openvino_runtime, quantized=True),
+    ("openvino", "onnxruntime", "onnx"),
+    "bench",
+)
 PEERS = (
     Peer("torch fp32", torch_fp32),
     CHANNELS_LAST,
     AUTOCAST,
     Peer("torch bf16, channels-last", torch_bf16),
     ONNX_FP32,
-    Peer("ONNX Runtime int8 QDQ", onnx_int8, ("onnxruntime", "onnx"), "bench"),
-    Peer("OpenVINO fp32", openvino_fp32, ("openvino", "onnx"), "bench"),
+    ONNX_INT8,
+    Peer("OpenVINO fp32", partial(through_onnx, openvino_runtime), ("openvino", "onnx"), "bench"),
     OPENVINO_INT8,
     Peer("ExecuTorch XNNPACK fp32", executorch_xnnpack, ("executorch",), "edge"),
 )
@@ -165,7 +188,10 @@ def _export(model: nn.Module, x: Tensor, folder: Path) -> Path:
 
 
 def _quantized(path: Path, x: Tensor) -> Path:
-    """The network of an ONNX file in 8 bits, as another file in the same folder."""
+    """The network of an ONNX file in 8 bits, as another file in the same folder: QDQ nodes, weights per channel.
+
+    It is calibrated on random inputs, which speed does not see.
+    """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -181,33 +207,6 @@ def _quantized(path: Path, x: Tensor) -> Path:
         quant_pre_process(str(path), str(inferred))
         quantize_static(str(inferred), str(quantized), RandomInputs(), quant_format=QuantFormat.QDQ, per_channel=True)
     return quantized
-
-
-def _compiled(path: Path, x: Tensor) -> Forward:
-    import openvino
-
-    options = {
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "NUM_STREAMS": 1,
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
-    }
-    request = openvino.compile_model(str(path), "CPU", options).create_infer_request()
-    feed = {INPUT: x.numpy()}
-    # shared: neither side copies the numbers of the other
-    return lambda: request.infer(feed, share_inputs=True, share_outputs=True)
-
-
-def _session(path: Path, x: Tensor) -> Forward:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
-    # its threads may spin during a pass, as they do by default, but not on into the other engine's turn
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    feed = {INPUT: x.numpy()}
-    return lambda: session.run(None, feed)
 
 
 @contextmanager
