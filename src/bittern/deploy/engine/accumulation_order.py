@@ -11,9 +11,9 @@ too, for a layer's own may be zeros and ones but for a few, whose sums are the s
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -42,17 +42,6 @@ Found = TypeVar("Found")
 
 Run = Callable[[Tensor], Tensor]
 """The convolution of an image of ones, by its weights."""
-
-
-class Trial(NamedTuple):
-    """What is needed to find out whether native code gives torch's bits for a real node."""
-
-    tensors: Mapping[str, Tensor]
-    """By role."""
-    steps: tuple[Step, Step | None]
-    """The node by torch: as in the training graph, and on images with channels last."""
-    known: list[ops.SumOrder]
-    """Orders that the node had at other batch sizes, which are tried first."""
 
 
 class Findings(Generic[Found]):
@@ -84,12 +73,15 @@ def with_random_weight(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 
 @torch.no_grad()
-def exact_order(node: Node, trial: Trial, shape: Sequence[int]) -> ops.SumOrder | None:
+def exact_order(
+    node: Node, tensors: Mapping[str, Tensor], known: Iterable[ops.SumOrder], shape: Sequence[int]
+) -> ops.SumOrder | None:
     """The order of summation in which a convolution of images of this shape has torch's bits, or None.
 
-    One result of torch is held at a time, and a band of ours.
+    tensors: of the node, by role. known: orders that it had at other batch sizes, which are tried first. One result of
+    torch is held at a time, and a band of ours.
     """
-    weight = with_random_weight(trial.tensors)["weight"]
+    weight = with_random_weight(tensors)["weight"]
     stride, padding, dilation = (integers(node, key) for key in ("stride", "padding", "dilation"))
     torchs = CONV.build(node, {"weight": weight}, CPU)
 
@@ -113,7 +105,7 @@ def exact_order(node: Node, trial: Trial, shape: Sequence[int]) -> ops.SumOrder 
         return True
 
     tried: set[ops.SumOrder] = set()
-    for order in _likely_orders(trial.known, run, weight.shape, shape[0]):
+    for order in _likely_orders(known, run, weight.shape, shape[0]):
         if order not in tried and same_bits(torchs, partial(agrees, order), shape):
             return order
         tried.add(order)
@@ -121,7 +113,7 @@ def exact_order(node: Node, trial: Trial, shape: Sequence[int]) -> ops.SumOrder 
 
 
 def _likely_orders(
-    known: Sequence[ops.SumOrder], run: Callable[[int, Tensor], Tensor], weight: Sequence[int], batch: int
+    known: Iterable[ops.SumOrder], run: Callable[[int, Tensor], Tensor], weight: Sequence[int], batch: int
 ) -> Iterator[ops.SumOrder]:
     """Orders that are worth a trial, those that cost least to find out first: measuring takes calls of torch."""
     yield from known
@@ -130,8 +122,11 @@ def _likely_orders(
 
 
 @torch.no_grad()
-def exact_lanes(trial: Trial, shape: Sequence[int]) -> int | None:
-    """How many lanes torch's mean over all positions of images of this shape has, or None where none are found."""
+def exact_lanes(torchs: Step, shape: Sequence[int]) -> int | None:
+    """How many lanes torch's mean over all positions of images of this shape has, or None where none are found.
+
+    torchs: the mean by torch.
+    """
 
     def agrees(lanes: int, few: Tensor, _: Tensor, expected: Tensor) -> bool:
         pixels = few.flatten(2).transpose(1, 2).unsqueeze(1).contiguous()
@@ -141,7 +136,7 @@ def exact_lanes(trial: Trial, shape: Sequence[int]) -> int | None:
         ops.run_steps(ops.chosen_isa(), record)
         return repeats(found.view(-1, *expected.shape[1:]), expected)
 
-    return next((n for n in MEAN_LANES if same_bits(trial.steps[0], partial(agrees, n), shape)), None)
+    return next((n for n in MEAN_LANES if same_bits(torchs, partial(agrees, n), shape)), None)
 
 
 Agrees = Callable[[Tensor, Tensor, Tensor], bool]

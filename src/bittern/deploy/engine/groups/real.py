@@ -17,7 +17,6 @@ from torch import Tensor
 from bittern import ops
 from bittern.deploy.engine.accumulation_order import (
     Findings,
-    Trial,
     exact_lanes,
     exact_order,
     repeats,
@@ -50,10 +49,9 @@ class Parts:
         return tuple(part for prepared in self._prepared for part in prepared(batch))
 
 
-def _trial(node: Node, material: Material) -> tuple[Trial, tuple[int, ...]]:
-    """(what is tried of a node, shape of one sample of its input)."""
-    shape = material.forms[node.inputs[0]].shape[1:]
-    return Trial(node.named(material.tensors), steps_of(node, material), []), shape
+def _sizes(node: Node, material: Material, batch: int) -> tuple[int, ...]:
+    """Of its input at a batch size."""
+    return batch, *material.forms[node.inputs[0]].shape[1:]
 
 
 @dataclass(frozen=True)
@@ -89,22 +87,20 @@ class RealProduct(RealGroup):
         return ", ".join(words + ["max pool"] * (self.pool is not None))
 
     def prepare(self, material: Material) -> AtBatch:
-        trial, shape = _trial(self.node, material)
+        tensors = self.node.named(material.tensors)
         tail = affine_rows(self.affine, material.tensors), clamp_limits(self.clamp)
-        weight = trial.tensors["weight"]
         stride, padding, dilation = (integers(self.node, key) for key in ("stride", "padding", "dilation"))
         parts = Parts(self._parts(), material)
         convs: dict[ops.SumOrder, tuple[Prepared, ...]] = {}
 
         def find(batch: int) -> tuple[Prepared, ...] | None:
-            size = (batch, *shape)
-            order = exact_order(self.node, trial, size) if prod(size) else None
+            size = _sizes(self.node, material, batch)
+            order = exact_order(self.node, tensors, convs, size) if prod(size) else None
             if order is None:
                 return None
             if order not in convs:
-                conv = ops.PreparedRealConv(weight, stride, padding, dilation, order, *tail)
+                conv = ops.PreparedRealConv(tensors["weight"], stride, padding, dilation, order, *tail)
                 convs[order] = (Prepared(self, partial(self._run, conv)),)
-                trial.known.append(order)
             return convs[order]
 
         findings = Findings(find)
@@ -141,7 +137,7 @@ class WholeMean(OneNode, RealGroup):
         return "mean"
 
     def prepare(self, material: Material) -> AtBatch:
-        trial, shape = _trial(self.node, material)
+        torchs, _ = steps_of(self.node, material)
         parts = Parts((TorchNode(self.node),), material)
 
         @cache
@@ -149,8 +145,8 @@ class WholeMean(OneNode, RealGroup):
             return (Prepared(self, partial(self._run, lanes)),)
 
         def find(batch: int) -> int | None:
-            size = (batch, *shape)
-            return exact_lanes(trial, size) if prod(size) else None
+            size = _sizes(self.node, material, batch)
+            return exact_lanes(torchs, size) if prod(size) else None
 
         findings = Findings(find)
 
@@ -167,16 +163,12 @@ class WholeMean(OneNode, RealGroup):
 
 
 @dataclass(frozen=True)
-class RowScale(RealGroup):
+class RowScale(OneNode, RealGroup):
     """An affine node of one row per sample, such as a norm behind the mean of whole images."""
 
     node: Node
     flatten: Node | None
     """In front of it, from images of one pixel: the same memory."""
-
-    @property
-    def output(self) -> int:
-        return self.node.output
 
     @property
     def nodes(self) -> tuple[int, ...]:
@@ -190,16 +182,15 @@ class RowScale(RealGroup):
         return "scale"
 
     def prepare(self, material: Material) -> AtBatch:
-        trial, shape = _trial(self.node, material)
+        torchs, _ = steps_of(self.node, material)
         affine = material.tensors[self.node.tensors["affine"]].contiguous()
         nodes = (self.flatten, self.node) if self.flatten is not None else (self.node,)
         parts = Parts(tuple(map(TorchNode, nodes)), material)
         native = always(self, partial(self._run, affine))
 
         def find(batch: int) -> bool:
-            return prod((batch, *shape)) > 0 and same_bits(
-                trial.steps[0], partial(_scales_alike, affine), (batch, *shape)
-            )
+            size = _sizes(self.node, material, batch)
+            return prod(size) > 0 and same_bits(torchs, partial(_scales_alike, affine), size)
 
         findings = Findings(find)
         return lambda batch: native(batch) if findings.at(batch) else parts.at(batch)
