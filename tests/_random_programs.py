@@ -20,7 +20,7 @@ from bittern.deploy.form import Form, input_form
 from bittern.deploy.kinds.kind import check_node
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.packed import Packed
-from bittern.deploy.program import INPUT_TYPES, Input, Node, tensor_name
+from bittern.deploy.program import VALUE_TYPES, Input, Node, tensor_name
 
 DIFFERENT = 256
 """Numbers of a tensor, 0 and 1 aside: drawing millions is what would take longest."""
@@ -72,7 +72,7 @@ def _more_inputs(d: Draft) -> None:
     d.inputs.append(["first", "float32", d.shape, 0])
     for index in range(r.randint(1, 3)):
         shape = list(d.shape) if r.random() < 0.6 else [r.choice((1, 2, 3, 8, 65)) for _ in range(r.randint(0, 3))]
-        kind = "float32" if r.random() < 0.8 else r.choice(list(INPUT_TYPES))
+        kind = "float32" if r.random() < 0.8 else r.choice(list(VALUE_TYPES))
         batch = 0 if r.random() < 0.7 else r.choice((None, *range(len(shape) + 1)))
         d.inputs.append([f"other{index}", kind, shape, batch])
         d.forms.append(input_form(Input("", tuple(shape), kind, batch)))
@@ -160,5 +160,5 @@ def inputs_for(packed: Packed, batch: int, generator: torch.Generator) -> list[t
     """Random numbers for every input."""
     shapes = [given.shape_at(batch) for given in packed.inputs]
     drawn = [2 * torch.randn(shape, generator=generator) for shape in shapes]
-    kinds = [INPUT_TYPES[given.type] for given in packed.inputs]
+    kinds = [VALUE_TYPES[given.type] for given in packed.inputs]
     return [x if kind == torch.float32 else x.abs().to(kind) for x, kind in zip(drawn, kinds, strict=True)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What exports that compare what they write ask of their arguments."""
+"""What exports ask of the model and of their arguments."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bittern.deploy.errors import ExportError
 from bittern.deploy.packed import Packed
 from bittern.deploy.parameters import arguments_of, bound
-from bittern.deploy.program import INPUT_TYPES, Program
+from bittern.deploy.program import VALUE_TYPES, Program
 
 SEED = 0
 EXAMPLES = 4
@@ -20,7 +21,7 @@ EXAMPLES = 4
 
 def samples_for(program: Program, batch: int) -> tuple[Tensor, ...]:
     """Inputs of zeros, of so many samples, for an export to look at."""
-    return tuple(torch.zeros(given.shape_at(batch), dtype=INPUT_TYPES[given.type]) for given in program.inputs)
+    return tuple(torch.zeros(given.shape_at(batch), dtype=VALUE_TYPES[given.type]) for given in program.inputs)
 
 
 def compared_inputs(owner: str, packed: Packed, example: Any) -> tuple[Tensor, ...]:
@@ -33,11 +34,19 @@ def compared_inputs(owner: str, packed: Packed, example: Any) -> tuple[Tensor, .
     other = [given for given in packed.inputs if given.type != "float32"]
     if other:
         raise ValueError(
-            f"{owner}: a model that takes {INPUT_TYPES[other[0].type]} is compared on real inputs; give example="
+            f"{owner}: a model that takes {VALUE_TYPES[other[0].type]} is compared on real inputs; give example="
         )
     generator = torch.Generator().manual_seed(SEED)
     shapes = (given.shape_at(EXAMPLES) for given in packed.inputs)
     return tuple(torch.randn(shape, generator=generator, dtype=torch.float32) for shape in shapes)
+
+
+def check_real_rows(owner: str, what: str, packed: Packed) -> None:
+    """Refuse inputs that are not float32 [batch, ...]; what: the export that takes no others. Raises: ExportError."""
+    for given in packed.inputs:
+        if given.batch != 0 or given.type != "float32":
+            where = "no batch" if given.batch is None else f"its batch in dimension {given.batch}"
+            raise ExportError(f"{owner}: {what}; input {given.name!r} is {given.type} and has {where}")
 
 
 def check_place(owner: str, packed: Packed, path: Path) -> None:

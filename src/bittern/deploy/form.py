@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bittern.deploy.errors import FormatError
-from bittern.deploy.program import INPUT_TYPES, Input, Node
+from bittern.deploy.program import VALUE_TYPES, Input, Node
 
 Shape = tuple[int, ...]
 Tensors = Mapping[str, Tensor]
@@ -63,7 +63,7 @@ def input_form(given: Input) -> Form:
     kind = "real" if given.type == "float32" else given.type
     if kind == "real" and given.batch == 0:
         return Form(given.shape_at(1))
-    fewer, more = (torch.empty(given.shape_at(n), dtype=INPUT_TYPES[given.type], device="meta") for n in BATCHES)
+    fewer, more = (torch.empty(given.shape_at(n), dtype=VALUE_TYPES[given.type], device="meta") for n in BATCHES)
     return Form(given.shape_at(1), kind, meta=(fewer, more))
 
 

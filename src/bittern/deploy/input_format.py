@@ -12,7 +12,7 @@ from typing import Any
 
 from bittern.deploy.errors import FormatError
 from bittern.deploy.parameters import HOW, ONE, Parameter
-from bittern.deploy.program import INPUT_TYPES, Input, Program, one_input
+from bittern.deploy.program import MOST_DIMS, VALUE_TYPES, Input, Program, one_input
 from bittern.deploy.structure import MOST_ENTRIES, MOST_LETTERS, check_tree, leaves
 
 MOST_SIZE = 2**24
@@ -20,8 +20,6 @@ MOST_ELEMENTS = 2**31
 """Of one sample of one input."""
 MOST_SIZES_OF_ONE = 4
 """Of `input`, without the batch."""
-MOST_DIMS = 8
-"""Of an input, the batch among them."""
 
 
 def inputs_to_json(program: Program) -> dict[str, Any]:
@@ -49,8 +47,8 @@ def inputs_from_json(data: dict[str, Any]) -> tuple[tuple[Input, ...], tuple[Par
 
 
 def _one(shape: Any, kind: Any) -> tuple[Input, ...]:
-    if not isinstance(kind, str) or kind not in INPUT_TYPES:
-        raise FormatError(f"its input is of type {kind!r}; it must be one of {', '.join(INPUT_TYPES)}")
+    if not isinstance(kind, str) or kind not in VALUE_TYPES:
+        raise FormatError(f"its input is of type {kind!r}; it must be one of {', '.join(VALUE_TYPES)}")
     if not is_integers(shape, 1, MOST_SIZE) or not 1 <= len(shape) <= MOST_SIZES_OF_ONE:
         raise FormatError(f"its input shape {shape!r} is not one to four positive sizes")
     if math.prod(shape) > MOST_ELEMENTS:
@@ -75,8 +73,8 @@ def _input(data: Any, index: int) -> Input:
     name, kind, shape, batch = data
     if not isinstance(name, str) or not 1 <= len(name) <= MOST_LETTERS:
         raise FormatError(f"input {index} has no name")
-    if not isinstance(kind, str) or kind not in INPUT_TYPES:
-        raise FormatError(f"input {name!r} is of type {kind!r}; it must be one of {', '.join(INPUT_TYPES)}")
+    if not isinstance(kind, str) or kind not in VALUE_TYPES:
+        raise FormatError(f"input {name!r} is of type {kind!r}; it must be one of {', '.join(VALUE_TYPES)}")
     if not is_integers(shape, 1, MOST_SIZE) or len(shape) >= MOST_DIMS or math.prod(shape) > MOST_ELEMENTS:
         raise FormatError(f"input {name!r}: its sizes {str(shape)[:60]} must be a few positive numbers, not too large")
     if batch is not None and not (type(batch) is int and 0 <= batch <= len(shape)):

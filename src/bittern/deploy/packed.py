@@ -19,7 +19,7 @@ from bittern.deploy.format import Content, decode, encode
 from bittern.deploy.interpreter import Interpreter
 from bittern.deploy.parameters import KEYWORD, ONE, bound
 from bittern.deploy.plain import modes_are_set, plain_cpu, plain_torch
-from bittern.deploy.program import INPUT_TYPES, Input, Program
+from bittern.deploy.program import VALUE_TYPES, Input, Program
 from bittern.deploy.structure import mapped
 
 CONSTANT_LAYERS = "constant_layers"
@@ -213,8 +213,8 @@ def _check_input(what: str, given: Input, x: Any, device: torch.device) -> None:
         raise TypeError(f"packed model: {what} must be a torch.Tensor; got {type_and_advice(x)}")
     if x.layout != torch.strided:
         raise TypeError(f"packed model: {what} must be dense; got {x.layout}; call .to_dense() first")
-    if x.dtype != INPUT_TYPES[given.type]:
-        advice = ADVICE.get(given.type, f".to({INPUT_TYPES[given.type]})")
+    if x.dtype != VALUE_TYPES[given.type]:
+        advice = ADVICE.get(given.type, f".to({VALUE_TYPES[given.type]})")
         raise TypeError(f"packed model: {what} must be {given.type}; got {x.dtype}; call {advice} first")
     place = given.batch
     shape = x.shape if place is None or x.ndim <= place else (*x.shape[:place], *x.shape[place + 1 :])

@@ -26,11 +26,14 @@ def type_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-INPUT_TYPES = {
+VALUE_TYPES = {
     type_name(t): t
     for t in (torch.float32, torch.int64, torch.int32, torch.bool, torch.uint8, torch.int8, torch.int16, torch.float64)
 }
-"""Types that an input may have, by name; only operators of torch read others than float32."""
+"""Types that values may have, by name; only operators of torch read others than float32."""
+
+MOST_DIMS = 8
+"""Of an input, the batch among them."""
 
 
 def tensor_name(node: str, role: str) -> str:
@@ -72,7 +75,7 @@ class Input:
     shape: tuple[int, ...]
     """Sizes without the batch."""
     type: str = "float32"
-    """One of `INPUT_TYPES`."""
+    """One of `VALUE_TYPES`."""
     batch: int | None = 0
     """Which dimension is the batch; None: it has none, and holds for all samples."""
 

@@ -38,6 +38,11 @@ def noise_batches(
         )
 
 
+def repeated(x: Tensor, dim: int | None, samples: int) -> Tensor:
+    """A tensor with so many samples along `dim`: its own ones, again from the first where there are too few."""
+    return x if dim is None else x.index_select(dim, torch.arange(samples) % x.shape[dim])
+
+
 def _noise(example: Tensor, dim: int | None, samples: int, scale: float, generator: torch.Generator) -> Tensor:
     if example.ndim == 0 or example.numel() == 0:
         return example.clone()
@@ -49,6 +54,6 @@ def _noise(example: Tensor, dim: int | None, samples: int, scale: float, generat
         noise = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
         return (noise * ((spread or 1.0) * scale) + middle).to(example.dtype)
     if example.dtype == torch.bool or example.is_complex():
-        return example.clone() if dim is None else example.index_select(dim, torch.arange(samples) % example.shape[dim])
+        return repeated(example, dim, samples).clone()
     least, most = int(example.min()), int(example.max())
     return torch.randint(least, most + 1, shape, generator=generator, device="cpu", dtype=example.dtype)

@@ -12,7 +12,8 @@ from bittern.deploy.c_export import literals, text
 from bittern.deploy.c_export.plan import Step, plan, steps_of
 from bittern.deploy.c_export.rules import RULES, in_place
 from bittern.deploy.c_export.source import Source
-from bittern.deploy.errors import ExportError, refused
+from bittern.deploy.errors import refused
+from bittern.deploy.export_arguments import check_real_rows
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.packed import Packed
 from bittern.deploy.shapes import forms_of
@@ -96,12 +97,7 @@ def _checked_name(packed: Packed, path: Path, name: str | None) -> str:
 
 def _steps(packed: Packed) -> tuple[Step, ...]:
     """Raises: ExportError for a kind of node or an input that has no C code."""
-    for given in packed.inputs:
-        if given.batch != 0 or given.type != "float32":
-            where = "no batch" if given.batch is None else f"its batch in dimension {given.batch}"
-            raise ExportError(
-                f"to_c: C code takes float32 [batch, ...]; input {given.name!r} is {given.type} and has {where}"
-            )
+    check_real_rows("to_c", "C code takes float32 [batch, ...]", packed)
     steps = steps_of(packed.program)
     for step in steps:
         if step.node.kind not in RULES and not KINDS[step.node.kind].reshapes:

@@ -16,7 +16,7 @@ from bittern.deploy.executorch.installed import require
 from bittern.deploy.executorch.kernels import load_kernels
 from bittern.deploy.executorch.lowering import BATCH, ExportModule, split_input_scales
 from bittern.deploy.executorch.runtime import EdgeProgram
-from bittern.deploy.export_arguments import check_place, compared_inputs, samples_for
+from bittern.deploy.export_arguments import check_place, check_real_rows, compared_inputs, samples_for
 from bittern.deploy.other_packages import quietly
 from bittern.deploy.packed import Packed
 from bittern.deploy.part_by_part import watched
@@ -92,9 +92,4 @@ def _check_arguments(packed: Packed, path: Path, example: Any, verify: bool, ker
     check_place("to_executorch", packed, path)
     if not verify and (example is not None or kernels is not None):
         raise ValueError("to_executorch: 'example' and 'kernels' are for verify=True; leave them out")
-    for given in packed.inputs:
-        if given.batch != 0 or given.type != "float32":
-            where = "no batch" if given.batch is None else f"its batch in dimension {given.batch}"
-            raise ExportError(
-                f"to_executorch: a .pte takes float32 [1, ...]; input {given.name!r} is {given.type} and has {where}"
-            )
+    check_real_rows("to_executorch", "a .pte takes float32 [1, ...]", packed)

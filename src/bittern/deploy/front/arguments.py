@@ -12,7 +12,8 @@ from torch import Tensor
 
 from bittern.deploy.front.builder import Ref
 from bittern.deploy.front.sizes import NoSize, Size, order_of
-from bittern.deploy.kinds.aten_call import DTYPES, MEMORY_FORMATS
+from bittern.deploy.kinds.aten_call import MEMORY_FORMATS
+from bittern.deploy.program import VALUE_TYPES
 
 
 class BatchSource(NamedTuple):
@@ -77,7 +78,7 @@ class Arguments:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, torch.dtype):
-        return {"dtype": _name(DTYPES, value, "a type")}
+        return {"dtype": _name(VALUE_TYPES, value, "a type")}
     if isinstance(value, torch.memory_format):
         return {"memory_format": _name(MEMORY_FORMATS, value, "a memory format")}
     if isinstance(value, torch.device):

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, product
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from bittern.deploy.errors import PackError
 from bittern.deploy.structure import named
 from bittern.deploy.unseen import describe_failure
+from bittern.nn._noise import repeated
 
 Dims = tuple[int | None, ...]
 """For each tensor, which dimension is the batch."""
@@ -31,11 +31,6 @@ OTHERS = 3, 5
 """Batches with which the model is run: the first that the example does not have. Neither is 1, which fits anything."""
 
 MOST_TRIALS = 64
-
-
-def resized(x: Tensor, dim: int | None, batch: int) -> Tensor:
-    """A tensor with so many samples: its own ones, again from the first where there are too few."""
-    return x if dim is None else x.index_select(dim, torch.arange(batch) % x.shape[dim])
 
 
 def batch_dims(run: Callable[[Sequence[Tensor]], Any], tensors: Sequence[Tensor]) -> Iterator[Dims]:
@@ -54,7 +49,7 @@ def batch_dims(run: Callable[[Sequence[Tensor]], Any], tensors: Sequence[Tensor]
         size = next(x.shape[dim] for x, dim in zip(tensors, dims, strict=True) if dim is not None)
         other = next(batch for batch in OTHERS if batch != size)
         try:
-            after = _shapes(run([resized(x, dim, other).clone() for x, dim in zip(tensors, dims, strict=True)]))
+            after = _shapes(run([repeated(x, dim, other).clone() for x, dim in zip(tensors, dims, strict=True)]))
         except Exception as error:
             failure = describe_failure(error)
             continue

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from bittern.deploy.errors import PackError
 from bittern.deploy.packed import type_and_advice
 from bittern.deploy.parameters import EITHER, KEYWORD, ONE, POSITION, Parameter, arguments_of
-from bittern.deploy.program import INPUT_TYPES
+from bittern.deploy.program import VALUE_TYPES
 from bittern.deploy.structure import CONSTANT, DICT, LIST, MOST_ENTRIES, TUPLE, Tree, check_tree, inside, is_constant
 
 HOW: dict[Any, str] = {Python.POSITIONAL_ONLY: POSITION, Python.KEYWORD_ONLY: KEYWORD}
@@ -122,7 +122,7 @@ class _Reader:
 def _checked(what: str, x: Tensor, least_dims: int) -> Tensor:
     """A copy of an example of an input. Raises: PackError for what no program takes."""
     dense = x.layout == torch.strided and x.device.type == "cpu"
-    if not dense or x.dtype not in INPUT_TYPES.values() or x.ndim < least_dims or 0 in x.shape:
+    if not dense or x.dtype not in VALUE_TYPES.values() or x.ndim < least_dims or 0 in x.shape:
         sizes = "[batch, ...] with at least one sample, " if least_dims else "without sizes of 0, "
         raise PackError(
             f"pack: {what} must be a CPU tensor {sizes}float32 or of {_other_types()}; "
@@ -132,4 +132,4 @@ def _checked(what: str, x: Tensor, least_dims: int) -> Tensor:
 
 
 def _other_types() -> str:
-    return ", ".join(name for name in INPUT_TYPES if name != "float32")
+    return ", ".join(name for name in VALUE_TYPES if name != "float32")

@@ -21,13 +21,14 @@ from torch import Tensor, fx, nn
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind, TensorArgument
 
 from bittern.deploy.errors import PackError
-from bittern.deploy.front.batch import Dims, batch_dims, resized
+from bittern.deploy.front.batch import Dims, batch_dims
 from bittern.deploy.front.example import Example
 from bittern.deploy.front.in_place import is_functional, rename_plain_writes
 from bittern.deploy.front.stand_in import put_in, remove_from
 from bittern.deploy.parameters import Parameter, called, without_constants
 from bittern.deploy.structure import CONSTANT, DICT, TUPLE, Tree, check_tree, inside
 from bittern.deploy.unseen import check_eval, cpu_copy, describe_failure, is_leaf
+from bittern.nn._noise import repeated
 
 MOST_EXPORTS = 3
 """Dimensions that may be the batch with which an export is tried."""
@@ -157,7 +158,7 @@ def _exported(model: nn.Module, name: str, example: Example, dims: Dims) -> torc
 
 
 def _of_more(x: Tensor, dim: int | None) -> Tensor:
-    return x if dim is None or x.shape[dim] >= LEAST_BATCH else resized(x, dim, LEAST_BATCH)
+    return x if dim is None or x.shape[dim] >= LEAST_BATCH else repeated(x, dim, LEAST_BATCH)
 
 
 def _takes_any_name(model: nn.Module, kwargs: Mapping[str, Any]) -> bool:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from bittern.deploy.form import BATCHES, Form, Shape, Tensors, fail, need
-from bittern.deploy.kinds.aten_call import DTYPES, OperatorError, bound, call_of, check
+from bittern.deploy.kinds.aten_call import OperatorError, bound, call_of, check
 from bittern.deploy.kinds.kind import AttrRule, Kind, Step, count, integer
 from bittern.deploy.kinds.real import window_in_padding
-from bittern.deploy.program import Node, type_name
+from bittern.deploy.program import VALUE_TYPES, Node, type_name
 
 META = torch.device("meta")
 MOST_PARTS = 256
@@ -73,7 +73,7 @@ def _form_of(node: Node, fewer: Any, more: Any) -> Form:
         forms = [_form_of(node, *pair) for pair in zip(fewer, more, strict=True)]
         return Form((sum(form.elements for form in forms),), "tuple", meta=(tuple(fewer), tuple(more)))
     need(node, isinstance(fewer, Tensor) and fewer.device == META, "its result is no tensor")
-    need(node, fewer.dtype in DTYPES.values(), f"its result is {fewer.dtype}, which no program holds")
+    need(node, fewer.dtype in VALUE_TYPES.values(), f"its result is {fewer.dtype}, which no program holds")
     shape = _of_one_sample(node, tuple(fewer.shape), tuple(more.shape))
     kind = "real" if fewer.dtype == torch.float32 else type_name(fewer.dtype)
     return Form(shape, kind, meta=(fewer, more))

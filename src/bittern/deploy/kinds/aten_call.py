@@ -24,16 +24,11 @@ from torch import Tensor
 from bittern.deploy.errors import FormatError
 from bittern.deploy.kinds.aten_operators import ALLOWED
 from bittern.deploy.kinds.kind import laid_out
-from bittern.deploy.program import INPUT_TYPES, Node
+from bittern.deploy.program import MOST_DIMS, VALUE_TYPES, Node
 
 MOST_ARGUMENTS = 64
 """Entries of one list, and arguments of one operator."""
 MOST_DEPTH = 3
-MOST_DIMS = 8
-"""Of a value whose size is the batch."""
-
-DTYPES = {**INPUT_TYPES, "float64": torch.float64}
-"""Types that values of a program may have, by name."""
 
 MEMORY_FORMATS = {
     str(f).removeprefix("torch."): f for f in (torch.contiguous_format, torch.preserve_format, torch.channels_last)
@@ -82,7 +77,7 @@ def _reader(argument: Any, tensors: Mapping[str, Tensor], device: torch.device) 
         case {"tensor": role}:
             value = tensors[role]
         case {"dtype": name}:
-            value = DTYPES[name]
+            value = VALUE_TYPES[name]
         case {"memory_format": name}:
             value = MEMORY_FORMATS[name]
         case {"number": name}:
@@ -185,7 +180,7 @@ def _check_map(node: Node, argument: dict[str, Any], tensors: Mapping[str, Tenso
         case {"tensor": str(role)}:
             sound = role in tensors
         case {"dtype": str(name)}:
-            sound = name in DTYPES
+            sound = name in VALUE_TYPES
         case {"memory_format": str(name)}:
             sound = name in MEMORY_FORMATS
         case {"number": str(name)}:

@@ -159,6 +159,8 @@ class BinaryStep:
         self.device = device
         self.dims = integer(node, "dims")
         self.halvings = halvings(node)
+        self.factors = weight_code(node).plane_factors, input_code(node).plane_factors
+        """Of the planes of the weight, and of those of the input."""
         self.real = node.attrs["result"] == "real"
         words = weight_words(node, tensors)
         self.epilogue = epilogue_rows(node, tensors, words).to(device)
@@ -200,7 +202,7 @@ class BinaryStep:
         return images_of((total.float() + offset) * scale, self.dims)
 
     def _sum_planes(self, runners: list[Step], planes: Planes) -> Tensor:
-        weights, inputs = weight_code(self.node).plane_factors, input_code(self.node).plane_factors
+        weights, inputs = self.factors
         parts = [
             cast(Tensor, run(plane)) * (f * g)
             for f, run in zip(weights, runners, strict=True)
