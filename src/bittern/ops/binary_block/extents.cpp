@@ -140,19 +140,23 @@ void check_convolve(Findings& f, Isa isa, const ProgramStep& step) {
              out_extent(c.width, c.kernel_w, c.stride_w, c.pad_w, c.dilation_w), c);
 }
 
+// What a step reads of images as they lie.
+template <class Step>
+Extent lying(const Step& s) {
+  return Extent(1)
+      .along(s.channels, s.x_channel)
+      .along(s.width, s.x_pixel)
+      .along(s.height, s.x_row)
+      .along(s.batch, s.x_image);
+}
+
 void check_encode(Findings& f, const EncodeImage& e, const Sizes& sizes) {
   f.need(sound(0, {e.batch, e.height, e.width}) && sound(1, {e.channels}), "its sizes");
   f.need(e.planes >= 1 && e.planes <= kMostPlanes, "its planes");
   if (!f.ok()) return;
   const i64 words = ceil_div(e.channels, kWordBits);
   f.need(has_channels_last(e) || e.x_pixel == 1 || e.width == 1, "the strides of its input");
-  f.holds(e.x,
-          Extent(1)
-              .along(e.channels, e.x_channel)
-              .along(e.width, e.x_pixel)
-              .along(e.height, e.x_row)
-              .along(e.batch, e.x_image),
-          sizes.input, "its input");
+  f.holds(e.x, lying(e), sizes.input, "its input");
   if (e.threshold != nullptr) f.holds(e.threshold, Extent(e.channels), sizes.mask, "its threshold");
   f.holds(e.bits,
           Extent(words)
@@ -197,13 +201,7 @@ void check_real(Findings& f, const ProgramStep& step, bool pooled) {
              c.out_width == out_extent(c.width, c.kernel_w, c.stride_w, c.pad_w, c.dilation_w),
          "the size of its result");
   const i64 rows = round_up(c.out_channels, kRealUnit * kUnitsTogether);
-  f.holds(c.x,
-          Extent(1)
-              .along(c.channels, c.x_channel)
-              .along(c.width, c.x_pixel)
-              .along(c.height, c.x_row)
-              .along(c.batch, c.x_image),
-          step.sizes.input, "its input");
+  f.holds(c.x, lying(c), step.sizes.input, "its input");
   f.holds(c.weights, dense(rows, c.channels, c.kernel_h, c.kernel_w), step.sizes.weights, "its weights");
   if (c.affine != nullptr) f.holds(c.affine, dense(2, rows, 1), step.sizes.rows, "its affine map");
   if (c.limits != nullptr) f.holds(c.limits, Extent(2), step.sizes.mask, "its limits");

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bittern.ops._windows import window_positions
+from bittern.ops._windows import convolved_size
 
 
 def output_size(
@@ -21,13 +21,10 @@ def output_size(
 
     Raises: ValueError when the dilated kernel does not fit into the padded image.
     """
-    sizes = []
-    for numbers in zip((height, width), (kernel_h, kernel_w), stride, padding, dilation, strict=True):
-        positions = window_positions(*numbers)
-        if positions < 1:
-            raise ValueError(
-                f"binary_conv2d: a kernel of {kernel_h}x{kernel_w} (dilation {list(dilation)}) does not fit into "
-                f"an image of {height}x{width} with padding {list(padding)}"
-            )
-        sizes.append(positions)
-    return sizes[0], sizes[1]
+    out_h, out_w = convolved_size((height, width), (kernel_h, kernel_w), stride, padding, dilation)
+    if min(out_h, out_w) < 1:
+        raise ValueError(
+            f"binary_conv2d: a kernel of {kernel_h}x{kernel_w} (dilation {list(dilation)}) does not fit into "
+            f"an image of {height}x{width} with padding {list(padding)}"
+        )
+    return out_h, out_w

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bittern.ops._windows import window_positions
+from bittern.ops._windows import convolved_size
 from bittern.ops.binary_block.layout import REAL_UNIT, STEP, StepKind, bytes_of, extent_of, point
 from bittern.ops.pool_images.cpu import pool_step
 from bittern.ops.pool_images.rule import PoolRule
@@ -80,8 +80,8 @@ class PreparedRealConv:
 
         x: as for `step`; out: float32 [batch, height, width, out], contiguous.
         """
-        windows = zip(x.shape[1:3], self.kernel, self.stride, self.padding, self.dilation, strict=True)
-        sizes = (x.shape[0], *(window_positions(*numbers) for numbers in windows), self.out_channels)
+        size = convolved_size(x.shape[1:3], self.kernel, self.stride, self.padding, self.dilation)
+        sizes = (x.shape[0], *size, self.out_channels)
         record = self.step(x, out.new_empty(1).expand(sizes))
         record["kind"] = StepKind.REAL_POOL
         record["real"]["out"] = 0

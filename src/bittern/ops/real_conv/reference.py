@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bittern.ops._epilogue import fused_multiply_add
-from bittern.ops._windows import window_positions
+from bittern.ops._windows import convolved_size
 from bittern.ops.real_conv.order import SumOrder
 
 
@@ -25,8 +25,7 @@ def real_conv_reference(
     limits: tuple[float, float] | None = None,
 ) -> Tensor:
     """float32 [batch, out_h, out_w, out] of x [batch, height, width, channels]: chains of fma, added up in order."""
-    windows = zip(x.shape[1:3], w.shape[2:], stride, padding, dilation, strict=True)
-    size = tuple(window_positions(*numbers) for numbers in windows)
+    size = convolved_size(x.shape[1:3], w.shape[2:], stride, padding, dilation)
     padded = F.pad(x, (0, 0, padding[1], padding[1], padding[0], padding[0]))
     total, chain = None, x.new_zeros((x.shape[0], *size, w.shape[0]))
     products = _products(w, order)
