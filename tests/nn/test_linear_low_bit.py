@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from _tolerance import assert_reduction
 from bittern.nn import Linear4bit, Linear8bit
@@ -43,6 +44,26 @@ def test_4bit_layer_is_its_decoded_weight(nested: bool, sizes: tuple[int, int]) 
     assert_reduction(layer(x).detach(), exact, sizes[0] + 1, exact.abs().max())
     assert float((weight - linear.weight).detach().abs().max()) < 0.2 * float(linear.weight.detach().abs().max())
     assert layer.bias is linear.bias
+
+
+class Operators(TorchDispatchMode):
+    """What torch is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(operator))
+        return operator(*args, **(kwargs or {}))
+
+
+def test_a_call_with_nested_scales_is_a_handful_of_operators() -> None:
+    """The table of the scales was made of hundreds of tensors at every call, which a trace wrote down too."""
+    layer = Linear4bit(128, 16, nested=True)
+    with torch.no_grad(), Operators() as seen:
+        layer(torch.randn(2, 128))
+    assert len(seen.names) <= 12, seen.names
 
 
 def test_bits_per_weight() -> None:

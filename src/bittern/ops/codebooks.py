@@ -12,9 +12,11 @@ bit of fraction.
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,7 +38,7 @@ _FP8 = {"e4m3": torch.float8_e4m3fn, "e5m2": torch.float8_e5m2}
 
 
 def _float32(value: float) -> float:
-    return float(torch.tensor(value, dtype=torch.float32))
+    return float(np.float32(value))
 
 
 def _check_bits(name: str, bits: int) -> None:
@@ -69,6 +71,12 @@ def dynamic_tree(signed: bool = True, bits: int = 8, *, symmetric: bool = False)
     _check_bits("dynamic_tree", bits)
     if symmetric and not signed:
         raise ValueError("dynamic_tree: symmetric=True needs signed=True; got signed=False; leave symmetric out")
+    return torch.tensor(_tree_entries(signed, bits, symmetric), dtype=torch.float32)
+
+
+@cache
+def _tree_entries(signed: bool, bits: int, symmetric: bool) -> tuple[float, ...]:
+    """Once a process: a layer asks for its table at every call, and a trace writes down every operator of torch."""
     decades = bits - 1
     levels: list[float] = []
     for i in range(decades):
@@ -77,7 +85,7 @@ def dynamic_tree(signed: bool = True, bits: int = 8, *, symmetric: bool = False)
     if symmetric:
         levels, extra = levels[1:], [-1.0, 0.0, 1.0, 1.0]
     entries = levels + [-level for level in levels] if signed else levels
-    return torch.tensor(sorted(entries + extra), dtype=torch.float32)
+    return tuple(sorted(entries + extra))
 
 
 def linear(signed: bool = True, bits: int = 8, *, zero: bool = True) -> Tensor:
