@@ -32,6 +32,7 @@ from bittern.deploy.engine.groups.pool import Pool
 from bittern.deploy.engine.groups.real import RealProduct, WholeMean
 from bittern.deploy.engine.groups.torch_node import TorchNode
 from bittern.deploy.interpreter import Interpreter
+from bittern.deploy.packed import from_bytes
 from bittern.deploy.program import Node
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, RPReLU
 from bittern.ops import Activation, PreparedRealConv, SumOrder, chosen_isa, run_steps
@@ -627,10 +628,14 @@ def assert_same_at_any_batch(packed: Packed, model: nn.Module | None, x: Tensor)
 
 @given(graph=graphs(views=False), samples=st.integers(1, 2), ties=st.booleans())
 def test_random_graphs(graph: tuple[nn.Module, tuple[int, ...]], samples: int, ties: bool) -> None:
+    """Read from their files."""
     model, shape = graph
     x = random_batch(samples, shape, ties)
     assume(bool(model(x).isfinite().all()))
-    assert_same_at_any_batch(pack(model, x), model, x)
+    data = pack(model, x).to_bytes()
+    loaded = from_bytes(data)
+    assert loaded.to_bytes() == data
+    assert_same_at_any_batch(loaded, model, x)
 
 
 @given(graph=graphs(views=True), samples=st.integers(1, 2), ties=st.booleans())

@@ -14,13 +14,11 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from _bit_networks import Inception
-from _graphs import graphs
-from bittern import binary, models
 from bittern.binary import BNN, ReActNet, XNORNet, XNORNetPlusPlus
 from bittern.deploy import FormatError, Packed, load, pack
 from bittern.deploy.packed import from_bytes
@@ -97,30 +95,11 @@ def test_a_slice_without_an_end() -> None:
     assert torch.equal(from_bytes(pack(Rest(), x).to_bytes())(x), x[:, 1:] * 0.5)
 
 
-@given(graph=graphs(views=False))
-def test_random_graphs_in_a_file(graph: tuple[nn.Module, tuple[int, ...]]) -> None:
-    model, shape = graph
-    x = torch.randn(2, *shape)
-    assume(bool(model(x).isfinite().all()))
-    packed = pack(model, x)
-    loaded = from_bytes(packed.to_bytes())
-    assert torch.equal(loaded(x), packed(x))
-    assert loaded.to_bytes() == packed.to_bytes()
-
-
 def test_weights_take_one_bit_each() -> None:
     weights = {node.tensors["weight"] for node in PACKED.program.nodes if node.kind == "binary"}
     bits = 8 * sum(PACKED.tensors[name].numel() for name in weights)
     report = summary(network(), torch.randn(EXAMPLE))
     assert report.binary_params <= bits < report.binary_params + 8 * len(weights)
-
-
-@pytest.mark.parametrize("method", binary.ALL, ids=lambda m: m.__name__)
-def test_a_resnet20_file_is_what_summary_says_and_at_most_16_kib(method: type) -> None:
-    torch.manual_seed(0)
-    model = models.resnet20_cifar(method=method)
-    example = torch.randn(1, 3, 32, 32)
-    assert len(pack(model, example).to_bytes()) <= summary(model, example).bytes + 16 * 1024
 
 
 def test_missing_file(tmp_path: Path) -> None:

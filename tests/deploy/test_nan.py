@@ -107,12 +107,16 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-@pytest.mark.parametrize("pool", [nn.Identity(), nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2)], ids=str)
-@pytest.mark.parametrize("act", ACTIVATIONS)
-def test_whole_networks(act: str, pool: nn.Module) -> None:
-    for method in (BNN, ReActNet, partial(DoReFa, input_bits=4)):
-        torch.manual_seed(0)
-        model = Residual(method, ACTIVATIONS[act], pool)
-        for _ in range(3):
-            model(torch.randn(8, 3, 8, 8))
-        agree(pack(model.eval(), torch.randn(1, 3, 8, 8)), model, shown((3, 8, 8)))
+POOLS = nn.Identity(), nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2)
+
+
+@pytest.mark.parametrize("pool", range(len(POOLS)), ids=lambda i: str(POOLS[i]))
+@pytest.mark.parametrize("act", range(len(ACTIVATIONS)), ids=lambda i: list(ACTIVATIONS)[i])
+def test_whole_networks(act: int, pool: int) -> None:
+    """The methods take turns, so that each meets every activation and every pool."""
+    torch.manual_seed(0)
+    method = (BNN, ReActNet, partial(DoReFa, input_bits=4))[(act + pool) % 3]
+    model = Residual(method, list(ACTIVATIONS.values())[act], POOLS[pool])
+    for _ in range(3):
+        model(torch.randn(8, 3, 8, 8))
+    agree(pack(model.eval(), torch.randn(1, 3, 8, 8)), model, shown((3, 8, 8)))
