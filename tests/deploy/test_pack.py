@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bittern import ops
 from bittern.binary import BNN, DoReFa, IRNet, ReActNet, ReCU, XNORNet, XNORNetPlusPlus
 from bittern.deploy import PackError, pack, verify
+from bittern.deploy.packed import from_bytes
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear
 from bittern.quantizer import InputScale
 
@@ -294,3 +295,49 @@ def test_a_layer_by_itself_packs() -> None:
     x = torch.randn(4, 70)
     packed = pack(layer, x)
     assert torch.equal(packed(x), layer.eval()(x).detach())
+
+
+class CalledTwice(nn.Module):
+    """One block at two depths, as a network whose layers share their weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = BinaryConv2d(32, 32, 3, padding=1, method=XNORNet)
+        self.norm = nn.BatchNorm2d(32)
+        self.real = nn.Conv2d(32, 32, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(2):
+            x = x + self.real(self.norm(self.conv(x)))
+        return x
+
+
+def test_a_layer_that_is_called_twice_is_stored_once() -> None:
+    model = CalledTwice()
+    for _ in range(3):
+        model(torch.randn(8, 32, 6, 6))
+    x = torch.randn(3, 32, 6, 6)
+    packed = pack(model.eval(), x)
+    stored = [tuple(tensor.shape) for tensor in packed.tensors.values()]
+    assert stored.count((32, 32, 1, 1)) == 1
+    assert sum(node.kind == "binary" for node in packed.program.nodes) == 2
+    assert len({node.tensors["weight"] for node in packed.program.nodes if node.kind == "binary"}) == 1
+    assert verify(from_bytes(packed.to_bytes()), model, x).logits_identical
+
+
+def test_tensors_that_differ_in_the_sign_of_a_zero_are_both_kept() -> None:
+    class Scales(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.low = BinaryLinear(8, 4, method=BNN)
+            self.register_buffer("a", torch.zeros(4))
+            self.register_buffer("b", -torch.zeros(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.low(x).abs() + 1
+            return torch.cat([1 / (y * self.a), 1 / (y * self.b)], 1)
+
+    x = torch.randn(2, 8)
+    answer = pack(Scales().eval(), x)(x)
+    assert (answer[:, :4] == float("inf")).all()
+    assert (answer[:, 4:] == -float("inf")).all()

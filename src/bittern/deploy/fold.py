@@ -16,6 +16,7 @@ stored as the complement of a rising one (`flip`).
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -38,13 +39,34 @@ Tensors = dict[str, Tensor]
 
 
 def fold(program: Program, tensors: Tensors) -> tuple[Program, Tensors]:
-    """Apply all rewrites wherever they fit, and drop the tensors that nothing reads any more."""
+    """Apply all rewrites wherever they fit, keep equal tensors once, and drop those that nothing reads any more."""
     tensors = dict(tensors)
     program = hoist_signs(program, tensors)
     program = _fold_batch_norms(program, tensors)
     program = _fold_thresholds(program, tensors)
+    program = _share_tensors(program, tensors)
     used = {name for node in program.nodes for name in node.tensors.values()}
     return program, {name: tensor for name, tensor in tensors.items() if name in used}
+
+
+def _share_tensors(program: Program, tensors: Tensors) -> Program:
+    """Nodes of a layer that is called several times read the same tensors: those of its first call."""
+    first: dict[tuple[object, ...], list[str]] = {}
+    shared: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        bits = _bits(tensor)
+        alike = first.setdefault((tensor.dtype, tensor.shape, zlib.crc32(bits.numpy())), [])
+        shared[name] = next((other for other in alike if torch.equal(_bits(tensors[other]), bits)), name)
+        if shared[name] == name:
+            alike.append(name)
+    nodes = (
+        replace(node, tensors={role: shared[name] for role, name in node.tensors.items()}) for node in program.nodes
+    )
+    return replace(program, nodes=tuple(nodes))
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().view(-1).view(torch.uint8)
 
 
 def _single_plane(node: Node) -> bool:

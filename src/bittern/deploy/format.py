@@ -168,8 +168,14 @@ def _program_to_json(program: Program) -> dict[str, Any]:
     for node in program.nodes:
         rules = KINDS[node.kind].attrs
         attrs = {key: value for key, value in node.attrs.items() if value != rules[key].default}
-        nodes.append([node.kind, node.name, [number[v] for v in node.inputs], attrs, sorted(node.tensors)])
+        nodes.append([node.kind, node.name, [number[v] for v in node.inputs], attrs, _roles_to_json(node)])
     return {**inputs_to_json(program), "output": number[program.output], "nodes": nodes}
+
+
+def _roles_to_json(node: Node) -> list[str | list[str]]:
+    """The role alone where the tensor is the node's own; with its name where another node of the layer has it too."""
+    named = sorted(node.tensors.items())
+    return [role if name == tensor_name(node.name, role) else [role, name] for role, name in named]
 
 
 def _program_from_json(data: Any) -> Program:
@@ -198,9 +204,22 @@ def _node_from_json(data: Any, number: int) -> Node:
     texts = isinstance(kind, str) and isinstance(name, str) and isinstance(roles, list)
     if not texts or not isinstance(attrs, dict) or not is_integers(inputs, 0, number - 1):
         raise FormatError(f"node {number} is damaged, or reads values that are not yet written")
-    if not all(isinstance(role, str) for role in roles):
-        raise FormatError(f"node {name!r}: the roles of its tensors must be texts")
     rules = KINDS[kind].attrs if kind in KINDS else {}
     defaults = {key: rule.default for key, rule in rules.items() if rule.default is not None}
-    tensors = {role: tensor_name(name, role) for role in roles}
-    return Node(kind, name, tuple(inputs), number, {**defaults, **attrs}, tensors)
+    return Node(kind, name, tuple(inputs), number, {**defaults, **attrs}, _tensors_from_json(name, roles))
+
+
+def _tensors_from_json(node: str, roles: list[Any]) -> dict[str, str]:
+    tensors: dict[str, str] = {}
+    for entry in roles:
+        match entry:
+            case str():
+                role, name = entry, tensor_name(node, entry)
+            case [str() as role, str() as name] if name != tensor_name(node, role):
+                pass
+            case _:
+                raise FormatError(f"node {node!r}: the roles of its tensors must be texts, or pairs of role and tensor")
+        if role in tensors:
+            raise FormatError(f"node {node!r}: has two tensors {role!r}")
+        tensors[role] = name
+    return tensors
