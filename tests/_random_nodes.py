@@ -314,7 +314,7 @@ def _aten(d: Draft) -> Proposal | None:
             ("to.dtype", [x, {"dtype": r.choice(("float32", "int64", "bool"))}]),
             ("cat.default", [[x, x], dim]),
             ("add.Tensor", [x, {"tensor": "t0"}]),
-            ("conv2d.default", [x, {"tensor": "t0"}, None, [1, 1], [r.choice((0, 1))] * 2]),
+            ("conv2d.default", [in_order, {"tensor": "t0"}, None, [1, 1], [r.choice((0, 1))] * 2]),
             ("upsample_nearest2d.vec", [x, None, [2.0, 1.5]]),
         )
     )

@@ -55,7 +55,7 @@ def _share_tensors(program: Program, tensors: Tensors) -> Program:
     shared: dict[str, str] = {}
     for name, tensor in tensors.items():
         bits = _bits(tensor)
-        alike = first.setdefault((tensor.dtype, tensor.shape, zlib.crc32(bits.numpy())), [])
+        alike = first.setdefault((tensor.dtype, tensor.shape, zlib.crc32(bits.numpy().data)), [])
         shared[name] = next((other for other in alike if torch.equal(_bits(tensors[other]), bits)), name)
         if shared[name] == name:
             alike.append(name)
