@@ -5,7 +5,8 @@
 //
 // Arguments: names of CPU features that must be there, so that a path which needs one cannot go untried in
 // silence; --no-fork leaves out forked children, in which an emulator may be unable to start threads;
-// --only=NAME, once or several times, tries these instruction sets alone, which must be there.
+// --only=NAME, once or several times, tries these instruction sets alone, which must be there; --tests=NAME,
+// once or several times, these groups of tests alone.
 
 #include <algorithm>
 #include <iterator>
@@ -26,20 +27,33 @@ bool has_feature(const std::string& name) {
   return false;
 }
 
-void test_isa(Isa isa, Results& results) {
+struct Group {
+  const char* name;
+  void (*test)(Isa isa, Results& results);
+};
+
+constexpr Group kGroups[] = {{"elementwise", test_elementwise},
+                             {"conv2d", test_conv2d},
+                             {"codes", test_codes},
+                             {"blockwise", test_blockwise},
+                             {"steps", test_step_types},
+                             {"linear", test_linear},
+                             {"real", test_real},
+                             {"bits", test_bits}};
+
+bool among(const std::vector<std::string>& names, const char* name) {
+  return names.empty() || std::find(names.begin(), names.end(), name) != names.end();
+}
+
+void test_isa(Isa isa, const std::vector<std::string>& groups, Results& results) {
   if (!isa_available(isa)) {
     std::printf("%s: not available here\n", isa_name(isa));
     return;
   }
   const int before = results.passed() + results.failed();
-  test_elementwise(isa, results);
-  test_conv2d(isa, results);
-  test_codes(isa, results);
-  test_blockwise(isa, results);
-  test_step_types(isa, results);
-  test_linear(isa, results);
-  test_real(isa, results);
-  test_bits(isa, results);
+  for (const Group& group : kGroups) {
+    if (among(groups, group.name)) group.test(isa, results);
+  }
 #if defined(BITTERN_EMULATE_AMX)
   if (isa == Isa::amx) results.record(amx::emulated_products() > 0, "binary_conv2d amx: no tile was used");
 #endif
@@ -55,7 +69,7 @@ int main(int count, char** arguments) {
   using namespace bittern;
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   test::Results results;
-  std::vector<std::string> only;
+  std::vector<std::string> only, groups;
   bool with_fork = true;
   for (int i = 1; i < count; ++i) {
     const std::string argument = arguments[i];
@@ -64,6 +78,8 @@ int main(int count, char** arguments) {
       std::printf("threads: no forked children are tried\n");
     } else if (argument.rfind("--only=", 0) == 0) {
       only.push_back(argument.substr(7));
+    } else if (argument.rfind("--tests=", 0) == 0) {
+      groups.push_back(argument.substr(8));
     } else {
       results.record(test::has_feature(argument), "this CPU has the feature " + argument);
     }
@@ -74,11 +90,15 @@ int main(int count, char** arguments) {
                     [&](const InstructionSet& set) { return name == set.name && isa_available(set.isa); });
     results.record(there, "--only=" + name + ": such an instruction set is here");
   }
-  for (const InstructionSet& set : kInstructionSets) {
-    if (only.empty() || std::find(only.begin(), only.end(), set.name) != only.end())
-      test::test_isa(set.isa, results);
+  for (const std::string& name : groups) {
+    const bool there = std::any_of(std::begin(test::kGroups), std::end(test::kGroups),
+                                   [&](const test::Group& group) { return name == group.name; });
+    results.record(there, "--tests=" + name + ": there is such a group of tests");
   }
-  test::test_threads(with_fork, results);
+  for (const InstructionSet& set : kInstructionSets) {
+    if (test::among(only, set.name)) test::test_isa(set.isa, groups, results);
+  }
+  if (groups.empty()) test::test_threads(with_fork, results);
   std::printf("%d passed, %d failed\n", results.passed(), results.failed());
   return results.failed() == 0 ? 0 : 1;
 }
