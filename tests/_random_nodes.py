@@ -287,7 +287,8 @@ def _aten(d: Draft) -> Proposal | None:
     shape = d.forms[v].shape
     rank = len(shape)
     x: dict[str, Any] = {"input": 0}
-    if r.random() < 0.7:
+    by_torch = v >= d.first and d.nodes[v - d.first][0] in ("aten", "part")
+    if not by_torch or r.random() < 0.7:
         x["order"] = r.choice((list(range(rank)), r.sample(range(rank), rank)))
     in_order = {**x, "order": list(range(rank))}  # where the layout decides how numbers round
     dim, other = r.randrange(-1, rank), r.randrange(rank)
@@ -314,7 +315,7 @@ def _aten(d: Draft) -> Proposal | None:
             ("to.dtype", [x, {"dtype": r.choice(("float32", "int64", "bool"))}]),
             ("cat.default", [[x, x], dim]),
             ("add.Tensor", [x, {"tensor": "t0"}]),
-            ("conv2d.default", [in_order, {"tensor": "t0"}, None, [1, 1], [r.choice((0, 1))] * 2]),
+            ("conv2d.default", [x, {"tensor": "t0"}, None, [1, 1], [r.choice((0, 1))] * 2]),
             ("upsample_nearest2d.vec", [x, None, [2.0, 1.5]]),
         )
     )

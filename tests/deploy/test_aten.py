@@ -23,6 +23,8 @@ from bittern.deploy.validate import check_program
 
 SHAPE = (4, 6)
 
+X = {"input": 0, "order": [0, 1, 2]}
+
 
 def node(operator: str, arguments: list[Any], inputs: tuple[int, ...] = (0,), **tensors: str) -> Node:
     return Node("aten", "a", inputs, 1, {"operator": operator, "arguments": arguments}, tensors)
@@ -45,12 +47,12 @@ def test_operators_of_the_list_exist_and_write_into_nothing(name: str) -> None:
 )
 def test_operators_that_are_not_on_it_are_refused(name: str) -> None:
     with pytest.raises(FormatError, match="is not one that a program may hold"):
-        check(node(name, [{"input": 0}]))
+        check(node(name, [X]))
 
 
 HOSTILE: dict[str, tuple[str, list[Any]]] = {
-    "too many arguments": ("relu.default", [{"input": 0}, 1, 2]),
-    "too few": ("linear.default", [{"input": 0}]),
+    "too many arguments": ("relu.default", [X, 1, 2]),
+    "too few": ("linear.default", [X]),
     "another input": ("relu.default", [{"input": 1}]),
     "a negative input": ("relu.default", [{"input": -1}]),
     "a flag for an input": ("relu.default", [{"input": False}]),
@@ -59,26 +61,28 @@ HOSTILE: dict[str, tuple[str, list[Any]]] = {
     "two objects in one": ("relu.default", [{"dtype": "float32", "device": "own"}]),
     "an order that is none": ("relu.default", [{"input": 0, "order": [0, 0, 1]}]),
     "an order of another rank": ("relu.default", [{"input": 0, "order": [1, 0]}]),
-    "a word for a number": ("leaky_relu.default", [{"input": 0}, "much"]),
-    "nested too deeply": ("cat.default", [[[[[{"input": 0}]]]], 1]),
-    "a long list": ("view.default", [{"input": 0}, [1] * 100]),
-    "a huge number": ("view.default", [{"input": 0}, [2**70]]),
-    "sizes that do not fit": ("view.default", [{"input": 0}, [{"batch": 1}, 7]]),
-    "a size beyond any": ("expand.default", [{"input": 0}, [{"batch": 2**40}, 4, 6]]),
-    "too many elements": ("repeat.default", [{"input": 0}, [1, 2**20, 2**20]]),
-    "training": ("dropout.default", [{"input": 0}, 0.5, True]),
-    "random attention": ("scaled_dot_product_attention.default", [*[{"input": 0}] * 3, None, 0.5]),
-    "a type that no program has": ("to.dtype", [{"input": 0}, {"dtype": "complex64"}]),
+    "a word for a number": ("leaky_relu.default", [X, "much"]),
+    "nested too deeply": ("cat.default", [[[[[X]]]], 1]),
+    "a long list": ("view.default", [X, [1] * 100]),
+    "a huge number": ("view.default", [X, [2**70]]),
+    "sizes that do not fit": ("view.default", [X, [{"batch": 1}, 7]]),
+    "a size beyond any": ("expand.default", [X, [{"batch": 2**40}, 4, 6]]),
+    "too many elements": ("repeat.default", [X, [1, 2**20, 2**20]]),
+    "training": ("dropout.default", [X, 0.5, True]),
+    "random attention": ("scaled_dot_product_attention.default", [*[X] * 3, None, 0.5]),
+    "a type that no program has": ("to.dtype", [X, {"dtype": "complex64"}]),
     "another device": ("zeros.default", [[{"batch": 1}, 4], None, None, {"device": "cuda"}]),
     "a device by its name": ("zeros.default", [[{"batch": 1}, 4], None, None, "meta"]),
     "no device": ("zeros.default", [[{"batch": 1}, 4]]),
-    "pinned memory": ("new_zeros.default", [{"input": 0}, [{"batch": 1}, 4], None, None, None, True]),
-    "a result that is no float": ("argmax.default", [{"input": 0}, 1]),
-    "a result without a batch": ("sum.default", [{"input": 0}]),
-    "a batch that is lost": ("sum.dim_IntList", [{"input": 0}, [0]]),
-    "several results": ("topk.default", [{"input": 0}, 2]),
-    "a shape of data": ("index.Tensor", [{"input": 0}, [{"input": 0}]]),
-    "text for a list": ("view.default", [{"input": 0}, "4"]),
+    "pinned memory": ("new_zeros.default", [X, [{"batch": 1}, 4], None, None, None, True]),
+    "a result that is no float": ("argmax.default", [X, 1]),
+    "a result without a batch": ("sum.default", [X]),
+    "a batch that is lost": ("sum.dim_IntList", [X, [0]]),
+    "several results": ("topk.default", [X, 2]),
+    "a shape of data": ("index.Tensor", [X, [X]]),
+    "a layout that is the engine's choice": ("sum.dim_IntList", [{"input": 0}, [1]]),
+    "such a one within a list": ("cat.default", [[X, {"input": 0}], 1]),
+    "text for a list": ("view.default", [X, "4"]),
 }
 
 
@@ -91,18 +95,18 @@ def test_hostile_arguments_end_in_a_format_error(name: str) -> None:
 
 def test_running_statistics_cannot_be_trained_by_a_file() -> None:
     names = {f"t{i}": f"a.t{i}" for i in range(4)}
-    arguments = [{"input": 0}, *({"tensor": role} for role in names), True, 0.1, 1e-5, False]
+    arguments = [X, *({"tensor": role} for role in names), True, 0.1, 1e-5, False]
     with pytest.raises(FormatError, match="'training' must be off"):
         check(node("batch_norm.default", arguments, **names), **{name: torch.ones(4) for name in names.values()})
 
 
 def test_tensors_that_no_argument_names_are_refused() -> None:
     with pytest.raises(FormatError, match="are no arguments"):
-        check(node("relu.default", [{"input": 0}], t0="a.t0"), **{"a.t0": torch.ones(1)})
+        check(node("relu.default", [X], t0="a.t0"), **{"a.t0": torch.ones(1)})
 
 
 def test_what_torch_refuses_only_when_it_computes_names_its_node() -> None:
-    arguments = [{"input": 0}, 1, {"tensor": "t0"}]
+    arguments = [X, 1, {"tensor": "t0"}]
     one = node("index_select.default", arguments, t0="a.t0")
     packed = from_bytes(encode(Content(Program((one,), one_input(SHAPE), 1), {"a.t0": torch.tensor([9])}, {})))
     with pytest.raises(ValueError, match=r"node 'a' .index_select.default.: torch refuses its arguments"):
@@ -129,7 +133,7 @@ def test_a_part_of_what_has_no_parts_is_refused() -> None:
     part = Node("part", "b", (0,), 1, {"index": 0})
     with pytest.raises(FormatError, match="several"):
         check(part)
-    two = (node("topk.default", [{"input": 0}, 2]), Node("part", "b", (1,), 2, {"index": 2}))
+    two = (node("topk.default", [X, 2]), Node("part", "b", (1,), 2, {"index": 2}))
     with pytest.raises(FormatError, match="there are 2 results"):
         check_program(Program(two, one_input(SHAPE), 2), {})
 

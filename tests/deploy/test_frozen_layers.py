@@ -53,8 +53,9 @@ TENSORS = {
     "absmax": torch.ones(1),
     "code": torch.arange(16.0),
 }
-EIGHT = [{"input": 0}, {"tensor": "w8"}, {"tensor": "scale"}, None, 0.0]
-FOUR = [{"input": 0}, {"tensor": "w4"}, {"tensor": "absmax"}, {"tensor": "code"}, 64, 5, None]
+X = {"input": 0, "order": [0, 1]}
+EIGHT = [X, {"tensor": "w8"}, {"tensor": "scale"}, None, 0.0]
+FOUR = [X, {"tensor": "w4"}, {"tensor": "absmax"}, {"tensor": "code"}, 64, 5, None]
 
 
 def _check(operator: str, arguments: list[Any]) -> None:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from bittern.deploy.budget import check_memory
 from bittern.deploy.errors import FormatError
+from bittern.deploy.kinds.aten import ATEN, PART
+from bittern.deploy.kinds.aten_call import check_orders
 from bittern.deploy.kinds.kind import check_node
 from bittern.deploy.kinds.results import RESULTS
 from bittern.deploy.kinds.table import KINDS
@@ -23,6 +25,7 @@ def check_program(program: Program, tensors: Mapping[str, Tensor], memory_limit:
     Nothing is computed, and the time that it takes is in proportion to the program. Raises: FormatError.
     """
     known = set(range(len(program.inputs)))
+    by_torch: set[int] = set()
     for node in program.nodes:
         kind = KINDS.get(node.kind)
         if kind is None:
@@ -30,6 +33,10 @@ def check_program(program: Program, tensors: Mapping[str, Tensor], memory_limit:
         if not node.inputs or any(v not in known for v in node.inputs) or node.output in known:
             raise FormatError(f"node {node.name!r} ({node.kind}): reads or writes values out of order")
         check_node(kind, node, tensors)
+        if kind is ATEN:
+            check_orders(node, by_torch)
+        if kind in (ATEN, PART):
+            by_torch.add(node.output)
         known.add(node.output)
     if program.output not in known:
         raise FormatError(f"the result, value {program.output}, is computed by no node")

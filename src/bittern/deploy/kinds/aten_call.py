@@ -15,7 +15,7 @@ torch itself checks them against the schema, on meta tensors, when the shape of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -131,6 +131,27 @@ def check(node: Node, tensors: Mapping[str, Tensor]) -> None:
     makes = str(node.attrs["operator"]).split(".")[0] in MAKERS
     if makes and {"device": "own"} not in given:
         raise FormatError(f"node {node.name!r} (aten): {node.attrs['operator']} must be given the model's own device")
+
+
+def check_orders(node: Node, by_torch: Container[int]) -> None:
+    """Refuse an input as it lies where the engine chooses how it lies, for sums would hang on that.
+
+    by_torch: values that operators of torch wrote, which lie alike wherever the program runs.
+    """
+    for argument in _maps(node.attrs["arguments"]):
+        if "input" in argument and "order" not in argument and node.inputs[argument["input"]] not in by_torch:
+            raise FormatError(
+                f"node {node.name!r} (aten): input {argument['input']}, which no operator of torch wrote, needs the "
+                "order of its dimensions in memory"
+            )
+
+
+def _maps(argument: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(argument, dict):
+        yield argument
+    elif isinstance(argument, list):
+        for entry in argument:
+            yield from _maps(entry)
 
 
 def _check_option(node: Node, name: str, argument: Any, schema: Any) -> None:
