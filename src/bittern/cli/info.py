@@ -37,12 +37,16 @@ def info(
         f"{bits:,} one-bit weights and {floats:,} other numbers: {bits / max(bits + floats, 1):.1%} have one bit\n"
     )
     screen().print(_parts(packed, file.stat().st_size))
+    for size in packed.sizes:
+        limits = f"from {size.least}" if size.most is None else f"{size.least} ... {size.most}"
+        typer.echo(f"\n{size.name} is chosen by each call: {limits}")
     typer.echo("\nnotes")
     for key, text in sorted(packed.info.items()):
         typer.echo(f"  {printable(key)}: {printable(text)}")
     if plan:
-        table, sums = plan_of(packed, timed=not no_time)
-        typer.echo("\nplan")
+        sizes = {size.name: size.example for size in packed.sizes}
+        table, sums = plan_of(packed.at(**sizes), timed=not no_time)
+        typer.echo("\nplan" + "".join(f", {name}={size}" for name, size in sizes.items()))
         screen().print(table)
         typer.echo(f"\n{sums}")
 
@@ -50,14 +54,14 @@ def info(
 def _inputs(packed: Packed) -> str:
     """What it takes: a shape, or name, shape, type and place of the batch of each input."""
     if packed.takes_one_tensor:
-        return " x ".join(str(n) for n in packed.input_shape)
+        return " x ".join(str(n) for n in packed.inputs[0].sizes)
     return "; ".join(_input(given) for given in packed.inputs)
 
 
 def _input(given: Input) -> str:
     from bittern.cli.screen import printable
 
-    sizes = " x ".join(str(n) for n in given.shape) or "one number"
+    sizes = " x ".join(str(n) for n in given.sizes) or "one number"
     batch = {0: "", None: ", the same for all samples"}.get(given.batch, f", batch in dimension {given.batch}")
     return f"{printable(given.name)} {sizes} {given.type}{batch}"
 

@@ -28,7 +28,8 @@ IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
 def packed_info(path: Path, packed: Packed) -> ImageInfo:
     """What a packed file says about its images.
 
-    Raises: ValueError when it is damaged or does not fit the network, and for a network that takes more than images.
+    Raises: ValueError when it is damaged or does not fit the network, and for a network that takes more than images, or
+    images of several sizes.
     """
     from bittern.deploy.image_info import read_image_info
 
@@ -37,6 +38,12 @@ def packed_info(path: Path, packed: Packed) -> ImageInfo:
         raise ValueError(
             f"{path} is called with {inputs}, and this command gives a network images alone; call it from Python: "
             f"bittern.load({str(path)!r})"
+        )
+    if packed.sizes:
+        sizes = ", ".join(f"{size.name}={size.example}" for size in packed.sizes)
+        raise ValueError(
+            f"{path} takes inputs of several sizes, and this command gives a network images of one; write a file that "
+            f"takes one size: bittern.load({str(path)!r}).at({sizes}).save(FILE)"
         )
     try:
         info = read_image_info(packed.info)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from bittern.deploy.errors import ExportError, FormatError, PackError
 from bittern.deploy.pack import pack
 from bittern.deploy.packed import Packed, load
-from bittern.deploy.verify import VerifyReport, verify
+from bittern.deploy.verify import verify
+from bittern.deploy.verify_report import VerifyReport
 
 if TYPE_CHECKING:
     from bittern.deploy.c_export import CExport, to_c

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bittern.deploy.errors import ExportError
+from bittern.deploy.named_sizes import example_of, in_short
 from bittern.deploy.packed import Packed
 from bittern.deploy.parameters import arguments_of, bound
 from bittern.deploy.program import VALUE_TYPES, Program
@@ -49,8 +50,22 @@ def check_real_rows(owner: str, what: str, packed: Packed) -> None:
             raise ExportError(f"{owner}: {what}; input {given.name!r} is {given.type} and has {where}")
 
 
+def check_fixed(owner: str, packed: Packed) -> None:
+    """Refuse a model whose sizes a call chooses. Raises: ExportError."""
+    if packed.sizes:
+        names = ", ".join(size.name for size in packed.sizes)
+        raise ExportError(
+            f"{owner}: what is written has fixed sizes, and this model leaves {names} to each call; write it for some, "
+            f"as in packed.at({in_short(example_of(packed.program))})"
+        )
+
+
 def check_place(owner: str, packed: Packed, path: Path) -> None:
-    """Refuse a model on another device and a missing folder. Raises: ValueError, FileNotFoundError."""
+    """Refuse a model on another device or of open sizes, and a missing folder.
+
+    Raises: ValueError, FileNotFoundError.
+    """
+    check_fixed(owner, packed)
     if packed.device.type != "cpu":
         raise ValueError(f"{owner}: the packed model is on {packed.device}; move it with .to('cpu')")
     if not path.parent.is_dir():

@@ -30,6 +30,7 @@ from bittern.deploy.hoist_signs import channels_are_first, hoist_signs
 from bittern.deploy.kinds.binary import epilogue_rows, taps, weight_words
 from bittern.deploy.kinds.bits import half_open_threshold
 from bittern.deploy.kinds.kind import integer
+from bittern.deploy.named_sizes import at_example
 from bittern.deploy.program import Node, Program, tensor_name
 from bittern.deploy.shapes import forms_of
 from bittern.ops import apply_epilogue, fused_multiply_add
@@ -95,7 +96,7 @@ def _fold_batch_norms(program: Program, tensors: Tensors) -> Program:
     """Batch norms behind a low-bit layer into its epilogue, all others to `affine` nodes."""
     changed: dict[int, list[Node]] = {}
     renamed: dict[int, int] = {}
-    forms = forms_of(program, tensors)
+    forms = forms_of(at_example(program), tensors)
     for norm in program.nodes:
         affine = batch_norm_affine(tensors, norm) if norm.kind == "batch_norm" else None
         if affine is None:

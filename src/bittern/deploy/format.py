@@ -181,16 +181,16 @@ def _roles_to_json(node: Node) -> list[str | list[str]]:
 def _program_from_json(data: Any) -> Program:
     if not isinstance(data, dict):
         raise FormatError("its program is damaged")
-    inputs, parameters = inputs_from_json(data)
+    given = inputs_from_json(data)
     output, nodes = data["output"], data["nodes"]
     if type(output) is not int or not isinstance(nodes, list):
         raise FormatError("its program is damaged")
     if len(nodes) > MAX_NODES:
         raise FormatError(f"its program has {len(nodes)} nodes; the limit is {MAX_NODES}")
-    read = tuple(_node_from_json(node, index) for index, node in enumerate(nodes, len(inputs)))
+    read = tuple(_node_from_json(node, index) for index, node in enumerate(nodes, len(given.inputs)))
     if len({node.name for node in read}) != len(read):
         raise FormatError("two nodes have the same name")
-    return Program(read, inputs, output, parameters)
+    return Program(read, output=output, **given._asdict())
 
 
 def _node_from_json(data: Any, number: int) -> Node:

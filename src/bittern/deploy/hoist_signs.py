@@ -27,6 +27,7 @@ from torch import Tensor
 from bittern.deploy.bit_stream import to_stream
 from bittern.deploy.kinds.kind import integer
 from bittern.deploy.kinds.table import KINDS
+from bittern.deploy.named_sizes import at_example
 from bittern.deploy.program import Node, Program, tensor_name
 from bittern.deploy.shapes import forms_of
 from bittern.quantizer import InputScale
@@ -49,7 +50,7 @@ def hoist_signs(program: Program, tensors: Tensors) -> Program:
 
 
 def _rewritten(program: Program, tensors: Tensors) -> Iterator[Program]:
-    forms = forms_of(program, tensors)
+    forms = forms_of(at_example(program), tensors)
     for sign in program.nodes:
         if sign.kind != "encode":
             continue

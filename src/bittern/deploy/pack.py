@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,14 +15,17 @@ from bittern.deploy import image_info
 from bittern.deploy.errors import FormatError, PackError
 from bittern.deploy.fold import fold
 from bittern.deploy.front import read
+from bittern.deploy.front.dynamic import Dynamic, read_dynamic
 from bittern.deploy.front.example import Example, read_example
+from bittern.deploy.named_sizes import at_example
 from bittern.deploy.packed import CONSTANT_LAYERS, Packed
 from bittern.deploy.plain import plain_cpu
 from bittern.deploy.shapes import forms_of
 from bittern.deploy.unseen import check_seen, describe_failure
 from bittern.deploy.unwrap import unwrapped
 from bittern.deploy.validate import check_program
-from bittern.deploy.verify import VerifyReport, verify
+from bittern.deploy.verify import verify
+from bittern.deploy.verify_report import VerifyReport
 from bittern.nn.sign_shares import warn_of_constant_inputs
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ def pack(
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     data: ImageData | None = None,
+    dynamic: Mapping[Any, Any] | None = None,
 ) -> Packed:
     """Pack a trained model: export it, fold batch norms, scales and thresholds, replace low-bit layers by packed ones.
 
@@ -71,15 +75,15 @@ def pack(
     with plain_cpu():
         given = read_example(model, example)
         images = image_info.given(given.channels, classes, mean, std, data)
-        packed = _packed(model, given, images)
+        packed = _packed(model, given, read_dynamic(given, dynamic), images)
         report = _verified(packed, model, example)
-        packed.engine.release()
+        packed.release()
     warn_of_constant_inputs("pack", report.inputs)
     return packed
 
 
-def _packed(model: nn.Module, example: Example, images: image_info.ImageInfo) -> Packed:
-    program, tensors, constant_layers = read(model, example)
+def _packed(model: nn.Module, example: Example, dynamic: Dynamic, images: image_info.ImageInfo) -> Packed:
+    program, tensors, constant_layers = read(model, example, dynamic)
     try:
         program, tensors = fold(program, tensors)
         check_program(program, tensors)
@@ -87,7 +91,7 @@ def _packed(model: nn.Module, example: Example, images: image_info.ImageInfo) ->
         raise PackError(f"pack: {error}") from error
     except NOT_FIT as error:
         raise PackError(f"pack: the calls of this model do not fit together: {describe_failure(error)}") from error
-    form = forms_of(program, tensors)[program.output]
+    form = forms_of(at_example(program), tensors)[program.output]
     answers = form.shape if form.type == "real" else ()
     problem = images.problem(example.channels, answers[1] if len(answers) == 2 else None)
     if problem is not None:

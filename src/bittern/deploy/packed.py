@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,21 @@ from torch import Tensor
 from bittern._files import write_atomically
 from bittern.deploy.budget import MEMORY_LIMIT
 from bittern.deploy.engine.engine import Engine
+from bittern.deploy.engine.idle import IdleSchedules
 from bittern.deploy.errors import FormatError
+from bittern.deploy.fixed_models import FixedModels
 from bittern.deploy.format import Content, decode, encode
+from bittern.deploy.input_check import check_input, in_words
 from bittern.deploy.interpreter import Interpreter
+from bittern.deploy.named_sizes import Sizes, check_sizes, example_of, fixed, in_short, sizes_of
 from bittern.deploy.parameters import KEYWORD, ONE, bound
 from bittern.deploy.plain import modes_are_set, plain_cpu, plain_torch
-from bittern.deploy.program import VALUE_TYPES, Input, Program
+from bittern.deploy.program import Input, NamedSize, Program
 from bittern.deploy.structure import mapped
+from bittern.deploy.validate import check_program
 
 CONSTANT_LAYERS = "constant_layers"
 """In `info`: a list, as JSON, of low-bit layers whose answer never changes, so that packing computed it."""
-
-
-ADVICE = {"float32": ".float()", "int64": ".long()", "int32": ".int()", "bool": ".bool()"}
-"""How to make a tensor of a type; of any other `.to`."""
 
 
 class Packed:
@@ -50,6 +52,8 @@ class Packed:
         info: Mapping[str, str],
         device: torch.device,
         real: torch.dtype = torch.float32,
+        memory_limit: float = math.inf,
+        idle: IdleSchedules | None = None,
     ) -> None:
         self.program = program
         self.tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
@@ -67,8 +71,48 @@ class Packed:
             raise ValueError(
                 f"packed model: real layers compute in float32, or on the CPU in bfloat16; got {real} on {device}"
             )
+        self._memory_limit = memory_limit
+        """Bytes that a call with one sample may take, where a call chooses sizes."""
+        self._idle = idle or IdleSchedules()
+        self._fixed = FixedModels(self._made_at)
+        if program.sizes:
+            self._engine: Engine | Interpreter | None = None  # each choice of sizes has its own
+            return
         with plain_cpu():
-            self._engine = Engine(program, self.tensors, real) if on_cpu else Interpreter(program, self.tensors, device)
+            if on_cpu:
+                self._engine = Engine(program, self.tensors, real, self._idle)
+            else:
+                self._engine = Interpreter(program, self.tensors, device)
+
+    def at(self, **sizes: int) -> Packed:
+        """The same model for these named sizes alone, one of each in `sizes`: at(length=128). It shares all tensors.
+
+        What exports take, and what a call with such inputs runs: the last `MOST_KEPT` are kept.
+        Raises: TypeError, ValueError for sizes that it does not take.
+        """
+        wanted = [size.name for size in self.sizes]
+        if set(sizes) != set(wanted):
+            own, got = (", ".join(names) or "none" for names in (wanted, sizes))
+            raise TypeError(f"packed model: at takes a number for each of its sizes, {own}; got {got}")
+        wrong = [name for name, size in sizes.items() if type(size) is not int]
+        if wrong:
+            raise TypeError(f"packed model: size {wrong[0]!r} must be a whole number; got {sizes[wrong[0]]!r}")
+        return self._fixed.at({name: sizes[name] for name in wanted}) if wanted else self
+
+    def _made_at(self, sizes: Sizes) -> Packed:
+        try:
+            check_sizes(self.program, sizes)
+            program = fixed(self.program, sizes)
+            with plain_cpu():
+                check_program(program, self.tensors, self._memory_limit)
+        except ValueError as error:
+            raise ValueError(f"packed model: {error}") from error
+        return Packed(program, self.tensors, self.info, self.device, self.real, self._memory_limit, self._idle)
+
+    @property
+    def sizes(self) -> tuple[NamedSize, ...]:
+        """Sizes of the inputs that each call chooses, by name and with their limits; the batch is not among them."""
+        return self.program.sizes
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -81,7 +125,12 @@ class Packed:
         if not self.takes_one_tensor:
             names = ", ".join(given.name for given in self.inputs)
             raise ValueError(f"packed model: it is called with {names}, so its input has no one shape; use .inputs")
+        if self.sizes:
+            raise ValueError(f"packed model: its input has sizes that a call chooses; use .inputs, or {self._advice()}")
         return self.inputs[0].shape
+
+    def _advice(self) -> str:
+        return f".at({in_short(example_of(self.program))})"
 
     @property
     def takes_one_tensor(self) -> bool:
@@ -91,7 +140,14 @@ class Packed:
 
     @property
     def engine(self) -> Engine:
-        """What runs the program on the CPU. Raises: ValueError on another device, where nodes run one by one."""
+        """What runs the program on the CPU.
+
+        Raises: ValueError on another device, where nodes run one by one, and where a call chooses sizes.
+        """
+        if self.sizes:
+            raise ValueError(
+                f"packed model: each choice of sizes has an engine of its own; use {self._advice()}.engine"
+            )
         if not isinstance(self._engine, Engine):
             raise ValueError(
                 f"packed model: fused programs run on the CPU, this one is on {self.device}; use .to('cpu')"
@@ -112,7 +168,14 @@ class Packed:
         """Bytes of all tensors, as stored in the file (without its header)."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
 
+    def release(self) -> None:
+        """Give back the memory that no call is using."""
+        self._fixed.clear()
+        self._idle.clear()
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.sizes:
+            return self._at_those_of(bound(self.program.parameters, args, kwargs))(*args, **kwargs)
         inputs = self._checked(args, kwargs)
         if modes_are_set(self.device.type):
             with plain_torch(self.device.type):
@@ -132,11 +195,15 @@ class Packed:
             place = result.untyped_storage().data_ptr()
             return result.clone() if place in given or place in self._memory else result
 
+        assert self._engine is not None
         return mapped(self._engine(*[x.resolve_neg() for x in inputs]), own)
 
     def accumulators(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Integer accumulators of every low-bit layer, by name: int32 [batch, out_channels, *space]."""
+        if self.sizes:
+            return self._at_those_of(bound(self.program.parameters, args, kwargs)).accumulators(*args, **kwargs)
         inputs = self._checked(args, kwargs)
+        assert self._engine is not None
         with plain_torch(self.device.type):
             return self._engine.accumulators(*[x.resolve_neg() for x in inputs])
 
@@ -153,9 +220,11 @@ class Packed:
 
     def checked(self, inputs: Sequence[Any]) -> Sequence[Tensor]:
         """Inputs in the order of the program, unchanged. Raises: TypeError, ValueError for others."""
+        if self.sizes:
+            return self._at_those_of(inputs).checked(inputs)
         samples = None
         for given, x in zip(self.inputs, inputs, strict=True):
-            _check_input("the input" if self._plain else f"input {given.name!r}", given, x, self.device)
+            self._check_input(given, x)
             if given.batch is not None:
                 count = x.shape[given.batch]
                 if samples not in (None, count):
@@ -167,12 +236,25 @@ class Packed:
                 samples = count
         return inputs
 
+    def _at_those_of(self, inputs: Sequence[Any]) -> Packed:
+        """The model for the sizes of these inputs. Raises: TypeError, ValueError."""
+        for given, x in zip(self.inputs, inputs, strict=True):
+            self._check_input(given, x)
+        try:
+            sizes = sizes_of(self.program, inputs)
+        except ValueError as error:
+            raise ValueError(f"packed model: {error}") from error
+        return self._fixed.at(sizes)
+
+    def _check_input(self, given: Input, x: Any) -> None:
+        check_input("the input" if self._plain else f"input {given.name!r}", given, x, self.device)
+
     def to(self, device: torch.device | str) -> Packed:
         """The same model on another device, its real layers in the same type.
 
         Raises: ValueError when they compute in bfloat16, which only the CPU does.
         """
-        return Packed(self.program, self.tensors, self.info, torch.device(device), self.real)
+        return Packed(self.program, self.tensors, self.info, torch.device(device), self.real, self._memory_limit)
 
     def with_real(self, dtype: torch.dtype) -> Packed:
         """The same model whose real convolutions and linear layers compute in float32 or bfloat16.
@@ -180,7 +262,7 @@ class Packed:
         bfloat16 is faster where the CPU multiplies it (AMX, AVX512-BF16), and not exact: rounded inputs may turn signs.
         `verify` reports by how much. Raises: ValueError for another type, or for bfloat16 on another device.
         """
-        return Packed(self.program, self.tensors, self.info, self.device, dtype)
+        return Packed(self.program, self.tensors, self.info, self.device, dtype, self._memory_limit)
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file (docs/packed_format.md), all or nothing. Raises: OSError."""
@@ -196,8 +278,8 @@ class Packed:
 
     def _inputs_in_words(self) -> str:
         if self.takes_one_tensor:
-            return f"input {list(self.input_shape)}"
-        return f"inputs {', '.join(f'{given.name} {list(given.shape)}' for given in self.inputs)}"
+            return f"input {in_words(self.inputs[0].sizes)}"
+        return f"inputs {', '.join(f'{given.name} {in_words(given.sizes)}' for given in self.inputs)}"
 
     def __repr__(self) -> str:
         low_bit = sum(node.kind == "binary" for node in self.program.nodes)
@@ -205,32 +287,6 @@ class Packed:
             f"Packed({self._inputs_in_words()}, {len(self.program.nodes)} nodes, {low_bit} low-bit layers, "
             f"{self.nbytes} bytes, on {self.device})"
         )
-
-
-def _check_input(what: str, given: Input, x: Any, device: torch.device) -> None:
-    """Raises: TypeError, ValueError for what is not this input. what: how a message calls it."""
-    if not isinstance(x, Tensor):
-        raise TypeError(f"packed model: {what} must be a torch.Tensor; got {type_and_advice(x)}")
-    if x.layout != torch.strided:
-        raise TypeError(f"packed model: {what} must be dense; got {x.layout}; call .to_dense() first")
-    if x.dtype != VALUE_TYPES[given.type]:
-        advice = ADVICE.get(given.type, f".to({VALUE_TYPES[given.type]})")
-        raise TypeError(f"packed model: {what} must be {given.type}; got {x.dtype}; call {advice} first")
-    place = given.batch
-    shape = x.shape if place is None or x.ndim <= place else (*x.shape[:place], *x.shape[place + 1 :])
-    if tuple(shape) != given.shape or x.ndim != len(given.shape) + (place is not None):
-        sizes = ["batch" if size < 0 else str(size) for size in given.shape_at(-1)]
-        expected = f"an input [{', '.join(sizes)}]" if what == "the input" else f"{what} [{', '.join(sizes)}]"
-        raise ValueError(f"packed model: expected {expected}; got {list(x.shape)}")
-    if x.device.type != device.type:
-        raise ValueError(f"packed model: is on {device}, {what} on {x.device}; move one with .to()")
-
-
-def type_and_advice(value: object) -> str:
-    """The type of what should be a tensor, and how to make one of it."""
-    kind = type(value)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    return f"{name}; use torch.from_numpy(x)" if name == "numpy.ndarray" else f"{name}; use torch.as_tensor(x)"
 
 
 def load(path: str | Path, device: torch.device | str = "cpu", memory_limit: int = MEMORY_LIMIT) -> Packed:
@@ -251,7 +307,8 @@ def load(path: str | Path, device: torch.device | str = "cpu", memory_limit: int
 def from_bytes(data: bytes, device: torch.device | str = "cpu", memory_limit: int = MEMORY_LIMIT) -> Packed:
     """Read a packed model from the bytes of its file; memory_limit as for `load`. Raises: FormatError."""
     content = decode(data, memory_limit)
-    return Packed(content.program, content.tensors, content.info, torch.device(device))
+    place = torch.device(device)
+    return Packed(content.program, content.tensors, content.info, place, memory_limit=memory_limit)
 
 
 def _restored(data: bytes, device: str, real: torch.dtype) -> Packed:

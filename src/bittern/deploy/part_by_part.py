@@ -21,7 +21,7 @@ from torch import Tensor
 from bittern.deploy.kinds.kind import Step, integer, integers
 from bittern.deploy.program import Node, Program
 from bittern.deploy.structure import named
-from bittern.deploy.verify import LayerReport
+from bittern.deploy.verify_report import LayerReport
 
 Value = Any
 """A tensor; a tuple of tensors (bit planes, several results); a dict of tensors by name."""

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from bittern.deploy.parameters import ONE, Parameter
+from bittern.deploy.size_expression import Condition
 
 Attr = int | float | bool | str | list[Any] | None
 
@@ -73,15 +74,41 @@ class Input:
     name: str
     """The parameter of the forward, or its path in it, such as "state.0"."""
     shape: tuple[int, ...]
-    """Sizes without the batch."""
+    """Sizes without the batch; `OPEN` where the size has a name (`named`)."""
     type: str = "float32"
     """One of `VALUE_TYPES`."""
     batch: int | None = 0
     """Which dimension is the batch; None: it has none, and holds for all samples."""
+    named: tuple[tuple[int, str], ...] = ()
+    """(place in `shape`, name of a size) of those that a call chooses."""
 
     def shape_at(self, batch: int) -> tuple[int, ...]:
         """All sizes of so many samples."""
         return self.shape if self.batch is None else (*self.shape[: self.batch], batch, *self.shape[self.batch :])
+
+    @property
+    def sizes(self) -> tuple[int | str, ...]:
+        """Sizes without the batch, as numbers or names."""
+        names = dict(self.named)
+        return tuple(names.get(place, size) for place, size in enumerate(self.shape))
+
+
+OPEN = -1
+"""In the shape of an input: a size that a call chooses."""
+
+MOST_SIZES = 16
+"""Named sizes of one program."""
+
+
+class NamedSize(NamedTuple):
+    """A size of the inputs that a call chooses, apart from the batch."""
+
+    name: str
+    example: int
+    """What it was when the model was packed: a program with sizes is checked with these."""
+    least: int = 1
+    most: int | None = None
+    """None: as large as memory allows."""
 
 
 def one_input(shape: Sequence[int], kind: str = "float32") -> tuple[Input, ...]:
@@ -99,6 +126,10 @@ class Program:
     output: int
     parameters: tuple[Parameter, ...] = ONE
     """How its inputs are given in a call."""
+    sizes: tuple[NamedSize, ...] = ()
+    """Those that a call chooses. A program that has any does not run; `named_sizes.fixed` makes one of it that does."""
+    conditions: tuple[Condition, ...] = ()
+    """What must hold for them."""
 
     @cached_property
     def batch_input(self) -> int:

@@ -15,6 +15,7 @@ from bittern.deploy.kinds.aten_call import check_orders
 from bittern.deploy.kinds.kind import check_node
 from bittern.deploy.kinds.results import RESULTS
 from bittern.deploy.kinds.table import KINDS
+from bittern.deploy.named_sizes import at_example, check_names
 from bittern.deploy.program import Program
 from bittern.deploy.shapes import forms_of
 
@@ -22,8 +23,12 @@ from bittern.deploy.shapes import forms_of
 def check_program(program: Program, tensors: Mapping[str, Tensor], memory_limit: float = math.inf) -> None:
     """Refuse a program that is not well formed, whose values do not fit together, or that takes more memory than that.
 
-    Nothing is computed, and the time that it takes is in proportion to the program. Raises: FormatError.
+    One whose sizes a call chooses is looked at with those of its example. Nothing is computed, and the time that it
+    takes is in proportion to the program. Raises: FormatError.
     """
+    if program.sizes:
+        check_names(program)
+        program = at_example(program)
     known = set(range(len(program.inputs)))
     by_torch: set[int] = set()
     for node in program.nodes:

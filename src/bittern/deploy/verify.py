@@ -4,93 +4,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bittern.deploy.packed import Packed, type_and_advice
+from bittern.deploy.input_check import type_and_advice
+from bittern.deploy.named_sizes import dimension, in_short, other_sizes, sizes_of
+from bittern.deploy.packed import Packed
 from bittern.deploy.parameters import arguments_of, bound, called
 from bittern.deploy.plain import plain_cpu
 from bittern.deploy.structure import named
 from bittern.deploy.unseen import cpu_copy, describe_failure
 from bittern.deploy.unwrap import unwrapped
-from bittern.nn._noise import noise_batches
+from bittern.deploy.verify_report import LayerReport, VerifyReport
+from bittern.nn._noise import noise_batches, repeated
 from bittern.nn.binarize import LowBitLayer, accumulate
 from bittern.nn.linear import BinaryLinear
-from bittern.nn.sign_shares import ShareCounter, SignShare, watched_inputs
+from bittern.nn.sign_shares import ShareCounter, watched_inputs
 from bittern.quantizer import term_names, weight_terms
 
 ROWS_OF_SAMPLES = 3
 """Dimensions of the accumulators of a linear layer that a program runs over several rows a sample."""
-
-
-@dataclass(frozen=True)
-class LayerReport:
-    """One low-bit layer."""
-
-    name: str
-    accumulators: int
-    """How many were compared."""
-    different: int
-    """How many differ."""
-
-
-@dataclass(frozen=True)
-class VerifyReport:
-    """What `verify` found."""
-
-    layers: tuple[LayerReport, ...]
-    logits: int
-    """How many logits were compared."""
-    logits_identical: bool
-    """Whether they are equal bit for bit (a NaN to a NaN)."""
-    max_difference: float
-    """Largest absolute difference of a logit (infinity where one is NaN or the shapes differ), in the worst batch."""
-    tolerance: float
-    """What docs/numerics.md allows for logits of that batch."""
-    given: int = 0
-    """Samples compared that the caller gave."""
-    noise: int = 0
-    """Samples compared that were noise."""
-    inputs: Mapping[str, SignShare] = field(default_factory=dict)
-    """What reached each low-bit layer, in all samples."""
-    logits_vary: bool = True
-    """Whether any two samples had different logits (True where only one was compared)."""
-    constant_layers: tuple[str, ...] = ()
-    """Low-bit layers that packing computed, since nothing of the input reaches them; they are not compared alone."""
-
-    @property
-    def exact(self) -> bool:
-        """All integer accumulators are equal and all logits within the tolerance."""
-        return not any(layer.different for layer in self.layers) and self.max_difference <= self.tolerance
-
-    @property
-    def constant_inputs(self) -> tuple[str, ...]:
-        """Low-bit layers whose input was the same in every sample."""
-        return tuple(name for name, share in self.inputs.items() if share.constant)
-
-    def __str__(self) -> str:
-        compared = sum(layer.accumulators for layer in self.layers)
-        wrong = [layer for layer in self.layers if layer.different]
-        lines = [
-            f"exact: {'yes' if self.exact else 'NO'}, on {_samples(self.given)} given and {self.noise} of noise",
-            f"accumulators: {compared} in {len(self.layers)} low-bit layers, "
-            f"{sum(layer.different for layer in wrong)} different",
-            f"logits: {self.logits}, {'bit-identical' if self.logits_identical else 'not bit-identical'}, "
-            f"largest difference {self.max_difference:.3g} (allowed {self.tolerance:.3g})",
-        ]
-        lines += [f"  layer {layer.name!r}: {layer.different} of {layer.accumulators} differ" for layer in wrong]
-        if self.constant_inputs:
-            lines.append(f"the same whatever the input: what reaches {len(self.constant_inputs)} low-bit layers")
-            lines += [f"  layer {name!r}: {self.inputs[name]}" for name in self.constant_inputs]
-        if self.constant_layers:
-            lines.append(f"computed when packing, not compared by themselves: {', '.join(self.constant_layers)}")
-        if not self.logits_vary:
-            lines.append("the logits do not depend on the input: every sample got the same ones")
-        return "\n".join(lines)
 
 
 Batches = Any
@@ -119,6 +55,8 @@ def verify(packed: Packed, model: nn.Module, batches: Batches, *, noise: bool = 
             dims = tuple(entry.batch for entry in packed.inputs)
             for inputs in noise_batches(tuple(x.cpu() for x in given[0]), dims):
                 comparison.add(inputs)
+            for example in _of_other_sizes(packed, given[0]):
+                comparison.add_other_sizes(noise_batches(example, dims))
     return comparison.report(samples, comparison.samples - samples)
 
 
@@ -139,15 +77,23 @@ def _inputs(packed: Packed, batches: Batches) -> list[Inputs]:
     return given
 
 
+def _of_other_sizes(packed: Packed, inputs: Inputs) -> Iterator[tuple[Tensor, ...]]:
+    """Inputs like these, of other sizes than theirs where a call chooses sizes. Raises: ValueError for none."""
+    program = packed.program
+    for sizes in other_sizes(program, sizes_of(program, packed.checked(inputs))) if program.sizes else ():
+        found = []
+        for given, x in zip(program.inputs, inputs, strict=True):
+            for place, name in given.named:
+                x = repeated(x.cpu(), dimension(given, place), sizes[name])
+            found.append(x)
+        yield tuple(found)
+
+
 def _several(packed: Packed, batches: Batches) -> list[Any]:
     """One batch, or each of several; a tuple is one batch of a model that is called with more than one tensor."""
     one = not isinstance(batches, Iterable) or hasattr(batches, "dtype")  # an array of numpy is one batch
     one |= isinstance(batches, Mapping) or (isinstance(batches, tuple) and not packed.takes_one_tensor)
     return [batches] if one else list(batches)
-
-
-def _samples(count: int) -> str:
-    return f"{count} sample{'' if count == 1 else 's'}"
 
 
 class _Comparison:
@@ -161,6 +107,7 @@ class _Comparison:
         except Exception as error:
             raise ValueError(f"verify: the model cannot be copied to the CPU: {describe_failure(error)}") from error
         self.samples = self.logits = 0
+        self.sizes: dict[str, None] = {}
         self._shares = ShareCounter()
         self._layers: dict[str, LayerReport] = {}
         self._identical, self._vary = True, False
@@ -184,11 +131,34 @@ class _Comparison:
             self._add_logits(name, got[name].cpu(), values)
         self.samples += self.packed.program.batch_of(inputs)
 
+    def add_other_sizes(self, batches: Iterable[Inputs]) -> None:
+        """Compare inputs of other sizes than those that were given. Raises: ValueError, with what to do about them."""
+        for inputs in batches:
+            sizes = in_short(sizes_of(self.packed.program, inputs))
+            self.sizes[sizes] = None
+            try:
+                self.add(inputs)
+            except ValueError as error:
+                said = str(error).removeprefix("verify: ").removeprefix("packed model: ")
+                raise ValueError(
+                    f"verify: at other sizes, {sizes}: {said}; if the model is not meant for such sizes, give limits "
+                    "when packing, as in torch.export.Dim('length', min=4, max=512)"
+                ) from error
+
     def report(self, given: int, noise: int) -> VerifyReport:
         vary = self._vary or self.samples < 2
         layers, shares = tuple(self._layers.values()), self._shares.shares()
         return VerifyReport(
-            layers, self.logits, self._identical, *self._worst, given, noise, shares, vary, self.constant_layers
+            layers,
+            self.logits,
+            self._identical,
+            *self._worst,
+            given,
+            noise,
+            shares,
+            vary,
+            self.constant_layers,
+            tuple(self.sizes),
         )
 
     def _training_graph(self, inputs: Inputs) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -38,7 +38,14 @@ class Engine:
     memory.
     """
 
-    def __init__(self, program: Program, tensors: Mapping[str, Tensor], real: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        program: Program,
+        tensors: Mapping[str, Tensor],
+        real: torch.dtype = torch.float32,
+        idle: IdleSchedules | None = None,
+    ) -> None:
+        """idle: where schedules go between calls, if several engines share that."""
         self.program = program
         self.real = real
         self.tensors = tensors
@@ -49,7 +56,7 @@ class Engine:
         self._ways: dict[tuple[int, int], Way] = {}
         """By batch size and number of torch's threads, for good."""
         self._planning = threading.Lock()
-        self._idle = IdleSchedules()
+        self._idle = idle or IdleSchedules()
 
     def __call__(self, *inputs: Tensor) -> Any:
         batch = self.program.batch_of(inputs)

@@ -14,6 +14,7 @@ from bittern.deploy.front.builder import Ref
 from bittern.deploy.front.sizes import NoSize, Size, order_of
 from bittern.deploy.kinds.aten_call import MEMORY_FORMATS
 from bittern.deploy.program import VALUE_TYPES
+from bittern.deploy.size_expression import BATCH, along_batch
 
 
 class BatchSource(NamedTuple):
@@ -60,12 +61,20 @@ class Arguments:
             self.tensors[role] = value
             return {"tensor": role}
         if isinstance(value, Size):
-            self._grows = True
-            said = {"batch": value.times, "plus": value.plus, "dim": self._batch.dim}
-            return {key: number for key, number in said.items() if number or key == "batch"}
+            return self._size(value)
         if isinstance(value, (list, tuple)):
             return [self._of(entry) for entry in value]
         return _plain(value)
+
+    def _size(self, size: Size) -> dict[str, Any]:
+        if BATCH not in size.names:
+            return {"size": size.expression}
+        self._grows = True
+        if size.names != {BATCH}:
+            return {"size": size.expression, "dim": self._batch.dim}
+        times, plus = along_batch(size.expression, {})
+        said = {"batch": times, "plus": plus, "dim": self._batch.dim}
+        return {key: number for key, number in said.items() if number or key == "batch"}
 
     def _input(self, value: Ref) -> dict[str, Any]:
         if value not in self._read:

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which dimension of each tensor of an example is the batch: found by running the model with other sizes.
 
-Of a model that takes one tensor it is the first dimension. Of several tensors, sizes of the example are tried one after
-another: the first sizes of the tensors in their order, then their other sizes. Each tensor has the batch in the first
-of its dimensions that has this size; where the model does not run so with another number there, another dimension of
-this size is tried, then none: a tensor without a batch holds for all samples, as a mask of positions or a time does.
+Of a model that takes one tensor it is the first dimension, if that has no name. Else sizes of the example are tried one
+after another: the first sizes of the tensors in their order, then their other sizes. Each tensor has the batch in the
+first of its dimensions that has this size; where the model does not run so with another number there, another dimension
+of this size is tried, then none: a tensor without a batch holds for all samples, as a mask of positions or a time does.
 Tensors of the same shape are taken alike. What counts as the batch is the first that stands first in all results; if
-there is none such, the one that stands first in most of them.
+there is none such, the one that stands first in most of them. Dimensions that the caller has named are none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice, product
 from typing import Any
 
@@ -33,19 +33,21 @@ OTHERS = 3, 5
 MOST_TRIALS = 64
 
 
-def batch_dims(run: Callable[[Sequence[Tensor]], Any], tensors: Sequence[Tensor]) -> Iterator[Dims]:
-    """What may be the batch of each tensor, the likeliest first; run: calls the model.
+def batch_dims(
+    run: Callable[[Sequence[Tensor]], Any], tensors: Sequence[Tensor], named: Sequence[Collection[int]]
+) -> Iterator[Dims]:
+    """What may be the batch of each tensor, the likeliest first; run: calls the model; named: dimensions that are none.
 
     Raises: PackError where it runs with no other batch; what the model raises on the tensors themselves.
     """
-    if len(tensors) == 1:
+    if len(tensors) == 1 and 0 not in named[0]:
         yield (0,)
         return
     before = _shapes(run([x.clone() for x in tensors]))
     found: list[tuple[int, Dims]] = []
     likely = False
     failure = "its inputs have no dimensions"
-    for dims in islice(_proposals(tensors), MOST_TRIALS):
+    for dims in islice(_proposals(tensors, named), MOST_TRIALS):
         size = next(x.shape[dim] for x, dim in zip(tensors, dims, strict=True) if dim is not None)
         other = next(batch for batch in OTHERS if batch != size)
         try:
@@ -81,13 +83,17 @@ def _first_in(before: Shapes, after: Shapes, size: int, other: int) -> int:
     return sum(a[:1] == (size,) and b[:1] == (other,) and a[1:] == b[1:] for a, b in pairs)
 
 
-def _proposals(tensors: Sequence[Tensor]) -> Iterator[Dims]:
+def _proposals(tensors: Sequence[Tensor], named: Sequence[Collection[int]]) -> Iterator[Dims]:
     """What may be the batch, in the order in which it is tried."""
-    shapes = list(dict.fromkeys(tuple(x.shape) for x in tensors))
+    # a named size is never one of another number, so it can stand as 0
+    each = [
+        tuple(0 if d in names else n for d, n in enumerate(x.shape)) for x, names in zip(tensors, named, strict=True)
+    ]
+    shapes = list(dict.fromkeys(each))
     sizes = [*(size for shape in shapes for size in shape[:1]), *(size for shape in shapes for size in shape[1:])]
-    for size in dict.fromkeys(sizes):
+    for size in filter(None, dict.fromkeys(sizes)):
         choices = [[*(dim for dim, n in enumerate(shape) if n == size), None] for shape in shapes]
         for chosen in product(*choices):
             if any(dim is not None for dim in chosen):
                 by_shape = dict(zip(shapes, chosen, strict=True))
-                yield tuple(by_shape[tuple(x.shape)] for x in tensors)
+                yield tuple(by_shape[shape] for shape in each)

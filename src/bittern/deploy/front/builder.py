@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from bittern.deploy.errors import PackError
 from bittern.deploy.format import FILE_TYPES
+from bittern.deploy.front.sizes import Size
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Attr, Node, tensor_name
 
@@ -26,7 +28,9 @@ class Builder:
         self._next = inputs  # they are the first values
         self._calls: dict[str, int] = {}
 
-    def add(self, kind: str, name: str, inputs: Sequence[int], tensors: dict[str, Tensor | None], **attrs: Attr) -> Ref:
+    def add(
+        self, kind: str, name: str, inputs: Sequence[int], tensors: dict[str, Tensor | None], **attrs: Attr | list[Any]
+    ) -> Ref:
         """Append a node; tensors that are None are left out. Returns the number of its value."""
         name = self._unique(name)
         names = {}
@@ -36,13 +40,20 @@ class Builder:
                 self.tensors[names[role]] = checked(name, role, tensor, infinite=KINDS[kind].infinite)
         value = Ref(self._next)
         self._next += 1
-        self.nodes.append(Node(kind, name, tuple(inputs), value, attrs, names))
+        self.nodes.append(Node(kind, name, tuple(inputs), value, {k: _data(v) for k, v in attrs.items()}, names))
         return value
 
     def _unique(self, name: str) -> str:
         """A name that no node has: a layer may be called more than once."""
         calls = self._calls[name] = self._calls.get(name, 0) + 1
         return name if calls == 1 else self._unique(f"{name}#{calls}")
+
+
+def _data(value: Any) -> Any:
+    """An attribute with its sizes as data (`named_sizes`)."""
+    if isinstance(value, Size):
+        return {"size": value.expression}
+    return [_data(entry) for entry in value] if isinstance(value, list) else value
 
 
 def checked(name: str, role: str, tensor: Tensor, *, infinite: bool = False) -> Tensor:

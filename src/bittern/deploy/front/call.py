@@ -16,7 +16,7 @@ from bittern.deploy.front.sizes import Size
 
 @dataclass(frozen=True)
 class Call:
-    """A call with what it is given: values of the program as `Ref`, known tensors, numbers, sizes that grow."""
+    """A call with what it is given: values of the program as `Ref`, known tensors, numbers, unknown sizes."""
 
     operator: str
     """Name and overload, "conv2d.default"."""
@@ -35,8 +35,8 @@ class Call:
         return tuple(v for v in _flat(self.arguments.values()) if isinstance(v, Ref))
 
     @cached_property
-    def grows(self) -> bool:
-        """Whether a size that depends on the batch is among its arguments."""
+    def sized(self) -> bool:
+        """Whether a size that is unknown is among its arguments."""
         return any(isinstance(v, Size) for v in _flat(self.arguments.values()))
 
     def like(self, operator: str, arguments: Mapping[str, Any], index: int) -> Call:
@@ -52,7 +52,7 @@ def operator_name(target: Any) -> str:
 
 def _flat(values: Any) -> Iterator[Any]:
     for value in values:
-        if isinstance(value, (list, tuple)) and not isinstance(value, Size):
+        if isinstance(value, (list, tuple)):
             yield from _flat(value)
         else:
             yield value
@@ -63,10 +63,10 @@ def bound(node: fx.Node, args: tuple[Any, ...], kwargs: Mapping[str, Any], layer
     schema = node.target._schema  # type: ignore[union-attr]
     arguments = {a.name: a.default_value for a in schema.arguments}
     arguments |= dict(zip((a.name for a in schema.arguments), args, strict=False)) | dict(kwargs)
-    return Call(operator_name(node.target), _name(node, layers), node, arguments)
+    return Call(operator_name(node.target), layer_name(node, layers), node, arguments)
 
 
-def _name(node: fx.Node, layers: nn.Module) -> str:
+def layer_name(node: fx.Node, layers: nn.Module) -> str:
     """A layer of torch.nn that is one call has its path, anything else the name that torch gave it."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     if not stack:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bittern.deploy.errors import PackError
-from bittern.deploy.packed import type_and_advice
+from bittern.deploy.input_check import type_and_advice
 from bittern.deploy.parameters import EITHER, KEYWORD, ONE, POSITION, Parameter, arguments_of
 from bittern.deploy.program import VALUE_TYPES
 from bittern.deploy.structure import CONSTANT, DICT, LIST, MOST_ENTRIES, TUPLE, Tree, check_tree, inside, is_constant

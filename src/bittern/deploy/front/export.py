@@ -13,20 +13,27 @@ import threading
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count, islice
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
-from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind, TensorArgument
+from torch.export.graph_signature import InputKind
+from torch.fx.experimental import _config as shape_config
 
 from bittern.deploy.errors import PackError
+from bittern.deploy.front.answer import answer_of, is_tensor, results_of
 from bittern.deploy.front.batch import Dims, batch_dims
+from bittern.deploy.front.dynamic import Dynamic
 from bittern.deploy.front.example import Example
 from bittern.deploy.front.in_place import is_functional, rename_plain_writes
+from bittern.deploy.front.limits import OtherLimits, check_limits, named_sizes, symbols_of, violated
+from bittern.deploy.front.recurrent import RecurrentLayers
 from bittern.deploy.front.stand_in import put_in, remove_from
 from bittern.deploy.parameters import Parameter, called, without_constants
-from bittern.deploy.structure import CONSTANT, DICT, TUPLE, Tree, check_tree, inside
+from bittern.deploy.program import NamedSize
+from bittern.deploy.size_expression import BATCH
+from bittern.deploy.structure import Tree
 from bittern.deploy.unseen import check_eval, cpu_copy, describe_failure, is_leaf
 from bittern.nn._noise import repeated
 
@@ -38,6 +45,9 @@ LEAST_BATCH = 2
 
 _EXPORTING = threading.Lock()
 """torch replaces methods of nn.Module for the whole process while it exports, so one thread does at a time."""
+
+MOST_LIMITS = 3
+"""Exports with limits that torch.export found in the one before."""
 
 USER_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in ')
 NOT_THE_USERS = ("/torch/", "/bittern/", "<frozen", "<string>")
@@ -55,34 +65,37 @@ class Exported(NamedTuple):
     """Numbers of the tensors that the model is given, by the name of their placeholder."""
     batch: Dims
     """Which dimension of each of them is the batch."""
+    symbols: Mapping[Any, str]
+    """What the symbols of torch.export stand for: the batch, or a named size."""
+    sizes: tuple[NamedSize, ...]
+    """Those that the caller asked for."""
     results: tuple[int, ...]
     """Which outputs of the graph are tensors that the model returns; others say what it wrote into its inputs."""
     answer: Tree
     """The structure of the results."""
 
 
-def export(model: nn.Module, example: Example) -> Exported:
-    """Export a copy of `model` in eval mode on the CPU, for batches of any size.
+def export(model: nn.Module, example: Example, dynamic: Dynamic) -> Exported:
+    """Export a copy of `model` in eval mode on the CPU, for batches, and sizes that have a name, of any size.
 
     Raises: PackError when it cannot be copied or exported, or does what no graph shows (`unseen`).
     """
     layers, name = _copied(model), type(model).__name__
     check_eval(layers)
-    program, batch = _first_exported(layers, name, example)
+    program, batch = _first_exported(layers, name, example, dynamic)
     known: dict[str, Tensor] = {**program.state_dict, **program.constants}
     specs = program.graph_signature.input_specs
     tensors = {spec.arg.name: known[str(spec.target)] for spec in specs if spec.kind is not InputKind.USER_INPUT}
-    given = [spec.arg.name for spec in specs if spec.kind is InputKind.USER_INPUT and _is_tensor(spec.arg)]
+    given = [spec.arg.name for spec in specs if spec.kind is InputKind.USER_INPUT and is_tensor(spec.arg)]
     if len(given) != len(example.tensors):
         raise PackError(
             f"pack: {name} takes {len(example.tensors)} tensors, and torch.export found {len(given)} of them"
         )
     inputs = {placeholder: place for place, placeholder in enumerate(given)}
-    return Exported(program.graph, layers, tensors, inputs, batch, _results(program, name), _answer(program, name))
-
-
-def _is_tensor(argument: Any) -> bool:
-    return isinstance(argument, TensorArgument)
+    symbols = symbols_of(program.graph, inputs, batch, dynamic)
+    sizes = named_sizes(program, symbols, example, dynamic)
+    results, answer = results_of(program, name), answer_of(program, name)
+    return Exported(program.graph, layers, tensors, inputs, batch, symbols, sizes, results, answer)
 
 
 def _copied(model: nn.Module) -> nn.Module:
@@ -108,36 +121,69 @@ class _FixedBatch(PackError):
     """The answer depends on the size of the batch, as far as torch.export sees."""
 
 
-def _first_exported(model: nn.Module, name: str, example: Example) -> tuple[torch.export.ExportedProgram, Dims]:
+def _first_exported(
+    model: nn.Module, name: str, example: Example, dynamic: Dynamic
+) -> tuple[torch.export.ExportedProgram, Dims]:
     """The program with the likeliest batch that torch.export takes, and that batch. Raises: PackError."""
     refusals: list[_FixedBatch] = []
-    for dims in islice(_likely_batches(model, example), MOST_EXPORTS):
-        put_in(model)
+    for dims in islice(_likely_batches(model, example, dynamic), MOST_EXPORTS):
         try:
-            return _exported(model, name, example, dims), dims
+            return _anyhow(model, name, example, dims, dynamic), dims
         except _FixedBatch as error:
             refusals.append(error)
             remove_from(model)
     raise refusals[0]
 
 
-def _likely_batches(model: nn.Module, example: Example) -> Iterator[Dims]:
+def _anyhow(
+    model: nn.Module, name: str, example: Example, dims: Dims, dynamic: Dynamic
+) -> torch.export.ExportedProgram:
+    """The program in the way of `_by_torch` that makes one. Raises: PackError, that of the first way."""
+    ways = (True, False) if dynamic.limits else (False,)
+    refusals: list[PackError] = []
+    for oblivious in ways:
+        try:
+            return _within_limits(model, name, example, dims, dynamic, oblivious)
+        except PackError as error:
+            refusals.append(error)
+            remove_from(model)
+    raise refusals[0]
+
+
+def _within_limits(
+    model: nn.Module, name: str, example: Example, dims: Dims, dynamic: Dynamic, oblivious: bool
+) -> torch.export.ExportedProgram:
+    """The program with the limits of named sizes that it needs. Raises: PackError."""
+    for last in (False,) * MOST_LIMITS + (True,):
+        put_in(model)
+        try:
+            return _exported(model, name, example, dims, dynamic, oblivious, last)
+        except OtherLimits as error:
+            remove_from(model)
+            dynamic = dynamic._replace(limits={**dynamic.limits, **error.limits})
+    raise AssertionError("the last trial returns or refuses")
+
+
+def _likely_batches(model: nn.Module, example: Example, dynamic: Dynamic) -> Iterator[Dims]:
     def run(tensors: Sequence[Tensor]) -> Any:
         args, kwargs = called(example.parameters, tensors)
         return model(*args, **kwargs)
 
     try:
-        yield from batch_dims(run, example.tensors)
+        yield from batch_dims(run, example.tensors, dynamic.dims)
     except PackError:
         raise
     except Exception as error:
         raise _failure(example, error) from error
 
 
-def _exported(model: nn.Module, name: str, example: Example, dims: Dims) -> torch.export.ExportedProgram:
-    batch = torch.export.Dim("batch")
+def _exported(
+    model: nn.Module, name: str, example: Example, dims: Dims, dynamic: Dynamic, oblivious: bool, last: bool
+) -> torch.export.ExportedProgram:
+    """oblivious: as in `_by_torch`; last: whether limits that torch.export finds are refused, and not tried."""
+    kind = type(model)
     example = example._replace(tensors=tuple(map(_of_more, example.tensors, dims)))
-    growing: list[Any] = [None if dim is None else {dim: batch} for dim in dims]
+    growing = _growing(dims, dynamic)
     args, kwargs = called(example.parameters, example.tensors)
     try:
         with _EXPORTING, warnings.catch_warnings():
@@ -146,15 +192,50 @@ def _exported(model: nn.Module, name: str, example: Example, dims: Dims) -> torc
             if _takes_any_name(model, kwargs):
                 shapes, args, kwargs = {"tensors": tuple(growing)}, example.tensors, {}
                 _take_tensors_alone(model, example.parameters)
-            program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
+            program = _by_torch(model, args, kwargs, shapes, bool(dynamic.limits), oblivious)
             rename_plain_writes(program.graph)
             if not is_functional(program.graph):
                 program = program.run_decompositions({})
     except Exception as error:
+        model.__class__ = kind
         _check_example(model, example)
-        kind = _FixedBatch if _is_fixed_batch(error) else PackError
-        raise kind(f"pack: {name} cannot be exported: {_cause(error)}") from error
+        if not _is_fixed_batch(error):
+            check_limits(name, _place(error), error, dynamic, last)
+        refusal = _FixedBatch if _is_fixed_batch(error) else PackError
+        raise refusal(f"pack: {name} cannot be exported: {_cause(error)}") from error
     return program
+
+
+def _growing(dims: Dims, dynamic: Dynamic) -> list[Any]:
+    """What torch.export is told of each tensor: None, or which of its dimensions are not fixed."""
+    batch = torch.export.Dim(BATCH)
+    named = {name: limits.to_torch(name) for name, limits in dynamic.limits.items()}
+    found: list[Any] = []
+    for dim, names in zip(dims, dynamic.dims, strict=True):
+        own = {place: named[name] for place, name in names.items()} | ({} if dim is None else {dim: batch})
+        found.append(own or None)
+    return found
+
+
+def _by_torch(
+    model: nn.Module, args: Any, kwargs: Any, shapes: Any, conditions: bool, oblivious: bool
+) -> torch.export.ExportedProgram:
+    """torch.export. conditions: what the model asks of its sizes becomes assertions in the graph, and no refusal.
+
+    oblivious: torch does not ask whether sizes are 1, and so asserts less; where it then sees too little to go on,
+    conditions that exclude sizes of 1 help it.
+    """
+    if not conditions:
+        return torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
+    with RecurrentLayers(), shape_config.patch(backed_size_oblivious=oblivious):  # type: ignore[attr-defined]
+        return torch.export.export(
+            model,
+            args,
+            kwargs,
+            dynamic_shapes=shapes,
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
 
 
 def _of_more(x: Tensor, dim: int | None) -> Tensor:
@@ -202,60 +283,9 @@ def _failure(example: Example, error: Exception) -> PackError:
     )
 
 
-def _results(program: torch.export.ExportedProgram, name: str) -> tuple[int, ...]:
-    """Which outputs of the graph are tensors of the model's. Raises: PackError for a model that remembers."""
-    specs = program.graph_signature.output_specs
-    free = (OutputKind.USER_OUTPUT, OutputKind.USER_INPUT_MUTATION)
-    written = [str(spec.target) for spec in specs if spec.kind not in free]
-    if written:
-        raise PackError(
-            f"pack: {name} writes into {', '.join(map(repr, written))} in eval mode, and a packed model has no memory; "
-            "let it compute them from the input alone when it does not train"
-        )
-    own = (index for index, spec in enumerate(specs) if spec.kind is OutputKind.USER_OUTPUT and _is_tensor(spec.arg))
-    return tuple(own)
-
-
-def _answer(program: torch.export.ExportedProgram, name: str) -> Tree:
-    """The structure of a model's results. Raises: PackError for what no program returns."""
-    spec = program.call_spec.out_spec
-    assert spec is not None
-    outputs = [output.arg for output in program.graph_signature.output_specs if output.kind is OutputKind.USER_OUTPUT]
-    places, order = iter(outputs), count()
-
-    def tree(spec: Any, path: str) -> Tree:
-        if spec.is_leaf():
-            argument = next(places)
-            if _is_tensor(argument):
-                return next(order)
-            if isinstance(argument, ConstantArgument) and argument.value is None:
-                return [CONSTANT, None]
-            raise PackError(
-                f"pack: result {path!r} of the model is no tensor that depends on its input; wrap the model to return "
-                "none but those that do"
-            )
-        keys = getattr(spec.context, "_fields", spec.context)
-        children = spec.children()
-        if spec.type in (tuple, list):
-            return [TUPLE, *(tree(child, inside(path, place)) for place, child in enumerate(children))]
-        if not isinstance(keys, (list, tuple)) or len(keys) != len(children):
-            raise PackError(
-                f"pack: {name} returns {getattr(spec.type, '__name__', spec.type)}; wrap it to return tensors, alone "
-                "or in tuples and dicts"
-            )
-        names = [str(key) for key in keys]
-        return [DICT, names, *(tree(child, inside(path, name)) for name, child in zip(names, children, strict=True))]
-
-    found = tree(spec, "")
-    try:
-        check_tree(found)
-    except ValueError as error:
-        raise PackError(f"pack: {name} returns what no program does: {error}") from error
-    return found
-
-
 def _is_fixed_batch(error: BaseException) -> bool:
-    return "Constraints violated" in str(error) or "specialized" in str(error)
+    names = violated(error)
+    return BATCH in names if names else "specialized" in str(error)
 
 
 def _cause(error: BaseException) -> str:

@@ -17,10 +17,10 @@ from bittern.deploy.errors import PackError
 from bittern.deploy.front.builder import Builder, Ref
 from bittern.deploy.front.call import Call
 from bittern.deploy.front.same import MOST_ELEMENTS
-from bittern.deploy.front.sizes import in_order, shape_of
+from bittern.deploy.front.sizes import Rows
 
-Recognise = Callable[[Builder, Call, Tensor], Ref | None]
-"""(builder, call, what torch.export says of the result) -> value, or None."""
+Recognise = Callable[[Builder, Call, Rows], Ref | None]
+"""(builder, call, the sizes of the result) -> value, or None."""
 
 
 def _tensors(call: Call, *names: str) -> dict[str, Tensor | None] | None:
@@ -35,7 +35,7 @@ def _numbers(value: Any, length: int) -> list[int]:
     return values * length if len(values) == 1 else values
 
 
-def _conv(b: Builder, call: Call, out: Tensor) -> Ref | None:
+def _conv(b: Builder, call: Call, out: Rows) -> Ref | None:
     tensors = _tensors(call, "weight", "bias")
     if tensors is None or not isinstance(call["input"], Ref):
         return None
@@ -52,18 +52,18 @@ def _conv(b: Builder, call: Call, out: Tensor) -> Ref | None:
     return b.add("conv", call.name, (call["input"],), tensors, **geometry, groups=call["groups"])
 
 
-def _convolution(b: Builder, call: Call, out: Tensor) -> Ref | None:
+def _convolution(b: Builder, call: Call, out: Rows) -> Ref | None:
     return None if call["transposed"] or out.ndim > 4 else _conv(b, call, out)
 
 
-def _linear(b: Builder, call: Call, out: Tensor) -> Ref | None:
+def _linear(b: Builder, call: Call, out: Rows) -> Ref | None:
     tensors = _tensors(call, "weight", "bias")
     if tensors is None or not isinstance(call["input"], Ref):
         return None
     return b.add("linear", call.name, (call["input"],), tensors)
 
 
-def _batch_norm(b: Builder, call: Call, out: Tensor) -> Ref | None:
+def _batch_norm(b: Builder, call: Call, out: Rows) -> Ref | None:
     tensors = _tensors(call, "running_mean", "running_var", "weight", "bias")
     if tensors is None:
         return None
@@ -76,7 +76,7 @@ def _batch_norm(b: Builder, call: Call, out: Tensor) -> Ref | None:
     return b.add("batch_norm", call.name, (call["input"],), named, eps=call["eps"])
 
 
-def _layer_norm(b: Builder, call: Call, out: Tensor) -> Ref | None:
+def _layer_norm(b: Builder, call: Call, out: Rows) -> Ref | None:
     tensors = _tensors(call, "weight", "bias")
     shape = list(call["normalized_shape"])
     if tensors is None or len(shape) >= out.ndim:
@@ -84,7 +84,7 @@ def _layer_norm(b: Builder, call: Call, out: Tensor) -> Ref | None:
     return b.add("layer_norm", call.name, (call["input"],), tensors, shape=shape, eps=call["eps"])
 
 
-def _prelu(b: Builder, call: Call, out: Tensor) -> Ref | None:
+def _prelu(b: Builder, call: Call, out: Rows) -> Ref | None:
     weight = call["weight"]
     if not isinstance(weight, Tensor) or weight.ndim != 1:
         return None
@@ -95,15 +95,15 @@ def _elementwise(kind: str) -> Recognise:
     return lambda b, call, out: b.add(kind, call.name, (call["self"],), {})
 
 
-def _gelu(b: Builder, call: Call, out: Tensor) -> Ref | None:
+def _gelu(b: Builder, call: Call, out: Rows) -> Ref | None:
     return b.add("gelu", call.name, (call["self"],), {}) if call["approximate"] == "none" else None
 
 
-def _hardtanh(b: Builder, call: Call, out: Tensor) -> Ref | None:
+def _hardtanh(b: Builder, call: Call, out: Rows) -> Ref | None:
     return _between(b, call, call["min_val"], call["max_val"])
 
 
-def _clamp(b: Builder, call: Call, out: Tensor) -> Ref | None:
+def _clamp(b: Builder, call: Call, out: Rows) -> Ref | None:
     return _between(b, call, call["min"], call["max"])
 
 
@@ -116,12 +116,12 @@ def _between(b: Builder, call: Call, least: Any, most: Any) -> Ref | None:
     return b.add("hardtanh", call.name, (call["self"],), {}, least=float(least), most=float(most))
 
 
-def _leaky_relu(b: Builder, call: Call, out: Tensor) -> Ref | None:
+def _leaky_relu(b: Builder, call: Call, out: Rows) -> Ref | None:
     return b.add("leaky_relu", call.name, (call["self"],), {}, slope=float(call["negative_slope"]))
 
 
 def _softmax(log: bool) -> Recognise:
-    def recognise(b: Builder, call: Call, out: Tensor) -> Ref | None:
+    def recognise(b: Builder, call: Call, out: Rows) -> Ref | None:
         if call["dtype"] is not None or not 0 < call["dim"] % out.ndim < 4:
             return None
         return b.add("softmax", call.name, (call["self"],), {}, dim=call["dim"], log=log)
@@ -130,7 +130,7 @@ def _softmax(log: bool) -> Recognise:
 
 
 def _pool(mode: str, dims: int) -> Recognise:
-    def recognise(b: Builder, call: Call, out: Tensor) -> Ref | None:
+    def recognise(b: Builder, call: Call, out: Rows) -> Ref | None:
         if set(_numbers(call.arguments.get("dilation", 1), dims)) != {1} or call.arguments.get("divisor_override"):
             return None
         kernel = _numbers(call["kernel_size"], dims)
@@ -151,48 +151,48 @@ def _pool(mode: str, dims: int) -> Recognise:
 
 
 def _adaptive_pool(dims: int) -> Recognise:
-    def recognise(b: Builder, call: Call, out: Tensor) -> Ref | None:
+    def recognise(b: Builder, call: Call, out: Rows) -> Ref | None:
         size = _numbers(call["output_size"], dims)
         return b.add("adaptive_pool", call.name, (call["self"],), {}, size=size)
 
     return recognise
 
 
-def _mean(b: Builder, call: Call, out: Tensor) -> Ref | None:
+def _mean(b: Builder, call: Call, out: Rows) -> Ref | None:
     if call["dtype"] is not None or not call["dim"] or len(call["dim"]) > 3:
         return None
     return b.add("mean", call.name, (call["self"],), {}, dims=list(call["dim"]), keep=bool(call["keepdim"]))
 
 
-def _flatten(b: Builder, call: Call, out: Tensor) -> Ref | None:
+def _flatten(b: Builder, call: Call, out: Rows) -> Ref | None:
     return b.add("flatten", call.name, (call["self"],), {}, start=call["start_dim"], end=call["end_dim"])
 
 
-def _reshape(b: Builder, call: Call, out: Tensor) -> Ref | None:
-    shape = [-1, *shape_of(out)[1:]]
+def _reshape(b: Builder, call: Call, out: Rows) -> Ref | None:
+    shape: list[Any] = [-1, *out.shape[1:]]
     return b.add("reshape", call.name, (call["self"],), {}, shape=shape) if len(shape) <= 5 else None
 
 
-def _permute(b: Builder, call: Call, out: Tensor) -> Ref | None:
+def _permute(b: Builder, call: Call, out: Rows) -> Ref | None:
     order = [d % out.ndim for d in call["dims"]]
     return b.add("permute", call.name, (call["self"],), {}, order=order) if len(order) <= 5 else None
 
 
-def _transpose(b: Builder, call: Call, out: Tensor) -> Ref | None:
+def _transpose(b: Builder, call: Call, out: Rows) -> Ref | None:
     order = list(range(out.ndim))
     first, second = call["dim0"] % out.ndim, call["dim1"] % out.ndim
     order[first], order[second] = second, first
     return b.add("permute", call.name, (call["self"],), {}, order=order) if len(order) <= 5 else None
 
 
-def _pad(b: Builder, call: Call, out: Tensor) -> Ref | None:
+def _pad(b: Builder, call: Call, out: Rows) -> Ref | None:
     amount, value = list(call["pad"]), call["value"] or 0
     if call.arguments.get("mode", "constant") != "constant" or min(amount) < 0 or len(amount) > 8:
         return None
     return b.add("pad", call.name, (call["self"],), {}, amount=amount, value=float(value))
 
 
-def _slice(b: Builder, call: Call, out: Tensor) -> Ref | None:
+def _slice(b: Builder, call: Call, out: Rows) -> Ref | None:
     dim, start, stop, step = (call[key] for key in ("dim", "start", "end", "step"))
     if not all(v is None or (isinstance(v, int) and v >= 0) for v in (start, stop)) or not 0 < dim % out.ndim < 5:
         return None
@@ -200,7 +200,7 @@ def _slice(b: Builder, call: Call, out: Tensor) -> Ref | None:
     return b.add("slice", call.name, (call["self"],), {}, dim=dim % out.ndim, start=start, stop=stop, step=step)
 
 
-def _cat(b: Builder, call: Call, out: Tensor) -> Ref | None:
+def _cat(b: Builder, call: Call, out: Rows) -> Ref | None:
     parts = call["tensors"]
     if not all(isinstance(part, Ref) for part in parts):
         return None
@@ -208,7 +208,7 @@ def _cat(b: Builder, call: Call, out: Tensor) -> Ref | None:
 
 
 def _two(kind: str, constant: str) -> Recognise:
-    def recognise(b: Builder, call: Call, out: Tensor) -> Ref | None:
+    def recognise(b: Builder, call: Call, out: Rows) -> Ref | None:
         left, right = call["self"], call["other"]
         if call.arguments.get("alpha", 1) != 1:
             return None
@@ -281,9 +281,11 @@ IN_ORDER: dict[str, Recognise] = {
 """Operators that torch may compute in another order where the dimensions lie otherwise in memory."""
 
 
-def recognised(b: Builder, call: Call, inputs: list[Tensor], out: Tensor) -> Ref | None:
+def recognised(b: Builder, call: Call, inputs: list[Rows], out: Rows) -> Ref | None:
     """The value of a call as a native node; None: it stays an operator. inputs, out: what torch.export says of them."""
     known = ANYHOW.get(call.operator)
-    if known is None and all(map(in_order, inputs)):
+    if call.sized and known is not _reshape:
+        return None  # its attributes would have to be numbers
+    if known is None and all(x.in_order for x in inputs):
         known = IN_ORDER.get(call.operator)
     return None if known is None else known(b, call, out)

@@ -8,6 +8,7 @@ weights behind a parametrization.
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -16,18 +17,21 @@ from torch import Tensor, fx, nn
 from bittern.deploy.errors import PackError
 from bittern.deploy.front import native
 from bittern.deploy.front.arguments import Arguments, BatchSource
-from bittern.deploy.front.batch import Dims
 from bittern.deploy.front.builder import Builder, Ref
 from bittern.deploy.front.call import Call, bound, operator_name
+from bittern.deploy.front.conditions import ASSERTIONS, Conditions
+from bittern.deploy.front.dynamic import Dynamic
 from bittern.deploy.front.example import Example
 from bittern.deploy.front.export import Exported, export, is_operator, meta_of, place_of
 from bittern.deploy.front.low_bit import lower_layer
+from bittern.deploy.front.recurrent import RECURRENT, recurrent_call
 from bittern.deploy.front.same import HARMLESS, passed_on
-from bittern.deploy.front.sizes import NoSize, Size, samples_first, shape_of, size_of
+from bittern.deploy.front.sizes import BATCH_SIZE, NoSize, Size, Symbols
 from bittern.deploy.front.stand_in import OPERATOR, computed
 from bittern.deploy.kinds.aten_operators import ALLOWED
 from bittern.deploy.kinds.results import attrs_of
-from bittern.deploy.program import Input, Program, type_name
+from bittern.deploy.program import OPEN, Input, Program, type_name
+from bittern.deploy.size_expression import BATCH
 from bittern.deploy.structure import leaves
 from bittern.deploy.unseen import describe_failure, refuse
 from bittern.nn.linear import BinaryLinear
@@ -38,9 +42,6 @@ NOT_FIT = (TypeError, ValueError, LookupError, AttributeError, AssertionError, R
 
 SPLITS = ("split.Tensor", "split.sizes", "split_with_sizes.default", "chunk.default", "unbind.int")
 """Operators whose results are slices of what they are given."""
-
-ASSERTIONS = ("_assert_tensor_metadata.default", "_assert_scalar.default", "sym_constrain_range_for_size.default")
-"""What torch.export notes of shapes and types; a program has its own checks."""
 
 RESHAPE = "reshape.default"
 
@@ -61,29 +62,32 @@ class Read(NamedTuple):
     """Low-bit layers that do not depend on the input, and are no part of the program."""
 
 
-def read(model: nn.Module, example: Example) -> Read:
-    """The program of a model, and its tensors.
+def read(model: nn.Module, example: Example, dynamic: Dynamic) -> Read:
+    """The program of a model, and its tensors. dynamic: which dimensions besides the batch it leaves open.
 
     Raises: PackError naming everything that stands against it, with its place in the user's code.
     """
-    exported = export(model, example)
+    exported = export(model, example, dynamic)
     reader = _Reader(exported)
     for node in exported.graph.nodes:
         reader.add(node)
     refuse(reader.problems(), "stand against it")
     result = reader.result()
-    program = Program(tuple(reader.builder.nodes), _inputs(example, exported.batch), result, example.parameters)
+    nodes, inputs = tuple(reader.builder.nodes), _inputs(example, exported, dynamic)
+    program = Program(nodes, inputs, result, example.parameters, exported.sizes, tuple(reader.conditions.found))
     return Read(program, reader.builder.tensors, tuple(reader.constant_layers))
 
 
-def _inputs(example: Example, batch: Dims) -> tuple[Input, ...]:
-    """The inputs of a program: what the example says without its batch."""
+def _inputs(example: Example, exported: Exported, dynamic: Dynamic) -> tuple[Input, ...]:
+    """The inputs of a program: what the example says without its batch, and without the sizes that have a name."""
 
-    def given(name: str, x: Tensor, dim: int | None) -> Input:
-        sizes = tuple(size for place, size in enumerate(x.shape) if place != dim)
-        return Input(name, sizes, type_name(x.dtype), dim)
+    def given(name: str, x: Tensor, batch: int | None, names: Mapping[int, str]) -> Input:
+        own = [dim for dim in range(x.ndim) if dim != batch]
+        named = tuple((place, names[dim]) for place, dim in enumerate(own) if dim in names)
+        shape = tuple(OPEN if dim in names else x.shape[dim] for dim in own)
+        return Input(name, shape, type_name(x.dtype), batch, named)
 
-    return tuple(map(given, example.names, example.tensors, batch))
+    return tuple(map(given, example.names, example.tensors, exported.batch, dynamic.dims))
 
 
 class _Reader:
@@ -95,6 +99,8 @@ class _Reader:
         self.values: dict[fx.Node, Any] = {}
         self.batch = BatchSource.of(exported.batch)
         """The first input that has the batch, and where."""
+        self.symbols = Symbols(exported.symbols)
+        self.conditions = Conditions(self.symbols, exported.sizes)
         self.metas: dict[Ref, Any] = {}
         """What torch.export says of each value of the program."""
         self.by_torch: set[Ref] = set()
@@ -175,21 +181,24 @@ class _Reader:
     def _known(self, node: fx.Node) -> Any:
         meta = meta_of(node)
         if isinstance(meta, torch.SymInt | torch.SymFloat | torch.SymBool | int | float | bool):
-            return size_of(meta)
+            return self.symbols.size_of(meta)
         args, kwargs = self._value(node.args), self._value(node.kwargs)
         if node.target is operator.getitem:
             return self._part(node, *args)
         if node.target is OPERATOR:
             return self._layer(node, args[1], args[0])
+        if node.target is RECURRENT:
+            return self._operator(recurrent_call(node, args, self.exported.layers), meta)
         if not is_operator(node):
             self.unknown[_in_words(node)] = None
             return FAILED
         call = bound(node, args, kwargs, self.exported.layers)
         if call.operator in ASSERTIONS:
-            return None
+            return self.conditions.of_assertion(call)
+        self.conditions.of_squeeze(call, self.metas)
         if passed_on(call, meta):
             return next(iter(call.arguments.values()))
-        if not call.grows and not call.refs and not _draws(node):
+        if not call.sized and not call.refs and not _draws(node):
             return node.target(*args, **kwargs)  # type: ignore[operator]
         if _is_foreign(node):
             self.unknown[_in_words(node)] = None
@@ -200,11 +209,12 @@ class _Reader:
         """A call that depends on the input: taken apart, recognised, or left an operator."""
         if call.operator in SPLITS and (parts := self._split(call, meta)) is not None:
             return parts
-        inputs = [self.metas[ref] for ref in call.refs]
         several = call.operator in FIRST_ALONE
         result = meta[0] if several else meta
-        if isinstance(result, Tensor) and all(map(samples_first, (*inputs, result))):
-            found = native.recognised(self.builder, call, inputs, result)
+        *inputs, out = (self.symbols.rows(x) for x in (*(self.metas[ref] for ref in call.refs), result))
+        rows = [x for x in inputs if x is not None]
+        if out is not None and len(rows) == len(inputs):
+            found = native.recognised(self.builder, call, rows, out)
             if found is not None:
                 self.metas[found] = result
                 return (found, FAILED, FAILED) if several else found
@@ -235,10 +245,10 @@ class _Reader:
         return value
 
     def _split(self, call: Call, metas: Any) -> tuple[Any, ...] | None:
-        """The parts of a split, a slice each; None where their sizes change with the batch."""
+        """The parts of a split, a slice each; None where their sizes are unknown."""
         source, dim = call["self"], int(call["dim"]) % self.metas[call["self"]].ndim
-        along = shape_of(self.metas[source])[dim]
-        if not isinstance(along, int):
+        sizes = [self.symbols.shape_of(part)[dim] for part in metas] if call.operator != "unbind.int" else []
+        if not all(isinstance(size, int) for size in (self.symbols.shape_of(self.metas[source])[dim], *sizes)):
             return None
         parts: list[Any] = []
         start = 0
@@ -246,7 +256,7 @@ class _Reader:
             if call.operator == "unbind.int":
                 part = call.like("select.int", {"self": source, "dim": dim, "index": len(parts)}, len(parts))
             else:
-                stop = start + shape_of(meta)[dim]
+                stop = start + sizes[len(parts)]
                 part = call.like(
                     "slice.Tensor", {"self": source, "dim": dim, "start": start, "end": stop, "step": 1}, len(parts)
                 )
@@ -261,11 +271,11 @@ class _Reader:
             self.constant_layers.append(name)
             return computed(layer, x)
         source = self.metas[x]
-        if samples_first(source):
+        if self.symbols.rows(source) is not None:
             value = lower_layer(self.builder, name, layer, x)
             self.metas[value] = meta
             return value
-        if not any(isinstance(size, Size) for size in shape_of(source)):
+        if not any(isinstance(size, Size) and BATCH in size.names for size in self.symbols.shape_of(source)):
             raise PackError(
                 f"pack: layer {name!r} is called on {list(source.shape)}, which has no batch; expand it to the "
                 "samples, as in t.expand(len(x), -1), or leave the layer real"
@@ -275,10 +285,10 @@ class _Reader:
                 f"pack: layer {name!r} must be called with float32 [batch, ...]; "
                 f"got {source.dtype} {list(source.shape)}"
             )
-        rows = self._node(f"{name}.rows", RESHAPE, [x, [Size(1), -1, layer.in_features]], None)
+        rows = self._node(f"{name}.rows", RESHAPE, [x, [BATCH_SIZE, -1, layer.in_features]], None)
         value = lower_layer(self.builder, name, layer, rows)
         self.metas[value] = torch.empty(2, 2, 2)  # whatever its sizes, its three dimensions lie in order
-        return self._node(f"{name}.reshaped", RESHAPE, [value, list(shape_of(meta))], meta)
+        return self._node(f"{name}.reshaped", RESHAPE, [value, list(self.symbols.shape_of(meta))], meta)
 
 
 def _draws(node: fx.Node) -> bool:
@@ -288,7 +298,9 @@ def _draws(node: fx.Node) -> bool:
 
 def _is_foreign(node: fx.Node) -> bool:
     """Whether a node is no operator of the list, and no arithmetic on sizes."""
-    if node.target is operator.getitem or node.target is OPERATOR or node.op != "call_function":
+    if node.target in (operator.getitem, OPERATOR, RECURRENT) or node.op != "call_function":
+        return False
+    if isinstance(meta_of(node), torch.SymInt | torch.SymFloat | torch.SymBool):
         return False
     if not is_operator(node):
         return True

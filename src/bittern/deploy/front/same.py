@@ -10,7 +10,7 @@ from torch import Tensor
 from bittern.deploy.errors import PackError
 from bittern.deploy.front.call import Call
 from bittern.deploy.front.export import meta_of
-from bittern.deploy.front.sizes import order_of, shape_of
+from bittern.deploy.front.sizes import order_of, same_shape
 
 MOST_ELEMENTS = 2**31
 """A slice that ends here or later takes all that is left."""
@@ -44,7 +44,7 @@ def passed_on(call: Call, out: Any) -> bool:
     source = meta_of(next(iter(call.node.all_input_nodes), call.node))
     if call.operator not in SAME or not isinstance(source, Tensor):
         return False
-    return source.dtype == out.dtype and shape_of(source) == shape_of(out) and order_of(source) == order_of(out)
+    return source.dtype == out.dtype and same_shape(source, out) and order_of(source) == order_of(out)
 
 
 def _is_whole_slice(call: Call) -> bool:

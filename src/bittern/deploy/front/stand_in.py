@@ -43,7 +43,10 @@ def _shape_alone(
     if not kernel:
         return x.new_empty((*x.shape[:-1], out))
     sizes = zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
-    return x.new_empty((x.shape[0], out, *(window_positions(*entry) for entry in sizes)))
+    space = [window_positions(*entry) for entry in sizes]
+    for positions in space:
+        torch._check(positions >= 1, lambda: f"no window of {list(kernel)} fits into {list(x.shape)}")  # type: ignore[no-untyped-call]
+    return x.new_empty((x.shape[0], out, *space))
 
 
 torch.library.register_fake("bittern_front::layer", _shape_alone, lib=_LIBRARY)

@@ -7,19 +7,22 @@ results gives a tuple, of which nodes of the kind `part` take one.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bittern.deploy.form import BATCHES, Form, Shape, Tensors, fail, need
-from bittern.deploy.kinds.aten_call import OperatorError, bound, call_of, check
+from bittern.deploy.kinds.aten_call import OperatorError, bound, call_of, called, check, overload_of
 from bittern.deploy.kinds.kind import AttrRule, Kind, Step, count, integer
 from bittern.deploy.kinds.real import window_in_padding
 from bittern.deploy.program import VALUE_TYPES, Node, type_name
 
 META = torch.device("meta")
 MOST_PARTS = 256
+RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+SEQUENCE_DIMS = 3
 CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "convolution")
 
 
@@ -28,16 +31,46 @@ def _form(node: Node, tensors: Tensors, *inputs: Form) -> Form:
     for form in inputs:
         need(node, form.type not in ("acc", "bits"), f"it takes no {form.type}")
     on_meta = {role: tensor.to(META) for role, tensor in tensors.items()}
-    call = call_of(node, on_meta, META)
+    arguments = bound(node, on_meta, META)
     results = []
     for index in range(len(BATCHES)):
         try:
-            results.append(call(*(form.at(index) for form in inputs)))
+            results.append(_result(node, arguments, [form.at(index) for form in inputs]))
         except OperatorError as error:
             raise fail(node, str(error).removeprefix("packed model: ")) from error
-    if str(node.attrs["operator"]).split(".")[0] in CONVOLUTIONS:
-        _check_windows(node, bound(node, on_meta, META)(*(form.at(0) for form in inputs)))
+    if _name(node) in CONVOLUTIONS:
+        _check_windows(node, arguments(*(form.at(0) for form in inputs)))
     return _form_of(node, results[0], results[1])
+
+
+def _name(node: Node) -> str:
+    return str(node.attrs["operator"]).split(".")[0]
+
+
+def _result(node: Node, arguments: Callable[..., dict[str, Any]], inputs: Sequence[Any]) -> Any:
+    """What an operator gives on tensors without memory. Raises: OperatorError."""
+    if _name(node) in RECURRENT:
+        return _of_all_steps(node, arguments, inputs)
+    return called(node, overload_of(node), arguments, inputs)
+
+
+def _of_all_steps(node: Node, arguments: Callable[..., dict[str, Any]], inputs: Sequence[Any]) -> Any:
+    """The results of a recurrent layer, of which torch is shown one step: each is like the first.
+
+    Of all it would take as long as a call, since it goes through them one after another. Raises: OperatorError.
+    """
+
+    def one_step(*inputs: Any) -> dict[str, Any]:
+        given = arguments(*inputs)
+        return {**given, "input": given["input"].narrow(int(bool(given.get("batch_first"))), 0, 1)}
+
+    one, *states = called(node, overload_of(node), one_step, inputs)
+    given = arguments(*inputs)
+    last = bool(given.get("batch_first"))
+    x = given["input"].transpose(0, 1) if last else given["input"]
+    need(node, x.ndim == SEQUENCE_DIMS, "it takes [steps, batch, channels]")
+    steps = one.new_empty((*x.shape[:2], one.shape[-1]))
+    return (steps.transpose(0, 1) if last else steps, *states)
 
 
 def _check_windows(node: Node, arguments: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ torch itself checks them against the schema, on meta tensors, when the shape of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -99,17 +99,18 @@ def bound(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Ca
 def call_of(node: Node, tensors: Mapping[str, Tensor], device: torch.device) -> Callable[..., Any]:
     """The operator with its arguments bound, as a function of the node's inputs."""
     operator, arguments = overload_of(node), bound(node, tensors, device)
+    return lambda *inputs: called(node, operator, arguments, inputs)
 
-    def call(*inputs: Any) -> Any:
-        try:
-            return operator(**arguments(*inputs))
-        except Exception as error:
-            raise OperatorError(
-                f"packed model: node {node.name!r} ({node.attrs['operator']}): torch refuses its arguments: "
-                f"{(str(error).splitlines() or [type(error).__name__])[0]}"
-            ) from error
 
-    return call
+def called(node: Node, operator: Any, arguments: Callable[..., Mapping[str, Any]], inputs: Sequence[Any]) -> Any:
+    """What the operator of a node gives; arguments: `bound`. Raises: OperatorError."""
+    try:
+        return operator(**arguments(*inputs))
+    except Exception as error:
+        raise OperatorError(
+            f"packed model: node {node.name!r} ({node.attrs['operator']}): torch refuses its arguments: "
+            f"{(str(error).splitlines() or [type(error).__name__])[0]}"
+        ) from error
 
 
 # -- checks ------------------------------------------------------------------------------------------------
