@@ -8,6 +8,7 @@ import copy
 import json
 import random
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 from _packed_files import in_file
@@ -136,7 +137,10 @@ def _shape(program: Any, r: random.Random) -> None:
 
 def _given(program: Any, r: random.Random) -> None:
     """Damage to the inputs of a program that takes several, or to how they are given."""
-    part = r.choice(("inputs", "parameters"))
+    part = r.choice(("inputs", "parameters", *(("sizes", "conditions") if "sizes" in program else ())))
+    if part in ("sizes", "conditions"):
+        _damage(program[part], r)
+        return
     entries = program[part]
     i = r.randrange(len(entries))
     action = r.randrange(4)
@@ -158,6 +162,38 @@ def _given(program: Any, r: random.Random) -> None:
         for _ in range(r.choice((1, 2, 20))):
             tree = [r.choice(("tuple", "list", "constant")), tree]
         entries[i][1] = tree if r.random() < 0.5 else _number(0, r)
+
+
+def _damage(entries: Any, r: random.Random) -> None:
+    """Something else in place of one entry of a list, or of a list within it."""
+    i = r.randrange(len(entries))
+    if isinstance(entries[i], list) and entries[i] and r.random() < 0.8:
+        _damage(entries[i], r)
+    elif r.random() < 0.3:
+        entries[i] = r.choice((["+", 1, 2], ["*", 2**30, 2**30, 2**30], ["//", 1, 0], [entries[i]], "batch", "size1"))
+    else:
+        entries[i] = _number(entries[i], r)
+
+
+def _expression(program: Any, r: random.Random) -> None:
+    """Damage to a size that a node computes."""
+    node = _node(program, r)
+    found = [] if node is None else list(_expressions(node[ATTRS]))
+    if found:
+        chosen = r.choice(found)
+        whole = [chosen["size"]]
+        _damage(whole, r)
+        chosen["size"] = whole[0]
+        if r.random() < 0.1:
+            chosen["dim"] = r.choice((0, 1, -1, 9))
+
+
+def _expressions(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict) and "size" in value:
+        yield value
+    elif isinstance(value, (dict, list)):
+        for entry in value.values() if isinstance(value, dict) else value:
+            yield from _expressions(entry)
 
 
 def _kind(program: Any, r: random.Random) -> None:
@@ -220,4 +256,4 @@ def _cut(data: bytes, r: random.Random) -> bytes:
     return data[: r.randrange(len(data))]
 
 
-PROGRAM = (*(_attr,) * 4, *(_inputs,) * 2, _order, _shape, _kind, _output, _field)
+PROGRAM = (*(_attr,) * 4, *(_expression,) * 2, *(_inputs,) * 2, _order, _shape, _kind, _output, _field)

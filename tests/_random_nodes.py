@@ -38,6 +38,9 @@ class Draft:
     inputs: list[Any] = field(default_factory=list)
     """Of a program with several: [name, type, sizes, dimension of the batch]."""
     parameters: list[Any] = field(default_factory=list)
+    sizes: list[Any] = field(default_factory=list)
+    """Of a program some of whose sizes a call chooses: [name, example, least, most]."""
+    conditions: list[Any] = field(default_factory=list)
 
     @property
     def first(self) -> int:
@@ -62,6 +65,7 @@ class Draft:
 
     def file(self) -> bytes:
         more = {"inputs": self.inputs, "parameters": self.parameters} if self.inputs else {}
+        more |= {"sizes": self.sizes, "conditions": self.conditions} if self.sizes else {}
         return program_file(self.nodes, self.shape, self.tensors, self.output, **more)
 
 

@@ -53,13 +53,20 @@ def draft(seed: int, large: bool = False) -> Draft:
     while len(d.nodes) < wanted and tries < 200:
         tries += 1
         _try(d, r.choice(WEIGHTED))
-    if r.random() < RESULTS and _ends_in_results(d):
-        return d
+    if not (r.random() < RESULTS and _ends_in_results(d)):
+        _end(d)
+    if seed % SEVERAL_EVERY == 2:
+        _open_sizes(d)
+    return d
+
+
+def _end(d: Draft) -> None:
+    """Choose one of the values as the result."""
+    r = d.r
     while d.forms[d.output].type != "real" or (d.output == 0 and r.random() < 0.9):
         d.output = r.choice([v for v, form in enumerate(d.forms) if _is_answer(form)])
         if not any(map(_is_answer, d.forms[1:])):
             break
-    return d
 
 
 def _is_answer(form: Form) -> bool:
@@ -80,6 +87,34 @@ def _more_inputs(d: Draft) -> None:
     trees = r.choice((rest, [["tuple", *rest]], [["dict", list(map(str, rest)), *rest]], [*rest, ["constant", None]]))
     hows = ("either", "keyword") if r.random() < 0.3 else ("either",)
     d.parameters = [["x", 0, "either"], *([f"more{i}", tree, hows[-1]] for i, tree in enumerate(trees))]
+
+
+def _open_sizes(d: Draft) -> None:
+    """Let a call choose some sizes of the one input: numbers of nodes become expressions of the same value."""
+    r = d.r
+    chosen = [dim for dim in range(len(d.shape)) if r.random() < (0.7 if dim else 0.2)] or [len(d.shape) - 1]
+    shape: list[Any] = list(d.shape)
+    for dim in chosen:
+        shape[dim], n = f"size{dim}", d.shape[dim]
+        d.sizes.append([shape[dim], n, r.choice((1, 1, n)), r.choice((None, None, n, n + 9))])
+        if r.random() < 0.3:
+            d.conditions.append(
+                r.choice((["<=", shape[dim], n + 5], ["or", ["==", shape[dim], n], ["<", n, shape[dim]]]))
+            )
+    d.inputs, d.parameters = [["x", "float32", shape, 0]], [["x", 0, "either"]]
+    for _, _, _, attrs, _ in d.nodes:
+        for key, value in attrs.items():
+            attrs[key] = _with_expressions(d, value)
+
+
+def _with_expressions(d: Draft, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_expressions(d, entry) for entry in value]
+    if type(value) is not int or d.r.random() < 0.93:
+        return value
+    name, n, *_ = d.r.choice(d.sizes)
+    same = [["+", name, value - n], ["//", ["*", name, value], n], ["min", value, ["+", value, ["%", name, n]]]]
+    return {"size": name if value == n else d.r.choice(same)}
 
 
 def _ends_in_results(d: Draft) -> bool:

@@ -111,19 +111,32 @@ def try_file(data: bytes, seed: int) -> bool:
 
 
 def _run(packed: Packed, seed: int) -> None:
+    """Call a model, at the sizes of its example and at others where a call chooses them."""
+    sizes = {size.name: size.example for size in packed.sizes}
+    _run_at(packed, packed.at(**sizes), seed)
+    for more in (1, seed % 7) if sizes and not is_large(seed) else ():
+        try:
+            fixed = packed.at(**{name: size + more for name, size in sizes.items()})
+        except ValueError:
+            continue
+        _run_at(packed, fixed, seed)
+
+
+def _run_at(packed: Packed, fixed: Packed, seed: int) -> None:
+    """fixed: the same model for the sizes of this call."""
     generator = torch.Generator().manual_seed(seed)
     if is_large(seed):
-        args, kwargs = called(packed.program.parameters, inputs_for(packed, 1, generator))
+        args, kwargs = called(packed.program.parameters, inputs_for(fixed, 1, generator))
         packed(*args, **kwargs)
         return
     kinds = {node.kind for node in packed.program.nodes}
     # results of their own may have the samples anywhere
     rows = all(given.batch == 0 for given in packed.inputs) and "results" not in kinds
     for batch in (1, 1, BATCHES[seed % len(BATCHES)]):
-        inputs = inputs_for(packed, batch, generator)
+        inputs = inputs_for(fixed, batch, generator)
         args, kwargs = called(packed.program.parameters, inputs)
         with torch.no_grad():
-            expected = named(Interpreter(packed.program, packed.tensors, packed.device)(*inputs))
+            expected = named(Interpreter(fixed.program, fixed.tensors, fixed.device)(*inputs))
         for name, answer in (named(packed(*args, **kwargs)) or {}).items():
             if rows and answer.shape[0] != batch:
                 raise AssertionError(f"{batch} samples gave {list(answer.shape)}")

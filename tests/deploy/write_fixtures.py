@@ -1,23 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write small packed files and what they answer, for `test_fixtures`: run once per version of the format.
 
-    python tests/deploy/write_fixtures.py FOLDER
+    python tests/deploy/write_fixtures.py FOLDER [NAME ...]
 
 Numbers are multiples of 1/16, so that sums of real layers are exact in whatever order a CPU adds; only files named
-`near_...` hold functions whose last bits depend on the CPU.
+`near_...` hold functions whose last bits depend on the CPU. With names, those files alone are written.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.export import Dim
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import _quantizers
@@ -104,6 +106,20 @@ class Shapes(nn.Module):
         return torch.cat([self.linear(z), rows, x.flatten(1)], 1)
 
 
+class Sizes(nn.Module):
+    """Height and width of any size: what is cut off, and how large the answer is, are computed of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.down = nn.Sequential(BinaryConv2d(8, 8, 3, 2, 1, method=BNN), nn.BatchNorm2d(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.down(self.stem(x))
+        lower = y[:, :, y.shape[2] // 2 :]
+        return F.interpolate(lower, size=x.shape[2:]).flatten(2) + x.shape[3]
+
+
 def codes() -> nn.Sequential:
     """Weights that are no odd integers, and sums of terms, behind signs and behind levels."""
     model = nn.Sequential(
@@ -142,32 +158,39 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "shapes": (Shapes, (3, 8, 8)),
     "near_functions": (near, (6,)),
     "codes": (codes, (3, 6, 5)),
+    "sizes": (Sizes, (3, 8, 6)),
 }
+
+OPEN = {"sizes": ({2: "height", 3: Dim("width", max=99)}, (3, 11, 13))}
+"""Of networks whose sizes a call chooses: which, and the sample with which they are called."""
 
 
 def on_grid(x: Tensor) -> Tensor:
     return torch.round(x * GRID) / GRID
 
 
-def packed(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> Packed:
+def packed(build: Callable[[], nn.Module], shape: tuple[int, ...], dynamic: Any) -> Packed:
     model, example = build().eval(), on_grid(torch.randn(2, *shape))
     model(example)
     scatter(model)
-    result = pack(model, example)
+    result = pack(model, example, dynamic=dynamic)
     tensors = {name: on_grid(t) if t.is_floating_point() else t for name, t in result.tensors.items()}
     return Packed(result.program, tensors, result.info, torch.device("cpu"))
 
 
-def main(folder: Path) -> None:
-    answers: dict[str, Tensor] = {}
+def main(folder: Path, names: Collection[str]) -> None:
+    answers: dict[str, Tensor] = load_file(folder / "answers.safetensors") if names else {}
     for seed, (name, (build, shape)) in enumerate(NETWORKS.items()):
+        if names and name not in names:
+            continue
         torch.manual_seed(seed)
-        model = packed(build, shape)
+        dynamic, called = OPEN.get(name, (None, shape))
+        model = packed(build, shape, dynamic)
         model.save(folder / f"{name}.safetensors")
-        x = on_grid(torch.randn(3, *shape))
+        x = on_grid(torch.randn(3, *called))
         answers |= {f"{name}.input": x, f"{name}.output": model(x).contiguous()}
     save_file(answers, folder / "answers.safetensors")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])
