@@ -60,8 +60,14 @@ def pack(
     that torch.export takes for one that changes, is the batch. So give an example whose batch is unlike the sizes of
     its tables.
 
+    dynamic: dimensions besides the batch that each call chooses, such as the length of a sequence: by the name of the
+    input and the dimension, {"input_ids": {1: "length"}, "mask": {1: "length"}}, or {2: "height", 3: "width"} of one
+    tensor. One name is one size. Limits are those that torch.export finds the model to have, or those of a
+    torch.export.Dim("length", min=2, max=512) in place of a name. What the model asks of its sizes beyond that is
+    checked in each call (docs/packed_format.md). `Packed.at` fixes them, as exports need it.
+
     Layers that stay real stay float32. The result is verified before it is returned, on `example` and on batches of
-    noise of its shape, since an example of zeros would prove little.
+    noise of its shape, since an example of zeros would prove little; with named sizes at others of them too.
 
     classes: a name for each answer. mean, std: of each channel (or one number for all), by which images of brightness
     0 ... 1 were normalized for training. data: the data set of the training, which says all three. None of them changes

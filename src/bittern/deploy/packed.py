@@ -37,10 +37,11 @@ class Packed:
 
     Call it as the model was called, with x [batch, *input_shape] or with the arguments of the example, by position or
     by name, for a batch of any size -> what the model returns: float32 logits [batch, ...], a tuple, or a dict by name.
-    Arguments that were no tensors in the example are part of the program and may be left out. Calls do not track
-    gradients, leave what they are given as it was, and give tensors of their own memory; autocast, inference mode and
-    torch's defaults change no answer. A model can be copied, pickled and sent to other processes, where it is read as
-    a file is.
+    Arguments that were no tensors in the example are part of the program and may be left out. Sizes that have a name
+    (`sizes`) are those of the inputs of each call; the first call with new ones prepares the program for them. Calls do
+    not track gradients, leave what they are given as it was, and give tensors of their own memory; autocast, inference
+    mode and torch's defaults change no answer. A model can be copied, pickled and sent to other processes, where it is
+    read as a file is.
 
     Raises: TypeError / ValueError for arguments that do not fit, or of another dtype, shape or device.
     """

@@ -38,7 +38,8 @@ def verify(packed: Packed, model: nn.Module, batches: Batches, *, noise: bool = 
 
     model runs as a copy in eval mode on the CPU, in contiguous memory; batches: what it is called with, as `pack` takes
     it ([batch, ...], a tuple or a dict), or several of them; they are copied first. With `noise`, batches of noise of
-    their shape, at several scales and batch sizes, are compared too (`nn._noise`). Accumulators must be equal bit for
+    their shape, at several scales and batch sizes, are compared too (`nn._noise`); where a call chooses sizes, also of
+    other ones, some smaller and some larger (`named_sizes.other_sizes`). Accumulators must be equal bit for
     bit; logits may differ by at most 64 * sqrt(n) * eps * max |logit|, n the number of terms of one logit
     (docs/numerics.md), and are equal on the CPU.
 
