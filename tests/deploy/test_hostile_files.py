@@ -89,6 +89,38 @@ def test_borders_of_bits_count() -> None:
         from_bytes(program_file(nodes, [1, 1, 1], [("b.weight", "U8", [1, 1], b"\1")]))
 
 
+ROWS = {"input": 0, "order": [0, 1, 2]}
+
+
+def with_operator(operator: str, arguments: list[Any], size: int) -> bytes:
+    """One operator of torch, on [batch, size, 2] and on the same spread along its first and its second dimension."""
+    nodes: list[list[Any]] = [
+        ["aten", name, [0], {"operator": "unsqueeze.default", "arguments": [ROWS, dim]}, []]
+        for name, dim in (("u", 1), ("v", 2))
+    ]
+    nodes.append(["aten", "a", [0, 1, 2], {"operator": operator, "arguments": arguments}, []])
+    return program_file(nodes, [size, 2])
+
+
+@pytest.mark.parametrize(
+    ("operator", "arguments", "each"),
+    [
+        ("scaled_dot_product_attention.default", [ROWS, ROWS, ROWS], 12),
+        ("cosine_similarity.default", [{"input": 1}, {"input": 2}, -1], 50),
+        ("einsum.default", ["bix,bjx,biy->bj", [ROWS, ROWS, ROWS]], 4),
+        ("einsum.default", ["b...x,bjx,b...y->bj", [ROWS, ROWS, ROWS]], 4),
+    ],
+    ids=["attention", "distance", "product of three", "product of three with dots"],
+)
+def test_memory_that_neither_inputs_nor_results_show_counts(operator: str, arguments: list[Any], each: int) -> None:
+    """So many bytes for each pair of rows, a gigabyte for 32,000 numbers."""
+    size = 200
+    data = with_operator(operator, arguments, size)
+    with pytest.raises(FormatError, match=r"node 'a' \(aten\): with it the program takes"):
+        from_bytes(data, memory_limit=each * size**2)
+    assert from_bytes(data, memory_limit=(each + 10) * size**2)(torch.randn(1, size, 2)).isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("header", "text"),
     [

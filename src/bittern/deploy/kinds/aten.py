@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bittern.deploy.form import BATCHES, Form, Shape, Tensors, fail, need
 from bittern.deploy.kinds.aten_call import OperatorError, bound, call_of, called, check, overload_of
+from bittern.deploy.kinds.aten_memory import working_bytes
 from bittern.deploy.kinds.kind import AttrRule, Kind, Step, count, integer
 from bittern.deploy.kinds.real import window_in_padding
 from bittern.deploy.program import VALUE_TYPES, Node, type_name
@@ -134,6 +135,7 @@ ATEN = Kind(
     build=call_of,
     view=True,
     infinite=True,
+    working=working_bytes,
 )
 
 PART = Kind(
