@@ -50,6 +50,7 @@ def of_program(seed: int) -> Iterator[Example]:
     program = draft(seed)
     try:
         packed = from_bytes(program.file())
+        packed = packed.at(**{size.name: size.example for size in packed.sizes})
     except FormatError:  # its result is none that a program may have
         return
     forms = forms_of(packed.program, packed.tensors)

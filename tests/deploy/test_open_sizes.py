@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from bittern.deploy.packed import from_bytes
 from bittern.deploy.parameters import arguments_of, bound
 from bittern.deploy.structure import named
 from bittern.nn import BinaryConv2d, BinaryLinear
+from bittern.nn.sign_shares import ConstantInputWarning
 
 EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -161,6 +163,11 @@ def test_a_few_choices_are_kept() -> None:
     assert packed.at(height=4, width=5) is not first
     packed.release()
     assert_same(packed, model, torch.randn(2, 3, 4, 5))
+    copied = copy.copy(packed)
+    copied(torch.randn(2, 3, 4, 5))
+    gone = weakref.ref(copied)
+    del copied
+    assert gone() is None  # at once: nothing that it keeps refers to it
 
 
 def test_copies() -> None:
@@ -404,6 +411,24 @@ def test_a_size_that_is_the_sum_of_two() -> None:
         assert_same(packed, model, example(*sizes))
     with pytest.raises(ValueError, match=r"no sizes but those with .*; got old=3, new=2, all=6"):
         packed(*example(3, 2)[:2], torch.rand(2, 6))
+
+
+class Blind(nn.Module):
+    """What reaches its layer is the same whatever it is shown, though not in all channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offset = nn.Parameter(torch.tensor([1.0, -1.0, 1.0, -1.0]))
+        self.head = BinaryLinear(4, 3, method=BNN)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x * 0 + self.offset)
+
+
+def test_inputs_that_never_change_are_still_named() -> None:
+    """Other sizes cannot be compared place by place, and do not count as a change."""
+    with pytest.warns(ConstantInputWarning, match="head"):
+        pack(Blind(), torch.randn(2, 6, 4), dynamic={1: "length"})
 
 
 def test_without_names_nothing_is_open() -> None:

@@ -18,23 +18,22 @@ MOST_KEPT = 16
 
 
 class FixedModels:
-    """Makes a model for sizes that are new, and keeps it. Any number of threads may call."""
+    """Keeps the models that were made for some sizes. Any number of threads may call."""
 
-    def __init__(self, make: Callable[[Sizes], Packed]) -> None:
-        self._make = make
+    def __init__(self) -> None:
         self._kept: OrderedDict[tuple[int, ...], Packed] = OrderedDict()
         """By sizes in the order of their names, the last used ones last."""
         self._lock = threading.Lock()
 
-    def at(self, sizes: Sizes) -> Packed:
-        """The model for these sizes, in the order of the program. Raises: ValueError for those that do not fit."""
+    def at(self, sizes: Sizes, make: Callable[[Sizes], Packed]) -> Packed:
+        """The model for these sizes, in the order of the program; make: what makes one where they are new."""
         key = tuple(sizes.values())
         with self._lock:
             found = self._kept.get(key)
             if found is not None:
                 self._kept.move_to_end(key)
                 return found
-        made = self._make(sizes)  # others go on meanwhile; where two threads make the same, the first one counts
+        made = make(sizes)  # others go on meanwhile; where two threads make the same, the first one counts
         with self._lock:
             found = self._kept.setdefault(key, made)
             self._kept.move_to_end(key)

@@ -75,7 +75,7 @@ class Packed:
         self._memory_limit = memory_limit
         """Bytes that a call with one sample may take, where a call chooses sizes."""
         self._idle = idle or IdleSchedules()
-        self._fixed = FixedModels(self._made_at)
+        self._fixed = FixedModels()
         if program.sizes:
             self._engine: Engine | Interpreter | None = None  # each choice of sizes has its own
             return
@@ -98,7 +98,7 @@ class Packed:
         wrong = [name for name, size in sizes.items() if type(size) is not int]
         if wrong:
             raise TypeError(f"packed model: size {wrong[0]!r} must be a whole number; got {sizes[wrong[0]]!r}")
-        return self._fixed.at({name: sizes[name] for name in wanted}) if wanted else self
+        return self._fixed.at({name: sizes[name] for name in wanted}, self._made_at) if wanted else self
 
     def _made_at(self, sizes: Sizes) -> Packed:
         try:
@@ -245,7 +245,7 @@ class Packed:
             sizes = sizes_of(self.program, inputs)
         except ValueError as error:
             raise ValueError(f"packed model: {error}") from error
-        return self._fixed.at(sizes)
+        return self._fixed.at(sizes, self._made_at)
 
     def _check_input(self, given: Input, x: Any) -> None:
         check_input("the input" if self._plain else f"input {given.name!r}", given, x, self.device)

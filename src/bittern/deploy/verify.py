@@ -79,9 +79,9 @@ def _inputs(packed: Packed, batches: Batches) -> list[Inputs]:
 
 
 def _of_other_sizes(packed: Packed, inputs: Inputs) -> Iterator[tuple[Tensor, ...]]:
-    """Inputs like these, of other sizes than theirs where a call chooses sizes. Raises: ValueError for none."""
+    """Inputs that fit, of other sizes than theirs where a call chooses sizes. Raises: ValueError for none."""
     program = packed.program
-    for sizes in other_sizes(program, sizes_of(program, packed.checked(inputs))) if program.sizes else ():
+    for sizes in other_sizes(program, sizes_of(program, inputs)) if program.sizes else ():
         found = []
         for given, x in zip(program.inputs, inputs, strict=True):
             for place, name in given.named:
@@ -109,6 +109,8 @@ class _Comparison:
             raise ValueError(f"verify: the model cannot be copied to the CPU: {describe_failure(error)}") from error
         self.samples = self.logits = 0
         self.sizes: dict[str, None] = {}
+        self._other_sizes = False
+        """Whether inputs have sizes that cannot be compared place by place with those before (`ShareCounter`)."""
         self._shares = ShareCounter()
         self._layers: dict[str, LayerReport] = {}
         self._identical, self._vary = True, False
@@ -134,6 +136,7 @@ class _Comparison:
 
     def add_other_sizes(self, batches: Iterable[Inputs]) -> None:
         """Compare inputs of other sizes than those that were given. Raises: ValueError, with what to do about them."""
+        self._other_sizes = True
         for inputs in batches:
             sizes = in_short(sizes_of(self.packed.program, inputs))
             self.sizes[sizes] = None
@@ -168,7 +171,8 @@ class _Comparison:
 
         def see(name: str, layer: LowBitLayer, x: Tensor, values: Tensor) -> None:
             name = name or "0"  # a layer by itself, which `trace` calls so
-            self._shares.see(name, layer, x, values)
+            if not self._other_sizes:
+                self._shares.see(name, layer, x, values)
             rows = values.reshape(-1, values.shape[-1]) if isinstance(layer, BinaryLinear) else values
             if name in self.constant_layers:
                 return
