@@ -145,6 +145,7 @@ constexpr i64 kNamedCases[][15] = {
     {1, 2, 2, 8, 8, 3, 3, 1, 1, 0, 0, 1, 1, 1, 0},      // kernel larger than the image: nothing out
     {1, 1, 1, 65, 33, 7, 7, 1, 1, 3, 3, 1, 1, 1, 0},    // one pixel, all taps but one outside
     {1, 14, 14, 64, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0},  // ResNet
+    {1, 4, 30, 180, 20, 1, 3, 1, 1, 0, 1, 1, 1, 1, 0},  // 69 bytes under the taps, the last word has 7
     {2, 7, 7, 256, 160, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0},
     {1, 8, 8, 16, 16, 3, 3, 1, 1, 1, 1, 1, 1, 16, 0},     // depthwise
     {1, 1, 61, 4096, 130, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0},  // a matrix product

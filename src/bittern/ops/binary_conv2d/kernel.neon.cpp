@@ -95,11 +95,11 @@ i64 panel_units(const Depth& depth) {
   return steps(depth) + kWordBytes / kStepBytes;
 }
 
-// rows: `runs` addresses, each of `words` words. Surplus bits are 0, hence also the bytes that the last word
-// has too many, which fill the last step.
+// rows: `runs` addresses, each of `words` words. Bytes of the last step behind the string are 0.
 void gather(const u64* const* rows, i64 runs, i64 words, const Depth& depth, u32* panel) {
   u8* end = reinterpret_cast<u8*>(panel);
   for (i64 run = 0; run < runs; ++run) end = append(rows[run], words, last_bytes(depth), end);
+  std::memset(end, 0, kStepBytes);
 }
 
 // ---- counts
