@@ -16,6 +16,8 @@ enum class Scratch : int {
   tap_rows,
   panel,
   counts,
+  channel_counts,
+  residual_row,
   correction,
   aligned_input,
   pad_row,

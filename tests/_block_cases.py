@@ -72,6 +72,9 @@ def blocks() -> Iterator[Block]:
         yield Block(Conv(128, 64, (9, 8)), activation, ResidualRule(last=True))
         yield Block(depthwise(144, size=(5, 6)), activation)
         yield Block(depthwise(65, size=(4, 3)), activation, ResidualRule(), factor=True)
+        yield Block(Conv(16, 16, (9, 33)), activation, ResidualRule())
+        yield Block(Conv(32, 35, (7, 16)), activation, ResidualRule(last=True), affine=True)
+        yield Block(Conv(5, 16, (6, 31)), activation)
         yield Block(grouped(17, 8, 8, size=(5, 6)), activation)
         yield Block(grouped(16, 4, 4, size=(4, 3)), activation, ResidualRule(last=True))
     rules = (
@@ -86,6 +89,8 @@ def blocks() -> Iterator[Block]:
     for rule, channels in rules:
         yield Block(Conv(64, 48, (7, 5), stride=(1, 1)), Activation.RPRELU, rule, channels)
         yield Block(Conv(130, 48, (6, 5), stride=(2, 2)), Activation.PRELU, rule, channels, affine=True)
+        yield Block(Conv(16, 48, (10, 33), stride=(2, 2)), Activation.HARDTANH, rule, channels)
+        yield Block(depthwise(48, size=(7, 5)), Activation.HARDTANH, rule, channels, affine=True)
     for pad_value in (0, 1, -1):
         yield Block(Conv(100, 32, (3, 4), pad_value=pad_value), Activation.RELU, threshold=False, light=True)
         yield Block(Conv(64, 32, (2, 1), (5, 3), padding=(3, 4), pad_value=pad_value), Activation.RELU)

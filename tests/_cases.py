@@ -18,7 +18,7 @@ from torch import Tensor
 
 from _bit_cases import PARTS, parts, pools
 from _block_cases import blocks
-from _conv_cases import DEPTHWISE, GROUPED, WINDOWS, Conv, depthwise, epilogue, generator, grouped, words
+from _conv_cases import DEPTHWISE, FEW, GROUPED, WINDOWS, Conv, depthwise, epilogue, generator, grouped, words
 from _linear_cases import check_int8, check_sum, linears
 from _step_cases import Step, check_step, steps
 from _tolerance import assert_exact
@@ -242,11 +242,13 @@ def conv_cases() -> Iterator[Case]:
         yield case(Conv(300, 9, groups=3, pad_value=pad_value))
         yield from (case(depthwise(c, pad_value=pad_value, folded=c % 2 == 1)) for c in DEPTHWISE)
         yield from (case(grouped(*sizes, pad_value=pad_value, folded=sizes[1] > 8)) for sizes in GROUPED)
+        yield from (case(Conv(*sizes, pad_value=pad_value, folded=sizes[0] == sizes[1])) for sizes in FEW)
         for kernel, padding, stride, dilation in WINDOWS:
             window = {"kernel": kernel, "padding": padding, "stride": stride, "dilation": dilation}
             yield case(depthwise(65, size=(9, 12), **window, pad_value=pad_value, folded=True))
             yield case(depthwise(144, size=(6, 3), **window, pad_value=pad_value, batch=1))
             yield case(grouped(9, 16, 16, size=(9, 12), **window, pad_value=pad_value, folded=True))
+            yield case(Conv(16, 18, (9, 21), **window, pad_value=pad_value, folded=True))
         yield case(Conv(64, 7, (2, 1), (5, 3), padding=(3, 4), pad_value=pad_value))  # kernel larger than image
         yield case(Conv(64, 7, (0, 0), padding=(2, 2), pad_value=pad_value))  # nothing but padding
         yield case(Conv(65, 7, (1, 9), (1, 5), padding=(0, 4), dilation=(1, 2), pad_value=pad_value))  # 1-d

@@ -89,3 +89,15 @@ GROUPED = ((32, 4, 4), (16, 8, 8), (9, 16, 16), (3, 32, 32), (5, 2, 64), (33, 1,
 def grouped(groups: int, inputs: int, outputs: int, **options: Any) -> Conv:
     """Small groups."""
     return Conv(groups * inputs, groups * outputs, groups=groups, **options)
+
+
+FEW = (
+    (16, 16, (32, 32)),
+    (3, 5, (3, 33)),
+    (8, 1, (5, 1)),
+    (17, 18, (7, 15)),
+    (32, 33, (9, 16)),
+    (64, 64, (8, 8)),
+    (112, 15, (4, 31)),
+)
+"""Channels, outputs and size of images of which the kernels for few channels take many pixels at a time."""

@@ -192,7 +192,22 @@ static inline void keep_in_register(Bytes& x) {
   __asm__("" : "+x"(x.bits));
 }
 
+// Bytes of a and b in turn, from the first or from the last eight of each 16.
+static inline Bytes interleave_low(Bytes a, Bytes b) {
+  return {_mm256_unpacklo_epi8(a.bits, b.bits)};
+}
+static inline Bytes interleave_high(Bytes a, Bytes b) {
+  return {_mm256_unpackhi_epi8(a.bits, b.bits)};
+}
+// The i-th 16 bytes at out + i * pitch.
+static inline void store_sixteens(u8* out, i64 pitch, Bytes x) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm256_castsi256_si128(x.bits));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out + pitch), _mm256_extracti128_si256(x.bits, 1));
+}
+
 #include "nibble_pairs.inl.h"
+
+#include "nibble_planes.inl.h"
 
 // Four words of 64 bits.
 constexpr i64 kWords = 4;

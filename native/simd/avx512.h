@@ -13,6 +13,10 @@ namespace bittern::avx512 {
 
 #include "zmm.inl.h"
 
+#include "zmm_bytes.inl.h"
+
+#include "nibble_planes.inl.h"
+
 // Number of positions where the bits of a and b differ, word by word.
 static inline Words count_differences(Words a, Words b) {
   return {_mm512_popcnt_epi64(_mm512_xor_si512(a.bits, b.bits))};

@@ -163,7 +163,8 @@ static inline float largest_lane(F32 x) {
   return vmaxnmvq_f32(x);
 }
 
-// 16 bytes.
+// 16 bytes, also seen as little-endian 16-bit words (even byte low, odd byte high).
+constexpr i64 kBytes = 16;
 struct Bytes {
   uint8x16_t bits;
 };
@@ -192,6 +193,41 @@ static inline I32 sum_of_bytes(Bytes x) {
 // The same, added to `sum`.
 static inline I32 add_sum_of_bytes(I32 sum, Bytes x) {
   return {vreinterpretq_s32_u32(vpadalq_u16(vreinterpretq_u32_s32(sum.bits), vpaddlq_u8(x.bits)))};
+}
+
+static inline void store_bytes(u8* p, Bytes x) {
+  vst1q_u8(p, x.bits);
+}
+static inline Bytes load_table(const u8* p) {
+  return load_bytes(p);
+}
+// table[i] for every byte i < 16, and 0 for others.
+static inline Bytes lookup(Bytes table, Bytes i) {
+  return {vqtbl1q_u8(table.bits, i.bits)};
+}
+static inline Bytes subtract_bytes(Bytes a, Bytes b) {
+  return {vsubq_u8(a.bits, b.bits)};
+}
+static inline Bytes mask_words(Bytes a, int mask) {
+  return {vandq_u8(a.bits, vreinterpretq_u8_u16(vdupq_n_u16(static_cast<u16>(mask))))};
+}
+template <int n>
+static inline Bytes words_left(Bytes a) {
+  return {vreinterpretq_u8_u16(vshlq_n_u16(vreinterpretq_u16_u8(a.bits), n))};
+}
+template <int n>
+static inline Bytes words_right(Bytes a) {
+  return {vreinterpretq_u8_u16(vshrq_n_u16(vreinterpretq_u16_u8(a.bits), n))};
+}
+// Bytes of a and b in turn, from the first or from the last eight.
+static inline Bytes interleave_low(Bytes a, Bytes b) {
+  return {vzip1q_u8(a.bits, b.bits)};
+}
+static inline Bytes interleave_high(Bytes a, Bytes b) {
+  return {vzip2q_u8(a.bits, b.bits)};
+}
+static inline void store_sixteens(u8* out, i64, Bytes x) {
+  store_bytes(out, x);
 }
 
 // Two words of 64 bits.
@@ -255,11 +291,17 @@ static inline I32 sum_planes(const u8* planes, int j) {
 static inline void keep_order(Bytes& done, Bytes& next) {
   __asm__("" : "+w"(done.bits), "+w"(next.bits));
 }
+// Emits nothing. The compiler does not run ahead with later loads.
+static inline void keep_in_register(Bytes& x) {
+  __asm__("" : "+w"(x.bits));
+}
 // Emits nothing. The address is incremented by the load, not computed anew from an index.
 static inline void keep_increment(const u32*& p) {
   __asm__("" : "+r"(p));
 }
 
 #include "turn_bits.inl.h"
+
+#include "neon_planes.inl.h"
 
 }  // namespace bittern::neon

@@ -290,6 +290,29 @@ void test_extremes(Isa isa, Results& results) {
   }
 }
 
+// The same under nine taps, for kernels that count few channels in bytes.
+void test_extremes_of_windows(Isa isa, Results& results) {
+  for (i64 channels : {16, 28, 56, 84, 112}) {
+    const Case k = named_case({1, 3, 3, channels, 17, 3, 3, 1, 1, 0, 0, 1, 1, 1, 0});
+    const i64 words = ceil_div(channels, kWordBits);
+    std::vector<u64> x(static_cast<std::size_t>(9 * words), 0),
+        w(static_cast<std::size_t>(17 * 9 * words), 0);
+    for (i64 i = 0; i < 9 * channels; ++i) {
+      x[static_cast<std::size_t>(i / channels * words + i % channels / kWordBits)] |=
+          u64{1} << (i % channels % kWordBits);
+    }
+    const BinaryConv2dKernels& kernels = binary_conv2d_kernels(isa);
+    const WeightShape shape{17, 9, channels, 1};
+    Guarded<u8> prepared(kernels.prepared_bytes(shape));
+    kernels.prepare_weights(shape, w.data(), prepared.data());
+    Conv2d c = k.conv;
+    c.input = x.data();
+    c.weights = prepared.data();
+    const std::vector<i32> expected(17, static_cast<i32>(-9 * channels));
+    results.record(run_ints(c, isa, 1, expected), describe(k, isa, 1, false));
+  }
+}
+
 // The work that a peak is computed from: whole, and in proportion.
 void test_counting(Isa isa, Results& results) {
   const BinaryConv2dKernels& kernels = binary_conv2d_kernels(isa);
@@ -307,8 +330,10 @@ void test_conv2d(Isa isa, Results& results) {
     test_case(draw_case(random), isa, random, results);
     test_case(draw_depthwise(random), isa, random, results);
     test_case(draw_grouped(random), isa, random, results);
+    test_case(draw_few_channels(random), isa, random, results);
   }
   test_extremes(isa, results);
+  test_extremes_of_windows(isa, results);
   test_counting(isa, results);
 }
 

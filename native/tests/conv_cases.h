@@ -95,6 +95,18 @@ inline Case draw_grouped(Random& random) {
   return make_case(c);
 }
 
+// Few channels under several taps: a lane is a pixel.
+inline Case draw_few_channels(Random& random) {
+  Conv2d c = draw_case(random).conv;
+  c.groups = 1;
+  c.channels = random.pick({1, 3, 4, 5, 8, 16, 16, 17, 31, 32, 32, 33, 48, 64, 65, 100, 111, 112, 113});
+  c.out_channels = random.pick({1, 2, 3, 15, 16, 17, 32, 33, 64});
+  c.width = random.pick({1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 70});
+  c.height = random.pick({1, 3, 8, 9, 33});
+  if (random.below(2) != 0) c.kernel_h = c.kernel_w = 3;
+  return make_case(c);
+}
+
 // The value that a tap of one output pixel sees.
 inline i32 input_at(const Case& k, const Signs& x, i64 image, i64 row, i64 col, i64 channel) {
   const Conv2d& c = k.conv;
@@ -160,6 +172,21 @@ constexpr i64 kNamedCases[][15] = {
     {1, 12, 11, 192, 96, 3, 3, 1, 1, 1, 1, 1, 1, 3, 0},
     {1, 1, 1001, 64, 32, 1, 3, 1, 2, 0, 2, 1, 1, 1, 0},   // rows longer than a task
     {1, 1, 40, 16384, 32, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0},  // one pixel is large
+    // few channels
+    {1, 32, 32, 16, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0},  // ResNet-20
+    {1, 32, 32, 16, 32, 3, 3, 2, 2, 1, 1, 1, 1, 1, 0},
+    {2, 8, 8, 64, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0},
+    {1, 5, 6, 112, 3, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1},     // the most nibbles of 3x3
+    {1, 3, 2000, 5, 18, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0},   // rows longer than a band
+    {1, 9, 90, 3, 2, 4, 63, 1, 1, 1, 40, 1, 1, 1, 0},    // the most taps
+    {1, 12, 90, 3, 2, 11, 23, 1, 1, 3, 11, 1, 1, 1, 0},  // and one more
+    {1, 3, 4, 16, 5, 3, 2, 1, 1, 70, 66, 1, 1, 1, 0},    // padding too wide for planes
+    {1, 200, 3, 16, 5, 3, 3, 65, 1, 1, 1, 1, 1, 1, 0},   // and a stride
+    {1, 140, 3, 16, 5, 3, 3, 1, 1, 0, 1, 65, 1, 1, 0},   // and a kernel
+    {1, 64, 2, 64, 5, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0},     // as many pixels as count as few
+    {1, 65, 2, 64, 5, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0},
+    {1, 0, 0, 16, 16, 3, 3, 1, 1, 2, 2, 1, 1, 1, 0},   // nothing but padding
+    {1, 2, 40, 16, 16, 3, 3, 3, 4, 5, 9, 2, 3, 1, 0},  // pixels without a tap inside
     // depthwise
     {2, 9, 10, 144, 144, 3, 3, 1, 1, 1, 1, 1, 1, 144, 0},
     {1, 12, 13, 65, 65, 3, 3, 2, 2, 1, 1, 1, 1, 65, 0},

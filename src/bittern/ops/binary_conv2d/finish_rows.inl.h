@@ -18,7 +18,57 @@ struct RowEnd {
   Place first;       // of its first pixel
   const Tail* tail;  // null: integers
   i32* ints;
+  const float* residual = nullptr;  // of the row, [x][out_channels]; null where there is none
 };
+
+// ---- the residual of a row
+
+// Means over windows of a row of outputs, [x][channel], as `pooled` takes them.
+void pool_row(const Tail& t, const Place& first, i64 width, float* out) {
+  const i64 channels = t.residual_channels;
+  Place p = first;
+  for (i64 x = 0; x < width; ++x, ++p.x, out += channels) {
+    i64 c = 0;
+    for (; c + kTailUnit <= channels; c += kTailUnit) pooled_unit(t, p, c, out + c);
+    for (; c < channels; ++c) out[c] = pooled(t, p, c);
+  }
+}
+
+// Output channels from residual channels.
+void arrange_channels(const Tail& t, const float* from, i64 width, i64 out_channels, float* out) {
+  const i64 channels = t.residual_channels, shift = t.residual_shift;
+  if (t.residual_repeats != 0) {
+    for (i64 x = 0; x < width; ++x, from += channels) {
+      for (i64 c = 0; c < out_channels; ++c) *out++ = from[c % channels];
+    }
+    return;
+  }
+  const i64 begin = smaller(larger(shift, 0), out_channels);
+  const i64 end = larger(smaller(shift + channels, out_channels), begin);
+  for (i64 x = 0; x < width; ++x, from += channels, out += out_channels) {
+    for (i64 c = 0; c < begin; ++c) out[c] = 0.0f;
+    for (i64 c = begin; c < end; ++c) out[c] = from[c - shift];
+    for (i64 c = end; c < out_channels; ++c) out[c] = 0.0f;
+  }
+}
+
+// Lets the end of a row read its residual, where it lies or arranged.
+__attribute__((noinline)) void find_residual(RowEnd& e) {
+  const Tail& t = *e.tail;
+  const bool moves = t.residual_shift != 0 || t.residual_channels != e.out_channels;
+  const i64 pooled_floats = t.residual_pool > 1 ? e.width * t.residual_channels : 0;
+  float* memory = scratch_array<float>(Scratch::residual_row, pooled_floats + e.width * e.out_channels);
+  e.residual = t.residual + e.first.index * t.residual_channels;
+  if (t.residual_pool > 1) {
+    pool_row(t, e.first, e.width, memory);
+    e.residual = memory;
+  }
+  if (!moves) return;
+  arrange_channels(t, e.residual, e.width, e.out_channels, memory + pooled_floats);
+  e.residual = memory + pooled_floats;
+}
+
+// ---- the rows
 
 template <class Source>
 void finish_row_ints(const RowEnd& e, const Source& source, i64 channel) {
@@ -35,7 +85,7 @@ void finish_row_ints(const RowEnd& e, const Source& source, i64 channel) {
   }
 }
 
-// A unit that is not whole, or has a residual or factors: pixel by pixel.
+// A unit that is not whole, or has factors: pixel by pixel.
 template <class Source>
 void finish_row_units(const RowEnd& e, const Source& source, i64 channel) {
   const FinishUnit finish = finisher_of<UnitFinisher>(*e.tail);
@@ -52,8 +102,8 @@ void finish_row_units(const RowEnd& e, const Source& source, i64 channel) {
   }
 }
 
-// A whole unit with nothing but an epilogue and an activation.
-template <class Source, Activation kActivation>
+// A whole unit without factors.
+template <class Source, Activation kActivation, Residual kResidual>
 void finish_row_plain(const RowEnd& e, const Source& source, i64 channel) {
   const Tail& t = *e.tail;
   TailVectors v[kUnitVectors];
@@ -61,6 +111,8 @@ void finish_row_plain(const RowEnd& e, const Source& source, i64 channel) {
   for (int j = 0; j < kUnitVectors; ++j) v[j] = load_tail(t.rows + channel + j * kLanes, t.pitch);
   const i64 width = e.width, pitch = e.out_channels, step = ceil_div(pitch, kWordBits) * i64{sizeof(u64)};
   const i32* starts = e.starts;
+  const bool mapped = t.residual_affine != 0;
+  const float* residual = kResidual == Residual::none ? nullptr : e.residual + channel;
   float* real = t.real == nullptr ? nullptr : t.real + e.first.index * pitch + channel;
   u8* bits = t.bits == nullptr ? nullptr : bits_of(t, e.first, pitch) + channel / 8;
   auto cursor = source.from(channel);
@@ -70,8 +122,10 @@ void finish_row_plain(const RowEnd& e, const Source& source, i64 channel) {
     BITTERN_UNROLL
     for (int j = 0; j < kUnitVectors; ++j) {
       const F32 acc = to_float(add(start, cursor.minus_twice(j)));
-      y[j] = with_tail<kActivation, Residual::none>(acc, F32{}, false, v[j]);
+      const F32 r = kResidual == Residual::none ? F32{} : load(residual + j * kLanes);
+      y[j] = with_tail<kActivation, kResidual>(acc, r, mapped, v[j]);
     }
+    if (kResidual != Residual::none) residual += pitch;
     if (real != nullptr) {
       BITTERN_UNROLL
       for (int j = 0; j < kUnitVectors; ++j) store(real + j * kLanes, y[j]);
@@ -91,29 +145,23 @@ template <class Source>
 using FinishRow = void (*)(const RowEnd& e, const Source& source, i64 channel);
 
 template <class Source>
-FinishRow<Source> plain_finisher(const Tail& t) {
-  switch (static_cast<Activation>(t.activation)) {
-    case Activation::relu:
-      return finish_row_plain<Source, Activation::relu>;
-    case Activation::hardtanh:
-      return finish_row_plain<Source, Activation::hardtanh>;
-    case Activation::prelu:
-      return finish_row_plain<Source, Activation::prelu>;
-    case Activation::rprelu:
-      return finish_row_plain<Source, Activation::rprelu>;
-    default:
-      return finish_row_plain<Source, Activation::none>;
-  }
-}
+struct RowFinishers {
+  template <Activation kActivation, Residual kResidual>
+  struct Of {
+    static constexpr FinishRow<Source> kFunction = finish_row_plain<Source, kActivation, kResidual>;
+  };
+};
 
 // All channels of a row.
 template <class Source>
-void finish_row(const RowEnd& e, const Source& source) {
+void finish_row(RowEnd e, const Source& source) {
   FinishRow<Source> whole = finish_row_ints<Source>, rest = finish_row_ints<Source>;
   if (e.tail != nullptr) {
-    rest = finish_row_units<Source>;
-    const bool plain = e.tail->residual == nullptr && e.tail->factor == nullptr;
-    whole = plain ? plain_finisher<Source>(*e.tail) : rest;
+    whole = rest = finish_row_units<Source>;
+    if (e.tail->factor == nullptr && e.out_channels >= kTailUnit) {
+      whole = finisher_of<RowFinishers<Source>::template Of>(*e.tail);
+      if (e.tail->residual != nullptr) find_residual(e);
+    }
   }
   i64 channel = 0;
   for (; channel + kTailUnit <= e.out_channels; channel += kTailUnit) whole(e, source, channel);

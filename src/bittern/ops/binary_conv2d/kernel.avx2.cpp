@@ -26,6 +26,10 @@ namespace bittern::avx2 {
 
 #include "grouped.inl.h"
 
+constexpr i64 kFewChannels = 112;  // the most that bytes count under nine taps
+
+#include "pixels.inl.h"
+
 #include "choose.inl.h"
 
 #include "peak.inl.h"

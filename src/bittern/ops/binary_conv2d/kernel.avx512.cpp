@@ -105,6 +105,12 @@ void count_differences(const u64* panel, i64 pixels, const u8* weights, i64, con
 
 #include "grouped.inl.h"
 
+#include "lookups.inl.h"
+
+constexpr i64 kFewChannels = 32;  // with more, counting whole words costs as little
+
+#include "pixels.inl.h"
+
 #include "choose.inl.h"
 
 #include "peak.inl.h"

@@ -212,6 +212,12 @@ void count_differences(const u32* panel, i64 pixels, const u8* weights, i64 chan
 
 #include "grouped.inl.h"
 
+#include "lookups.inl.h"
+
+constexpr i64 kFewChannels = 32;  // with more, counting bytes costs as little
+
+#include "pixels.inl.h"
+
 #include "choose.inl.h"
 
 #include "peak.inl.h"

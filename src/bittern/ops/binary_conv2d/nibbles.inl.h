@@ -3,50 +3,21 @@
 // Bits counted by table lookup, two pixels at a time: for CPUs without an instruction that counts bits.
 // Included inside the namespace of one instruction set, before kernel.inl.h.
 //
-// Let a be four bits of a pixel and n the same four bits of a weight: popcount(n ^ a) is a lookup of n in a
-// table of 16 bytes that depends on a only, and vpshufb looks up a whole vector of bytes in such a table. So
-// a *step* takes four bits of the pixel, picks their table, and looks up one vector of weights: one nibble in
-// each byte, kBytes output channels. A result is at most 4, which leaves room for a second pixel: the table
-// for the nibbles (a, b) of two pixels holds popcount(n ^ a) + 16 * popcount(n ^ b), and one lookup counts 2
-// pixels * kBytes channels * 4 bits. All 256 such tables take 4 KiB.
-//
-// Sums of 3 steps fit in a 4-bit field (12 <= 15); call the sum s = l + 16 h in every byte. Splitting each s
-// into its fields costs mask and shift; instead, with o and e for the odd and the even byte of a 16-bit word,
-//     T += s            as bytes: T_e = L_e + 16 H_e,  T_o = L_o + 16 H_o   (mod 256)
-//     X += s >> 4       as words: X_e = H_e + 16 L_o,  X_o = H_o           (mod 256)
-// where L and H are the sums of l and h. While they stay below 256, that is for 21 sums of 3 steps (21 * 12 =
-// 252), they follow from T and X in the order H_o, L_o, H_e, L_e. Per 3 steps: 3 lookups, 1 shift, 4
-// additions.
+// A step (lookups.inl.h) takes four bits of each of two pixels and looks up a vector of weights: one nibble
+// in each byte, kBytes output channels. So one lookup counts 2 pixels * kBytes channels * 4 bits.
 //
 // Order of the steps within a 64-bit word: the low nibbles of its bytes, then the high nibbles. A last word
 // that is not full has only as many bytes as its channels need.
+
+#include "lookups.inl.h"
 
 namespace {
 
 constexpr i64 kVector = kBytes;   // output channels: one byte each
 constexpr int kBlockVectors = 4;  // vectors of weights that share a table while it is in a register
 constexpr i64 kBlock = kBlockVectors * kVector;
-constexpr i64 kGroup = 2;          // pixels
-constexpr i64 kStepsPerSum = 3;    // fields of 4 bits
-constexpr i64 kSumsPerChunk = 21;  // fields of 8 bits
-constexpr i64 kStepBits = 4;
+constexpr i64 kGroup = 2;  // pixels
 constexpr i64 kWordBytes = 8;
-
-struct PairTables {
-  u8 entries[256][16];
-
-  constexpr PairTables() : entries() {
-    for (unsigned pair = 0; pair < 256; ++pair) {
-      for (unsigned n = 0; n < 16; ++n) {
-        entries[pair][n] = static_cast<u8>(popcount(n ^ (pair & 15)) + 16 * popcount(n ^ (pair >> 4)));
-      }
-    }
-  }
-  static constexpr unsigned popcount(unsigned n) {
-    return (n & 1) + (n >> 1 & 1) + (n >> 2 & 1) + (n >> 3 & 1);
-  }
-};
-alignas(64) constexpr PairTables kTables;
 
 // ---- steps
 
@@ -194,42 +165,13 @@ inline void widen_into(u16* counts, Bytes bytes, bool first) {
   store_bytes(counts + kVector / 2, odd);
 }
 
-// T and X of the derivation at the top -> counts of both pixels.
-inline void split_into(u16* counts, i64 pitch, Bytes t, Bytes x, bool first) {
-  const Bytes odd_known = subtract_bytes(t, mask_words(words_left<4>(x), 0xf000));       // T_e, L_o
-  const Bytes high = subtract_bytes(x, mask_words(words_right<4>(odd_known), 0x00f0));   // H_e, H_o
-  const Bytes low = subtract_bytes(odd_known, mask_words(words_left<4>(high), 0x00f0));  // L_e, L_o
-  widen_into(counts, low, first);
-  widen_into(counts + pitch, high, first);
-}
-
 // One pair of pixels, `vectors` * kVector channels, `sums` <= kSumsPerChunk times 3 steps.
 template <int vectors>
 void count_chunk(const u16* offsets, const u8* weights, i64 sums, bool first, u16* counts) {
-  Bytes t[vectors], x[vectors], sum[vectors];
-  BITTERN_UNROLL
-  for (int v = 0; v < vectors; ++v) t[v] = x[v] = zero_bytes();
-  for (i64 i = 0; i < sums; ++i) {
-    BITTERN_UNROLL
-    for (int step = 0; step < kStepsPerSum; ++step) {
-      const Bytes table = load_table(kTables.entries[0] + offsets[step]);
-      BITTERN_UNROLL
-      for (int v = 0; v < vectors; ++v) {
-        const Bytes found = lookup(table, load_bytes(weights + (step * vectors + v) * kVector));
-        sum[v] = step == 0 ? found : add_bytes(sum[v], found);
-        keep_in_register(sum[v]);
-      }
-    }
-    BITTERN_UNROLL
-    for (int v = 0; v < vectors; ++v) {
-      t[v] = add_bytes(t[v], sum[v]);
-      x[v] = add_bytes(x[v], words_right<4>(sum[v]));
-    }
-    offsets += kStepsPerSum;
-    weights += kStepsPerSum * vectors * kVector;
-  }
-  BITTERN_UNROLL
-  for (int v = 0; v < vectors; ++v) split_into(counts + v * kVector, vectors * kVector, t[v], x[v], first);
+  look_up<vectors>(offsets, weights, sums, [&](int v, Bytes low, Bytes high) {
+    widen_into(counts + v * kVector, low, first);
+    widen_into(counts + (vectors + v) * kVector, high, first);
+  });
 }
 
 // All pairs of the panel against one block. A chunk of the weights (8 KiB at most on AVX2, 16 KiB on AVX-512)
