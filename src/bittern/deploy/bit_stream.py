@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bittern.codes import BLOCK, Code
 from bittern.ops._check import WORD_BITS, words_for
 
 BYTE_BITS = 8
@@ -20,6 +21,22 @@ def to_stream(positive: Tensor) -> Tensor:
     """bool [out, channels, *kernel], whether a sign is +1 -> uint8 [ceil(numel / 8)], channels last and fastest."""
     last = positive.movedim(1, -1).contiguous().flatten()
     return torch.from_numpy(np.packbits(last.numpy(), bitorder="little"))
+
+
+def to_streams(code: Code, numbers: Tensor) -> Tensor:
+    """Numbers of a code [out, channels, *kernel] -> uint8 [planes, ceil(numel / 8)], the stream of each plane.
+
+    They are taken in blocks of whole bytes, so that no plane is ever held as a whole.
+    """
+    each = numbers[0].numel()
+    rows = BYTE_BITS * max(1, BLOCK // (BYTE_BITS * each))
+    streams = torch.empty(code.bits, stream_bytes(numbers.numel()), dtype=torch.uint8)
+    for start in range(0, len(numbers), rows):
+        first = start * each // BYTE_BITS
+        for stream, plane in zip(streams, code.to_planes(numbers[start : start + rows]), strict=True):
+            bits = to_stream(plane)
+            stream[first : first + len(bits)] = bits
+    return streams
 
 
 def from_streams(streams: Tensor, count: int) -> Tensor:

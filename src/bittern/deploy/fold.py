@@ -38,6 +38,12 @@ from bittern.quantizer import InputScale
 
 Tensors = dict[str, Tensor]
 
+PROBED = 2**17
+"""Numbers that a batch norm is probed with where it has many channels: how torch rounds is not a matter of one."""
+
+LEAST_PROBES, MOST_PROBES = 4, 64
+"""Images of 3 x 5 among them: each channel is probed 60 to 960 times."""
+
 
 def fold(program: Program, tensors: Tensors) -> tuple[Program, Tensors]:
     """Apply all rewrites wherever they fit, keep equal tensors once, and drop those that nothing reads any more."""
@@ -86,7 +92,9 @@ def batch_norm_affine(tensors: Tensors, node: Node) -> Tensor | None:
     assert isinstance(eps, float)
     alpha = torch.rsqrt(var + eps) * gamma
     beta = fused_multiply_add(-mean, alpha, bias)
-    probe = torch.randn(64, mean.numel(), 3, 5, dtype=torch.float32, generator=torch.Generator().manual_seed(0)) * 100
+    images = max(LEAST_PROBES, min(MOST_PROBES, -(-PROBED // (15 * max(1, mean.numel())))))
+    generator = torch.Generator().manual_seed(0)
+    probe = torch.randn(images, mean.numel(), 3, 5, dtype=torch.float32, generator=generator) * 100
     expected = F.batch_norm(probe, mean, var, gamma, bias, False, 0.0, eps)
     got = fused_multiply_add(probe, alpha.view(1, -1, 1, 1), beta.view(1, -1, 1, 1))
     return torch.stack([alpha, beta]) if torch.equal(expected, got) else None

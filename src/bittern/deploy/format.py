@@ -22,6 +22,7 @@ from torch import Tensor
 
 from bittern.deploy.budget import MEMORY_LIMIT
 from bittern.deploy.errors import FormatError
+from bittern.deploy.finite import all_finite, any_nan
 from bittern.deploy.input_format import inputs_from_json, inputs_to_json, is_integers
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Node, Program, tensor_name
@@ -141,7 +142,7 @@ def _check_values(tensors: Mapping[str, Tensor], program: Program) -> None:
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             continue
-        if not bool((tensor.isfinite() if name in native else ~tensor.isnan()).all()):
+        if not all_finite(tensor) if name in native else any_nan(tensor):
             raise FormatError(f"tensor {name!r} holds NaN or infinity")
 
 

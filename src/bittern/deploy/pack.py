@@ -24,7 +24,7 @@ from bittern.deploy.shapes import forms_of
 from bittern.deploy.unseen import check_seen, describe_failure
 from bittern.deploy.unwrap import unwrapped
 from bittern.deploy.validate import check_program
-from bittern.deploy.verify import verify
+from bittern.deploy.verify import verify_frozen
 from bittern.deploy.verify_report import VerifyReport
 from bittern.nn.sign_shares import warn_of_constant_inputs
 
@@ -110,7 +110,7 @@ def _packed(model: nn.Module, example: Example, dynamic: Dynamic, images: image_
 
 def _verified(packed: Packed, model: nn.Module, example: Any) -> VerifyReport:
     try:
-        report = verify(packed, model, example)
+        report = verify_frozen(packed, model, example)
     except ValueError as error:
         raise PackError(f"pack: {str(error).removeprefix('verify: ')}") from error
     if not report.exact:

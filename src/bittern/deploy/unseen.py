@@ -17,7 +17,7 @@ from torch.nn.modules import module as torch_module
 from torch.nn.parameter import is_lazy
 
 from bittern.deploy.errors import PackError
-from bittern.nn._copy import copied
+from bittern.nn._copy import copied, frozen_copy
 from bittern.nn.binarize import LowBitLayer
 from bittern.quantizer import Quantizer
 
@@ -103,12 +103,15 @@ def _remover(hooks: Iterable[Any]) -> str:
     return f"call {REMOVERS[names[0]]} first" if names else "make it a parameter"
 
 
-def cpu_copy(model: nn.Module) -> nn.Module:
-    """A copy in eval mode on the CPU, its weights laid out as torch makes them."""
-    frozen = copied(model).cpu().eval()
-    for parameter in frozen.parameters():
+def cpu_copy(model: nn.Module, *, frozen: bool = False) -> nn.Module:
+    """A copy in eval mode on the CPU, its weights laid out as torch makes them.
+
+    frozen: its parameters lie in the memory of the model's where they can, for forwards that write into none of them.
+    """
+    copy = (frozen_copy if frozen else copied)(model).cpu().eval()
+    for parameter in copy.parameters():
         parameter.data = parameter.data.contiguous()
-    return frozen
+    return copy
 
 
 def describe_failure(error: BaseException) -> str:

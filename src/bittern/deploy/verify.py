@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,14 +16,12 @@ from bittern.deploy.packed import Packed
 from bittern.deploy.parameters import arguments_of, bound, called
 from bittern.deploy.plain import plain_cpu
 from bittern.deploy.structure import named
+from bittern.deploy.training_graph import TrainingGraph, remember_weights
 from bittern.deploy.unseen import cpu_copy, describe_failure
 from bittern.deploy.unwrap import unwrapped
 from bittern.deploy.verify_report import LayerReport, VerifyReport
 from bittern.nn._noise import noise_batches, repeated
-from bittern.nn.binarize import LowBitLayer, accumulate
-from bittern.nn.linear import BinaryLinear
-from bittern.nn.sign_shares import ShareCounter, watched_inputs
-from bittern.quantizer import term_names, weight_terms
+from bittern.nn.binarize import LowBitLayer
 
 ROWS_OF_SAMPLES = 3
 """Dimensions of the accumulators of a linear layer that a program runs over several rows a sample."""
@@ -46,9 +44,29 @@ def verify(packed: Packed, model: nn.Module, batches: Batches, *, noise: bool = 
     Raises: TypeError for a batch that is none; ValueError when there is nothing to compare, when the two do not
     have the same low-bit layers, and when `model` cannot be copied or fails on an input.
     """
+    return _compared(packed, model, batches, noise, cpu_copy)
+
+
+def verify_frozen(packed: Packed, model: nn.Module, batches: Batches) -> VerifyReport:
+    """The same of a model whose forward writes into none of its parameters, as `pack` has made sure.
+
+    Its copy shares their memory, and the quantized weight of each layer is computed once for all batches.
+    """
+
+    def copy(model: nn.Module) -> nn.Module:
+        frozen = cpu_copy(model, frozen=True)
+        remember_weights(frozen)
+        return frozen
+
+    return _compared(packed, model, batches, True, copy)
+
+
+def _compared(
+    packed: Packed, model: nn.Module, batches: Batches, noise: bool, copy: Callable[[nn.Module], nn.Module]
+) -> VerifyReport:
     given = _inputs(packed, batches)
     with plain_cpu():
-        comparison = _Comparison(packed, model)
+        comparison = _Comparison(packed, model, copy)
         for inputs in given:
             comparison.add(inputs)
         samples = comparison.samples
@@ -100,18 +118,16 @@ def _several(packed: Packed, batches: Batches) -> list[Any]:
 class _Comparison:
     """Runs both models on one batch after another."""
 
-    def __init__(self, packed: Packed, model: nn.Module) -> None:
+    def __init__(self, packed: Packed, model: nn.Module, copy: Callable[[nn.Module], nn.Module]) -> None:
         self.packed, model = packed, unwrapped(model)
-        self.constant_layers = packed.constant_layers
         try:
-            self.model = cpu_copy(model)
+            self._trained = TrainingGraph(copy(model), self.packed.constant_layers)
         except Exception as error:
             raise ValueError(f"verify: the model cannot be copied to the CPU: {describe_failure(error)}") from error
         self.samples = self.logits = 0
         self.sizes: dict[str, None] = {}
         self._other_sizes = False
         """Whether inputs have sizes that cannot be compared place by place with those before (`ShareCounter`)."""
-        self._shares = ShareCounter()
         self._layers: dict[str, LayerReport] = {}
         self._identical, self._vary = True, False
         self._worst = 0.0, math.inf
@@ -119,7 +135,7 @@ class _Comparison:
         self._factor = 64 * math.sqrt(_fan_in_of_last(model)) * torch.finfo(torch.float32).eps
 
     def add(self, inputs: Inputs) -> None:
-        expected, reference = self._training_graph(inputs)
+        expected, reference = self._trained.run(self.packed.program.parameters, inputs, counted=not self._other_sizes)
         args, kwargs = called(self.packed.program.parameters, [x.detach().to(self.packed.device) for x in inputs])
         found = self.packed.accumulators(*args, **kwargs)
         got = named(self.packed(*args, **kwargs))
@@ -151,7 +167,7 @@ class _Comparison:
 
     def report(self, given: int, noise: int) -> VerifyReport:
         vary = self._vary or self.samples < 2
-        layers, shares = tuple(self._layers.values()), self._shares.shares()
+        layers, shares = tuple(self._layers.values()), self._trained.shares
         return VerifyReport(
             layers,
             self.logits,
@@ -161,44 +177,9 @@ class _Comparison:
             noise,
             shares,
             vary,
-            self.constant_layers,
+            self.packed.constant_layers,
             tuple(self.sizes),
         )
-
-    def _training_graph(self, inputs: Inputs) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """(accumulators by layer name, results by name) of the training graph in eval mode."""
-        found: dict[str, Tensor] = {}
-
-        def see(name: str, layer: LowBitLayer, x: Tensor, values: Tensor) -> None:
-            name = name or "0"  # a layer by itself, which `trace` calls so
-            if not self._other_sizes:
-                self._shares.see(name, layer, x, values)
-            rows = values.reshape(-1, values.shape[-1]) if isinstance(layer, BinaryLinear) else values
-            if name in self.constant_layers:
-                return
-            terms = weight_terms(layer.method, layer.weight)
-            for term_name, term in zip(term_names(name, len(terms)), terms, strict=True):
-                acc = accumulate(rows, term.values, layer.geometry)
-                found[term_name] = acc if acc.ndim > 2 else acc.reshape(*x.shape[:-1], -1)
-
-        copies = [x.detach().cpu().clone(memory_format=torch.contiguous_format) for x in inputs]
-        args, kwargs = called(self.packed.program.parameters, copies)
-        try:
-            with watched_inputs(self.model, see):
-                answer = self.model(*args, **kwargs)
-        except Exception as error:
-            shapes = ", ".join(str(list(x.shape)) for x in inputs)
-            raise ValueError(
-                f"verify: the model fails on an input {shapes}: {describe_failure(error)}; it must take batches of any "
-                "size"
-            ) from error
-        results = named(answer)
-        if results is None:
-            raise ValueError(
-                "verify: the model must return a tensor, or a tuple or dict of tensors; it returns "
-                f"{type(answer).__name__}"
-            )
-        return found, results
 
     def _add_layer(self, name: str, expected: Tensor, found: Tensor) -> None:
         if found.ndim == ROWS_OF_SAMPLES and found.numel() == expected.numel():

@@ -9,6 +9,7 @@ written down in `bittern.quantizer` and docs/numerics.md.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple, Self
 
 import torch
@@ -23,7 +24,6 @@ from bittern.quantizer import (
     InputScale,
     LayerShape,
     Method,
-    Quantized,
     Quantizer,
     SignCode,
     weight_codes,
@@ -79,16 +79,25 @@ def spread(scale: Tensor, shape: LayerShape, geometry: Geometry) -> Tensor:
     return total / size
 
 
-def low_bit_forward(x: Tensor, weight: Tensor, bias: Tensor | None, method: Quantizer, geometry: Geometry) -> Tensor:
-    """Run one low-bit layer on x [batch, channels, *space] -> [batch, out_channels, *space]."""
+Accumulate = Callable[[Tensor, Tensor], Tensor]
+"""`accumulate` with the geometry of a layer."""
+
+
+def low_bit_forward(
+    x: Tensor, weight: Tensor, bias: Tensor | None, method: Quantizer, geometry: Geometry, product: Accumulate
+) -> Tensor:
+    """Run one low-bit layer on x [batch, channels, *space] -> [batch, out_channels, *space].
+
+    product: called with the values of the input and those of each term of the weight, in their order.
+    """
     first, *others = weight_terms(method, weight)
     x_q = method.input(x)
     is_constant = x_q.scale is None or x_q.scale.ndim == 0
     constant = x_q.scale if is_constant else None
     dynamic = None if is_constant else _over_outputs(x_q.scale, method, geometry)
-    y = _term(x_q.values, first, constant, dynamic, method.shape, geometry)
+    y = _scaled(product(x_q.values, first.values), first.scale, constant, dynamic, method.shape)
     for term in others:
-        y = y + _term(x_q.values, term, constant, dynamic, method.shape, geometry)
+        y = y + _scaled(product(x_q.values, term.values), term.scale, constant, dynamic, method.shape)
     y = method.output(y)
     return y if bias is None else y + method.shape.output_view(bias)
 
@@ -101,12 +110,11 @@ def _over_outputs(scale: Tensor | None, method: Quantizer, geometry: Geometry) -
     return spread(scale, method.shape, geometry) if spatial else scale
 
 
-def _term(
-    x: Tensor, w_q: Quantized, constant: Tensor | None, dynamic: Tensor | None, shape: LayerShape, geometry: Geometry
+def _scaled(
+    y: Tensor, scale: Tensor | None, constant: Tensor | None, dynamic: Tensor | None, shape: LayerShape
 ) -> Tensor:
     """The product of one term of the weight with its scale and those of the input."""
-    y = accumulate(x, w_q.values, geometry)
-    static = None if w_q.scale is None else w_q.scale.reshape(-1)
+    static = None if scale is None else scale.reshape(-1)
     if constant is not None:
         static = constant.reshape(1) if static is None else static * constant
     if static is not None:
@@ -137,6 +145,10 @@ class LowBitLayer(CostedLayer):
     def product(self, x: Tensor) -> Tensor:
         """The low-bit part of `forward`: what a packed program computes as one layer."""
         raise NotImplementedError
+
+    def accumulate(self, x: Tensor, w: Tensor) -> Tensor:
+        """The integers of one term: values x of the input, as `product` takes it, times values w of the weight."""
+        return accumulate(x, w, self.geometry)
 
     def operand(self, x: Tensor) -> Tensor:
         """What `product` is called with for an input x of the layer: padded, where padding copies real values."""

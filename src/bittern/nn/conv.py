@@ -120,7 +120,7 @@ class _BinaryConv(LowBitLayer):
         return self._pads.copied(x)
 
     def product(self, x: Tensor) -> Tensor:
-        return low_bit_forward(x, self.weight, self.bias, self.method, self.geometry)
+        return low_bit_forward(x, self.weight, self.bias, self.method, self.geometry, self.accumulate)
 
     def extra_repr(self) -> str:
         mode = "" if self._pads.mode == "zeros" else f"padding_mode={self._pads.mode!r}, "

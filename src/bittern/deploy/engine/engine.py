@@ -25,7 +25,7 @@ from bittern.deploy.engine.groups.group import CPU, Group, Material
 from bittern.deploy.engine.idle import IdleSchedules
 from bittern.deploy.engine.memory_plan import Values, as_torch_sees, image_size
 from bittern.deploy.engine.schedule import Schedule, Way
-from bittern.deploy.kinds.binary import BinaryStep
+from bittern.deploy.kinds.binary import Accumulator
 from bittern.deploy.plain import plain_cpu
 from bittern.deploy.program import Program
 from bittern.deploy.shapes import forms_of
@@ -55,6 +55,8 @@ class Engine:
         self._prepared = [group.prepare(material) for group in self.groups]
         self._ways: dict[tuple[int, int], Way] = {}
         """By batch size and number of torch's threads, for good."""
+        self._accumulators: dict[str, Accumulator] = {}
+        """What `accumulators` computes with, by layer."""
         self._planning = threading.Lock()
         self._idle = idle or IdleSchedules()
 
@@ -90,14 +92,18 @@ class Engine:
         return schedule.run_rest(inputs, whole)
 
     def accumulators(self, *inputs: Tensor) -> dict[str, Tensor]:
-        """Accumulators of every low-bit layer, recomputed from the very bits that reach it."""
+        """Accumulators of every low-bit layer, recomputed from the very bits that reach it.
+
+        Its products are kept for further calls, until `release`.
+        """
         found: dict[str, Tensor] = {}
 
         def look(group: Group, read: Callable[[int], Any]) -> None:
             node = group.product
             if node is not None:
-                step = BinaryStep(node, node.named(self.tensors), CPU)
-                found[node.name] = step.accumulator(read(node.inputs[0]))
+                product = self._accumulators.get(node.name) or Accumulator(node, node.named(self.tensors), CPU)
+                self._accumulators[node.name] = product
+                found[node.name] = product(read(node.inputs[0]))
 
         with self.schedule(self.program.batch_of(inputs)) as schedule:
             schedule.run_each(inputs, look)
@@ -132,6 +138,7 @@ class Engine:
     def release(self) -> None:
         """Give back the memory that no call is using."""
         self._idle.clear()
+        self._accumulators.clear()
 
     def _way(self, batch: int) -> Way:
         key = batch, torch.get_num_threads()  # torch may sum in another order with other threads

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from bittern.deploy.errors import PackError
+from bittern.deploy.finite import all_finite, any_nan
 from bittern.deploy.format import FILE_TYPES
 from bittern.deploy.front.sizes import Size
 from bittern.deploy.kinds.table import KINDS
@@ -64,7 +65,7 @@ def checked(name: str, role: str, tensor: Tensor, *, infinite: bool = False) -> 
         raise PackError(
             f"pack: {role!r} of layer {name!r} must be float32 or of integers; got {tensor.dtype}; {advice}"
         )
-    if tensor.is_floating_point() and not bool((~tensor.isnan() if infinite else tensor.isfinite()).all()):
+    if tensor.is_floating_point() and (any_nan(tensor) if infinite else not all_finite(tensor)):
         what = "NaN" if infinite else "NaN or infinity"
         raise PackError(f"pack: {role!r} of layer {name!r} holds {what}; train it again or repair it")
     return tensor

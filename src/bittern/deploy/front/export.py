@@ -35,6 +35,7 @@ from bittern.deploy.program import NamedSize
 from bittern.deploy.size_expression import BATCH
 from bittern.deploy.structure import Tree
 from bittern.deploy.unseen import check_eval, cpu_copy, describe_failure, is_leaf
+from bittern.nn._copy import copied
 from bittern.nn._noise import repeated
 
 MOST_EXPORTS = 3
@@ -80,7 +81,7 @@ def export(model: nn.Module, example: Example, dynamic: Dynamic) -> Exported:
 
     Raises: PackError when it cannot be copied or exported, or does what no graph shows (`unseen`).
     """
-    layers, name = _copied(model), type(model).__name__
+    layers, name = _copied(model, runs=len(example.tensors) > 1), type(model).__name__
     check_eval(layers)
     program, batch = _first_exported(layers, name, example, dynamic)
     known: dict[str, Tensor] = {**program.state_dict, **program.constants}
@@ -98,9 +99,10 @@ def export(model: nn.Module, example: Example, dynamic: Dynamic) -> Exported:
     return Exported(program.graph, layers, tensors, inputs, batch, symbols, sizes, results, answer)
 
 
-def _copied(model: nn.Module) -> nn.Module:
+def _copied(model: nn.Module, runs: bool) -> nn.Module:
+    """runs: whether it is run, not exported alone, so that a forward may write into its parameters."""
     try:
-        copy = cpu_copy(model)
+        copy = cpu_copy(model, frozen=not runs)
     except Exception as error:
         raise PackError(
             f"pack: {type(model).__name__} cannot be copied to the CPU ({describe_failure(error)}); keep what "
@@ -266,6 +268,7 @@ def _by_argument(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any
 def _check_example(model: nn.Module, example: Example) -> None:
     """Raises: PackError where the model itself fails on the example: then its export is not at fault."""
     remove_from(model)
+    model = copied(model)  # the forward may write into its parameters, which are the user's
     args, kwargs = called(example.parameters, [x.clone() for x in example.tensors])
     try:
         model(*args, **kwargs)

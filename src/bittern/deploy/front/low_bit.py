@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from bittern.codes import Code, Reals, symmetric
-from bittern.deploy.bit_stream import to_stream
+from bittern.deploy.bit_stream import to_streams
 from bittern.deploy.errors import PackError
+from bittern.deploy.finite import all_finite
 from bittern.deploy.front.builder import Builder, Ref
 from bittern.deploy.kinds.node_codes import MOST_PLANES
 from bittern.nn.activation import RPReLU, RSign
@@ -74,7 +75,7 @@ def _checked_codes(name: str, layer: BinaryLayer) -> tuple[Code, ...]:
     Raises: PackError for weights that have no sign, for codes that are no sums of planes about 0, and for accumulators
     that float32 training does not compute exactly.
     """
-    if not bool(layer.weight.isfinite().all()):
+    if not all_finite(layer.weight):
         raise PackError(f"pack: layer {name!r} has NaN or infinity among its weights; train it again or repair it")
     method = layer.method
     codes = tuple(_packable(name, code) for code in weight_codes(method))
@@ -135,7 +136,7 @@ def _product(b: Builder, layer: BinaryLayer, term: _Term, x: Ref, bits: Ref) -> 
     _check_term(term, method)
     scale = _static_scale(layer, term.weight.scale, input_code)
     rows = [row for row in (scale, term.bias) if row is not None]
-    planes = torch.stack([to_stream(plane) for plane in term.code.to_planes(term.weight.values)])
+    planes = to_streams(term.code, term.weight.values)
     levels = {"weight_levels": term.code.levels} if term.code.redundant else {}
     return b.add(
         "binary",

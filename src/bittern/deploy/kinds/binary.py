@@ -19,18 +19,19 @@ import torch
 from torch import Tensor
 
 from bittern import ops
-from bittern.codes import Code
+from bittern.codes import BLOCK, Code
 from bittern.deploy.bit_stream import from_streams, stream_bytes, to_words
 from bittern.deploy.errors import FormatError
 from bittern.deploy.form import Form, Tensors, need, need_channels
 from bittern.deploy.kinds.bits import Planes, images_of
 from bittern.deploy.kinds.footprint import FLOAT_BYTES, UNIT, WORD_BYTES, units
-from bittern.deploy.kinds.kind import Kind, Step, choice, contiguous, count, integer, integers, need_shape, pair, sizes
-from bittern.deploy.kinds.node_codes import MOST_PLANES, halvings, input_code, padded_with, weight_code
+from bittern.deploy.kinds.kind import Kind, choice, contiguous, count, integer, integers, need_shape, sizes
+from bittern.deploy.kinds.node_codes import MOST_PLANES, halvings, input_code, weight_code
+from bittern.deploy.kinds.plane_sum import PlaneSum, runner
 from bittern.deploy.kinds.shape_rules import windows
 from bittern.deploy.program import Node
 from bittern.nn.binarize import Geometry, spread
-from bittern.ops._check import words_for
+from bittern.ops._check import WORD_BITS, words_for
 from bittern.quantizer import InputScale, LayerShape
 
 EPILOGUES: dict[str, tuple[str, ...]] = {
@@ -130,24 +131,53 @@ def weight_words(node: Node, tensors: Tensors) -> list[Tensor]:
     return [to_words(s.cpu(), integer(node, "out_channels"), taps(node), per_group) for s in tensors["weight"]]
 
 
-def epilogue_rows(node: Node, tensors: Tensors, words: list[Tensor]) -> Tensor:
-    """Rows offset, scale, alpha, beta of the kernels' epilogue: float32 [4, out], on the CPU.
+def _sums(words: Tensor, per_group: int) -> Tensor:
+    """Sums of the signs of each output, int64 [out], of words [out, taps, words of a group]; a few outputs at a time.
 
-    For inputs of levels 0 ... n the offset is n sum_i g_i sum(W_i), an exact integer; halvings are the scale's.
+    Those of one output are at most 2^24, which float32 adds exactly.
     """
-    out = integer(node, "out_channels")
-    one = torch.ones(out, dtype=torch.float32)
-    rows = {"scale": one, "alpha": one, "beta": torch.zeros_like(one)}
-    names = EPILOGUES[str(node.attrs["epilogue"])]
-    rows.update(zip(names, tensors["epilogue"].cpu() if names else (), strict=True))
-    offset = torch.zeros(out, dtype=torch.int64)
+    rows = max(1, BLOCK // max(1, words[0].numel() * WORD_BITS))
+    parts = [ops.unpack_signs(block, per_group).sum((1, 2)) for block in torch.split(words, rows)]
+    return torch.cat(parts).to(torch.int64)
+
+
+def offsets(node: Node, words: list[Tensor]) -> Tensor:
+    """What is added to the sum of the products of planes, int64 [out]: n sum_i g_i sum(W_i) for inputs 0 ... n."""
+    offset = torch.zeros(integer(node, "out_channels"), dtype=torch.int64)
     x = input_code(node)
     if x.low == 0:
         per_group = integer(node, "channels") // integer(node, "groups")
         for factor, plane in zip(weight_code(node).plane_factors, words, strict=True):
-            offset += ops.unpack_signs(plane, per_group).sum((1, 2)).to(torch.int64) * (factor * x.high)
+            offset += _sums(plane, per_group) * (factor * x.high)
+    return offset
+
+
+def epilogue_rows(node: Node, tensors: Tensors, words: list[Tensor]) -> Tensor:
+    """Rows offset, scale, alpha, beta of the kernels' epilogue: float32 [4, out], on the CPU.
+
+    The offset is an exact integer; halvings are the scale's.
+    """
+    one = torch.ones(integer(node, "out_channels"), dtype=torch.float32)
+    rows = {"scale": one, "alpha": one, "beta": torch.zeros_like(one)}
+    names = EPILOGUES[str(node.attrs["epilogue"])]
+    rows.update(zip(names, tensors["epilogue"].cpu() if names else (), strict=True))
     rows["scale"] = rows["scale"] * 0.5 ** halvings(node)
-    return torch.stack([offset.float(), rows["scale"], rows["alpha"], rows["beta"]])
+    return torch.stack([offsets(node, words).float(), rows["scale"], rows["alpha"], rows["beta"]])
+
+
+class Accumulator:
+    """The integer accumulator of the training graph, by a product of its own that stops at the integer."""
+
+    def __init__(self, node: Node, tensors: Tensors, device: torch.device) -> None:
+        words = weight_words(node, tensors)
+        self._sum = PlaneSum(node, words, device)
+        self._offset = offsets(node, words).to(device, torch.int32)
+        self._halvings = halvings(node)
+        self._dims = integer(node, "dims")
+
+    def __call__(self, planes: Planes) -> Tensor:
+        """int32 [batch, channels, *space]."""
+        return images_of((self._sum(planes) + self._offset) >> self._halvings, self._dims)
 
 
 class BinaryStep:
@@ -159,35 +189,13 @@ class BinaryStep:
         self.device = device
         self.dims = integer(node, "dims")
         self.halvings = halvings(node)
-        self.factors = weight_code(node).plane_factors, input_code(node).plane_factors
-        """Of the planes of the weight, and of those of the input."""
         self.real = node.attrs["result"] == "real"
         words = weight_words(node, tensors)
         self.epilogue = epilogue_rows(node, tensors, words).to(device)
         single = node.attrs["input_planes"] == node.attrs["weight_planes"] == 1
-        self.single = self._runner(words[0], self.epilogue if self.real else None) if single else None
-        self.plane_runners = [] if single else [self._runner(plane, None) for plane in words]
+        self.single = runner(node, words[0], self.epilogue if self.real else None, device) if single else None
+        self._planes = None if single else PlaneSum(node, words, device)
         self.input_scale = input_scale(node)
-
-    def _runner(self, words: Tensor, epilogue: Tensor | None) -> Step:
-        node = self.node
-        channels, groups = integer(node, "channels"), integer(node, "groups")
-        pad_value = padded_with(node)
-        on_cpu = self.device.type == "cpu"
-        if self.dims == 0:
-            if on_cpu:
-                return ops.PreparedMatmul(words[:, 0], channels, epilogue)
-            b = words[:, 0].to(self.device)
-            return lambda x: ops.binary_matmul(x, b, channels, epilogue)
-        kernel = pair(integers(node, "kernel"), 1)
-        stride = pair(integers(node, "stride"), 1)
-        padding = pair(integers(node, "padding"), 0)
-        dilation = pair(integers(node, "dilation"), 1)
-        w = words.reshape(words.shape[0], *kernel, words.shape[-1])
-        if on_cpu:
-            return ops.PreparedConv2d(w, channels, stride, padding, dilation, groups, pad_value, epilogue)
-        w = w.to(self.device)
-        return lambda x: ops.binary_conv2d(x, w, channels, stride, padding, dilation, groups, pad_value, epilogue)
 
     def __call__(self, planes: Planes, x: Tensor | None = None) -> Tensor:
         y = self._product(planes)
@@ -197,28 +205,13 @@ class BinaryStep:
         if self.single is not None:
             y = cast(Tensor, self.single(planes[0]))
             return images_of(y, self.dims) if self.real else y
-        total = self._sum_planes(self.plane_runners, planes)
+        assert self._planes is not None
         offset, scale = self.epilogue[0], self.epilogue[1]
-        return images_of((total.float() + offset) * scale, self.dims)
-
-    def _sum_planes(self, runners: list[Step], planes: Planes) -> Tensor:
-        weights, inputs = self.factors
-        parts = [
-            cast(Tensor, run(plane)) * (f * g)
-            for f, run in zip(weights, runners, strict=True)
-            for g, plane in zip(inputs, planes, strict=True)
-        ]
-        return torch.stack(parts).sum(0, dtype=torch.int32)
+        return images_of((self._planes(planes).float() + offset) * scale, self.dims)
 
     def accumulator(self, planes: Planes) -> Tensor:
-        """The integer accumulator of the training graph, int32 [batch, channels, *space].
-
-        Only `verify` asks for it, so where the kernel goes on to a float, one that stops at the integer is made here.
-        """
-        runners = self.plane_runners or [self._runner(plane, None) for plane in weight_words(self.node, self.tensors)]
-        total = self._sum_planes(runners, planes)
-        total = (total + self.epilogue[0].to(torch.int32)) >> self.halvings
-        return images_of(total, self.dims)
+        """What `Accumulator` gives."""
+        return Accumulator(self.node, self.tensors, self.device)(planes)
 
 
 def _form(node: Node, tensors: Tensors, x: Form, real: Form | None = None) -> Form:
