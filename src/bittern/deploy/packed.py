@@ -21,6 +21,7 @@ from bittern.deploy.fixed_models import FixedModels
 from bittern.deploy.format import Content, decode, encode
 from bittern.deploy.input_check import check_input, in_words
 from bittern.deploy.interpreter import Interpreter
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.named_sizes import Sizes, check_sizes, example_of, fixed, in_short, sizes_of
 from bittern.deploy.parameters import KEYWORD, ONE, bound
 from bittern.deploy.plain import modes_are_set, plain_cpu, plain_torch
@@ -59,10 +60,14 @@ class Packed:
         self.program = program
         self.tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
         self._memory = {tensor.untyped_storage().data_ptr() for tensor in self.tensors.values()}
+        last = program.producer(program.output)
+        self._may_share = last is None or KINDS[last.kind].view
+        """Whether a result may lie in the memory of an input or of a tensor."""
         self._plain = program.parameters == ONE
         self.info = dict(info)
         """What `pack` noted about the origin: free text by key."""
         self.device = device
+        self._device_type = device.type  # a call asks for it, and torch makes the text anew each time
         self.real = real
         """Type in which real convolutions and linear layers compute."""
         self._fitting: tuple[Any, ...] | None = None
@@ -172,14 +177,16 @@ class Packed:
     def release(self) -> None:
         """Give back the memory that no call is using."""
         self._fixed.clear()
+        if isinstance(self._engine, Engine):
+            self._engine.release()
         self._idle.clear()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.sizes:
             return self._at_those_of(bound(self.program.parameters, args, kwargs))(*args, **kwargs)
         inputs = self._checked(args, kwargs)
-        if modes_are_set(self.device.type):
-            with plain_torch(self.device.type):
+        if modes_are_set(self._device_type):
+            with plain_torch(self._device_type):
                 return self._answer(inputs)
         if not torch.is_grad_enabled():
             return self._answer(inputs)
@@ -190,13 +197,15 @@ class Packed:
             torch.set_grad_enabled(True)
 
     def _answer(self, inputs: Sequence[Tensor]) -> Any:
+        assert self._engine is not None
+        if not self._may_share:
+            return self._engine(*[x.resolve_neg() for x in inputs])
         given = {x.untyped_storage().data_ptr() for x in inputs}
 
         def own(result: Tensor) -> Tensor:
             place = result.untyped_storage().data_ptr()
             return result.clone() if place in given or place in self._memory else result
 
-        assert self._engine is not None
         return mapped(self._engine(*[x.resolve_neg() for x in inputs]), own)
 
     def accumulators(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:

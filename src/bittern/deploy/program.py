@@ -138,8 +138,13 @@ class Program:
 
     def batch_of(self, inputs: Sequence[Tensor]) -> int:
         """How many samples these inputs are."""
-        value = self.batch_input
-        return int(inputs[value].shape[self.inputs[value].batch or 0])
+        value, dim = self._batch_place
+        return inputs[value].size(dim)
+
+    @cached_property
+    def _batch_place(self) -> tuple[int, int]:
+        """(the first input with a batch, its dimension)."""
+        return self.batch_input, self.inputs[self.batch_input].batch or 0
 
     def rewritten(self, new: Mapping[int, Sequence[Node]], renamed: Mapping[int, int]) -> Program:
         """Nodes replaced, by their output number, by others or none; then `renamed` values read under new numbers."""

@@ -71,7 +71,7 @@ class MemoryPlan:
 
     def holds(self, x: Tensor) -> bool:
         """Whether x lies in this memory."""
-        return x.untyped_storage().data_ptr() == self._memory.untyped_storage().data_ptr() and x.numel() > 0
+        return x.untyped_storage().data_ptr() == self._address and x.numel() > 0
 
     def _place_images(
         self, groups: Sequence[Group], forms: Mapping[int, Form], batch: int, last_use: Mapping[int, int]
@@ -87,6 +87,7 @@ class MemoryPlan:
                 nbytes = math.prod((batch, *image_size(forms[value]))) * FLOAT_BYTES
                 offsets[value] = arena.place(nbytes, written[value], until[value])
         self._memory = torch.empty(-(-arena.size // FLOAT_BYTES), dtype=torch.float32)
+        self._address = self._memory.untyped_storage().data_ptr()
         for value in written:
             size = (batch, *image_size(forms[value]))
             start = offsets[home[value]] // FLOAT_BYTES

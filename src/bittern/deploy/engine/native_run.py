@@ -16,7 +16,7 @@ from bittern import ops
 from bittern.deploy.engine.memory_plan import Values, as_images, images_where_they_lie
 from bittern.deploy.kinds.kind import Step
 from bittern.deploy.program import Node
-from bittern.ops.binary_block.layout import point, readable
+from bittern.ops.binary_block.layout import one_array, point, readable
 
 Patch = tuple[str, str, int, int]
 """(part and field of a record, number of the record, number of the value)."""
@@ -87,7 +87,7 @@ class NativeRun:
             patches += [(part, name, record + shift, value) for part, name, record, value in run.patches]
             strided += [(part, record + shift, value) for part, record, value in run.strided]
             shift += len(run.records)
-        return NativeRun(runs[0].isa, np.concatenate([run.records for run in runs]), patches, strided)
+        return NativeRun(runs[0].isa, one_array([run.records for run in runs]), patches, strided)
 
 
 class TorchRun:

@@ -8,6 +8,7 @@ part after another, as long as no node of torch stands in between: each image by
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -37,11 +38,10 @@ class Way:
         self.forms = forms
         self.groups = tuple(part.group for part in parts)
         self.last_use = last_uses(self.groups, program.output)
-        self.images_at_once = self._images_at_once()
 
     def sizes(self, batch: int, threads: int) -> list[int]:
         """The sizes of the parts of a batch of which native code runs one after another, nearly equal."""
-        if self.images_at_once is None or batch <= self.images_at_once * threads:
+        if batch <= threads or self.images_at_once is None or batch <= self.images_at_once * threads:
             return [batch]
         count = -(-batch // (self.images_at_once * threads))
         return [batch // count + (part < batch % count) for part in range(count)]
@@ -58,8 +58,9 @@ class Way:
         native = [group.real is not None or group.bits is not None for group in self.groups]
         return native.index(False) if False in native else len(native)
 
-    def _images_at_once(self) -> int | None:
-        """Images whose values fit the cache; None: a batch cannot be taken apart, for torch runs in between."""
+    @cached_property
+    def images_at_once(self) -> int | None:
+        """Images whose values fit the cache, at least 1; None: a batch stays whole, for torch runs in between."""
         first = self._native_groups()
         native_behind = any(group.real is not None or group.bits is not None for group in self.groups[first:])
         if first == 0 or native_behind or any(self.forms[value].type != "real" for value in self.crossing()):
@@ -81,6 +82,7 @@ class Schedule:
         """Of planned memory."""
         self._known = self._plan.values
         """Values in planned memory, which are where they are before anything has run."""
+        self._copies = self._may_be_planned()
         layout = Layout(self._plan, way.forms, batch)
         self._each = [part.run(layout) for part in way.parts]
         self._runs = joined(self._each, self._released())
@@ -123,5 +125,11 @@ class Schedule:
         released = released_after(steps, self.output, self.way.inputs)
         return [tuple(value for value in values if value not in self._known) for values in released]
 
+    def _may_be_planned(self) -> bool:
+        """Whether the result may lie in planned memory, which the next call writes into."""
+        return any(group.view or self.output in self._known for group in self.groups if self.output in group.writes)
+
     def _result(self, values: Values) -> Any:
+        if not self._copies:
+            return values[self.output]
         return mapped(values[self.output], lambda result: result.clone() if self._plan.holds(result) else result)
