@@ -165,6 +165,25 @@ def pack_cases() -> Iterator[Case]:
             yield case(shape, dtype, threshold, planar)
 
 
+def levels_cases() -> Iterator[Case]:
+    def case(shape: tuple[int, ...], planes: int, layout: Callable[[Tensor], Tensor] = dense) -> Case:
+        label = f"{planes}-{'x'.join(map(str, shape))}-{layout.__name__}"
+
+        def make() -> tuple[Any, ...]:
+            x = values(label, shape, torch.float32)
+            ties = (torch.arange(x.numel()) % (2 * 2**planes) / 2) / (2**planes - 1)  # levels, and halves between two
+            mixed = torch.where(torch.arange(x.numel()) % 3 == 0, x.reshape(-1), ties.to(torch.float32))
+            return layout(mixed.view(shape)), planes
+
+        return Case(ops.pack_levels, label, make, layout is dense and shape in ((2, 65), (0, 65)))
+
+    for planes in (2, 3, 8):
+        yield from (case((n,), planes) for n in SIZES if n)
+        yield from (case((2, 3, 65), planes, layout) for layout in LAYOUTS)
+        yield from (case(shape, planes) for shape in ((2, 65), (0, 65), (2, 5, 7, 70), (301, 129)))
+        yield from (case(shape, planes, planar) for shape in ((2, 7, 9, 65), (1, 23, 47, 130), (3, 1, 1, 64)))
+
+
 def _threshold_dtype(dtype: torch.dtype) -> torch.dtype:
     return dtype if dtype in (torch.float64, torch.int32) else torch.float32
 
@@ -360,6 +379,7 @@ def concatenate_bits_cases() -> Iterator[Case]:
 GENERATORS: dict[ops.Op, Callable[[], Iterator[Case]]] = {
     ops.sign: sign_cases,
     ops.pack_signs: pack_cases,
+    ops.pack_levels: levels_cases,
     ops.unpack_signs: unpack_cases,
     ops.binary_matmul: matmul_cases,
     ops.binary_conv2d: conv_cases,

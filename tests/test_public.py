@@ -19,6 +19,7 @@ def test_public_names() -> None:
     assert [op.name for op in bittern.ops.ALL] == [
         "sign",
         "pack_signs",
+        "pack_levels",
         "unpack_signs",
         "binary_matmul",
         "binary_conv2d",

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -48,6 +50,16 @@ def test_subnormals_of_the_cases_are_subnormal() -> None:
     for dtype in FLOATS:
         x = special_values(dtype).double()
         assert ((x.abs() < torch.finfo(dtype).smallest_normal) & (x != 0)).sum() == 2
+
+
+# ---- pack_levels
+
+
+def test_a_level_is_the_nearest_and_of_two_the_even_one() -> None:
+    x = torch.tensor([0.0, -0.0, -1.0, 0.5 / 3, 0.51 / 3, 1 / 3, 0.5, 2.5 / 3, 1.0, 9.0, math.inf, -math.inf, math.nan])
+    low, high = (ops.unpack_signs.reference(plane, len(x)) for plane in ops.pack_levels.reference(x, 2))
+    levels = (low > 0).int() + 2 * (high > 0).int()
+    assert levels.tolist() == [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 0, 0]
 
 
 # ---- pack_signs and unpack_signs

@@ -16,6 +16,7 @@ CASES = all_cases()
 KERNELS = {
     ops.sign: {"sign"},
     ops.pack_signs: {"pack_signs", "pack_planar"},
+    ops.pack_levels: {"run_block_program"},
     ops.unpack_signs: {"unpack_signs"},
     ops.binary_matmul: {"prepared_bytes", "prepare_weights", "binary_matmul"},
     ops.binary_conv2d: {"prepared_bytes", "prepare_weights", "binary_conv2d"},

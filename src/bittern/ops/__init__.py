@@ -27,6 +27,7 @@ from bittern.ops.dequantize_blockwise import dequantize_4bit, dequantize_blockwi
 from bittern.ops.linear_4bit import linear_4bit, linear_4bit_backward
 from bittern.ops.linear_8bit import linear_8bit
 from bittern.ops.optimizer_step import PreparedStep, optimizer_step
+from bittern.ops.pack_levels import pack_levels
 from bittern.ops.pack_signs import PreparedPack, pack_signs
 from bittern.ops.pool_bits import pool_bits, pool_bits_step
 from bittern.ops.pool_images import PoolRule, mean_step, pool_step
@@ -38,6 +39,7 @@ from bittern.ops.unpack_signs import unpack_signs
 ALL: tuple[Op[Any], ...] = (
     sign,
     pack_signs,
+    pack_levels,
     unpack_signs,
     binary_matmul,
     binary_conv2d,
@@ -90,6 +92,7 @@ __all__ = [
     "linear_8bit",
     "mean_step",
     "optimizer_step",
+    "pack_levels",
     "pack_signs",
     "pool_bits",
     "pool_bits_step",

@@ -20,7 +20,7 @@ from bittern.deploy.errors import FormatError
 from bittern.deploy.form import Form, Shape, Tensors, need, need_channels, need_real
 from bittern.deploy.kinds.footprint import FLOAT_BYTES, copies
 from bittern.deploy.kinds.kind import Kind, Step, choice, count, flag, integer, integers, need_shape, pair, sizes
-from bittern.deploy.kinds.node_codes import MOST_PLANES, input_code
+from bittern.deploy.kinds.node_codes import MOST_PLANES
 from bittern.deploy.kinds.shape_rules import pool_windows
 from bittern.deploy.program import Node
 
@@ -74,16 +74,10 @@ def _build_encode(node: Node, tensors: Tensors, device: torch.device) -> Step:
     if node.attrs["code"] == "levels" and planes == 1:
         threshold = torch.full((channels,), half_open_threshold(), dtype=torch.float32, device=device)
 
-    pack, top = packer(threshold, device), float(input_code(node).high)
-
-    def encode_one(x: Tensor) -> Planes:
-        return (pack(rows_of(x, dims)),)
-
-    def encode_levels(x: Tensor) -> Planes:
-        codes = torch.round(rows_of(x, dims).nan_to_num(nan=0.0).clamp(0, 1) * top).to(torch.int32)
-        return tuple(pack((codes >> j & 1) - 1) for j in range(planes))
-
-    return encode_one if planes == 1 else encode_levels
+    if planes > 1:
+        return lambda x: tuple(ops.pack_levels(rows_of(x, dims), planes))
+    pack = packer(threshold, device)
+    return lambda x: (pack(rows_of(x, dims)),)
 
 
 def _encode_form(node: Node, tensors: Tensors, x: Form) -> Form:
