@@ -81,7 +81,8 @@ def export(model: nn.Module, example: Example, dynamic: Dynamic) -> Exported:
 
     Raises: PackError when it cannot be copied or exported, or does what no graph shows (`unseen`).
     """
-    layers, name = _copied(model, runs=len(example.tensors) > 1), type(model).__name__
+    runs = len(example.tensors) > 1 or 0 in dynamic.dims[0]  # to find the batch
+    layers, name = _copied(model, runs), type(model).__name__
     check_eval(layers)
     program, batch = _first_exported(layers, name, example, dynamic)
     known: dict[str, Tensor] = {**program.state_dict, **program.constants}
