@@ -78,6 +78,11 @@ def test_a_small_file_that_takes_gigabytes_is_refused_by_name_and_bytes() -> Non
     assert torch.equal(packed(torch.ones(1, 1, 64, 64)), torch.ones(1, 8).where(torch.arange(8) < 1, -1.0))
 
 
+def test_a_program_without_nodes_has_an_input() -> None:
+    with pytest.raises(FormatError, match=r"the input: with it the program takes \d+ bytes .* limit is 1000000;"):
+        from_bytes(program_file([], [64, 100, 100], output=0), memory_limit=10**6)
+
+
 def test_borders_of_bits_count() -> None:
     """A product that pads 2^15 - 1 pixels, and steps over them, has a result of two by two."""
     far = {"kernel": [1, 1], "padding": [32767, 32767], "stride": [32767, 32767]}

@@ -37,25 +37,30 @@ Forms = Mapping[int, Form]
 def check_memory(program: Program, tensors: Mapping[str, Tensor], forms: Forms, limit: float) -> None:
     """Refuse a program that takes more than `limit` bytes, at load or for one sample.
 
-    Raises: FormatError naming the first node with which it does.
+    Raises: FormatError naming the first node with which it does, or the inputs.
     """
     loaded = sum(bytes_of(tensor) for tensor in tensors.values())
     borders, given = _borders(program), range(len(program.inputs))
     released = released_after(of_nodes(program.nodes), program.output, len(given))
-    live, most, work = sum(value_bytes(forms[value], 0) for value in given), 0, 0
+    live = most = sum(value_bytes(forms[value], 0) for value in given)
+    work = 0
+    _check("the input", loaded + PLACING * most, limit)
     for index, node in enumerate(program.nodes):
         kind, named, form = KINDS[node.kind], node.named(tensors), forms[node.output]
         loaded += kind.loaded(node, named, form)
         live += value_bytes(form, borders.get(node.output, 0))
         most, work = max(most, live), max(work, kind.working(node, named, [forms[v] for v in node.inputs], form))
-        total = loaded + PLACING * most + work
-        if total > limit:
-            raise FormatError(
-                f"node {node.name!r} ({node.kind}): with it the program takes {total} bytes for one sample, and the "
-                f"limit is {limit}; if you trust the file, pass load a larger memory_limit"
-            )
+        _check(f"node {node.name!r} ({node.kind})", loaded + PLACING * most + work, limit)
         for value in released[index]:
             live -= value_bytes(forms[value], borders.get(value, 0))
+
+
+def _check(what: str, total: int, limit: float) -> None:
+    if total > limit:
+        raise FormatError(
+            f"{what}: with it the program takes {total} bytes for one sample, and the limit is {limit}; if you trust "
+            "the file, pass load a larger memory_limit"
+        )
 
 
 def value_bytes(form: Form, border: int) -> int:
