@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from bittern.deploy.parameters import Parameter, called
 from bittern.deploy.structure import named
 from bittern.deploy.unseen import describe_failure
-from bittern.nn.binarize import LowBitLayer
+from bittern.nn.binarize import LowBitLayer, accumulate
+from bittern.nn.linear import BinaryLinear
 from bittern.nn.sign_shares import ShareCounter, SignShare, watched_inputs
-from bittern.quantizer import Quantized, term_names, weight_codes
+from bittern.quantizer import Quantized, term_names, weight_codes, weight_terms
 
 Tensors = dict[str, Tensor]
 
@@ -30,8 +31,8 @@ class TrainingGraph:
         self._without = without
         self._shares, self._counted = ShareCounter(), True
         self._found: Tensors = {}
-        self._awaited: dict[LowBitLayer, list[tuple[str, Sequence[int]]]] = {}
-        """Of each layer, the names of the products that its call makes next, and the shape of its input."""
+        self._awaited: dict[LowBitLayer, _Call] = {}
+        """What each layer that is being called is about to multiply."""
         for layer in _low_bit_layers(model):
             vars(layer)["accumulate"] = partial(self._accumulate, layer)
 
@@ -60,6 +61,8 @@ class TrainingGraph:
                 f"verify: the model fails on an input {shapes}: {describe_failure(error)}; it must take batches of any "
                 "size"
             ) from error
+        for layer in list(self._awaited):
+            self._work_out(layer)
         results = named(answer)
         if results is None:
             raise ValueError(
@@ -72,19 +75,42 @@ class TrainingGraph:
         name = name or "0"  # a layer by itself, which `trace` calls so
         if self._counted:
             self._shares.see(name, layer, x, values)
-        noted = name not in self._without
-        names = term_names(name, len(weight_codes(layer.method))) if noted else ()
-        self._awaited[layer] = [(term, x.shape) for term in reversed(names)]
-        # a layer of a class of its own may make no such product: it is named, and has no numbers
-        self._found |= dict.fromkeys(names, torch.empty(0))
+        self._work_out(layer)
+        if name not in self._without:
+            names = term_names(name, len(weight_codes(layer.method)))
+            self._awaited[layer] = _Call(names, values, x.shape)
 
     def _accumulate(self, layer: LowBitLayer, x: Tensor, w: Tensor) -> Tensor:
-        product = LowBitLayer.accumulate(layer, x, w)
-        if self._awaited.get(layer):
-            name, shape = self._awaited[layer].pop()
-            rows = product if product.ndim > 2 else product.reshape(*shape[:-1], -1)
-            self._found[name] = rows.clone()  # what follows may write into it
+        product = type(layer).accumulate(layer, x, w)
+        call = self._awaited.get(layer)
+        if call is not None:
+            self._found[call.names[call.made]] = call.shaped(product).clone()  # what follows may write into it
+            call.made += 1
+            if call.made == len(call.names):
+                del self._awaited[layer]
         return product
+
+    def _work_out(self, layer: LowBitLayer) -> None:
+        """The products of a layer of a class of its own, whose call has made none."""
+        call = self._awaited.pop(layer, None)
+        if call is None:
+            return
+        linear = isinstance(layer, BinaryLinear)
+        x = call.values.reshape(-1, call.values.shape[-1]) if linear else call.values
+        for name, term in zip(call.names, weight_terms(layer.method, layer.weight), strict=True):
+            self._found[name] = call.shaped(accumulate(x, term.values, layer.geometry))
+
+
+class _Call:
+    """Of a layer: names of its products, the values of its input, and the shape of that."""
+
+    def __init__(self, names: Sequence[str], values: Tensor, shape: Sequence[int]) -> None:
+        self.names, self.values, self._shape = names, values, shape
+        self.made = 0
+
+    def shaped(self, product: Tensor) -> Tensor:
+        """Rows of a linear layer in the dimensions that its input has."""
+        return product if product.ndim > 2 else product.reshape(*self._shape[:-1], -1)
 
 
 def remember_weights(model: nn.Module) -> None:

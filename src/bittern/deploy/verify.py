@@ -187,7 +187,7 @@ class _Comparison:
         if expected.shape == found.shape:
             different = int((expected.to(torch.float64) != found.to(torch.float64)).sum())
         else:
-            different = expected.numel()
+            different = max(expected.numel(), found.numel())
         before = self._layers.get(name, LayerReport(name, 0, 0))
         self._layers[name] = LayerReport(name, before.accumulators + expected.numel(), before.different + different)
 
