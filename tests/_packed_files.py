@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 Entry = tuple[str, str, Sequence[int], bytes]
@@ -35,3 +35,24 @@ def program_file(
         header[name] = {"dtype": dtype, "shape": list(sizes), "data_offsets": [len(body), len(body) + len(raw)]}
         body += raw
     return in_file({**header, "__metadata__": {"bittern-packed": content}}, body)
+
+
+def parts_of(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header of a safetensors file, and what follows it."""
+    (length,) = struct.unpack("<Q", data[:8])
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
+
+
+def program_of(data: bytes) -> dict[str, Any]:
+    """The program of a packed file, as JSON has it."""
+    program: dict[str, Any] = json.loads(parts_of(data)[0]["__metadata__"]["bittern-packed"])["program"]
+    return program
+
+
+def with_program(change: Callable[[dict[str, Any]], Any], data: bytes) -> bytes:
+    """A packed file whose program was changed."""
+    header, body = parts_of(data)
+    content = json.loads(header["__metadata__"]["bittern-packed"])
+    change(content["program"])
+    header["__metadata__"]["bittern-packed"] = json.dumps(content)
+    return in_file(header, body)

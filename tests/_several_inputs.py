@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bittern.binary import BNN
+from bittern.deploy.parameters import arguments_of
+from bittern.deploy.structure import named
 from bittern.nn import BinaryConv2d, BinaryLinear
 
 
@@ -156,3 +158,19 @@ CASES = {
         (0, 0, 0, 0),
     ),
 }
+
+
+def answers(run: Callable[..., Any], example: Any) -> dict[str, Tensor]:
+    """The tensors of a call, by name."""
+    args, kwargs = arguments_of(example)
+    found = named(run(*args, **kwargs))
+    assert found is not None
+    return found
+
+
+def assert_same(run: Callable[..., Any], model: nn.Module, example: Any) -> None:
+    got, expected = answers(run, example), answers(model, example)
+    assert list(got) == list(expected)
+    for name, value in expected.items():
+        assert got[name].dtype == value.dtype
+        assert torch.equal(got[name], value), name

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import struct
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from _bit_networks import Inception
+from _packed_files import in_file, parts_of, with_program
 from bittern.binary import BNN, ReActNet, XNORNet, XNORNetPlusPlus
 from bittern.deploy import FormatError, Packed, load, pack
 from bittern.deploy.packed import from_bytes
@@ -53,24 +53,6 @@ def network() -> nn.Sequential:
 
 PACKED = pack(network(), torch.randn(EXAMPLE))
 DATA = PACKED.to_bytes()
-
-
-def parts(data: bytes = DATA) -> tuple[dict[str, Any], bytes]:
-    (length,) = struct.unpack("<Q", data[:8])
-    return json.loads(data[8 : 8 + length]), data[8 + length :]
-
-
-def rebuilt(header: dict[str, Any], body: bytes) -> bytes:
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + body
-
-
-def with_program(change: Any, data: bytes = DATA) -> bytes:
-    header, body = parts(data)
-    content = json.loads(header["__metadata__"]["bittern-packed"])
-    change(content["program"])
-    header["__metadata__"]["bittern-packed"] = json.dumps(content)
-    return rebuilt(header, body)
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -125,32 +107,32 @@ def test_longer_than_it_says() -> None:
 
 
 def test_a_header_that_claims_terabytes_is_refused_before_allocation() -> None:
-    header, body = parts()
+    header, body = parts_of(DATA)
     name = next(n for n in header if n != "__metadata__")
     header[name]["shape"] = [2**40]
     with pytest.raises(FormatError, match="does not fit its position"):
-        from_bytes(rebuilt(header, body))
+        from_bytes(in_file(header, body))
     with pytest.raises(FormatError, match="header claims"):
         from_bytes(struct.pack("<Q", 2**62) + DATA[8:])
 
 
 def test_other_versions_and_formats() -> None:
-    header, body = parts()
+    header, body = parts_of(DATA)
     content = header["__metadata__"]["bittern-packed"]
     header["__metadata__"]["bittern-packed"] = content.replace('"version":1', '"version":2')
     with pytest.raises(FormatError, match="version is 2"):
-        from_bytes(rebuilt(header, body))
+        from_bytes(in_file(header, body))
     header["__metadata__"] = {"something": content}
     with pytest.raises(FormatError, match="not one of a packed model"):
-        from_bytes(rebuilt(header, body))
+        from_bytes(in_file(header, body))
 
 
 def test_nan_in_a_tensor() -> None:
-    header, body = parts()
+    header, body = parts_of(DATA)
     place = next(e for n, e in header.items() if n != "__metadata__" and e["dtype"] == "F32")
     start = place["data_offsets"][0]
     with pytest.raises(FormatError, match="NaN or infinity"):
-        from_bytes(rebuilt(header, body[:start] + struct.pack("<f", float("nan")) + body[start + 4 :]))
+        from_bytes(in_file(header, body[:start] + struct.pack("<f", float("nan")) + body[start + 4 :]))
 
 
 KIND, NAME, INPUTS, ATTRS, ROLES = range(5)
@@ -221,7 +203,7 @@ def entry(kind: str, place: int, value: Any) -> Callable[[dict[str, Any]], None]
 )
 def test_hostile_programs(change: Any, text: str) -> None:
     with pytest.raises(FormatError, match=text):
-        from_bytes(with_program(change))
+        from_bytes(with_program(change, DATA))
 
 
 @pytest.mark.parametrize(
@@ -285,7 +267,7 @@ def test_fuzzed_programs_end_in_format_error_or_a_model(data: st.DataObject) -> 
             place[data.draw(st.sampled_from(keys))] = data.draw(VALUES)
 
     with contextlib.suppress(FormatError):
-        assert isinstance(from_bytes(with_program(change)), Packed)
+        assert isinstance(from_bytes(with_program(change, DATA)), Packed)
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

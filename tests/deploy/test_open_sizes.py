@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from _open_sizes import CASES, Case, Images, Tokens, tokens
+from _several_inputs import answers, assert_same
 from bittern.binary import BNN
 from bittern.deploy import Packed, PackError, pack, verify
 from bittern.deploy.fixed_models import MOST_KEPT
@@ -33,21 +34,6 @@ def _seed() -> Iterator[None]:
     torch.manual_seed(0)
     with torch.no_grad():
         yield
-
-
-def answers(run: Any, example: Any) -> dict[str, Tensor]:
-    args, kwargs = arguments_of(example)
-    found = named(run(*args, **kwargs))
-    assert found is not None
-    return found
-
-
-def assert_same(run: Any, model: nn.Module, example: Any) -> None:
-    got, expected = answers(run, example), answers(model, example)
-    assert list(got) == list(expected)
-    for name, value in expected.items():
-        assert got[name].dtype == value.dtype
-        assert torch.equal(got[name], value), name
 
 
 @EVERY

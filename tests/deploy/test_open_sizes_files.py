@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -13,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from _packed_files import program_of, with_program
 from bittern.deploy import FormatError, load, pack
 from bittern.deploy.named_sizes import other_sizes
 from bittern.deploy.packed import from_bytes
@@ -42,22 +41,6 @@ class Square(nn.Module):
 def square() -> bytes:
     with torch.no_grad():
         return pack(Square(), torch.randn(2, 6, 3), dynamic={1: "length"}).to_bytes()
-
-
-def program_of(data: bytes) -> Any:
-    (length,) = struct.unpack("<Q", data[:8])
-    return json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["bittern-packed"])["program"]
-
-
-def damaged(change: Callable[[Any], Any]) -> bytes:
-    data = square()
-    (length,) = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8 : 8 + length])
-    content = json.loads(header["__metadata__"]["bittern-packed"])
-    change(content["program"])
-    header["__metadata__"]["bittern-packed"] = json.dumps(content)
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + data[8 + length :]
 
 
 def sizes_in(value: Any) -> Any:
@@ -173,7 +156,7 @@ def size(*entries: Any) -> Callable[[Any], None]:
 )
 def test_hostile_files_are_refused(change: Callable[[Any], Any], text: str) -> None:
     with pytest.raises(FormatError, match=text):
-        from_bytes(damaged(change))
+        from_bytes(with_program(change, square()))
 
 
 def test_the_file_without_damage() -> None:
@@ -186,16 +169,18 @@ def test_the_file_without_damage() -> None:
     assert any(entry.get("dim") == 0 for entry in found)
     x = torch.randn(3, 9, 3)
     for same in (nested(16), ["max", 1, "length"], ["//", ["*", "length", 4], 4]):
-        assert torch.equal(from_bytes(damaged(put(same)))(x), Square()(x))
+        assert torch.equal(from_bytes(with_program(put(same), square()))(x), Square()(x))
 
 
 def test_expressions_that_do_not_fit_other_sizes_are_refused_in_the_call() -> None:
     """The example is sound, and nothing else can be known when the file is read."""
-    packed = from_bytes(damaged(put_in_shape(["//", ["*", 6, 6], "length"])))
+    packed = from_bytes(with_program(put_in_shape(["//", ["*", 6, 6], "length"]), square()))
     assert packed(torch.randn(2, 6, 3)).shape == (2, 3, 3)
     with pytest.raises(ValueError, match=r"packed model: node .* does not fit its input"):
         packed(torch.randn(2, 5, 3))
-    packed = from_bytes(damaged(put(["//", 36, ["+", "length", ["*", -1, ["//", "length", 9], "length"]]])))
+    packed = from_bytes(
+        with_program(put(["//", 36, ["+", "length", ["*", -1, ["//", "length", 9], "length"]]]), square())
+    )
     with pytest.raises(ValueError, match=r"packed model: node .* divides by 0, at length=9"):
         packed(torch.randn(2, 9, 3))
 

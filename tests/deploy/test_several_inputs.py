@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from _several_inputs import CASES, Case, Cell, Denoiser, ImageAndTokens, Siamese
+from _packed_files import program_of, with_program
+from _several_inputs import CASES, Case, Cell, Denoiser, ImageAndTokens, Siamese, answers, assert_same
 from bittern.binary import BNN
 from bittern.deploy import FormatError, Packed, PackError, pack, verify
 from bittern.deploy.interpreter import Interpreter
@@ -31,22 +32,6 @@ def _seed() -> Iterator[None]:
     torch.manual_seed(0)
     with torch.no_grad():
         yield
-
-
-def answers(run: Callable[..., Any], example: Any) -> dict[str, Tensor]:
-    """The tensors of a call, by name."""
-    args, kwargs = arguments_of(example)
-    found = named(run(*args, **kwargs))
-    assert found is not None
-    return found
-
-
-def assert_same(run: Callable[..., Any], model: nn.Module, example: Any) -> None:
-    got, expected = answers(run, example), answers(model, example)
-    assert list(got) == list(expected)
-    for name, value in expected.items():
-        assert got[name].dtype == value.dtype
-        assert torch.equal(got[name], value), name
 
 
 @EVERY
@@ -369,19 +354,12 @@ def test_pack_compares_with_noise(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- files -------------------------------------------------------------------------------------------------
 
 
-def program_of(packed: Packed) -> dict[str, Any]:
-    data = packed.to_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    content: dict[str, Any] = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["bittern-packed"])["program"]
-    return content
-
-
 def test_one_tensor_is_written_as_before() -> None:
     packed = pack(nn.Linear(4, 3), torch.randn(2, 4))
-    assert set(program_of(packed)) == {"input", "output", "nodes"}
+    assert set(program_of(packed.to_bytes())) == {"input", "output", "nodes"}
     assert packed.program.inputs[0].name == "x"
     tokens = pack(nn.Embedding(9, 4), torch.zeros(2, 5, dtype=torch.int64))
-    assert program_of(tokens)["input_type"] == "int64"
+    assert program_of(tokens.to_bytes())["input_type"] == "int64"
     assert torch.equal(tokens(x=torch.ones(3, 5, dtype=torch.int64)), tokens(torch.ones(3, 5, dtype=torch.int64)))
 
 
@@ -393,17 +371,6 @@ def test_one_tensor_by_name() -> None:
     assert torch.equal(packed(x), layer(x))
     assert packed.input_shape == (4,)
     assert verify(packed, layer, x).exact
-
-
-def damaged(change: Callable[[dict[str, Any]], Any]) -> bytes:
-    data = _siamese().to_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8 : 8 + length])
-    content = json.loads(header["__metadata__"]["bittern-packed"])
-    change(content["program"])
-    header["__metadata__"]["bittern-packed"] = json.dumps(content)
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + data[8 + length :]
 
 
 def nested(depth: int) -> Any:
@@ -455,8 +422,8 @@ def nested(depth: int) -> Any:
 )
 def test_hostile_files_are_refused(change: Callable[[dict[str, Any]], Any], text: str) -> None:
     with pytest.raises(FormatError, match=text):
-        from_bytes(damaged(change))
-    assert from_bytes(damaged(lambda p: None)).inputs == _siamese().inputs
+        from_bytes(with_program(change, _siamese().to_bytes()))
+    assert from_bytes(with_program(lambda p: None, _siamese().to_bytes())).inputs == _siamese().inputs
 
 
 def results_of(program: dict[str, Any]) -> dict[str, Any]:
@@ -478,7 +445,7 @@ def results_of(program: dict[str, Any]) -> dict[str, Any]:
 )
 def test_hostile_structures_of_results_are_refused(structure: Any, text: str) -> None:
     packed = pack(Cell().eval(), CASES["a state"].example(2))
-    program = program_of(packed)
+    program = program_of(packed.to_bytes())
     assert results_of(program)["structure"] == ["tuple", 0, ["tuple", 1, 2]]
     data = packed.to_bytes()
     before = json.dumps(json.dumps(["tuple", 0, ["tuple", 1, 2]], separators=(",", ":")))[1:-1].encode()
