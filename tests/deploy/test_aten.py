@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bittern.deploy import FormatError, PackError, pack
 from bittern.deploy.format import Content, decode, encode
+from bittern.deploy.kinds.aten_call import check as check_arguments
 from bittern.deploy.kinds.aten_call import overload_of
 from bittern.deploy.kinds.aten_operators import ALLOWED
 from bittern.deploy.packed import from_bytes
@@ -71,6 +72,9 @@ HOSTILE: dict[str, tuple[str, list[Any]]] = {
     "training": ("dropout.default", [X, 0.5, True]),
     "random attention": ("scaled_dot_product_attention.default", [*[X] * 3, None, 0.5]),
     "a type that no program has": ("to.dtype", [X, {"dtype": "complex64"}]),
+    "a type by its number": ("to.dtype", [X, 6]),
+    "a type by a number that torch reads beyond its table": ("to.dtype", [X, 2**31 - 1]),
+    "a memory format by its number": ("contiguous.default", [X, 2]),
     "another device": ("zeros.default", [[{"batch": 1}, 4], None, None, {"device": "cuda"}]),
     "a device by its name": ("zeros.default", [[{"batch": 1}, 4], None, None, "meta"]),
     "no device": ("zeros.default", [[{"batch": 1}, 4]]),
@@ -91,6 +95,41 @@ def test_hostile_arguments_end_in_a_format_error(name: str) -> None:
     operator, arguments = HOSTILE[name]
     with pytest.raises(FormatError):
         check(node(operator, arguments))
+
+
+def _numbered() -> list[tuple[str, int, str]]:
+    """Arguments of operators that a program may hold for which torch takes any number: (operator, place, type)."""
+    found = []
+    for name in sorted(ALLOWED):
+        for place, rule in enumerate(overload_of(node(name, []))._schema.arguments):
+            kind = str(rule.real_type)
+            if kind != str(rule.type):
+                found.append((name, place, kind))
+    return found
+
+
+def test_types_and_formats_are_named_whatever_the_operator() -> None:
+    """torch reads types behind its table, and ends the process, on meta tensors too."""
+    numbered = _numbered()
+    assert {kind.removeprefix("Optional[").removesuffix("]") for *_, kind in numbered} == {
+        "ScalarType",
+        "MemoryFormat",
+        "Layout",
+    }
+    for name, place, kind in numbered:
+        for number in (1, 6, 2**31 - 1, -1):
+            arguments = [None] * place + [number]
+            words = "must be off" if "Layout" in kind else "must be null or"
+            with pytest.raises(FormatError, match=words):
+                check_arguments(node(name, arguments), {})
+
+
+@pytest.mark.parametrize("modes", [[3, 0], [-1, 0], [0, 3], [0, True], [None, 0]])
+def test_ways_to_sample_that_do_not_exist_are_refused(modes: list[Any]) -> None:
+    images, grid = {"input": 0, "order": [0, 1, 2, 3]}, {"tensor": "t0"}
+    check_arguments(node("grid_sampler.default", [images, grid, 2, 1, False], t0="t0"), {"t0": torch.zeros(1, 2, 2, 2)})
+    with pytest.raises(FormatError, match="must be a whole number from 0 to 2"):
+        check_arguments(node("grid_sampler.default", [images, grid, *modes, False]), {"t0": torch.zeros(1, 2, 2, 2)})
 
 
 def test_running_statistics_cannot_be_trained_by_a_file() -> None:

@@ -38,6 +38,12 @@ INFINITE = {"inf": math.inf, "-inf": -math.inf}
 OFF = ("training", "train", "dropout_p", "dropout", "pin_memory", "layout")
 """Arguments that must be off: by them an operator would draw random numbers, keep statistics, or leave dense memory."""
 
+NAMED = {"ScalarType": "dtype", "MemoryFormat": "memory_format"}
+"""Types of a schema that only a name may stand for: torch takes any whole number there, and crashes on most."""
+
+CHOICES = {"interpolation_mode": 3, "padding_mode": 3}
+"""How many there are of what an operator chooses by a whole number, and looks for no others."""
+
 MAKERS = ("zeros", "ones", "full", "arange", "eye", "linspace", "scalar_tensor")
 """Operators that read no tensor, and so must be told the device."""
 
@@ -129,6 +135,7 @@ def check(node: Node, tensors: Mapping[str, Tensor]) -> None:
         raise FormatError(f"node {node.name!r} (aten): its tensors {sorted(set(tensors) - names)} are no arguments")
     for rule, argument in zip(schema, given, strict=False):
         _check_option(node, rule.name, argument, schema)
+        _check_choice(node, rule, argument)
     makes = str(node.attrs["operator"]).split(".")[0] in MAKERS
     if makes and {"device": "own"} not in given:
         raise FormatError(f"node {node.name!r} (aten): {node.attrs['operator']} must be given the model's own device")
@@ -166,6 +173,17 @@ def _check_option(node: Node, name: str, argument: Any, schema: Any) -> None:
         raise FormatError(f"{problem} must be the model's own device; got {argument!r}")
     if name in ("alpha", "beta") and isinstance(argument, bool):
         raise FormatError(f"{problem} must be a number; got {argument!r}")
+
+
+def _check_choice(node: Node, rule: Any, argument: Any) -> None:
+    """Refuse numbers that stand for a type, a memory format or a way to compute, where torch does not look at them."""
+    problem = f"node {node.name!r} (aten): argument {rule.name!r}"
+    key = NAMED.get(str(rule.real_type).removeprefix("Optional[").removesuffix("]"))
+    if key and argument is not None and not (isinstance(argument, dict) and key in argument):
+        raise FormatError(f'{problem} must be null or {{"{key}": name}}; got {str(argument)[:60]}')
+    most = CHOICES.get(rule.name)
+    if most and str(rule.type) == "int" and not _is_index(argument, most):
+        raise FormatError(f"{problem} must be a whole number from 0 to {most - 1}; got {str(argument)[:60]}")
 
 
 def _drops_nothing(schema: Any, given: list[Any]) -> bool:
