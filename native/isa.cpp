@@ -22,8 +22,8 @@ namespace {
 using u32 = std::uint32_t;
 using u64 = std::uint64_t;
 
-// Where a CPU says what it has: words of CPUID by leaf and register, and Linux's word for ARM.
-enum Word { leaf1_c, leaf7_b, leaf7_c, leaf7_d, leaf7_1_a, arm_hwcap, kWords };
+// Where a CPU says what it has: words of CPUID by leaf and register, and Linux's words for ARM.
+enum Word { leaf1_c, leaf7_b, leaf7_c, leaf7_d, leaf7_1_a, arm_hwcap, arm_hwcap2, kWords };
 
 // The registers that the operating system must save for a feature: bits of XCR0.
 constexpr u64 kNone = 0, kYmm = 0x06, kZmm = 0xe6, kTiles = 0x60000;
@@ -35,7 +35,7 @@ struct Feature {
   u64 state;
 };
 
-// Every feature that an instruction set may need: the one list.
+// Every feature that an instruction set may need, and products of bfloat16, which torch has: the one list.
 constexpr Feature kFeatures[kFeatureCount] = {
     {"avx2", leaf7_b, 5, kYmm},
     {"fma", leaf1_c, 12, kYmm},
@@ -51,6 +51,7 @@ constexpr Feature kFeatures[kFeatureCount] = {
     {"amx_int8", leaf7_d, 25, kTiles},
     {"neon", arm_hwcap, 1, kNone},
     {"neon_dotprod", arm_hwcap, 20, kNone},
+    {"neon_bf16", arm_hwcap2, 14, kNone},
 };
 
 constexpr bool is_feature(std::string_view name) {
@@ -139,10 +140,14 @@ Words read_words() {
   Words words;
 #if defined(__linux__)
   words.value[arm_hwcap] = static_cast<u32>(getauxval(AT_HWCAP));
+  words.value[arm_hwcap2] = static_cast<u32>(getauxval(AT_HWCAP2));
 #else
   words.value[arm_hwcap] = 1u << 1;  // NEON is part of the architecture
 #if defined(__ARM_FEATURE_DOTPROD)
   words.value[arm_hwcap] |= 1u << 20;  // the compiler was told so for the whole build
+#endif
+#if defined(__ARM_FEATURE_BF16)
+  words.value[arm_hwcap2] |= 1u << 14;
 #endif
 #endif
   return words;

@@ -14,7 +14,7 @@ struct CpuFeature {
   bool present;  // the CPU has it and the operating system saves its registers
 };
 
-constexpr int kFeatureCount = 14;
+constexpr int kFeatureCount = 15;
 using CpuFeatures = std::array<CpuFeature, kFeatureCount>;
 
 const CpuFeatures& cpu_features();

@@ -14,6 +14,7 @@ from PIL import Image
 
 import bittern
 from _command import Command, Trained
+from _cpu import pretend
 from bittern.cli.program import command as typed
 from bittern.data import digits, normalize
 
@@ -46,6 +47,19 @@ def test_run_computes_what_the_packed_model_does(command: Command, trained: Trai
     assert [found[str(i)] for i in range(10)] == pytest.approx(shares.tolist(), abs=2e-6)
     ordered = [answer["probability"] for answer in out["answers"]]
     assert ordered == sorted(ordered, reverse=True)
+
+
+@pytest.mark.parametrize("multiplies", [True, False])
+def test_run_in_bfloat16_notes_where_it_is_slow(
+    command: Command, trained: Trained, digit: tuple[Path, int], monkeypatch: pytest.MonkeyPatch, multiplies: bool
+) -> None:
+    path, label = digit
+    pretend(monkeypatch, avx512_bf16=multiplies)
+    outcome = command("run", trained.packed, path, "--bf16", "--json")
+    assert json.loads(outcome.out)["answers"][0]["class"] == str(label)
+    notes = outcome.err.splitlines()
+    assert len(notes) == 1 + (not multiplies)  # one tells that the picture was resized
+    assert multiplies or "several times as long as in float32" in notes[0]
 
 
 def test_run_takes_several_and_inverts(command: Command, trained: Trained, digit: tuple[Path, int]) -> None:

@@ -20,7 +20,7 @@ from _graphs import graphs
 from _tolerance import assert_reduction
 from bittern import binary, models
 from bittern.binary import BNN, BiRealNet, DoReFa, ReActNet, ReCU, XNORNet, XNORNetPlusPlus
-from bittern.deploy import Packed, PackError, pack, verify
+from bittern.deploy import Packed, PackError, pack
 from bittern.deploy.engine import fuse
 from bittern.deploy.engine.accumulation_order import conv_orders, exact_order
 from bittern.deploy.engine.engine import Engine
@@ -552,22 +552,6 @@ def test_inputs_in_any_layout() -> None:
     strided.copy_(x)
     assert torch.equal(packed(x.to(memory_format=torch.channels_last)), expected)
     assert torch.equal(packed(strided), expected)
-
-
-def test_real_layers_in_bfloat16_are_an_explicit_choice() -> None:
-    torch.manual_seed(0)
-    model = shuffle(models.resnet20_cifar(BNN, 5))
-    x = torch.randn(4, 3, 32, 32)
-    packed = pack(model, x)
-    fast = packed.with_real(torch.bfloat16)
-    report = verify(fast, model, x)
-    assert packed.real == torch.float32
-    assert verify(packed, model, x).logits_identical
-    assert not report.logits_identical
-    assert 0 < report.max_difference < float("inf")
-    assert torch.equal(fast.with_real(torch.float32)(x), packed(x))
-    with pytest.raises(ValueError, match=r"float32, or on the CPU in bfloat16; got torch\.float16"):
-        packed.with_real(torch.float16)
 
 
 def test_threads_have_their_own_memory() -> None:

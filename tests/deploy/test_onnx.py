@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import _quantizers
 from _bit_networks import Inception, Windows
+from _cpu import pretend
 from bittern import binary, models, pack
 from bittern.deploy import ExportError, Packed, to_onnx
 from bittern.deploy.onnx import QONNX, RuntimeReport, low_bit
@@ -250,7 +251,8 @@ def test_missing_folder(tmp_path: Path) -> None:
         to_onnx(tiny(), tmp_path / "no" / "m.onnx")
 
 
-def test_other_devices_and_types_are_refused(tmp_path: Path) -> None:
+def test_other_devices_and_types_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pretend(monkeypatch, avx512_bf16=True)
     with pytest.raises(ValueError, match=r"compute in torch.bfloat16; use \.with_real\(torch.float32\)"):
         to_onnx(tiny().with_real(torch.bfloat16), tmp_path / "m.onnx")
     packed = tiny()

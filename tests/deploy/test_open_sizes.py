@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from _cpu import pretend
 from _open_sizes import CASES, Case, Images, Tokens, tokens
 from _several_inputs import answers, assert_same
 from bittern.binary import BNN
@@ -156,7 +157,8 @@ def test_a_few_choices_are_kept() -> None:
     assert gone() is None  # at once: nothing that it keeps refers to it
 
 
-def test_copies() -> None:
+def test_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, avx512_bf16=True)
     packed, model = kept("tokens")
     example = tokens(3, 9)
     for other in (

@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from _cpu import pretend
 from bittern.binary import BNN, DoReFa, XNORNet
 from bittern.deploy import Packed, pack, verify
 from bittern.deploy.packed import from_bytes
@@ -194,7 +195,8 @@ def test_several_threads_pack_and_run_at_once() -> None:
 
 
 @pytest.mark.parametrize("real", [torch.float32, torch.bfloat16])
-def test_a_packed_model_is_copied_with_all_that_it_is(real: torch.dtype) -> None:
+def test_a_packed_model_is_copied_with_all_that_it_is(monkeypatch: pytest.MonkeyPatch, real: torch.dtype) -> None:
+    pretend(monkeypatch, avx512_bf16=True)
     packed = pack(net(), torch.randn(1, 3, 8, 8)).with_real(real)
     packed.info["note"] = "kept"
     x = torch.randn(3, 3, 8, 8)

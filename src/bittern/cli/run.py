@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -46,13 +47,11 @@ def run(
     ] = None,
     std: Annotated[str | None, typer.Option(help="What that is divided by. [default: FILE's]")] = None,
     bf16: Annotated[
-        bool, typer.Option("--bf16", help="Let real layers compute in bfloat16: faster on some CPUs, not exact.")
+        bool, typer.Option("--bf16", help="Let real layers compute in bfloat16: not exact, slow on many CPUs.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")] = False,
 ) -> None:
     """Predict image files with a packed network."""
-    import torch
-
     from bittern.cli.images import image_files
     from bittern.cli.targets import load_packed, need, packed_info
 
@@ -66,7 +65,7 @@ def run(
     if left_out:
         _note(f"{left_out} files in folders are not named as images are, and were left out")
     if bf16:
-        packed = packed.with_real(torch.bfloat16)
+        packed = _in_bfloat16(packed)
     answers = []
     width = max(len(str(path)) for path in paths)
     for answer in _answers(packed, info, names, paths, top=top, invert=invert):
@@ -76,6 +75,18 @@ def run(
     failed = sum(answer.error is not None for answer in answers)
     if failed:
         raise ValueError(f"{failed} of {len(answers)} images could not be read; the others are answered")
+
+
+def _in_bfloat16(packed: Packed) -> Packed:
+    """The same model, its warnings as notes."""
+    import torch
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        changed = packed.with_real(torch.bfloat16)
+    for warning in told:
+        _note(str(warning.message))
+    return changed
 
 
 def _with_statistics(info: ImageInfo, mean: str | None, std: str | None, channels: int) -> ImageInfo:

@@ -26,6 +26,7 @@ from bittern.deploy.named_sizes import Sizes, check_sizes, example_of, fixed, in
 from bittern.deploy.parameters import KEYWORD, ONE, bound
 from bittern.deploy.plain import modes_are_set, plain_cpu, plain_torch
 from bittern.deploy.program import Input, NamedSize, Program
+from bittern.deploy.real_type import check_real, warn_if_slow
 from bittern.deploy.structure import mapped
 from bittern.deploy.validate import check_program
 
@@ -73,10 +74,7 @@ class Packed:
         self._fitting: tuple[Any, ...] | None = None
         """Shape, type, layout and device of the last input, which were found right, of a model that takes one."""
         on_cpu = device.type == "cpu"
-        if real not in (torch.float32, torch.bfloat16) or (real != torch.float32 and not on_cpu):
-            raise ValueError(
-                f"packed model: real layers compute in float32, or on the CPU in bfloat16; got {real} on {device}"
-            )
+        check_real(real, device)
         self._memory_limit = memory_limit
         """Bytes that a call with one sample may take, where a call chooses sizes."""
         self._idle = idle or IdleSchedules()
@@ -269,9 +267,13 @@ class Packed:
     def with_real(self, dtype: torch.dtype) -> Packed:
         """The same model whose real convolutions and linear layers compute in float32 or bfloat16.
 
-        bfloat16 is faster where the CPU multiplies it (AMX, AVX512-BF16), and not exact: rounded inputs may turn signs.
-        `verify` reports by how much. Raises: ValueError for another type, or for bfloat16 on another device.
+        bfloat16 is not exact: rounded inputs may turn signs, and `verify` reports by how much. A CPU that does not
+        multiply it takes several times as long, of which a warning tells, here and where a pickle arrives; one with
+        AVX512-BF16 was measured, and took longer as well (docs/results/speed.md), one with AMX was not.
+
+        Raises: ValueError for another type, or for bfloat16 on another device.
         """
+        warn_if_slow(dtype)
         return Packed(self.program, self.tensors, self.info, self.device, dtype, self._memory_limit)
 
     def save(self, path: str | Path) -> None:

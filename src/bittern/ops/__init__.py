@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from bittern.ops._epilogue import apply_epilogue, fused_multiply_add
-from bittern.ops._isa import ON_REQUEST, Isa, available_isas, chosen_isa
+from bittern.ops._isa import ON_REQUEST, Isa, available_isas, chosen_isa, multiplies_bfloat16
 from bittern.ops._op import Implementation, Op
 from bittern.ops._windows import window_positions
 from bittern.ops.binary_block import (
@@ -91,6 +91,7 @@ __all__ = [
     "linear_4bit_backward",
     "linear_8bit",
     "mean_step",
+    "multiplies_bfloat16",
     "optimizer_step",
     "pack_levels",
     "pack_signs",

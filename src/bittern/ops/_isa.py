@@ -97,6 +97,16 @@ def chosen_isa() -> Isa:
     return Isa[forced.upper()]
 
 
+BFLOAT16_PRODUCTS = ("avx512_bf16", "neon_bf16")
+"""CPU features that multiply bfloat16, which torch uses whatever BITTERN_ISA says; a CPU with AMX's has the first."""
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16; torch makes float32 of it elsewhere, which takes longer than float32."""
+    features = _native.cpu_features()
+    return any(features[name] for name in BFLOAT16_PRODUCTS)
+
+
 def threads() -> int:
     """Number of threads a native kernel may use: torch's own setting."""
     return torch.get_num_threads()

@@ -11,6 +11,7 @@ counting.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -118,7 +119,9 @@ def _compare(state: _Run, network: Network, packed: Packed, threads: int) -> Non
                 state.tell(f"{network.title}: {peer.name}, {threads} thread(s)")
                 _against(state, network, packed, twin, model, peer, x)
         state.tell(f"{network.title}: itself")
-        bf16 = packed.with_real(torch.bfloat16)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it may be slower: the row says by how much
+            bf16 = packed.with_real(torch.bfloat16)
         _row(state, network, partial(packed, x), Twin(ITSELF, network.build), OWN_BF16, partial(bf16, x))
         if threads > 1:
             _row(
