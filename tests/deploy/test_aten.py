@@ -124,6 +124,13 @@ def test_types_and_formats_are_named_whatever_the_operator() -> None:
                 check_arguments(node(name, arguments), {})
 
 
+def test_a_number_that_the_schema_has_as_default_is_taken() -> None:
+    """Files hold it, for torch.export leaves such arguments out: contiguous has the memory format 0."""
+    check_arguments(node("contiguous.default", [X, 0]), {})
+    with pytest.raises(FormatError, match="must be null or"):
+        check_arguments(node("contiguous.default", [X, False]), {})
+
+
 @pytest.mark.parametrize("modes", [[3, 0], [-1, 0], [0, 3], [0, True], [None, 0]])
 def test_ways_to_sample_that_do_not_exist_are_refused(modes: list[Any]) -> None:
     images, grid = {"input": 0, "order": [0, 1, 2, 3]}, {"tensor": "t0"}

@@ -179,7 +179,8 @@ def _check_choice(node: Node, rule: Any, argument: Any) -> None:
     """Refuse numbers that stand for a type, a memory format or a way to compute, where torch does not look at them."""
     problem = f"node {node.name!r} (aten): argument {rule.name!r}"
     key = NAMED.get(str(rule.real_type).removeprefix("Optional[").removesuffix("]"))
-    if key and argument is not None and not (isinstance(argument, dict) and key in argument):
+    plain = type(argument) is int and argument == rule.default_value  # torch's schemas have numbers as defaults
+    if key and argument is not None and not plain and not (isinstance(argument, dict) and key in argument):
         raise FormatError(f'{problem} must be null or {{"{key}": name}}; got {str(argument)[:60]}')
     most = CHOICES.get(rule.name)
     if most and str(rule.type) == "int" and not _is_index(argument, most):
