@@ -474,3 +474,86 @@ def test_a_large_batch_in_parts(case: Case, monkeypatch: pytest.MonkeyPatch) -> 
     model = case.build().eval()
     packed = pack(model, case.example(2))
     assert_same(packed, model, case.example(9))
+
+
+# -- two batches in one
+
+
+class Doubled(nn.Module):
+    """A layer on two batches at once, as contrastive losses call it, and what becomes of the halves."""
+
+    def __init__(self, layer: nn.Module, halves: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        self.layer = layer
+        self.halves = halves
+
+    def forward(self, a: Tensor, b: Tensor) -> Any:
+        both = self.layer(torch.cat([a, b]))
+        return self.halves(both, a)
+
+
+def by_position(both: Tensor, a: Tensor) -> Tensor:
+    return both[: a.size(0)] * both[a.size(0) :]
+
+
+def by_view(both: Tensor, a: Tensor) -> Tensor:
+    return both.view(2, a.size(0), -1).sum(0)
+
+
+def by_chunk(both: Tensor, a: Tensor) -> Tensor:
+    first, second = both.chunk(2)  # what torch.export takes for a constant batch
+    return first * second
+
+
+def by_length(both: Tensor, a: Tensor) -> Tensor:
+    first, second = both.split(len(a))  # what torch.export takes for a constant batch
+    return first * second
+
+
+def line_of(function: Callable[..., Any]) -> int:
+    return function.__code__.co_firstlineno + 1
+
+
+@pytest.mark.parametrize("layer", [nn.Linear, BinaryLinear], ids=["real", "low-bit"])
+@pytest.mark.parametrize("halves", [by_position, by_view])
+def test_a_linear_layer_takes_two_batches_in_one(layer: type[nn.Linear], halves: Any) -> None:
+    method = {} if layer is nn.Linear else {"method": BNN}
+    model = Doubled(layer(4, 5, **method), halves).eval()
+    packed = pack(model, (torch.randn(3, 4), torch.randn(3, 4)))
+    for batch in (1, 2, 5):
+        assert_same(packed, model, (torch.randn(batch, 4), torch.randn(batch, 4)))
+
+
+def test_halves_of_two_batches_may_reach_a_layer() -> None:
+    model = Doubled(nn.Linear(4, 5), lambda both, a: model.behind(by_view(both, a)[:, :, None, None])).eval()
+    model.behind = BinaryConv2d(5, 6, 1, method=BNN)
+    packed = pack(model, (torch.randn(3, 4), torch.randn(3, 4)))
+    for batch in (1, 4):
+        assert_same(packed, model, (torch.randn(batch, 4), torch.randn(batch, 4)))
+
+
+@pytest.mark.parametrize("halves", [by_chunk, by_length])
+def test_a_split_that_fixes_the_batch_is_refused_with_its_place(halves: Callable[..., Any]) -> None:
+    model = Doubled(nn.Linear(4, 5), halves)
+    where = rf"that is split afterwards \(at {re.escape(__file__)}:{line_of(halves)}\)"
+    with pytest.raises(PackError, match=rf"its answer depends on the size of the batch; .*{where}"):
+        pack(model, (torch.randn(3, 4), torch.randn(3, 4)))
+
+
+def test_a_convolution_of_two_batches_in_one_is_refused_with_its_place() -> None:
+    model = Doubled(BinaryConv2d(4, 5, 3, method=BNN), lambda both, a: both)
+    text = r"layer 'layer' must be called with float32 \[batch, ...\], one entry a sample; got torch.float32 "
+    with pytest.raises(
+        PackError, match=rf"{text}\[2 \* batch, 4, 6, 6\]; .*{re.escape(__file__)}:{line_of(Doubled.forward)}\)"
+    ):
+        pack(model, (torch.randn(3, 4, 6, 6), torch.randn(3, 4, 6, 6)))
+
+
+def test_a_result_of_two_batches_belongs_in_a_tuple() -> None:
+    example = torch.randn(3, 4), torch.randn(3, 4)
+    with pytest.raises(
+        PackError, match=r"the model returns \[2 \* batch, 5\], and a result by itself is .* in a tuple"
+    ):
+        pack(Doubled(nn.Linear(4, 5), lambda both, a: both), example)
+    model = Doubled(nn.Linear(4, 5), lambda both, a: (both,)).eval()
+    assert_same(pack(model, example), model, (torch.randn(2, 4), torch.randn(2, 4)))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import count
 from typing import Any
 
@@ -16,6 +17,14 @@ from bittern.deploy.structure import CONSTANT, DICT, TUPLE, Tree, check_tree, in
 def is_tensor(argument: Any) -> bool:
     """Whether an argument of a graph, or a result, is a tensor."""
     return isinstance(argument, TensorArgument)
+
+
+def no_tensor(results: Iterable[str]) -> PackError:
+    """The error for results by their names."""
+    return PackError(
+        f"pack: result {', '.join(map(repr, results))} of the model is no tensor that depends on its input; wrap the "
+        "model to return none but those that do"
+    )
 
 
 def results_of(program: torch.export.ExportedProgram, name: str) -> tuple[int, ...]:
@@ -46,10 +55,7 @@ def answer_of(program: torch.export.ExportedProgram, name: str) -> Tree:
                 return next(order)
             if isinstance(argument, ConstantArgument) and argument.value is None:
                 return [CONSTANT, None]
-            raise PackError(
-                f"pack: result {path!r} of the model is no tensor that depends on its input; wrap the model to return "
-                "none but those that do"
-            )
+            raise no_tensor([path])
         keys = getattr(spec.context, "_fields", spec.context)
         children = spec.children()
         if spec.type in (tuple, list):

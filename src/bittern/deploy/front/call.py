@@ -44,6 +44,11 @@ class Call:
         return Call(operator, f"{self.name}.{index}", self.node, arguments)
 
 
+def meta_of(node: fx.Node) -> Any:
+    """The fake tensor, or the number, that torch.export gave a node."""
+    return node.meta.get("val")
+
+
 def operator_name(target: Any) -> str:
     """Name and overload of an operator of torch, "conv2d.default"; of another library with it in front."""
     schema = target._schema

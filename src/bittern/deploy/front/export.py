@@ -8,9 +8,7 @@ in-place operations and views. What depends on values cannot be exported, and en
 from __future__ import annotations
 
 import inspect
-import re
 import threading
-import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -24,12 +22,14 @@ from torch.fx.experimental import _config as shape_config
 from bittern.deploy.errors import PackError
 from bittern.deploy.front.answer import answer_of, is_tensor, results_of
 from bittern.deploy.front.batch import Dims, batch_dims
+from bittern.deploy.front.cause import cause, failure, fixes_batch
 from bittern.deploy.front.dynamic import Dynamic
 from bittern.deploy.front.example import Example
 from bittern.deploy.front.in_place import is_functional, rename_plain_writes
-from bittern.deploy.front.limits import OtherLimits, check_limits, named_sizes, symbols_of, violated
+from bittern.deploy.front.limits import OtherLimits, check_limits, named_sizes, symbols_of
 from bittern.deploy.front.recurrent import RecurrentLayers
 from bittern.deploy.front.stand_in import put_in, remove_from
+from bittern.deploy.front.where import guards_noted, place_of_error
 from bittern.deploy.parameters import Parameter, called, without_constants
 from bittern.deploy.program import NamedSize
 from bittern.deploy.size_expression import BATCH
@@ -49,9 +49,6 @@ _EXPORTING = threading.Lock()
 
 MOST_LIMITS = 3
 """Exports with limits that torch.export found in the one before."""
-
-USER_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in ')
-NOT_THE_USERS = ("/torch/", "/bittern/", "<frozen", "<string>")
 
 
 class Exported(NamedTuple):
@@ -177,7 +174,7 @@ def _likely_batches(model: nn.Module, example: Example, dynamic: Dynamic) -> Ite
     except PackError:
         raise
     except Exception as error:
-        raise _failure(example, error) from error
+        raise failure(example, error) from error
 
 
 def _exported(
@@ -189,7 +186,7 @@ def _exported(
     growing = _growing(dims, dynamic)
     args, kwargs = called(example.parameters, example.tensors)
     try:
-        with _EXPORTING, warnings.catch_warnings():
+        with _EXPORTING, warnings.catch_warnings(), guards_noted() as guards:
             warnings.simplefilter("ignore")  # torch's own, about how it is written
             shapes = _by_argument(model, *called(without_constants(example.parameters), growing))
             if _takes_any_name(model, kwargs):
@@ -202,10 +199,10 @@ def _exported(
     except Exception as error:
         model.__class__ = kind
         _check_example(model, example)
-        if not _is_fixed_batch(error):
-            check_limits(name, _place(error), error, dynamic, last)
-        refusal = _FixedBatch if _is_fixed_batch(error) else PackError
-        raise refusal(f"pack: {name} cannot be exported: {_cause(error)}") from error
+        if not fixes_batch(error):
+            check_limits(name, place_of_error(error), error, dynamic, last)
+        refusal = _FixedBatch if fixes_batch(error) else PackError
+        raise refusal(f"pack: {name} cannot be exported: {cause(error, guards.place())}") from error
     return program
 
 
@@ -274,57 +271,4 @@ def _check_example(model: nn.Module, example: Example) -> None:
     try:
         model(*args, **kwargs)
     except Exception as error:
-        raise _failure(example, error) from error
-
-
-def _failure(example: Example, error: Exception) -> PackError:
-    """What to say where the model itself fails on the example."""
-    shapes = ", ".join(str(list(x.shape)) for x in example.tensors)
-    what = f"an input {shapes}" if len(example.tensors) == 1 else f"inputs {shapes}"
-    return PackError(
-        f"pack: the model fails on {what}: {describe_failure(error)}{_place(error)}; give pack an example of what it "
-        "takes, in batches of any size"
-    )
-
-
-def _is_fixed_batch(error: BaseException) -> bool:
-    names = violated(error)
-    return BATCH in names if names else "specialized" in str(error)
-
-
-def _cause(error: BaseException) -> str:
-    """What stopped the export, and where in the user's code."""
-    place = _place(error)
-    text = str(error)
-    if _is_fixed_batch(error):
-        return (
-            "its answer depends on the size of the batch; write x.size(0), x.flatten(1) or -1 where the forward or a "
-            f"buffer of it holds the number of samples of the example{place}"
-        )
-    if "data-dependent" in text or "GuardOnDataDependent" in type(error).__name__:
-        said = describe_failure(error)
-        return f"its forward branches on values of tensors, which no program does{place}; torch says: {said}"
-    return f"{describe_failure(error)}{place}"
-
-
-def _place(error: BaseException) -> str:
-    """at FILE:LINE, of the innermost call in code that is neither torch's nor ours."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not any(part in frame.filename for part in NOT_THE_USERS)]
-    return f" (at {own[-1].filename}:{own[-1].lineno})" if own else ""
-
-
-def place_of(node: fx.Node) -> str:
-    """at FILE:LINE, where the forward called this, as far as torch noted it."""
-    found = list(USER_FRAME.finditer(str(node.meta.get("stack_trace") or "")))
-    own = [m for m in found if not any(part in m["file"] for part in NOT_THE_USERS)]
-    return f" (at {own[-1]['file']}:{own[-1]['line']})" if own else ""
-
-
-def is_operator(node: fx.Node) -> bool:
-    return node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload)
-
-
-def meta_of(node: fx.Node) -> Any:
-    """The fake tensor, or the number, that torch.export gave a node."""
-    return node.meta.get("val")
+        raise failure(example, error) from error

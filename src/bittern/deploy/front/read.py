@@ -16,19 +16,21 @@ from torch import Tensor, fx, nn
 
 from bittern.deploy.errors import PackError
 from bittern.deploy.front import native
+from bittern.deploy.front.answer import no_tensor
 from bittern.deploy.front.arguments import Arguments, BatchSource
 from bittern.deploy.front.builder import Builder, Ref
-from bittern.deploy.front.call import Call, bound, operator_name
+from bittern.deploy.front.call import Call, bound, meta_of
 from bittern.deploy.front.conditions import ASSERTIONS, Conditions
 from bittern.deploy.front.dynamic import Dynamic
 from bittern.deploy.front.example import Example
-from bittern.deploy.front.export import Exported, export, is_operator, meta_of, place_of
+from bittern.deploy.front.export import Exported, export
 from bittern.deploy.front.low_bit import lower_layer
+from bittern.deploy.front.nodes import draws, in_words, is_foreign, is_operator
 from bittern.deploy.front.recurrent import RECURRENT, recurrent_call
-from bittern.deploy.front.same import HARMLESS, passed_on
-from bittern.deploy.front.sizes import BATCH_SIZE, NoSize, Size, Symbols
+from bittern.deploy.front.same import passed_on
+from bittern.deploy.front.sizes import BATCH_SIZE, NoSize, Size, Symbols, size_in_words
 from bittern.deploy.front.stand_in import OPERATOR, computed
-from bittern.deploy.kinds.aten_operators import ALLOWED
+from bittern.deploy.front.where import place_of
 from bittern.deploy.kinds.results import attrs_of
 from bittern.deploy.program import OPEN, Input, Program, type_name
 from bittern.deploy.size_expression import BATCH
@@ -124,13 +126,26 @@ class _Reader:
         tree, values = self.exported.answer, self._output
         constant = [name for name, place in leaves(tree) if not isinstance(values[place], Ref)]
         if constant or not values:
-            raise PackError(
-                f"pack: result {', '.join(map(repr, constant))} of the model is no tensor that depends on its input; "
-                "wrap the model to return none but those that do"
-            )
+            raise no_tensor(constant)
         if isinstance(tree, int):
+            try:
+                self._check_alone(self.metas[values[0]])
+            except NoSize as error:
+                raise PackError(f"pack: the result of the model: {error}") from error
             return int(values[0])
         return int(self.builder.add("results", "results", values, {}, **attrs_of(tree)))
+
+    def _check_alone(self, meta: Any) -> None:
+        """Raises: PackError for one result that has not one entry a sample; several may be anything."""
+        rows = self.symbols.shape_of(meta)[:1]
+        if rows and isinstance(rows[0], Size) and rows[0] != BATCH_SIZE:
+            raise PackError(
+                f"pack: the model returns {self._sizes(meta)}, and a result by itself is [batch, ...], one entry a "
+                "sample; return what belongs to each of several batches in a tuple"
+            )
+
+    def _sizes(self, x: Tensor) -> str:
+        return f"[{', '.join(map(size_in_words, self.symbols.shape_of(x)))}]"
 
     def add(self, node: fx.Node) -> None:
         if node.op == "placeholder":
@@ -163,8 +178,8 @@ class _Reader:
     def _read(self, node: fx.Node) -> Any:
         """The value of a call: a `Ref`, a tensor that is known, a number, a `Size`, or a tuple of these."""
         if any(self.values[n] is FAILED for n in node.all_input_nodes):
-            if node.target is not OPERATOR and _is_foreign(node):
-                self.unknown[_in_words(node)] = None
+            if node.target is not OPERATOR and is_foreign(node):
+                self.unknown[in_words(node)] = None
             return FAILED
         try:
             return self._known(node)
@@ -190,7 +205,7 @@ class _Reader:
         if node.target is RECURRENT:
             return self._operator(recurrent_call(node, args, self.exported.layers), meta)
         if not is_operator(node):
-            self.unknown[_in_words(node)] = None
+            self.unknown[in_words(node)] = None
             return FAILED
         call = bound(node, args, kwargs, self.exported.layers)
         if call.operator in ASSERTIONS:
@@ -198,10 +213,10 @@ class _Reader:
         self.conditions.of_squeeze(call, self.metas)
         if passed_on(call, meta):
             return next(iter(call.arguments.values()))
-        if not call.sized and not call.refs and not _draws(node):
+        if not call.sized and not call.refs and not draws(node):
             return node.target(*args, **kwargs)  # type: ignore[operator]
-        if _is_foreign(node):
-            self.unknown[_in_words(node)] = None
+        if is_foreign(node):
+            self.unknown[in_words(node)] = None
             return FAILED
         return self._own(call, meta)
 
@@ -282,32 +297,11 @@ class _Reader:
             )
         if not isinstance(layer, BinaryLinear) or source.dtype != torch.float32:
             raise PackError(
-                f"pack: layer {name!r} must be called with float32 [batch, ...]; "
-                f"got {source.dtype} {list(source.shape)}"
+                f"pack: layer {name!r} must be called with float32 [batch, ...], one entry a sample; got "
+                f"{source.dtype} {self._sizes(source)}; call it on each of several batches by itself, as in "
+                "torch.cat([layer(a), layer(b)])"
             )
         rows = self._node(f"{name}.rows", RESHAPE, [x, [BATCH_SIZE, -1, layer.in_features]], None)
         value = lower_layer(self.builder, name, layer, rows)
         self.metas[value] = torch.empty(2, 2, 2)  # whatever its sizes, its three dimensions lie in order
         return self._node(f"{name}.reshaped", RESHAPE, [value, list(self.symbols.shape_of(meta))], meta)
-
-
-def _draws(node: fx.Node) -> bool:
-    """Whether a call draws random numbers."""
-    return torch.Tag.nondeterministic_seeded in node.target.tags  # type: ignore[union-attr]
-
-
-def _is_foreign(node: fx.Node) -> bool:
-    """Whether a node is no operator of the list, and no arithmetic on sizes."""
-    if node.target in (operator.getitem, OPERATOR, RECURRENT) or node.op != "call_function":
-        return False
-    if isinstance(meta_of(node), torch.SymInt | torch.SymFloat | torch.SymBool):
-        return False
-    if not is_operator(node):
-        return True
-    name = operator_name(node.target)
-    return name not in ALLOWED and name not in ASSERTIONS and name not in HARMLESS
-
-
-def _in_words(node: fx.Node) -> str:
-    name = operator_name(node.target) if is_operator(node) else getattr(node.target, "__name__", str(node.target))
-    return f"operator {name!r}{place_of(node)}"

@@ -8,8 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from bittern.deploy.errors import PackError
-from bittern.deploy.front.call import Call
-from bittern.deploy.front.export import meta_of
+from bittern.deploy.front.call import Call, meta_of
 from bittern.deploy.front.sizes import order_of, same_shape
 
 MOST_ELEMENTS = 2**31
