@@ -74,7 +74,7 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     assert "plan, height=9, width=8" in result.output
     result = CliRunner().invoke(app, ["run", str(path), str(tmp_path)])
     assert result.exit_code != 0
-    assert "takes inputs of several sizes" in result.output + str(result.exception)
+    assert "leaves 'height' and 'width' to each call; choose, as in --size" in result.output + str(result.exception)
 
 
 @pytest.mark.cuda

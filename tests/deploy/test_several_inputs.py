@@ -551,9 +551,7 @@ def test_a_convolution_of_two_batches_in_one_is_refused_with_its_place() -> None
 
 def test_a_result_of_two_batches_belongs_in_a_tuple() -> None:
     example = torch.randn(3, 4), torch.randn(3, 4)
-    with pytest.raises(
-        PackError, match=r"the model returns \[2 \* batch, 5\], and a result by itself is .* in a tuple"
-    ):
+    with pytest.raises(PackError, match=r"one entry a sample; the model returns \[2 \* batch, 5\]; .* in a tuple"):
         pack(Doubled(nn.Linear(4, 5), lambda both, a: both), example)
     model = Doubled(nn.Linear(4, 5), lambda both, a: (both,)).eval()
     assert_same(pack(model, example), model, (torch.randn(2, 4), torch.randn(2, 4)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bittern.cli import names
+from bittern.cli import names, sizes
 from bittern.cli.errors import Misused, unknown
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def export(
             help="all but c: run the program and compare it first. [default: verify]",
         ),
     ] = None,
+    size: Annotated[list[str] | None, typer.Option(help=sizes.SIZE_HELP)] = None,
 ) -> None:
     """Write a packed network as a program for another runtime."""
     from bittern.cli.screen import say, screen
@@ -73,7 +74,7 @@ def export(
             raise Misused(f"--{option} means nothing for a program for {target}; leave it out")
     if data is not None and verify is False:
         raise Misused("--data says what to compare on, and --no-verify compares nothing; leave out one of them")
-    packed = load_packed(file)
+    packed = sizes.at(file, load_packed(file), size or ())
     with screen(stderr=True).status("writing" if verify is False else "writing and comparing"):
         said = make(file, packed, output, wish)
     say(said)

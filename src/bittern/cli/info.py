@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bittern.cli import sizes
 from bittern.cli.errors import Misused
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def info(
     file: Annotated[Path, typer.Argument(help="A packed file.")],
     plan: Annotated[bool, typer.Option("--plan", help="Show the program as it runs, with times.")] = False,
     no_time: Annotated[bool, typer.Option("--no-time", help="With --plan: run nothing.")] = False,
+    size: Annotated[list[str] | None, typer.Option(help=f"With --plan. {sizes.SIZE_HELP}")] = None,
 ) -> None:
     """Show what is in a packed file."""
     from bittern.cli.plan import plan as plan_of
@@ -29,6 +31,8 @@ def info(
 
     if no_time and not plan:
         raise Misused("--no-time says how to show the plan; give --plan too")
+    if size and not plan:
+        raise Misused("--size says at which sizes to show the plan; give --plan too")
 
     packed = load_packed(file)
     bits, floats = _values(packed)
@@ -37,16 +41,16 @@ def info(
         f"{bits:,} one-bit weights and {floats:,} other numbers: {bits / max(bits + floats, 1):.1%} have one bit\n"
     )
     screen().print(_parts(packed, file.stat().st_size))
-    for size in packed.sizes:
-        limits = f"from {size.least}" if size.most is None else f"{size.least} ... {size.most}"
-        typer.echo(f"\n{size.name} is chosen by each call: {limits}")
+    for own in packed.sizes:
+        limits = f"from {own.least}" if own.most is None else f"{own.least} ... {own.most}"
+        typer.echo(f"\n{own.name} is chosen by each call: {limits}")
     typer.echo("\nnotes")
     for key, text in sorted(packed.info.items()):
         typer.echo(f"  {printable(key)}: {printable(text)}")
     if plan:
-        sizes = {size.name: size.example for size in packed.sizes}
-        table, sums = plan_of(packed.at(**sizes), timed=not no_time)
-        typer.echo("\nplan" + "".join(f", {name}={size}" for name, size in sizes.items()))
+        wanted = size or [f"{own.name}={own.example}" for own in packed.sizes]
+        table, sums = plan_of(sizes.at(file, packed, wanted), timed=not no_time)
+        typer.echo(", ".join(["\nplan", *wanted]))
         screen().print(table)
         typer.echo(f"\n{sums}")
 

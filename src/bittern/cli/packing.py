@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bittern.cli import names
+from bittern.cli import names, sizes
 from bittern.cli.errors import Misused
 
 NOT_PACKED = (".c", ".h", ".pte", ".pt", ".pth", ".onnx")
@@ -23,6 +23,7 @@ def pack(
     data: Annotated[
         str | None, typer.Option(help=f"To compare on: {names.DATA_HELP} [default: that of the training]")
     ] = None,
+    dynamic: Annotated[list[str] | None, typer.Option(help=sizes.DYNAMIC_HELP)] = None,
 ) -> None:
     """Pack a trained network into one file, and check that both give the same answers."""
     from bittern import deploy
@@ -36,6 +37,7 @@ def pack(
         raise Misused(f"--output {output}: a packed file is no {output.suffix} file; name it {output.stem}.safetensors")
     if output.resolve() in (target.resolve(), run_folder.find(target)[1].resolve()):
         raise Misused(f"--output {output} is the network itself; name another file")
+    named = sizes.dynamic(dynamic or ())
     run, network = run_folder.trained(target)
     images = names.data_set(names.data_spec(data) if data is not None else run.options.data)
     if images.image_shape != run.input_shape:
@@ -43,7 +45,7 @@ def pack(
         raise ValueError(f"{images.name} has images of {shape}, and the network takes other ones; give its own data")
     batch = normalize(images.first_test_images(VERIFIED_IMAGES), run.mean, run.std)
     with screen(stderr=True).status("packing, which torch.export may take a minute for"):
-        packed = deploy.pack(network, batch[:1])
+        packed = deploy.pack(network, batch[:1], dynamic=named)
     with screen(stderr=True).status(f"comparing on {len(batch)} images"):
         found = deploy.verify(packed, network, batch)
     if not found.exact:

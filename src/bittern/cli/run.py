@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from bittern.cli import sizes
 from bittern.cli.errors import Misused
 
 if TYPE_CHECKING:
@@ -49,13 +50,14 @@ def run(
     bf16: Annotated[
         bool, typer.Option("--bf16", help="Let real layers compute in bfloat16: not exact, slow on many CPUs.")
     ] = False,
+    size: Annotated[list[str] | None, typer.Option(help=sizes.SIZE_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")] = False,
 ) -> None:
     """Predict image files with a packed network."""
     from bittern.cli.images import image_files
-    from bittern.cli.targets import load_packed, need, packed_info
+    from bittern.cli.targets import for_images, load_packed, need, packed_info
 
-    packed = load_packed(file)
+    packed = for_images(file, load_packed(file), size or ())
     info = _with_statistics(packed_info(file, packed), mean, std, packed.input_shape[0])
     names = _class_names(file, packed, info)
     if not 1 <= top <= len(names):

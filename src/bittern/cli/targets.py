@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bittern.cli import names, run_folder
+from bittern.cli import names, run_folder, sizes
+from bittern.cli.errors import Misused
 from bittern.cli.program import command
 
 if TYPE_CHECKING:
@@ -28,23 +29,11 @@ IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
 def packed_info(path: Path, packed: Packed) -> ImageInfo:
     """What a packed file says about its images.
 
-    Raises: ValueError when it is damaged or does not fit the network, and for a network that takes more than images, or
-    images of several sizes.
+    Raises: ValueError when it is damaged or does not fit the network, and for a network that takes more than images.
     """
     from bittern.deploy.image_info import read_image_info
 
-    if not packed.takes_one_tensor:
-        inputs = ", ".join(given.name for given in packed.inputs)
-        raise ValueError(
-            f"{path} is called with {inputs}, and this command gives a network images alone; call it from Python: "
-            f"bittern.load({str(path)!r})"
-        )
-    if packed.sizes:
-        sizes = ", ".join(f"{size.name}={size.example}" for size in packed.sizes)
-        raise ValueError(
-            f"{path} takes inputs of several sizes, and this command gives a network images of one; write a file that "
-            f"takes one size: bittern.load({str(path)!r}).at({sizes}).save(FILE)"
-        )
+    _check_images_alone(path, packed)
     try:
         info = read_image_info(packed.info)
     except ValueError as error:
@@ -54,6 +43,21 @@ def packed_info(path: Path, packed: Packed) -> ImageInfo:
     if problem is not None:
         raise ValueError(f"{path}: {problem}; pack it again")
     return info
+
+
+def for_images(path: Path, packed: Packed, size: Sequence[str]) -> Packed:
+    """A network that takes images and nothing else, at these sizes (`sizes.at`). Raises: ValueError, Misused."""
+    _check_images_alone(path, packed)
+    return sizes.at(path, packed, size)
+
+
+def _check_images_alone(path: Path, packed: Packed) -> None:
+    if not packed.takes_one_tensor:
+        inputs = ", ".join(given.name for given in packed.inputs)
+        raise ValueError(
+            f"{path} is called with {inputs}, and this command gives a network images alone; call it from Python: "
+            f"bittern.load({str(path)!r})"
+        )
 
 
 def answers_of(packed: Packed) -> tuple[int, ...]:
@@ -137,15 +141,17 @@ def _refuse_other_files(path: Path) -> None:
         raise ValueError(f"{path} is an image; the packed file comes first, as in: {command('run', 'FILE', path)}")
 
 
-def open_target(path: Path) -> Target:
-    """Raises: FileNotFoundError, ValueError."""
+def open_target(path: Path, size: Sequence[str] = ()) -> Target:
+    """size: as `sizes.at` takes it. Raises: FileNotFoundError, ValueError; Misused."""
     from bittern import deploy
 
     if not path.is_dir():
         _refuse_other_files(path)
     if path.is_file() and not _is_checkpoint(path):
-        packed = deploy.load(path)
+        packed = for_images(path, deploy.load(path), size)
         return Target("packed model", path, packed, packed_info(path, packed))
+    if size:
+        raise Misused(f"--size {size[0]}: {path} is a trained network, and none of its sizes is chosen; leave it out")
     run, network = run_folder.trained(path)
     return Target("trained network", path, network, info_of(run))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bittern.cli import names, train_recipe
+from bittern.cli import names, sizes, train_recipe
 from bittern.cli.errors import Interrupted
 from bittern.cli.program import command
 
@@ -164,6 +164,7 @@ def _begin_with(network: Any, source: Path) -> None:
 def evaluate(
     target: Annotated[Path, typer.Argument(help="A run folder, a checkpoint in one, or a packed file.")],
     data: Annotated[str | None, typer.Option(help=f"{names.DATA_HELP} [default: that of the training]")] = None,
+    size: Annotated[list[str] | None, typer.Option(help=sizes.SIZE_HELP)] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads. [default: torch's own choice]")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -175,7 +176,7 @@ def evaluate(
 
     if threads is not None:
         names.set_threads(threads)
-    opened = open_target(target)
+    opened = open_target(target, size or ())
     images = names.data_set(names.data_spec(data) if data is not None else opened.data())
     fitted = opened.with_own_statistics(images)
     found = test(opened.network, fitted)

@@ -140,8 +140,8 @@ class _Reader:
         rows = self.symbols.shape_of(meta)[:1]
         if rows and isinstance(rows[0], Size) and rows[0] != BATCH_SIZE:
             raise PackError(
-                f"pack: the model returns {self._sizes(meta)}, and a result by itself is [batch, ...], one entry a "
-                "sample; return what belongs to each of several batches in a tuple"
+                f"pack: the result must be a real tensor [batch, ...], one entry a sample; the model returns "
+                f"{self._sizes(meta)}; return a result of other sizes in a tuple, (y,)"
             )
 
     def _sizes(self, x: Tensor) -> str:
