@@ -42,22 +42,40 @@ def test_public_names() -> None:
         _ = bittern.nothing
 
 
+EACH_ALONE = """
+import os, sys, torch
+before = set(sys.modules)
+for code in sys.argv[1:]:
+    if os.fork() == 0:
+        exec(code)
+        print(*(set(sys.modules) - before), flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0, code
+"""
+"""Runs each text as a process would that has imported torch and nothing else, and prints which modules that added."""
+
+
+def added_by(*codes: str) -> list[set[str]]:
+    """The modules that each of these texts imports, by itself."""
+    done = subprocess.run([sys.executable, "-c", EACH_ALONE, *codes], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [set(line.split()) for line in done.stdout.splitlines()]
+
+
+def own(modules: set[str]) -> set[str]:
+    return {name.split(".")[1] for name in modules if name.startswith("bittern.")}
+
+
 def test_importing_bittern_loads_nothing_heavy() -> None:
-    code = "import torch, sys; before = set(sys.modules); import bittern; print(*(set(sys.modules) - before))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    (loaded,) = added_by("import bittern")
     heavy = {"matplotlib", "tensorboard", "typer", "triton", "rich", "PIL", "safetensors", "sympy", "hmac"}
     assert not heavy & {name.split(".")[0] for name in loaded}
     assert not {name for name in loaded if name.startswith("torch.")}
-    own = {name.split(".")[1] for name in loaded if name.startswith("bittern.")}
-    assert own == {"_native", "_version", "ops"}, "the ops are there at once, all else when it is asked for"
+    assert own(loaded) == {"_native", "_version", "ops"}, "the ops are there at once, all else when it is asked for"
 
 
 def test_packages_come_alone() -> None:
     """Asking for one package imports no other that it stands below or beside."""
-    code = (
-        "import sys, bittern; bittern.{}; "
-        "print(*{{name.split('.')[1] for name in sys.modules if name.startswith('bittern.')}})"
-    )
     always, layers = {"_native", "_version", "ops"}, {"codes", "estimators", "quantizer", "start"}
     with_it = {
         "binary": {"binary", *layers},
@@ -66,14 +84,13 @@ def test_packages_come_alone() -> None:
         "optim": {"optim"},
         "pack": {"deploy", "nn", "_files", "_tensor_file", *layers},
     }
-    for name, expected in with_it.items():
-        done = subprocess.run([sys.executable, "-c", code.format(name)], capture_output=True, text=True, check=True)
-        assert set(done.stdout.split()) == always | expected, name
+    loaded = added_by(*(f"import bittern; bittern.{name}" for name in with_it))
+    assert [own(modules) for modules in loaded] == [always | expected for expected in with_it.values()]
 
 
-@pytest.mark.parametrize("name", ["codes.Signs", "estimators.binarize", "quantizer.Quantizer", "start.HeNormal"])
-def test_modules_are_there_without_an_import_of_their_own(name: str) -> None:
-    subprocess.run([sys.executable, "-c", f"import bittern; bittern.{name}"], check=True)
+def test_modules_are_there_without_an_import_of_their_own() -> None:
+    names = "codes.Signs", "estimators.binarize", "quantizer.Quantizer", "start.HeNormal"
+    assert len(added_by(*(f"import bittern; bittern.{name}" for name in names))) == len(names)
 
 
 def test_what_is_imported_late_is_there() -> None:

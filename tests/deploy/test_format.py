@@ -206,6 +206,17 @@ def test_hostile_programs(change: Any, text: str) -> None:
         from_bytes(with_program(change, DATA))
 
 
+@pytest.fixture(scope="module")
+def branches() -> bytes:
+    """The file of a network with bits that are pooled and concatenated."""
+    torch.manual_seed(0)
+    model = Inception(ReActNet)
+    torch.nn.init.constant_(model.late[1].weight, -1.0)  # type: ignore[arg-type]
+    data = pack(model.eval(), torch.randn(1, 3, 9, 10)).to_bytes()
+    assert b"flip" in data
+    return data
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -225,14 +236,9 @@ def test_hostile_programs(change: Any, text: str) -> None:
         (lambda p: p.update(output=1 + [n[KIND] for n in p["nodes"]].index("pool_bits")), "must be a real tensor"),
     ],
 )
-def test_hostile_bits(change: Any, text: str) -> None:
-    torch.manual_seed(0)
-    model = Inception(ReActNet)
-    torch.nn.init.constant_(model.late[1].weight, -1.0)  # type: ignore[arg-type]
-    data = pack(model.eval(), torch.randn(1, 3, 9, 10)).to_bytes()
-    assert b"flip" in data
+def test_hostile_bits(change: Any, text: str, branches: bytes) -> None:
     with pytest.raises(FormatError, match=text):
-        from_bytes(with_program(change, data))
+        from_bytes(with_program(change, branches))
 
 
 @settings(max_examples=60, deadline=None)

@@ -113,22 +113,25 @@ def test_the_sign_op_has_a_packed_form() -> None:
 
 
 def test_every_tie_of_a_threshold() -> None:
-    """Batch norms whose zero lies exactly on an integer: acc = mean, for every acc that can occur."""
-    for mean in range(-9, 10):
-        model = nn.Sequential(
-            BinaryConv2d(1, 4, 3, method=BNN),
-            nn.BatchNorm2d(4, eps=0.0),
-            BinaryConv2d(4, 3, 1, method=BNN),
-        )
-        model[0].weight.data.fill_(1.0)
-        model[1].running_mean.fill_(float(mean))  # type: ignore[union-attr]
-        model[1].weight.data = torch.tensor([1.0, -1.0, 0.0, 0.5])
-        model[1].bias.data = torch.tensor([0.0, 0.0, -1.0, 0.0])
-        bits = torch.arange(512).view(-1, 1) >> torch.arange(9) & 1
-        batch = (2.0 * bits - 1).view(512, 1, 3, 3)
-        packed = pack(model, batch)
-        assert "threshold" in kinds(packed)
-        assert verify(packed, model, batch).logits_identical
+    """Batch norms whose zero lies exactly on an integer: acc = mean, for every acc that can occur.
+
+    A sample meets such a tie in the four channels of one mean, so wrong bits cannot hide behind those of other means.
+    """
+    means = torch.arange(-9.0, 10.0)
+    model = nn.Sequential(
+        BinaryConv2d(1, 4 * len(means), 3, method=BNN),
+        nn.BatchNorm2d(4 * len(means), eps=0.0),
+        BinaryConv2d(4 * len(means), 3, 1, method=BNN),
+    )
+    model[0].weight.data.fill_(1.0)
+    model[1].running_mean.copy_(means.repeat_interleave(4))  # type: ignore[union-attr]
+    model[1].weight.data = torch.tensor([1.0, -1.0, 0.0, 0.5]).repeat(len(means))
+    model[1].bias.data = torch.tensor([0.0, 0.0, -1.0, 0.0]).repeat(len(means))
+    bits = torch.arange(512).view(-1, 1) >> torch.arange(9) & 1
+    batch = (2.0 * bits - 1).view(512, 1, 3, 3)
+    packed = pack(model, batch)
+    assert "threshold" in kinds(packed)
+    assert verify(packed, model, batch).logits_identical
 
 
 @pytest.mark.parametrize(
