@@ -57,13 +57,15 @@ def both(packed: Packed) -> tuple[Engine, Interpreter]:
     return Engine(packed.program, packed.tensors), Interpreter(packed.program, packed.tensors, cpu)
 
 
-def assert_same(packed: Packed, x: Tensor) -> None:
+def assert_same(packed: Packed, x: Tensor) -> tuple[Engine, Interpreter]:
+    """Returns what it compared."""
     engine, plain = both(packed)
     with torch.no_grad():
         assert torch.equal(engine(x), plain(x))
         expected, found = plain.accumulators(x), engine.accumulators(x)
     assert list(expected) == list(found)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+    return engine, plain
 
 
 MODELS = (
@@ -103,8 +105,7 @@ def test_large_models(model: Any) -> None:
     x = torch.randn(2, 3, size, size)
     method = BiRealNet if "bireal" in model.func.__name__ else ReActNet
     packed = pack(shuffle(model(method)), x)
-    assert_same(packed, x)
-    engine, _ = both(packed)
+    engine, _ = assert_same(packed, x)
     products = [item for item in engine.groups if isinstance(item, Block)]
     assert len(products) == sum(node.kind == "binary" for node in packed.program.nodes)
 
@@ -543,10 +544,16 @@ def test_batches_of_any_size(batches: tuple[int, ...]) -> None:
             assert torch.equal(engine(x), plain(x))
 
 
-def test_inputs_in_any_layout() -> None:
+@pytest.fixture(scope="module")
+def resnet() -> tuple[nn.Module, Packed]:
+    """A network and what packing it gives; neither is to be changed."""
     torch.manual_seed(0)
-    x = torch.randn(2, 3, 32, 32)
-    packed = pack(shuffle(models.resnet20_cifar(BNN, 5)), x)
+    model = shuffle(models.resnet20_cifar(BNN, 5))
+    return model, pack(model, torch.randn(1, 3, 32, 32))
+
+
+def test_inputs_in_any_layout(resnet: tuple[nn.Module, Packed]) -> None:
+    packed, x = resnet[1], torch.randn(2, 3, 32, 32)
     expected = packed(x)
     strided = torch.randn(4, 6, 32, 64)[::2, ::2, :, ::2]
     strided.copy_(x)
@@ -554,9 +561,8 @@ def test_inputs_in_any_layout() -> None:
     assert torch.equal(packed(strided), expected)
 
 
-def test_threads_have_their_own_memory() -> None:
-    torch.manual_seed(0)
-    packed = pack(shuffle(models.resnet20_cifar(BNN, 5)), torch.randn(1, 3, 32, 32))
+def test_threads_have_their_own_memory(resnet: tuple[nn.Module, Packed]) -> None:
+    packed = resnet[1]
     inputs = [torch.randn(2, 3, 32, 32) for _ in range(6)]
     expected = [packed(x) for x in inputs]
     with ThreadPoolExecutor(3) as pool:
@@ -594,8 +600,7 @@ def random_batch(samples: int, shape: tuple[int, ...], ties: bool) -> Tensor:
 
 def assert_same_at_any_batch(packed: Packed, model: nn.Module | None, x: Tensor) -> None:
     """The engine gives the bits of the single nodes and of the model, if given, in any layout, without memory of x."""
-    assert_same(packed, x)
-    engine, plain = both(packed)
+    engine, plain = assert_same(packed, x)
     with torch.no_grad():
         first = engine(x)
         kept = first.clone()
