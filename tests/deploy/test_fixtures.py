@@ -42,6 +42,18 @@ def test_functions_whose_last_bits_depend_on_the_cpu() -> None:
     torch.testing.assert_close(packed(x), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_layer_that_is_called_twice_has_its_tensors_once() -> None:
+    packed = load(FOLDER / "shared.safetensors")
+    products = [node for node in packed.program.nodes if node.kind == "binary"]
+    assert len(products) == 2
+    assert len({node.tensors["weight"] for node in products}) == 1
+    used = [node.tensors[role] for node in packed.program.nodes for role in node.tensors]
+    assert len(set(used)) < len(used)
+    assert set(used) == set(packed.tensors)
+    contiguous = next(node for node in packed.program.nodes if node.attrs.get("operator") == "contiguous.default")
+    assert contiguous.attrs["arguments"][1:] == [0]  # as torch's schema has it; a newer file may say it in words
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_file(name: str) -> None:
     path = FOLDER / f"{name}.safetensors"

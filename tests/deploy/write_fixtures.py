@@ -120,6 +120,21 @@ class Sizes(nn.Module):
         return F.interpolate(lower, size=x.shape[2:]).flatten(2) + x.shape[3]
 
 
+class Shared(nn.Module):
+    """Layers that are called twice, whose tensors the file holds once; a call with an argument that torch fills in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.Sequential(BinaryConv2d(8, 8, 3, padding=1, method=BNN), nn.BatchNorm2d(8), nn.PReLU(8))
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.head(self.block(x).mean((2, 3)))
+        turned = (x > 0).transpose(1, 3).contiguous().any(3)  # bool, so it stays an operator of torch
+        second = self.head(self.block(x.flip(3) + turned.unsqueeze(1)).mean((2, 3)))
+        return first + second
+
+
 def codes() -> nn.Sequential:
     """Weights that are no odd integers, and sums of terms, behind signs and behind levels."""
     model = nn.Sequential(
@@ -159,6 +174,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "near_functions": (near, (6,)),
     "codes": (codes, (3, 6, 5)),
     "sizes": (Sizes, (3, 8, 6)),
+    "shared": (Shared, (8, 4, 4)),
 }
 
 OPEN = {"sizes": ({2: "height", 3: Dim("width", max=99)}, (3, 11, 13))}
