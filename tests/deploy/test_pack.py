@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bittern import ops
+from bittern import convert, ops
 from bittern.binary import BNN, DoReFa, IRNet, ReActNet, ReCU, XNORNet, XNORNetPlusPlus
 from bittern.deploy import PackError, pack, verify
 from bittern.deploy.packed import from_bytes
@@ -344,3 +344,16 @@ def test_tensors_that_differ_in_the_sign_of_a_zero_are_both_kept() -> None:
     answer = pack(Scales().eval(), x)(x)
     assert (answer[:, :4] == float("inf")).all()
     assert (answer[:, 4:] == -float("inf")).all()
+
+
+@pytest.mark.filterwarnings("ignore::bittern.ConstantInputWarning")  # a sign behind the ReLU of such a layer
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_model_that_is_a_class_of_torch_keeps_the_names_of_its_layers(layers: int) -> None:
+    layer: nn.Module = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    whole = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False) if layers > 1 else layer
+    model = convert(whole, BNN).eval()
+    x = torch.randn(3, 5, 8)
+    packed = pack(model, x[:1])
+    assert torch.equal(packed(x), model(x))
+    names = {name for name, part in model.named_modules() if isinstance(part, BinaryLinear)}
+    assert set(packed.accumulators(x)) == names - set(packed.constant_layers)

@@ -37,6 +37,7 @@ from bittern.deploy.structure import Tree
 from bittern.deploy.unseen import check_eval, cpu_copy, describe_failure, is_leaf
 from bittern.nn._copy import copied
 from bittern.nn._noise import repeated
+from bittern.nn.binarize import LowBitLayer
 
 MOST_EXPORTS = 3
 """Dimensions that may be the batch with which an export is tried."""
@@ -107,7 +108,8 @@ def _copied(model: nn.Module, runs: bool) -> nn.Module:
             "cannot be copied out of its attributes"
         ) from error
     # a layer by itself has no name; inside a sequence it has
-    return (_Alone(copy) if is_leaf(copy) else copy).eval().requires_grad_(False)
+    alone = is_leaf(copy) and not any(isinstance(part, LowBitLayer) for part in [*copy.modules()][1:])
+    return (_Alone(copy) if alone else copy).eval().requires_grad_(False)
 
 
 class _Alone(nn.Sequential):
