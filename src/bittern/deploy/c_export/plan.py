@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bittern.deploy.arena import Life, placed
 from bittern.deploy.errors import refused
 from bittern.deploy.form import Form
 from bittern.deploy.kinds.table import KINDS
@@ -161,15 +162,9 @@ def _reused(step: Step, index: int, values: Mapping[int, Storage], candidates: S
 
 
 def _place(storages: Sequence[Storage], arena: str) -> int:
-    """Give the storages of one arena their offsets, the largest first, each as low as possible. Returns the size."""
-    unique = {id(storage): storage for storage in storages if storage.place == arena}
-    placed: list[Storage] = []
-    for storage in sorted(unique.values(), key=lambda s: (-s.size, s.first)):
-        alive = [s for s in placed if s.first <= storage.last and storage.first <= s.last]
-        storage.offset = 0
-        for other in sorted(alive, key=lambda s: s.offset):
-            if storage.offset + storage.size <= other.offset:
-                break
-            storage.offset = max(storage.offset, other.offset + other.size)
-        placed.append(storage)
-    return max((s.offset + s.size for s in placed), default=0)
+    """Give the storages of one arena their offsets. Returns its size."""
+    unique = list({id(storage): storage for storage in storages if storage.place == arena}.values())
+    offsets, size = placed([Life(storage.size, storage.first, storage.last) for storage in unique])
+    for storage, offset in zip(unique, offsets, strict=True):
+        storage.offset = offset
+    return size

@@ -11,13 +11,17 @@ import torch
 from torch import Tensor
 
 from bittern import ops
-from bittern.deploy.engine.buffers import Arena, BufferPool
+from bittern.deploy.arena import Life, placed
+from bittern.deploy.engine.buffers import BufferPool
 from bittern.deploy.form import Form
 
 if TYPE_CHECKING:
     from bittern.deploy.engine.groups.group import Group
 
 FLOAT_BYTES = 4
+
+CACHE_LINE = 64 // FLOAT_BYTES
+"""Floats: where each value begins."""
 
 Values = dict[int, Any]
 
@@ -81,16 +85,16 @@ class MemoryPlan:
         until: dict[int, int] = {}
         for value in written:
             until[home[value]] = max(until.get(home[value], 0), last_use[value])
-        arena, offsets = Arena(), {}
-        for value in written:
-            if home[value] == value:
-                nbytes = math.prod((batch, *image_size(forms[value]))) * FLOAT_BYTES
-                offsets[value] = arena.place(nbytes, written[value], until[value])
-        self._memory = torch.empty(-(-arena.size // FLOAT_BYTES), dtype=torch.float32)
+        owners = [value for value in written if home[value] == value]
+        sizes = (math.prod((batch, *image_size(forms[value]))) for value in owners)
+        lives = [Life(size, written[value], until[value]) for value, size in zip(owners, sizes, strict=True)]
+        places = placed(lives, CACHE_LINE)
+        offsets = dict(zip(owners, places.offsets, strict=True))
+        self._memory = torch.empty(places.size, dtype=torch.float32)
         self._address = self._memory.untyped_storage().data_ptr()
         for value in written:
             size = (batch, *image_size(forms[value]))
-            start = offsets[home[value]] // FLOAT_BYTES
+            start = offsets[home[value]]
             self.images[value] = self._memory[start : start + math.prod(size)].view(size)
             self.values[value] = as_torch_sees(self.images[value], forms[value])
 
