@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the light cases through Triton's interpreter and prints one JSON object: case -> "" or what went wrong.
+"""Runs cases through Triton's interpreter and prints one JSON object: case -> "" or what went wrong.
+
+Argument: "light", the light cases of all ops, or "log", the steps of log_codes.
 
 A program of its own because TRITON_INTERPRET changes every Triton kernel that the process imports.
 """
@@ -20,8 +22,9 @@ import torch
 from _agreement import check
 from _cases import Case, all_cases, pure_cases
 from _epilogue_cases import matmul_arguments, traps
+from _log_cases import check_log_step, fewer_log_steps
 from _tolerance import assert_exact
-from _triton_extras import Extra, check_norms_of_shards, check_repeated_steps, extras
+from _triton_extras import Extra, check_log_norms, check_norms_of_shards, check_repeated_steps, extras
 from bittern import ops
 
 
@@ -40,19 +43,32 @@ def check_extra(extra: Extra) -> None:
         assert_exact(a, b)
 
 
-def main() -> None:
-    torch.set_num_threads(1)
+def light_work() -> dict[str, Callable[[], None]]:
     cases = [case for case in pure_cases() if case.light]
     cases.append(Case(ops.binary_matmul, "epilogue-traps", lambda: matmul_arguments(*traps())))
-    work = {str(case): partial(check, case, ops.Implementation("triton", "cpu", case.op.triton)) for case in cases}
+    work: dict[str, Callable[[], None]] = {}
+    work |= {str(case): partial(check, case, ops.Implementation("triton", "cpu", case.op.triton)) for case in cases}
     for case in all_cases():
         if case.op is ops.optimizer_step:
             work[str(case)] = partial(check, case, ops.Implementation("triton", "cpu", case.op.triton))
     work |= {extra.label: partial(check_extra, extra) for extra in extras()}
     work["repeated steps"] = check_repeated_steps
     work["norms of shards"] = check_norms_of_shards
+    return work
+
+
+def log_work() -> dict[str, Callable[[], None]]:
+    run = ops.optimizer_step.triton
+    work: dict[str, Callable[[], None]] = {}
+    work |= {str(step): lambda step=step: check_log_step(step.make(), run) for step in fewer_log_steps()}
+    return work | {"norms of log steps": check_log_norms}
+
+
+def main(part: str) -> None:
+    torch.set_num_threads(1)
+    work = {"light": light_work, "log": log_work}[part]()
     json.dump({label: outcome(call) for label, call in work.items()}, sys.stdout)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

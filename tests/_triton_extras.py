@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from _cases import TABLES, generator
+from _log_cases import OPTIONS, LogStep
 from _step_cases import Step
 from bittern import ops
 
@@ -72,3 +73,17 @@ def check_norms_of_shards() -> None:
         native.run(h, scalars, ratios=ratios)
         for x, y in zip(p, q, strict=True):
             torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-5)
+
+
+def check_log_norms() -> None:
+    """States of log_codes are measured as the native kernels measure them."""
+    from bittern.ops.optimizer_step import PreparedStep, Rule
+    from bittern.ops.optimizer_step.cuda import CudaStep
+
+    for rule in (Rule.LAMB, Rule.LARS):
+        arguments = LogStep(Step(rule, (4, 8, 4), (300, 65, 5000), options=OPTIONS)).make()
+        _, params, grads, states, absmax, scalars, *layout, _, seeds = arguments
+        kernel = CudaStep(rule, params, states, absmax, *layout)
+        native = PreparedStep(rule, params, states, absmax, *layout, logarithmic=True)
+        found = kernel.measure(grads, scalars, seeds)
+        torch.testing.assert_close(found, native.measure(grads, scalars, seeds), rtol=1e-5, atol=0.0)

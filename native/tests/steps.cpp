@@ -20,6 +20,7 @@ struct Kind {
   i64 bits;
   DType param, grad;
   Rounding rounding;
+  bool logarithmic;  // 4 bits that are rounded at random
 };
 
 // Everything that a step reads and writes of one tensor.
@@ -31,7 +32,7 @@ struct Tensor {
       : compensation(static_cast<std::size_t>(kNumel * bytes_of(kind.param)), 0),
         codes(static_cast<std::size_t>(kStates * kNumel), 0),
         floats(static_cast<std::size_t>(kStates * kNumel), 0.0f),
-        absmax(static_cast<std::size_t>(kStates * kBlocks), 0.0f) {
+        absmax(static_cast<std::size_t>(kStates * kBlocks * 2), 0.0f) {
     constexpr i64 kOddPeriod = 40;
     Random random(9);
     param = in_memory(kind.param, spread_numbers(random, kNumel));
@@ -47,7 +48,7 @@ struct Tensor {
     for (i64 k = 0; k < kStates; ++k) {
       t.state[k] =
           kind.bits == 32 ? static_cast<void*>(floats.data() + k * kNumel) : codes.data() + k * kNumel;
-      t.absmax[k] = kind.bits == 32 ? nullptr : absmax.data() + k * kBlocks;
+      t.absmax[k] = kind.bits == 32 ? nullptr : absmax.data() + k * kBlocks * 2;
     }
     t.compensation = kind.rounding == Rounding::compensated ? compensation.data() : nullptr;
     t.numel = kNumel;
@@ -82,8 +83,9 @@ Tensor stepped(Isa isa, const Kind& kind) {
   const std::vector<float> s = scalars();
   for (int i = 0; i < kSteps; ++i) {
     const bool random = kind.rounding == Rounding::random;
-    optimizer_step_kernels(isa).step(
-        {kind.rule, &view, 1, s.data(), kScalars, random, static_cast<u64>(i), kThreads, nullptr, nullptr});
+    const u64 seed = static_cast<u64>(i) << 32;
+    optimizer_step_kernels(isa).step({kind.rule, &view, 1, s.data(), kScalars, random, static_cast<u64>(i),
+                                      kThreads, nullptr, nullptr, kind.logarithmic ? &seed : nullptr, 1});
   }
   return tensor;
 }
@@ -94,8 +96,9 @@ std::vector<double> norms(Isa isa, const Kind& kind) {
   const StepTensor view = tensor.view(kind);
   const std::vector<float> s = scalars();
   std::vector<double> found(2);
-  optimizer_step_kernels(isa).step(
-      {kind.rule, &view, 1, s.data(), kScalars, false, 0, 1, found.data(), nullptr});
+  const u64 seed = 5;
+  optimizer_step_kernels(isa).step({kind.rule, &view, 1, s.data(), kScalars, false, 0, 1, found.data(),
+                                    nullptr, kind.logarithmic ? &seed : nullptr, 1});
   return found;
 }
 
@@ -103,7 +106,8 @@ std::string describe(Isa isa, const Kind& kind) {
   constexpr const char* kRoundings[] = {"to nearest", "by random bits", "compensated"};
   return std::string(isa_name(isa)) + ": rule " + std::to_string(static_cast<int>(kind.rule)) + ", " +
          std::to_string(kind.bits) + " bits, parameter " + type_name(kind.param) + ", gradient " +
-         type_name(kind.grad) + ", " + kRoundings[static_cast<int>(kind.rounding)];
+         type_name(kind.grad) + ", " + kRoundings[static_cast<int>(kind.rounding)] +
+         (kind.logarithmic ? ", logarithmic" : "");
 }
 
 }  // namespace
@@ -121,8 +125,13 @@ void test_step_types(Isa isa, Results& results) {
   for (int rule = 0; rule < static_cast<int>(Rule::count); ++rule) {
     for (i64 bits : {32, 8, 4}) {
       for (const auto& form : kForms) {
-        const Kind kind{static_cast<Rule>(rule), bits, form.param, form.grad, form.rounding};
+        const Kind kind{static_cast<Rule>(rule), bits, form.param, form.grad, form.rounding, bits == 4};
         results.record(stepped(isa, kind).equals(stepped(Isa::scalar, kind)), describe(isa, kind));
+        if (bits == 4) {
+          Kind nearest = kind;
+          nearest.logarithmic = false;
+          results.record(stepped(isa, nearest).equals(stepped(Isa::scalar, nearest)), describe(isa, nearest));
+        }
         if (kind.rule != Rule::lamb && kind.rule != Rule::lars) continue;
         results.record(norms(isa, kind) == norms(Isa::scalar, kind), describe(isa, kind) + ", norms");
       }

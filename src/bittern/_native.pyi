@@ -64,6 +64,8 @@ def optimizer_step(
     seed: int,
     norms: int = 0,
     ratios: int = 0,
+    state_seeds: int = 0,
+    state_seed_count: int = 0,
 ) -> None: ...
 def quantize_blockwise(
     isa: int,

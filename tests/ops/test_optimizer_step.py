@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from _log_cases import LogStep, check_log_step, log_steps
 from _step_cases import Step, check_step, copied, scalars_of, steps
 from _tolerance import assert_elementwise, assert_exact
 from bittern import ops
@@ -37,6 +39,13 @@ def test_instruction_sets_agree_bit_for_bit(step: Step) -> None:
             for a, b in zip(mine, theirs, strict=True) if isinstance(mine, list) else ():
                 if isinstance(a, Tensor):
                     assert_exact(b, a)
+
+
+@pytest.mark.parametrize("step", list(log_steps()), ids=str)
+def test_states_of_log_codes_are_those_of_the_reference(step: LogStep) -> None:
+    arguments = step.make()
+    for isa in ops.available_isas():
+        check_log_step(arguments, partial(ops.optimizer_step.native, isa))
 
 
 # ---- torch.optim

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from _cases import all_cases, pure_cases
+from _log_cases import fewer_log_steps
 from _triton_extras import extras
 from bittern import ops
 from bittern.ops.optimizer_step import Rule
@@ -29,12 +30,24 @@ LIGHT += [str(case) for case in all_cases() if case.op is ops.optimizer_step]
 LIGHT += [*(extra.label for extra in extras()), "repeated steps", "norms of shards"]
 
 
+LOG = [*(str(step) for step in fewer_log_steps()), "norms of log steps"]
+
+
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, str]:
+    return interpreted("light")
+
+
+@pytest.fixture(scope="module")
+def log_outcomes() -> dict[str, str]:
+    return interpreted("log")
+
+
+def interpreted(part: str) -> dict[str, str]:
     """Case -> what went wrong, from one process whose Triton interprets."""
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     done = subprocess.run(
-        [sys.executable, str(PROGRAM)], env=environment, capture_output=True, text=True, timeout=500, check=False
+        [sys.executable, str(PROGRAM), part], env=environment, capture_output=True, text=True, timeout=500, check=False
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, str] = json.loads(done.stdout)
@@ -46,8 +59,14 @@ def test_interpreted_kernel_equals_reference(case: str, outcomes: dict[str, str]
     assert not outcomes[case], outcomes[case]
 
 
-def test_the_interpreter_ran_exactly_these_cases(outcomes: dict[str, str]) -> None:
+@pytest.mark.parametrize("case", LOG)
+def test_interpreted_states_of_log_codes_equal_reference(case: str, log_outcomes: dict[str, str]) -> None:
+    assert not log_outcomes[case], log_outcomes[case]
+
+
+def test_the_interpreter_ran_exactly_these_cases(outcomes: dict[str, str], log_outcomes: dict[str, str]) -> None:
     assert set(outcomes) == set(LIGHT)
+    assert set(log_outcomes) == set(LOG)
 
 
 FLOAT_EPILOGUE = {"epilogue": "*fp32", "out": "*fp32"}
@@ -108,7 +127,8 @@ def test_compiles_for_a_gpu(
 
 BYTES = {"n": "i64", "seed": "i64"} | dict.fromkeys(("absmax", "values", "borders"), "*fp32")
 BYTES |= dict.fromkeys(("codes", "codes_of_bins"), "*u8")
-STEP = {"table": "*i64", "tasks": "*i64", "first_task": "*i64", "squares": "*fp64", "bins": "*u8", "seed": "i64"}
+STEP = {"squares": "*fp64", "bins": "*u8", "seed": "i64"}
+STEP |= dict.fromkeys(("table", "tasks", "first_task", "seeds"), "*i64")
 STEP |= dict.fromkeys(("scalars", "tables", "ratios"), "*fp32")
 
 
@@ -144,11 +164,11 @@ def test_rules_compile(rule: Rule) -> None:
 
     kinds = ((8, tl.float32, False, False), (4, tl.bfloat16, False, True), (32, tl.float16, True, False))
     bits, dtype, kahan, chance = kinds[rule % 3]
-    constants = rule_constants(rule) | {"BITS": bits, "BLOCK": 256, "ROWS": 4, "PARAM": dtype, "GRAD": dtype}
+    tile = {"BLOCK": 256, "ROWS": 4, "PARAM": dtype, "GRAD": dtype}
     module = "bittern.ops.optimizer_step.kernel_cuda"
-    own = {"KAHAN": kahan, "CHANCE": chance, "MANTISSA": 6, "SQUARE_MANTISSA": 7, "SQUARE_BINS": 3074}
-    for aligned in (False, True):
-        constants["ALIGNED"] = aligned
+    own = {"KAHAN": kahan, "CHANCE": chance, "MANTISSA": 6, "OTHER_MANTISSA": 7, "OTHER_BINS": 3074}
+    for aligned, width, logarithmic in ((False, bits, False), (True, bits, False), (True, 4, True)):
+        constants = rule_constants(rule, width, logarithmic) | tile | {"ALIGNED": aligned}
         ptx = ptx_of(module, "step_kernel", STEP, constants | own)
         assert_rounds_as_written(ptx)
         assert ("ld.global.v4.b32" in ptx) == ("st.global.v4.b32" in ptx) == aligned

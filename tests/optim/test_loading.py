@@ -53,7 +53,7 @@ def _first(state_dict: dict[str, Any], key: str, change: Callable[[Any], Any]) -
         ("AdamW", 8, "exp_avg_8bit", lambda x: x[:, :-1], "it does not fit"),
         ("AdamW", 8, "exp_avg_8bit", lambda x: x.to("meta"), "with contents"),
         ("AdamW", 8, "exp_avg_8bit", Tensor.to_sparse, "must be a dense real tensor"),
-        ("AdamW", 4, "exp_avg_4bit", lambda x: x[:, 1:], "it does not fit"),
+        ("AdamW", 4, "exp_avg_4bit_ratio", lambda x: x[:, 1:], "it does not fit"),
         ("AdamW", 32, "exp_avg", lambda x: x + 1j, "must be a dense real tensor"),
         ("AdamW", 32, "exp_avg", lambda x: x.double() * 1e300, "not finite"),
         ("AdamW", 32, "exp_avg_sq", lambda x: -x, "at least 0"),
@@ -157,7 +157,9 @@ def _mutated(draw: random.Random, state_dict: dict[str, Any]) -> dict[str, Any]:
         elif what == 1:
             del place[key]
         elif what == 2:
-            place[draw.choice([*place, "exp_avg", "exp_avg_8bit", "exp_avg_4bit", "compensation"])] = place.pop(key)
+            place[
+                draw.choice([*place, "exp_avg", "exp_avg_8bit", "exp_avg_4bit", "exp_avg_4bit_ratio", "compensation"])
+            ] = place.pop(key)
         elif isinstance(place[key], Tensor):
             place[key] = _tensor_changes(draw, place[key])
     return changed

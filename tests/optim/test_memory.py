@@ -25,7 +25,8 @@ def _bytes_per_param(optimizer: torch.optim.Optimizer, p: torch.nn.Parameter) ->
     ("name", "options", "limit"),
     [
         ("AdamW", {}, 2.04),
-        ("AdamW", {"state_bits": 4}, 1.07),
+        ("AdamW", {"state_bits": 4}, 1.1),
+        ("AdamW", {"state_bits": 4, "state_rounding": "nearest"}, 1.07),
         ("Lion", {}, 1.02),
         ("SGD", {"momentum": 0.9}, 1.02),
         ("AdEMAMix", {}, 3.05),

@@ -151,7 +151,8 @@ def test_old_files_load_and_go_on_as_they_did() -> None:
         bits = int(file.stem.removeprefix(name))
         assert not any(key.endswith("bit") for state in saved["optimizer"]["state"].values() for key in state)
         params = [nn.Parameter(p) for p in saved["parameters"]]
-        extra = {"momentum": 0.9} if name in ("sgd", "adafactor") else {}
+        extra: dict[str, Any] = {"momentum": 0.9} if name in ("sgd", "adafactor") else {}
+        extra |= {"state_rounding": "nearest"} if bits == 4 else {}
         optimizer = classes[name](params, lr=7.0, state_bits=bits, min_8bit_size=100, **extra)
         optimizer.load_state_dict(saved["optimizer"])
         train(optimizer, params, 2, start=3)
@@ -190,7 +191,7 @@ def _through_a_checkpoint(folder: Path, source: tuple[nn.Module, Any], target: t
         ((8, None), (32, None), r"Missing key .*weight\.exp_avg"),
         ((4, None), (32, None), r"Missing key .*weight\.exp_avg"),
         ((32, None), (8, None), r"Missing key .*weight\.exp_avg_8bit"),
-        ((8, None), (4, None), r"Missing key .*weight\.exp_avg_4bit"),
+        ((8, None), (4, None), r"Missing key .*weight\.exp_avg_4bit_ratio"),
         ((4, None), (8, None), r"Missing key .*weight\.exp_avg_8bit"),
         ((8, 256), (8, 512), r"(?i)size mismatch .*weight\.exp_avg_absmax"),
     ],

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bittern.ops.optimizer_step import SPECS, PreparedStep, Rule
 from bittern.ops.optimizer_step.check import is_dense
-from bittern.optim._layout import is_sharded, layout_for, local_tensor
+from bittern.optim._layout import first_element, is_sharded, layout_for, local_tensor
 from bittern.optim._options import PARAMETER_DTYPES, Group
 from bittern.optim._shards import add_over_shards, trust_ratio
 from bittern.optim._state import StateDict, describe
@@ -36,6 +36,7 @@ class Batch:
         states: Sequence[StateDict],
         counters: Sequence[str],
         fresh: Sequence[bool],
+        numbers: Sequence[int],
     ) -> None:
         self.rule = rule
         self._description = (rule, describe(group))
@@ -50,6 +51,10 @@ class Batch:
         self._place_states = tuple(state for state, _ in places)
         self._place_keys = tuple(key for _, key in places)
         self.tensors = tuple(state[key] for state, key in places)
+        at_random = any(layout_for(p, group).logarithmic for p in params)
+        at = [[number, first_element(p)] for number, p in zip(numbers, params, strict=True)]
+        self.places = torch.tensor(at, device=self._counts.device).T if at_random else None
+        """The number of each parameter, and of its first element here, where states in 4 bits are rounded at random."""
         self._sharded = any(is_sharded(p) for p in params)
         self._joined = self._sharded and rule in (Rule.LAMB, Rule.LARS)
         locals_ = [local_tensor(p.detach()) if is_sharded(p) else p for p in params]
@@ -93,7 +98,12 @@ class Batch:
         self._counts.copy_(torch.stack(advance(tuple(self._counts.unbind(0)))))
         return tuple(self._counts.double().unbind(0))
 
-    def run(self, scalars: Tensor, seed: int | None) -> None:
+    @property
+    def steps(self) -> Tensor:
+        """The number of the step of each parameter, float32, where its counters are."""
+        return self._counts[self.counters.index("step")]
+
+    def run(self, scalars: Tensor, seed: int | None, state_seeds: Tensor | None) -> None:
         """Updates the parameters and states from the gradients; scalars: [1, K] or [number of parameters, K]."""
         if self._prepared is None:
             if self._joined:
@@ -112,12 +122,14 @@ class Batch:
         rows = scalars
         if scalars.shape[0] > 1 and len(self.live) < len(params):
             rows = scalars[self.live]
+        if state_seeds is not None and len(self.live) < len(params):
+            state_seeds = state_seeds[self.live]
         for p, copy in self._copies:
             copy.copy_(p)
         ratios = None
         if self._joined:
-            ratios = self._trust_ratios(self._prepared.measure(grads, rows), scalars)[self.live]
-        self._prepared.run(grads, rows, seed, ratios)
+            ratios = self._trust_ratios(self._prepared.measure(grads, rows, state_seeds), scalars)[self.live]
+        self._prepared.run(grads, rows, seed, ratios, state_seeds)
         for p, copy in self._copies:
             p.copy_(copy)
         torch.autograd.graph.increment_version(params)
@@ -138,9 +150,9 @@ class Batch:
         for i in self.live:
             p, state = self.params[i], self.states[i]
             layout = layout_for(p, group)
-            for name, _ in spec.states:
-                scale = state.get(f"{name}_absmax")
-                states.append(local_tensor(state[name]))
+            for spec_state in spec.states:
+                scale = state.get(f"{spec_state.name}_absmax")
+                states.append(local_tensor(state[spec_state.name]))
                 absmax.append(torch.empty(0, device=p.device) if scale is None else local_tensor(scale))
             layouts.append(layout)
             if "compensation" in state:
@@ -154,6 +166,7 @@ class Batch:
             block_size=[layout.block_size for layout in layouts],
             row_length=[layout.row_length for layout in layouts],
             compensation=compensation,
+            logarithmic=any(layout.logarithmic for layout in layouts),
         )
 
     def _join_counters(self, capturable: bool) -> None:
@@ -169,7 +182,7 @@ class Batch:
 
 
 def _keys(state: StateDict, rule: Rule) -> tuple[str, ...]:
-    names = [name for name, _ in SPECS[rule].states]
+    names = [spec.name for spec in SPECS[rule].states]
     return tuple(key for name in names for key in (name, f"{name}_absmax") if key in state) + (
         ("compensation",) if "compensation" in state else ()
     )

@@ -41,7 +41,7 @@ def read(subject: str, saved: Mapping[str, Any], specs: Sequence[State]) -> dict
         )
     found.update(nested)
     if "state1" in found:
-        return _bitsandbytes(subject, found, tuple(name for name, _ in specs))
+        return _bitsandbytes(subject, found, tuple(spec.name for spec in specs))
     return {key: _torchao(subject, value) for key, value in found.items()}
 
 

@@ -3,20 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from bittern.ops.optimizer_step import State, state_table
+from bittern.ops.optimizer_step import State, Storage, state_table
 from bittern.optim import _loaded as check
 from bittern.optim._foreign import Coded, foreign_group, read
-from bittern.optim._layout import Layout, decode, encode, equivalent, is_sharded, layout_for, stored_layout
-from bittern.optim._names import ABSMAX, is_flattened, named_bits, to_memory
+from bittern.optim._layout import Layout, equivalent, is_sharded, layout_for, own_layout, stored_layout
+from bittern.optim._names import ABSMAX, is_flattened, named_storages, to_memory
 from bittern.optim._options import STORAGE, Group, check_options
-from bittern.optim._state import StateDict, as_floats, store
+from bittern.optim._state import StateDict, Stored, first_square, floats_of, store, stored_as, with_ratios
 
 if TYPE_CHECKING:
     from bittern.optim._optimizer import LowBitOptimizer
@@ -86,7 +86,6 @@ def _group(optimizer: LowBitOptimizer, index: int, group: Group, saved: Mapping[
 def _state(optimizer: LowBitOptimizer, place: _Place, saved: Mapping[str, Any]) -> StateDict:
     """The state of a parameter, from a saved one of any of the known formats."""
     subject, specs = place.subject, optimizer.states(place.group)
-    bits = named_bits(saved)
     found = read(subject, to_memory(subject, saved), specs)
     if not found:
         return {}  # torch.optim.SGD before its first step with momentum
@@ -100,10 +99,9 @@ def _state(optimizer: LowBitOptimizer, place: _Place, saved: Mapping[str, Any]) 
     if is_flattened(place.p):
         check.check_apart(subject, {spec.name: found[spec.name] for spec in specs})
     result: StateDict = {name: check.counter(subject, name, found.pop(name)) for name in optimizer.counters}
-    for spec in specs:
-        values, absmax = found.pop(spec.name), found.pop(f"{spec.name}{ABSMAX}", None)
-        named = place._replace(subject=f"{subject}.{spec.name}")
-        store(result, spec.name, _adopt(named, spec, values, absmax, bits.get(spec.name)))
+    parts = {spec.name: (found.pop(spec.name), found.pop(f"{spec.name}{ABSMAX}", None)) for spec in specs}
+    for name, stored in _adopt(place, specs, parts, named_storages(saved)).items():
+        store(result, name, stored)
     found.pop("step", None)
     for name, shape in further.items():
         floats = check.check_floats(f"{subject}.{name}", found.pop(name), place.p, shape, signed=False)
@@ -120,42 +118,83 @@ def _state(optimizer: LowBitOptimizer, place: _Place, saved: Mapping[str, Any]) 
     return result
 
 
-def _adopt(place: _Place, spec: State, saved: Any, absmax: Any, named: int | None) -> tuple[Tensor, Tensor | None]:
-    """One saved state as the group stores it; ValueError if it does not fit or would lose precision unasked."""
-    subject, p, group, requantize = place
+def _adopt(
+    place: _Place, specs: Sequence[State], parts: Mapping[str, tuple[Any, Any]], named: Mapping[str, Storage]
+) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """The saved states as the group stores them; ValueError if one does not fit or would lose precision unasked."""
+    subject, p, group, _ = place
+    found = {
+        spec.name: _recognised(f"{subject}.{spec.name}", p, spec, *parts[spec.name], named.get(spec.name))
+        for spec in specs
+    }
+    layouts = with_ratios({name: part.layout for name, part in found.items()}, specs)
+    for name, layout in layouts.items():
+        if layout != found[name].layout and name in named:
+            raise ValueError(
+                f"{subject}.{name} is named as codes {named[name].name.lower()}, which do not go with the codes of "
+                f"{first_square(specs)}; the file is damaged"
+            )
+    found = {name: part._replace(layout=layouts[name]) for name, part in found.items()}
     wanted = layout_for(p, group)
+    same = {spec.name: _is_stored_so(place, spec, found[spec.name], own_layout(spec, wanted)) for spec in specs}
+    if all(same[name] and _same_strides(p, part.values, part.layout) for name, part in found.items()):
+        return {name: _copy(p, part) for name, part in found.items()}
+    floats = floats_of(p, found, specs)
+    for spec in specs:
+        if found[spec.name].table is not None:
+            check.check_values(f"{subject}.{spec.name}, decoded,", floats[spec.name], signed=spec.signed)
+    return stored_as(p, floats, specs, wanted) | {
+        name: _copy(p, part)
+        for name, part in found.items()
+        if same[name] and _same_strides(p, part.values, part.layout)
+    }
+
+
+def _recognised(subject: str, p: Tensor, spec: State, saved: Any, absmax: Any, named: Storage | None) -> Stored:
+    """One saved state and its layout, checked by itself."""
     values, absmax, code = _parts(subject, p, saved, absmax)
     try:
-        found = stored_layout(p, values, absmax)
+        found = stored_layout(p, values, absmax, named)
     except ValueError as error:
         raise ValueError(
             f"{subject} is {error}: it does not fit a parameter {list(p.shape)}; load the states of this model"
         ) from None
-    if named is not None and named != found.bits:
+    if named is not None and named.bits != found.bits:
         raise ValueError(
-            f"{subject} is named as codes of {named} bits, but its size is that of {found.bits} bits for a parameter "
-            f"{list(p.shape)}; the file is damaged, or of another model"
+            f"{subject} is named as codes of {named.bits} bits, but its size is that of {found.bits} bits for a "
+            f"parameter {list(p.shape)}; the file is damaged, or of another model"
         )
-    other_code = code is not None and not torch.equal(code.cpu().float(), state_table(spec.signed, found.bits))
-    same = equivalent(found, wanted) and not other_code
-    if not same and not requantize:
-        raise ValueError(
-            f"{subject} is stored as {_words(found, other_code)}, this optimizer stores {_words(wanted, False)}; "
-            "pass requantize=True to convert it"
-        )
+    if named in (Storage.LOGARITHMS, Storage.RATIOS) and (named is Storage.LOGARITHMS) == spec.signed:
+        raise ValueError(f"{subject} is named as codes of another kind of state; the file is damaged")
     if absmax is None:
         check.check_values(subject, values, signed=spec.signed)
-        if same and not is_sharded(p):
-            return _float_copy(p, values), None
-        return encode(p, as_floats(p, values, None, spec.signed, found), spec.signed, wanted)
-    if same and _same_strides(p, values, found):
-        return _codes_copy(p, values, absmax, found)
-    if code is None:
-        floats = as_floats(p, values, absmax, spec.signed, found)
-    else:
-        floats = decode(p, values, absmax, code.float(), found)
-        check.check_values(f"{subject}, decoded,", floats, signed=spec.signed)
-    return encode(p, floats, spec.signed, wanted)
+    elif found.logarithmic and not spec.signed:
+        check.check_levels(f"{subject}{ABSMAX}", absmax)
+    other = code is not None and not torch.equal(code.cpu().float(), state_table(spec.signed, found.bits))
+    return Stored(values, absmax, found, code.float() if other and code is not None else None)
+
+
+def _is_stored_so(place: _Place, spec: State, part: Stored, wanted: Layout) -> bool:
+    same = equivalent(part.layout, wanted) and part.table is None
+    if not same and not place.requantize:
+        raise ValueError(
+            f"{place.subject}.{spec.name} is stored as {_words(part.layout, part.table is not None)}, this optimizer "
+            f"stores {_words(wanted, False)}; pass requantize=True to convert it{_or_go_on(part.layout, wanted)}"
+        )
+    return same
+
+
+def _or_go_on(found: Layout, wanted: Layout) -> str:
+    to_nearest = found.bits == wanted.bits == 4 and wanted.logarithmic and not found.logarithmic
+    return ', or build the optimizer with state_rounding="nearest" to go on with it' if to_nearest else ""
+
+
+def _copy(p: Tensor, part: Stored) -> tuple[Tensor, Tensor | None]:
+    if part.absmax is not None:
+        return _codes_copy(p, part.values, part.absmax, part.layout)
+    if is_sharded(p):
+        return part.values.float().clone(), None
+    return _float_copy(p, part.values), None
 
 
 def _parts(subject: str, p: Tensor, saved: Any, absmax: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -180,8 +219,9 @@ def _codes_copy(p: Tensor, codes: Tensor, absmax: Tensor, layout: Layout) -> tup
         return codes.clone(), absmax.clone()
     if layout.bits == 4:
         codes = codes.reshape(layout.rows, -1).clone(memory_format=torch.contiguous_format)
-        return codes, absmax.flatten().clone()
-    return codes.clone(), absmax.flatten().clone()
+    else:
+        codes = codes.clone()
+    return codes, absmax.reshape(*([-1, 2] if absmax.numel() > layout.blocks else [-1])).clone()
 
 
 def _same_strides(p: Tensor, values: Tensor, layout: Layout) -> bool:
@@ -195,4 +235,5 @@ def _words(layout: Layout, other_code: bool) -> str:
     if layout.bits == 32:
         return "32-bit floats"
     table_words = " with another code table" if other_code else ""
-    return f"{layout.bits} bits in blocks of {layout.block_size}{table_words}"
+    kind = " by logarithms" if layout.logarithmic else ""
+    return f"{layout.bits} bits{kind} in blocks of {layout.block_size}{table_words}"

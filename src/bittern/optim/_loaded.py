@@ -60,7 +60,7 @@ def _alike(own: Any, came: Any) -> bool:
         return _is_number(came)
     if isinstance(own, list | tuple):
         same = isinstance(came, list | tuple) and len(came) == len(own)
-        return same and all(_alike(a, b) for a, b in zip(own, came, strict=True))
+        return same and all(b is None or _alike(a, b) for a, b in zip(own, came, strict=True))  # Adafactor's eps
     return True
 
 
@@ -113,6 +113,13 @@ def check_absmax(subject: str, value: Any, p: Tensor) -> Tensor:
         raise ValueError(f"{subject} must be float32; got {tensor.dtype}; converting it would change every value")
     check_values(subject, tensor, signed=False)
     return tensor
+
+
+def check_levels(subject: str, levels: Tensor) -> None:
+    """ValueError unless every block's lowest level lies at or below its largest."""
+    pairs = local_tensor(levels).reshape(-1, 2)
+    if not bool((pairs[:, 1] <= pairs[:, 0]).all()):
+        raise ValueError(f"{subject} must hold the largest, then the lowest level of a block; got them otherwise")
 
 
 def check_table(subject: str, value: Tensor) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from bittern.ops.optimizer_step import State
 from bittern.optim._batch import Batch
 from bittern.optim._layout import local_tensor
 from bittern.optim._load import load
-from bittern.optim._names import for_torch_to_refuse, is_flattened, named_bits, to_memory
+from bittern.optim._names import for_torch_to_refuse, is_flattened, named_storages, to_memory
 from bittern.optim._options import Group, Options, check_options, check_parameter, complete
 from bittern.optim._state import StateDict, check_dense, check_finite, check_offload, conform, create, offload
 from bittern.optim._torch import saved_state
@@ -35,8 +35,10 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
     nonfinite: "skip" leaves an element whose gradient or new state is NaN or infinite as it is, with its states;
     "raise" refuses the whole step. rounding of bfloat16 and float16 parameters: "nearest"; "stochastic" (bfloat16;
     seeded by `torch.manual_seed`); "kahan" keeps the rounding error in a buffer of the parameter's type. It does not
-    concern float32 parameters. offload="cpu": states of CUDA parameters live in pinned host memory, which the kernels
-    read and write over the bus.
+    concern float32 parameters. state_rounding of 4-bit states: "stochastic", with squares on a logarithmic scale and
+    means relative to their roots (docs/optimizers.md), by random bits of the step and the element; "nearest", entries
+    of a table (arXiv 2309.01507), which stop moving where small and large curvatures meet. offload="cpu": states of
+    CUDA parameters live in pinned host memory, which the kernels read and write over the bus.
 
     A parameter that does not fill its memory (a strided slice) is stepped through a dense copy that stays allocated.
     Errors: TypeError for complex, sparse or float64 parameters, ValueError for invalid arguments.
@@ -50,7 +52,11 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
         self._strides: dict[Tensor, tuple[int, ...]] = {}
         self.steps_in_backward = False
         self._calls = 0
-        super().__init__(params, {**defaults, **complete(type(self).__name__, options)})
+        rounding: Options = {"state_rounding": self.state_roundings[0]}
+        super().__init__(params, {**defaults, **complete(type(self).__name__, rounding | options)})
+
+    state_roundings: tuple[Literal["nearest", "stochastic"], ...] = "stochastic", "nearest"
+    """How 4-bit states may be rounded, the default first; at random needs the number of the step."""
 
     whole_tensors: bool = False
     """Whether the update reads sums over a whole tensor."""
@@ -117,7 +123,7 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
     def state_of(self, p: Tensor, group: Group) -> StateDict:
         """The state of `p`, created or brought to the group's storage and p's device and layout where necessary."""
         state: StateDict = self.state[p]
-        if named_bits(state):  # ZeroRedundancyOptimizer puts the entries of a state_dict here itself
+        if named_storages(state):  # ZeroRedundancyOptimizer puts the entries of a state_dict here itself
             renamed = to_memory(self._name, state)
             state.clear()
             state.update(renamed)
@@ -144,7 +150,7 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
     def is_new(self, p: Tensor, group: Group) -> bool:
         """Whether `p` lacks a state that the group needs."""
         state = to_memory(self._name, self.state.get(p, {}))
-        return any(name not in state for name in (*(name for name, _ in self.states(group)), *self.counters))
+        return any(name not in state for name in (*(spec.name for spec in self.states(group)), *self.counters))
 
     @property
     def _name(self) -> str:
@@ -166,6 +172,11 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
         group = self.param_groups[-1]
         try:
             check_options(self._name, group)
+            if group["state_rounding"] not in self.state_roundings:
+                raise ValueError(
+                    f"{self._name}: 4-bit states go to nearest codes here; got state_rounding="
+                    f"{group['state_rounding']!r}; leave it out, or use state_bits=8"
+                )
             self.check_group(group)
             for p in group["params"]:
                 check_parameter(self._name, p)
@@ -189,7 +200,7 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
             raise TypeError(f"{self._name}: {what} needs whole tensors; got a piece of FSDP1's; use fully_shard")
 
     def state_dict(self) -> dict[str, Any]:
-        """As torch.optim; a quantized state is "<state>_8bit" or "<state>_4bit" with "<state>_absmax" (see `_names`).
+        """As torch.optim; a quantized state is "<state>_8bit" or "<state>_4bit..." beside "<state>_absmax" (`_names`).
 
         States of FSDP1's flat parameters, which FSDP1 shards element by element, are decoded to float32.
         """

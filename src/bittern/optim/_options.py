@@ -28,6 +28,7 @@ class Options(TypedDict, total=False):
     min_8bit_size: int
     nonfinite: Literal["skip", "raise"]
     rounding: Literal["nearest", "stochastic", "kahan"]
+    state_rounding: Literal["nearest", "stochastic"]
     offload: Literal["cpu"] | None
 
 
@@ -37,15 +38,17 @@ DEFAULTS: Options = {
     "min_8bit_size": 4096,
     "nonfinite": "skip",
     "rounding": "nearest",
+    "state_rounding": "stochastic",
     "offload": None,
 }
-STORAGE = ("state_bits", "block_size", "min_8bit_size", "rounding", "offload")
+STORAGE = ("state_bits", "block_size", "min_8bit_size", "rounding", "state_rounding", "offload")
 """Group keys that say how this process stores states: `load_state_dict` leaves them as they are."""
 
 _CHOICES: dict[str, tuple[object, ...]] = {
     "state_bits": (32, 8, 4),
     "nonfinite": ("skip", "raise"),
     "rounding": ("nearest", "stochastic", "kahan"),
+    "state_rounding": ("nearest", "stochastic"),
     "offload": (None, "cpu"),
 }
 

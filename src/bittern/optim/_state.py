@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from bittern.ops.optimizer_step import State, state_table
+from bittern.ops.optimizer_step import State
 from bittern.optim._layout import (
     Layout,
     allocate,
@@ -19,6 +19,7 @@ from bittern.optim._layout import (
     is_sharded,
     layout_for,
     local_tensor,
+    own_layout,
     stored_layout,
 )
 from bittern.optim._options import STORAGE, Group
@@ -27,16 +28,72 @@ from bittern.optim._shards import any_over_shards
 StateDict = dict[str, Any]
 
 
+class Stored(NamedTuple):
+    """One state as it lies in memory."""
+
+    values: Tensor
+    """Floats or codes."""
+    absmax: Tensor | None
+    layout: Layout
+    table: Tensor | None = None
+    """Of codes that are not this package's."""
+
+
+def floats_of(
+    p: Tensor, parts: Mapping[str, Stored], specs: Sequence[State], strides: tuple[int, ...] | None = None
+) -> dict[str, Tensor]:
+    """The float32 values of the states of `p` in its local shape, by name.
+
+    strides: the memory order that 4-bit codes were made in, None that of `p`.
+    """
+    found: dict[str, Tensor] = {}
+    square = first_square(specs)
+    for spec in sorted(specs, key=lambda spec: spec.name != square):  # ratios need it
+        values, absmax, layout, table = parts[spec.name]
+        if absmax is None:
+            found[spec.name] = local_tensor(values).float()
+        else:
+            beside = found.get(square) if square and spec.name != square else None
+            found[spec.name] = decode(p, values, absmax, spec, layout, square=beside, table=table, strides=strides)
+    return found
+
+
+def stored_as(
+    p: Tensor, floats: Mapping[str, Tensor], specs: Sequence[State], layout: Layout
+) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """Values of all states of `p` as `layout` stores them, by name."""
+    square = first_square(specs)
+    beside = floats[square] if square else None
+    return {spec.name: encode(p, floats[spec.name], spec, layout, beside) for spec in specs}
+
+
+def first_square(specs: Sequence[State]) -> str | None:
+    """The name of the square to whose root relative states are relative."""
+    return next((spec.name for spec in specs if not spec.signed), None)
+
+
+def with_ratios(layouts: Mapping[str, Layout], specs: Sequence[State]) -> dict[str, Layout]:
+    """Layouts by name; a ratio looks like an entry of a table, but the square beside it tells."""
+    square = first_square(specs)
+    logarithmic = square is not None and layouts[square].logarithmic
+    return {
+        spec.name: layouts[spec.name]._replace(logarithmic=logarithmic)
+        if spec.relative and layouts[spec.name].bits == 4
+        else layouts[spec.name]
+        for spec in specs
+    }
+
+
 def create(state: StateDict, p: Tensor, specs: Sequence[State], group: Group, initial: Callable[[str], float]) -> None:
     """Adds the missing states of `specs` to `state`, in the storage that the group asks for."""
     layout = layout_for(p, group)
-    for name, signed in specs:
-        if name not in state:
-            value = initial(name)
+    for spec in specs:
+        if spec.name not in state:
+            value = initial(spec.name)
             if value == 0.0:
-                store(state, name, allocate(p, signed, layout))
+                store(state, spec.name, allocate(p, spec, layout))
             else:
-                store(state, name, encode(p, torch.full_like(local_tensor(p), value), signed, layout))
+                store(state, spec.name, encode(p, torch.full_like(local_tensor(p), value), spec, layout))
     if keeps_compensation(p, group) and "compensation" not in state:
         state["compensation"] = torch.zeros_like(p, memory_format=torch.preserve_format)
 
@@ -62,23 +119,31 @@ def conform(
     strides: those of `p` when its states were made, None for its present ones.
     """
     wanted = layout_for(p, group)
-    for name, signed in specs:
-        values, absmax = state[name].to(p.device), state.get(f"{name}_absmax")
+    found: dict[str, Stored] = {}
+    for spec in specs:
+        values, absmax = state[spec.name].to(p.device), state.get(f"{spec.name}_absmax")
         absmax = None if absmax is None else absmax.to(p.device)
         try:
-            found = stored_layout(p, values, absmax)
+            found[spec.name] = Stored(values, absmax, stored_layout(p, values, absmax))
         except ValueError as error:
             raise ValueError(
-                f"{owner}: state {name!r} of a parameter {list(p.shape)} is {error}; "
+                f"{owner}: state {spec.name!r} of a parameter {list(p.shape)} is {error}; "
                 "make a new optimizer after a change of shape"
             ) from None
-        if not equivalent(found, wanted) or not _same_order(p, values, found, strides):
-            floats = as_floats(p, values, absmax, signed, found, strides)
-            values, absmax = encode(p, floats, signed, wanted)
-        elif absmax is None and values.dtype != torch.float32:
-            values = values.float()
-        if values is not state[name]:
-            store(state, name, (values, absmax))
+    layouts = with_ratios({name: part.layout for name, part in found.items()}, specs)
+    found = {name: part._replace(layout=layouts[name]) for name, part in found.items()}
+    if all(
+        equivalent(found[spec.name].layout, own_layout(spec, wanted))
+        and _same_order(p, found[spec.name].values, found[spec.name].layout, strides)
+        for spec in specs
+    ):
+        for name, (values, absmax, *_) in found.items():
+            values = values.float() if absmax is None else values
+            if values is not state[name]:
+                store(state, name, (values, absmax))
+    else:
+        for name, stored in stored_as(p, floats_of(p, found, specs, strides), specs, wanted).items():
+            store(state, name, stored)
     _conform_compensation(state, p, group)
 
 
@@ -106,25 +171,11 @@ def check_offload(owner: str, p: Tensor) -> None:
 
 def offload(state: StateDict, specs: Sequence[State]) -> None:
     """Puts the states and their absmax into pinned host memory, where they are not there yet."""
-    for name, _ in specs:
-        for key in (name, f"{name}_absmax"):
+    for spec in specs:
+        for key in (spec.name, f"{spec.name}_absmax"):
             value = state.get(key)
             if value is not None and not (value.is_cpu and value.is_pinned()):
                 state[key] = torch.empty_like(value, device="cpu", pin_memory=True).copy_(value)
-
-
-def as_floats(
-    p: Tensor,
-    values: Tensor,
-    absmax: Tensor | None,
-    signed: bool,
-    layout: Layout,
-    strides: tuple[int, ...] | None = None,
-) -> Tensor:
-    """The float32 values of a state of `p` in p's local shape."""
-    if absmax is None:
-        return local_tensor(values).float()
-    return decode(p, values, absmax, state_table(signed, layout.bits), layout, strides)
 
 
 def _same_order(p: Tensor, values: Tensor, layout: Layout, strides: tuple[int, ...] | None) -> bool:

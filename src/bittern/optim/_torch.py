@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bittern.ops.optimizer_step import SPECS
-from bittern.optim._layout import stored_layout, wrap
-from bittern.optim._names import ABSMAX, Saved, is_flattened, named_bits, to_memory, to_saved, without_guard
+from bittern.ops.optimizer_step import SPECS, State, Storage
+from bittern.optim._layout import Layout, stored_layout, wrap
+from bittern.optim._names import ABSMAX, Saved, is_flattened, named_storages, to_memory, to_saved, without_guard
 from bittern.optim._options import DEFAULTS
-from bittern.optim._state import as_floats
+from bittern.optim._state import Stored, floats_of, with_ratios
 
-SIGNED = {state.name: state.signed for spec in SPECS.values() for state in spec.states}
-"""Whether a state can be negative, by its name."""
+STATES = {state.name: state for spec in SPECS.values() for state in spec.states}
+"""By name; what they rely on differs from rule to rule only where one has no square."""
 
 
 def to_torch(state_dict: Mapping[str, Any], params: Iterable[Tensor] | None = None) -> dict[str, Any]:
@@ -70,31 +70,48 @@ def saved_state(subject: str, state: Mapping[str, Any], p: Tensor) -> Saved:
 def _decoded(subject: str, saved: Mapping[str, Any], p: Tensor | None) -> Saved:
     state = to_memory(subject, saved)
     result = {name: value for name, value in state.items() if not name.endswith(ABSMAX)}
-    coded, bits = [name for name in state if f"{name}{ABSMAX}" in state], named_bits(saved)
+    coded, storages = [name for name in state if f"{name}{ABSMAX}" in state], named_storages(saved)
+    parts: dict[str, Stored] = {}
     for name in coded:
         where = f"{subject}.{name}"
-        if p is None and bits.get(name) != 8:
+        if name not in STATES:
+            raise ValueError(
+                f"{where} must be one of {', '.join(STATES)}; got codes of another name; "
+                "pass a state_dict of bittern.optim"
+            )
+        storage = storages.get(name)
+        if p is None and storage is not Storage.BYTES:
             raise ValueError(f"{where} holds codes that have no shape; pass the optimizer's parameters as params")
-        result[name] = _values(where, name, state[name], state[f"{name}{ABSMAX}"], state[name] if p is None else p)
-    squares = [result[name] for name in coded if not SIGNED[name]]
+        codes, absmax = state[name], state[f"{name}{ABSMAX}"]
+        parts[name] = Stored(codes, absmax, _layout(where, codes if p is None else p, codes, absmax, storage))
+    specs = _specs(coded)
+    layouts = with_ratios({name: part.layout for name, part in parts.items()}, specs)
+    parts = {name: part._replace(layout=layouts[name]) for name, part in parts.items()}
+    if coded:
+        like = state[coded[0]] if p is None else p
+        for name, floats in floats_of(like, parts, specs).items():
+            result[name] = wrap(like, Storage.FLOATS, parts[name].layout, floats, None)[0]
+    squares = [result[name] for name in coded if not STATES[name].signed]
     for name in coded:
-        if squares and SIGNED[name]:  # as a step decodes them
+        if squares and STATES[name].signed:  # as a step decodes them
             result[name] = torch.where(squares[0] == 0, 0.0, result[name])
     return result
 
 
-def _values(subject: str, name: str, codes: Tensor, absmax: Tensor, like: Tensor) -> Tensor:
-    """One quantized state of a parameter like `like` as float32, a DTensor where the codes are one."""
-    if name not in SIGNED:
-        raise ValueError(
-            f"{subject} must be one of {', '.join(SIGNED)}; got codes of another name; "
-            "pass a state_dict of bittern.optim"
-        )
+def _specs(names: list[str]) -> tuple[State, ...]:
+    """The states of these names, in the order of a rule that has them all."""
+    for spec in SPECS.values():
+        if {state.name for state in spec.states} == set(names):
+            return spec.states
+    return tuple(STATES[name] for name in names)
+
+
+def _layout(subject: str, like: Tensor, codes: Tensor, absmax: Tensor, storage: Storage | None) -> Layout:
+    """Of one quantized state of a parameter like `like`."""
     try:
-        layout = stored_layout(like, codes, absmax)
+        return stored_layout(like, codes, absmax, storage)
     except ValueError as error:
         raise ValueError(
             f"{subject} is {error}: it does not fit a parameter {list(like.shape)}; "
             "pass the parameters of this state_dict"
         ) from None
-    return wrap(like, layout._replace(bits=32), as_floats(like, codes, absmax, SIGNED[name], layout), None)[0]

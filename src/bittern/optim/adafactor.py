@@ -14,7 +14,7 @@ from bittern.ops.optimizer_step import State
 from bittern.optim._layout import encode, is_sharded, layout_for, stored_layout
 from bittern.optim._optimizer import LowBitOptimizer, ParamsT
 from bittern.optim._options import Group, Number, Options, check_not_negative, scalar
-from bittern.optim._state import StateDict, as_floats, store
+from bittern.optim._state import StateDict, Stored, floats_of, store
 
 _MOMENTUM = State("exp_avg", True)
 
@@ -33,6 +33,8 @@ class Adafactor(LowBitOptimizer):
     """
 
     whole_tensors = True
+
+    state_roundings = ("nearest",)
 
     def __init__(
         self,
@@ -111,9 +113,10 @@ class Adafactor(LowBitOptimizer):
 
     def _smooth(self, p: Tensor, state: StateDict, group: Group, update: Tensor, good: Tensor) -> Tensor:
         values, absmax = state["exp_avg"], state.get("exp_avg_absmax")
-        old = as_floats(p, values, absmax, True, stored_layout(p, values, absmax))
+        parts = {_MOMENTUM.name: Stored(values, absmax, stored_layout(p, values, absmax))}
+        old = floats_of(p, parts, (_MOMENTUM,))[_MOMENTUM.name]
         new = torch.where(good, torch.lerp(update, old, group["momentum"]), old)
-        store(state, "exp_avg", encode(p, new, True, layout_for(p, group)))
+        store(state, "exp_avg", encode(p, new, _MOMENTUM, layout_for(p, group)))
         return new
 
 

@@ -15,7 +15,7 @@ from bittern.optim._layout import encode, is_sharded, layout_for, stored_layout
 from bittern.optim._names import holds_codes
 from bittern.optim._optimizer import LowBitOptimizer, ParamsT
 from bittern.optim._options import Group, Number, Options, check_not_negative, scalar
-from bittern.optim._state import as_floats, store
+from bittern.optim._state import Stored, floats_of, store
 
 _MOMENTUM = State("momentum_buffer", True)
 _ADJUSTMENTS = (None, "original", "match_rms_adamw")
@@ -34,6 +34,7 @@ class Muon(LowBitOptimizer):
 
     whole_tensors = True
     counters = ()
+    state_roundings = ("nearest",)
 
     def __init__(
         self,
@@ -89,10 +90,11 @@ class Muon(LowBitOptimizer):
         gradient, rate = p.grad.float(), float(group["momentum"])
         good = torch.isfinite(gradient)
         values, absmax = state["momentum_buffer"], state.get("momentum_buffer_absmax")
-        old = as_floats(p, values, absmax, True, stored_layout(p, values, absmax))
+        parts = {_MOMENTUM.name: Stored(values, absmax, stored_layout(p, values, absmax))}
+        old = floats_of(p, parts, (_MOMENTUM,))[_MOMENTUM.name]
         gradient = torch.where(good, gradient, 0.0)
         mean = torch.where(good, torch.lerp(gradient, old, rate), old)
-        store(state, "momentum_buffer", encode(p, mean, True, layout_for(p, group)))
+        store(state, "momentum_buffer", encode(p, mean, _MOMENTUM, layout_for(p, group)))
         direction = torch.lerp(gradient, mean, rate) if group["nesterov"] else mean
         direction = orthogonalize(direction, group["ns_coefficients"], group["ns_steps"], group["eps"])
         lr = float(scalar(group["lr"]))

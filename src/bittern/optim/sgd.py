@@ -23,6 +23,7 @@ class SGD(RuleOptimizer):
     """
 
     counters = ()
+    state_roundings = ("nearest",)
 
     def __init__(
         self,

@@ -30,7 +30,8 @@ from bittern.bench.core.rows import Figure, OpRow
 from bittern.bench.core.timing import Comparison, Spread, check_budget, compare, latency, torch_threads
 from bittern.bench.optim.report import Bandwidth, OptimReport
 from bittern.ops import chosen_isa
-from bittern.ops.optimizer_step import SPECS, Rule
+from bittern.ops.optimizer_step import SPECS, Rule, storage_of
+from bittern.optim._options import DEFAULT_BLOCK
 
 ONE = 24_999_936
 """Elements of the single tensor: 25 M, a multiple of every block size."""
@@ -77,23 +78,23 @@ class Candidate:
     state_bytes_target: float | None = None
 
 
-def step_bytes(rule: Rule, state_bits: int) -> float:
+def step_bytes(rule: Rule, state_bits: int, logarithmic: bool = True) -> float:
     """Bytes that one step must move per float32 parameter, at the default block sizes."""
-    block = {32: None, 8: 256, 4: 128}[state_bits]
-    per_state = state_bits / 8 + (0.0 if block is None else FLOAT_BYTES / block)
-    return 3 * FLOAT_BYTES + 2 * per_state * len(SPECS[rule].states)
+    storages = [storage_of(state, state_bits, logarithmic) for state in SPECS[rule].states]
+    stored = sum(s.bits / 8 + s.scales * FLOAT_BYTES / DEFAULT_BLOCK[state_bits] for s in storages)
+    return 3 * FLOAT_BYTES + 2 * stored
 
 
 def ours() -> tuple[Candidate, ...]:
     """bittern's optimizers: AdamW in every storage, the others with 8 bits."""
     adamw = [
         Candidate(
-            f"AdamW, {bits}-bit state",
-            partial(_new, optim.AdamW, state_bits=bits),
-            step_bytes(Rule.ADAM, bits),
+            f"AdamW, {bits}-bit state{', to nearest' * nearest}",
+            partial(_new, optim.AdamW, state_bits=bits, state_rounding="nearest" if nearest else "stochastic"),
+            step_bytes(Rule.ADAM, bits, not nearest),
             ADAM_BYTES_TARGET if bits == 8 else None,
         )
-        for bits in (8, 4, 32)
+        for bits, nearest in ((8, False), (4, False), (4, True), (32, False))
     ]
     others: tuple[tuple[str, Callable[..., torch.optim.Optimizer], Rule], ...] = (
         ("SGD with momentum", partial(optim.SGD, momentum=0.9), Rule.MOMENTUM),

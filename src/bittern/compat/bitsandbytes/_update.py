@@ -147,7 +147,7 @@ def optimizer_update_8bit_blockwise(
     _check("optimizer_update_8bit_blockwise", optimizer_name, skip_zeros)
     if optimizer_name in ("lamb", "lars"):
         raise ValueError(f"optimizer_update_8bit_blockwise: use bnb.optim for {optimizer_name}; it has a trust ratio")
-    signs = [sign for _, sign in SPECS[_RULES[optimizer_name]].states]
+    signs = [state.signed for state in SPECS[_RULES[optimizer_name]].states]
     for name, table, signed in (("qmap1", qmap1, signs[0]), ("qmap2", qmap2, signs[-1])):
         if table is not None and not torch.equal(table.cpu(), state_table(signed, 8)):
             kind = "signed" if signed else "unsigned"

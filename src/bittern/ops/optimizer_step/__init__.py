@@ -11,6 +11,10 @@ elements; blocks start anew every row_length[i] elements.
 scalars: float32 [1, K] or [n, K] in the order of SPECS[rule].scalars; the first, grad_scale, multiplies the gradient.
 compensation: n tensors like params (Kahan's summation for 16-bit parameters), or none.
 seed: rounds bfloat16 parameters up or down at random with the bits random32(seed, number of the element).
+state_seeds: int64 [1] or [n], on the CPU or the device. With them, states of 4 bits are those of log_codes.py: squares
+on a logarithmic scale with two float32 a block, means relative to their roots, slow averages in 8 bits, and all are
+rounded at random: U of states k and k + 1 are the lower and the upper 16 bits of random32(seed + k / 2 * DRAW, number
+of the element within its tensor).
 
 Per block: decode with the old absmax, apply the rule, take the new absmax, encode; the parameter sees the new states
 before they are rounded. Codes: nearest entry of `state_table`; a square above 0 never takes the code of 0, and where it
@@ -32,9 +36,9 @@ from torch import Tensor
 from bittern.ops._isa import chosen_isa
 from bittern.ops._op import Op, lazily
 from bittern.ops.optimizer_step.arguments import StepArguments
-from bittern.ops.optimizer_step.check import check_step
+from bittern.ops.optimizer_step.check import check_seeds, check_step
 from bittern.ops.optimizer_step.cpu import StepTable, optimizer_step_cpu
-from bittern.ops.optimizer_step.layout import block_count, code_count, state_table
+from bittern.ops.optimizer_step.layout import Storage, block_count, code_count, state_table, storage_of
 from bittern.ops.optimizer_step.reference import optimizer_step_reference
 from bittern.ops.optimizer_step.rules import SPECS, Rule, RuleSpec, State
 
@@ -44,10 +48,12 @@ __all__ = [
     "Rule",
     "RuleSpec",
     "State",
+    "Storage",
     "block_count",
     "code_count",
     "optimizer_step",
     "state_table",
+    "storage_of",
 ]
 
 
@@ -57,7 +63,8 @@ def _fake(a: StepArguments) -> None:
 
 optimizer_step: Op[None] = Op(
     "optimizer_step(int rule, Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] states, Tensor(c!)[] absmax, "
-    "Tensor scalars, int[] bits, int[] block_size, int[] row_length, Tensor(d!)[] compensation, int? seed=None) -> ()",
+    "Tensor scalars, int[] bits, int[] block_size, int[] row_length, Tensor(d!)[] compensation, int? seed=None, "
+    "Tensor? state_seeds=None) -> ()",
     record=StepArguments,
     check=check_step,
     reference=optimizer_step_reference,
@@ -84,12 +91,16 @@ class PreparedStep:
         block_size: Sequence[int],
         row_length: Sequence[int],
         compensation: Sequence[Tensor] = (),
+        logarithmic: bool = False,
     ) -> None:
+        """logarithmic: whether `run` gets state_seeds, so that 4 bits are those of log_codes."""
         self.rule = Rule(rule)
         self.params = tuple(params)
         scalars = torch.zeros(1, len(SPECS[self.rule].scalars))
         stored = (states, absmax, scalars, bits, block_size, row_length, compensation)
-        check_step(StepArguments(self.rule, self.params, self.params, *stored))
+        self._logarithmic = logarithmic
+        seeds = torch.zeros(1, dtype=torch.int64) if logarithmic else None
+        check_step(StepArguments(self.rule, self.params, self.params, *stored, state_seeds=seeds))
         devices = {p.device for p in params}
         if len(devices) != 1:
             raise ValueError(f"optimizer_step: parameters must be on one device; got {sorted(map(str, devices))}")
@@ -97,7 +108,12 @@ class PreparedStep:
         self._table: Any = self._make_table(params, states, absmax, bits, block_size, row_length, compensation)
 
     def run(
-        self, grads: Sequence[Tensor], scalars: Tensor, seed: int | None = None, ratios: Tensor | None = None
+        self,
+        grads: Sequence[Tensor],
+        scalars: Tensor,
+        seed: int | None = None,
+        ratios: Tensor | None = None,
+        state_seeds: Tensor | None = None,
     ) -> None:
         """Steps every tensor; scalars: float32 [1, K] or [n, K] on the CPU or the device; errors: ValueError.
 
@@ -105,16 +121,19 @@ class PreparedStep:
         `measure` gave; without it they come from the tensors themselves. On CUDA nothing waits for the device.
         """
         self._check(grads, scalars)
+        state_seeds = self._seeds(state_seeds)
         if ratios is not None and (ratios.dtype != torch.float32 or ratios.shape != (len(self.params),)):
             raise ValueError(
                 f"optimizer_step: ratios must be float32 [{len(self.params)}]; got {ratios.dtype} {list(ratios.shape)}"
             )
         if self.device.type == "cpu":
-            self._table.run(chosen_isa(), self.rule, grads, scalars.contiguous(), seed, ratios=ratios)
+            self._table.run(
+                chosen_isa(), self.rule, grads, scalars.contiguous(), seed, ratios=ratios, state_seeds=state_seeds
+            )
         else:
-            self._table.run(grads, scalars, seed, ratios)
+            self._table.run(grads, scalars, seed, ratios, state_seeds)
 
-    def measure(self, grads: Sequence[Tensor], scalars: Tensor) -> Tensor:
+    def measure(self, grads: Sequence[Tensor], scalars: Tensor, state_seeds: Tensor | None = None) -> Tensor:
         """Sums of squares of each parameter and of its direction, float64 [n, 2] on the device; nothing is stepped.
 
         For `Rule.LAMB` and `Rule.LARS`, whose trust ratios need them; arguments and errors as those of `run`.
@@ -124,10 +143,20 @@ class PreparedStep:
             raise ValueError(f"optimizer_step: only LAMB and LARS have norms to measure; got {self.rule.name}")
         if self.device.type == "cpu":
             norms = torch.zeros(len(self.params), 2, dtype=torch.float64)
-            self._table.run(chosen_isa(), self.rule, grads, scalars.contiguous(), None, norms=norms)
+            seeds = self._seeds(state_seeds)
+            self._table.run(chosen_isa(), self.rule, grads, scalars.contiguous(), None, norms=norms, state_seeds=seeds)
             return norms
-        found: Tensor = self._table.measure(grads, scalars)
+        found: Tensor = self._table.measure(grads, scalars, self._seeds(state_seeds))
         return found
+
+    def _seeds(self, state_seeds: Tensor | None) -> Tensor | None:
+        """Checked and contiguous; None where no state is of log_codes."""
+        check_seeds(state_seeds, len(self.params))
+        if not self._logarithmic:
+            return None
+        if state_seeds is None:
+            raise ValueError("optimizer_step: states of log_codes need state_seeds; got none; pass one per tensor")
+        return state_seeds.contiguous()
 
     def _check(self, grads: Sequence[Tensor], scalars: Tensor) -> None:
         count, columns = len(self.params), len(SPECS[self.rule].scalars)

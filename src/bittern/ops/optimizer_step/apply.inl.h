@@ -20,8 +20,13 @@ struct Operands {
   bool direct_param, direct_state;
 };
 
+// Whether the states of a tensor are those of log_codes.
+inline bool is_logarithmic(const StepCall& call, const StepTensor& t) {
+  return t.bits == 4 && call.state_seeds != nullptr;
+}
+
 template <class R>
-inline Operands load_block(const StepTensor& t, const Block& b, const Workspace& w) {
+inline Operands load_block(const StepCall& call, const StepTensor& t, const Block& b, const Workspace& w) {
   const DType param_type = static_cast<DType>(t.dtypes & 15), grad_type = static_cast<DType>(t.dtypes >> 4);
   const bool whole = b.n % kLanes == 0;
   Operands o;
@@ -35,9 +40,11 @@ inline Operands load_block(const StepTensor& t, const Block& b, const Workspace&
   } else {
     widen_to(w.grad, t.grad, grad_type, b.start, b.n);
   }
+  const bool logarithmic = is_logarithmic(call, t);
+  if (logarithmic) decode_logarithmic<R>(t, b, w);
   for (int k = 0; k < R::kStates; ++k) {
     o.state[k] = o.direct_state ? static_cast<float*>(t.state[k]) + b.start : w.state[k];
-    if (o.direct_state) continue;
+    if (o.direct_state || logarithmic) continue;
     if (t.bits == 32) {
       widen_to(w.state[k], t.state[k], DType::f32, b.start, b.n);
     } else {
@@ -108,9 +115,13 @@ inline void apply(const R& rule, const Operands& o, i64 n, float scale, float* a
 
 template <class R>
 inline void store_block(const StepCall& call, const StepTensor& t, const Block& b, const Operands& o,
-                        const float* absmax) {
+                        const float* absmax, const Workspace& w) {
   if (!o.direct_param) store_param(call, t, static_cast<DType>(t.dtypes & 15), o.param, b.start, b.n);
   if (o.direct_state) return;
+  if (is_logarithmic(call, t)) {
+    const i64 row = call.state_seed_count > 1 ? &t - call.tensors : 0;
+    return encode_logarithmic<R>(t, b, call.state_seeds[row], absmax, w);
+  }
   for (int k = 0; k < R::kStates; ++k) {
     if (t.bits == 32) {
       std::memcpy(static_cast<float*>(t.state[k]) + b.start, o.state[k],

@@ -23,3 +23,4 @@ class StepArguments(NamedTuple):
     row_length: Sequence[int]
     compensation: Sequence[Tensor]
     seed: int | None = None
+    state_seeds: Tensor | None = None

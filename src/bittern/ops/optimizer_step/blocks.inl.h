@@ -8,9 +8,12 @@ namespace {
 constexpr int kMostStates = 4;
 
 // What a block is worked on in: float32 numbers, padded so that whole vectors can be read and written.
-// `waiting` are states of a block before, which are known but not yet encoded.
+// `waiting` are states of a block before, which are known but not yet encoded. The rest is what log_codes
+// works with.
 struct Workspace {
-  float *param, *grad, *state[kMostStates], *waiting[kMostStates], *direction;
+  float *param, *grad, *state[kMostStates], *waiting[kMostStates], *direction, *unit, *chance;
+  i32* code;
+  u32* random;
 };
 
 inline i64 pitch_of(i64 block) {
@@ -19,7 +22,7 @@ inline i64 pitch_of(i64 block) {
 
 Workspace workspace(i64 block) {
   const i64 pitch = pitch_of(block);
-  float* memory = scratch_array<float>(Scratch::step, pitch * (2 * kMostStates + 3));
+  float* memory = scratch_array<float>(Scratch::step, pitch * (2 * kMostStates + 7));
   Workspace w;
   w.param = memory;
   w.grad = memory + pitch;
@@ -28,6 +31,11 @@ Workspace workspace(i64 block) {
     w.state[k] = memory + (3 + k) * pitch;
     w.waiting[k] = memory + (3 + kMostStates + k) * pitch;
   }
+  float* further = memory + (3 + 2 * kMostStates) * pitch;
+  w.unit = further;
+  w.chance = further + pitch;
+  w.code = reinterpret_cast<i32*>(further + 2 * pitch);
+  w.random = reinterpret_cast<u32*>(further + 3 * pitch);
   return w;
 }
 

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from bittern.ops.optimizer_step.arguments import StepArguments
-from bittern.ops.optimizer_step.layout import BLOCK_SIZES, STATE_BITS, block_count, code_count
+from bittern.ops.optimizer_step.layout import (
+    BLOCK_SIZES,
+    STATE_BITS,
+    Storage,
+    block_count,
+    code_count,
+    storage_of,
+)
 from bittern.ops.optimizer_step.rules import SPECS, Rule, RuleSpec
 
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
@@ -33,7 +40,7 @@ def _fail(i: int, rule: str, came: object, advice: str) -> None:
 
 def check_step(a: StepArguments) -> None:
     """Raises ValueError or TypeError for arguments that the contract does not allow."""
-    rule, params, grads, states, absmax, scalars, bits, block_size, row_length, compensation, _ = a
+    rule, params, grads, states, absmax, scalars, bits, block_size, row_length, compensation, _, seeds = a
     if rule not in SPECS:
         raise ValueError(f"optimizer_step: rule must be a Rule (0 to {len(SPECS) - 1}); got {rule}")
     spec, n = SPECS[Rule(rule)], len(params)
@@ -50,13 +57,21 @@ def check_step(a: StepArguments) -> None:
             f"optimizer_step: scalars must be float32 [1 or {n}, {columns}] ({', '.join(spec.scalars)}); "
             f"got {scalars.dtype} {list(scalars.shape)}"
         )
+    check_seeds(seeds, n)
     if len({id(p) for p in params}) != n:
         raise ValueError("optimizer_step: a parameter is given twice; its two steps would race")
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
         _check_pair(i, p, g, compensation[i] if compensation else None)
         _check_blocks(i, p, bits[i], block_size[i], row_length[i])
         mine = slice(i * len(spec.states), (i + 1) * len(spec.states))
-        _check_states(i, p, spec, states[mine], absmax[mine], bits[i], block_size[i], row_length[i])
+        storages = [storage_of(state, bits[i], seeds is not None) for state in spec.states]
+        _check_states(i, p, spec, storages, states[mine], absmax[mine], block_size[i], row_length[i])
+
+
+def check_seeds(seeds: Tensor | None, n: int) -> None:
+    """Raises ValueError for seeds that do not belong to n tensors."""
+    if seeds is not None and (seeds.dtype != torch.int64 or seeds.shape not in ((1,), (n,))):
+        raise ValueError(f"optimizer_step: state_seeds must be int64 [1 or {n}]; got {seeds.dtype} {list(seeds.shape)}")
 
 
 def _check_pair(i: int, p: Tensor, g: Tensor, lost: Tensor | None) -> None:
@@ -98,13 +113,14 @@ def _check_states(
     i: int,
     p: Tensor,
     spec: RuleSpec,
+    storages: Sequence[Storage],
     states: Sequence[Tensor],
     absmax: Sequence[Tensor],
-    bits: int,
     block: int,
     row: int,
 ) -> None:
-    for state, stored, scale in zip(spec.states, states, absmax, strict=True):
+    for state, storage, stored, scale in zip(spec.states, storages, states, absmax, strict=True):
+        bits = storage.bits
         dtype = torch.float32 if bits == 32 else torch.uint8
         numel = p.numel() if bits == 32 else code_count(p.numel(), bits, row)
         if stored.dtype != dtype or stored.numel() != numel or not _reachable(stored, p):
@@ -116,7 +132,7 @@ def _check_states(
             _fail(i, f"state {state.name!r} must have the strides of the parameter", stored.stride(), "copy it")
         if not is_dense(stored):
             _fail(i, f"state {state.name!r} must be dense in memory", stored.stride(), "copy it")
-        scales = 0 if bits == 32 else block_count(p.numel(), block, row)
+        scales = storage.scales * block_count(p.numel(), block, row)
         fits = scale.dtype == torch.float32 and scale.numel() == scales and scale.is_contiguous()
         if not fits or (scales and not _reachable(scale, p)):
             came = f"{scale.dtype} {list(scale.shape)} on {scale.device}"

@@ -83,8 +83,9 @@ class StepTable:
         *,
         norms: Tensor | None = None,
         ratios: Tensor | None = None,
+        state_seeds: Tensor | None = None,
     ) -> None:
-        """Steps all tensors; scalars: contiguous float32 [1, K] or [tensors, K].
+        """Steps all tensors; scalars: contiguous float32 [1, K] or [tensors, K]; state_seeds: contiguous.
 
         norms: float64 [tensors, 2] to be filled with sums of squares instead of a step. ratios: float32 [tensors], the
         trust ratios, where they come from elsewhere.
@@ -103,10 +104,13 @@ class StepTable:
             0 if seed is None else seed,
             0 if norms is None else norms.data_ptr(),
             0 if ratios is None else ratios.data_ptr(),
+            0 if state_seeds is None else state_seeds.data_ptr(),
+            0 if state_seeds is None else len(state_seeds),
         )
 
 
 def optimizer_step_cpu(isa: Isa, a: StepArguments) -> None:
     rule = Rule(a.rule)
     table = StepTable(rule, a.params, a.states, a.absmax, a.bits, a.block_size, a.row_length, a.compensation)
-    table.run(isa, rule, a.grads, a.scalars.contiguous(), a.seed)
+    seeds = None if a.state_seeds is None else a.state_seeds.contiguous()
+    table.run(isa, rule, a.grads, a.scalars.contiguous(), a.seed, state_seeds=seeds)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from bittern.ops._triton import launch, tl
 from bittern.ops.optimizer_step.arguments import StepArguments
 from bittern.ops.optimizer_step.cpu import StepTable
 from bittern.ops.optimizer_step.kernel_cuda import measure_kernel, ratio_kernel, step_kernel
-from bittern.ops.optimizer_step.layout import block_count, state_table
+from bittern.ops.optimizer_step.layout import Storage, block_count, state_table, storage_of
 from bittern.ops.optimizer_step.rules import SPECS, Rule
 from bittern.ops.quantize_blockwise.cuda import signed64, tables_of
 
@@ -39,38 +39,51 @@ class _Kind(NamedTuple):
 
 
 class _StateTables(NamedTuple):
-    """The tables of signed states and of squares."""
+    """The tables of signed states and of others: squares, or the slow ones beside logarithmic squares."""
 
     values: Tensor
-    """float32 [4, 256]: values and borders of the signed states, then of the squares."""
+    """float32 [4, 256]: values and borders of the signed states, then of the others."""
     bins: Tensor
-    """uint8: the bins of the signed states, then of the squares."""
+    """uint8: the bins of the signed states, then of the others."""
     constants: dict[str, int]
 
 
 @cache
-def _tables(bits: int, device: torch.device) -> _StateTables:
-    signed, squares = (tables_of(state_table(sign, 8 if bits == 32 else bits)) for sign in (True, False))
-    rows = torch.stack([signed.values, signed.borders, squares.values, squares.borders])
-    bins = torch.cat([signed.codes_of_bins, squares.codes_of_bins])
+def _tables(bits: int, logarithmic: bool, device: torch.device) -> _StateTables:
+    bits = 8 if bits == 32 else bits
+    signed, other = tables_of(state_table(True, bits)), tables_of(state_table(logarithmic, 8 if logarithmic else bits))
+    rows = torch.stack([signed.values, signed.borders, other.values, other.borders])
+    bins = torch.cat([signed.codes_of_bins, other.codes_of_bins])
     constants = {
         "MANTISSA": signed.mantissa,
-        "SQUARE_MANTISSA": squares.mantissa,
-        "SQUARE_BINS": len(signed.codes_of_bins),
+        "OTHER_MANTISSA": other.mantissa,
+        "OTHER_BINS": len(signed.codes_of_bins),
     }
     return _StateTables(rows.to(device), bins.to(device), constants)
 
 
-def rule_constants(rule: Rule) -> dict[str, Any]:
-    """What a kernel knows of its rule: number, states, which of them are signed (bits), the one that gates them."""
+def rule_constants(rule: Rule, bits: int, logarithmic: bool) -> dict[str, Any]:
+    """What a kernel knows of its rule: number, states, the square that gates the others, and how each is stored.
+
+    SIGNED, RELATIVE and SLOW have bit k for state k; logarithmic: 4 bits are those of log_codes.
+    """
     states = SPECS[rule].states
+    storages = [storage_of(state, bits, logarithmic) for state in states]
     squares = [k for k, state in enumerate(states) if not state.signed]
     return {
         "RULE": int(rule),
         "STATES": len(states),
-        "SIGNED": sum(1 << k for k, state in enumerate(states) if state.signed),
+        "SIGNED": _mask(state.signed for state in states),
         "GATE": squares[0] if squares else -1,
+        "RELATIVE": _mask(storage is Storage.RATIOS for storage in storages),
+        "SLOW": _mask(bits == 4 and storage is Storage.BYTES for storage in storages),
+        "LOGARITHMIC": bits == 4 and logarithmic,
+        "BITS": bits,
     }
+
+
+def _mask(flags: Iterable[bool]) -> int:
+    return sum(1 << k for k, flag in enumerate(flags) if flag)
 
 
 class CudaStep:
@@ -109,37 +122,48 @@ class CudaStep:
         self._ratios = torch.ones(len(params), dtype=torch.float32, device=self._device)
         self._captured: list[Tensor] = []
 
-    def run(self, grads: Sequence[Tensor], scalars: Tensor, seed: int | None, ratios: Tensor | None = None) -> None:
+    def run(
+        self,
+        grads: Sequence[Tensor],
+        scalars: Tensor,
+        seed: int | None,
+        ratios: Tensor | None = None,
+        state_seeds: Tensor | None = None,
+    ) -> None:
         """Steps all tensors without waiting for the device; scalars: float32 [1, K] or [tensors, K], anywhere.
 
-        ratios: float32 [tensors], trust ratios that come from elsewhere.
+        ratios: float32 [tensors], trust ratios that come from elsewhere. state_seeds: contiguous int64 [1] or
+        [tensors], anywhere; with them, 4 bits are those of log_codes.
         """
-        scalars = self._filled(grads, scalars)
+        scalars, logarithmic = self._filled(grads, scalars), state_seeds is not None
+        own_seed = state_seeds is not None and len(state_seeds) > 1
+        seeds = self._words if state_seeds is None else self._moved(state_seeds)  # some pointer, where none is read
         if ratios is not None:
             self._ratios.copy_(ratios, non_blocking=True)
         elif self._rule in (Rule.LAMB, Rule.LARS):
-            self._find_ratios(scalars)
+            self._find_ratios(scalars, logarithmic)
         for kind, tasks in self._tasks.items():
-            tables = _tables(kind.bits, self._device)
+            tables = self._tables_of(kind, logarithmic)
             launch(
                 step_kernel,
                 len(tasks),
                 tasks,
-                *(self._words, tasks, scalars, tables.values, tables.bins, self._ratios),
-                *(scalars.shape[1], signed64(seed or 0)),
-                **self._constants(kind),
+                *(self._words, tasks, scalars, tables.values, tables.bins, self._ratios, seeds),
+                *(scalars.shape[1], int(own_seed), signed64(seed or 0)),
+                **self._constants(kind, logarithmic),
                 **tables.constants,
                 KAHAN=self._kahan,
                 CHANCE=seed is not None,
             )
 
-    def measure(self, grads: Sequence[Tensor], scalars: Tensor) -> Tensor:
-        """float64 [tensors, 2]: sums of squares of the parameters and of their directions."""
+    def measure(self, grads: Sequence[Tensor], scalars: Tensor, state_seeds: Tensor | None = None) -> Tensor:
+        """float64 [tensors, 2]: sums of squares of the parameters and of their directions; arguments as for `run`."""
         scalars = self._filled(grads, scalars)
         norms = torch.zeros(len(self._params), 2, dtype=torch.float64, device=self._device)
         for kind in self._tasks:
             lengths = self._first[kind].diff()
-            norms += torch.segment_reduce(self._squares(kind, scalars), "sum", lengths=lengths, unsafe=True)
+            squares = self._squares(kind, scalars, state_seeds is not None)
+            norms += torch.segment_reduce(squares, "sum", lengths=lengths, unsafe=True)
         return norms
 
     def _filled(self, grads: Sequence[Tensor], scalars: Tensor) -> Tensor:
@@ -158,18 +182,19 @@ class CudaStep:
             }
         return scalars
 
-    def _squares(self, kind: _Kind, scalars: Tensor) -> Tensor:
+    def _squares(self, kind: _Kind, scalars: Tensor, logarithmic: bool) -> Tensor:
         """float64 [tasks, 2]."""
         assert self._words is not None
         tasks = self._tasks[kind]
         squares = torch.empty(len(tasks), 2, dtype=torch.float64, device=self._device)
-        arguments = (self._words, tasks, scalars, _tables(kind.bits, self._device).values, squares, scalars.shape[1])
-        launch(measure_kernel, len(tasks), tasks, *arguments, **self._constants(kind))
+        values = self._tables_of(kind, logarithmic).values
+        arguments = (self._words, tasks, scalars, values, squares, scalars.shape[1])
+        launch(measure_kernel, len(tasks), tasks, *arguments, **self._constants(kind, logarithmic))
         return squares
 
-    def _find_ratios(self, scalars: Tensor) -> None:
+    def _find_ratios(self, scalars: Tensor, logarithmic: bool) -> None:
         for kind, tasks in self._tasks.items():
-            squares = self._squares(kind, scalars)
+            squares = self._squares(kind, scalars, logarithmic)
             launch(
                 ratio_kernel,
                 len(self._params),
@@ -179,9 +204,11 @@ class CudaStep:
                 CHUNK=_CHUNK,
             )
 
-    def _constants(self, kind: _Kind) -> dict[str, Any]:
-        return rule_constants(self._rule) | {
-            "BITS": kind.bits,
+    def _tables_of(self, kind: _Kind, logarithmic: bool) -> _StateTables:
+        return _tables(kind.bits, kind.bits == 4 and logarithmic, self._device)
+
+    def _constants(self, kind: _Kind, logarithmic: bool) -> dict[str, Any]:
+        return rule_constants(self._rule, kind.bits, logarithmic) | {
             "BLOCK": kind.block,
             "ROWS": max(1, _TILE // kind.block),
             "PARAM": _TYPES[kind.param],
@@ -216,4 +243,4 @@ def optimizer_step_cuda(a: StepArguments) -> None:
     if a.params:
         rule = Rule(a.rule)
         step = CudaStep(rule, a.params, a.states, a.absmax, a.bits, a.block_size, a.row_length, a.compensation)
-        step.run(a.grads, a.scalars, a.seed)
+        step.run(a.grads, a.scalars, a.seed, state_seeds=None if a.state_seeds is None else a.state_seeds.contiguous())

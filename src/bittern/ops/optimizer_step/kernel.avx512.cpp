@@ -17,6 +17,8 @@ namespace bittern::avx512 {
 
 #include "blocks.inl.h"
 
+#include "log_codes.inl.h"
+
 #include "apply.inl.h"
 
 #include "runs.avx512.inl.h"

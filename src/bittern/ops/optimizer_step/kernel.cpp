@@ -18,6 +18,8 @@ namespace bittern::BITTERN_SET {
 
 #include "blocks.inl.h"
 
+#include "log_codes.inl.h"
+
 #include "apply.inl.h"
 
 #include "runs.inl.h"

@@ -59,6 +59,10 @@ struct StepCall {
   // [count], are taken instead of those of the tensors here. Null otherwise.
   double* norms;
   const float* ratios;
+  // 4-bit states are those of log_codes, rounded by random bits of these, one for all tensors or one for
+  // each; null: entries of tables, rounded to nearest.
+  const u64* state_seeds;
+  i64 state_seed_count;
 };
 
 constexpr i64 kLargestBlock = 4096;

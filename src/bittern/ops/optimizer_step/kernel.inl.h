@@ -52,14 +52,14 @@ inline void step_blocks(const StepCall& call, const StepTensor& t, const R& rule
       b = block_at(t, b.index + stepped - 1);
       continue;
     }
-    const Operands o = load_block<R>(t, b, w);
+    const Operands o = load_block<R>(call, t, b, w);
     float absmax[kMostStates];
     if (t.bits == 32) {
       apply<R, false>(rule, o, b.n, scale, absmax);
     } else {
       apply<R, true>(rule, o, b.n, scale, absmax);
     }
-    store_block<R>(call, t, b, o, absmax);
+    store_block<R>(call, t, b, o, absmax, w);
   }
 }
 
@@ -84,7 +84,7 @@ inline Squares measure_blocks(const StepCall& call, const StepTensor& t, const R
   const F32 scale = splat(call.scalars[t.scalars * call.scalars_per_row]);
   Squares total{0, 0};
   for (Block b = block_at(t, first); b.index < end; b = after(t, b)) {
-    const Operands o = load_block<R>(t, b, w);
+    const Operands o = load_block<R>(call, t, b, w);
     for (i64 j = 0; j < b.n; j += kLanes) {
       F32 s[R::kStates];
       if (t.bits == 32) {

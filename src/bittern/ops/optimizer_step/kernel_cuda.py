@@ -14,10 +14,19 @@ from typing import Any
 
 from bittern.ops._triton import tl, triton, widen
 from bittern.ops.optimizer_step.layout import WORD, WORDS
+from bittern.ops.optimizer_step.log_codes_cuda import (
+    chance_of,
+    decode_ratios,
+    decode_squares,
+    encode_ratios,
+    encode_squares,
+    ratio_level,
+)
 from bittern.ops.optimizer_step.rules_cuda import LAMB, apply_rule, lamb_direction, trust_ratio
 from bittern.ops.quantize_blockwise.cuda import (
     LARGEST,
     block_absmax,
+    by_chance,
     inverse_of,
     look_up,
     narrow,
@@ -74,53 +83,108 @@ def _pairs(nibble, at, inside):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
+def _scale(entry, K: tl.constexpr, block, there):  # type: ignore[no-untyped-def]
+    return tl.load(_pointer(entry + ABSMAX + K, tl.float32, False) + block, mask=there, other=0.0)
+
+
+@triton.jit
 def _load_state(  # type: ignore[no-untyped-def]
     entry, K: tl.constexpr, tables, block, there, nibble, at, inside,
-    SIGNED: tl.constexpr, BITS: tl.constexpr, ALIGNED: tl.constexpr,
+    SIGNED: tl.constexpr, RELATIVE: tl.constexpr, SLOW: tl.constexpr, LOGARITHMIC: tl.constexpr,
+    BITS: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
+    """Float32 numbers; of ratios the levels, which `_behind` makes means."""
     if BITS == 32:
         return tl.load(_pointer(entry + STATE + K, tl.float32, ALIGNED) + at, mask=inside, other=0.0)
     else:
         codes = _pointer(entry + STATE + K, tl.uint8, ALIGNED)
-        absmax = _pointer(entry + ABSMAX + K, tl.float32, False)
-        if BITS == 8:
+        if BITS == 8 or (SLOW >> K) & 1:
             code = tl.load(codes + at, mask=inside, other=0).to(tl.int32)
         else:
             pair, present = _pairs(nibble, at, inside)
             two = tl.load(codes + pair, mask=present, other=0).to(tl.int32)
             code = tl.reshape(tl.join(two >> 4, two & 15), at.shape)
-        scale = tl.load(absmax + block, mask=there, other=0.0)
-        values = tables if (SIGNED >> K) & 1 else tables + 512
-        return look_up(values, code, BITS) * scale[:, None]
+        if LOGARITHMIC and not (SIGNED >> K) & 1:
+            levels = _pointer(entry + ABSMAX + K, tl.int32, False) + 2 * block
+            most, lowest = tl.load(levels, mask=there, other=0), tl.load(levels + 1, mask=there, other=0)
+            return decode_squares(code, most, lowest)
+        elif (RELATIVE >> K) & 1:
+            return ratio_level(code)
+        elif (SLOW >> K) & 1:
+            return look_up(tables + 512, code, 8) * _scale(entry, K, block, there)[:, None]
+        else:
+            values = tables if (SIGNED >> K) & 1 else tables + 512
+            return look_up(values, code, BITS) * _scale(entry, K, block, there)[:, None]
+
+
+@triton.jit
+def _behind(  # type: ignore[no-untyped-def]
+    entry, K: tl.constexpr, s, square, block, there, SIGNED: tl.constexpr, RELATIVE: tl.constexpr
+):
+    """State K as it is where the square of the same element is not 0, and 0 where it is."""
+    if (RELATIVE >> K) & 1:
+        s = decode_ratios(s, _scale(entry, K, block, there), square)
+    return tl.where(square == 0, 0.0, s) if (SIGNED >> K) & 1 else s
+
+
+@triton.jit
+def _store_codes(codes, code, nibble, at, inside, BYTES: tl.constexpr):  # type: ignore[no-untyped-def]
+    if BYTES:
+        tl.store(codes + at, code.to(tl.uint8), mask=inside)
+    else:
+        first, second = tl.split(tl.reshape(tl.where(inside, code, 0), (at.shape[0], at.shape[1] // 2, 2)))
+        pair, present = _pairs(nibble, at, inside)
+        tl.store(codes + pair, (first * 16 + second).to(tl.uint8), mask=present)
+
+
+@triton.jit
+def _encode_by_table(  # type: ignore[no-untyped-def]
+    y, chance, tables, bins, SIGN: tl.constexpr, SLOW: tl.constexpr, LOGARITHMIC: tl.constexpr, BITS: tl.constexpr,
+    MANTISSA: tl.constexpr, OTHER_MANTISSA: tl.constexpr, OTHER_BINS: tl.constexpr,
+):  # fmt: skip
+    if SLOW:
+        return nearest(y, tables + 768, bins + OTHER_BINS, 8, OTHER_MANTISSA)
+    elif LOGARITHMIC:
+        return by_chance(y, tables, (1 << BITS) - 1, chance, BITS)
+    elif SIGN:
+        return nearest(y, tables + 256, bins, BITS, MANTISSA)
+    else:
+        code = nearest(y, tables + 768, bins + OTHER_BINS, BITS, OTHER_MANTISSA)
+        return tl.where((y > 0) & (code == 0), 1, code) if BITS == 8 else code
 
 
 @triton.jit
 def _store_state(  # type: ignore[no-untyped-def]
-    entry, K: tl.constexpr, x, tables, bins, block, there, nibble, at, inside,
-    SIGNED: tl.constexpr, BITS: tl.constexpr, ALIGNED: tl.constexpr,
-    MANTISSA: tl.constexpr, SQUARE_MANTISSA: tl.constexpr, SQUARE_BINS: tl.constexpr,
+    entry, K: tl.constexpr, x, square, seed, tables, bins, block, there, nibble, at, inside,
+    SIGNED: tl.constexpr, RELATIVE: tl.constexpr, SLOW: tl.constexpr, LOGARITHMIC: tl.constexpr,
+    BITS: tl.constexpr, ALIGNED: tl.constexpr,
+    MANTISSA: tl.constexpr, OTHER_MANTISSA: tl.constexpr, OTHER_BINS: tl.constexpr,
 ):  # fmt: skip
+    """square: what ratios are relative to; seed: of the draws of LOGARITHMIC states."""
     if BITS == 32:
         tl.store(_pointer(entry + STATE + K, tl.float32, ALIGNED) + at, x, mask=inside)
     else:
-        codes = _pointer(entry + STATE + K, tl.uint8, ALIGNED)
-        absmax = _pointer(entry + ABSMAX + K, tl.float32, False)
         x = tl.where(inside, x, 0.0)
-        largest = block_absmax(x)
-        tl.store(absmax + block, largest, mask=there)
-        y = x * inverse_of(largest)[:, None]
-        if (SIGNED >> K) & 1:
-            code = nearest(y, tables + 256, bins, BITS, MANTISSA)
+        chance = x
+        if LOGARITHMIC:
+            chance = chance_of(seed, K, at)
+        if LOGARITHMIC and not (SIGNED >> K) & 1:
+            code, most, lowest = encode_squares(x, chance)
+            levels = _pointer(entry + ABSMAX + K, tl.int32, False) + 2 * block
+            tl.store(levels, most, mask=there)
+            tl.store(levels + 1, lowest, mask=there)
         else:
-            code = nearest(y, tables + 768, bins + SQUARE_BINS, BITS, SQUARE_MANTISSA)
-        if BITS == 8:
-            if not (SIGNED >> K) & 1:
-                code = tl.where((y > 0) & (code == 0), 1, code)
-            tl.store(codes + at, code.to(tl.uint8), mask=inside)
-        else:
-            first, second = tl.split(tl.reshape(tl.where(inside, code, 0), (at.shape[0], at.shape[1] // 2, 2)))
-            pair, present = _pairs(nibble, at, inside)
-            tl.store(codes + pair, (first * 16 + second).to(tl.uint8), mask=present)
+            if (RELATIVE >> K) & 1:
+                code, largest = encode_ratios(x, square, chance)
+            else:
+                largest = block_absmax(x)
+                code = _encode_by_table(
+                    x * inverse_of(largest)[:, None], chance, tables, bins, (SIGNED >> K) & 1, (SLOW >> K) & 1,
+                    LOGARITHMIC, BITS, MANTISSA, OTHER_MANTISSA, OTHER_BINS,
+                )  # fmt: skip
+            tl.store(_pointer(entry + ABSMAX + K, tl.float32, False) + block, largest, mask=there)
+        codes = _pointer(entry + STATE + K, tl.uint8, ALIGNED)
+        _store_codes(codes, code, nibble, at, inside, BITS == 8 or (SLOW >> K) & 1)
 
 
 @triton.jit
@@ -146,7 +210,8 @@ def _store_param(  # type: ignore[no-untyped-def]
 @triton.jit
 def _load_all(  # type: ignore[no-untyped-def]
     entry, c, tables, block, there, nibble, at, inside,
-    STATES: tl.constexpr, SIGNED: tl.constexpr, GATE: tl.constexpr, BITS: tl.constexpr,
+    STATES: tl.constexpr, SIGNED: tl.constexpr, GATE: tl.constexpr, RELATIVE: tl.constexpr, SLOW: tl.constexpr,
+    LOGARITHMIC: tl.constexpr, BITS: tl.constexpr,
     PARAM: tl.constexpr, GRAD: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
     """Parameter, gradient (0 where it is not finite), where it is finite, and the states behind their gate."""
@@ -156,68 +221,87 @@ def _load_all(  # type: ignore[no-untyped-def]
     s0 = tl.zeros(p.shape, tl.float32)
     s1, s2, s3 = s0, s0, s0
     if STATES > 0:
-        s0 = _load_state(entry, 0, tables, block, there, nibble, at, inside, SIGNED, BITS, ALIGNED)
+        s0 = _load_state(
+            entry, 0, tables, block, there, nibble, at, inside, SIGNED, RELATIVE, SLOW, LOGARITHMIC, BITS, ALIGNED
+        )
     if STATES > 1:
-        s1 = _load_state(entry, 1, tables, block, there, nibble, at, inside, SIGNED, BITS, ALIGNED)
+        s1 = _load_state(
+            entry, 1, tables, block, there, nibble, at, inside, SIGNED, RELATIVE, SLOW, LOGARITHMIC, BITS, ALIGNED
+        )
     if STATES > 2:
-        s2 = _load_state(entry, 2, tables, block, there, nibble, at, inside, SIGNED, BITS, ALIGNED)
+        s2 = _load_state(
+            entry, 2, tables, block, there, nibble, at, inside, SIGNED, RELATIVE, SLOW, LOGARITHMIC, BITS, ALIGNED
+        )
     if STATES > 3:
-        s3 = _load_state(entry, 3, tables, block, there, nibble, at, inside, SIGNED, BITS, ALIGNED)
+        s3 = _load_state(
+            entry, 3, tables, block, there, nibble, at, inside, SIGNED, RELATIVE, SLOW, LOGARITHMIC, BITS, ALIGNED
+        )
     if BITS < 32 and GATE >= 0:
-        shut = (s0 if GATE == 0 else s1 if GATE == 1 else s2) == 0
-        s0 = tl.where(shut, 0.0, s0) if SIGNED & 1 else s0
-        s1 = tl.where(shut, 0.0, s1) if SIGNED & 2 else s1
-        s2 = tl.where(shut, 0.0, s2) if SIGNED & 4 else s2
-        s3 = tl.where(shut, 0.0, s3) if SIGNED & 8 else s3
+        square = s0 if GATE == 0 else s1 if GATE == 1 else s2
+        s0 = _behind(entry, 0, s0, square, block, there, SIGNED, RELATIVE)
+        s1 = _behind(entry, 1, s1, square, block, there, SIGNED, RELATIVE)
+        s2 = _behind(entry, 2, s2, square, block, there, SIGNED, RELATIVE)
+        s3 = _behind(entry, 3, s3, square, block, there, SIGNED, RELATIVE)
     return p, tl.where(usable, g, 0.0), usable, s0, s1, s2, s3
 
 
-@triton.jit(do_not_specialize=["columns", "seed"])
+@triton.jit(do_not_specialize=["columns", "seed", "own_seed"])
 def step_kernel(  # type: ignore[no-untyped-def]
-    table, tasks, scalars, tables, bins, ratios, columns, seed,
-    RULE: tl.constexpr, STATES: tl.constexpr, SIGNED: tl.constexpr, GATE: tl.constexpr, BITS: tl.constexpr,
+    table, tasks, scalars, tables, bins, ratios, seeds, columns, own_seed, seed,
+    RULE: tl.constexpr, STATES: tl.constexpr, SIGNED: tl.constexpr, GATE: tl.constexpr,
+    RELATIVE: tl.constexpr, SLOW: tl.constexpr, LOGARITHMIC: tl.constexpr, BITS: tl.constexpr,
     BLOCK: tl.constexpr, ROWS: tl.constexpr, PARAM: tl.constexpr, GRAD: tl.constexpr, ALIGNED: tl.constexpr,
-    MANTISSA: tl.constexpr, SQUARE_MANTISSA: tl.constexpr, SQUARE_BINS: tl.constexpr,
+    MANTISSA: tl.constexpr, OTHER_MANTISSA: tl.constexpr, OTHER_BINS: tl.constexpr,
     KAHAN: tl.constexpr, CHANCE: tl.constexpr,
 ):  # fmt: skip
-    """tables: float32 [4, 256], values and borders of the signed states, then of the squares; bins: likewise."""
+    """tables: float32 [4, 256], values and borders of the signed states, then of the squares; bins: likewise.
+
+    LOGARITHMIC: states are those of log_codes.py, and the second tables are those of SLOW states. seeds: int64, of
+    each tensor (own_seed 1) or of all (own_seed 0); seed: of the parameters.
+    """
     task = tasks + tl.program_id(0).to(tl.int64) * TASK
     tensor = tl.load(task)
     entry = table + tensor * WIDTH
     c = scalars + tl.load(entry + SCALARS) * columns
     block, there, nibble, at, inside = _tile(entry, task, BLOCK, ROWS, ALIGNED)
     p, g, usable, s0, s1, s2, s3 = _load_all(
-        entry, c, tables, block, there, nibble, at, inside, STATES, SIGNED, GATE, BITS, PARAM, GRAD, ALIGNED
-    )
+        entry, c, tables, block, there, nibble, at, inside,
+        STATES, SIGNED, GATE, RELATIVE, SLOW, LOGARITHMIC, BITS, PARAM, GRAD, ALIGNED,
+    )  # fmt: skip
     new, n0, n1, n2, n3 = apply_rule(p, g, s0, s1, s2, s3, c, tl.load(ratios + tensor), RULE)
     usable = usable & _finite(n0) & _finite(n1) & _finite(n2) & _finite(n3)
     _store_param(entry, tl.where(usable, new, p), at, inside, seed, PARAM, ALIGNED, KAHAN, CHANCE)
+    n0, n1 = tl.where(usable, n0, s0), tl.where(usable, n1, s1)
+    n2, n3 = tl.where(usable, n2, s2), tl.where(usable, n3, s3)
+    square = n0 if GATE == 0 else n1 if GATE == 1 else n2
+    draws = tl.load(seeds + tensor * own_seed) if LOGARITHMIC else tensor
     if STATES > 0:
         _store_state(
-            entry, 0, tl.where(usable, n0, s0), tables, bins, block, there, nibble, at, inside,
-            SIGNED, BITS, ALIGNED, MANTISSA, SQUARE_MANTISSA, SQUARE_BINS,
+            entry, 0, n0, square, draws, tables, bins, block, there, nibble, at, inside,
+            SIGNED, RELATIVE, SLOW, LOGARITHMIC, BITS, ALIGNED, MANTISSA, OTHER_MANTISSA, OTHER_BINS,
         )  # fmt: skip
     if STATES > 1:
         _store_state(
-            entry, 1, tl.where(usable, n1, s1), tables, bins, block, there, nibble, at, inside,
-            SIGNED, BITS, ALIGNED, MANTISSA, SQUARE_MANTISSA, SQUARE_BINS,
+            entry, 1, n1, square, draws, tables, bins, block, there, nibble, at, inside,
+            SIGNED, RELATIVE, SLOW, LOGARITHMIC, BITS, ALIGNED, MANTISSA, OTHER_MANTISSA, OTHER_BINS,
         )  # fmt: skip
     if STATES > 2:
         _store_state(
-            entry, 2, tl.where(usable, n2, s2), tables, bins, block, there, nibble, at, inside,
-            SIGNED, BITS, ALIGNED, MANTISSA, SQUARE_MANTISSA, SQUARE_BINS,
+            entry, 2, n2, square, draws, tables, bins, block, there, nibble, at, inside,
+            SIGNED, RELATIVE, SLOW, LOGARITHMIC, BITS, ALIGNED, MANTISSA, OTHER_MANTISSA, OTHER_BINS,
         )  # fmt: skip
     if STATES > 3:
         _store_state(
-            entry, 3, tl.where(usable, n3, s3), tables, bins, block, there, nibble, at, inside,
-            SIGNED, BITS, ALIGNED, MANTISSA, SQUARE_MANTISSA, SQUARE_BINS,
+            entry, 3, n3, square, draws, tables, bins, block, there, nibble, at, inside,
+            SIGNED, RELATIVE, SLOW, LOGARITHMIC, BITS, ALIGNED, MANTISSA, OTHER_MANTISSA, OTHER_BINS,
         )  # fmt: skip
 
 
 @triton.jit(do_not_specialize=["columns"])
 def measure_kernel(  # type: ignore[no-untyped-def]
     table, tasks, scalars, tables, squares, columns,
-    RULE: tl.constexpr, STATES: tl.constexpr, SIGNED: tl.constexpr, GATE: tl.constexpr, BITS: tl.constexpr,
+    RULE: tl.constexpr, STATES: tl.constexpr, SIGNED: tl.constexpr, GATE: tl.constexpr,
+    RELATIVE: tl.constexpr, SLOW: tl.constexpr, LOGARITHMIC: tl.constexpr, BITS: tl.constexpr,
     BLOCK: tl.constexpr, ROWS: tl.constexpr, PARAM: tl.constexpr, GRAD: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
     """Sums of squares of one task, for rules with a trust ratio: squares float64 [tasks, 2], parameter, direction."""
@@ -227,8 +311,9 @@ def measure_kernel(  # type: ignore[no-untyped-def]
     c = scalars + tl.load(entry + SCALARS) * columns
     block, there, nibble, at, inside = _tile(entry, task, BLOCK, ROWS, ALIGNED)
     p, g, usable, s0, s1, _, _ = _load_all(
-        entry, c, tables, block, there, nibble, at, inside, STATES, SIGNED, GATE, BITS, PARAM, GRAD, ALIGNED
-    )
+        entry, c, tables, block, there, nibble, at, inside,
+        STATES, SIGNED, GATE, RELATIVE, SLOW, LOGARITHMIC, BITS, PARAM, GRAD, ALIGNED,
+    )  # fmt: skip
     direction = g
     if RULE == LAMB:
         direction, n0, n1 = lamb_direction(p, g, s0, s1, c)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from functools import cache
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from bittern import _native
 from bittern.ops import codebooks
+from bittern.ops.optimizer_step.rules import State
 
 WORD = {name: offset // 8 for name, offset, _ in _native.step_tensor_fields()}
 """Where each field of a `StepTensor` (kernel.h) begins, in words of 64 bits."""
@@ -21,7 +23,43 @@ ABSMAX_LEAST = torch.finfo(torch.float32).tiny
 """A block whose largest magnitude is below the smallest normal float32 is stored as zeros: 1 / absmax overflows."""
 
 STATE_BITS = (32, 8, 4)
+DRAW = 0x9E3779B9 << 32
+"""From the seed of a draw of random bits to that of the next, whose 16 bits serve the next two states."""
 BLOCK_SIZES = tuple(2**k for k in range(5, 13))
+
+
+class Storage(Enum):
+    """How one state lies in memory: as numbers, or as codes with the scales of their blocks."""
+
+    FLOATS = 32
+    BYTES = 8
+    """Entries of `state_table`, times absmax."""
+    NIBBLES = 4
+    """The same with 16 entries, two codes to a byte."""
+    LOGARITHMS = "log"
+    """Squares in nibbles (log_codes)."""
+    RATIOS = "ratio"
+    """Nibbles relative to the root of a square (log_codes)."""
+
+    @property
+    def bits(self) -> int:
+        return self.value if isinstance(self.value, int) else 4
+
+    @property
+    def scales(self) -> int:
+        """Numbers that a block keeps beside its codes."""
+        return {Storage.FLOATS: 0, Storage.LOGARITHMS: 2}.get(self, 1)
+
+
+def storage_of(state: State, bits: int, logarithmic: bool) -> Storage:
+    """How a state is stored in `bits`; logarithmic: whether 4 bits are those of log_codes."""
+    if bits != 4 or not logarithmic:
+        return Storage(bits)
+    if not state.signed:
+        return Storage.LOGARITHMS
+    if state.slow:
+        return Storage.BYTES
+    return Storage.RATIOS if state.relative else Storage.NIBBLES
 
 
 @cache

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,28 +12,48 @@ from torch import Tensor
 from bittern.ops._random import random32
 from bittern.ops.codebooks import boundaries
 from bittern.ops.optimizer_step.arguments import StepArguments
-from bittern.ops.optimizer_step.layout import ABSMAX_LEAST, state_table
+from bittern.ops.optimizer_step.layout import ABSMAX_LEAST, DRAW, Storage, state_table, storage_of
+from bittern.ops.optimizer_step.log_codes import decode_ratios, decode_squares, encode_ratios, encode_squares
 from bittern.ops.optimizer_step.rules import SPECS, Rule, RuleSpec, States
+
+
+class Blocks(NamedTuple):
+    """How the codes of a tensor lie: a block has `size` elements, and blocks start anew every `row` elements."""
+
+    numel: int
+    size: int
+    row: int
+
+    def of(self, values: Tensor) -> Tensor:
+        """[numel] -> [blocks, size], with zeros behind short ones."""
+        rows = values.reshape(-1, self.row)
+        padded = torch.nn.functional.pad(rows, (0, -self.row % self.size))
+        return padded.reshape(-1, self.size)
+
+    def flat(self, blocks: Tensor) -> Tensor:
+        """[blocks, size] -> [numel]."""
+        return blocks.reshape(self.numel // self.row, -1)[:, : self.row].reshape(self.numel)
 
 
 def optimizer_step_reference(a: StepArguments) -> None:
     """One step of every tensor, one after the other."""
-    rule, params, grads, states, absmax, scalars, bits, block_size, row_length, compensation, seed = a
-    spec = SPECS[Rule(rule)]
+    spec = SPECS[Rule(a.rule)]
     count, first = len(spec.states), 0
-    for i, (p, g) in enumerate(zip(params, grads, strict=True)):
-        row = scalars[i if len(scalars) > 1 else 0].tolist()
+    for i, (p, g) in enumerate(zip(a.params, a.grads, strict=True)):
+        row = a.scalars[i if len(a.scalars) > 1 else 0].tolist()
         s = dict(zip(spec.scalars, row, strict=True))
         mine = slice(i * count, (i + 1) * count)
-        stored, scales = states[mine], absmax[mine]
-        blocks = (bits[i], block_size[i], max(1, row_length[i]))
-        old = _decoded(spec, p, stored, scales, *blocks)
+        stored, scales = a.states[mine], a.absmax[mine]
+        blocks = Blocks(p.numel(), a.block_size[i], max(1, a.row_length[i]))
+        storages = [storage_of(state, a.bits[i], a.state_seeds is not None) for state in spec.states]
+        chances = _chances(a.state_seeds, i, len(storages), p.numel()) if a.bits[i] == 4 else None
+        old = decoded(spec, storages, stored, scales, blocks)
         flat = _memory(p)
         new_p, new = _skipping(spec, flat.float(), _memory(g).float() * s["grad_scale"], old, s)
-        lost = _memory(compensation[i]) if compensation else None
-        _store(flat, new_p, lost, None if seed is None else random32(seed, torch.arange(p.numel()) + first))
-        for state, place, scale, values in zip(spec.states, stored, scales, new, strict=True):
-            _encode(place, scale, values, state.signed, *blocks)
+        lost = _memory(a.compensation[i]) if a.compensation else None
+        random = None if a.seed is None else random32(a.seed, torch.arange(p.numel()) + first)
+        _store(flat, new_p, lost, random)
+        _encode_all(spec, storages, stored, scales, new, blocks, chances)
         first += p.numel()
 
 
@@ -41,21 +62,31 @@ def _memory(x: Tensor) -> Tensor:
     return x.detach().as_strided((x.numel(),), (1,))
 
 
-def _decoded(
-    spec: RuleSpec, p: Tensor, stored: Sequence[Tensor], scales: Sequence[Tensor], bits: int, block: int, row: int
+def _chances(seeds: Tensor | None, tensor: int, states: int, numel: int) -> list[Tensor] | None:
+    """U of every state of a tensor, [numel]: 16 bits of a draw for each two states, the lower ones for the first."""
+    if seeds is None:
+        return None
+    seed = int(seeds[tensor if len(seeds) > 1 else 0]) % 2**64
+    draws = [random32((seed + pair * DRAW) % 2**64, torch.arange(numel)) for pair in range((states + 1) // 2)]
+    return [(draws[k // 2] >> 16 * (k % 2) & 0xFFFF).float() * 2.0**-16 for k in range(states)]
+
+
+def decoded(
+    spec: RuleSpec, storages: Sequence[Storage], stored: Sequence[Tensor], scales: Sequence[Tensor], blocks: Blocks
 ) -> States:
-    """Float32 states; a signed one is 0 where a square of the same element is 0 (codes only)."""
-    if bits == 32:
-        return tuple(_memory(x).clone() for x in stored)
-    values = [
-        _decode(place, scale, state.signed, p.numel(), bits, block, row)
-        for state, place, scale in zip(spec.states, stored, scales, strict=True)
-    ]
-    squares = [v for state, v in zip(spec.states, values, strict=True) if not state.signed]
-    if squares:
-        gate = squares[0] == 0
-        values = [v.masked_fill(gate, 0.0) if state.signed else v for state, v in zip(spec.states, values, strict=True)]
-    return tuple(values)
+    """Float32 states [numel]; a signed one is 0 where a square of the same element is 0 (codes only)."""
+    if not blocks.numel:
+        return tuple(torch.empty(0) for _ in storages)
+    found: list[Tensor] = [torch.empty(0)] * len(storages)
+    parts = list(zip(spec.states, storages, stored, scales, strict=True))
+    squares = [k for k, state in enumerate(spec.states) if not state.signed]
+    for k in (*squares, *(k for k in range(len(parts)) if k not in squares)):
+        state, storage, place, scale = parts[k]
+        found[k] = _decode(place, scale, state.signed, storage, blocks, found[squares[0]] if squares else None)
+    if squares and storages[0] is not Storage.FLOATS:
+        gate = found[squares[0]] == 0
+        found = [v.masked_fill(gate, 0.0) if state.signed else v for state, v in zip(spec.states, found, strict=True)]
+    return tuple(found)
 
 
 def _skipping(spec: RuleSpec, p: Tensor, g: Tensor, old: States, s: Mapping[str, float]) -> tuple[Tensor, States]:
@@ -68,51 +99,82 @@ def _skipping(spec: RuleSpec, p: Tensor, g: Tensor, old: States, s: Mapping[str,
     return torch.where(usable, new_p, p), tuple(kept)
 
 
-def _blocks(values: Tensor, block: int, row: int) -> Tensor:
-    """[numel] -> [blocks, block], with blocks that start anew every `row` elements and zeros behind short ones."""
-    rows = values.reshape(-1, row)
-    padded = torch.nn.functional.pad(rows, (0, -row % block))
-    return padded.reshape(-1, block)
-
-
-def _codes(place: Tensor, numel: int, bits: int, row: int) -> Tensor:
+def _codes(place: Tensor, storage: Storage, blocks: Blocks) -> Tensor:
     """One code per element, from bytes or from nibbles (the first element in the high one; a row starts a byte)."""
     flat = _memory(place)
-    if bits == 8:
+    if storage is Storage.BYTES:
         return flat.long()
     nibbles = torch.stack([flat >> 4, flat & 15], dim=-1)
-    return nibbles.reshape(-1, row + row % 2)[:, :row].reshape(numel).long()
+    return nibbles.reshape(-1, blocks.row + blocks.row % 2)[:, : blocks.row].reshape(blocks.numel).long()
 
 
-def _decode(place: Tensor, scale: Tensor, signed: bool, numel: int, bits: int, block: int, row: int) -> Tensor:
-    if not numel:
-        return torch.empty(0)
-    levels = state_table(signed, bits)[_codes(place, numel, bits, row)]
-    scaled = _blocks(levels, block, row) * scale.reshape(-1, 1)
-    return scaled.reshape(numel // row, -1)[:, :row].reshape(numel)
+def _decode(
+    place: Tensor, scale: Tensor, signed: bool, storage: Storage, blocks: Blocks, square: Tensor | None
+) -> Tensor:
+    """square: the decoded one that ratios are relative to."""
+    if storage is Storage.FLOATS:
+        return _memory(place).clone()
+    codes = blocks.of(_codes(place, storage, blocks))
+    if storage is Storage.LOGARITHMS:
+        return blocks.flat(decode_squares(codes, scale.reshape(-1, 2)))
+    if storage is Storage.RATIOS:
+        assert square is not None
+        return blocks.flat(decode_ratios(codes, scale.reshape(-1), blocks.of(square)))
+    return blocks.flat(state_table(signed, storage.bits)[codes] * scale.reshape(-1)[:, None])
 
 
-def _encode(place: Tensor, scale: Tensor, values: Tensor, signed: bool, bits: int, block: int, row: int) -> None:
-    if bits == 32:
-        _memory(place).copy_(values)
-        return
-    if not values.numel():
-        return
-    table = state_table(signed, bits)
-    blocks = _blocks(values, block, row)
-    largest = blocks.abs().amax(-1)
+def _encode_all(
+    spec: RuleSpec,
+    storages: Sequence[Storage],
+    stored: Sequence[Tensor],
+    scales: Sequence[Tensor],
+    values: States,
+    blocks: Blocks,
+    chances: Sequence[Tensor] | None,
+) -> None:
+    square = next((v for state, v in zip(spec.states, values, strict=True) if not state.signed), None)
+    for k, (state, storage) in enumerate(zip(spec.states, storages, strict=True)):
+        if storage is Storage.FLOATS:
+            _memory(stored[k]).copy_(values[k])
+        elif blocks.numel:
+            chance = None if chances is None else blocks.of(chances[k])
+            beside = None if square is None else blocks.of(square)
+            codes, scale = encoded(state.signed, storage, blocks.of(values[k]), beside, chance)
+            flat = blocks.flat(codes)
+            if storage is not Storage.BYTES:
+                pairs = torch.nn.functional.pad(flat.reshape(-1, blocks.row), (0, blocks.row % 2)).reshape(-1, 2)
+                flat = pairs[:, 0] << 4 | pairs[:, 1]
+            _memory(stored[k]).copy_(flat.to(torch.uint8))
+            scales[k].copy_(scale.reshape(scales[k].shape))
+
+
+def encoded(
+    signed: bool, storage: Storage, values: Tensor, square: Tensor | None, chance: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """values, square, chance: [blocks, n] -> (codes [blocks, n], scales); chance None rounds to nearest."""
+    if storage is Storage.LOGARITHMS:
+        return encode_squares(values, 0.5 if chance is None else chance)
+    if storage is Storage.RATIOS:
+        assert square is not None
+        return encode_ratios(values, square, 0.5 if chance is None else chance)
+    table = state_table(signed, storage.bits)
+    largest = values.abs().amax(-1)
     largest = torch.where(largest >= ABSMAX_LEAST, largest, 0.0)
     inverse = torch.where(largest > 0, 1.0 / largest, 0.0)
-    y = blocks * inverse[:, None]
+    y = values * inverse[:, None]
+    if chance is not None and storage is Storage.NIBBLES:
+        return _by_chance(table, y, chance), largest
     codes = torch.bucketize(y, boundaries(table), right=True)
-    if not signed and bits == 8:
+    if not signed and storage is Storage.BYTES:
         codes = torch.where((y > 0) & (codes == 0), 1, codes)
-    codes = codes.reshape(values.numel() // row, -1)[:, :row]
-    if bits == 4:
-        pairs = torch.nn.functional.pad(codes, (0, row % 2)).reshape(-1, 2)
-        codes = pairs[:, 0] << 4 | pairs[:, 1]
-    _memory(place).copy_(codes.reshape(-1).to(torch.uint8))
-    scale.copy_(largest.reshape(scale.shape))
+    return codes, largest
+
+
+def _by_chance(table: Tensor, y: Tensor, chance: Tensor) -> Tensor:
+    """Codes of y, up or down so that the mean is y."""
+    below = (torch.bucketize(y, table, right=True) - 1).clamp(0, len(table) - 2)
+    low, high = table[below], table[below + 1]
+    return below + (chance * (high - low) < y - low)
 
 
 def _store(p: Tensor, new: Tensor, lost: Tensor | None, random: Tensor | None) -> None:

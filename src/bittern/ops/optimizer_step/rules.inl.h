@@ -23,11 +23,13 @@ struct Moments {
 template <int kCount>
 struct StateCount {
   static constexpr int kStates = kCount;
+  static constexpr u32 kRelative = 0, kSlow = 0;
 };
 
 // Bit k of kSigned: state k can be negative. kGate: the state, a square, where whose 0 a signed state is 0 as
 // well; -1 for none. Bit k of kCheck: state k shows whether the gradient was finite (a finite square implies
-// the rest).
+// the rest). Bit k of kRelative: state k is as large as the root of the gate; of kSlow: state k averages over
+// many steps.
 struct Sgd : StateCount<0> {
   static constexpr u32 kSigned = 0;
   static constexpr u32 kCheck = 0;
@@ -58,6 +60,7 @@ template <bool kLargest, bool kCoupled>
 struct Adam : StateCount<kLargest ? 3 : 2> {
   static constexpr u32 kSigned = 1;
   static constexpr u32 kCheck = 2;
+  static constexpr u32 kRelative = 1;
   static constexpr int kGate = 1;
   Moments moments;
   F32 step, correction, eps, decay, keep;
@@ -82,6 +85,7 @@ struct Adam : StateCount<kLargest ? 3 : 2> {
 struct NAdam : StateCount<2> {
   static constexpr u32 kSigned = 1;
   static constexpr u32 kCheck = 2;
+  static constexpr u32 kRelative = 1;
   static constexpr int kGate = 1;
   Moments moments;
   F32 gradient_step, momentum_step, correction, eps, decay, keep;
@@ -107,6 +111,7 @@ template <bool kAdaptive>
 struct RAdam : StateCount<2> {
   static constexpr u32 kSigned = 1;
   static constexpr u32 kCheck = 2;
+  static constexpr u32 kRelative = 1;
   static constexpr int kGate = 1;
   Moments moments;
   F32 step, eps, decay, keep;
@@ -138,6 +143,7 @@ template <bool kCentered, bool kHeavy>
 struct RmsProp : StateCount<1 + kCentered + kHeavy> {
   static constexpr u32 kSigned = 6;
   static constexpr u32 kCheck = 1 | (kHeavy ? 2 << kCentered : 0);
+  static constexpr u32 kRelative = kCentered ? 2 : 0;
   static constexpr int kGate = 0;
   F32 lr, alpha, rest, eps, decay, momentum;
   explicit RmsProp(const float* s)
@@ -181,6 +187,7 @@ struct Lion : StateCount<1> {
 struct AdEmaMix : StateCount<3> {
   static constexpr u32 kSigned = 3;
   static constexpr u32 kCheck = 4;
+  static constexpr u32 kRelative = 1, kSlow = 2;
   static constexpr int kGate = 2;
   Moments moments;
   F32 beta3, beta3_rest, alpha, correction1, correction2, eps, lr, keep;
@@ -207,6 +214,7 @@ struct AdEmaMix : StateCount<3> {
 struct Adan : StateCount<4> {
   static constexpr u32 kSigned = 11;
   static constexpr u32 kCheck = 5;
+  static constexpr u32 kRelative = 11;
   static constexpr int kGate = 2;
   Moments moments;  // beta2 mixes the difference of gradients
   F32 beta3, beta3_rest, correction1, correction2, correction3, eps, lr, keep, shrink, has_previous;
@@ -240,6 +248,7 @@ struct Adan : StateCount<4> {
 struct Lamb : StateCount<2> {
   static constexpr u32 kSigned = 1;
   static constexpr u32 kCheck = 2;
+  static constexpr u32 kRelative = 1;
   static constexpr int kGate = 1;
   Moments moments;
   F32 correction1, correction2, eps, decay, step;

@@ -46,10 +46,15 @@ class Rule(IntEnum):
 
 
 class State(NamedTuple):
-    """One optimizer state: its name in `state_dict` and whether it can be negative."""
+    """One optimizer state: its name in `state_dict` and what its codes may rely on."""
 
     name: str
     signed: bool
+    """Whether it can be negative; others are sums of squares."""
+    relative: bool = False
+    """Whether its size is that of the root of the rule's first square."""
+    slow: bool = False
+    """Whether it averages over so many steps that 4 bits, rounded at random, drown it."""
 
 
 class RuleSpec(NamedTuple):
@@ -210,8 +215,9 @@ def adan(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, Stat
 _ADAM = ("grad_scale", "beta1", "beta1_rest", "beta2", "beta2_rest")
 _DECAY = ("eps", "weight_decay", "keep")
 _RMSPROP = ("grad_scale", "lr", "alpha", "alpha_rest", "eps", "weight_decay", "momentum")
-_M, _V = State("exp_avg", True), State("exp_avg_sq", False)
-_BUFFER, _MEAN, _SQUARE = State("momentum_buffer", True), State("grad_avg", True), State("square_avg", False)
+_M, _V = State("exp_avg", True, relative=True), State("exp_avg_sq", False)
+_BUFFER, _SQUARE = State("momentum_buffer", True), State("square_avg", False)
+_MEAN = State("grad_avg", True, relative=True)
 
 SPECS: dict[Rule, RuleSpec] = {
     Rule.SGD: RuleSpec((), ("grad_scale", "lr", "weight_decay"), sgd),
@@ -229,7 +235,9 @@ SPECS: dict[Rule, RuleSpec] = {
     Rule.RMSPROP_MOMENTUM: RuleSpec((_SQUARE, _BUFFER), _RMSPROP, _rmsprop(False, True)),
     Rule.RMSPROP_CENTERED: RuleSpec((_SQUARE, _MEAN), _RMSPROP, _rmsprop(True, False)),
     Rule.RMSPROP_CENTERED_MOMENTUM: RuleSpec((_SQUARE, _MEAN, _BUFFER), _RMSPROP, _rmsprop(True, True)),
-    Rule.LION: RuleSpec((_M,), ("grad_scale", "lr", "beta1", "beta1_rest", "beta2", "beta2_rest", "keep"), lion),
+    Rule.LION: RuleSpec(
+        (State("exp_avg", True),), ("grad_scale", "lr", "beta1", "beta1_rest", "beta2", "beta2_rest", "keep"), lion
+    ),
     Rule.LAMB: RuleSpec(
         (_M, _V),
         (*_ADAM, "inv_correction1", "inv_sqrt_correction2", "eps", "weight_decay", "lr", "max_trust"),
@@ -244,12 +252,17 @@ SPECS: dict[Rule, RuleSpec] = {
         lars,
     ),
     Rule.ADEMAMIX: RuleSpec(
-        (_M, State("exp_avg_slow", True), _V),
+        (_M, State("exp_avg_slow", True, slow=True), _V),
         (*_ADAM, "beta3", "beta3_rest", "alpha", "inv_correction1", "inv_sqrt_correction2", "eps", "lr", "keep"),
         ademamix,
     ),
     Rule.ADAN: RuleSpec(
-        (_M, State("exp_avg_diff", True), _V, State("previous_grad", True)),
+        (
+            _M,
+            State("exp_avg_diff", True, relative=True),
+            _V,
+            State("previous_grad", True, relative=True),
+        ),
         (
             *(*_ADAM, "beta3", "beta3_rest", "inv_correction1", "inv_correction2", "inv_sqrt_correction3"),
             *("eps", "lr", "keep", "shrink", "has_previous"),

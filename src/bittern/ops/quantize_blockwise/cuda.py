@@ -111,14 +111,11 @@ def nearest(
 
 
 @triton.jit
-def _by_chance(
-    y: tl.tensor, values: tl.tensor, last: tl.tensor, seed: tl.tensor, index: tl.tensor, BITS: tl.constexpr
-) -> tl.tensor:
-    """Of the neighbours of y the upper one with the probability of its share."""
+def by_chance(y: tl.tensor, values: tl.tensor, last: tl.tensor, u: tl.tensor, BITS: tl.constexpr) -> tl.tensor:
+    """Of the neighbours of y the upper one with the probability of its share; u: uniform in [0, 1)."""
     below = _count_reached(y, values + 1, BITS)
     above = tl.minimum(below + 1, last)
     low, high = tl.load(values + below), tl.load(values + above)
-    u = (random32(seed, index) >> 8).to(tl.int32).to(tl.float32) * 5.9604644775390625e-08
     return tl.where(u * (high - low) < y - low, above, below)
 
 
@@ -149,7 +146,8 @@ def _quantize_kernel(
     y = tl.where((inverse == 0) | (number != number), 0.0, number * inverse)
     BITS: tl.constexpr = 4 if NIBBLES else 8
     if CHANCE:
-        code = _by_chance(y, values, last, seed.to(tl.int64), index, BITS)
+        u = (random32(seed.to(tl.int64), index) >> 8).to(tl.int32).to(tl.float32) * 5.9604644775390625e-08
+        code = by_chance(y, values, last, u, BITS)
     else:
         code = nearest(y, borders, codes_of_bins, BITS, MANTISSA)
     if KEEP:

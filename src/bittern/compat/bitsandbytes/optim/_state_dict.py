@@ -18,11 +18,12 @@ from torch import Tensor
 from bittern.ops.optimizer_step import SPECS, State, state_table
 from bittern.optim import LAMB, LARS, SGD, Adagrad, LowBitOptimizer, RMSprop
 from bittern.optim._names import without_guard
+from bittern.optim._options import DEFAULTS
 
 WRAPPED = "__bnb_optimizer_quant_state__"
 _ADEMAMIX = ("exp_avg", "exp_avg_slow", "exp_avg_sq")
 _TWO_STATES = ("exp_avg", "exp_avg_sq")
-_GROUP_ONLY_HERE = ("state_bits", "block_size", "min_8bit_size", "nonfinite", "rounding", "offload")
+_GROUP_ONLY_HERE = tuple(DEFAULTS)
 
 
 class States(dict[str, Any]):
@@ -32,8 +33,8 @@ class States(dict[str, Any]):
     """
 
     def __missing__(self, key: str) -> Any:
-        every = {state: None for spec in SPECS.values() for state in spec.states}
-        specs = [state for state in every if state.name in self]
+        every = {state.name: state for spec in SPECS.values() for state in spec.states}
+        specs = [state for name, state in every.items() if name in self]
         specs.sort(key=lambda state: list(self).index(state.name))
         return _state_out(self, specs).get(WRAPPED, {})[key]
 
@@ -59,7 +60,7 @@ def to_bitsandbytes(optimizer: LowBitOptimizer) -> dict[str, Any]:
 
 
 def _state_out(found: Mapping[str, Any], specs: Sequence[State]) -> dict[str, Any]:
-    names = tuple(name for name, _ in specs)
+    names = tuple(spec.name for spec in specs)
     if not (len(names) == 1 or names in (_TWO_STATES, _ADEMAMIX)) or any(name not in found for name in names):
         return dict(found)
     inner: dict[str, Any] = {}
@@ -67,8 +68,8 @@ def _state_out(found: Mapping[str, Any], specs: Sequence[State]) -> dict[str, An
         inner |= _numbered(1, _stacked(found, ""), _stacked(found, "_absmax"), signed=True)
         inner |= _numbered(2, found["exp_avg_sq"], found.get("exp_avg_sq_absmax"), signed=False)
     else:
-        for number, (name, signed) in enumerate(specs, 1):
-            inner |= _numbered(number, found[name], found.get(f"{name}_absmax"), signed)
+        for number, spec in enumerate(specs, 1):
+            inner |= _numbered(number, found[spec.name], found.get(f"{spec.name}_absmax"), spec.signed)
     step = found.get("step")
     return {"step": 1 if step is None else int(step), WRAPPED: inner}
 
