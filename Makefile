@@ -177,6 +177,7 @@ results-optim: $(VENV)/.ready
 	$(BIN)/bittern bench optim-training --characters '$(DATA)/text/tinyshakespeare.txt' --words '$(DATA)/text/wikitext-2.valid.txt' \
 	--images '$(DATA)/fashion_mnist' --out docs/results/optimizers.json
 	$(BIN)/bittern bench optim-ablation --words '$(DATA)/text/wikitext-2.valid.txt' --out docs/results/optim_ablation.json
+	$(BIN)/bittern bench optim-curvature --out docs/results/optim_curvature.json
 	$(BIN)/bittern bench optim-scales --out docs/results/optim_scales.json
 
 clean:

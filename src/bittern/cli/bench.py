@@ -135,24 +135,29 @@ def speed(
 
 @app.command()
 def optim_training(
-    characters: Annotated[Path, typer.Option(help="Text file for the GPT: one token per character.")],
-    words: Annotated[Path, typer.Option(help="Text file for the LSTM: words between white space.")],
-    images: Annotated[str, typer.Option(help=names.DATA_HELP)],
     out: Annotated[Path, typer.Option(help="JSON file of the results; the table goes beside it.")],
+    characters: Annotated[Path | None, typer.Option(help="Text file: train the GPT, one token per character.")] = None,
+    words: Annotated[Path | None, typer.Option(help="Text file: train the LSTM, words between white space.")] = None,
+    images: Annotated[str | None, typer.Option(help=f"Train ResNet-20. {names.DATA_HELP}")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="A seed; may be given again. [default: 0, 1, 2]")] = None,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
 ) -> None:
-    """Train with optimizer states of 32, 8 and 4 bits; started again, it goes on where it stopped."""
+    """Train with optimizer states of 32, 8 and 4 bits; started again, it goes on where it stopped.
+
+    Each task that has data is trained.
+    """
     from bittern import data
     from bittern.bench.core.drawing import check_matplotlib
     from bittern.bench.optim import training as bench
 
     check_matplotlib("bittern bench optim-training")
-    tasks = (
-        bench.gpt_task(data.read_characters(characters)),
-        bench.lstm_task(data.read_words(words, vocabulary_size=4000)),
-        bench.resnet_task(names.data_set(names.data_spec(images)).in_memory()),
-    )
+    if characters is None and words is None and images is None:
+        raise Misused("optim-training trains on --characters, --words or --images; got none of them")
+    tasks = [
+        *([] if characters is None else [bench.gpt_task(data.read_characters(characters))]),
+        *([] if words is None else [bench.lstm_task(data.read_words(words, vocabulary_size=4000))]),
+        *([] if images is None else [bench.resnet_task(names.data_set(names.data_spec(images)).in_memory())]),
+    ]
     command = shlex.join(["bittern", *sys.argv[1:]])
     report = bench.run(
         tasks,
@@ -160,7 +165,7 @@ def optim_training(
         out=out,
         seeds=tuple(seed or (0, 1, 2)),
         threads=threads,
-        on_run=lambda run: typer.echo(f"{run.task}: {run.bits} bits, seed {run.seed}: {run.metric} {run.value:.3f}"),
+        on_run=lambda run: typer.echo(f"{run.task}: {run.storage} bits, seed {run.seed}: {run.metric} {run.value:.3f}"),
     )
     write_atomically(out.with_name(bench.CURVES), report.drawing())
     typer.echo(report.markdown())
@@ -195,13 +200,34 @@ def optim_ablation(
 
 
 @app.command()
+def optim_curvature(
+    out: Annotated[Path, typer.Option(help="JSON file of the results; the table goes beside it.")],
+    steps: Annotated[int, typer.Option(help="Steps of the quadratic.")] = 4000,
+    seed: Annotated[list[int] | None, typer.Option(help="A seed; may be given again. [default: 0, 1, 2]")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+) -> None:
+    """See what few bits do to unlike curvatures and rare gradients; started again, it goes on where it stopped."""
+    from bittern.bench.optim import curvature as bench
+
+    report = bench.run(
+        command=shlex.join(["bittern", *sys.argv[1:]]),
+        out=out,
+        steps=steps,
+        seeds=tuple(seed or (0, 1, 2)),
+        threads=threads,
+        on_run=lambda run: typer.echo(f"{run.task}: {run.storage} bits, seed {run.seed}: {run.value:.4g}"),
+    )
+    typer.echo(report.markdown())
+
+
+@app.command()
 def optim_scales(
     out: Annotated[Path, typer.Option(help="JSON file of the results; the table goes beside it.")],
     steps: Annotated[int, typer.Option(help="Steps of each training.")] = 300,
     seed: Annotated[list[int] | None, typer.Option(help="A seed; may be given again. [default: 0, 1, 2]")] = None,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
 ) -> None:
-    """Find where states of 4 bits stop learning; started again, it goes on where it stopped."""
+    """See what 4-bit states do to gradients of unlike size; started again, it goes on where it stopped."""
     from bittern.bench.optim import scales as bench
 
     report = bench.run(

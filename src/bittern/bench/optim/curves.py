@@ -9,9 +9,9 @@ from typing import Any
 
 from bittern.bench.core.drawing import INK, LINE
 
-Curves = Mapping[int, Sequence[Sequence[float]]]
-"""State bits -> one curve per seed."""
-COLORS = {32: "#6b7280", 8: "#0f766e", 4: "#b45309"}
+Curves = Mapping[str, Sequence[Sequence[float]]]
+"""Bits of the states -> one curve per seed."""
+COLORS = {"32": "#6b7280", "8": "#0f766e", "4": "#1d4ed8", "4, nearest": "#b45309"}
 
 
 def curves_svg(tasks: Mapping[str, Curves], steps: Mapping[str, int]) -> bytes:
@@ -32,12 +32,18 @@ def curves_svg(tasks: Mapping[str, Curves], steps: Mapping[str, int]) -> bytes:
 
 
 def _panel(axes: Any, title: str, curves: Curves, steps: int, *, legend: bool) -> None:
-    for bits, seeds in curves.items():
+    for storage, seeds in curves.items():
         places = [steps * (k + 0.5) / len(seeds[0]) for k in range(len(seeds[0]))]
         for one in seeds:
-            axes.plot(places, one, color=COLORS[bits], linewidth=0.5, alpha=0.4)
+            axes.plot(places, one, color=COLORS[storage], linewidth=0.5, alpha=0.4)
         mean = [sum(values) / len(values) for values in zip(*seeds, strict=True)]
-        axes.plot(places, mean, color=COLORS[bits], linewidth=1.5, label=f"{bits} bits")
+        axes.plot(
+            places,
+            mean,
+            color=COLORS[storage],
+            linewidth=1.5,
+            label=f"{storage} bits" if storage.isdigit() else f"4 bits, {storage[3:]}",
+        )
     axes.set_title(title, fontsize=9, color=INK)
     axes.set_xlabel("step", color=INK)
     axes.set_ylabel("training loss, nats", color=INK)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`bittern bench optim-scales`: where optimizer states of 4 bits stop learning.
+"""`bittern bench optim-scales`: what 4-bit optimizer states do to gradients of unlike size.
 
 AdamW divides each gradient by the root of its own second moment, so that a weight behind a weak input moves as far as
-one behind a strong input. States of 4 bits keep 16 evenly spaced second moments per block: what lies below 1/16 of the
-block's largest is stored as that, and its weight takes too small steps. Here the inputs of a network on handwritten
+one behind a strong input. States of 4 bits that go to the nearest entries of a table keep 16 evenly spaced second
+moments per block: what lies below 1/16 of the block's largest is stored as that, and its weight takes too small steps.
+Those on a logarithmic scale reach down to 2^-28 of it. Here the inputs of a network on handwritten
 digits are multiplied by factors between 1 and 1 / span, so the gradients of a block differ by as much. Every storage
 gets the learning rate that is best for it on held-out training images.
 """
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -38,11 +40,12 @@ CHOICE_SEEDS = (100, 101, 102)
 
 _WHY = (
     "A block of 4-bit states is 128 weights, here two rows of the first layer, with the gradients of all inputs "
-    "in it. Its second moments are i / 16 of the largest (i = 1 ... 16), so a gradient below a quarter of the "
-    "largest counts as a quarter, and a weight whose gradients are 100 times smaller than its neighbour's steps "
-    "25 times less than with exact states. The dynamic tree of 8 bits reaches down to 3e-7 of the largest square, "
-    "which is 1/1700 of the gradient. No learning rate mends it: one that suits the weak inputs is too large for "
-    "the strong ones. What does: inputs of equal scale (span 1), or more bits for the layer that reads them."
+    "in it. Of states that go to the nearest entry of a table (arXiv 2309.01507), second moments are i / 16 of the "
+    "largest (i = 1 ... 16), so a gradient below a quarter of the largest counts as a quarter, and a weight whose "
+    "gradients are 100 times smaller than its neighbour's steps 25 times less than with exact states. The dynamic tree "
+    "of 8 bits reaches down to 3e-7 of the largest square, which is 1/1700 of the gradient; the logarithmic levels of "
+    "4 bits down to 4e-9, 1/16000 of the gradient. No learning rate mends what lies below: one that suits the weak "
+    "inputs is too large for the strong ones."
 )
 """What the table shows, told from how the states are stored."""
 
@@ -54,13 +57,15 @@ class Storage:
     name: str
     first: int
     second: int
+    rounding: Literal["nearest", "stochastic"] = "stochastic"
 
 
 STORAGES = (
     Storage("32 bits", 32, 32),
     Storage("8 bits", 8, 8),
     Storage("4 bits", 4, 4),
-    Storage("4 bits, first layer 8", 8, 4),
+    Storage("4 bits, nearest", 4, 4, "nearest"),
+    Storage("4 bits, nearest, first layer 8", 8, 4, "nearest"),
 )
 
 
@@ -100,7 +105,7 @@ class ScalesReport:
         """The table with what it was measured by."""
         rates = ", ".join(f"{rate:g}" for rate in RATES)
         return (
-            "# Where optimizer states of 4 bits stop learning\n\n"
+            "# Optimizer states of 4 bits and gradients of unlike size\n\n"
             f"A network 64-{HIDDEN}-10 on the embedded digits, AdamW without decay, {self.steps} steps of {BATCH} "
             "images. Each input, of unit variance, is multiplied by a factor drawn log-uniformly from 1 / span to "
             "1: others for each seed, the same for all storages. Test accuracy in percent, mean and standard "
@@ -154,7 +159,7 @@ def accuracy(data: Digits, storage: Storage, span: int, rate: float, seed: int, 
         for layer, bits in ((model[0], storage.first), (model[2], storage.second))
     ]
     # the second layer has 2,560 weights: by default so few keep 32-bit states
-    optimizer = optim.AdamW(groups, lr=rate, weight_decay=0.0, min_8bit_size=1024)
+    optimizer = optim.AdamW(groups, lr=rate, weight_decay=0.0, min_8bit_size=1024, state_rounding=storage.rounding)
     draw = torch.Generator().manual_seed(seed)
 
     def batch() -> tuple[Tensor, Tensor]:

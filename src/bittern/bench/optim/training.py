@@ -2,17 +2,18 @@
 """`bittern bench optim-training`: the same trainings with optimizer states of 32, 8 and 4 bits.
 
 Three tasks with three kinds of optimizer: a small GPT on characters (AdamW), an LSTM on words (Adam), ResNet-20 on
-images (SGD with momentum). A task differs between its runs only in `state_bits` and the seed; equal seeds mean equal
-initial weights and batches. The 32-bit column is torch.optim's arithmetic in the same class.
+images (SGD with momentum). A task differs between its runs only in how states are stored and the seed; equal seeds mean
+equal initial weights and batches. 32 bits are torch.optim's arithmetic in the same class.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,13 +32,20 @@ from bittern.data.text import TextData, windows
 from bittern.models import resnet20_cifar
 from bittern.models.language import GPT, GPTShape, LSTMLanguageModel
 
-BITS = (32, 8, 4)
+NEAREST = "4, nearest"
+STORAGES: dict[str, dict[str, Any]] = {
+    "32": {"state_bits": 32},
+    "8": {"state_bits": 8},
+    "4": {"state_bits": 4},
+    NEAREST: {"state_bits": 4, "state_rounding": "nearest"},
+}
+"""Arguments of an optimizer by what the table calls them."""
 CURVE_POINTS = 40
 CURVES = "optimizers.svg"
 """Name of the drawing beside the page."""
 SMALL_GPT = GPTShape()
-MakeOptimizer = Callable[[Iterable[Tensor], int], torch.optim.Optimizer]
-"""(parameters, state_bits) -> optimizer."""
+MakeOptimizer = Callable[..., torch.optim.Optimizer]
+"""(parameters, **storage) -> optimizer."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ class Task:
     evaluate: Callable[[nn.Module], float]
     cosine: bool = False
     """Whether the learning rate falls to 0 along half a cosine; else it stays."""
+    storages: tuple[str, ...] = tuple(STORAGES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,7 @@ class Run:
 
     task: str
     metric: str
-    bits: int
+    storage: str
     seed: int
     value: float
     curve: tuple[float, ...]
@@ -85,7 +94,8 @@ class TrainingReport:
         return (
             "# Trainings with optimizer states of 32, 8 and 4 bits\n\n"
             "Equal seeds mean equal initial weights and batches; only the storage of the states differs. 32 bits is "
-            "torch.optim's arithmetic.\n\n"
+            "torch.optim's arithmetic. 4 bits of squares are logarithmic, those of means relative to their roots, and "
+            'both are rounded at random; "nearest" takes the nearest entries of a table, as SGD always does.\n\n'
             f"{self.markdown()}\n"
             "The LSTM reads the validation file of WikiText-2 (its last tenth is held out) with a vocabulary of 4,000 "
             "words; the learning rate of ResNet-20 falls to 0 along half a cosine. The lines below are training loss, "
@@ -101,16 +111,16 @@ class TrainingReport:
         ]
         lines.append("|---|---|---|---|---|---|---|")
         for task in dict.fromkeys(run.task for run in self.runs):
-            values = {bits: self._values(task, bits) for bits in BITS}
-            for bits, found in values.items():
+            values = {storage: self._values(task, storage) for storage in STORAGES}
+            for storage, found in values.items():
                 if not found:
                     continue
-                some = next(run for run in self.runs if run.task == task and run.bits == bits)
-                gap = statistics.mean(found) - statistics.mean(values[32]) if values[32] else 0.0
+                some = next(run for run in self.runs if run.task == task and run.storage == storage)
+                gap = statistics.mean(found) - statistics.mean(values["32"]) if values["32"] else 0.0
                 spread = statistics.stdev(found) if len(found) > 1 else 0.0
                 lines.append(
-                    f"| {task} | {bits} | {some.metric} | {statistics.mean(found):.3f} | {spread:.3f} | {gap:+.3f} | "
-                    f"{some.state_bytes / 1e6:.2f} MB |"
+                    f"| {task} | {storage} | {some.metric} | {statistics.mean(found):.3f} | {spread:.3f} | "
+                    f"{gap:+.3f} | {some.state_bytes / 1e6:.2f} MB |"
                 )
         return "\n".join(lines) + "\n"
 
@@ -118,14 +128,14 @@ class TrainingReport:
         """The training curves, an SVG file."""
         tasks = tuple(dict.fromkeys(run.task for run in self.runs))
         curves = {
-            task: {bits: [r.curve for r in self.runs if (r.task, r.bits) == (task, bits)] for bits in BITS}
+            task: {name: [r.curve for r in self.runs if (r.task, r.storage) == (task, name)] for name in STORAGES}
             for task in tasks
         }
         steps = {task: next(r.steps for r in self.runs if r.task == task) for task in tasks}
         return curves_svg({t: {b: c for b, c in found.items() if c} for t, found in curves.items()}, steps)
 
-    def _values(self, task: str, bits: int) -> list[float]:
-        return [run.value for run in self.runs if run.task == task and run.bits == bits]
+    def _values(self, task: str, storage: str) -> list[float]:
+        return [run.value for run in self.runs if run.task == task and run.storage == storage]
 
 
 def gpt_task(text: TextData, steps: int = 400, shape: GPTShape = SMALL_GPT, batch: int = 16) -> Task:
@@ -135,7 +145,7 @@ def gpt_task(text: TextData, steps: int = 400, shape: GPTShape = SMALL_GPT, batc
         "held-out loss, nats",
         steps,
         lambda: GPT(len(text.vocabulary), shape),
-        lambda params, bits: optim.AdamW(params, lr=1e-3, weight_decay=0.1, state_bits=bits),
+        partial(optim.AdamW, lr=1e-3, weight_decay=0.1),
         lambda draw: windows(text.train, shape.context, batch, draw),
         lambda model: held_out_loss(model, text.held_out, shape.context),
     )
@@ -148,7 +158,7 @@ def lstm_task(text: TextData, steps: int = 400, width: int = 128, context: int =
         "held-out loss, nats",
         steps,
         lambda: LSTMLanguageModel(len(text.vocabulary), width),
-        lambda params, bits: optim.Adam(params, lr=2e-3, state_bits=bits),
+        partial(optim.Adam, lr=2e-3),
         lambda draw: windows(text.train, context, batch, draw),
         lambda model: held_out_loss(model, text.held_out, context),
     )
@@ -176,10 +186,11 @@ def resnet_task(images: ImageData, steps: int = 600, batch: int = 64, test_image
         "test accuracy, %",
         steps,
         lambda: resnet20_cifar(None, classes, channels, input_size=images.train_images.shape[-1]),
-        lambda params, bits: optim.SGD(params, lr=0.05, momentum=0.9, weight_decay=5e-4, state_bits=bits),
+        partial(optim.SGD, lr=0.05, momentum=0.9, weight_decay=5e-4),
         draw_batch,
         accuracy,
         cosine=True,
+        storages=("32", "8", NEAREST),
     )
 
 
@@ -202,18 +213,18 @@ def training_losses(
             schedule.step()
 
 
-def train(task: Task, bits: int, seed: int) -> Run:
+def train(task: Task, storage: str, seed: int) -> Run:
     """One run from the beginning; everything random comes from `seed`."""
     torch.manual_seed(seed)
     model = task.make_model()
-    optimizer = task.make_optimizer(model.parameters(), bits)
+    optimizer = task.make_optimizer(model.parameters(), **STORAGES[storage])
     schedule = CosineAnnealingLR(optimizer, task.steps) if task.cosine else None
     draw = torch.Generator().manual_seed(seed)
     losses = list(training_losses(model, optimizer, lambda: task.batch(draw), task.steps, schedule))
     model.eval()
     with torch.no_grad():
         value = task.evaluate(model)
-    return Run(task.name, task.metric, bits, seed, value, _stretches(losses), state_bytes(optimizer), task.steps)
+    return Run(task.name, task.metric, storage, seed, value, _stretches(losses), state_bytes(optimizer), task.steps)
 
 
 def run(
@@ -233,17 +244,17 @@ def run(
     """
     with torch_threads(threads):
         trials = [
-            Trial((task.name, task.steps, bits, seed), partial(train, task, bits, seed))
+            Trial((task.name, task.steps, storage, seed), partial(train, task, storage, seed))
             for task in tasks
             for seed in seeds
-            for bits in BITS
+            for storage in task.storages
         ]
         fresh = TrainingReport(command, this_machine(), ())
         return run_trials("bench optim-training", out, fresh, trials, _key, on_run=on_run)
 
 
-def _key(run: Run) -> tuple[str, int, int, int]:
-    return run.task, run.steps, run.bits, run.seed
+def _key(run: Run) -> tuple[str, int, str, int]:
+    return run.task, run.steps, run.storage, run.seed
 
 
 def held_out_loss(model: nn.Module, tokens: Tensor, context: int, batches: int = 20, batch: int = 32) -> float:
