@@ -247,5 +247,7 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("state_rounding", "nearest")  # a pickle of before there was another
         self._batches = {}
         self._strides = {}

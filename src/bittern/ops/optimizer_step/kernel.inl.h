@@ -48,7 +48,7 @@ inline void step_blocks(const StepCall& call, const StepTensor& t, const R& rule
   const Workspace w = workspace(t.block);
   const float scale = call.scalars[t.scalars * call.scalars_per_row];
   for (Block b = block_at(t, first); b.index < end; b = after(t, b)) {
-    if (const i64 stepped = step_whole_blocks(t, rule, b, end, scale, w); stepped > 0) {
+    if (const i64 stepped = step_whole_blocks(call, t, rule, b, end, scale, w); stepped > 0) {
       b = block_at(t, b.index + stepped - 1);
       continue;
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Runs of whole blocks with 8-bit states and float32 parameters. Included inside namespace avx512, after
-// apply.inl.h.
+// Runs of whole blocks with 8-bit states, parameters and gradients being both float32 or both bfloat16.
+// Included inside namespace avx512, after apply.inl.h.
 //
 // A block goes through two passes: one decodes the states, applies the rule and keeps the new states as
 // float32 in the first-level cache; one encodes them. The absmax that the second pass needs is the last thing
@@ -24,21 +24,23 @@ constexpr i64 kAhead = 384;        // elements from those to the ones that are a
 constexpr int kEncodedChunks = 2;  // 64s that the second one takes
 constexpr i64 kEncoded = 64 * kEncodedChunks;
 
-// Whole blocks that follow each other in memory; a code is a byte, so one offset serves all arrays.
+// Whole blocks that follow each other in memory; a code is a byte, so one offset serves all arrays. T: the
+// type of parameters and gradients.
+template <class T>
 struct Run {
-  float* param;
-  const float* grad;
+  T* param;
+  const T* grad;
   u8* codes[kMostStates];
   float* absmax[kMostStates];
   i64 block, count;
 };
 
 // Whole blocks from b on, up to `end` or the next shorter one.
-template <class R>
-inline Run run_from(const StepTensor& t, const Block& b, i64 end) {
-  Run run;
-  run.param = static_cast<float*>(t.param) + b.start;
-  run.grad = static_cast<const float*>(t.grad) + b.start;
+template <class R, class T>
+inline Run<T> run_from(const StepTensor& t, const Block& b, i64 end) {
+  Run<T> run;
+  run.param = static_cast<T*>(t.param) + b.start;
+  run.grad = static_cast<const T*>(t.grad) + b.start;
   for (int k = 0; k < R::kStates; ++k) {
     run.codes[k] = static_cast<u8*>(t.state[k]) + b.codes;
     run.absmax[k] = t.absmax[k] + b.index;
@@ -85,6 +87,52 @@ BITTERN_INLINE void fetch_64(const T* numbers, i64 start) {
     _mm_prefetch(reinterpret_cast<const char*>(at + line), _MM_HINT_T0);
 }
 
+// ---- parameters
+
+BITTERN_INLINE void store_64(float* out, const F32* x) {
+  BITTERN_UNROLL
+  for (int j = 0; j < 4; ++j) store(out + 16 * j, x[j]);
+}
+
+// The upper half of each number in its lower half: bits + 0x7fff and one more where the bit that stays last
+// is set, so to nearest, ties to even; NaN quiet.
+BITTERN_INLINE __m512i rounded_upper(F32 x) {
+  const __m512i bits = _mm512_castps_si512(x);
+  const __m512i last = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), last);
+  const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+  const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+  return _mm512_srli_epi32(_mm512_mask_mov_epi32(rounded, nan, quiet), 16);
+}
+
+BITTERN_INLINE void store_64(bf16* out, const F32* x) {
+  const __m512i straight = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+  BITTERN_UNROLL
+  for (int j = 0; j < 4; j += 2) {  // packs work within 128 bits
+    const __m512i both = _mm512_packus_epi32(rounded_upper(x[j]), rounded_upper(x[j + 1]));
+    _mm512_storeu_si512(out + 16 * j, _mm512_permutexvar_epi64(straight, both));
+  }
+}
+
+// 64 numbers as float32 where those are; others are copied there and, when this goes, back.
+template <class T>
+struct Floats {
+  explicit Floats(T* numbers) : numbers(numbers) { widen_to(memory, numbers, DType::bf16, 0, kDecoded); }
+  float* data() { return memory; }
+  void write_back() { store_rounded(numbers, memory, kDecoded); }
+
+  T* numbers;
+  alignas(64) float memory[kDecoded];
+};
+template <>
+struct Floats<float> {
+  explicit Floats(float* numbers) : numbers(numbers) {}
+  float* data() { return numbers; }
+  void write_back() {}
+
+  float* numbers;
+};
+
 // ---- first pass
 
 template <class R>
@@ -94,8 +142,8 @@ struct Decoded {
 
 // Values of the codes of 64 elements at `start`; a signed one is 0 where the square that gates it has the
 // code of 0, or stands for 0 because its whole block (`none`) does.
-template <class R>
-BITTERN_INLINE Decoded<R> decode_64(const Trees<R::kStates>& trees, const Run& run, i64 start,
+template <class R, class T>
+BITTERN_INLINE Decoded<R> decode_64(const Trees<R::kStates>& trees, const Run<T>& run, i64 start,
                                     __mmask64 none) {
   __m512i codes[R::kStates];
   BITTERN_UNROLL
@@ -136,8 +184,8 @@ BITTERN_INLINE bool all_finite(const Largest<R>& largest) {
 
 // The rule on 64 elements, the i-th of a block and following, the block being at `start`. False, with the
 // parameters as they were, if a new state is not finite.
-template <class R, bool kScaled>
-BITTERN_INLINE bool apply_64(const R& rule, const Trees<R::kStates>& trees, const Run& run,
+template <class R, bool kScaled, class T>
+BITTERN_INLINE bool apply_64(const R& rule, const Trees<R::kStates>& trees, const Run<T>& run,
                              const Vectors<R::kStates>& absmax, F32 scale, __mmask64 none,
                              const States<R::kStates>& fresh, i64 start, i64 i, Largest<R>& largest) {
   const Decoded<R> values = decode_64<R>(trees, run, start + i, none);
@@ -155,25 +203,27 @@ BITTERN_INLINE bool apply_64(const R& rule, const Trees<R::kStates>& trees, cons
     for (int k = 0; k < R::kStates; ++k) store(fresh.of[k] + i + 16 * j, s[k]);
   }
   if (!all_finite<R>(largest)) return false;
-  BITTERN_UNROLL
-  for (int j = 0; j < 4; ++j) store(run.param + start + i + 16 * j, moved[j]);
+  store_64(run.param + start + i, moved);
   return true;
 }
 
 // The same where elements must stay as they are; returns the largest magnitudes of them and those before.
-template <class R>
-__attribute__((noinline)) Largest<R> apply_64_carefully(const R& rule, const Run& run, i64 block, float scale,
-                                                        States<R::kStates> fresh, i64 i, Largest<R> largest) {
+template <class R, class T>
+__attribute__((noinline)) Largest<R> apply_64_carefully(const R& rule, const Run<T>& run, i64 block,
+                                                        float scale, States<R::kStates> fresh, i64 i,
+                                                        Largest<R> largest) {
   const i64 at = block * run.block + i;
+  Floats<T> param(run.param + at), grad(const_cast<T*>(run.grad) + at);
   Operands o;
-  o.param = run.param + at;
-  o.grad = run.grad + at;
+  o.param = param.data();
+  o.grad = grad.data();
   for (int k = 0; k < R::kStates; ++k) {
     o.state[k] = fresh.of[k] + i;
     decode_block(code_of<R>(k, 8), run.codes[k] + at, run.absmax[k][block], o.state[k], kDecoded);
   }
   float found[kMostStates];
   apply<R, true>(rule, o, kDecoded, scale, found);
+  param.write_back();
   for (int k = 0; k < R::kStates; ++k)
     largest.of[k] = _mm512_max_epu32(largest.of[k], _mm512_castps_si512(splat(found[k])));
   return largest;
@@ -199,10 +249,10 @@ struct Encoders {
     mine.compare(*trees.of[k]);
     rest.compare(trees);
   }
-  BITTERN_INLINE void write(const Run& run, i64 at) const {
+  BITTERN_INLINE void write(u8* const* codes, i64 at) const {
     BITTERN_UNROLL
-    for (int c = 0; c < kEncodedChunks; ++c) _mm512_storeu_si512(run.codes[k] + at + 64 * c, mine.codes(c));
-    rest.write(run, at);
+    for (int c = 0; c < kEncodedChunks; ++c) _mm512_storeu_si512(codes[k] + at + 64 * c, mine.codes(c));
+    rest.write(codes, at);
   }
 };
 template <int kStates, u32 kSigned>
@@ -210,31 +260,31 @@ struct Encoders<kStates, kSigned, kStates> {
   BITTERN_INLINE void split(const States<kStates>&, i64, const Vectors<kStates>&) {}
   BITTERN_INLINE void guess(const Trees<kStates>&) {}
   BITTERN_INLINE void compare(const Trees<kStates>&) {}
-  BITTERN_INLINE void write(const Run&, i64) const {}
+  BITTERN_INLINE void write(u8* const*, i64) const {}
 };
 
 // Encodes the waiting states of the block at `start`.
 template <int kStates, u32 kSigned>
-__attribute__((noinline)) void encode_states(const Trees<kStates>& trees, const Run& run,
+__attribute__((noinline)) void encode_states(const Trees<kStates>& trees, u8* const* codes, i64 block,
                                              const States<kStates>& waiting, const Vectors<kStates>& inverse,
                                              i64 start) {
-  for (i64 i = 0; i < run.block; i += kEncoded) {
+  for (i64 i = 0; i < block; i += kEncoded) {
     Encoders<kStates, kSigned> encoders;
     encoders.split(waiting, i, inverse);
     encoders.guess(trees);
     encoders.compare(trees);
-    encoders.write(run, start + i);
+    encoders.write(codes, start + i);
   }
 }
 
 // ---- both
 
-template <class R, bool kScaled>
-inline void step_run(const R& given_rule, const Run& given_run, float factor, States<R::kStates> fresh,
+template <class R, bool kScaled, class T>
+inline void step_run(const R& given_rule, const Run<T>& given_run, float factor, States<R::kStates> fresh,
                      States<R::kStates> waiting) {
   // copies whose addresses stay here, so that they can stay in registers
   const R rule = given_rule;
-  const Run run = given_run;
+  const Run<T> run = given_run;
   const Trees<R::kStates> trees = trees_of<R>();
   Vectors<R::kStates> inverse{}, absmax;
   for (i64 b = 0; b < run.count; ++b) {
@@ -257,7 +307,9 @@ inline void step_run(const R& given_rule, const Run& given_run, float factor, St
       if (!apply_64<R, kScaled>(rule, trees, run, absmax, splat(factor), none, fresh, start, i, largest))
         largest = apply_64_carefully(given_rule, given_run, b, factor, fresh, i, before);
     }
-    if (b > 0) encode_states<R::kStates, R::kSigned>(trees, given_run, waiting, inverse, start - run.block);
+    if (b > 0)
+      encode_states<R::kStates, R::kSigned>(trees, given_run.codes, run.block, waiting, inverse,
+                                            start - run.block);
     BITTERN_UNROLL
     for (int k = 0; k < R::kStates; ++k) {
       const float most = largest_lane(_mm512_castsi512_ps(largest.of[k]));
@@ -268,22 +320,30 @@ inline void step_run(const R& given_rule, const Run& given_run, float factor, St
     fresh = waiting;
     waiting = swapped;
   }
-  encode_states<R::kStates, R::kSigned>(trees, given_run, waiting, inverse, (run.count - 1) * run.block);
+  encode_states<R::kStates, R::kSigned>(trees, given_run.codes, run.block, waiting, inverse,
+                                        (run.count - 1) * run.block);
 }
 
 // Steps whole blocks from b on, if they are stored for it; returns their number.
 template <class R>
-inline i64 step_whole_blocks(const StepTensor& t, const R& rule, const Block& b, i64 end, float scale,
-                             const Workspace& w) {
-  const bool all_f32 = t.dtypes == static_cast<i64>(DType::f32);
+inline i64 step_whole_blocks(const StepCall& call, const StepTensor& t, const R& rule, const Block& b,
+                             i64 end, float scale, const Workspace& w) {
   if constexpr (R::kStates > 0) {
-    if (t.bits != 8 || !all_f32 || t.block % kEncoded != 0 || b.n != t.block) return 0;
-    const Run run = run_from<R>(t, b, end);
+    constexpr i64 kFloats = static_cast<i64>(DType::f32), kHalves = 17 * static_cast<i64>(DType::bf16);
+    const bool halves = t.dtypes == kHalves && !call.stochastic && t.compensation == nullptr;
+    if (t.bits != 8 || t.block % kEncoded != 0 || b.n != t.block) return 0;
     States<R::kStates> fresh, waiting;
     for (int k = 0; k < R::kStates; ++k) {
       fresh.of[k] = w.state[k];
       waiting.of[k] = w.waiting[k];
     }
+    if (halves) {
+      const Run<bf16> run = run_from<R, bf16>(t, b, end);
+      step_run<R, true>(rule, run, scale, fresh, waiting);
+      return run.count;
+    }
+    if (t.dtypes != kFloats) return 0;
+    const Run<float> run = run_from<R, float>(t, b, end);
     if (scale == 1) {
       step_run<R, false>(rule, run, scale, fresh, waiting);
     } else {

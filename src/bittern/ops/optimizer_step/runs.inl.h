@@ -7,7 +7,8 @@ namespace {
 
 // Steps blocks from b on; returns their number, which is 0.
 template <class R>
-inline i64 step_whole_blocks(const StepTensor&, const R&, const Block&, i64, float, const Workspace&) {
+inline i64 step_whole_blocks(const StepCall&, const StepTensor&, const R&, const Block&, i64, float,
+                             const Workspace&) {
   return 0;
 }
 
