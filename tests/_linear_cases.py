@@ -16,8 +16,12 @@ from bittern.ops import codebooks, quantize_4bit
 from bittern.ops.linear_4bit.reference import decoded_weight
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-SHAPES = ((5, 64, 64), (7, 96, 32), (33, 1024, 64), (10, 130, 64), (3, 63, 32), (40, 2144, 32), (9, 640, 128))
-"""Rows, columns and block size: whole and short chunks of every instruction set, blocks across rows, odd rows."""
+SHAPES = (
+    *((5, 64, 64), (7, 96, 32), (33, 1024, 64), (10, 130, 64), (3, 63, 32), (40, 2144, 32), (9, 640, 128)),
+    *((6, 333, 32), (9, 1100, 128), (4, 45, 512)),
+)
+"""Rows, columns and block size: whole and short chunks of every instruction set, blocks across rows, odd rows,
+blocks that begin anywhere in a word, and that hold several rows."""
 INPUTS = (1, 2, 3, 7, 50)
 """In registers, in one tile and its rests, in more than one block of inputs."""
 

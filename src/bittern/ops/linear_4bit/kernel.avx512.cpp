@@ -2,6 +2,7 @@
 #include "kernel.h"
 
 #include <cstring>
+#include <type_traits>
 
 #include "parallel.h"
 #include "rounding.h"
@@ -13,6 +14,8 @@ namespace bittern::avx512 {
 #include "nibbles.avx512.inl.h"
 
 #include "chunk.inl.h"
+
+#include "ragged.inl.h"
 
 #include "tile.inl.h"
 

@@ -2,6 +2,7 @@
 #include "kernel.h"
 
 #include <cstring>
+#include <type_traits>
 
 #include "parallel.h"
 #include "rounding.h"
@@ -14,6 +15,8 @@ namespace bittern::BITTERN_SET {
 #include BITTERN_FILE(linear_4bit, nibbles)
 
 #include "chunk.inl.h"
+
+#include "ragged.inl.h"
 
 #include "tile.inl.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Included inside the namespace of one instruction set, after its simd header, nibbles, chunk.inl.h
-// and tile.inl.h.
+// Included inside the namespace of one instruction set, after its simd header, nibbles, chunk.inl.h,
+// ragged.inl.h and tile.inl.h.
 //
 // The sums run along k. 32-bit words of eight codes give kLanes numbers at a time by shifting, so that the
 // numbers of a chunk of 8 kLanes elements come out in an order of their own ("lane order"): code j of word l
@@ -46,12 +46,7 @@ inline void decode_row(const Weight4bit& w, i64 row, i64 start, i64 n, float* ou
   if (regular(w)) {
     decode_chunks(w, row, start, n, out);
   } else {
-    std::memset(out, 0, static_cast<size_t>(padded(n)) * sizeof(float));
-    for (i64 e = 0; e < n; ++e) {
-      const i64 i = row * w.k + start + e;
-      const int byte = w.packed[i / 2], code = i % 2 == 0 ? byte >> 4 : byte & 15;
-      out[place_of(e)] = w.table.values[code] * *absmax_of(w, i);
-    }
+    decode_ragged(w, row, start, n, out);
   }
   round_to(w.type, out, padded(n));
 }
@@ -87,16 +82,35 @@ inline void store_sum(const Linear4bitJob& job, i64 input, i64 row, float sum) {
 // ---- few inputs: decoded in registers, two rows at a time. They are half a task apart, so that each of the
 // two goes through memory without a gap from pair to pair.
 
-template <int kInputs, DType kType>
+// A chunk of a row whose blocks start anew with it: one scale a word.
+struct WordChunks {
+  explicit WordChunks(const Weight4bit& w) : spread(scales_per_chunk(w)) {}
+  Chunk load(const Weight4bit& w, i64 row, i64 start) const { return load_chunk(w, spread, row, start); }
+  F32 scales(const Chunk& chunk, int) const { return chunk.scales; }
+  Spread spread;
+};
+
+// A chunk of any row.
+struct RaggedChunks {
+  explicit RaggedChunks(const Weight4bit&) {}
+  RaggedChunk load(const Weight4bit& w, i64 row, i64 start) const { return load_ragged(w, row, start); }
+  F32 scales(const RaggedChunk& chunk, int j) const { return chunk.scales(order, j); }
+  ElementOrder order;
+};
+
+template <int kInputs, DType kType, class Chunks>
 inline void multiply_two_rows(const Linear4bitJob& job, i64 row, i64 other) {
+  // float32 numbers of whole words are scaled together, after their sum
+  constexpr bool kLate = kType == DType::f32 && std::is_same<Chunks, WordChunks>::value;
   const Weight4bit& w = *job.weight;
   const i64 pitch = padded(w.k), rows[2] = {row, other};
   const Table16 table = load_table(w.table.values);
-  const Spread spread(scales_per_chunk(w));
+  const Chunks chunks(w);
   F32 sum[2][kInputs];
   for (int i = 0; i < kInputs; ++i) sum[0][i] = sum[1][i] = splat(0.0f);
   for (i64 start = 0; start < w.k; start += kChunk) {
-    const Chunk chunk[2] = {load_chunk(w, spread, rows[0], start), load_chunk(w, spread, rows[1], start)};
+    const decltype(chunks.load(w, row, start)) chunk[2] = {chunks.load(w, rows[0], start),
+                                                           chunks.load(w, rows[1], start)};
     const float* x = job.x + start;
     F32 part[2][kInputs];
     BITTERN_UNROLL
@@ -104,7 +118,7 @@ inline void multiply_two_rows(const Linear4bitJob& job, i64 row, i64 other) {
       BITTERN_UNROLL
       for (int r = 0; r < 2; ++r) {
         F32 value = numbers(table, chunk[r].codes, j);
-        if (kType != DType::f32) value = rounded_to(kType, multiply(value, chunk[r].scales));
+        if (!kLate) value = rounded_to(kType, multiply(value, chunks.scales(chunk[r], j)));
         BITTERN_UNROLL
         for (int i = 0; i < kInputs; ++i) {
           const F32 input = load(x + i * pitch + j * kLanes);
@@ -116,7 +130,7 @@ inline void multiply_two_rows(const Linear4bitJob& job, i64 row, i64 other) {
     for (int r = 0; r < 2; ++r) {
       BITTERN_UNROLL
       for (int i = 0; i < kInputs; ++i) {
-        const F32 scale = kType == DType::f32 ? chunk[r].scales : splat(1.0f);
+        const F32 scale = kLate ? chunks.scales(chunk[r], 0) : splat(1.0f);
         sum[r][i] = multiply_add(part[r][i], scale, sum[r][i]);
       }
     }
@@ -129,15 +143,32 @@ inline void multiply_two_rows(const Linear4bitJob& job, i64 row, i64 other) {
 
 constexpr i64 kFewInputs = 2;
 
-template <int kInputs>
+template <int kInputs, class Chunks>
 inline void multiply_rows_by(const Linear4bitJob& job, i64 row, i64 other) {
   switch (job.weight->type) {
     case DType::bf16:
-      return multiply_two_rows<kInputs, DType::bf16>(job, row, other);
+      return multiply_two_rows<kInputs, DType::bf16, Chunks>(job, row, other);
     case DType::f16:
-      return multiply_two_rows<kInputs, DType::f16>(job, row, other);
+      return multiply_two_rows<kInputs, DType::f16, Chunks>(job, row, other);
     default:
-      return multiply_two_rows<kInputs, DType::f32>(job, row, other);
+      return multiply_two_rows<kInputs, DType::f32, Chunks>(job, row, other);
+  }
+}
+
+// Rows [first, end) of a task.
+template <int kInputs, class Chunks>
+inline void multiply_task_by(const Linear4bitJob& job, i64 first, i64 end) {
+  const i64 half = (end - first) / 2;
+  for (i64 row = first; row < end - half; ++row)
+    multiply_rows_by<kInputs, Chunks>(job, row, smaller(row + end - first - half, end - 1));
+}
+
+template <int kInputs>
+inline void multiply_task(const Linear4bitJob& job, i64 first, i64 end) {
+  if (regular(*job.weight)) {
+    multiply_task_by<kInputs, WordChunks>(job, first, end);
+  } else {
+    multiply_task_by<kInputs, RaggedChunks>(job, first, end);
   }
 }
 
@@ -164,20 +195,11 @@ void forward_task(void* context, i64 index) {
   const Linear4bitJob& job = *static_cast<const Linear4bitJob*>(context);
   const Weight4bit& w = *job.weight;
   const i64 end = smaller(w.n, (index + 1) * job.task_rows), inputs = job.call->m;
-  if (inputs <= kFewInputs && regular(w)) {
-    const i64 first = index * job.task_rows, half = (end - first) / 2;
-    for (i64 row = first; row < end - half; ++row) {
-      const i64 other = smaller(row + end - first - half, end - 1);
-      if (inputs == 1) {
-        multiply_rows_by<1>(job, row, other);
-      } else {
-        multiply_rows_by<2>(job, row, other);
-      }
-    }
-    return;
-  }
+  const i64 first_row = index * job.task_rows;
+  if (inputs == 1) return multiply_task<1>(job, first_row, end);
+  if (inputs == kFewInputs) return multiply_task<kFewInputs>(job, first_row, end);
   for (i64 first = 0; first < inputs; first += kInputBlock) {
-    for (i64 row = index * job.task_rows; row < end; row += kRowTile)
+    for (i64 row = first_row; row < end; row += kRowTile)
       multiply_rows(job, row, first, smaller(kInputBlock, inputs - first));
   }
 }
