@@ -167,7 +167,7 @@ def optim_training(
         threads=threads,
         on_run=lambda run: typer.echo(f"{run.task}: {run.storage} bits, seed {run.seed}: {run.metric} {run.value:.3f}"),
     )
-    write_atomically(out.with_name(bench.CURVES), report.drawing())
+    write_atomically(out.with_name(report.curves), report.drawing())
     typer.echo(report.markdown())
 
 

@@ -42,7 +42,7 @@ STORAGES: dict[str, dict[str, Any]] = {
 """Arguments of an optimizer by what the table calls them."""
 CURVE_POINTS = 40
 CURVES = "optimizers.svg"
-"""Name of the drawing beside the page."""
+"""Name of the drawing beside a page that names none."""
 SMALL_GPT = GPTShape()
 MakeOptimizer = Callable[..., torch.optim.Optimizer]
 """(parameters, **storage) -> optimizer."""
@@ -88,6 +88,8 @@ class TrainingReport:
     command: str
     machine: Machine
     runs: tuple[Run, ...]
+    curves: str = CURVES
+    """Name of the drawing beside the page."""
 
     def page(self) -> str:
         """The table with what it was measured by."""
@@ -100,7 +102,7 @@ class TrainingReport:
             "The LSTM reads the validation file of WikiText-2 (its last tenth is held out) with a vocabulary of 4,000 "
             "words; the learning rate of ResNet-20 falls to 0 along half a cosine. The lines below are training loss, "
             "thin per seed, thick their mean.\n\n"
-            f"![training curves]({CURVES})\n\n"
+            f"![training curves]({self.curves})\n\n"
             f"Command: `{self.command}`\n\nMachine: {self.machine}\n"
         )
 
@@ -249,7 +251,7 @@ def run(
             for seed in seeds
             for storage in task.storages
         ]
-        fresh = TrainingReport(command, this_machine(), ())
+        fresh = TrainingReport(command, this_machine(), (), out.with_suffix(".svg").name)
         return run_trials("bench optim-training", out, fresh, trials, _key, on_run=on_run)
 
 
