@@ -72,6 +72,8 @@ def _group(optimizer: LowBitOptimizer, index: int, group: Group, saved: Mapping[
     kept = {key: group[key] for key in ("params", "param_names", *STORAGE) if key in group}
     check.check_like(owner, index, saved, {key: value for key, value in group.items() if key not in kept})
     new = {**group, **deepcopy({key: value for key, value in saved.items() if key != "params"}), **kept}
+    flags = (name for name, own in group.items() if isinstance(own, bool) and isinstance(new[name], int))
+    new |= {name: bool(new[name]) for name in flags}
     optimizer.adjust_loaded(new)
     try:
         check_options(owner, {**new, "foreach": None, "fused": None})  # how torch.optim ran is nothing to refuse

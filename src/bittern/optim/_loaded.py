@@ -55,7 +55,7 @@ def check_like(owner: str, index: int, saved: Mapping[str, Any], group: Group) -
 
 def _alike(own: Any, came: Any) -> bool:
     if isinstance(own, bool):
-        return came is None or isinstance(came, bool | int)
+        return came is None or (isinstance(came, bool | int) and came in (0, 1))
     if isinstance(own, Real | Tensor):
         return _is_number(came)
     if isinstance(own, list | tuple):

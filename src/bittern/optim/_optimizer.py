@@ -19,7 +19,7 @@ from bittern.optim._batch import Batch
 from bittern.optim._layout import local_tensor
 from bittern.optim._load import load
 from bittern.optim._names import for_torch_to_refuse, is_flattened, named_storages, to_memory
-from bittern.optim._options import Group, Options, check_options, check_parameter, complete
+from bittern.optim._options import ADDED, Group, Options, check_options, check_parameter, complete
 from bittern.optim._state import StateDict, check_dense, check_finite, check_offload, conform, create, offload
 from bittern.optim._torch import saved_state
 
@@ -248,6 +248,7 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         for group in self.param_groups:
-            group.setdefault("state_rounding", "nearest")  # a pickle of before there was another
+            for name, value in ADDED.items():
+                group.setdefault(name, value)
         self._batches = {}
         self._strides = {}

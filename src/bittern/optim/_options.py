@@ -44,6 +44,9 @@ DEFAULTS: Options = {
 STORAGE = ("state_bits", "block_size", "min_8bit_size", "rounding", "state_rounding", "offload")
 """Group keys that say how this process stores states: `load_state_dict` leaves them as they are."""
 
+ADDED = {"state_rounding": "nearest"}
+"""Group keys that checkpoints of before lack, and what they stood for."""
+
 _CHOICES: dict[str, tuple[object, ...]] = {
     "state_bits": (32, 8, 4),
     "nonfinite": ("skip", "raise"),

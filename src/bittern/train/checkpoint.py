@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from bittern._files import write_atomically
 from bittern._tensor_file import pieces
+from bittern.optim._options import ADDED
 from bittern.train.history import ACCURACY, Epoch
 from bittern.train.optimizer_state import pack_optimizer, unpack_optimizer
 
@@ -106,6 +107,8 @@ def restore_checkpoint(
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
         raise CheckpointError(f"{path}: inconsistent checkpoint ({error!r}); use another one") from error
     model.load_state_dict(weights, strict=True)
+    for group, stored in zip(optimizer.param_groups, unpacked["param_groups"], strict=False):
+        group |= {name: stored[name] for name in ADDED if name in group}  # how states were stored is how they go on
     optimizer.load_state_dict(unpacked)
     torch.set_rng_state(generators["cpu"])
     if device.type == "cuda":

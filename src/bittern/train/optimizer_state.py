@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bittern.optim._options import ADDED
+
 Json = dict[str, Any]
 
 
@@ -54,10 +56,11 @@ def unpack_optimizer(
     numbers: dict[str, int] = {}
     for here, group, stored in zip(optimizer.param_groups, result["param_groups"], packed["groups"], strict=True):
         here_names = [names[id(p)] for p in here["params"]]
-        if stored["names"] != here_names or set(stored["options"]) != set(group) - {"params"}:
+        options = {name: value for name, value in ADDED.items() if name in group} | stored["options"]
+        if stored["names"] != here_names or set(options) != set(group) - {"params"}:
             raise ValueError("other parameter groups: another optimizer, or other options")
         numbers |= dict(zip(here_names, group["params"], strict=True))
-        for key, value in stored["options"].items():
+        for key, value in options.items():
             group[key] = tuple(value) if isinstance(here[key], tuple) else value
     result["state"] = {numbers[name]: entries for name, entries in state.items()}
     return result
