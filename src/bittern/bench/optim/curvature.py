@@ -26,10 +26,9 @@ from bittern.bench.core.timing import torch_threads
 from bittern.bench.optim.training import STORAGES, training_losses
 
 CURVATURES = 4096
+"""As many as have states in few bits by default."""
 NOISE = 0.1
 WORDS, WIDTH, CLASSES, BATCH = 2000, 32, 50, 64
-LARGE = 4096
-"""Parameters of at least so many elements have states in few bits, as by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ def quadratic(noise: float, storage: str, seed: int, steps: int) -> float:
     draw = torch.Generator().manual_seed(seed)
     curvature = torch.logspace(-3, 1, CURVATURES)[torch.randperm(CURVATURES, generator=draw)]
     x = nn.Parameter(torch.ones(CURVATURES))
-    optimizer = optim.AdamW([x], lr=1e-3, weight_decay=0.0, min_8bit_size=LARGE, **STORAGES[storage])
+    optimizer = optim.AdamW([x], lr=1e-3, weight_decay=0.0, **STORAGES[storage])
     for _ in range(steps):
         x.grad = curvature * x.detach()
         if noise:
@@ -102,7 +101,7 @@ def zipf(storage: str, seed: int, steps: int) -> float:
     """The share of words whose class is recognized after so many steps."""
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Embedding(WORDS, WIDTH), nn.Linear(WIDTH, CLASSES))
-    optimizer = optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0, min_8bit_size=LARGE, **STORAGES[storage])
+    optimizer = optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0, **STORAGES[storage])
     draw = torch.Generator().manual_seed(1 + seed)
     chance = 1.0 / torch.arange(1, WORDS + 1)
     classes = torch.randint(0, CLASSES, (WORDS,), generator=draw)
@@ -124,14 +123,10 @@ def _zipf_steps(steps: int) -> int:
 def tasks(steps: int) -> dict[str, Callable[[str, int], float]]:
     """(storage, seed) -> value, by the title of the column."""
     return {
-        "quadratic": partial(_quadratic, 0.0, steps),
-        f"quadratic, noise {NOISE:g}": partial(_quadratic, NOISE, steps),
+        "quadratic": lambda storage, seed: quadratic(0.0, storage, seed, steps),
+        f"quadratic, noise {NOISE:g}": lambda storage, seed: quadratic(NOISE, storage, seed, steps),
         "Zipf, accuracy": lambda storage, seed: zipf(storage, seed, _zipf_steps(steps)),
     }
-
-
-def _quadratic(noise: float, steps: int, storage: str, seed: int) -> float:
-    return quadratic(noise, storage, seed, steps)
 
 
 def run(
