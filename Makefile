@@ -41,8 +41,11 @@ $(VENV)/.ready: $(NATIVE) constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is missing; install it (Debian: apt install python3 python3-venv)"; exit 1; }
 	@command -v $(CXX) >/dev/null || { echo "make: the C++ compiler '$(CXX)' is missing; install it (Debian: apt install g++)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "make: Python's venv module is missing; install it (Debian: apt install python3-venv)"; exit 1; }
-	$(BIN)/pip install --quiet --require-hashes --no-deps --requirement constraints.txt && $(BIN)/pip install --quiet $(TORCH) \
-	&& $(BIN)/pip install --quiet --no-deps --no-build-isolation --editable . && $(BIN)/pip check
+	$(BIN)/pip install --quiet --require-hashes --no-deps --requirement constraints.txt
+	@# torch is unpacked while the extension, which knows nothing of it, compiles
+	$(BIN)/pip install --quiet $(TORCH) & torch=$$!; $(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .; built=$$?; \
+	wait $$torch && exit $$built
+	$(BIN)/pip check
 	@touch $@
 
 # Packages that tests and benchmarks compare with, beside the set-up above: their environment looks into that of the

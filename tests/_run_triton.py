@@ -20,7 +20,7 @@ os.environ["TRITON_INTERPRET"] = "1"
 import torch
 
 from _agreement import check
-from _cases import Case, all_cases, pure_cases
+from _cases import Case, interpreted_cases
 from _epilogue_cases import matmul_arguments, traps
 from _log_cases import check_log_step, fewer_log_steps
 from _tolerance import assert_exact
@@ -44,13 +44,9 @@ def check_extra(extra: Extra) -> None:
 
 
 def light_work() -> dict[str, Callable[[], None]]:
-    cases = [case for case in pure_cases() if case.light]
-    cases.append(Case(ops.binary_matmul, "epilogue-traps", lambda: matmul_arguments(*traps())))
+    cases = [*interpreted_cases(), Case(ops.binary_matmul, "epilogue-traps", lambda: matmul_arguments(*traps()))]
     work: dict[str, Callable[[], None]] = {}
     work |= {str(case): partial(check, case, ops.Implementation("triton", "cpu", case.op.triton)) for case in cases}
-    for case in all_cases():
-        if case.op is ops.optimizer_step:
-            work[str(case)] = partial(check, case, ops.Implementation("triton", "cpu", case.op.triton))
     work |= {extra.label: partial(check_extra, extra) for extra in extras()}
     work["repeated steps"] = check_repeated_steps
     work["norms of shards"] = check_norms_of_shards

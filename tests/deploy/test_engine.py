@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, given, reject
+from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -615,6 +615,10 @@ def assert_same_at_any_batch(packed: Packed, model: nn.Module | None, x: Tensor)
     assert torch.equal(first, kept)
 
 
+half_as_many = settings(max_examples=settings.default.max_examples // 2)  # type: ignore[union-attr]  # each is exported
+
+
+@half_as_many
 @given(graph=graphs(views=False), samples=st.integers(1, 2), ties=st.booleans())
 def test_random_graphs(graph: tuple[nn.Module, tuple[int, ...]], samples: int, ties: bool) -> None:
     """Read from their files."""
@@ -627,6 +631,7 @@ def test_random_graphs(graph: tuple[nn.Module, tuple[int, ...]], samples: int, t
     assert_same_at_any_batch(loaded, model, x)
 
 
+@half_as_many
 @given(graph=graphs(views=True), samples=st.integers(1, 2), ties=st.booleans())
 def test_random_graphs_with_views(graph: tuple[nn.Module, tuple[int, ...]], samples: int, ties: bool) -> None:
     """Layers of torch may round otherwise on views, and so the model; fused and single nodes still agree."""

@@ -16,17 +16,15 @@ from typing import Any
 
 import pytest
 
-from _cases import all_cases, pure_cases
+from _cases import interpreted_cases
 from _log_cases import fewer_log_steps
 from _triton_extras import extras
-from bittern import ops
 from bittern.ops.optimizer_step import Rule
 
 pytest.importorskip("triton")
 
 PROGRAM = Path(__file__).parents[1] / "_run_triton.py"
-LIGHT = [str(case) for case in pure_cases() if case.light] + ["binary_matmul-epilogue-traps"]
-LIGHT += [str(case) for case in all_cases() if case.op is ops.optimizer_step]
+LIGHT = [str(case) for case in interpreted_cases()] + ["binary_matmul-epilogue-traps"]
 LIGHT += [*(extra.label for extra in extras()), "repeated steps", "norms of shards"]
 
 
