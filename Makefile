@@ -139,7 +139,8 @@ emulate: $(VENV)/.ready
 	build/emulate/bittern_tests --only=avx512bw --only=amx --tests=conv2d
 
 # The NEON kernels, cross-compiled, on an emulated ARM CPU without SDOT, and those that use it on one with everything that
-# QEMU knows.
+# QEMU knows. Of the portable kernels it runs those that round; the integers of its convolutions, a minute under QEMU,
+# are the same code on every CPU.
 # qemu-user cannot start threads in a forked child, so the tests leave that out.
 NEON_RUN := qemu-aarch64 -L /usr/aarch64-linux-gnu
 neon: $(VENV)/.ready
@@ -148,7 +149,8 @@ neon: $(VENV)/.ready
 	@command -v qemu-aarch64 >/dev/null \
 	|| { echo "make neon: the emulator 'qemu-aarch64' is missing; install it (Debian: apt install qemu-user)"; exit 1; }
 	$(call NATIVE_BUILD,build/neon,'-DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/aarch64-linux.cmake')
-	$(NEON_RUN) -cpu cortex-a53 build/neon/bittern_tests --no-fork neon
+	$(NEON_RUN) -cpu cortex-a53 build/neon/bittern_tests --no-fork --only=neon neon
+	$(NEON_RUN) -cpu cortex-a53 build/neon/bittern_tests --no-fork --only=scalar $(addprefix --tests=,elementwise codes blockwise linear real bits)
 	$(NEON_RUN) -cpu max build/neon/bittern_tests --no-fork --only=neon --tests=linear neon neon_dotprod
 
 sanitize: $(VENV)/.ready
