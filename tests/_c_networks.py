@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -196,8 +196,9 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 """Name -> (model, shape of a sample)."""
 
 
+@cache
 def packed_case(name: str, samples: int) -> tuple[Packed, Tensor]:
-    """A case with random parameters, and a batch for it."""
+    """A case with random parameters, and a batch for it. They are shared: change neither."""
     torch.manual_seed(0)
     make, shape = CASES[name]
     batch = torch.randn(samples, *shape)

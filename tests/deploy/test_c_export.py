@@ -57,7 +57,7 @@ def test_every_node_of_every_structure(name: str, tmp_path: Path) -> None:
 
 
 def test_the_structures_have_every_kind_of_node() -> None:
-    found = {node.kind for name in CASES for node in packed_case(name, 2)[0].program.nodes}
+    found = {node.kind for name in CASES for node in packed_case(name, SAMPLES)[0].program.nodes}
     # unfolded batch norms come only from a torch without fma, `sign` only from the op: both have a test of their own
     assert set(RULES) - found == {"batch_norm", "sign"}
 
