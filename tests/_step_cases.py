@@ -45,6 +45,15 @@ SCALARS = {
     "max_trust": 0.0,
     "shrink": 0.99,
     "has_previous": 1.0,
+    "rho": 0.9,
+    "rho_rest": 0.1,
+    "eta_minus": 0.5,
+    "eta_plus": 1.2,
+    "least": 1e-6,
+    "most": 50.0,
+    "share": 0.25,
+    "y_step": 2e-3,
+    "mix": 0.3,
 }
 
 
@@ -88,7 +97,7 @@ class Step:
         for n, b, row in zip(self.sizes, bits, rows, strict=True):
             for state in spec.states:
                 scale = 0.1 if state.signed else 1.0  # a mean stays below the root of its square
-                if b == 32:
+                if b == 32 or state.exact:
                     values = torch.rand(n, generator=draw) + 0.1
                     states.append(values if not state.signed else (values - 0.6) * 0.2)
                     absmax.append(torch.empty(0))
@@ -114,6 +123,7 @@ def steps() -> Iterator[Step]:
         yield Step(rule, options=(("nesterov", 1.0),))
     yield Step(Rule.RADAM, options=(("adaptive", 0.0),))
     yield Step(Rule.ADAN, options=(("has_previous", 0.0),))
+    yield Step(Rule.ASGD, options=(("share", 1.0),))
     for rule in (Rule.LAMB, Rule.LARS):
         yield Step(rule, options=(("max_trust", 0.001),))
         yield Step(rule, sizes=(40_000,))
@@ -166,14 +176,15 @@ def check_step(arguments: tuple[Any, ...], run: Callable[..., None]) -> None:
     s = dict(zip(spec.scalars, scalars[0].double().tolist(), strict=True))
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
         mine = range(i * len(spec.states), (i + 1) * len(spec.states))
-        layout = (bits[i], p.numel(), block[i], rows[i])
-        old = [decoded(states[k], absmax[k], q.signed, *layout) for k, q in zip(mine, spec.states, strict=True)]
+        layouts = [(32 if q.exact else bits[i], p.numel(), block[i], rows[i]) for q in spec.states]
+        kinds = zip(mine, spec.states, layouts, strict=True)
+        old = [decoded(states[k], absmax[k], q.signed, *layout) for k, q, layout in kinds]
         if not p.numel():
             continue
         new_p, new = spec.update(p.double(), g.double() * s["grad_scale"], tuple(x.double() for x in old), s)
         moved = (new_p - p.double()).abs()
         check_param(done[1][i], new_p, p.double().abs() + moved + 1e-3, exact_rounding=seed is None)
-        for k, state, exact, before in zip(mine, spec.states, new, old, strict=True):
+        for k, state, exact, before, layout in zip(mine, spec.states, new, old, layouts, strict=True):
             largest = float(before.abs().max() + g.double().abs().max() ** (1 if state.signed else 2) + moved.max())
             check_state(done[3][k], done[4][k], exact, state.signed, layout, largest)
 
@@ -200,6 +211,7 @@ def check_state(
         piece = exact[start:stop]
         found = float(absmax[place])
         assert abs(found - float(piece.abs().max())) <= 16 * torch.finfo(torch.float32).eps * largest
+        found = found or 1.0  # of a block of zeros
         y[start:stop], scale[start:stop] = piece / found, found
     stored = actual.tolist()
     codes = torch.tensor([code_at(stored, i, bits, row) for i in range(n)])

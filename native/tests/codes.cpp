@@ -85,7 +85,8 @@ struct Stepped {
     t.param = param.data();
     t.grad = grad.data();
     for (i64 k = 0; k < 4; ++k) {
-      t.state[k] = bits == 32 ? static_cast<void*>(floats.data() + k * n) : codes.data() + k * n;
+      const bool numbers = bits == 32 || is_exact(rule, k);
+      t.state[k] = numbers ? static_cast<void*>(floats.data() + k * n) : codes.data() + k * n;
       t.absmax[k] = absmax.data() + k * ceil_div(n, kBlock);
     }
     t.numel = t.row = n;

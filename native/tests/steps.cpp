@@ -42,13 +42,14 @@ struct Tensor {
   }
 
   StepTensor view(const Kind& kind) {
+    const bool coded = kind.bits != 32;
     StepTensor t{};
     t.param = param.data();
     t.grad = grad.data();
     for (i64 k = 0; k < kStates; ++k) {
-      t.state[k] =
-          kind.bits == 32 ? static_cast<void*>(floats.data() + k * kNumel) : codes.data() + k * kNumel;
-      t.absmax[k] = kind.bits == 32 ? nullptr : absmax.data() + k * kBlocks * 2;
+      t.state[k] = coded && !is_exact(kind.rule, k) ? static_cast<void*>(codes.data() + k * kNumel)
+                                                    : floats.data() + k * kNumel;
+      t.absmax[k] = coded ? absmax.data() + k * kBlocks * 2 : nullptr;
     }
     t.compensation = kind.rounding == Rounding::compensated ? compensation.data() : nullptr;
     t.numel = kNumel;

@@ -19,6 +19,8 @@ from bittern.ops.optimizer_step import SPECS, PreparedStep, Rule, block_count, s
 from bittern.optim._shards import trust_ratio
 
 RULES = list(Rule)
+MAGNITUDES = (Rule.ADAMAX, Rule.RPROP)
+"""Rules whose unsigned state is no square."""
 STEPS = list(steps())
 DRAW = torch.Generator().manual_seed(5)
 
@@ -88,6 +90,15 @@ def torch_case(rule: Rule, t: int) -> tuple[Callable[[list[Tensor]], torch.optim
         return lambda p: o.RAdam(p, lr, (b1, b2), weight_decay=wd), scalars_of(rule, **common | changed)
     if rule == Rule.ADAGRAD:
         return lambda p: o.Adagrad(p, lr, weight_decay=wd), scalars_of(rule, **common | {"step_size": lr, "eps": 1e-10})
+    if rule == Rule.ADADELTA:
+        changed = {"lr": 0.5, "rho": 0.8, "rho_rest": 0.2, "eps": 1e-5}
+        return lambda p: o.Adadelta(p, 0.5, 0.8, 1e-5, wd), scalars_of(rule, **common | changed)
+    if rule == Rule.ADAMAX:
+        return lambda p: o.Adamax(p, lr, (b1, b2), 1e-8, wd), scalars_of(rule, **common | adam)
+    if rule == Rule.ASGD:
+        eta = lr / (1 + 0.1 * lr * (t - 1)) ** 0.75
+        changed = {"lr": eta, "share": 1 / max(1, t - 4), "keep": 1 - 0.1 * eta}
+        return lambda p: o.ASGD(p, lr, 0.1, 0.75, 3, wd), scalars_of(rule, **common | changed)
     heavy, centered = rule.name.endswith("MOMENTUM"), "CENTERED" in rule.name
     changed = {"alpha": 0.99, "alpha_rest": 0.01, "momentum": 0.9, "eps": 1e-4}
     return (
@@ -96,7 +107,10 @@ def torch_case(rule: Rule, t: int) -> tuple[Callable[[list[Tensor]], torch.optim
     )
 
 
-@pytest.mark.parametrize("rule", [r for r in RULES if r < Rule.LION], ids=lambda r: r.name.lower())
+TORCH = [*(r for r in RULES if r < Rule.LION), Rule.ADADELTA, Rule.ADAMAX, Rule.ASGD]
+
+
+@pytest.mark.parametrize("rule", TORCH, ids=lambda r: r.name.lower())
 def test_float32_states_step_as_torch_optim_does(rule: Rule) -> None:
     n, spec = 321, SPECS[rule]
     mine = torch.randn(n, generator=DRAW)
@@ -129,6 +143,9 @@ def run_adam(grads: list[Tensor], bits: int = 8, rule: Rule = Rule.ADAM, lr: flo
         bytes_, value = (n, 1) if bits == 8 else (n // 2, 17)  # a nibble twice
         states = [torch.full((bytes_,), z * value, dtype=torch.uint8) for z in zero]
         absmax = [torch.zeros(block_count(n, 256, n)) for _ in spec.states]
+        exact = [k for k, state in enumerate(spec.states) if state.exact]
+        for k in exact:
+            states[k], absmax[k] = torch.zeros(n), torch.empty(0)
     for t, grad in enumerate(grads, 1):
         changed = {"step_size": lr / (1 - 0.9**t), "inv_sqrt_correction2": (1 - 0.99**t) ** -0.5, "lr": lr}
         changed |= {"weight_decay": 0.0, "keep": 1.0, "shrink": 1.0, "grad_scale": 1.0, "eps": 1e-8}
@@ -157,7 +174,7 @@ def test_a_small_second_moment_does_not_explode() -> None:
 @pytest.mark.parametrize(
     ("rule", "bad"),
     [(r, bad) for r in RULES for bad in (float("nan"), float("inf"), -float("inf"))]
-    + [(r, 3e38) for r in RULES if not all(state.signed for state in SPECS[r].states)],
+    + [(r, 3e38) for r in RULES if not all(state.signed for state in SPECS[r].states) and r not in MAGNITUDES],
 )
 def test_an_element_with_a_bad_gradient_is_skipped(rule: Rule, bad: float, bits: int) -> None:
     """3e38 is finite, but not its square: rules with a square skip it."""

@@ -27,6 +27,10 @@ TORCH_RULES: list[tuple[str, dict[str, Any]]] = [
     ("Adagrad", {}),
     ("RMSprop", {"centered": True, "momentum": 0.9}),
     ("Adafactor", {}),
+    ("Adadelta", {}),
+    ("Adamax", {}),
+    ("Rprop", {}),
+    ("ASGD", {"t0": 2}),
 ]
 
 
@@ -63,7 +67,10 @@ def test_32_bit_states_go_to_torch_optim_and_back(name: str, options: dict[str, 
         assert relative_error([p.detach() for p in params], [p.detach() for p in ours]) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["SGD", "AdamW", "Lion", "LAMB", "LARS", "AdEMAMix", "Adan", "NAdam", "Adafactor"])
+CONTINUED = ["SGD", "AdamW", "Lion", "LAMB", "LARS", "AdEMAMix", "Adan", "NAdam", "Adafactor", "AdamWScheduleFree"]
+
+
+@pytest.mark.parametrize("name", CONTINUED)
 @pytest.mark.parametrize("bits", [32, 8, 4])
 def test_a_run_continues_bit_for_bit_from_a_file(name: str, bits: int) -> None:
     options: dict[str, Any] = {"lr": 1e-3, "state_bits": bits, "min_8bit_size": 100}

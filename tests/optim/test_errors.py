@@ -15,6 +15,7 @@ from optim._training import parameters, train
 NAMES = [
     *("SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adagrad", "RMSprop"),
     *("Lion", "LAMB", "LARS", "AdEMAMix", "Adan", "Adafactor"),
+    *("Adadelta", "Adamax", "AdamWScheduleFree"),
 ]
 
 
@@ -56,6 +57,13 @@ def test_arguments(name: str, options: dict[str, Any], message: str) -> None:
         ("Adafactor", {"d": 0.5}, "d >= 1"),
         ("Adafactor", {"eps": (None, -1.0)}, "eps must be"),
         ("Adafactor", {"rounding": "kahan"}, 'must be "nearest"'),
+        ("Adadelta", {"rho": 1.5}, r"rho must be in \[0, 1\]"),
+        ("Rprop", {"etas": (1.0, 1.2)}, "etas must be below and above 1"),
+        ("Rprop", {"step_sizes": (1.0, 0.5)}, "step_sizes must be positive"),
+        ("ASGD", {"state_bits": 8}, "state_bits must be 32, for its average of weights moves by less"),
+        ("AdamWScheduleFree", {"betas": (0.0, 0.9)}, r"must be in \(0, 1\), for x comes back from y"),
+        ("AdamWScheduleFree", {"warmup_steps": -1}, "warmup_steps must be at least 0"),
+        ("AdamWScheduleFree", {"offload": "cpu"}, "offload must be None"),
     ],
 )
 def test_arguments_of_one_rule(name: str, options: dict[str, Any], message: str) -> None:

@@ -33,6 +33,8 @@ def _bytes_per_param(optimizer: torch.optim.Optimizer, p: torch.nn.Parameter) ->
         ("Adan", {}, 4.07),
         ("Adafactor", {"momentum": 0.9}, 1.04),
         ("AdamW", {"block_size": 2048}, 2.004),
+        ("Adadelta", {"state_bits": 4}, 1.13),
+        ("AdamWScheduleFree", {"state_bits": 4}, 4.57),
     ],
 )
 def test_bytes_of_state_per_parameter(name: str, options: dict[str, Any], limit: float) -> None:

@@ -25,6 +25,9 @@ WITH_SQUARES: dict[str, dict[str, Any]] = {
     "LAMB": {},
     "AdEMAMix": {"t_alpha": 10, "t_beta3": 10},
     "Adan": {},
+    "Adadelta": {},
+    "Adamax": {},
+    "AdamWScheduleFree": {},
 }
 
 

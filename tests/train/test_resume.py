@@ -98,6 +98,8 @@ LOW_BIT = [
     partial(optim.AdamW, min_8bit_size=0),
     partial(optim.AdamW, state_bits=4, min_8bit_size=0),
     partial(optim.Adan, min_8bit_size=256),
+    partial(optim.AdamWScheduleFree, min_8bit_size=0),
+    partial(optim.SGDScheduleFree),
 ]
 
 

@@ -36,6 +36,13 @@ OPTIMIZERS = (
     "adamw-4bit",
     "adam-4bit",
     "sgd-4bit",
+    "adamwschedulefree-8bit",
+    "adamwschedulefree-4bit",
+    "sgdschedulefree-32bit",
+    "adadelta-8bit",
+    "adamax-8bit",
+    "rprop-8bit",
+    "asgd-32bit",
 )
 """torch's, and bittern's with states of so many bits."""
 FOLDER = "folder"
@@ -191,8 +198,17 @@ def _low_bit_optimizer(rule: str, state_bits: int) -> OptimizerFactory:
 
     if rule == "sgd":
         return partial(optim.SGD, momentum=0.9, nesterov=True, state_bits=state_bits)
-    found: dict[str, OptimizerFactory] = {"adamw": optim.AdamW, "adam": optim.Adam, "lion": optim.Lion}
-    return partial(found[rule], state_bits=state_bits)
+    found: tuple[OptimizerFactory, ...] = (
+        *(optim.AdamW, optim.Adam, optim.Lion, optim.Adadelta, optim.Adamax, optim.Rprop, optim.ASGD),
+        *(optim.AdamWScheduleFree, optim.SGDScheduleFree),
+    )
+    by_name = {factory.__name__.lower(): factory for factory in found}
+    return partial(by_name[rule], state_bits=state_bits)
+
+
+def falling_rate(optimizer_name: str) -> bool:
+    """Whether the learning rate of such an optimizer should fall to 0: not of one that averages its weights instead."""
+    return "schedulefree" not in optimizer_name.lower()
 
 
 def data_spec(text: str) -> str:

@@ -61,14 +61,15 @@ def stages(options: Options) -> tuple[Recipe, ...]:
 
 
 def _recipe(options: Options) -> Recipe:
-    from bittern.train import Cosine, Distillation, Recipe
+    from bittern.train import Constant, Cosine, Distillation, Recipe
 
+    schedule = Cosine if names.falling_rate(options.optimizer) else Constant
     return Recipe(
         epochs=options.epochs,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
         optimizer=names.optimizer(options.optimizer),
-        schedule=Cosine(warmup=WARMUP),
+        schedule=schedule(warmup=WARMUP),
         weight_decay=options.weight_decay,
         latent_weight_decay=options.latent_weight_decay,
         distillation=None if options.teacher is None else Distillation(),

@@ -9,12 +9,16 @@ from __future__ import annotations
 from bittern.optim._names import old_names
 from bittern.optim._optimizer import LowBitOptimizer
 from bittern.optim._torch import to_torch
+from bittern.optim.adadelta import Adadelta
 from bittern.optim.adafactor import Adafactor
 from bittern.optim.adagrad import Adagrad
 from bittern.optim.adam import Adam
+from bittern.optim.adamax import Adamax
 from bittern.optim.adamw import AdamW
+from bittern.optim.adamw_schedule_free import AdamWScheduleFree
 from bittern.optim.adan import Adan
 from bittern.optim.ademamix import AdEMAMix
+from bittern.optim.asgd import ASGD
 from bittern.optim.backward import BackwardSteps, fuse_into_backward
 from bittern.optim.clipping import GradientNorms, clip_grad_percentile_
 from bittern.optim.groups import param_groups
@@ -25,17 +29,23 @@ from bittern.optim.muon import Muon
 from bittern.optim.nadam import NAdam
 from bittern.optim.radam import RAdam
 from bittern.optim.rmsprop import RMSprop
+from bittern.optim.rprop import Rprop
 from bittern.optim.sgd import SGD
+from bittern.optim.sgd_schedule_free import SGDScheduleFree
 
 __all__ = [
+    "ASGD",
     "LAMB",
     "LARS",
     "SGD",
     "AdEMAMix",
+    "Adadelta",
     "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
+    "AdamWScheduleFree",
+    "Adamax",
     "Adan",
     "BackwardSteps",
     "GradientNorms",
@@ -45,6 +55,8 @@ __all__ = [
     "NAdam",
     "RAdam",
     "RMSprop",
+    "Rprop",
+    "SGDScheduleFree",
     "clip_grad_percentile_",
     "fuse_into_backward",
     "old_names",

@@ -58,6 +58,9 @@ def load(optimizer: LowBitOptimizer, state_dict: Mapping[str, Any], *, requantiz
             states[p] = _state(optimizer, place, saved)
         else:
             states[number] = deepcopy(saved)
+    for group in new_groups:
+        for name in optimizer.foreign_options:
+            group.pop(name, None)
     optimizer.state.clear()
     optimizer.state.update(states)
     optimizer.__setstate__({"param_groups": new_groups})
@@ -91,6 +94,7 @@ def _state(optimizer: LowBitOptimizer, place: _Place, saved: Mapping[str, Any]) 
     found = read(subject, to_memory(subject, saved), specs)
     if not found:
         return {}  # torch.optim.SGD before its first step with momentum
+    optimizer.adjust_loaded_state(place.group, found)
     further = optimizer.further_states(place.p) if place.p.numel() else {}
     for name in (*(spec.name for spec in specs), *optimizer.counters, *further):
         if found.get(name) is None:
@@ -100,7 +104,9 @@ def _state(optimizer: LowBitOptimizer, place: _Place, saved: Mapping[str, Any]) 
             )
     if is_flattened(place.p):
         check.check_apart(subject, {spec.name: found[spec.name] for spec in specs})
-    result: StateDict = {name: check.counter(subject, name, found.pop(name)) for name in optimizer.counters}
+    result: StateDict = {
+        name: check.counter(subject, name, found.pop(name), optimizer.most_count(name)) for name in optimizer.counters
+    }
     parts = {spec.name: (found.pop(spec.name), found.pop(f"{spec.name}{ABSMAX}", None)) for spec in specs}
     for name, stored in _adopt(place, specs, parts, named_storages(saved)).items():
         store(result, name, stored)
@@ -108,6 +114,7 @@ def _state(optimizer: LowBitOptimizer, place: _Place, saved: Mapping[str, Any]) 
     for name, shape in further.items():
         floats = check.check_floats(f"{subject}.{name}", found.pop(name), place.p, shape, signed=False)
         result[name] = floats.to(place.p.device, torch.float32, copy=True)
+    result |= optimizer.take_others(subject, place.p, place.group, found)
     if "compensation" in found:
         lost = found.pop("compensation")
         lost = check.check_floats(f"{subject}.compensation", lost, place.p, place.p.shape, signed=True)

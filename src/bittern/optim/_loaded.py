@@ -129,15 +129,15 @@ def check_table(subject: str, value: Tensor) -> None:
         raise ValueError(f"{subject}: a code table is 16 or 256 floats from -1 to 1; got {_kind(value)}")
 
 
-def counter(subject: str, name: str, value: Any) -> Tensor:
-    """`value` as a float32 counter on the CPU: whole steps, or a product from 0 to 1; ValueError for others."""
+def counter(subject: str, name: str, value: Any, most: float) -> Tensor:
+    """`value` as a float32 counter on the CPU: whole steps, or a number from 0 to `most`; ValueError for others."""
     if isinstance(value, Tensor):
         value = local_tensor(value.detach())
     if not _is_number(value):
         raise ValueError(f"{subject}.{name} must be one number; got {_kind(value)}")
-    number, most = float(value), MOST_STEPS if name == "step" else 1
+    number = float(value)
     if not 0 <= number <= most or (name == "step" and number != int(number)):
-        rule = f"a whole number from 0 to {most}" if name == "step" else f"from 0 to {most}"
+        rule = f"a whole number from 0 to {most:g}" if name == "step" else f"from 0 to {most:g}"
         raise ValueError(f"{subject}.{name} must be {rule}; got {number}")
     return torch.tensor(number, dtype=torch.float32)
 

@@ -18,6 +18,7 @@ from bittern.ops.optimizer_step import State
 from bittern.optim._batch import Batch
 from bittern.optim._layout import local_tensor
 from bittern.optim._load import load
+from bittern.optim._loaded import MOST_STEPS
 from bittern.optim._names import for_torch_to_refuse, is_flattened, named_storages, to_memory
 from bittern.optim._options import ADDED, Group, Options, check_options, check_parameter, complete
 from bittern.optim._state import StateDict, check_dense, check_finite, check_offload, conform, create, offload
@@ -73,13 +74,27 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
     def update(self, key: Any, group: Group, params: Sequence[Tensor]) -> None:
         """One step of `params`, which all have a gradient; `key` names this set for caches."""
 
-    def initial(self, name: str, group: Group) -> float:
-        """The value that a state starts from."""
+    def initial(self, name: str, p: Tensor, group: Group) -> float | Tensor:
+        """The value that a state of `p` starts from, or its values in p's local shape."""
         return 0.0
 
     def further_states(self, p: Tensor) -> dict[str, tuple[int, ...]]:
         """Shapes of the states that a checkpoint of `p` must hold beside `states` and `counters`: all at least 0."""
         return {}
+
+    def take_others(self, subject: str, p: Tensor, group: Group, found: dict[str, Any]) -> StateDict:
+        """Takes out of a saved state what this rule may keep beside all that; ValueError for what no step could use."""
+        return {}
+
+    def adjust_loaded_state(self, group: Group, found: dict[str, Any]) -> None:
+        """Corrects the state of a parameter that came from a checkpoint, before it is checked."""
+
+    foreign_options: tuple[str, ...] = ()
+    """Keys of groups in another package's checkpoints, for `adjust_loaded_state`, which do not stay."""
+
+    def most_count(self, name: str) -> float:
+        """The largest value of a counter in a checkpoint."""
+        return MOST_STEPS if name == "step" else 1.0
 
     def lost_in_torch(self, states: Mapping[Any, Any]) -> bool:
         """Whether torch.optim would take such states of a state_dict and start some of them anew without a word."""
@@ -130,7 +145,7 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
         if group["offload"] is not None:
             check_offload(self._name, p)
         if self.is_new(p, group):
-            create(state, p, self.states(group), group, lambda name: self.initial(name, group))
+            create(state, p, self.states(group), group, lambda name: self.initial(name, p, group))
             for name in self.counters:
                 state.setdefault(name, torch.tensor(self.first_count(name), dtype=torch.float32))
         else:

@@ -115,6 +115,15 @@ def check_betas(owner: str, betas: tuple[Number, ...], count: int) -> None:
             raise ValueError(f"{owner}: betas[{i}] must be in [0, 1); got {beta}")
 
 
+def check_floats_only(owner: str, group: Mapping[str, Any], state: str) -> None:
+    """ValueError for few bits where the only state is one that keeps float32."""
+    if group["state_bits"] != 32:
+        raise ValueError(
+            f"{owner}: state_bits must be 32, for {state} moves by less than a code of few bits; "
+            f"got {group['state_bits']}; leave it out"
+        )
+
+
 def scalar(x: Any) -> Any:
     """A one-element tensor as a Python number, anything else unchanged."""
     return x.item() if isinstance(x, Tensor) else x

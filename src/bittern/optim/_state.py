@@ -84,13 +84,17 @@ def with_ratios(layouts: Mapping[str, Layout], specs: Sequence[State]) -> dict[s
     }
 
 
-def create(state: StateDict, p: Tensor, specs: Sequence[State], group: Group, initial: Callable[[str], float]) -> None:
+def create(
+    state: StateDict, p: Tensor, specs: Sequence[State], group: Group, initial: Callable[[str], float | Tensor]
+) -> None:
     """Adds the missing states of `specs` to `state`, in the storage that the group asks for."""
     layout = layout_for(p, group)
     for spec in specs:
         if spec.name not in state:
             value = initial(spec.name)
-            if value == 0.0:
+            if isinstance(value, Tensor):
+                store(state, spec.name, encode(p, value, spec, layout))
+            elif value == 0.0:
                 store(state, spec.name, allocate(p, spec, layout))
             else:
                 store(state, spec.name, encode(p, torch.full_like(local_tensor(p), value), spec, layout))

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Unpack
 
+from torch import Tensor
+
 from bittern.ops.optimizer_step import Rule
 from bittern.optim._batch import Counts
 from bittern.optim._optimizer import ParamsT
@@ -55,7 +57,7 @@ class Adagrad(RuleOptimizer):
         names = ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")
         check_not_negative("Adagrad", group, *names)
 
-    def initial(self, name: str, group: Group) -> float:
+    def initial(self, name: str, p: Tensor, group: Group) -> float:
         return float(group["initial_accumulator_value"])
 
     def rule(self, group: Group) -> Rule:

@@ -18,6 +18,7 @@ from bittern.train.evaluate import evaluate
 from bittern.train.history import Epoch, History
 from bittern.train.interrupt import InterruptGuard, StopRequested
 from bittern.train.logs import Logs, write_csv
+from bittern.train.modes import in_eval, to_eval, to_train
 from bittern.train.precision import Mixed
 from bittern.train.recipe import Recipe
 from bittern.train.setup import (
@@ -77,6 +78,8 @@ def train(
     teacher: gives logits to learn from, as `recipe.distillation` says; it is not changed. task: what is learned; None:
     the classification by `recipe.loss`.
     progress: show a bar on stderr. Random draws come from `recipe.seed`; the caller's generators are left alone.
+    An optimizer that has `eval()` and `train()` (schedule-free ones) is told so around evaluations and checkpoints,
+    which hold the weights to judge, and at the end.
     Ctrl-C: finishes the step, writes a checkpoint (with a DataLoader, at the end of an epoch only) and raises
     KeyboardInterrupt; a second one stops at once.
 
@@ -156,6 +159,7 @@ class _Run:
     def go(self, logs: Logs, on_step: OnStep | None, on_epoch: OnEpoch | None) -> History:
         state = self.state
         self.forward.train()
+        to_train(self.optimizer)
         try:
             while True:
                 if self.at_epoch_end:
@@ -176,15 +180,17 @@ class _Run:
                 self.save()
             raise KeyboardInterrupt(self._stopped()) from None
         self.forward.eval()
+        to_eval(self.optimizer)
         return History(tuple(state.rows))
 
     def save(self) -> None:
-        """Write a checkpoint, unless its weights would spoil the previous one."""
-        broken = check_finite(self.model)
-        if broken is not None:
-            raise DivergedError(f"{broken} holds NaN or infinity after step {self.state.step}", self._what_to_try())
-        if self.path is not None:
-            save_checkpoint(self.path, self.model, self.optimizer, self.state, self.identity, self.device)
+        """Write a checkpoint of the weights to judge, unless they would spoil the previous one."""
+        with in_eval(self.optimizer):
+            broken = check_finite(self.model)
+            if broken is not None:
+                raise DivergedError(f"{broken} holds NaN or infinity after step {self.state.step}", self._what_to_try())
+            if self.path is not None:
+                save_checkpoint(self.path, self.model, self.optimizer, self.state, self.identity, self.device)
 
     def restore(self) -> None:
         assert self.path is not None  # resume without a folder was refused
@@ -231,7 +237,8 @@ class _Run:
     def _finish_epoch(self, logs: Logs) -> None:
         started = time.perf_counter()
         state = self.state
-        tested = evaluate(self.forward, self.data, task=self.task, on_batch=self.guard.check)
+        with in_eval(self.optimizer):
+            tested = evaluate(self.forward, self.data, task=self.task, on_batch=self.guard.check)
         if not math.isfinite(tested.loss):
             raise DivergedError(f"the test loss is {tested.loss} after step {state.step}", self._what_to_try())
         row = Epoch(

@@ -17,12 +17,18 @@ inline Code code_of(int state, i64 bits) {
 struct Operands {
   float *param, *state[kMostStates];
   const float* grad;
-  bool direct_param, direct_state;
+  bool direct_param, direct_state;  // the latter of states that are numbers
 };
 
 // Whether the states of a tensor are those of log_codes.
 inline bool is_logarithmic(const StepCall& call, const StepTensor& t) {
   return t.bits == 4 && call.state_seeds != nullptr;
+}
+
+// Whether state k is stored as numbers, not as codes.
+template <class R>
+inline bool is_numbers(const StepTensor& t, int k) {
+  return t.bits == 32 || (R::kExact >> k & 1u);
 }
 
 template <class R>
@@ -31,7 +37,7 @@ inline Operands load_block(const StepCall& call, const StepTensor& t, const Bloc
   const bool whole = b.n % kLanes == 0;
   Operands o;
   o.direct_param = whole && param_type == DType::f32;
-  o.direct_state = whole && t.bits == 32;
+  o.direct_state = whole;
   o.param = o.direct_param ? static_cast<float*>(t.param) + b.start : w.param;
   if (!o.direct_param) widen_to(w.param, t.param, param_type, b.start, b.n);
   o.grad = w.grad;
@@ -43,11 +49,12 @@ inline Operands load_block(const StepCall& call, const StepTensor& t, const Bloc
   const bool logarithmic = is_logarithmic(call, t);
   if (logarithmic) decode_logarithmic<R>(t, b, w);
   for (int k = 0; k < R::kStates; ++k) {
-    o.state[k] = o.direct_state ? static_cast<float*>(t.state[k]) + b.start : w.state[k];
-    if (o.direct_state || logarithmic) continue;
-    if (t.bits == 32) {
+    const bool numbers = is_numbers<R>(t, k), direct = o.direct_state && numbers;
+    o.state[k] = direct ? static_cast<float*>(t.state[k]) + b.start : w.state[k];
+    if (direct) continue;
+    if (numbers) {
       widen_to(w.state[k], t.state[k], DType::f32, b.start, b.n);
-    } else {
+    } else if (!logarithmic) {
       decode_block(code_of<R>(k, t.bits), static_cast<const u8*>(t.state[k]) + b.codes, t.absmax[k][b.index],
                    w.state[k], b.n);
       zero_padding(w.state[k], b.n);
@@ -117,16 +124,17 @@ template <class R>
 inline void store_block(const StepCall& call, const StepTensor& t, const Block& b, const Operands& o,
                         const float* absmax, const Workspace& w) {
   if (!o.direct_param) store_param(call, t, static_cast<DType>(t.dtypes & 15), o.param, b.start, b.n);
-  if (o.direct_state) return;
-  if (is_logarithmic(call, t)) {
+  const bool logarithmic = is_logarithmic(call, t);
+  if (logarithmic) {
     const i64 row = call.state_seed_count > 1 ? &t - call.tensors : 0;
-    return encode_logarithmic<R>(t, b, call.state_seeds[row], absmax, w);
+    encode_logarithmic<R>(t, b, call.state_seeds[row], absmax, w);
   }
   for (int k = 0; k < R::kStates; ++k) {
-    if (t.bits == 32) {
+    if (is_numbers<R>(t, k)) {
+      if (o.direct_state) continue;
       std::memcpy(static_cast<float*>(t.state[k]) + b.start, o.state[k],
                   static_cast<size_t>(b.n) * sizeof(float));
-    } else {
+    } else if (!logarithmic) {
       t.absmax[k][b.index] = absmax[k] >= kLeastAbsmax ? absmax[k] : 0.0f;
       encode_block(code_of<R>(k, t.bits), o.state[k], b.n, absmax[k], static_cast<u8*>(t.state[k]) + b.codes);
     }

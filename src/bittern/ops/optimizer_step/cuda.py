@@ -65,7 +65,7 @@ def _tables(bits: int, logarithmic: bool, device: torch.device) -> _StateTables:
 def rule_constants(rule: Rule, bits: int, logarithmic: bool) -> dict[str, Any]:
     """What a kernel knows of its rule: number, states, the square that gates the others, and how each is stored.
 
-    SIGNED, RELATIVE and SLOW have bit k for state k; logarithmic: 4 bits are those of log_codes.
+    SIGNED (of codes), RELATIVE, SLOW and EXACT have bit k for state k; logarithmic: 4 bits are those of log_codes.
     """
     states = SPECS[rule].states
     storages = [storage_of(state, bits, logarithmic) for state in states]
@@ -73,10 +73,11 @@ def rule_constants(rule: Rule, bits: int, logarithmic: bool) -> dict[str, Any]:
     return {
         "RULE": int(rule),
         "STATES": len(states),
-        "SIGNED": _mask(state.signed for state in states),
+        "SIGNED": _mask(state.signed and not state.exact for state in states),
         "GATE": squares[0] if squares else -1,
         "RELATIVE": _mask(storage is Storage.RATIOS for storage in storages),
         "SLOW": _mask(bits == 4 and storage is Storage.BYTES for storage in storages),
+        "EXACT": _mask(state.exact for state in states),
         "LOGARITHMIC": bits == 4 and logarithmic,
         "BITS": bits,
     }

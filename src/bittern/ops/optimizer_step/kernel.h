@@ -26,6 +26,12 @@ enum class Rule : int {
   lars,
   ademamix,
   adan,
+  adadelta,
+  adamax,
+  rprop,
+  asgd,
+  schedule_free_adamw,
+  schedule_free_sgd,
   count
 };
 
@@ -44,6 +50,12 @@ struct StepTensor {
   i64 scalars;  // row of the scalars
   i64 first;    // number of its first element among all tensors, for the random bits
 };
+
+// Whether state k of a rule is float32 in every storage.
+constexpr bool is_exact(Rule rule, i64 k) {
+  return ((rule == Rule::asgd || rule == Rule::schedule_free_sgd) && k == 0) ||
+         (rule == Rule::schedule_free_adamw && k == 1);
+}
 
 struct StepCall {
   Rule rule;

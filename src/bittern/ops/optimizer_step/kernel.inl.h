@@ -154,6 +154,18 @@ void step_task(void* context, i64 index) {
       return step_with<AdEmaMix>(job, r);
     case Rule::adan:
       return step_with<Adan>(job, r);
+    case Rule::adadelta:
+      return step_with<Adadelta>(job, r);
+    case Rule::adamax:
+      return step_with<Adamax>(job, r);
+    case Rule::rprop:
+      return step_with<Rprop>(job, r);
+    case Rule::asgd:
+      return s[2] == 1 ? step_with<Asgd<false>>(job, r) : step_with<Asgd<true>>(job, r);
+    case Rule::schedule_free_adamw:
+      return step_with<ScheduleFreeAdamW>(job, r);
+    case Rule::schedule_free_sgd:
+      return step_with<ScheduleFreeSgd>(job, r);
     case Rule::count:
       return;
   }

@@ -90,11 +90,11 @@ def _scale(entry, K: tl.constexpr, block, there):  # type: ignore[no-untyped-def
 @triton.jit
 def _load_state(  # type: ignore[no-untyped-def]
     entry, K: tl.constexpr, tables, block, there, nibble, at, inside,
-    SIGNED: tl.constexpr, RELATIVE: tl.constexpr, SLOW: tl.constexpr, LOGARITHMIC: tl.constexpr,
+    SIGNED: tl.constexpr, RELATIVE: tl.constexpr, SLOW: tl.constexpr, EXACT: tl.constexpr, LOGARITHMIC: tl.constexpr,
     BITS: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
     """Float32 numbers; of ratios the levels, which `_behind` makes means."""
-    if BITS == 32:
+    if BITS == 32 or (EXACT >> K) & 1:
         return tl.load(_pointer(entry + STATE + K, tl.float32, ALIGNED) + at, mask=inside, other=0.0)
     else:
         codes = _pointer(entry + STATE + K, tl.uint8, ALIGNED)
@@ -156,12 +156,12 @@ def _encode_by_table(  # type: ignore[no-untyped-def]
 @triton.jit
 def _store_state(  # type: ignore[no-untyped-def]
     entry, K: tl.constexpr, x, square, seed, tables, bins, block, there, nibble, at, inside,
-    SIGNED: tl.constexpr, RELATIVE: tl.constexpr, SLOW: tl.constexpr, LOGARITHMIC: tl.constexpr,
-    BITS: tl.constexpr, ALIGNED: tl.constexpr,
+    SIGNED: tl.constexpr, RELATIVE: tl.constexpr, SLOW: tl.constexpr, EXACT: tl.constexpr,
+    LOGARITHMIC: tl.constexpr, BITS: tl.constexpr, ALIGNED: tl.constexpr,
     MANTISSA: tl.constexpr, OTHER_MANTISSA: tl.constexpr, OTHER_BINS: tl.constexpr,
 ):  # fmt: skip
     """square: what ratios are relative to; seed: of the draws of LOGARITHMIC states."""
-    if BITS == 32:
+    if BITS == 32 or (EXACT >> K) & 1:
         tl.store(_pointer(entry + STATE + K, tl.float32, ALIGNED) + at, x, mask=inside)
     else:
         x = tl.where(inside, x, 0.0)
@@ -211,7 +211,7 @@ def _store_param(  # type: ignore[no-untyped-def]
 def _load_all(  # type: ignore[no-untyped-def]
     entry, c, tables, block, there, nibble, at, inside,
     STATES: tl.constexpr, SIGNED: tl.constexpr, GATE: tl.constexpr, RELATIVE: tl.constexpr, SLOW: tl.constexpr,
-    LOGARITHMIC: tl.constexpr, BITS: tl.constexpr,
+    EXACT: tl.constexpr, LOGARITHMIC: tl.constexpr, BITS: tl.constexpr,
     PARAM: tl.constexpr, GRAD: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
     """Parameter, gradient (0 where it is not finite), where it is finite, and the states behind their gate."""
@@ -222,20 +222,24 @@ def _load_all(  # type: ignore[no-untyped-def]
     s1, s2, s3 = s0, s0, s0
     if STATES > 0:
         s0 = _load_state(
-            entry, 0, tables, block, there, nibble, at, inside, SIGNED, RELATIVE, SLOW, LOGARITHMIC, BITS, ALIGNED
-        )
+            entry, 0, tables, block, there, nibble, at, inside,
+            SIGNED, RELATIVE, SLOW, EXACT, LOGARITHMIC, BITS, ALIGNED,
+        )  # fmt: skip
     if STATES > 1:
         s1 = _load_state(
-            entry, 1, tables, block, there, nibble, at, inside, SIGNED, RELATIVE, SLOW, LOGARITHMIC, BITS, ALIGNED
-        )
+            entry, 1, tables, block, there, nibble, at, inside,
+            SIGNED, RELATIVE, SLOW, EXACT, LOGARITHMIC, BITS, ALIGNED,
+        )  # fmt: skip
     if STATES > 2:
         s2 = _load_state(
-            entry, 2, tables, block, there, nibble, at, inside, SIGNED, RELATIVE, SLOW, LOGARITHMIC, BITS, ALIGNED
-        )
+            entry, 2, tables, block, there, nibble, at, inside,
+            SIGNED, RELATIVE, SLOW, EXACT, LOGARITHMIC, BITS, ALIGNED,
+        )  # fmt: skip
     if STATES > 3:
         s3 = _load_state(
-            entry, 3, tables, block, there, nibble, at, inside, SIGNED, RELATIVE, SLOW, LOGARITHMIC, BITS, ALIGNED
-        )
+            entry, 3, tables, block, there, nibble, at, inside,
+            SIGNED, RELATIVE, SLOW, EXACT, LOGARITHMIC, BITS, ALIGNED,
+        )  # fmt: skip
     if BITS < 32 and GATE >= 0:
         square = s0 if GATE == 0 else s1 if GATE == 1 else s2
         s0 = _behind(entry, 0, s0, square, block, there, SIGNED, RELATIVE)
@@ -249,7 +253,7 @@ def _load_all(  # type: ignore[no-untyped-def]
 def step_kernel(  # type: ignore[no-untyped-def]
     table, tasks, scalars, tables, bins, ratios, seeds, columns, own_seed, seed,
     RULE: tl.constexpr, STATES: tl.constexpr, SIGNED: tl.constexpr, GATE: tl.constexpr,
-    RELATIVE: tl.constexpr, SLOW: tl.constexpr, LOGARITHMIC: tl.constexpr, BITS: tl.constexpr,
+    RELATIVE: tl.constexpr, SLOW: tl.constexpr, EXACT: tl.constexpr, LOGARITHMIC: tl.constexpr, BITS: tl.constexpr,
     BLOCK: tl.constexpr, ROWS: tl.constexpr, PARAM: tl.constexpr, GRAD: tl.constexpr, ALIGNED: tl.constexpr,
     MANTISSA: tl.constexpr, OTHER_MANTISSA: tl.constexpr, OTHER_BINS: tl.constexpr,
     KAHAN: tl.constexpr, CHANCE: tl.constexpr,
@@ -266,7 +270,7 @@ def step_kernel(  # type: ignore[no-untyped-def]
     block, there, nibble, at, inside = _tile(entry, task, BLOCK, ROWS, ALIGNED)
     p, g, usable, s0, s1, s2, s3 = _load_all(
         entry, c, tables, block, there, nibble, at, inside,
-        STATES, SIGNED, GATE, RELATIVE, SLOW, LOGARITHMIC, BITS, PARAM, GRAD, ALIGNED,
+        STATES, SIGNED, GATE, RELATIVE, SLOW, EXACT, LOGARITHMIC, BITS, PARAM, GRAD, ALIGNED,
     )  # fmt: skip
     new, n0, n1, n2, n3 = apply_rule(p, g, s0, s1, s2, s3, c, tl.load(ratios + tensor), RULE)
     usable = usable & _finite(n0) & _finite(n1) & _finite(n2) & _finite(n3)
@@ -278,22 +282,22 @@ def step_kernel(  # type: ignore[no-untyped-def]
     if STATES > 0:
         _store_state(
             entry, 0, n0, square, draws, tables, bins, block, there, nibble, at, inside,
-            SIGNED, RELATIVE, SLOW, LOGARITHMIC, BITS, ALIGNED, MANTISSA, OTHER_MANTISSA, OTHER_BINS,
+            SIGNED, RELATIVE, SLOW, EXACT, LOGARITHMIC, BITS, ALIGNED, MANTISSA, OTHER_MANTISSA, OTHER_BINS,
         )  # fmt: skip
     if STATES > 1:
         _store_state(
             entry, 1, n1, square, draws, tables, bins, block, there, nibble, at, inside,
-            SIGNED, RELATIVE, SLOW, LOGARITHMIC, BITS, ALIGNED, MANTISSA, OTHER_MANTISSA, OTHER_BINS,
+            SIGNED, RELATIVE, SLOW, EXACT, LOGARITHMIC, BITS, ALIGNED, MANTISSA, OTHER_MANTISSA, OTHER_BINS,
         )  # fmt: skip
     if STATES > 2:
         _store_state(
             entry, 2, n2, square, draws, tables, bins, block, there, nibble, at, inside,
-            SIGNED, RELATIVE, SLOW, LOGARITHMIC, BITS, ALIGNED, MANTISSA, OTHER_MANTISSA, OTHER_BINS,
+            SIGNED, RELATIVE, SLOW, EXACT, LOGARITHMIC, BITS, ALIGNED, MANTISSA, OTHER_MANTISSA, OTHER_BINS,
         )  # fmt: skip
     if STATES > 3:
         _store_state(
             entry, 3, n3, square, draws, tables, bins, block, there, nibble, at, inside,
-            SIGNED, RELATIVE, SLOW, LOGARITHMIC, BITS, ALIGNED, MANTISSA, OTHER_MANTISSA, OTHER_BINS,
+            SIGNED, RELATIVE, SLOW, EXACT, LOGARITHMIC, BITS, ALIGNED, MANTISSA, OTHER_MANTISSA, OTHER_BINS,
         )  # fmt: skip
 
 
@@ -301,7 +305,7 @@ def step_kernel(  # type: ignore[no-untyped-def]
 def measure_kernel(  # type: ignore[no-untyped-def]
     table, tasks, scalars, tables, squares, columns,
     RULE: tl.constexpr, STATES: tl.constexpr, SIGNED: tl.constexpr, GATE: tl.constexpr,
-    RELATIVE: tl.constexpr, SLOW: tl.constexpr, LOGARITHMIC: tl.constexpr, BITS: tl.constexpr,
+    RELATIVE: tl.constexpr, SLOW: tl.constexpr, EXACT: tl.constexpr, LOGARITHMIC: tl.constexpr, BITS: tl.constexpr,
     BLOCK: tl.constexpr, ROWS: tl.constexpr, PARAM: tl.constexpr, GRAD: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
     """Sums of squares of one task, for rules with a trust ratio: squares float64 [tasks, 2], parameter, direction."""
@@ -312,7 +316,7 @@ def measure_kernel(  # type: ignore[no-untyped-def]
     block, there, nibble, at, inside = _tile(entry, task, BLOCK, ROWS, ALIGNED)
     p, g, usable, s0, s1, _, _ = _load_all(
         entry, c, tables, block, there, nibble, at, inside,
-        STATES, SIGNED, GATE, RELATIVE, SLOW, LOGARITHMIC, BITS, PARAM, GRAD, ALIGNED,
+        STATES, SIGNED, GATE, RELATIVE, SLOW, EXACT, LOGARITHMIC, BITS, PARAM, GRAD, ALIGNED,
     )  # fmt: skip
     direction = g
     if RULE == LAMB:

@@ -53,6 +53,8 @@ class Storage(Enum):
 
 def storage_of(state: State, bits: int, logarithmic: bool) -> Storage:
     """How a state is stored in `bits`; logarithmic: whether 4 bits are those of log_codes."""
+    if state.exact:
+        return Storage.FLOATS
     if bits != 4 or not logarithmic:
         return Storage(bits)
     if not state.signed:

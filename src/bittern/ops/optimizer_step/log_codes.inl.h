@@ -98,7 +98,7 @@ inline void decode_logarithmic(const StepTensor& t, const Block& b, const Worksp
   NibbleTables levels{};
   const u8* square_codes = nullptr;
   for (int k = R::kStates - 1; k >= 0; --k) {
-    if (R::kSigned >> k & 1u) continue;
+    if ((R::kSigned | R::kExact) >> k & 1u) continue;
     levels = square_levels(t.absmax[k] + 2 * b.index);  // last those of the first square
     square_codes = static_cast<const u8*>(t.state[k]) + b.codes;
     decode_nibbles(levels, square_codes, 1.0f, w.state[k], b.n);
@@ -219,6 +219,7 @@ template <class R>
 inline void encode_logarithmic(const StepTensor& t, const Block& b, u64 seed, const float* absmax,
                                const Workspace& w) {
   for (int k = 0; k < R::kStates; ++k) {
+    if (R::kExact >> k & 1u) continue;
     if (k % 2 == 0) {
       draw_bits(seed + static_cast<u64>(k / 2) * kNextDraw, static_cast<u64>(b.start), b.n, w.random);
     }

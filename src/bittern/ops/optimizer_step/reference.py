@@ -85,7 +85,8 @@ def decoded(
         found[k] = _decode(place, scale, state.signed, storage, blocks, found[squares[0]] if squares else None)
     if squares and storages[0] is not Storage.FLOATS:
         gate = found[squares[0]] == 0
-        found = [v.masked_fill(gate, 0.0) if state.signed else v for state, v in zip(spec.states, found, strict=True)]
+        gated = [state.signed and not state.exact for state in spec.states]
+        found = [v.masked_fill(gate, 0.0) if yes else v for yes, v in zip(gated, found, strict=True)]
     return tuple(found)
 
 

@@ -23,13 +23,13 @@ struct Moments {
 template <int kCount>
 struct StateCount {
   static constexpr int kStates = kCount;
-  static constexpr u32 kRelative = 0, kSlow = 0;
+  static constexpr u32 kRelative = 0, kSlow = 0, kExact = 0;
 };
 
 // Bit k of kSigned: state k can be negative. kGate: the state, a square, where whose 0 a signed state is 0 as
 // well; -1 for none. Bit k of kCheck: state k shows whether the gradient was finite (a finite square implies
 // the rest). Bit k of kRelative: state k is as large as the root of the gate; of kSlow: state k averages over
-// many steps.
+// many steps; of kExact: state k is float32 in every storage (and not in kSigned, which tells of codes).
 struct Sgd : StateCount<0> {
   static constexpr u32 kSigned = 0;
   static constexpr u32 kCheck = 0;
@@ -240,6 +240,124 @@ struct Adan : StateCount<4> {
     const F32 denominator = multiply_add(square_root(s[2]), correction3, eps);
     const F32 mixed = multiply_add(moments.beta2, multiply(s[1], correction2), multiply(s[0], correction1));
     return multiply(subtract_product(multiply(p, keep), lr, divide(mixed, denominator)), shrink);
+  }
+};
+
+struct Adadelta : StateCount<2> {
+  static constexpr u32 kSigned = 0;
+  static constexpr u32 kCheck = 3;
+  static constexpr int kGate = -1;
+  F32 lr, rho, rest, eps, decay;
+  explicit Adadelta(const float* s)
+      : lr(splat(s[1])), rho(splat(s[2])), rest(splat(s[3])), eps(splat(s[4])), decay(splat(s[5])) {}
+  F32 operator()(F32 p, F32 g, F32* s) const {
+    g = multiply_add(decay, p, g);
+    s[0] = multiply_add(rho, s[0], multiply(rest, multiply(g, g)));
+    const F32 ratio = divide(square_root(add(s[1], eps)), square_root(add(s[0], eps)));
+    const F32 delta = multiply(ratio, g);
+    s[1] = multiply_add(rho, s[1], multiply(rest, multiply(delta, delta)));
+    return subtract_product(p, lr, delta);
+  }
+};
+
+struct Adamax : StateCount<2> {
+  static constexpr u32 kSigned = 1;
+  static constexpr u32 kCheck = 3;  // the maximum may drop a NaN
+  static constexpr u32 kRelative = 1;
+  static constexpr int kGate = 1;
+  F32 beta1, rest, beta2, step, eps, decay;
+  explicit Adamax(const float* s)
+      : beta1(splat(s[1])),
+        rest(splat(s[2])),
+        beta2(splat(s[3])),
+        step(splat(s[4])),
+        eps(splat(s[5])),
+        decay(splat(s[6])) {}
+  F32 operator()(F32 p, F32 g, F32* s) const {
+    g = multiply_add(decay, p, g);
+    s[0] = multiply_add(beta1, s[0], multiply(rest, g));
+    s[1] = maximum(multiply(beta2, s[1]), add(absolute(g), eps));
+    return subtract_product(p, step, divide(s[0], s[1]));
+  }
+};
+
+struct Rprop : StateCount<2> {
+  static constexpr u32 kSigned = 1;
+  static constexpr u32 kCheck = 1;
+  static constexpr int kGate = 1;
+  F32 minus, plus, least, most;
+  explicit Rprop(const float* s)
+      : minus(splat(s[1])), plus(splat(s[2])), least(splat(s[3])), most(splat(s[4])) {}
+  F32 operator()(F32 p, F32 g, F32* s) const {
+    const F32 zero = splat(0.0f), one = splat(1.0f);
+    const F32 sign = subtract(select(greater(g, zero), one, zero), select(greater(zero, g), one, zero));
+    const F32 before =
+        subtract(select(greater(s[0], zero), one, zero), select(greater(zero, s[0]), one, zero));
+    const F32 agreed = multiply(sign, before);
+    const Mask turned = greater(zero, agreed);
+    const F32 factor = select(greater(agreed, zero), plus, select(turned, minus, one));
+    const F32 size = maximum(multiply(s[1], factor), least);
+    s[1] = select(greater(size, most), most, size);
+    // the product is NaN, and shows it, where the gradient is not finite
+    s[0] = multiply_add(g, zero, select(turned, zero, sign));
+    return subtract_product(p, s[0], s[1]);
+  }
+};
+
+template <bool kAveraged>
+struct Asgd : StateCount<1> {
+  static constexpr u32 kSigned = 0;
+  static constexpr u32 kCheck = 1;
+  static constexpr u32 kExact = 1;
+  static constexpr int kGate = -1;
+  F32 eta, share, decay, keep;
+  explicit Asgd(const float* s)
+      : eta(splat(s[1])), share(splat(s[2])), decay(splat(s[3])), keep(splat(s[4])) {}
+  F32 operator()(F32 p, F32 g, F32* s) const {
+    g = multiply_add(decay, p, g);
+    p = subtract_product(multiply(p, keep), eta, g);
+    s[0] = kAveraged ? multiply_add(share, subtract(p, s[0]), s[0]) : p;
+    return p;
+  }
+};
+
+// y + mix (z - y) - y_step u, and z - lr u: what both schedule-free rules do with their direction u.
+struct Sequences {
+  F32 decay, lr, y_step, mix;
+  explicit Sequences(const float* s)
+      : decay(splat(s[0])), lr(splat(s[1])), y_step(splat(s[2])), mix(splat(s[3])) {}
+  F32 moved(F32 y, F32& z, F32 u) const {
+    y = subtract_product(multiply_add(mix, subtract(z, y), y), y_step, u);
+    z = subtract_product(z, lr, u);
+    return y;
+  }
+};
+
+struct ScheduleFreeAdamW : StateCount<2> {
+  static constexpr u32 kSigned = 0;
+  static constexpr u32 kCheck = 3;
+  static constexpr u32 kExact = 2;
+  static constexpr int kGate = -1;
+  F32 beta2, rest, correction, eps;
+  Sequences sequences;
+  explicit ScheduleFreeAdamW(const float* s)
+      : beta2(splat(s[1])), rest(splat(s[2])), correction(splat(s[3])), eps(splat(s[4])), sequences(s + 5) {}
+  F32 operator()(F32 p, F32 g, F32* s) const {
+    s[0] = multiply_add(beta2, s[0], multiply(rest, multiply(g, g)));
+    const F32 scaled = divide(g, multiply_add(square_root(s[0]), correction, eps));
+    return sequences.moved(p, s[1], multiply_add(sequences.decay, p, scaled));
+  }
+};
+
+struct ScheduleFreeSgd : StateCount<1> {
+  static constexpr u32 kSigned = 0;
+  static constexpr u32 kCheck = 1;
+  static constexpr u32 kExact = 1;
+  static constexpr int kGate = -1;
+  Sequences sequences;
+  explicit ScheduleFreeSgd(const float* s) : sequences(s + 1) {}
+  F32 operator()(F32 p, F32 g, F32* s) const {
+    return sequences.moved(p, s[0], multiply_add(sequences.decay, p, g));
   }
 };
 

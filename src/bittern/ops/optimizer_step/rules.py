@@ -43,6 +43,12 @@ class Rule(IntEnum):
     LARS = 13
     ADEMAMIX = 14
     ADAN = 15
+    ADADELTA = 16
+    ADAMAX = 17
+    RPROP = 18
+    ASGD = 19
+    SCHEDULE_FREE_ADAMW = 20
+    SCHEDULE_FREE_SGD = 21
 
 
 class State(NamedTuple):
@@ -50,11 +56,13 @@ class State(NamedTuple):
 
     name: str
     signed: bool
-    """Whether it can be negative; others are sums of squares."""
+    """Whether it can be negative; others are sums of squares, or magnitudes."""
     relative: bool = False
     """Whether its size is that of the root of the rule's first square."""
     slow: bool = False
     """Whether it averages over so many steps that 4 bits, rounded at random, drown it."""
+    exact: bool = False
+    """Whether it stays float32 in every storage: weights, and sums of steps too small for the next code."""
 
 
 class RuleSpec(NamedTuple):
@@ -212,12 +220,66 @@ def adan(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, Stat
     return (p * s["keep"] - s["lr"] * mixed / denominator) * s["shrink"], (m, dv, n, g)
 
 
+def adadelta(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
+    """Adadelta (arXiv 1212.5701): a step is as long as steps were, over what gradients were."""
+    g = g + s["weight_decay"] * p
+    v = s["rho"] * states[0] + s["rho_rest"] * (g * g)
+    delta = (states[1] + s["eps"]).sqrt() / (v + s["eps"]).sqrt() * g
+    return p - s["lr"] * delta, (v, s["rho"] * states[1] + s["rho_rest"] * (delta * delta))
+
+
+def adamax(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
+    """Adamax (arXiv 1412.6980, section 7): the largest gradient so far, which fades, divides."""
+    g = g + s["weight_decay"] * p
+    m = s["beta1"] * states[0] + s["beta1_rest"] * g
+    largest = torch.maximum(s["beta2"] * states[1], g.abs() + s["eps"])
+    return p - s["step_size"] * m / largest, (m, largest)
+
+
+def rprop(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
+    """Rprop (Riedmiller and Braun 1993); of the gradient before only its sign is kept, 0 where it was ignored."""
+    sign = (g > 0).to(g.dtype) - (g < 0).to(g.dtype)
+    same = ((g > 0) & (states[0] > 0)) | ((g < 0) & (states[0] < 0))
+    turned = ((g > 0) & (states[0] < 0)) | ((g < 0) & (states[0] > 0))
+    grown, shrunk = states[1] * s["eta_plus"], states[1] * s["eta_minus"]
+    size = torch.where(same, grown, torch.where(turned, shrunk, states[1]))
+    size = size.clamp(s["least"], s["most"])
+    sign = torch.where(turned, 0.0, sign)
+    return p - sign * size, (sign, size)
+
+
+def asgd(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
+    """Averaged SGD (Polyak and Juditsky 1992); the average is the parameter itself while share is 1."""
+    g = g + s["weight_decay"] * p
+    p = p * s["keep"] - s["lr"] * g
+    return p, (p if s["share"] == 1 else states[0] + s["share"] * (p - states[0]),)
+
+
+def schedule_free_adamw(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
+    """Schedule-free AdamW (arXiv 2405.15682): p is y, where gradients are taken; z takes the whole steps."""
+    v = s["beta2"] * states[0] + s["beta2_rest"] * (g * g)
+    u = g / (v.sqrt() * s["inv_sqrt_correction2"] + s["eps"]) + s["weight_decay"] * p
+    return _schedule_free(p, states[1], u, s, (v,))
+
+
+def schedule_free_sgd(p: Tensor, g: Tensor, states: States, s: Scalars) -> tuple[Tensor, States]:
+    """Schedule-free SGD (arXiv 2405.15682)."""
+    return _schedule_free(p, states[0], g + s["weight_decay"] * p, s, ())
+
+
+def _schedule_free(y: Tensor, z: Tensor, u: Tensor, s: Scalars, states: States) -> tuple[Tensor, States]:
+    """y + mix (z - y) - y_step u and z - lr u, with y_step = lr (1 - beta (1 - mix)): x is never formed."""
+    return y + s["mix"] * (z - y) - s["y_step"] * u, (*states, z - s["lr"] * u)
+
+
 _ADAM = ("grad_scale", "beta1", "beta1_rest", "beta2", "beta2_rest")
 _DECAY = ("eps", "weight_decay", "keep")
+_SCHEDULE_FREE = ("weight_decay", "lr", "y_step", "mix")
 _RMSPROP = ("grad_scale", "lr", "alpha", "alpha_rest", "eps", "weight_decay", "momentum")
 _M, _V = State("exp_avg", True, relative=True), State("exp_avg_sq", False)
 _BUFFER, _SQUARE = State("momentum_buffer", True), State("square_avg", False)
 _MEAN = State("grad_avg", True, relative=True)
+_Z = State("z", True, exact=True)
 
 SPECS: dict[Rule, RuleSpec] = {
     Rule.SGD: RuleSpec((), ("grad_scale", "lr", "weight_decay"), sgd),
@@ -269,4 +331,24 @@ SPECS: dict[Rule, RuleSpec] = {
         ),
         adan,
     ),
+    Rule.ADADELTA: RuleSpec(
+        (_SQUARE, State("acc_delta", False)), ("grad_scale", "lr", "rho", "rho_rest", "eps", "weight_decay"), adadelta
+    ),
+    Rule.ADAMAX: RuleSpec(
+        (_M, State("exp_inf", False)),
+        ("grad_scale", "beta1", "beta1_rest", "beta2", "step_size", "eps", "weight_decay"),
+        adamax,
+    ),
+    Rule.RPROP: RuleSpec(
+        (State("prev", True), State("step_size", False)),
+        ("grad_scale", "eta_minus", "eta_plus", "least", "most"),
+        rprop,
+    ),
+    Rule.ASGD: RuleSpec((State("ax", True, exact=True),), ("grad_scale", "lr", "share", "weight_decay", "keep"), asgd),
+    Rule.SCHEDULE_FREE_ADAMW: RuleSpec(
+        (_V, _Z),
+        (*("grad_scale", "beta2", "beta2_rest", "inv_sqrt_correction2", "eps"), *_SCHEDULE_FREE),
+        schedule_free_adamw,
+    ),
+    Rule.SCHEDULE_FREE_SGD: RuleSpec((_Z,), ("grad_scale", *_SCHEDULE_FREE), schedule_free_sgd),
 }

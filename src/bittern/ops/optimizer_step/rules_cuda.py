@@ -29,6 +29,11 @@ LAMB: Any = tl.constexpr(int(Rule.LAMB))
 LARS: Any = tl.constexpr(int(Rule.LARS))
 ADEMAMIX: Any = tl.constexpr(int(Rule.ADEMAMIX))
 ADAN: Any = tl.constexpr(int(Rule.ADAN))
+ADADELTA: Any = tl.constexpr(int(Rule.ADADELTA))
+ADAMAX: Any = tl.constexpr(int(Rule.ADAMAX))
+RPROP: Any = tl.constexpr(int(Rule.RPROP))
+ASGD: Any = tl.constexpr(int(Rule.ASGD))
+SCHEDULE_FREE_ADAMW: Any = tl.constexpr(int(Rule.SCHEDULE_FREE_ADAMW))
 
 
 @triton.jit
@@ -137,6 +142,57 @@ def _adan(p, g, m, dv, n, previous, c):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
+def _adadelta(p, g, v, moved, c):  # type: ignore[no-untyped-def]
+    rho, rest, eps = tl.load(c + 2), tl.load(c + 3), tl.load(c + 4)
+    g = g + tl.load(c + 5) * p
+    v = rho * v + rest * (g * g)
+    delta = tl.div_rn(tl.sqrt_rn(moved + eps), tl.sqrt_rn(v + eps)) * g
+    return p - tl.load(c + 1) * delta, v, rho * moved + rest * (delta * delta)
+
+
+@triton.jit
+def _adamax(p, g, m, largest, c):  # type: ignore[no-untyped-def]
+    g = g + tl.load(c + 6) * p
+    m = tl.load(c + 1) * m + tl.load(c + 2) * g
+    largest = tl.maximum(tl.load(c + 3) * largest, tl.abs(g) + tl.load(c + 5))
+    return p - tl.div_rn(tl.load(c + 4) * m, largest), m, largest
+
+
+@triton.jit
+def _rprop(p, g, before, size, c):  # type: ignore[no-untyped-def]
+    sign = tl.where(g > 0, 1.0, 0.0) - tl.where(g < 0, 1.0, 0.0)
+    agreed = sign * (tl.where(before > 0, 1.0, 0.0) - tl.where(before < 0, 1.0, 0.0))
+    factor = tl.where(agreed > 0, tl.load(c + 2), tl.where(agreed < 0, tl.load(c + 1), 1.0))
+    size = tl.minimum(tl.maximum(size * factor, tl.load(c + 3)), tl.load(c + 4))
+    sign = tl.where(agreed < 0, 0.0, sign)
+    return p - sign * size, sign, size
+
+
+@triton.jit
+def _asgd(p, g, average, c):  # type: ignore[no-untyped-def]
+    share = tl.load(c + 2)
+    g = g + tl.load(c + 3) * p
+    p = p * tl.load(c + 4) - tl.load(c + 1) * g
+    return p, tl.where(share == 1, p, average + share * (p - average))
+
+
+@triton.jit
+def _schedule_free(y, z, u, c):  # type: ignore[no-untyped-def]
+    """u without the decay; c: that of weight_decay, lr, y_step, mix."""
+    u = u + tl.load(c) * y
+    y = y + tl.load(c + 3) * (z - y) - tl.load(c + 2) * u
+    return y, z - tl.load(c + 1) * u
+
+
+@triton.jit
+def _schedule_free_adamw(y, g, v, z, c):  # type: ignore[no-untyped-def]
+    v = tl.load(c + 1) * v + tl.load(c + 2) * (g * g)
+    u = tl.div_rn(g, tl.sqrt_rn(v) * tl.load(c + 3) + tl.load(c + 4))
+    y, z = _schedule_free(y, z, u, c + 5)
+    return y, v, z
+
+
+@triton.jit
 def apply_rule(p, g, s0, s1, s2, s3, c, ratio, RULE: tl.constexpr):  # type: ignore[no-untyped-def]
     """New parameter and states; c: the scalars; ratio: the trust ratio, where the rule has one."""
     if RULE == SGD or RULE == MOMENTUM:  # noqa: SIM109 - Triton has no `in`
@@ -164,8 +220,20 @@ def apply_rule(p, g, s0, s1, s2, s3, c, ratio, RULE: tl.constexpr):  # type: ign
         p, s0 = _lars(p, g, s0, c, ratio)
     elif RULE == ADEMAMIX:
         p, s0, s1, s2 = _ademamix(p, g, s0, s1, s2, c)
-    else:
+    elif RULE == ADAN:
         p, s0, s1, s2, s3 = _adan(p, g, s0, s1, s2, s3, c)
+    elif RULE == ADADELTA:
+        p, s0, s1 = _adadelta(p, g, s0, s1, c)
+    elif RULE == ADAMAX:
+        p, s0, s1 = _adamax(p, g, s0, s1, c)
+    elif RULE == RPROP:
+        p, s0, s1 = _rprop(p, g, s0, s1, c)
+    elif RULE == ASGD:
+        p, s0 = _asgd(p, g, s0, c)
+    elif RULE == SCHEDULE_FREE_ADAMW:
+        p, s0, s1 = _schedule_free_adamw(p, g, s0, s1, c)
+    else:
+        p, s0 = _schedule_free(p, s0, g, c + 1)
     return p, s0, s1, s2, s3
 
 

@@ -328,7 +328,7 @@ inline void step_run(const R& given_rule, const Run<T>& given_run, float factor,
 template <class R>
 inline i64 step_whole_blocks(const StepCall& call, const StepTensor& t, const R& rule, const Block& b,
                              i64 end, float scale, const Workspace& w) {
-  if constexpr (R::kStates > 0) {
+  if constexpr (R::kStates > 0 && R::kExact == 0) {
     constexpr i64 kFloats = static_cast<i64>(DType::f32), kHalves = 17 * static_cast<i64>(DType::bf16);
     const bool halves = t.dtypes == kHalves && !call.stochastic && t.compensation == nullptr;
     if (t.bits != 8 || t.block % kEncoded != 0 || b.n != t.block) return 0;
