@@ -39,6 +39,7 @@ enum class Scratch : int {
   linear_input,
   linear_panel,
   linear_sums,
+  linear_rows,
   slots
 };
 

@@ -39,6 +39,7 @@ constexpr Group kGroups[] = {{"elementwise", test_elementwise},
                              {"steps", test_step_types},
                              {"linear", test_linear},
                              {"real", test_real},
+                             {"rows", test_rows},
                              {"bits", test_bits}};
 
 bool among(const std::vector<std::string>& names, const char* name) {

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bittern import ops
+from bittern.ops import SumTree, TreePart
 from bittern.ops.binary_block.layout import STEP
 
 Made = tuple[np.ndarray, list[object]]
@@ -67,6 +68,15 @@ def real(pooled: bool) -> Made:
     return (conv.pooled_step(x, rule, out) if pooled else conv.step(x, out)), [conv, x, out]
 
 
+def linear() -> Made:
+    parts = ((TreePart.BIAS, 0), (TreePart.EXTEND, 3), (TreePart.START, 4), (TreePart.ADD, 0))
+    product = ops.PreparedRealLinear(torch.ones(5, 7), torch.ones(5), SumTree(parts, (6, 5, 4, 3, 2, 1, 0)))
+    x, out = torch.ones(2, 7), torch.empty(2, 5)
+    record = product.step(2, out)
+    record["linear"]["x"], record["sizes"]["input"] = x.data_ptr(), ops.bytes_of(x)
+    return record, [product, x, out]
+
+
 def pool_of_bits() -> Made:
     x, out, flip = bits(5, 6, 70), bits(3, 3, 70), torch.zeros(2, dtype=torch.int64)
     return ops.pool_bits_step((3, 2), (2, 2), (1, 0), flip, x, out), [x, out, flip]
@@ -89,6 +99,7 @@ MAKERS: dict[str, Callable[[], Made]] = {
     "mean": lambda: pool(8),
     "real": lambda: real(False),
     "real_pool": lambda: real(True),
+    "linear": linear,
     "pool_bits": pool_of_bits,
     "concatenate_bits": concatenation,
 }
@@ -127,8 +138,9 @@ def test_no_number_is_believed(name: str, value: int) -> None:
         {"input_words", "weight_bytes", "plane_words"} if name not in ("planes", "levels", "planar levels") else set()
     )
     addresses = {"x", "input", "weights", "threshold", "bits", "affine", "out", "limits", "flip"}
+    addresses |= {"bias", "products", "tree"}
     addresses |= {"epilogue", "output", "tail"}  # unused in a program
-    addresses |= {"average", "count_padding", "channels_first"}  # only compared with 0
+    addresses |= {"average", "count_padding", "channels_first", "fused"}  # only compared with 0
     for field in set(STEP[part].names or ()) - addresses - planes:
         if field == "pad_value" and value == -1:
             continue
@@ -141,7 +153,7 @@ def test_no_number_is_believed(name: str, value: int) -> None:
 
 def test_an_unknown_kind_and_a_missing_address() -> None:
     records, kept = encoding()
-    records["kind"] = 7
+    records["kind"] = 8
     with pytest.raises(RuntimeError, match="its kind"):
         run(records)
     records, kept = encoding()

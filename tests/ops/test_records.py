@@ -19,6 +19,7 @@ from bittern import _native, ops
 from bittern.ops.binary_block.layout import REAL_UNIT, ROWS, STEP, TAIL_UNIT, Activation, StepKind
 from bittern.ops.optimizer_step.layout import WORD, WORDS
 from bittern.ops.optimizer_step.rules import Rule
+from bittern.ops.real_linear.order import MOST_SUMS
 
 OPS = Path(__file__).parents[2] / "src" / "bittern" / "ops"
 FLOAT32 = 6
@@ -32,6 +33,7 @@ RECORDS = {
     "real": ("real_conv", "RealConv"),
     "pool_bits": ("pool_bits", "PoolBits"),
     "concatenate_bits": ("concatenate_bits", "ConcatenateBits"),
+    "linear": ("real_linear", "RealLinear"),
     "sizes": ("binary_block", "Sizes"),
 }
 
@@ -95,6 +97,7 @@ def test_names_that_the_extension_exports_are_complete() -> None:
     [
         ("binary_block", "enum class StepKind : i64", StepKind),
         ("binary_conv2d", "enum class Activation : i64", Activation),
+        ("real_linear", "enum class TreePart : i64", ops.TreePart),
         ("optimizer_step", "enum class Rule : int", Rule),
     ],
 )
@@ -110,7 +113,12 @@ def test_rows_of_a_tail() -> None:
 
 
 @pytest.mark.parametrize(
-    ("op", "name", "value"), [("binary_conv2d", "kTailUnit", TAIL_UNIT), ("real_conv", "kRealUnit", REAL_UNIT)]
+    ("op", "name", "value"),
+    [
+        ("binary_conv2d", "kTailUnit", TAIL_UNIT),
+        ("real_conv", "kRealUnit", REAL_UNIT),
+        ("real_linear", "kMostSums", MOST_SUMS),
+    ],
 )
 def test_units(op: str, name: str, value: int) -> None:
     assert f"constexpr i64 {name} = {value};" in (OPS / op / "kernel.h").read_text()

@@ -33,6 +33,7 @@ from bittern.ops.pool_bits import pool_bits, pool_bits_step
 from bittern.ops.pool_images import PoolRule, mean_step, pool_step
 from bittern.ops.quantize_blockwise import quantize_4bit, quantize_blockwise
 from bittern.ops.real_conv import PreparedRealConv, SumOrder
+from bittern.ops.real_linear import PreparedRealLinear, SumTree, TreePart
 from bittern.ops.sign import sign
 from bittern.ops.unpack_signs import unpack_signs
 
@@ -70,10 +71,13 @@ __all__ = [
     "PreparedMatmul",
     "PreparedPack",
     "PreparedRealConv",
+    "PreparedRealLinear",
     "PreparedStep",
     "ResidualRule",
     "Steps",
     "SumOrder",
+    "SumTree",
+    "TreePart",
     "apply_epilogue",
     "available_isas",
     "binary_block",

@@ -16,7 +16,8 @@ from bittern.deploy.engine.groups.bits import BitConcatenation, BitPool, Encode
 from bittern.deploy.engine.groups.block import NO_RULE, Block
 from bittern.deploy.engine.groups.group import Group
 from bittern.deploy.engine.groups.pool import Pool
-from bittern.deploy.engine.groups.real import RealProduct, RowScale, WholeMean
+from bittern.deploy.engine.groups.real import RealProduct, WholeMean
+from bittern.deploy.engine.groups.rows import MOST_WEIGHTS, RowProduct, RowScale
 from bittern.deploy.engine.groups.torch_node import TorchNode
 from bittern.deploy.form import Form
 from bittern.deploy.kinds.kind import integer, integers
@@ -34,7 +35,7 @@ IMAGE_RANK = {0: 2, 1: 3, 2: 4}
 def fuse(program: Program, forms: Forms, native_products: bool = True) -> tuple[Group, ...]:
     """The groups of a program, in an order in which they can run.
 
-    forms: what every value is (`shapes.forms_of`). native_products: whether native code may run real convolutions.
+    forms: what every value is (`shapes.forms_of`). native_products: whether native code may run real products.
     """
     heads = [node for node in program.nodes if reason(program, forms, node) is None]
     blocks: list[Block] = []
@@ -42,8 +43,12 @@ def fuse(program: Program, forms: Forms, native_products: bool = True) -> tuple[
     for node in reversed(heads):  # of two products that are added, the later one takes the addition
         blocks.append(_grow(program, forms, node, taken))
         taken |= set(blocks[-1].taken)
-    real = [node for node in program.nodes if native_products and _is_real_product(forms, node)]
-    products = [_grow_real(program, node, taken) for node in real]
+    products: list[Group] = []
+    for node in program.nodes if native_products else ():
+        if _is_real_product(forms, node):
+            products.append(_grow_real(program, node, taken))
+        elif _is_row_product(forms, node):
+            products.append(RowProduct(node, _flatten_of_pixels(program, forms, node)))
     taken |= {number for product in products for number in product.nodes}
     grown: dict[int, Group] = {group.output: group for group in (*blocks, *products)}
     groups: list[Group] = []
@@ -249,6 +254,12 @@ def _packs_signs(node: Node, product: Node) -> bool:
 def _is_real_product(forms: Forms, node: Node) -> bool:
     images = len(forms[node.output].shape) == IMAGE_RANK[2]
     return images and node.kind == "conv" and node.attrs["groups"] == 1 and "bias" not in node.tensors
+
+
+def _is_row_product(forms: Forms, node: Node) -> bool:
+    shape = forms[node.output].shape
+    rows = len(shape) == IMAGE_RANK[0] and node.kind == "linear"
+    return rows and shape[1] * forms[node.inputs[0]].channels <= MOST_WEIGHTS
 
 
 def _grow_real(program: Program, node: Node, taken: set[int]) -> RealProduct:

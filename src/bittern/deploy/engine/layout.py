@@ -44,10 +44,11 @@ class Layout:
             raise AssertionError(f"layout: bits that torch packs have one plane; value {value} has several")
         return ops.BitImages(torch.empty(0, dtype=torch.int64), *self.size(value)), [patch]
 
-    def reading(self, record: np.ndarray, part: str, value: int) -> NativeRun:
-        """The run of a record that reads images: where they lie in planned memory, else patched at every call."""
+    def reading(self, records: np.ndarray, part: str, value: int) -> NativeRun:
+        """The run of records that all read the same images: in planned memory, else patched at every call."""
         images = self.plan.images.get(value)
         if images is None:
-            return NativeRun(ops.chosen_isa(), record, [(part, "x", 0, value)])
-        record[part]["x"], record["sizes"]["input"] = images.data_ptr(), ops.bytes_of(images)
-        return NativeRun(ops.chosen_isa(), record)
+            patches = [(part, "x", number, value) for number in range(len(records))]
+            return NativeRun(ops.chosen_isa(), records, patches)
+        records[part]["x"], records["sizes"]["input"] = images.data_ptr(), ops.bytes_of(images)
+        return NativeRun(ops.chosen_isa(), records)

@@ -37,6 +37,7 @@ static nb::dict step_fields() {
   found["real"] = layout_of(kRealConvFields);
   found["pool_bits"] = layout_of(kPoolBitsFields);
   found["concatenate_bits"] = layout_of(kConcatenateBitsFields);
+  found["linear"] = layout_of(kRealLinearFields);
   found["sizes"] = layout_of(kSizesFields);
   return found;
 }

@@ -3,6 +3,8 @@
 
 #include <initializer_list>
 
+#include "real_linear/order.h"
+
 namespace bittern {
 namespace {
 
@@ -245,6 +247,21 @@ void check_concatenate(Findings& f, const ConcatenateBits& c, const Sizes& sizes
       sizes.bits, "its bits");
 }
 
+void check_linear(Findings& f, const RealLinear& c, const Sizes& sizes) {
+  f.need(sound(0, {c.rows}) && sound(1, {c.features, c.out_features, c.parts}), "its sizes");
+  if (!f.ok()) return;
+  const i64 outputs = round_up(c.out_features, kRealUnit);
+  f.holds(c.x, dense(c.rows, c.features, 1), sizes.input, "its input");
+  f.holds(c.weights, dense(outputs, c.features, 1), sizes.weights, "its weights");
+  if (c.bias != nullptr) f.holds(c.bias, Extent(outputs), sizes.rows, "its bias");
+  if (c.products != nullptr) f.holds(c.products, Extent(c.features), sizes.mask, "the order of its products");
+  f.holds(c.tree, dense(c.parts, 2, 1), sizes.tree, "its tree");
+  f.holds(c.out, Extent(c.out_features).along(c.rows, c.out_row), sizes.real, "its result");
+  if (!f.ok()) return;
+  f.need(has_sound_tree(c), "its tree");
+  f.need(has_sound_products(c), "the order of its products");
+}
+
 }  // namespace
 
 Misfit misfit_of(Isa isa, const ProgramStep& step) {
@@ -264,6 +281,9 @@ Misfit misfit_of(Isa isa, const ProgramStep& step) {
       break;
     case StepKind::real_pool:
       check_real(f, step, true);
+      break;
+    case StepKind::linear:
+      check_linear(f, step.linear, step.sizes);
       break;
     case StepKind::pool_bits:
       check_pool_bits(f, step.pool_bits, step.sizes);

@@ -110,10 +110,20 @@ constexpr std::array kConcatenateBitsFields = {
     BITTERN_FIELD(ConcatenateBits, out_row),   BITTERN_FIELD(ConcatenateBits, out_image)};
 static_assert(is_whole(kConcatenateBitsFields, sizeof(ConcatenateBits)));
 
-constexpr std::array kSizesFields = {
-    BITTERN_FIELD(Sizes, input_before), BITTERN_FIELD(Sizes, input),    BITTERN_FIELD(Sizes, weights),
-    BITTERN_FIELD(Sizes, rows),         BITTERN_FIELD(Sizes, residual), BITTERN_FIELD(Sizes, factor),
-    BITTERN_FIELD(Sizes, real),         BITTERN_FIELD(Sizes, bits),     BITTERN_FIELD(Sizes, mask)};
+constexpr std::array kRealLinearFields = {
+    BITTERN_FIELD(RealLinear, rows),         BITTERN_FIELD(RealLinear, features),
+    BITTERN_FIELD(RealLinear, out_features), BITTERN_FIELD(RealLinear, parts),
+    BITTERN_FIELD(RealLinear, fused),        BITTERN_FIELD(RealLinear, x),
+    BITTERN_FIELD(RealLinear, weights),      BITTERN_FIELD(RealLinear, bias),
+    BITTERN_FIELD(RealLinear, products),     BITTERN_FIELD(RealLinear, tree),
+    BITTERN_FIELD(RealLinear, out),          BITTERN_FIELD(RealLinear, out_row)};
+static_assert(is_whole(kRealLinearFields, sizeof(RealLinear)));
+
+constexpr std::array kSizesFields = {BITTERN_FIELD(Sizes, input_before), BITTERN_FIELD(Sizes, input),
+                                     BITTERN_FIELD(Sizes, weights),      BITTERN_FIELD(Sizes, rows),
+                                     BITTERN_FIELD(Sizes, residual),     BITTERN_FIELD(Sizes, factor),
+                                     BITTERN_FIELD(Sizes, real),         BITTERN_FIELD(Sizes, bits),
+                                     BITTERN_FIELD(Sizes, mask),         BITTERN_FIELD(Sizes, tree)};
 static_assert(is_whole(kSizesFields, sizeof(Sizes)));
 
 constexpr std::array kProgramStepFields = {BITTERN_FIELD(ProgramStep, kind),
@@ -125,6 +135,7 @@ constexpr std::array kProgramStepFields = {BITTERN_FIELD(ProgramStep, kind),
                                            BITTERN_FIELD(ProgramStep, real),
                                            BITTERN_FIELD(ProgramStep, pool_bits),
                                            BITTERN_FIELD(ProgramStep, concatenate_bits),
+                                           BITTERN_FIELD(ProgramStep, linear),
                                            BITTERN_FIELD(ProgramStep, sizes)};
 static_assert(is_whole(kProgramStepFields, sizeof(ProgramStep)));
 

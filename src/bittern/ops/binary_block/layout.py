@@ -29,6 +29,7 @@ class StepKind(IntEnum):
     POOL_BITS = 4
     CONCATENATE_BITS = 5
     REAL_POOL = 6
+    LINEAR = 7
 
 
 class Activation(IntEnum):

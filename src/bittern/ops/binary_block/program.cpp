@@ -108,6 +108,9 @@ void run_steps(Isa isa, const ProgramStep* steps, i64 count, int threads) {
       case StepKind::real_pool:
         real_conv_pool(isa, step.real, step.pool, threads);
         break;
+      case StepKind::linear:
+        real_linear_kernels(isa).linear(step.linear, threads);
+        break;
       case StepKind::pool_bits:
         pool_bits(step.pool_bits, threads);
         break;

@@ -10,6 +10,7 @@
 #include "pool_bits/kernel.h"
 #include "pool_images/kernel.h"
 #include "real_conv/kernel.h"
+#include "real_linear/kernel.h"
 #include "types.h"
 
 namespace bittern {
@@ -44,13 +45,24 @@ static inline bool has_channels_last(const EncodeImage& e) {
 struct Sizes {
   i64 input_before;  // of the input, in front of its address: a border
   i64 input, weights;
-  i64 rows;  // of a tail, or of an affine map
+  i64 rows;  // of a tail, or of an affine map; the bias of a row product
   i64 residual, factor;
   i64 real, bits;  // results
-  i64 mask;        // threshold, flips or limits
+  i64 mask;        // threshold, flips, limits, or the order of products
+  i64 tree;        // of sums
 };
 
-enum class StepKind : i64 { convolve, encode, pool, real, pool_bits, concatenate_bits, real_pool, count };
+enum class StepKind : i64 {
+  convolve,
+  encode,
+  pool,
+  real,
+  pool_bits,
+  concatenate_bits,
+  real_pool,
+  linear,
+  count
+};
 
 // All fields are 64 bits wide, because Python fills them; `fields.h` names them.
 struct ProgramStep {
@@ -63,6 +75,7 @@ struct ProgramStep {
   RealConv real;
   PoolBits pool_bits;
   ConcatenateBits concatenate_bits;
+  RealLinear linear;
   Sizes sizes;
 };
 

@@ -8,22 +8,14 @@ the parts run one by one.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cache, partial
 from math import prod
 
-import torch
-from torch import Tensor
-
 from bittern import ops
-from bittern.deploy.engine.accumulation_order import (
-    Findings,
-    exact_lanes,
-    exact_order,
-    repeats,
-    same_bits,
-)
-from bittern.deploy.engine.groups.group import AtBatch, Group, Material, OneNode, Prepared, always
+from bittern.deploy.engine.accumulation_order import Findings, exact_lanes, exact_order
+from bittern.deploy.engine.groups.group import AtBatch, Group, Material, OneNode, Prepared
 from bittern.deploy.engine.groups.native import RealGroup
+from bittern.deploy.engine.groups.parts import Parts, sizes_at
 from bittern.deploy.engine.groups.pool import Pool
 from bittern.deploy.engine.groups.torch_node import TorchNode, steps_of
 from bittern.deploy.engine.kernel_parameters import affine_rows, clamp_limits, pool_rule
@@ -31,27 +23,6 @@ from bittern.deploy.engine.layout import Layout
 from bittern.deploy.engine.native_run import NativeRun
 from bittern.deploy.kinds.kind import integers
 from bittern.deploy.program import Node
-
-
-class Parts:
-    """The groups to which one falls apart at some batch sizes; prepared when the first of those comes."""
-
-    def __init__(self, groups: tuple[Group, ...], material: Material) -> None:
-        self._groups = groups
-        self._material = material
-
-    @cached_property
-    def _prepared(self) -> tuple[AtBatch, ...]:
-        """Of the groups; two Python threads may both make it, to the same effect."""
-        return tuple(group.prepare(self._material) for group in self._groups)
-
-    def at(self, batch: int) -> tuple[Prepared, ...]:
-        return tuple(part for prepared in self._prepared for part in prepared(batch))
-
-
-def _sizes(node: Node, material: Material, batch: int) -> tuple[int, ...]:
-    """Of its input at a batch size."""
-    return batch, *material.forms[node.inputs[0]].shape[1:]
 
 
 @dataclass(frozen=True)
@@ -94,7 +65,7 @@ class RealProduct(RealGroup):
         convs: dict[ops.SumOrder, tuple[Prepared, ...]] = {}
 
         def find(batch: int) -> tuple[Prepared, ...] | None:
-            size = _sizes(self.node, material, batch)
+            size = sizes_at(self.node, material, batch)
             order = exact_order(self.node, tensors, convs, size) if prod(size) else None
             if order is None:
                 return None
@@ -145,7 +116,7 @@ class WholeMean(OneNode, RealGroup):
             return (Prepared(self, partial(self._run, lanes)),)
 
         def find(batch: int) -> int | None:
-            size = _sizes(self.node, material, batch)
+            size = sizes_at(self.node, material, batch)
             return exact_lanes(torchs, size) if prod(size) else None
 
         findings = Findings(find)
@@ -160,55 +131,3 @@ class WholeMean(OneNode, RealGroup):
         source = self.node.inputs[0]
         record = ops.mean_step(layout.size(source), layout.plan.images[self.node.output], lanes)
         return layout.reading(record, "pool", source)
-
-
-@dataclass(frozen=True)
-class RowScale(OneNode, RealGroup):
-    """An affine node of one row per sample, such as a norm behind the mean of whole images."""
-
-    node: Node
-    flatten: Node | None
-    """In front of it, from images of one pixel: the same memory."""
-
-    @property
-    def nodes(self) -> tuple[int, ...]:
-        return tuple(node.output for node in (self.flatten, self.node) if node is not None)
-
-    @property
-    def reads(self) -> tuple[int, ...]:
-        return (self.flatten or self.node).inputs
-
-    def does(self) -> str:
-        return "scale"
-
-    def prepare(self, material: Material) -> AtBatch:
-        torchs, _ = steps_of(self.node, material)
-        affine = material.tensors[self.node.tensors["affine"]].contiguous()
-        nodes = (self.flatten, self.node) if self.flatten is not None else (self.node,)
-        parts = Parts(tuple(map(TorchNode, nodes)), material)
-        native = always(self, partial(self._run, affine))
-
-        def find(batch: int) -> bool:
-            size = _sizes(self.node, material, batch)
-            return prod(size) > 0 and same_bits(torchs, partial(_scales_alike, affine), size)
-
-        findings = Findings(find)
-        return lambda batch: native(batch) if findings.at(batch) else parts.at(batch)
-
-    def _run(self, affine: Tensor, layout: Layout) -> NativeRun:
-        (source,) = self.reads
-        record = ops.pool_step(EACH, layout.size(source), layout.plan.images[self.node.output], affine)
-        return layout.reading(record, "pool", source)
-
-
-EACH = ops.PoolRule(average=False, kernel=(1, 1), stride=(1, 1), padding=(0, 0))
-"""Maxima over single numbers, which an affine map may stand in front of."""
-
-
-def _scales_alike(affine: Tensor, few: Tensor, _: Tensor, expected: Tensor) -> bool:
-    rows = few[:, None, None].contiguous()
-    found = torch.empty_like(rows)
-    record = ops.pool_step(EACH, rows.shape, found, affine)
-    record["pool"]["x"], record["sizes"]["input"] = rows.data_ptr(), ops.bytes_of(rows)
-    ops.run_steps(ops.chosen_isa(), record)
-    return repeats(found.flatten(1), expected)
