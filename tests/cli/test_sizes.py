@@ -111,7 +111,7 @@ def test_info_shows_the_plan_at_sizes(command: Command, open_file: Path) -> None
 def test_sizes_must_be_chosen(
     command: Command, open_file: Path, picture: Path, tmp_path: Path, command_name: str
 ) -> None:
-    behind: list[object] = {"run": [picture], "eval": [], "export": [tmp_path / "net.onnx"]}[command_name]
+    behind: list[object] = {"run": [picture], "eval": [], "export": [tmp_path / "net.c"]}[command_name]
     for sizes, status, message in (
         ([], 1, "leaves 'height' and 'width' to each call; choose, as in --size height=6 --size width=7"),
         (["--size", "height=8"], 2, "leaves 'height' and 'width' to each call; give each once"),
@@ -123,7 +123,15 @@ def test_sizes_must_be_chosen(
     ):
         outcome = command(command_name, open_file, *behind, *sizes)
         assert (outcome.status, message in outcome.error) == (status, True), outcome.error
-    assert not (tmp_path / "net.onnx").exists()
+    assert not (tmp_path / "net.c").exists()
+
+
+@pytest.mark.peers("onnxscript")
+def test_onnx_leaves_sizes_to_each_call(command: Command, open_file: Path, tmp_path: Path) -> None:
+    import onnx
+
+    command.done("export", open_file, tmp_path / "net.onnx", "--no-verify")
+    assert onnx.load(tmp_path / "net.onnx").doc_string.startswith("height: at least 1. width: at least 1.")
 
 
 def test_sizes_that_mean_nothing_are_refused(command: Command, trained: Trained, open_file: Path) -> None:

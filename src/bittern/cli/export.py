@@ -58,7 +58,10 @@ def export(
             help="all but c: run the program and compare it first. [default: verify]",
         ),
     ] = None,
-    size: Annotated[list[str] | None, typer.Option(help=sizes.SIZE_HELP)] = None,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(help=f"{sizes.SIZE_HELP} [default: ONNX leaves them to each call, too; others need them]"),
+    ] = None,
 ) -> None:
     """Write a packed network as a program for another runtime."""
     from bittern.cli.screen import say, screen
@@ -74,7 +77,9 @@ def export(
             raise Misused(f"--{option} means nothing for a program for {target}; leave it out")
     if data is not None and verify is False:
         raise Misused("--data says what to compare on, and --no-verify compares nothing; leave out one of them")
-    packed = sizes.at(file, load_packed(file), size or ())
+    packed = load_packed(file)
+    if size or target not in OPEN:
+        packed = sizes.at(file, packed, size or ())
     with screen(stderr=True).status("writing" if verify is False else "writing and comparing"):
         said = make(file, packed, output, wish)
     say(said)
@@ -140,3 +145,5 @@ TARGETS: dict[str, tuple[Callable[[Path, Packed, Path, Wish], str], tuple[str, .
     "qonnx": (partial(_to_onnx, low_bit="qonnx"), ("data", "verify")),
 }
 """What --to takes: a function (file, packed, output, wish) -> what to print, and the options that it reads."""
+OPEN = ("onnx", "qonnx")
+"""Targets of which a program leaves sizes to each call, as the packed file does, unless --size chooses."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bittern.deploy.errors import ExportError
-from bittern.deploy.named_sizes import example_of, in_short
+from bittern.deploy.named_sizes import at_example, example_of, in_short
 from bittern.deploy.packed import Packed
 from bittern.deploy.parameters import arguments_of, bound
 from bittern.deploy.program import VALUE_TYPES, Program
@@ -21,8 +21,9 @@ EXAMPLES = 4
 
 
 def samples_for(program: Program, batch: int) -> tuple[Tensor, ...]:
-    """Inputs of zeros, of so many samples, for an export to look at."""
-    return tuple(torch.zeros(given.shape_at(batch), dtype=VALUE_TYPES[given.type]) for given in program.inputs)
+    """Inputs of zeros, of so many samples and of the example's sizes, for an export to look at."""
+    inputs = at_example(program).inputs
+    return tuple(torch.zeros(given.shape_at(batch), dtype=VALUE_TYPES[given.type]) for given in inputs)
 
 
 def compared_inputs(owner: str, packed: Packed, example: Any) -> tuple[Tensor, ...]:
@@ -38,7 +39,7 @@ def compared_inputs(owner: str, packed: Packed, example: Any) -> tuple[Tensor, .
             f"{owner}: a model that takes {VALUE_TYPES[other[0].type]} is compared on real inputs; give example="
         )
     generator = torch.Generator().manual_seed(SEED)
-    shapes = (given.shape_at(EXAMPLES) for given in packed.inputs)
+    shapes = (given.shape_at(EXAMPLES) for given in at_example(packed.program).inputs)
     return tuple(torch.randn(shape, generator=generator, dtype=torch.float32) for shape in shapes)
 
 
@@ -56,16 +57,17 @@ def check_fixed(owner: str, packed: Packed) -> None:
         names = ", ".join(size.name for size in packed.sizes)
         raise ExportError(
             f"{owner}: what is written has fixed sizes, and this model leaves {names} to each call; write it for some, "
-            f"as in packed.at({in_short(example_of(packed.program))})"
+            f"as in {advice(packed.program)}"
         )
 
 
-def check_place(owner: str, packed: Packed, path: Path) -> None:
-    """Refuse a model on another device or of open sizes, and a missing folder.
+def advice(program: Program) -> str:
+    """How to choose sizes: "packed.at(height=9, width=8)"."""
+    return f"packed.at({in_short(example_of(program))})"
 
-    Raises: ValueError, FileNotFoundError.
-    """
-    check_fixed(owner, packed)
+
+def check_place(owner: str, packed: Packed, path: Path) -> None:
+    """Refuse a model on another device, and a missing folder. Raises: ValueError, FileNotFoundError."""
     if packed.device.type != "cpu":
         raise ValueError(f"{owner}: the packed model is on {packed.device}; move it with .to('cpu')")
     if not path.parent.is_dir():

@@ -30,6 +30,7 @@ from bittern.deploy.size_expression import (
     names_in,
     value_of,
 )
+from bittern.nn._noise import repeated
 
 Sizes = Mapping[str, int]
 """A number for each name."""
@@ -42,6 +43,11 @@ MOST_TRIALS = 5000
 def in_short(sizes: Sizes) -> str:
     """ "length=5, width=3"."""
     return ", ".join(f"{name}={size}" for name, size in sizes.items())
+
+
+def limits_in_words(size: NamedSize) -> str:
+    """ "at least 4", "1 ... 512"."""
+    return f"at least {size.least}" if size.most is None else f"{size.least} ... {size.most}"
 
 
 def check_names(program: Program) -> None:
@@ -67,8 +73,7 @@ def check_sizes(program: Program, sizes: Sizes) -> None:
     """Refuse sizes that are beyond their limits, or that do not meet the conditions. Raises: ValueError."""
     for size in program.sizes:
         if not _within(size, sizes[size.name]):
-            least = f"at least {size.least}" if size.most is None else f"{size.least} ... {size.most}"
-            raise ValueError(f"size {size.name!r} must be {least}; got {sizes[size.name]}")
+            raise ValueError(f"size {size.name!r} must be {limits_in_words(size)}; got {sizes[size.name]}")
     for condition in program.conditions:
         if not holds(condition, sizes):
             raise ValueError(f"the model takes no sizes but those with {in_words(condition)}; got {in_short(sizes)}")
@@ -175,6 +180,20 @@ def other_sizes(program: Program, sizes: Sizes) -> list[dict[str, int]]:
         if all(other[name] == sizes[name] for other in found):
             raise ValueError(f"size {name!r} can be nothing but {sizes[name]}, so it is not dynamic; leave it out")
     return [dict(entry) for entry in dict.fromkeys(tuple(other.items()) for other in found)]
+
+
+def inputs_of_other_sizes(program: Program, inputs: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+    """Inputs like these of `other_sizes`, all their numbers repeated; none where no size has a name.
+
+    Raises: ValueError for a name that has no other size.
+    """
+    for sizes in other_sizes(program, sizes_of(program, inputs)) if program.sizes else ():
+        found = []
+        for given, x in zip(program.inputs, inputs, strict=True):
+            for place, name in given.named:
+                x = repeated(x.cpu(), dimension(given, place), sizes[name])
+            found.append(x)
+        yield tuple(found)
 
 
 def _nearest(program: Program, sizes: Sizes, targets: Sequence[int]) -> dict[str, int] | None:

@@ -45,6 +45,10 @@ class RealReport(NamedTuple):
     max_difference: float
     tolerance: float
 
+    def share(self) -> float:
+        """The difference as a share of what is allowed."""
+        return self.max_difference / (self.tolerance or 1)
+
 
 @dataclass(frozen=True)
 class RuntimeReport:
@@ -67,6 +71,8 @@ class RuntimeReport:
     """Whether the program that gave its values away has the logits of the one that is written."""
     answer: tuple[Tensor, ...] = ()
     """What the program that was compared gave."""
+    sizes: tuple[str, ...] = ()
+    """At which sizes it was compared, of those that a call chooses."""
 
     @property
     def agrees(self) -> bool:
@@ -80,9 +86,33 @@ class RuntimeReport:
         same = all(torch.equal(own.nan_to_num(), other.nan_to_num()) for own, other in pairs)
         return replace(self, probe_identical=same)
 
+    def at(self, sizes: str) -> RuntimeReport:
+        """This report, of inputs of these sizes."""
+        return replace(self, sizes=(sizes,))
+
+    def with_more(self, other: RuntimeReport) -> RuntimeReport:
+        """This report and one of the same program on other inputs, as one."""
+        layers = (
+            LayerReport(own.name, own.accumulators + more.accumulators, own.different + more.different)
+            for own, more in zip(self.layers, other.layers, strict=True)
+        )
+        real = (max(pair, key=RealReport.share) for pair in zip(self.real, other.real, strict=True))
+        return RuntimeReport(
+            tuple(layers),
+            tuple(real),
+            self.samples + other.samples,
+            self.signs + other.signs,
+            self.signs_different + other.signs_different,
+            max(self.max_difference, other.max_difference),
+            max(self.max_logit, other.max_logit),
+            self.answers_different + other.answers_different,
+            self.probe_identical and other.probe_identical,
+            sizes=self.sizes + other.sizes,
+        )
+
     def __str__(self) -> str:
         wrong = [layer for layer in self.layers if layer.different]
-        worst = max(self.real, key=lambda part: part.max_difference / (part.tolerance or 1), default=None)
+        worst = max(self.real, key=RealReport.share, default=None)
         lines = [
             f"agrees: {'yes' if self.agrees else 'NO'}",
             f"low-bit parts: {len(self.layers)}, {sum(layer.accumulators for layer in self.layers)} integers and "
@@ -99,6 +129,8 @@ class RuntimeReport:
             f"{self.max_difference:.3g} (largest {self.max_logit:.3g}), "
             f"{self.answers_different} of {self.samples} answers"
         )
+        if self.sizes:
+            lines.append(f"compared at {'; '.join(self.sizes)}")
         if not self.probe_identical:
             lines.append("the program that was compared gives other logits than the one to be written")
         return "\n".join(lines)

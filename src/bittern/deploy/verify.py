@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bittern.deploy.input_check import type_and_advice
-from bittern.deploy.named_sizes import dimension, in_short, other_sizes, sizes_of
+from bittern.deploy.named_sizes import in_short, inputs_of_other_sizes, sizes_of
 from bittern.deploy.packed import Packed
 from bittern.deploy.parameters import arguments_of, bound, called
 from bittern.deploy.plain import plain_cpu
@@ -20,7 +20,7 @@ from bittern.deploy.training_graph import TrainingGraph, remember_weights
 from bittern.deploy.unseen import cpu_copy, describe_failure
 from bittern.deploy.unwrap import unwrapped
 from bittern.deploy.verify_report import LayerReport, VerifyReport
-from bittern.nn._noise import noise_batches, repeated
+from bittern.nn._noise import noise_batches
 from bittern.nn.binarize import LowBitLayer
 
 ROWS_OF_SAMPLES = 3
@@ -37,7 +37,7 @@ def verify(packed: Packed, model: nn.Module, batches: Batches, *, noise: bool = 
     model runs as a copy in eval mode on the CPU, in contiguous memory; batches: what it is called with, as `pack` takes
     it ([batch, ...], a tuple or a dict), or several of them; they are copied first. With `noise`, batches of noise of
     their shape, at several scales and batch sizes, are compared too (`nn._noise`); where a call chooses sizes, also of
-    other ones, some smaller and some larger (`named_sizes.other_sizes`). Accumulators must be equal bit for
+    other ones, some smaller and some larger (`named_sizes.inputs_of_other_sizes`). Accumulators must be equal bit for
     bit; logits may differ by at most 64 * sqrt(n) * eps * max |logit|, n the number of terms of one logit
     (docs/numerics.md), and are equal on the CPU.
 
@@ -74,7 +74,7 @@ def _compared(
             dims = tuple(entry.batch for entry in packed.inputs)
             for inputs in noise_batches(tuple(x.cpu() for x in given[0]), dims):
                 comparison.add(inputs)
-            for example in _of_other_sizes(packed, given[0]):
+            for example in inputs_of_other_sizes(packed.program, given[0]):
                 comparison.add_other_sizes(noise_batches(example, dims))
     return comparison.report(samples, comparison.samples - samples)
 
@@ -94,18 +94,6 @@ def _inputs(packed: Packed, batches: Batches) -> list[Inputs]:
     if not given:
         raise ValueError("verify: got no batch; give a tensor [batch, ...], or several")
     return given
-
-
-def _of_other_sizes(packed: Packed, inputs: Inputs) -> Iterator[tuple[Tensor, ...]]:
-    """Inputs that fit, of other sizes than theirs where a call chooses sizes. Raises: ValueError for none."""
-    program = packed.program
-    for sizes in other_sizes(program, sizes_of(program, inputs)) if program.sizes else ():
-        found = []
-        for given, x in zip(program.inputs, inputs, strict=True):
-            for place, name in given.named:
-                x = repeated(x.cpu(), dimension(given, place), sizes[name])
-            found.append(x)
-        yield tuple(found)
 
 
 def _several(packed: Packed, batches: Batches) -> list[Any]:

@@ -16,7 +16,13 @@ from bittern.deploy.executorch.installed import require
 from bittern.deploy.executorch.kernels import load_kernels
 from bittern.deploy.executorch.lowering import BATCH, ExportModule, split_input_scales
 from bittern.deploy.executorch.runtime import EdgeProgram
-from bittern.deploy.export_arguments import check_place, check_real_rows, compared_inputs, samples_for
+from bittern.deploy.export_arguments import (
+    check_fixed,
+    check_place,
+    check_real_rows,
+    compared_inputs,
+    samples_for,
+)
 from bittern.deploy.other_packages import quietly
 from bittern.deploy.packed import Packed
 from bittern.deploy.part_by_part import watched
@@ -89,6 +95,7 @@ def _verify(packed: Packed, program: Program, data: bytes, inputs: tuple[Tensor,
 
 
 def _check_arguments(packed: Packed, path: Path, example: Any, verify: bool, kernels: str | Path | None) -> None:
+    check_fixed("to_executorch", packed)
     check_place("to_executorch", packed, path)
     if not verify and (example is not None or kernels is not None):
         raise ValueError("to_executorch: 'example' and 'kernels' are for verify=True; leave them out")

@@ -2,8 +2,9 @@
 """Packed models as ONNX: `to_onnx` (docs/onnx.md).
 
     low_bit    low-bit nodes as arithmetic of +-1        dialect  that arithmetic in standard ONNX, or in QONNX's nodes
-    module     packed program -> torch module            write    the module -> ONNX, verified
-    check      both models compared in ONNX Runtime
+    recurrent  recurrent layers as ONNX's own            open_sizes  named sizes as symbols of torch.export
+    module     packed program -> torch module            graph    the module -> an ONNX model
+    check      both models compared in ONNX Runtime      write    the file, verified
 
 Nothing here imports onnx, onnxscript or onnxruntime before it is needed.
 """

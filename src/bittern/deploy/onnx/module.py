@@ -1,25 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A packed program as a torch module of ordinary operators, which torch.onnx exports."""
+"""A packed program as a torch module of ordinary operators, which torch.onnx exports.
+
+Where a call chooses sizes, a node whose attributes depend on them is made while torch.export watches, from its symbols
+(`open_sizes`); a node that fixes one of them is refused by its name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from bittern.deploy import split_products
+from bittern.deploy.errors import ExportError
+from bittern.deploy.export_arguments import advice
 from bittern.deploy.kinds.binary import BinaryStep
 from bittern.deploy.kinds.channel_scales import channel_scale
 from bittern.deploy.kinds.kind import Step, integer
 from bittern.deploy.kinds.table import KINDS
-from bittern.deploy.onnx import low_bit
+from bittern.deploy.named_sizes import Sizes, fixed
+from bittern.deploy.onnx import low_bit, recurrent
 from bittern.deploy.onnx.dialect import Dialect
 from bittern.deploy.onnx.low_bit import CPU, PRODUCT
+from bittern.deploy.onnx.open_sizes import Symbols, fixed_names, has_sizes, symbols_of, with_symbols
 from bittern.deploy.part_by_part import tensors_of
 from bittern.deploy.program import Node, Program
+from bittern.deploy.size_expression import BATCH
+from bittern.deploy.unseen import describe_failure
 
 Tensors = Mapping[str, Tensor]
+
+
+CALLS = "calls"
+"""Where a module has one of its own for each node of a program: torch.export notes in which it is."""
 
 
 class Lowered(NamedTuple):
@@ -42,6 +57,10 @@ class Parts:
         self.tensors = tensors
         self.dialect = dialect
         self._steps: dict[int, BinaryStep] = {}
+
+    def at(self, sizes: Sizes) -> Parts:
+        """The same at these named sizes; at none where the program has none."""
+        return Parts(fixed(self.program, sizes), self.tensors, self.dialect)
 
     def of(self, node: Node) -> Lowered:
         """What a node becomes."""
@@ -73,6 +92,8 @@ class Parts:
                 return Lowered({}, lambda c: dialect.sign)
             case "shifted_sign":
                 return Lowered(tensors, lambda c: low_bit.shifted_sign(c["shift"], dialect))
+            case "aten" if recurrent.is_recurrent(node):
+                return Lowered(recurrent.constants(node, tensors), lambda c: recurrent.step(_in_any_layout(node), c))
             case _:
                 return Lowered(tensors, lambda c: KINDS[node.kind].build(_in_any_layout(node), c, CPU))
 
@@ -122,23 +143,67 @@ def _in_any_layout(node: Node) -> Node:
     return node.with_attrs(arguments=plain(node.attrs["arguments"]))
 
 
+class _Call(nn.Module):
+    """One node of a program."""
+
+    def forward(self, step: Callable[[Sequence[Any]], Any], given: Sequence[Any]) -> Any:
+        return step(given)
+
+
 class OnnxModule(nn.Module):
     """A program over buffers. Call with its inputs -> the values `results`, flat, in their order."""
 
     def __init__(self, parts: Parts, results: tuple[int, ...]) -> None:
         super().__init__()
+        self._parts = parts
         self._nodes = [(node, parts.of(node)) for node in parts.program.nodes]
         self._results = results
+        self.add_module(CALLS, nn.ModuleList(_Call() for _ in self._nodes))
         for index, (_, part) in enumerate(self._nodes):
             for role, tensor in part.constants.items():
                 self.register_buffer(f"node{index}_{role}", tensor.detach().contiguous())
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Raises: ExportError naming the node that takes no open sizes."""
         values: dict[int, Any] = dict(enumerate(inputs))
+        symbols = symbols_of(self._parts.program, inputs)
         for index, (node, part) in enumerate(self._nodes):
             constants = {role: self.get_buffer(f"node{index}_{role}") for role in part.constants}
-            values[node.output] = part.call(constants)(*(values[v] for v in node.inputs))
+            given = [values[v] for v in node.inputs]
+            call = self.get_submodule(f"{CALLS}.{index}")
+            values[node.output] = call(partial(self._called, node, part, constants, symbols), given)
         found: list[Tensor] = []
         for v in self._results:
             found += tensors_of(values[v])
         return tuple(found)
+
+    def _called(self, node: Node, part: Lowered, constants: Tensors, symbols: Symbols, given: Sequence[Any]) -> Any:
+        if not symbols:
+            return part.call(constants)(*given)
+        own = self._parts.of(with_symbols(node, symbols)) if has_sizes(node) else part
+        try:
+            found = own.call(constants)(*given)
+        except Exception as error:
+            raise not_open(self._parts.program, node_in_words(node), describe_failure(error)) from error
+        if gone := fixed_names(symbols):
+            raise not_open(self._parts.program, node_in_words(node), f"it takes {' and '.join(gone)} for a number")
+        return found
+
+
+def node_in_words(node: Node) -> str:
+    """node 'resize' (upsample_nearest2d.vec)."""
+    return f"node {node.name!r} ({node.attrs['operator'] if node.kind == 'aten' else node.kind})"
+
+
+def written_by(program: Program, call: fx.Node) -> str:
+    """The node of a program, in words, that a call of torch's graph is part of; "" for one that is part of none."""
+    paths = [str(path) for path, _ in (call.meta.get("nn_module_stack") or {}).values()]
+    found = [path.removeprefix(f"{CALLS}.") for path in paths if path.startswith(f"{CALLS}.")]
+    return node_in_words(program.nodes[int(found[-1])]) if found else ""
+
+
+def not_open(program: Program, node: str, why: str) -> ExportError:
+    """What to say of a node that cannot be written with names for sizes."""
+    names = " and ".join(size.name for size in program.sizes) or BATCH
+    choose = f"; write the model for one choice, as in {advice(program)}" if program.sizes else ""
+    return ExportError(f"to_onnx: {node} cannot be written while {names} may be anything: {why}{choose}")

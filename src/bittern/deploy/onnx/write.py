@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,20 @@ from torch import Tensor, nn
 
 from bittern._files import write_atomically
 from bittern.deploy.errors import ExportError
-from bittern.deploy.export_arguments import check_place, compared_inputs, samples_for
-from bittern.deploy.kinds.results import tree_of
+from bittern.deploy.export_arguments import advice, check_place, compared_inputs
+from bittern.deploy.named_sizes import example_of, in_short, inputs_of_other_sizes, sizes_of
 from bittern.deploy.onnx.check import check, steps_of
 from bittern.deploy.onnx.dialect import ARITHMETIC, Dialect
+from bittern.deploy.onnx.graph import exported, hide, input_names
 from bittern.deploy.onnx.low_bit import split
-from bittern.deploy.onnx.module import OnnxModule, Parts
-from bittern.deploy.other_packages import quietly, require
+from bittern.deploy.onnx.module import Parts
+from bittern.deploy.other_packages import require
 from bittern.deploy.pack import pack
 from bittern.deploy.packed import Packed
-from bittern.deploy.parameters import ONE
 from bittern.deploy.part_by_part import RuntimeReport, watched
 from bittern.deploy.plain import plain_cpu
 from bittern.deploy.program import Program
-from bittern.deploy.structure import DICT, leaves
-
-OPSET = 18
-BATCH = 2
-"""Of the export: a batch of 1 would be taken for fixed."""
+from bittern.nn._noise import repeated
 
 
 def to_onnx(
@@ -44,19 +40,21 @@ def to_onnx(
 
     model: a packed model; a module is packed first, for which it needs `example`. The input is named `input`, several
     are named as the parameters of the forward (parts of them "state.0", "state.1"); results `output`, or what the model
-    calls them, or output_0, output_1, ..., with "_out" behind the name where an input has it.
+    calls them, or output_0, output_1, ..., with "_out" behind the name where an input has it. Sizes that a call
+    chooses are named dimensions, as the batch is ("batch"); the description of the file says their limits. Where an
+    operator of ONNX wants them as numbers, the model is written for one choice alone, `packed.at(height=64)`.
     example: what the model is called with, as `pack` takes it; None: noise.
     low_bit: `onnx.ARITHMETIC` (float32 convolutions of +-1 and comparisons, which every runtime has) or `onnx.QONNX`
     (nodes BipolarQuant and Quant, for FINN and the like). Weights of low bits are stored in int8.
-    verify: run the file in ONNX Runtime on `example`, compare every low-bit part bit for bit and every real part within
-    its rounding (`RuntimeReport`). Of QONNX, which ONNX Runtime does not compute, the same file in plain arithmetic is
-    compared.
+    verify: run the file in ONNX Runtime on `example`, and at some other sizes where a call chooses them; compare every
+    low-bit part bit for bit and every real part within its rounding (`RuntimeReport`). Of QONNX, which ONNX Runtime
+    does not compute, the same file in plain arithmetic is compared.
 
     Returns the report; None without `verify`.
 
     Raises: ImportError without onnx, onnxscript (and, to verify, onnxruntime); TypeError / ValueError for arguments
-    that do not fit; PackError; ExportError for an operator that ONNX does not have or a program that disagrees;
-    OSError.
+    that do not fit; PackError; ExportError for an operator that ONNX does not have, or not with open sizes, or for a
+    program that disagrees; OSError.
     """
     require("to_onnx", ("onnx", "onnxscript", *["onnxruntime"] * verify), "onnx")
     path = Path(path)
@@ -75,76 +73,33 @@ def to_onnx(
 
 def _verified(parts: Parts, inputs: Sequence[Tensor]) -> tuple[RuntimeReport, bytes]:
     """The report, and the file that it is about. Raises: ExportError."""
-    steps = steps_of(parts)
-    shown = watched(parts.program, steps)
+    shown = watched(parts.program, steps_of(parts.at(example_of(parts.program))))
     made = exported(parts, shown)
     probe = made.SerializeToString()
     hide(made, len(shown))
     data = made.SerializeToString()
-    report = check(parts, steps, probe, data, dict(zip(input_names(parts.program), inputs, strict=True)))
-    if not report.agrees:
-        raise ExportError(f"to_onnx: the program disagrees with the packed model, nothing was written:\n{report}")
+    report = None
+    for given in _compared(parts.program, inputs):
+        sizes = sizes_of(parts.program, given)
+        own = parts.at(sizes)
+        found = check(own, steps_of(own), probe, data, dict(zip(input_names(parts.program), given, strict=True)))
+        found = found.at(in_short(sizes)) if sizes else found
+        report = found if report is None else report.with_more(found)
+        if not found.agrees:
+            choose = f"; it may agree for one choice of sizes, {advice(parts.program)}" if sizes else ""
+            raise ExportError(
+                f"to_onnx: the program disagrees with the packed model, nothing was written{choose}:\n{found}"
+            )
+    assert report is not None
     return report, data
 
 
-def hide(model: Any, last: int) -> None:
-    """Take the last outputs away from an ONNX model, and with them what nothing else reads."""
-    graph = model.graph
-    del graph.output[len(graph.output) - last :]
-    read = {output.name for output in graph.output}
-    for place in reversed(range(len(graph.node))):
-        node = graph.node[place]
-        if read.isdisjoint(node.output):
-            del graph.node[place]
-        else:
-            read.update(node.input)
-
-
-def exported(parts: Parts, shown: tuple[int, ...]) -> Any:
-    """The ONNX model of a program with split products; behind its results the values `shown`. Raises: ExportError."""
-    program = parts.program
-    names = [*_result_names(program), *(f"value_{v}" for v in shown)]
-    module = OnnxModule(parts, (program.output, *shown)).eval()
-    batch = torch.export.Dim("batch")
-    growing = tuple(None if given.batch is None else {given.batch: batch} for given in program.inputs)
-    with quietly():
-        try:
-            made: Any = torch.onnx.export(
-                module,
-                samples_for(program, BATCH),
-                dynamo=True,
-                dynamic_shapes=(growing,),
-                opset_version=OPSET,
-                input_names=input_names(program),
-                output_names=names,
-                verbose=False,
-            )
-        except Exception as error:
-            raise ExportError(f"to_onnx: torch.onnx cannot write this model: {_first_cause(error)}") from error
-    return made.model_proto
-
-
-def _first_cause(error: BaseException) -> str:
-    """What lies behind what torch.onnx wraps, in one line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-def input_names(program: Program) -> list[str]:
-    """How the inputs are called in the file."""
-    return ["input"] if program.parameters == ONE else [given.name for given in program.inputs]
-
-
-def _result_names(program: Program) -> list[str]:
-    last = program.producer(program.output)
-    if last is None or last.kind != "results":
-        return ["output"]
-    tree = tree_of(last)
-    own = [name for name, _ in leaves(tree)]
-    names = own if isinstance(tree, list) and tree[0] == DICT else [f"output_{name}" for name in own]
-    taken = set(input_names(program))
-    return [f"{name}_out" if name in taken else name for name in names]
+def _compared(program: Program, inputs: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
+    """Inputs, and others like them of other sizes and batches where a call chooses sizes."""
+    yield inputs
+    for samples, given in enumerate(inputs_of_other_sizes(program, inputs), 1):
+        pairs = zip(program.inputs, given, strict=True)
+        yield tuple(repeated(x, own.batch, samples) for own, x in pairs)
 
 
 def _packed(model: Packed | nn.Module, example: Any, verify: bool) -> Packed:
