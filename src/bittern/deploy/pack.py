@@ -64,7 +64,7 @@ def pack(
     input and the dimension, {"input_ids": {1: "length"}, "mask": {1: "length"}}, or {2: "height", 3: "width"} of one
     tensor. One name is one size. Limits are those that torch.export finds the model to have, or those of a
     torch.export.Dim("length", min=2, max=512) in place of a name. What the model asks of its sizes beyond that is
-    checked in each call (docs/packed_format.md). `Packed.at` fixes them, as exports need it.
+    checked in each call (docs/packed_format.md). `Packed.at` fixes them, as C and ExecuTorch need it.
 
     Layers that stay real stay float32. The result is verified before it is returned, on `example` and on batches of
     noise of its shape, since an example of zeros would prove little; with named sizes at others of them too.

@@ -24,6 +24,7 @@ from bittern.deploy.interpreter import Interpreter
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.named_sizes import Sizes, check_sizes, example_of, fixed, in_short, sizes_of
 from bittern.deploy.parameters import KEYWORD, ONE, bound
+from bittern.deploy.part_names import whole_calls
 from bittern.deploy.plain import modes_are_set, plain_cpu, plain_torch
 from bittern.deploy.program import Input, NamedSize, Program
 from bittern.deploy.real_type import check_real, warn_if_slow
@@ -213,7 +214,7 @@ class Packed:
         inputs = self._checked(args, kwargs)
         assert self._engine is not None
         with plain_torch(self.device.type):
-            return self._engine.accumulators(*[x.resolve_neg() for x in inputs])
+            return whole_calls(self._engine.accumulators(*[x.resolve_neg() for x in inputs]))
 
     def _checked(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Tensor]:
         """The inputs of a call, in the order of the program. Raises: TypeError, ValueError."""

@@ -33,7 +33,7 @@ class Builder:
         self, kind: str, name: str, inputs: Sequence[int], tensors: dict[str, Tensor | None], **attrs: Attr | list[Any]
     ) -> Ref:
         """Append a node; tensors that are None are left out. Returns the number of its value."""
-        name = self._unique(name)
+        name = self.unique(name)
         names = {}
         for role, tensor in tensors.items():
             if tensor is not None:
@@ -44,10 +44,10 @@ class Builder:
         self.nodes.append(Node(kind, name, tuple(inputs), value, {k: _data(v) for k, v in attrs.items()}, names))
         return value
 
-    def _unique(self, name: str) -> str:
+    def unique(self, name: str) -> str:
         """A name that no node has: a layer may be called more than once."""
         calls = self._calls[name] = self._calls.get(name, 0) + 1
-        return name if calls == 1 else self._unique(f"{name}#{calls}")
+        return name if calls == 1 else self.unique(f"{name}#{calls}")
 
 
 def _data(value: Any) -> Any:

@@ -23,8 +23,8 @@ def cause(error: BaseException, guarded: str) -> str:
     if fixes_batch(error):
         return (
             "its answer depends on the size of the batch; write x.size(0), x.flatten(1) or -1 where the forward or a "
-            "buffer of it holds the number of samples of the example, and call layers on each of two batches, not on "
-            f"both in one that is split afterwards{place or guarded}"
+            "buffer of it holds the number of samples of the example, and take two batches in one apart by x.size(0), "
+            f"not by len(x), as in both.split(x.size(0)){place or guarded}"
         )
     if "data-dependent" in text or "GuardOnDataDependent" in type(error).__name__:
         said = describe_failure(error)

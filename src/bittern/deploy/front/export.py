@@ -11,6 +11,7 @@ import inspect
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from torch.fx.experimental import _config as shape_config
 from bittern.deploy.errors import PackError
 from bittern.deploy.front.answer import answer_of, is_tensor, results_of
 from bittern.deploy.front.batch import Dims, batch_dims
+from bittern.deploy.front.batch_splits import BatchSplits
 from bittern.deploy.front.cause import cause, failure, fixes_batch
 from bittern.deploy.front.dynamic import Dynamic
 from bittern.deploy.front.example import Example
@@ -129,23 +131,28 @@ def _first_exported(
     """The program with the likeliest batch that torch.export takes, and that batch. Raises: PackError."""
     refusals: list[_FixedBatch] = []
     for dims in islice(_likely_batches(model, example, dynamic), MOST_EXPORTS):
-        try:
-            return _anyhow(model, name, example, dims, dynamic), dims
-        except _FixedBatch as error:
-            refusals.append(error)
-            remove_from(model)
+        for splits in (False, True):
+            try:
+                return _anyhow(model, name, example, dims, dynamic, splits), dims
+            except _FixedBatch as error:
+                refusals.append(error)
+                remove_from(model)
     raise refusals[0]
 
 
 def _anyhow(
-    model: nn.Module, name: str, example: Example, dims: Dims, dynamic: Dynamic
+    model: nn.Module, name: str, example: Example, dims: Dims, dynamic: Dynamic, splits: bool
 ) -> torch.export.ExportedProgram:
-    """The program in the way of `_by_torch` that makes one. Raises: PackError, that of the first way."""
+    """The program in the way of `_by_torch` that makes one. Raises: PackError, that of the first way.
+
+    splits: whether splits of several batches into these are written as slices (`batch_splits`).
+    """
     ways = (True, False) if dynamic.limits else (False,)
     refusals: list[PackError] = []
     for oblivious in ways:
         try:
-            return _within_limits(model, name, example, dims, dynamic, oblivious)
+            with BatchSplits() if splits else nullcontext():
+                return _within_limits(model, name, example, dims, dynamic, oblivious)
         except PackError as error:
             refusals.append(error)
             remove_from(model)

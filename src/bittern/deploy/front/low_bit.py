@@ -45,6 +45,13 @@ def lower_layer(b: Builder, name: str, layer: Any, x: Ref) -> Ref:
     return _low_bit(b, name, layer, x)
 
 
+def call_name(b: Builder, name: str, layer: Any) -> str:
+    """The name of the next call of a layer, "conv" or "conv#2", for one whose nodes have names of their own."""
+    products = term_names(name, len(weight_codes(layer.method))) if isinstance(layer, BinaryLayer) else (name,)
+    first, *_ = [b.unique(product) for product in products]
+    return name + first.removeprefix(products[0])
+
+
 def _low_bit(b: Builder, name: str, layer: BinaryLayer, x: Ref) -> Ref:
     """Nodes of one low-bit layer: the very steps of `nn.binarize.low_bit_forward` in eval mode."""
     method, code = layer.method, layer.method.input_code()

@@ -24,7 +24,8 @@ from bittern.deploy.front.conditions import ASSERTIONS, Conditions
 from bittern.deploy.front.dynamic import Dynamic
 from bittern.deploy.front.example import Example
 from bittern.deploy.front.export import Exported, export
-from bittern.deploy.front.low_bit import lower_layer
+from bittern.deploy.front.joined import Joined
+from bittern.deploy.front.low_bit import call_name, lower_layer
 from bittern.deploy.front.nodes import draws, in_words, is_foreign, is_operator
 from bittern.deploy.front.recurrent import RECURRENT, recurrent_call
 from bittern.deploy.front.same import passed_on
@@ -75,7 +76,8 @@ def read(model: nn.Module, example: Example, dynamic: Dynamic) -> Read:
         reader.add(node)
     refuse(reader.problems(), "stand against it")
     result = reader.result()
-    nodes, inputs = tuple(reader.builder.nodes), _inputs(example, exported, dynamic)
+    unread, inputs = reader.joined.unread(result), _inputs(example, exported, dynamic)
+    nodes = tuple(node for node in reader.builder.nodes if node.output not in unread)
     program = Program(nodes, inputs, result, example.parameters, exported.sizes, tuple(reader.conditions.found))
     return Read(program, reader.builder.tensors, tuple(reader.constant_layers))
 
@@ -113,6 +115,7 @@ class _Reader:
         """Calls that stand on it, but cannot be packed as they are called."""
         self.constant_layers: list[str] = []
         """Layers that are given numbers which do not depend on the model's input: they are computed here."""
+        self.joined = Joined(self.builder, self.symbols, self.metas, self.batch, self._node)
         self._output: tuple[Any, ...] = ()
 
     def problems(self) -> list[str]:
@@ -222,6 +225,8 @@ class _Reader:
 
     def _own(self, call: Call, meta: Any) -> Any:
         """A call that depends on the input: taken apart, recognised, or left an operator."""
+        if (joined := self.joined.called(call, meta)) is not None:
+            return joined
         if call.operator in SPLITS and (parts := self._split(call, meta)) is not None:
             return parts
         several = call.operator in FIRST_ALONE
@@ -290,6 +295,11 @@ class _Reader:
             value = lower_layer(self.builder, name, layer, x)
             self.metas[value] = meta
             return value
+        if self.joined.count(source) and (not isinstance(layer, BinaryLinear) or self.joined.known(x)):
+            called = call_name(self.builder, name, layer)
+            return self.joined.through_layer(
+                x, called, meta, lambda own, part: lower_layer(self.builder, own, layer, part)
+            )
         if not any(isinstance(size, Size) and BATCH in size.names for size in self.symbols.shape_of(source)):
             raise PackError(
                 f"pack: layer {name!r} is called on {list(source.shape)}, which has no batch; expand it to the "
