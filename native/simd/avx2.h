@@ -137,6 +137,65 @@ static inline float largest_lane(F32 x) {
   return largest;
 }
 
+// Lanes of 32 bits as what else they stand for, and whole numbers.
+static inline I32 to_bits(F32 x) {
+  return {_mm256_castps_si256(x)};
+}
+static inline F32 from_bits(I32 x) {
+  return _mm256_castsi256_ps(x.bits);
+}
+static inline I32 ascending(i32 first) {
+  return {_mm256_add_epi32(_mm256_set1_epi32(first), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))};
+}
+static inline I32 exclusive_or(I32 a, I32 b) {
+  return {_mm256_xor_si256(a.bits, b.bits)};
+}
+static inline I32 both(I32 a, I32 b) {
+  return {_mm256_and_si256(a.bits, b.bits)};
+}
+// Modulo 2^32.
+static inline I32 multiply(I32 a, I32 b) {
+  return {_mm256_mullo_epi32(a.bits, b.bits)};
+}
+static inline I32 add_wrapped(I32 a, I32 b) {
+  return add(a, b);
+}
+// Fills with 0.
+template <int n>
+static inline I32 shift_right(I32 x) {
+  return {_mm256_srli_epi32(x.bits, n)};
+}
+static inline I32 minimum(I32 a, I32 b) {
+  return {_mm256_min_epi32(a.bits, b.bits)};
+}
+static inline I32 maximum(I32 a, I32 b) {
+  return {_mm256_max_epi32(a.bits, b.bits)};
+}
+static inline Mask greater(I32 a, I32 b) {
+  return _mm256_castsi256_ps(_mm256_cmpgt_epi32(a.bits, b.bits));
+}
+static inline I32 select(Mask m, I32 yes, I32 no) {
+  return {_mm256_blendv_epi8(no.bits, yes.bits, _mm256_castps_si256(m))};
+}
+// a < b ? a : b
+static inline F32 minimum(F32 a, F32 b) {
+  return _mm256_min_ps(a, b);
+}
+static inline F32 floor_of(F32 x) {
+  return _mm256_floor_ps(x);
+}
+// Of whole numbers below 2^31.
+static inline I32 to_int(F32 x) {
+  return {_mm256_cvttps_epi32(x)};
+}
+static inline void store_halves(u16* p, I32 x) {
+  const __m128i low = _mm256_castsi256_si128(x.bits), high = _mm256_extracti128_si256(x.bits, 1);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packus_epi32(low, high));
+}
+static inline void store(f16* p, F32 x) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+}
+
 // Eight unsigned 16-bit numbers, widened.
 static inline I32 load(const u16* p) {
   return {_mm256_cvtepu16_epi32(load_8_halves(p))};

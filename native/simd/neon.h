@@ -163,6 +163,65 @@ static inline float largest_lane(F32 x) {
   return vmaxnmvq_f32(x);
 }
 
+// Lanes of 32 bits as what else they stand for, and whole numbers.
+static inline I32 to_bits(F32 x) {
+  return {vreinterpretq_s32_f32(x)};
+}
+static inline F32 from_bits(I32 x) {
+  return vreinterpretq_f32_s32(x.bits);
+}
+static inline I32 ascending(i32 first) {
+  constexpr i32 kOrder[4] = {0, 1, 2, 3};
+  return {vaddq_s32(vdupq_n_s32(first), vld1q_s32(kOrder))};
+}
+static inline I32 exclusive_or(I32 a, I32 b) {
+  return {veorq_s32(a.bits, b.bits)};
+}
+static inline I32 both(I32 a, I32 b) {
+  return {vandq_s32(a.bits, b.bits)};
+}
+// Modulo 2^32.
+static inline I32 multiply(I32 a, I32 b) {
+  return {vmulq_s32(a.bits, b.bits)};
+}
+static inline I32 add_wrapped(I32 a, I32 b) {
+  return add(a, b);
+}
+// Fills with 0.
+template <int n>
+static inline I32 shift_right(I32 x) {
+  return {vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(x.bits), n))};
+}
+static inline I32 minimum(I32 a, I32 b) {
+  return {vminq_s32(a.bits, b.bits)};
+}
+static inline I32 maximum(I32 a, I32 b) {
+  return {vmaxq_s32(a.bits, b.bits)};
+}
+static inline Mask greater(I32 a, I32 b) {
+  return vcgtq_s32(a.bits, b.bits);
+}
+static inline I32 select(Mask m, I32 yes, I32 no) {
+  return {vbslq_s32(m, yes.bits, no.bits)};
+}
+// a < b ? a : b
+static inline F32 minimum(F32 a, F32 b) {
+  return vbslq_f32(vcltq_f32(a, b), a, b);
+}
+static inline F32 floor_of(F32 x) {
+  return vrndmq_f32(x);
+}
+// Of whole numbers below 2^31.
+static inline I32 to_int(F32 x) {
+  return {vcvtq_s32_f32(x)};
+}
+static inline void store_halves(u16* p, I32 x) {
+  vst1_u16(p, vmovn_u32(vreinterpretq_u32_s32(x.bits)));
+}
+static inline void store(f16* p, F32 x) {
+  vst1_u16(&p->bits, vreinterpret_u16_f16(vcvt_f16_f32(x)));
+}
+
 // 16 bytes, also seen as little-endian 16-bit words (even byte low, odd byte high).
 constexpr i64 kBytes = 16;
 struct Bytes {

@@ -172,6 +172,68 @@ static inline float largest_lane(F32 x) {
   return x;
 }
 
+// Lanes of 32 bits as what else they stand for, and whole numbers.
+static inline I32 to_bits(F32 x) {
+  I32 bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+static inline F32 from_bits(I32 bits) {
+  F32 x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+static inline I32 ascending(i32 first) {
+  return first;
+}
+static inline I32 exclusive_or(I32 a, I32 b) {
+  return a ^ b;
+}
+static inline I32 both(I32 a, I32 b) {
+  return a & b;
+}
+// Modulo 2^32.
+static inline I32 multiply(I32 a, I32 b) {
+  return static_cast<I32>(static_cast<u32>(a) * static_cast<u32>(b));
+}
+static inline I32 add_wrapped(I32 a, I32 b) {
+  return static_cast<I32>(static_cast<u32>(a) + static_cast<u32>(b));
+}
+// Fills with 0.
+template <int n>
+static inline I32 shift_right(I32 x) {
+  return static_cast<I32>(static_cast<u32>(x) >> n);
+}
+static inline I32 minimum(I32 a, I32 b) {
+  return a < b ? a : b;
+}
+static inline I32 maximum(I32 a, I32 b) {
+  return a > b ? a : b;
+}
+static inline Mask greater(I32 a, I32 b) {
+  return a > b;
+}
+static inline I32 select(Mask m, I32 yes, I32 no) {
+  return m ? yes : no;
+}
+// a < b ? a : b
+static inline F32 minimum(F32 a, F32 b) {
+  return a < b ? a : b;
+}
+static inline F32 floor_of(F32 x) {
+  return __builtin_floorf(x);
+}
+// Of whole numbers below 2^31.
+static inline I32 to_int(F32 x) {
+  return static_cast<I32>(x);
+}
+static inline void store_halves(u16* p, I32 x) {
+  *p = static_cast<u16>(x);
+}
+static inline void store(f16* p, F32 x) {
+  *p = narrow(x);
+}
+
 #include "turn_bits.inl.h"
 
 }  // namespace bittern::scalar

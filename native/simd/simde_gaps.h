@@ -179,6 +179,28 @@ static inline simde__m512i bittern_cvtepu16_epi32(simde__m256i x) {
 #undef _mm512_cvtepu16_epi32
 #define _mm512_cvtepu16_epi32(x) bittern_cvtepu16_epi32(x)
 
+// SIMDe 0.7.4 has it, but it does not round down when asked to, which is all that avx512.h asks.
+static inline simde__m512 bittern_floor_ps(simde__m512 x) {
+  alignas(64) float lanes[16];
+  simde_mm512_store_ps(lanes, x);
+  for (int i = 0; i < 16; ++i) lanes[i] = std::floor(lanes[i]);
+  return simde_mm512_load_ps(lanes);
+}
+
+#undef _mm512_roundscale_ps
+#define _mm512_roundscale_ps(x, down) bittern_floor_ps(x)
+
+static inline simde__m256i bittern_cvtepi32_epi16(simde__m512i x) {
+  alignas(64) unsigned in[16];
+  alignas(32) unsigned short out[16];
+  simde_mm512_store_si512(in, x);
+  for (int i = 0; i < 16; ++i) out[i] = static_cast<unsigned short>(in[i]);
+  return simde_mm256_load_si256(reinterpret_cast<const simde__m256i*>(out));
+}
+
+#undef _mm512_cvtepi32_epi16
+#define _mm512_cvtepi32_epi16(x) bittern_cvtepi32_epi16(x)
+
 static inline simde__m512i bittern_cvtepu8_epi32(simde__m128i x) {
   alignas(16) unsigned char in[16];
   alignas(64) unsigned out[16];

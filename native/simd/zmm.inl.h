@@ -130,6 +130,68 @@ static inline float largest_lane(F32 x) {
   return _mm512_reduce_max_ps(x);
 }
 
+// Lanes of 32 bits as what else they stand for, and whole numbers.
+static inline I32 to_bits(F32 x) {
+  return {_mm512_castps_si512(x)};
+}
+static inline F32 from_bits(I32 x) {
+  return _mm512_castsi512_ps(x.bits);
+}
+static inline I32 ascending(i32 first) {
+  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  return {_mm512_add_epi32(_mm512_set1_epi32(first), lanes)};
+}
+static inline I32 exclusive_or(I32 a, I32 b) {
+  return {_mm512_xor_si512(a.bits, b.bits)};
+}
+static inline I32 both(I32 a, I32 b) {
+  return {_mm512_and_si512(a.bits, b.bits)};
+}
+// Modulo 2^32.
+static inline I32 multiply(I32 a, I32 b) {
+  return {_mm512_mullo_epi32(a.bits, b.bits)};
+}
+static inline I32 add_wrapped(I32 a, I32 b) {
+  return add(a, b);
+}
+// Fills with 0.
+template <int n>
+static inline I32 shift_right(I32 x) {
+  return {_mm512_srli_epi32(x.bits, n)};
+}
+static inline I32 minimum(I32 a, I32 b) {
+  return {_mm512_min_epi32(a.bits, b.bits)};
+}
+static inline I32 maximum(I32 a, I32 b) {
+  return {_mm512_max_epi32(a.bits, b.bits)};
+}
+static inline Mask greater(I32 a, I32 b) {
+  return _mm512_cmpgt_epi32_mask(a.bits, b.bits);
+}
+static inline I32 select(Mask m, I32 yes, I32 no) {
+  return {_mm512_mask_blend_epi32(m, no.bits, yes.bits)};
+}
+// a < b ? a : b
+static inline F32 minimum(F32 a, F32 b) {
+  return _mm512_min_ps(a, b);
+}
+static inline F32 floor_of(F32 x) {
+  return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+}
+// Of whole numbers below 2^31.
+static inline I32 to_int(F32 x) {
+  return {_mm512_cvtps_epi32(x)};
+}
+static inline void store_halves(u16* p, I32 x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x.bits));
+}
+static inline void store(f16* p, F32 x) {
+  const __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1));
+  __m128i* out = reinterpret_cast<__m128i*>(p);
+  _mm_storeu_si128(out, _mm256_cvtps_ph(_mm512_castps512_ps256(x), _MM_FROUND_TO_NEAREST_INT));
+  _mm_storeu_si128(out + 1, _mm256_cvtps_ph(high, _MM_FROUND_TO_NEAREST_INT));
+}
+
 // Eight words of 64 bits.
 constexpr i64 kWords = 8;
 struct Words {

@@ -31,13 +31,12 @@ inline bool is_numbers(const StepTensor& t, int k) {
   return t.bits == 32 || (R::kExact >> k & 1u);
 }
 
-template <class R>
-inline Operands load_block(const StepCall& call, const StepTensor& t, const Block& b, const Workspace& w) {
+// The parameters and gradients of a block.
+inline Operands load_numbers(const StepTensor& t, const Block& b, const Workspace& w) {
   const DType param_type = static_cast<DType>(t.dtypes & 15), grad_type = static_cast<DType>(t.dtypes >> 4);
   const bool whole = b.n % kLanes == 0;
-  Operands o;
+  Operands o{};
   o.direct_param = whole && param_type == DType::f32;
-  o.direct_state = whole;
   o.param = o.direct_param ? static_cast<float*>(t.param) + b.start : w.param;
   if (!o.direct_param) widen_to(w.param, t.param, param_type, b.start, b.n);
   o.grad = w.grad;
@@ -46,6 +45,13 @@ inline Operands load_block(const StepCall& call, const StepTensor& t, const Bloc
   } else {
     widen_to(w.grad, t.grad, grad_type, b.start, b.n);
   }
+  return o;
+}
+
+template <class R>
+inline Operands load_block(const StepCall& call, const StepTensor& t, const Block& b, const Workspace& w) {
+  Operands o = load_numbers(t, b, w);
+  o.direct_state = b.n % kLanes == 0;
   const bool logarithmic = is_logarithmic(call, t);
   if (logarithmic) decode_logarithmic<R>(t, b, w);
   for (int k = 0; k < R::kStates; ++k) {
@@ -63,12 +69,10 @@ inline Operands load_block(const StepCall& call, const StepTensor& t, const Bloc
   return o;
 }
 
-// The states of kLanes elements; a signed one is 0 where the square that gates it decodes to 0.
-template <class R, bool kGated>
-inline void load_states(F32* s, const Operands& o, i64 i) {
-  BITTERN_UNROLL
-  for (int k = 0; k < R::kStates; ++k) s[k] = load(o.state[k] + i);
-  if constexpr (kGated && R::kGate >= 0) {
+// Makes signed states 0 where the square that gates them decodes to 0.
+template <class R>
+inline void gate(F32* s) {
+  if constexpr (R::kGate >= 0) {
     const F32 zero = splat(0.0f);
     const Mask none = equal(s[R::kGate], zero);
     BITTERN_UNROLL
@@ -76,6 +80,14 @@ inline void load_states(F32* s, const Operands& o, i64 i) {
       if (R::kSigned >> k & 1u) s[k] = select(none, zero, s[k]);
     }
   }
+}
+
+// The states of kLanes elements.
+template <class R, bool kGated>
+inline void load_states(F32* s, const Operands& o, i64 i) {
+  BITTERN_UNROLL
+  for (int k = 0; k < R::kStates; ++k) s[k] = load(o.state[k] + i);
+  if constexpr (kGated) gate<R>(s);
 }
 
 template <class R>

@@ -12,8 +12,7 @@ constexpr int kMostStates = 4;
 // works with.
 struct Workspace {
   float *param, *grad, *state[kMostStates], *waiting[kMostStates], *direction, *unit, *chance;
-  i32* code;
-  u32* random;
+  i32 *code, *random;
 };
 
 inline i64 pitch_of(i64 block) {
@@ -31,11 +30,11 @@ Workspace workspace(i64 block) {
     w.state[k] = memory + (3 + k) * pitch;
     w.waiting[k] = memory + (3 + kMostStates + k) * pitch;
   }
-  float* further = memory + (3 + 2 * kMostStates) * pitch;
-  w.unit = further;
-  w.chance = further + pitch;
-  w.code = reinterpret_cast<i32*>(further + 2 * pitch);
-  w.random = reinterpret_cast<u32*>(further + 3 * pitch);
+  float* rest = memory + (3 + 2 * kMostStates) * pitch;
+  w.unit = rest;
+  w.chance = rest + pitch;
+  w.code = reinterpret_cast<i32*>(rest + 2 * pitch);
+  w.random = reinterpret_cast<i32*>(rest + 3 * pitch);
   return w;
 }
 
@@ -71,46 +70,129 @@ inline void zero_padding(float* x, i64 n) {
   for (i64 i = n; i % kLanes != 0; ++i) x[i] = 0;
 }
 
+template <class T>
+inline void widen_numbers(float* out, const T* x, i64 n) {
+  const i64 whole = n / kLanes * kLanes;
+  for (i64 i = 0; i < whole; i += kLanes) store(out + i, load(x + i));
+  for (i64 i = whole; i < n; ++i) out[i] = widen(x[i]);
+}
+
 inline void widen_to(float* out, const void* x, DType type, i64 start, i64 n) {
   if (type == DType::f32) {
     std::memcpy(out, static_cast<const float*>(x) + start, static_cast<size_t>(n) * sizeof(float));
   } else if (type == DType::bf16) {
-    for (i64 i = 0; i < n; ++i) out[i] = widen(static_cast<const bf16*>(x)[start + i]);
+    widen_numbers(out, static_cast<const bf16*>(x) + start, n);
   } else {
-    for (i64 i = 0; i < n; ++i) out[i] = widen(static_cast<const f16*>(x)[start + i]);
+    widen_numbers(out, static_cast<const f16*>(x) + start, n);
   }
   zero_padding(out, n);
 }
 
-// bf16 by random bits: up with the probability of the part that is cut off. Infinite and NaN as they are.
-inline bf16 rounded_bf16(float x, u32 random) {
-  const u32 bits = float_bits(x);
-  if ((bits & 0x7f800000u) == 0x7f800000u) return bittern::rounded_bf16(x);
-  return {static_cast<u16>((bits + (random & 0xffffu)) >> 16)};
+// ---- random bits
+
+inline I32 mixed(I32 x) {
+  x = multiply(exclusive_or(x, shift_right<16>(x)), splat(static_cast<i32>(0x7feb352du)));
+  x = multiply(exclusive_or(x, shift_right<15>(x)), splat(static_cast<i32>(0x846ca68bu)));
+  return exclusive_or(x, shift_right<16>(x));
 }
 
-inline float narrowed(float x, bf16& out) {
-  out = bittern::rounded_bf16(x);
-  return widen(out);
+// random32 of kLanes numbers, as vectors: made for numbers whose upper 32 bits are one.
+struct Randoms {
+  u32 low;
+  I32 high;
+
+  Randoms(u64 seed, u64 first)
+      : low(static_cast<u32>(first) + static_cast<u32>(seed)),
+        high(splat(static_cast<i32>(static_cast<u32>(first >> 32) + static_cast<u32>(seed >> 32)))) {}
+  // Of numbers first + i and following.
+  I32 operator()(i64 i) const {
+    return mixed(exclusive_or(mixed(ascending(static_cast<i32>(low + static_cast<u32>(i)))), high));
+  }
+};
+
+inline bool share_upper_bits(u64 first, i64 n) {
+  return first >> 32 == (first + static_cast<u64>(round_up(n, kLanes))) >> 32;
 }
-inline float narrowed(float x, f16& out) {
+
+// random32 of n numbers from `first` on, rounded up to whole vectors.
+inline void draw_bits(u64 seed, u64 first, i64 n, i32* out) {
+  if (share_upper_bits(first, n)) {
+    const Randoms randoms(seed, first);
+    for (i64 i = 0; i < n; i += kLanes) store(out + i, randoms(i));
+  } else {
+    for (i64 i = 0; i < n; ++i) out[i] = static_cast<i32>(random32(seed, first + static_cast<u64>(i)));
+  }
+}
+
+// ---- parameters
+
+// The upper half of each number in its lower half: bits + 0x7fff and one more where the bit that stays last
+// is set, so to nearest, ties to even; NaN quiet.
+inline I32 nearest_bf16(F32 x) {
+  const I32 bits = to_bits(x), last = both(shift_right<16>(bits), splat(1));
+  const I32 rounded = add_wrapped(add_wrapped(bits, splat(0x7fff)), last);
+  const I32 magnitude = both(bits, splat(0x7fffffff));
+  const I32 quiet = exclusive_or(bits, both(exclusive_or(bits, splat(0x400000)), splat(0x400000)));
+  return shift_right<16>(select(greater(magnitude, splat(0x7f800000)), quiet, rounded));
+}
+
+// The same by random bits: up with the probability of the part that is cut off. Infinite and NaN as they are.
+inline I32 random_bf16(F32 x, I32 random) {
+  const I32 bits = to_bits(x);
+  const I32 rounded = shift_right<16>(add_wrapped(bits, both(random, splat(0xffff))));
+  return select(not_finite(x), nearest_bf16(x), rounded);
+}
+
+inline void store_narrowed(bf16* p, F32 x) {
+  store_halves(&p->bits, nearest_bf16(x));
+}
+inline void store_narrowed(f16* p, F32 x) {
+  store(p, x);
+}
+inline void narrow_to(bf16& out, float x) {
+  out = bittern::rounded_bf16(x);
+}
+inline void narrow_to(f16& out, float x) {
   out = narrow(x);
-  return widen(out);
+}
+
+template <class T>
+inline void store_rounded(T* param, const float* x, i64 n) {
+  const i64 whole = n / kLanes * kLanes;
+  for (i64 i = 0; i < whole; i += kLanes) store_narrowed(param + i, load(x + i));
+  for (i64 i = whole; i < n; ++i) narrow_to(param[i], x[i]);
 }
 
 // Rounds the sum of a new parameter and what rounding lost before, and keeps what it loses now (Kahan).
 template <class T>
 inline void store_compensated(T* param, T* compensation, const float* x, i64 n) {
-  for (i64 i = 0; i < n; ++i) {
+  const i64 whole = n / kLanes * kLanes;
+  for (i64 i = 0; i < whole; i += kLanes) {
+    const F32 sum = add(load(x + i), load(compensation + i));
+    store_narrowed(param + i, sum);
+    store_narrowed(compensation + i, subtract(sum, load(param + i)));
+  }
+  for (i64 i = whole; i < n; ++i) {
     const float sum = x[i] + widen(compensation[i]);
-    const float lost = sum - narrowed(sum, param[i]);
-    narrowed(lost, compensation[i]);
+    narrow_to(param[i], sum);
+    narrow_to(compensation[i], sum - widen(param[i]));
   }
 }
 
-template <class T>
-inline void store_rounded(T* param, const float* x, i64 n) {
-  for (i64 i = 0; i < n; ++i) narrowed(x[i], param[i]);
+// Rounds by random32 of `first` and following.
+inline void store_at_random(bf16* param, const float* x, i64 n, u64 seed, u64 first) {
+  const i64 whole = share_upper_bits(first, n) ? n / kLanes * kLanes : 0;
+  const Randoms randoms(seed, first);
+  for (i64 i = 0; i < whole; i += kLanes) store_halves(&param[i].bits, random_bf16(load(x + i), randoms(i)));
+  for (i64 i = whole; i < n; ++i) {
+    const u32 bits = float_bits(x[i]), random = random32(seed, first + static_cast<u64>(i));
+    const bool finite = (bits & 0x7f800000u) != 0x7f800000u;
+    if (finite) {
+      param[i].bits = static_cast<u16>((bits + (random & 0xffffu)) >> 16);
+    } else {
+      narrow_to(param[i], x[i]);
+    }
+  }
 }
 
 inline void store_param(const StepCall& call, const StepTensor& t, DType type, const float* x, i64 start,
@@ -126,9 +208,7 @@ inline void store_param(const StepCall& call, const StepTensor& t, DType type, c
     if (t.compensation != nullptr) {
       store_compensated(p, static_cast<bf16*>(t.compensation) + start, x, n);
     } else if (call.stochastic) {
-      for (i64 i = 0; i < n; ++i) {
-        p[i] = rounded_bf16(x[i], random32(call.seed, static_cast<u64>(t.first + start + i)));
-      }
+      store_at_random(p, x, n, call.seed, static_cast<u64>(t.first + start));
     } else {
       store_rounded(p, x, n);
     }

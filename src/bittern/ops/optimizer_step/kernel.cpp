@@ -22,7 +22,7 @@ namespace bittern::BITTERN_SET {
 
 #include "apply.inl.h"
 
-#include "runs.inl.h"
+#include BITTERN_FILE(optimizer_step, runs)
 
 #include "kernel.inl.h"
 }  // namespace bittern::BITTERN_SET

@@ -77,6 +77,20 @@ inline double sum_of_squares(const float* x, i64 n) {
   return total;
 }
 
+// The parameters and gradients of a block, and the states if the direction needs them or they may not be
+// finite; numbers in codes all are, unless their absmax is not.
+template <class R>
+inline Operands load_measured(const StepCall& call, const StepTensor& t, const Block& b, const Workspace& w) {
+  if (R::kDirectionOfStates || t.bits == 32) return load_block<R>(call, t, b, w);
+  Operands o = load_numbers(t, b, w);
+  for (int k = 0; k < R::kStates; ++k) {
+    o.state[k] = w.state[k];
+    const float absmax = t.absmax[k][b.index];
+    for (i64 i = 0; i < b.n; i += kLanes) store(w.state[k] + i, splat(absmax));
+  }
+  return o;
+}
+
 // Norms of the blocks of a task. An element that the step will skip does not count.
 template <class R>
 inline Squares measure_blocks(const StepCall& call, const StepTensor& t, const R& rule, i64 first, i64 end) {
@@ -84,7 +98,7 @@ inline Squares measure_blocks(const StepCall& call, const StepTensor& t, const R
   const F32 scale = splat(call.scalars[t.scalars * call.scalars_per_row]);
   Squares total{0, 0};
   for (Block b = block_at(t, first); b.index < end; b = after(t, b)) {
-    const Operands o = load_block<R>(call, t, b, w);
+    const Operands o = load_measured<R>(call, t, b, w);
     for (i64 j = 0; j < b.n; j += kLanes) {
       F32 s[R::kStates];
       if (t.bits == 32) {

@@ -364,6 +364,7 @@ struct ScheduleFreeSgd : StateCount<1> {
 // Rules with a trust ratio. `ratio` is known only after a pass over the whole tensor, which needs the squares
 // of the two norms: of p and of direction().
 struct Lamb : StateCount<2> {
+  static constexpr bool kDirectionOfStates = true;
   static constexpr u32 kSigned = 1;
   static constexpr u32 kCheck = 2;
   static constexpr u32 kRelative = 1;
@@ -391,6 +392,7 @@ struct Lamb : StateCount<2> {
 };
 
 struct Lars : StateCount<1> {
+  static constexpr bool kDirectionOfStates = false;
   static constexpr u32 kSigned = 1;
   static constexpr u32 kCheck = 1;
   static constexpr int kGate = -1;

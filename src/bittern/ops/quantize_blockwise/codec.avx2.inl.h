@@ -2,9 +2,10 @@
 
 // Block codecs on AVX2. Included inside namespace avx2, after its simd header.
 //
-// Tables of 8-bit codes are gathered from the first-level cache, eight entries at a time; what surrounds the
-// lookups is done in vectors, without a branch on the sign, which no CPU could foresee. Tables of 16 numbers
-// lie in registers.
+// Codes of 8 bits are looked up by plain loads, which AMD's CPUs do several times faster than a gather, in
+// passes over kPass numbers: what a pass stores in small pieces has left the store buffer when the next one
+// loads it whole. What surrounds the lookups is done in vectors, without a branch on the sign, which no CPU
+// could foresee. Tables of 16 numbers lie in registers.
 
 namespace plain {
 #include "codec.inl.h"
@@ -23,59 +24,97 @@ inline __m256i narrow_32(const __m256i* words) {
 
 // ---- codes of 8 bits
 
+constexpr i64 kPass = 128;
+
+// Four bytes to four bytes, in a way that the compiler makes no gather of.
+template <class T>
+inline void look_up(const T* table, u32 i, T* out) {
+  u32 found;
+  std::memcpy(&found, table + i, sizeof found);
+  __asm__("" : "+r"(found));
+  std::memcpy(out, &found, sizeof found);
+}
+
 inline void decode_bytes_of(const float* values, const u8* codes, float absmax, float* out, i64 n) {
   const F32 factor = splat(absmax);
+  alignas(32) float found[kPass];
+  for (i64 i = 0; i < n; i += kPass) {
+    const i64 count = smaller(kPass, n - i);
+    i64 j = 0;
+    for (; j + kLanes <= count; j += kLanes) {
+      BITTERN_UNROLL
+      for (i64 k = 0; k < kLanes; ++k) look_up(values, codes[i + j + k], found + j + k);
+    }
+    for (; j < count; ++j) look_up(values, codes[i + j], found + j);
+    j = 0;
+    for (; j + kLanes <= count; j += kLanes) store(out + i + j, multiply(load(found + j), factor));
+    for (; j < count; ++j) out[i + j] = found[j] * absmax;
+  }
+}
+
+// What a pass hands on: y, and the entries of its buckets.
+struct Search {
+  alignas(32) float y[kPass];
+  alignas(32) u32 entry[kPass];
+};
+
+inline void look_up_bucket(const TreeBuckets& t, const float* y, u32* entry) {
+  u16 bucket;
+  std::memcpy(&bucket, reinterpret_cast<const char*>(y) + sizeof bucket, sizeof bucket);
+  look_up(t.entry, bucket, entry);
+}
+
+inline void look_up_buckets(const TreeBuckets& t, i64 n, Search& s) {
   i64 i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    const __m128i eight = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + i));
-    const F32 found = _mm256_i32gather_ps(values, _mm256_cvtepu8_epi32(eight), sizeof(float));
-    store(out + i, multiply(found, factor));
-  }
-  for (; i < n; ++i) out[i] = values[codes[i]] * absmax;
-}
-
-// Levels of eight magnitudes.
-inline __m256i tree_levels(const TreeTables& t, F32 magnitude) {
-  const __m256i first = _mm256_set1_epi32(static_cast<int>(kFirstBucket));
-  const __m256i above = _mm256_sub_epi32(_mm256_srli_epi32(_mm256_castps_si256(magnitude), 16), first);
-  const __m256i bucket = _mm256_max_epi32(above, _mm256_setzero_si256());
-  const __m256i four = _mm256_i32gather_epi32(reinterpret_cast<const int*>(t.guess), bucket, 1);
-  const __m256i guess = _mm256_and_si256(four, _mm256_set1_epi32(255));
-  const Mask below = greater(_mm256_i32gather_ps(t.borders, guess, sizeof(float)), magnitude);
-  return _mm256_add_epi32(guess, _mm256_castps_si256(below));
-}
-
-template <bool kSigned>
-inline __m256i tree_codes(const TreeTables& t, F32 y) {
-  const __m256i level = tree_levels(t, absolute(y));
-  if (!kSigned) return level;
-  const __m256i middle = _mm256_set1_epi32(127), minus = _mm256_castps_si256(greater(splat(0.0f), y));
-  const __m256i least = _mm256_min_epi32(level, middle);  // the largest level is positive only
-  const __m256i negative = _mm256_sub_epi32(middle, least), positive = _mm256_add_epi32(middle, level);
-  return _mm256_blendv_epi8(positive, negative, minus);
-}
-
-template <bool kSigned>
-inline void encode_tree(const TreeTables& t, const float* x, i64 n, float inverse, u8* codes) {
-  const F32 factor = splat(inverse);
-  i64 i = 0;
-  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
-    __m256i words[4];
     BITTERN_UNROLL
-    for (int j = 0; j < 4; ++j) words[j] = tree_codes<kSigned>(t, multiply(load(x + i + j * kLanes), factor));
-    store_bytes(codes + i, {narrow_32(words)});
+    for (i64 j = 0; j < kLanes; ++j) look_up_bucket(t, s.y + i + j, s.entry + i + j);
   }
-  for (; i < n; ++i) codes[i] = plain::tree_code(t, x[i] * inverse);
+  for (; i < n; ++i) look_up_bucket(t, s.y + i, s.entry + i);
+}
+
+inline __m256i finished_codes(bool is_signed, const float* numbers, const u32* entry) {
+  const __m256i y = load_8_words(numbers);
+  __m256i lower = _mm256_and_si256(y, _mm256_set1_epi32(0xffff));
+  if (is_signed) lower = _mm256_sign_epi32(lower, y);
+  return _mm256_srli_epi32(_mm256_add_epi32(load_8_words(entry), lower), 16);
+}
+
+template <bool kSigned>
+inline void encode_tree(const TreeBuckets& t, const float* x, i64 n, float inverse, u8* codes) {
+  const F32 factor = splat(inverse);
+  constexpr i64 kWhole = 4 * kLanes;
+  Search s;
+  for (i64 i = 0; i < n; i += kPass) {
+    const i64 count = smaller(kPass, n - i), whole = count / kWhole * kWhole;
+    for (i64 j = 0; j < whole; j += kLanes) store(s.y + j, multiply(load(x + i + j), factor));
+    for (i64 j = whole; j < count; ++j) s.y[j] = x[i + j] * inverse;
+    look_up_buckets(t, count, s);
+    for (i64 j = 0; j < whole; j += kWhole) {
+      __m256i words[4];
+      BITTERN_UNROLL
+      for (int k = 0; k < 4; ++k)
+        words[k] = finished_codes(kSigned, s.y + j + k * kLanes, s.entry + j + k * kLanes);
+      store_bytes(codes + i + j, {narrow_32(words)});
+    }
+    for (i64 j = whole; j < count; ++j) {
+      const u32 lower = float_bits(s.y[j]) & 0xffffu;
+      codes[i + j] = static_cast<u8>((s.entry[j] + (kSigned && s.y[j] < 0 ? 0u - lower : lower)) >> 16);
+    }
+  }
 }
 
 // ---- codes of 4 bits
 
-// Eight numbers of four bytes; `values` are the table's, times absmax.
-inline F32 decode_8_nibbles(const F32* values, const u8* codes) {
+// Eight codes of four bytes, in the lowest bits of each lane.
+inline __m256i nibbles_8(const u8* codes) {
   int bytes = 0;
   std::memcpy(&bytes, codes, sizeof bytes);
-  const __m256i places = _mm256_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24);
-  const __m256i code = _mm256_srlv_epi32(_mm256_set1_epi32(bytes), places);
+  return _mm256_srlv_epi32(_mm256_set1_epi32(bytes), _mm256_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24));
+}
+
+// The entries of a table of 16 numbers for codes in the lowest bits.
+inline F32 entries_of(const F32* values, __m256i code) {
   const F32 low = _mm256_permutevar8x32_ps(values[0], code), high = _mm256_permutevar8x32_ps(values[1], code);
   return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(code, 28)));
 }
@@ -84,7 +123,7 @@ inline void decode_nibbles(const NibbleTables& t, const u8* codes, float absmax,
   const F32 factor = splat(absmax);
   const F32 values[2] = {multiply(load(t.values), factor), multiply(load(t.values + 8), factor)};
   i64 i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(out + i, decode_8_nibbles(values, codes + i / 2));
+  for (; i + kLanes <= n; i += kLanes) store(out + i, entries_of(values, nibbles_8(codes + i / 2)));
   plain::decode_nibbles(t, codes + i / 2, absmax, out + i, n - i);
 }
 
@@ -116,7 +155,25 @@ inline __m256i nibble_codes(const Halves& h, F32 y) {
   return append(code, reached(y, _mm256_permutevar8x32_ps(h.odd, code)));
 }
 
-// The first of each two goes to the high half of its byte.
+// Sixteen bytes of 32 codes; the first of each two goes to the high half of its byte.
+inline __m128i join_nibbles(const __m256i* words) {
+  // 16 times the first plus the second
+  const __m256i pairs = _mm256_maddubs_epi16(narrow_32(words), _mm256_set1_epi16(0x0110));
+  const __m256i bytes = _mm256_packus_epi16(pairs, pairs);
+  return _mm256_castsi256_si128(_mm256_permute4x64_epi64(bytes, 0x08));
+}
+
+inline void pack_nibbles(const i32* code, i64 n, u8* codes) {
+  i64 i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    __m256i words[4];
+    BITTERN_UNROLL
+    for (int j = 0; j < 4; ++j) words[j] = load_8_words(code + i + j * kLanes);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + i / 2), join_nibbles(words));
+  }
+  plain::pack_nibbles(code + i, n - i, codes + i / 2);
+}
+
 inline void encode_nibbles(const NibbleTables& t, const float* x, i64 n, float inverse, u8* codes) {
   const Halves halves = halves_of(t.borders);
   const F32 factor = splat(inverse);
@@ -125,20 +182,22 @@ inline void encode_nibbles(const NibbleTables& t, const float* x, i64 n, float i
     __m256i words[4];
     BITTERN_UNROLL
     for (int j = 0; j < 4; ++j) words[j] = nibble_codes(halves, multiply(load(x + i + j * kLanes), factor));
-    // 16 times the first plus the second
-    const __m256i pairs = _mm256_maddubs_epi16(narrow_32(words), _mm256_set1_epi16(0x0110));
-    const __m256i bytes = _mm256_packus_epi16(pairs, pairs);
-    const __m256i straight = _mm256_permute4x64_epi64(bytes, 0x08);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + i / 2), _mm256_castsi256_si128(straight));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + i / 2), join_nibbles(words));
   }
   plain::encode_nibbles(t, x + i, n - i, inverse, codes + i / 2);
 }
 
 }  // namespace
 
-#include "encode_block.inl.h"
-
 namespace {
+
+// Codes of n finite numbers whose largest magnitude is `absmax`.
+inline void encode_block(Code code, const float* x, i64 n, float absmax, u8* codes) {
+  const float inverse = inverse_of(absmax);
+  if (code == Code::signed_tree8) return encode_tree<true>(tree_buckets(code), x, n, inverse, codes);
+  if (is_tree8(code)) return encode_tree<false>(tree_buckets(code), x, n, inverse, codes);
+  encode_nibbles(nibble_tables(code), x, n, inverse, codes);
+}
 
 inline void decode_block(Code code, const u8* codes, float absmax, float* out, i64 n) {
   if (is_tree8(code)) return decode_bytes_of(tree_tables(code).values, codes, absmax, out, n);

@@ -297,6 +297,22 @@ inline __m512i nibble_codes(__m512 borders, __m512 y) {
   return code;
 }
 
+// Eight bytes of sixteen codes: the even lane of each 64 bits moves up by four bits and takes in the odd one.
+inline __m128i join_nibbles(__m512i code) {
+  return _mm512_cvtepi64_epi8(_mm512_or_si512(_mm512_slli_epi64(code, 4), _mm512_srli_epi64(code, 32)));
+}
+
+// May read up to 15 codes behind the last one.
+inline void pack_nibbles(const i32* code, i64 n, u8* codes) {
+  for (i64 i = 0; i < n; i += 16) {
+    const i64 left = smaller(16, n - i);
+    const __mmask16 present = static_cast<__mmask16>((1u << left) - 1);
+    const __mmask16 bytes = static_cast<__mmask16>((1u << ceil_div(left, 2)) - 1);
+    const __m512i here = _mm512_maskz_mov_epi32(present, _mm512_loadu_si512(code + i));
+    _mm_mask_storeu_epi8(codes + i / 2, bytes, join_nibbles(here));
+  }
+}
+
 inline void encode_nibbles(const NibbleTables& t, const float* x, i64 n, float inverse, u8* codes) {
   const __m512 borders = _mm512_loadu_ps(t.borders);
   const __m512 factor = _mm512_set1_ps(inverse);
@@ -305,10 +321,8 @@ inline void encode_nibbles(const NibbleTables& t, const float* x, i64 n, float i
     const __mmask16 present = static_cast<__mmask16>((1u << left) - 1);
     const __m512 y = _mm512_mul_ps(_mm512_maskz_loadu_ps(present, x + i), factor);
     const __m512i code = _mm512_maskz_mov_epi32(present, nibble_codes(borders, y));
-    // pairs: the even lane of each 64 bits moves up by four bits and takes in the odd one
-    const __m512i pairs = _mm512_or_si512(_mm512_slli_epi64(code, 4), _mm512_srli_epi64(code, 32));
     const __mmask16 bytes = static_cast<__mmask16>((1u << ceil_div(left, 2)) - 1);
-    _mm_mask_storeu_epi8(codes + i / 2, bytes, _mm512_cvtepi64_epi8(pairs));
+    _mm_mask_storeu_epi8(codes + i / 2, bytes, join_nibbles(code));
   }
 }
 

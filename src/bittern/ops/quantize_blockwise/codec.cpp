@@ -136,6 +136,29 @@ TreeTables make_tree(bool is_signed, bool keep_nonzero) {
   return t;
 }
 
+constexpr u32 kNoBorder = 1u << 16;  // behind the lower halves of all numbers
+
+TreeBuckets make_buckets(const TreeTables& t) {
+  constexpr u32 kMagnitudes = 1u << 15;
+  TreeBuckets found;
+  int level = 0;
+  for (u32 bucket = 0; bucket < kMagnitudes; ++bucket) {
+    while (level < t.levels && t.borders[level + 1] <= from_bits(bucket << 16)) ++level;
+    const u32 next = level < t.levels ? float_bits(t.borders[level + 1]) : ~0u;
+    const u32 border = next >> 16 == bucket ? next & 0xffffu : kNoBorder;
+    const u32 zero = t.is_signed ? 127 : 0, up = static_cast<u32>(level);
+    found.entry[bucket] = (zero + up) << 16 | (kNoBorder - border);
+    if (!t.is_signed) {
+      found.entry[kMagnitudes + bucket] = found.entry[bucket];
+    } else if (up < zero) {
+      found.entry[kMagnitudes + bucket] = (zero - up) << 16 | (border - 1);
+    } else {  // the largest level is positive only
+      found.entry[kMagnitudes + bucket] = kNoBorder - 1;
+    }
+  }
+  return found;
+}
+
 NibbleTables make_nibbles(bool is_signed) {
   NibbleTables t{};
   if (is_signed) {
@@ -170,6 +193,19 @@ const TreeTables& tree_tables(Code code) {
   static const TreeTables with_sign = make_tree(true, false), without = make_tree(false, false);
   static const TreeTables state = make_tree(false, true);
   return code == Code::signed_tree8 ? with_sign : code == Code::state_tree8 ? state : without;
+}
+
+const TreeBuckets& tree_buckets(Code code) {
+  if (code == Code::signed_tree8) {
+    static const TreeBuckets with_sign = make_buckets(tree_tables(code));
+    return with_sign;
+  }
+  if (code == Code::state_tree8) {
+    static const TreeBuckets state = make_buckets(tree_tables(code));
+    return state;
+  }
+  static const TreeBuckets without = make_buckets(tree_tables(code));
+  return without;
 }
 
 const NibbleTables& nibble_tables(Code code) {

@@ -56,6 +56,13 @@ struct alignas(64) TreeTables {
   alignas(64) u8 magnitude_bytes[4][128];
 };
 
+// The code of y from its upper 16 bits in one lookup. A bucket holds one border at most, so an entry is the
+// code of the bucket's first number above 16 bits that overflow where the lower half of y reaches the border:
+// code = (entry + lower half of y) >> 16, and entry - lower half where y is negative, in the signed tree.
+struct TreeBuckets {
+  u32 entry[1 << 16];
+};
+
 struct NibbleTables {
   float values[16];
   float borders[16];  // code = number of borders [1..15] that y reaches; y is signed
@@ -66,6 +73,7 @@ float border_between(float a, float b);
 
 // code must be a tree.
 const TreeTables& tree_tables(Code code);
+const TreeBuckets& tree_buckets(Code code);
 // code must have 4 bits.
 const NibbleTables& nibble_tables(Code code);
 

@@ -39,6 +39,13 @@ inline void encode_nibbles(const NibbleTables& t, const float* x, i64 n, float i
   }
 }
 
+// The first of each two codes goes to the high half of its byte.
+inline void pack_nibbles(const i32* code, i64 n, u8* codes) {
+  i64 i = 0;
+  for (; i + 2 <= n; i += 2) codes[i / 2] = static_cast<u8>(code[i] << 4 | code[i + 1]);
+  if (i < n) codes[i / 2] = static_cast<u8>(code[i] << 4);
+}
+
 inline void decode_nibbles(const NibbleTables& t, const u8* codes, float absmax, float* out, i64 n) {
   for (i64 i = 0; i < n; ++i) out[i] = t.values[i % 2 == 0 ? codes[i / 2] >> 4 : codes[i / 2] & 15] * absmax;
 }

@@ -30,16 +30,33 @@ inline uint32x4_t nibble_codes(const F32* borders, F32 y) {
   return vaddq_u32(low, high);
 }
 
-// Sixteen numbers to eight bytes, the first of each two in the high half.
-inline uint8x8_t encode_16_nibbles(const F32* borders, const float* x, F32 inverse) {
+// Sixteen codes to eight bytes, the first of each two in the high half.
+inline uint8x8_t join_nibbles(const uint32x4_t* code) {
   uint16x4_t part[4];
   BITTERN_UNROLL
-  for (int i = 0; i < 4; ++i)
-    part[i] = vmovn_u32(nibble_codes(borders, multiply(load(x + i * kLanes), inverse)));
+  for (int i = 0; i < 4; ++i) part[i] = vmovn_u32(code[i]);
   const uint8x16_t codes =
       vcombine_u8(vmovn_u16(vcombine_u16(part[0], part[1])), vmovn_u16(vcombine_u16(part[2], part[3])));
   const uint16x8_t pairs = vreinterpretq_u16_u8(codes);
   return vmovn_u16(vorrq_u16(vshlq_n_u16(pairs, 4), vshrq_n_u16(pairs, 8)));
+}
+
+inline uint8x8_t encode_16_nibbles(const F32* borders, const float* x, F32 inverse) {
+  uint32x4_t code[4];
+  BITTERN_UNROLL
+  for (int i = 0; i < 4; ++i) code[i] = nibble_codes(borders, multiply(load(x + i * kLanes), inverse));
+  return join_nibbles(code);
+}
+
+inline void pack_nibbles(const i32* code, i64 n, u8* codes) {
+  i64 i = 0;
+  for (; i + 16 <= n; i += 16) {
+    uint32x4_t four[4];
+    BITTERN_UNROLL
+    for (int j = 0; j < 4; ++j) four[j] = vreinterpretq_u32_s32(vld1q_s32(code + i + j * kLanes));
+    vst1_u8(codes + i / 2, join_nibbles(four));
+  }
+  plain::pack_nibbles(code + i, n - i, codes + i / 2);
 }
 
 inline void encode_nibbles(const NibbleTables& t, const float* x, i64 n, float inverse, u8* codes) {
