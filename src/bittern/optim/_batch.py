@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterable, Sequence
 from operator import eq, is_
 from typing import Any
@@ -18,6 +19,9 @@ from bittern.optim._shards import add_over_shards, trust_ratio
 from bittern.optim._state import StateDict, describe
 
 Counts = tuple[Any, ...]
+
+_PER_STEP, _PER_PARAMETER = 0x85EBCA6B << 32, 0xC2B2AE35 << 32
+"""In the upper 32 bits odd numbers whose multiples lie far apart, and far from the distance of two draws of a step."""
 
 
 class Batch:
@@ -52,13 +56,13 @@ class Batch:
         self._place_keys = tuple(key for _, key in places)
         self.tensors = tuple(state[key] for state, key in places)
         at_random = any(layout_for(p, group).logarithmic for p in params)
-        at = [[number, first_element(p)] for number, p in zip(numbers, params, strict=True)]
-        self.places = torch.tensor(at, device=self._counts.device).T if at_random else None
-        """The number of each parameter, and of its first element here, where states in 4 bits are rounded at random."""
+        at = [_signed(number * _PER_PARAMETER + first_element(p)) for number, p in zip(numbers, params, strict=True)]
+        self._seeds = torch.tensor(at, device=self._counts.device) if at_random else None
         self._sharded = any(is_sharded(p) for p in params)
         self._joined = self._sharded and rule in (Rule.LAMB, Rule.LARS)
         locals_ = [local_tensor(p.detach()) if is_sharded(p) else p for p in params]
         self._locals = locals_
+        self._row = torch.empty(1, len(self.names)) if locals_[0].is_cpu else None
         self._pointers = tuple(p.data_ptr() for p in locals_)
         self.live = [i for i, p in enumerate(locals_) if p.numel() > 0]
         self._copies = [(p, torch.empty_like(p)) for p in (locals_[i] for i in self.live) if not is_dense(p)]
@@ -86,11 +90,12 @@ class Batch:
         if not self.counters:
             fresh, self._fresh = self._fresh, [False] * len(self.params)
             return [(1 if new else 2,) for new in fresh]
-        if len(self.counters) == 1:
-            self._counts += 1
-        else:
-            new = [advance(counts) for counts in zip(*self._counts.tolist(), strict=True)]
-            self._counts.copy_(torch.tensor(new, dtype=torch.float32).T)
+        if len(self.counters) == 1 and self._counts.is_cpu:
+            floats = _floats_of(self._counts)
+            floats[:] = [count + 1 for count in floats]
+            return [(count,) for count in floats]
+        new = [advance(counts) for counts in zip(*self._counts.tolist(), strict=True)]
+        self._counts.copy_(torch.tensor(new, dtype=torch.float32).T)
         return list(zip(*self._counts.tolist(), strict=True))
 
     def advance_on_device(self, advance: Callable[[Counts], Counts]) -> Counts:
@@ -98,10 +103,23 @@ class Batch:
         self._counts.copy_(torch.stack(advance(tuple(self._counts.unbind(0)))))
         return tuple(self._counts.double().unbind(0))
 
-    @property
-    def steps(self) -> Tensor:
-        """The number of the step of each parameter, float32, where its counters are."""
-        return self._counts[self.counters.index("step")]
+    def state_seeds(self) -> Tensor | None:
+        """A seed per parameter, of its step and its number among the optimizer's; None where states go to nearest.
+
+        The upper 32 bits hold both, the lower ones the number of the first element that this process has, so that
+        random32 draws the same for an element in whichever shard it lies.
+        """
+        if self._seeds is None:
+            return None
+        steps = self._counts[self.counters.index("step")].to(torch.int64)
+        return torch.add(self._seeds, steps, alpha=_signed(_PER_STEP))
+
+    def row_of(self, values: Sequence[float]) -> Tensor:
+        """The scalars of a step that is the same for all parameters, [1, K]; overwritten by the next one."""
+        if self._row is None:  # a copy to the device may still be reading the last one
+            return torch.tensor([values], dtype=torch.float32)
+        _floats_of(self._row)[:] = values
+        return self._row
 
     def run(self, scalars: Tensor, seed: int | None, state_seeds: Tensor | None) -> None:
         """Updates the parameters and states from the gradients; scalars: [1, K] or [number of parameters, K]."""
@@ -192,3 +210,13 @@ def _relayout(grad: Tensor, p: Tensor) -> Tensor:
     """A copy of `grad` with the strides of `p`, as float32 unless the kernels read its type."""
     dtype = grad.dtype if grad.dtype in PARAMETER_DTYPES else torch.float32
     return torch.empty_like(p, dtype=dtype, memory_format=torch.preserve_format).copy_(grad)
+
+
+def _signed(x: int) -> int:
+    """The int64 with the lowest 64 bits of x."""
+    return (x + 2**63) % 2**64 - 2**63
+
+
+def _floats_of(x: Tensor) -> Any:
+    """The numbers of a contiguous float32 tensor on the CPU, without a call of torch, which takes some microseconds."""
+    return (ctypes.c_float * x.numel()).from_address(x.data_ptr())

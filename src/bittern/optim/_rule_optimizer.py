@@ -21,8 +21,6 @@ HOST = "cpu"
 
 _GOLDEN = 0x9E3779B97F4A7C15
 """2^64 / golden ratio: an odd number whose multiples spread evenly, for seeds of consecutive steps."""
-_PER_STEP, _PER_PARAMETER = 0x85EBCA6B, 0xC2B2AE35
-"""Odd numbers whose multiples modulo 2^32 lie far apart, and far from the distance of two draws of one step."""
 
 
 class RuleOptimizer(LowBitOptimizer):
@@ -53,7 +51,7 @@ class RuleOptimizer(LowBitOptimizer):
                 rows = self._device_rows(group, batch)
             else:
                 rows = self._host_rows(group, batch)
-            batch.run(rows, self._seed(group), self._state_seeds(batch))
+            batch.run(rows, self._seed(group), batch.state_seeds())
 
     def _batch(self, key: Any, group: Group, params: Sequence[Tensor]) -> Batch:
         rule = self.rule(group)
@@ -89,25 +87,13 @@ class RuleOptimizer(LowBitOptimizer):
                 values = {**self.scalars(numbers, count), "grad_scale": -1.0 if group.get("maximize") else 1.0}
                 rows[count] = [float(values[name]) for name in batch.names]
         if len(rows) == 1:
-            return torch.tensor(list(rows.values()), dtype=torch.float32)
+            return batch.row_of(next(iter(rows.values())))
         return torch.tensor([rows[count] for count in counts], dtype=torch.float32)
 
     def _device_rows(self, group: Group, batch: Batch) -> Tensor:
         counts = batch.advance_on_device(lambda counts: self.advance(group, counts))
         values = {**self.scalars(group, counts), "grad_scale": -1.0 if group.get("maximize") else 1.0}
         return torch.stack([_column(values[name], counts[0]) for name in batch.names], dim=1).float()
-
-    def _state_seeds(self, batch: Batch) -> Tensor | None:
-        """A seed per parameter, of its step and its number among the optimizer's; None where states go to nearest.
-
-        The upper 32 bits hold both, the lower ones the number of the first element that this process has, so that
-        random32 draws the same for an element in whichever shard it lies.
-        """
-        if batch.places is None:
-            return None
-        numbers, first = batch.places[0], batch.places[1]
-        seeds: Tensor = (batch.steps.to(torch.int64) * _PER_STEP + numbers * _PER_PARAMETER) * 2**32 + first
-        return seeds
 
     def _seed(self, group: Group) -> int | None:
         """A new seed per call from `torch.manual_seed`, without drawing from torch's generator."""
