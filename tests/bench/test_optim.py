@@ -10,12 +10,13 @@ import torch
 
 from bittern import optim
 from bittern.bench.core.store import from_json
+from bittern.bench.optim import candidates
 from bittern.bench.optim import run as bench
 from bittern.bench.optim.report import OptimReport
 from bittern.bench.optim.run import Sizes
 from bittern.ops.optimizer_step import Rule
 
-SMALL = Sizes(one=8192, pieces=5, models=(("two tensors", ((64, 65), (3,))),))
+SMALL = Sizes(one=8192, pieces=5, small=(5000,), models=(("two tensors", ((64, 65), (3,))),))
 
 
 @pytest.fixture(scope="module")
@@ -25,17 +26,30 @@ def report() -> OptimReport:
 
 
 def test_every_row_is_there(report: OptimReport) -> None:
-    names = [candidate.name for candidate in bench.ours()]
+    found = [*candidates.ours(), *candidates.halves()]
     assert [row.subject for row in report.rows] == [
-        *(f"{name}: one tensor, 8,192, 1 thread" for name in names),
-        "AdamW, 8-bit state: 5 tensors, together 8,192, 1 thread",
-        "AdamW, 8-bit state: two tensors, 1 thread",
+        *(f"{c.name}: one tensor, 8,192, {c.bytes_per_param:.1f} B, 1 thread" for c in found),
+        "AdamW, 8-bit state: one tensor, 5,000, 16.1 B, 1 thread",
+        "AdamW, 4-bit state: one tensor, 5,000, 14.2 B, 1 thread",
+        "AdamW, 8-bit state, bfloat16 nearest: one tensor, 5,000, 10.1 B, 1 thread",
+        "AdamW, 8-bit state: 5 tensors, together 8,192, 16.1 B, 1 thread",
+        "AdamW, 8-bit state: two tensors, 16.1 B, 1 thread",
     ]
     assert [bandwidth.threads for bandwidth in report.bandwidths] == [1]
 
 
+def test_a_rule_is_compared_with_torchs_own_fused_step(report: OptimReport) -> None:
+    by_name = {row.subject.partition(":")[0]: row.baseline for row in report.rows}
+    assert by_name["SGD with momentum, 8-bit state"] == "torch SGD fused"
+    assert by_name["AdamW with AMSGrad, 8-bit state"] == "torch AdamW fused, amsgrad"
+    assert by_name["LAMB, 8-bit state"] == "torch AdamW fused"
+
+
 def test_peers_are_torch_and_what_is_installed() -> None:
-    assert [peer.name for peer in bench.peers()][:2] == ["torch AdamW, for-loop (its default)", "torch AdamW, foreach"]
+    assert [peer.name for peer in candidates.peers()][:2] == [
+        "torch AdamW, for-loop (its default)",
+        "torch AdamW, foreach",
+    ]
 
 
 def test_state_bytes_are_counted_from_the_states(report: OptimReport) -> None:
@@ -45,10 +59,17 @@ def test_state_bytes_are_counted_from_the_states(report: OptimReport) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "bits", "expected"), [(Rule.ADAM, 32, 28.0), (Rule.ADAM, 8, 16.0625), (Rule.LION, 8, 14.03125)]
+    ("rule", "bits", "expected"),
+    [
+        (Rule.ADAM, 32, 28.0),
+        (Rule.ADAM, 8, 16.0625),
+        (Rule.LION, 8, 14.03125),
+        (Rule.LARS, 8, 22.03125),
+        (Rule.LAMB, 8, 26.09375),
+    ],
 )
 def test_bytes_of_a_step(rule: Rule, bits: int, expected: float) -> None:
-    assert bench.step_bytes(rule, bits) == expected
+    assert candidates.step_bytes(rule, bits) == expected
 
 
 def test_shapes_of_the_models() -> None:

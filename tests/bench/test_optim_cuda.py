@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from bittern.bench.core.store import from_json
+from bittern.bench.optim import candidates as optim
 from bittern.bench.optim import cuda as optim_cuda
-from bittern.bench.optim import run as optim
 from bittern.bench.optim.cuda import Sizes
 from bittern.bench.optim.report import CudaOptimReport
 

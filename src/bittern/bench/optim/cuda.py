@@ -15,13 +15,13 @@ from functools import partial
 from math import prod
 
 import torch
-from torch import Tensor
 
 from bittern.bench.core.machine import FLOAT_BYTES, this_machine
 from bittern.bench.core.rows import OpRow
 from bittern.bench.core.timing import Spread, check_budget, compare, latency
+from bittern.bench.optim.candidates import Candidate, Make, fused_adamw, ours
 from bittern.bench.optim.report import CudaOptimReport
-from bittern.bench.optim.run import Candidate, Shapes, fused_adamw, gpt2_small_shapes, ours, parameters, resnet50_shapes
+from bittern.bench.optim.run import Shapes, gpt2_small_shapes, parameters, resnet50_shapes
 
 ONE = 499_999_744
 """Elements of the single tensor: 500 M, a multiple of every block size of 1024 and less."""
@@ -31,8 +31,6 @@ PEER = "bitsandbytes AdamW8bit"
 PEER_TARGET = 5.0
 """For the many tensors of ResNet-50."""
 COPY_ELEMENTS = 2**28
-
-Make = Callable[[list[Tensor]], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True, slots=True)

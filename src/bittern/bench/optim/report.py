@@ -37,8 +37,8 @@ class OptimReport:
             str(self.machine),
             f"memory bandwidth at best (b += a, or torch's fused AdamW), GB/s: {bandwidths}",
             rows_table(self.rows),
-            "ratio: time of torch's fused float32 AdamW / this step's, pair by pair, median (min - max). of peak: "
-            "share of the bandwidth above, counting the bytes that the step must move.",
+            "ratio: time of torch's fused step / this step's, pair by pair, median (min - max). B: bytes per parameter "
+            "that the step must move. of peak: share of the bandwidth above, counting those.",
             figures_table(self.figures),
         ]
         return "\n\n".join(parts)

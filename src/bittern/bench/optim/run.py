@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`bittern bench optim`: one step of each optimizer against torch's fused AdamW, in turn in one process.
+"""`bittern bench optim`: one step of each optimizer against torch's fused one, in turn in one process.
 
-What is counted. A row is one `step()` of all parameters, float32 with float32 gradients; the baseline has tensors of
-its own. The roof is memory: a step reads the gradient (4 bytes), reads and writes the parameter (8), and reads and
-writes the states; 8 bits are 1 byte and 4/256 of an absmax. "of roof" is that time over the measured one, at the
+What is counted. A row is one `step()` of all parameters with gradients of their type; the baseline, torch's fused step
+of the same rule where it has one and of AdamW elsewhere, has tensors of its own. The roof is memory: a step reads the
+gradient (4 bytes), reads and writes the parameter (8), and reads and writes the states; 8 bits are 1 byte and 4/256 of
+an absmax. "B" in a row are these bytes per parameter, "of peak" is the time for them over the measured one, at the
 best bandwidth of `b += a` (12 bytes per element) and of torch's fused float32 AdamW (28), the kinds of traffic
-that a step is.
+that a step is. Tensors that fit in a cache can exceed it.
 
 Peers other than torch take part where they are installed (`pip install 'bittern[bench]'`). torchao compiles its step by
 the first call, half a minute and more for a model and again for every new shape: that is not in its row.
@@ -15,28 +16,25 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from math import prod
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from bittern import optim
 from bittern.bench.core.machine import FLOAT_BYTES, this_machine
 from bittern.bench.core.rows import Figure, OpRow
 from bittern.bench.core.timing import Comparison, Spread, check_budget, compare, latency, torch_threads
+from bittern.bench.optim.candidates import ADAM_BYTES_TARGET, Candidate, fused_adamw, halves, ours, peers
 from bittern.bench.optim.report import Bandwidth, OptimReport
 from bittern.ops import chosen_isa
-from bittern.ops.optimizer_step import SPECS, Rule, storage_of
-from bittern.optim._options import DEFAULT_BLOCK
 
 ONE = 24_999_936
 """Elements of the single tensor: 25 M, a multiple of every block size."""
 PIECES = 160
-ADAM_BYTES_TARGET, MOMENTUM_BYTES_TARGET = 2.04, 1.02
+SMALL = (100_000, 1_000_000)
+"""Elements of the single tensors that a cache holds."""
 TRANSIENT_TARGET = 64 * 1024
 """Bytes of temporary memory in a step: a few KB per thread, and the resolution of the page counter."""
 
@@ -68,107 +66,12 @@ def gpt2_small_shapes() -> Shapes:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """An optimizer to time: how to make it, and the bytes per parameter that its step must move."""
-
-    name: str
-    make: Callable[[list[Tensor]], torch.optim.Optimizer]
-    bytes_per_param: float | None = None
-    """None for peers, whose temporaries move more than their states."""
-    state_bytes_target: float | None = None
-
-
-def step_bytes(rule: Rule, state_bits: int, logarithmic: bool = True) -> float:
-    """Bytes that one step must move per float32 parameter, at the default block sizes."""
-    storages = [storage_of(state, state_bits, logarithmic) for state in SPECS[rule].states]
-    stored = sum(s.bits / 8 + s.scales * FLOAT_BYTES / DEFAULT_BLOCK[state_bits] for s in storages)
-    return 3 * FLOAT_BYTES + 2 * stored
-
-
-def ours() -> tuple[Candidate, ...]:
-    """bittern's optimizers: AdamW in every storage, the others with 8 bits."""
-    adamw = [
-        Candidate(
-            f"AdamW, {bits}-bit state{', to nearest' * nearest}",
-            partial(_new, optim.AdamW, state_bits=bits, state_rounding="nearest" if nearest else "stochastic"),
-            step_bytes(Rule.ADAM, bits, not nearest),
-            ADAM_BYTES_TARGET if bits == 8 else None,
-        )
-        for bits, nearest in ((8, False), (4, False), (4, True), (32, False))
-    ]
-    others: tuple[tuple[str, Callable[..., torch.optim.Optimizer], Rule], ...] = (
-        ("SGD with momentum", partial(optim.SGD, momentum=0.9), Rule.MOMENTUM),
-        ("Lion", optim.Lion, Rule.LION),
-        ("Adagrad", optim.Adagrad, Rule.ADAGRAD),
-        ("RMSprop", optim.RMSprop, Rule.RMSPROP),
-        ("RMSprop with momentum", partial(optim.RMSprop, momentum=0.9), Rule.RMSPROP_MOMENTUM),
-        ("RMSprop, centered", partial(optim.RMSprop, centered=True), Rule.RMSPROP_CENTERED),
-        (
-            "RMSprop, centered, with momentum",
-            partial(optim.RMSprop, centered=True, momentum=0.9),
-            Rule.RMSPROP_CENTERED_MOMENTUM,
-        ),
-        ("AdamW with AMSGrad", partial(optim.AdamW, amsgrad=True), Rule.AMSGRAD),
-        ("NAdam", optim.NAdam, Rule.NADAM),
-        ("RAdam", optim.RAdam, Rule.RADAM),
-        ("LAMB", optim.LAMB, Rule.LAMB),
-        ("LARS", partial(optim.LARS, momentum=0.9), Rule.LARS),
-        ("AdEMAMix", optim.AdEMAMix, Rule.ADEMAMIX),
-        ("Adan", optim.Adan, Rule.ADAN),
-    )
-    return (
-        *adamw,
-        *(
-            Candidate(
-                f"{name}, 8-bit state",
-                partial(_new, make),
-                step_bytes(rule, 8),
-                MOMENTUM_BYTES_TARGET if len(SPECS[rule].states) == 1 else None,
-            )
-            for name, make, rule in others
-        ),
-    )
-
-
-def peers() -> tuple[Candidate, ...]:
-    """torch's other implementations of AdamW, and bitsandbytes and torchao where they are installed."""
-    found = [
-        Candidate("torch AdamW, for-loop (its default)", partial(_new, torch.optim.AdamW, foreach=False)),
-        Candidate("torch AdamW, foreach", partial(_new, torch.optim.AdamW, foreach=True)),
-    ]
-    with suppress(ImportError):
-        import bitsandbytes.optim as other
-
-        found.append(Candidate("bitsandbytes AdamW8bit", partial(_new, other.AdamW8bit)))
-    with suppress(ImportError):
-        from torchao.optim import AdamW8bit
-
-        found.append(Candidate("torchao AdamW8bit, compiled before the clock starts", partial(_stepped, AdamW8bit)))
-    return tuple(found)
-
-
-def _stepped(make: Callable[..., torch.optim.Optimizer], params: list[Tensor]) -> torch.optim.Optimizer:
-    """An optimizer that compiles itself by its first step, after that step."""
-    optimizer = _new(make, params)
-    optimizer.step()
-    return optimizer
-
-
-def _new(make: Callable[..., torch.optim.Optimizer], params: list[Tensor], **options: object) -> torch.optim.Optimizer:
-    return make(params, lr=1e-3, **options)
-
-
-def fused_adamw(params: list[Tensor]) -> torch.optim.Optimizer:
-    """The baseline of every row."""
-    return torch.optim.AdamW(params, lr=1e-3, fused=True)
-
-
-@dataclass(frozen=True, slots=True)
 class Sizes:
     """The sets of tensors. The targets hold for the defaults; smaller ones only show that everything runs."""
 
     one: int = ONE
     pieces: int = PIECES
+    small: tuple[int, ...] = SMALL
     models: tuple[tuple[str, Shapes], ...] = (
         ("ResNet-50's 161 tensors", resnet50_shapes()),
         ("GPT-2 small's 148 tensors", gpt2_small_shapes()),
@@ -212,9 +115,12 @@ def run(
 
 def _measurements(sizes: Sizes, with_peers: bool) -> Iterator[tuple[str, Candidate, Shapes]]:
     one: Shapes = ((sizes.one,),)
-    for candidate in (*ours(), *(peers() if with_peers else ())):
+    for candidate in (*ours(), *halves(), *(peers() if with_peers else ())):
         yield f"{candidate.name}: one tensor, {sizes.one:,}", candidate, one
-    adamw = ours()[0]
+    adamw, adamw4 = ours()[:2]
+    for candidate in (adamw, adamw4, halves()[0]):
+        for elements in sizes.small:
+            yield f"{candidate.name}: one tensor, {elements:,}", candidate, ((elements,),)
     yield f"{adamw.name}: {sizes.pieces} tensors, together {sizes.one:,}", adamw, split(sizes.one, sizes.pieces)
     for name, shapes in sizes.models:
         yield f"{adamw.name}: {name}", adamw, shapes
@@ -225,9 +131,9 @@ def split(total: int, pieces: int) -> Shapes:
     return tuple((total // pieces + (i < total % pieces),) for i in range(pieces))
 
 
-def parameters(shapes: Shapes, device: torch.device | None = None) -> list[Tensor]:
+def parameters(shapes: Shapes, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     """Random parameters with random gradients; device None: the CPU."""
-    params = [torch.randn(shape, requires_grad=True, device=device) for shape in shapes]
+    params = [torch.randn(shape, device=device).to(dtype).requires_grad_() for shape in shapes]
     for p in params:
         p.grad = torch.randn_like(p)
     return params
@@ -246,22 +152,24 @@ def update_bandwidth_gb_s(elements: int) -> Spread:
 
 
 def _row(subject: str, candidate: Candidate, shapes: Shapes, threads: int, bandwidth: Spread, budget_s: float) -> OpRow:
-    mine, theirs = candidate.make(parameters(shapes)), fused_adamw(parameters(shapes))
+    mine = candidate.make(parameters(shapes, dtype=candidate.dtype))
+    theirs = candidate.peer.make(parameters(shapes, dtype=candidate.dtype))
     compared: Comparison = compare(mine.step, theirs.step, budget_s=budget_s)
     count = sum(prod(shape) for shape in shapes)
     moved = None if candidate.bytes_per_param is None else candidate.bytes_per_param * count
     rate = None if moved is None else moved / compared.latency_us.median / 1e3
+    counted = "" if candidate.bytes_per_param is None else f", {candidate.bytes_per_param:.1f} B"
     return OpRow(
-        f"{subject}, {threads} thread{'s' if threads > 1 else ''}",
+        f"{subject}{counted}, {threads} thread{'s' if threads > 1 else ''}",
         chosen_isa().label if moved is not None else "",
-        "torch AdamW fused",
+        candidate.peer.name,
         compared.latency_us,
         compared.baseline_latency_us,
         compared.speedup,
         rate,
         "GB/s moved" if moved is not None else "",
         None if rate is None else rate / bandwidth.max,
-        1.0 if candidate.state_bytes_target == ADAM_BYTES_TARGET else None,
+        1.0 if candidate.state_bytes_target == ADAM_BYTES_TARGET and count not in SMALL else None,
     )
 
 
