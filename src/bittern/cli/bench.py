@@ -48,7 +48,7 @@ def optim(
     peers: Annotated[bool, typer.Option(help="Time torch's other forms and bitsandbytes too.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Time a step of every optimizer against torch's fused AdamW, and measure the memory of its states."""
+    """Time a step of every optimizer against torch's fused ones, and measure the memory of its states."""
     from bittern.bench.optim import cuda as optim_cuda
     from bittern.bench.optim import run as bench
     from bittern.bench.optim.report import CudaOptimReport, OptimReport
