@@ -15,6 +15,7 @@ void bind_binary_matmul(nb::module_& m);
 void bind_binary_block(nb::module_& m);
 void bind_linear_4bit(nb::module_& m);
 void bind_linear_8bit(nb::module_& m);
+void bind_linear_groups(nb::module_& m);
 void bind_optimizer_step(nb::module_& m);
 void bind_quantize_blockwise(nb::module_& m);
 
@@ -66,6 +67,7 @@ NB_MODULE(_native, m) {
   bind_binary_block(m);
   bind_linear_4bit(m);
   bind_linear_8bit(m);
+  bind_linear_groups(m);
   bind_optimizer_step(m);
   bind_quantize_blockwise(m);
 }

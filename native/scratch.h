@@ -40,6 +40,7 @@ enum class Scratch : int {
   linear_panel,
   linear_sums,
   linear_rows,
+  linear_groups,
   slots
 };
 

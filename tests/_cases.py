@@ -19,6 +19,7 @@ from torch import Tensor
 from _bit_cases import PARTS, parts, pools
 from _block_cases import blocks
 from _conv_cases import DEPTHWISE, FEW, GROUPED, WINDOWS, Conv, depthwise, epilogue, generator, grouped, words
+from _group_cases import check_group_product, group_products, group_weights
 from _linear_cases import check_int8, check_sum, linears
 from _step_cases import Step, check_step, steps
 from _tolerance import assert_exact
@@ -365,6 +366,20 @@ def int8_cases() -> Iterator[Case]:
                 yield Case(ops.linear_8bit, label, make, light and threshold < 100, is_int8_product)
 
 
+def is_group_product(op: ops.Op, arguments: tuple[Any, ...], call: Callable[..., Any]) -> None:
+    """Bit for bit with inputs in int8, else within the rounding of a sum."""
+    check_group_product(call(*arguments), arguments, op)
+
+
+def group_cases() -> Iterator[Case]:
+    for groups, light in group_products():
+        yield Case(ops.linear_groups, str(groups), groups.forward, light, is_group_product)
+
+
+def decoded_group_cases() -> Iterator[Case]:
+    return (Case(ops.dequantize_groups, str(groups), groups.decode, light) for groups, light in group_weights())
+
+
 def pool_bits_cases() -> Iterator[Case]:
     for pool in pools():
         yield Case(ops.pool_bits, str(pool), pool.make)
@@ -394,6 +409,8 @@ GENERATORS: dict[ops.Op, Callable[[], Iterator[Case]]] = {
     ops.linear_4bit: linear_cases,
     ops.linear_4bit_backward: linear_backward_cases,
     ops.linear_8bit: int8_cases,
+    ops.dequantize_groups: decoded_group_cases,
+    ops.linear_groups: group_cases,
 }
 
 

@@ -34,6 +34,8 @@ def test_public_names() -> None:
         "linear_4bit",
         "linear_4bit_backward",
         "linear_8bit",
+        "dequantize_groups",
+        "linear_groups",
     ]
     for name in bittern.__all__:
         assert getattr(bittern, name) is not None

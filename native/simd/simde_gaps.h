@@ -212,6 +212,16 @@ static inline simde__m512i bittern_cvtepu8_epi32(simde__m128i x) {
 #undef _mm512_cvtepu8_epi32
 #define _mm512_cvtepu8_epi32(x) bittern_cvtepu8_epi32(x)
 
+static inline simde__m512i bittern_srai_epi32(simde__m512i x, unsigned n) {
+  alignas(64) int words[16];
+  simde_mm512_store_si512(words, x);
+  for (int& word : words) word >>= n;
+  return simde_mm512_load_si512(words);
+}
+
+#undef _mm512_srai_epi32
+#define _mm512_srai_epi32(x, n) bittern_srai_epi32(x, n)
+
 // SIMDe 0.7.4 defines the name for another number of arguments.
 #undef _mm512_madd_epi16
 #define _mm512_madd_epi16(a, b) simde_mm512_madd_epi16(a, b)

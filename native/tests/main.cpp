@@ -38,6 +38,7 @@ constexpr Group kGroups[] = {{"elementwise", test_elementwise},
                              {"blockwise", test_blockwise},
                              {"steps", test_step_types},
                              {"linear", test_linear},
+                             {"groups", test_groups},
                              {"real", test_real},
                              {"rows", test_rows},
                              {"bits", test_bits}};

@@ -31,6 +31,8 @@ KERNELS = {
     ops.linear_4bit: {"linear_4bit"},
     ops.linear_4bit_backward: {"linear_4bit_backward"},
     ops.linear_8bit: {"linear_8bit"},
+    ops.dequantize_groups: {"dequantize_groups"},
+    ops.linear_groups: {"linear_groups"},
 }
 """Native functions behind each op that take an instruction set."""
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from _group_cases import Groups
 from _tolerance import assert_reduction
 from bittern import ops
 from bittern.ops import codebooks
@@ -35,7 +36,13 @@ def eight_bits(threshold: float = 0.0) -> tuple[Product, Tensor]:
     return lambda x, bias: ops.linear_8bit(x, codes.to(torch.int8), scale, bias, threshold), codes * step
 
 
-KINDS = [four_bits, eight_bits, partial(eight_bits, threshold=2.0)]
+def groups(int8: bool = False) -> tuple[Product, Tensor]:
+    weight = Groups(1, OUT, IN, 32, zero="uint8").weight()
+    exact = ops.dequantize_groups(*weight, OUT, IN)
+    return lambda x, bias: ops.linear_groups(x, *weight, OUT, bias, int8), exact
+
+
+KINDS = [four_bits, eight_bits, partial(eight_bits, threshold=2.0), groups, partial(groups, int8=True)]
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +69,7 @@ def test_the_gradient_of_a_gradient(kind: Callable[[], tuple[Product, Tensor]], 
     assert_close(factor.grad, 2 * rows * (factor @ weight) @ weight.t())
 
 
-@pytest.mark.parametrize("kind", [four_bits, eight_bits])
+@pytest.mark.parametrize("kind", [four_bits, eight_bits, groups])
 def test_a_gradient_penalty_reaches_the_input(kind: Callable[[], tuple[Product, Tensor]]) -> None:
     product, weight = kind()
     x = torch.randn(3, IN, requires_grad=True)

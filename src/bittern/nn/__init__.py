@@ -15,6 +15,7 @@ from bittern.nn.keep import DEFAULT_KEEP, Candidate, depthwise, first_and_last, 
 from bittern.nn.linear import BinaryLinear
 from bittern.nn.linear_4bit import Linear4bit
 from bittern.nn.linear_8bit import Linear8bit
+from bittern.nn.linear_groups import LinearGroups
 from bittern.nn.parameters import clip_latent_weights, parameter_groups, start_latent_weights
 from bittern.nn.plan import Action, Plan, PlanRow
 from bittern.nn.quantize import quantize
@@ -34,6 +35,7 @@ __all__ = [
     "CostedLayer",
     "Linear4bit",
     "Linear8bit",
+    "LinearGroups",
     "LowBitLayer",
     "MultiheadAttention",
     "Plan",

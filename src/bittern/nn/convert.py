@@ -71,7 +71,7 @@ def convert(
     and subclasses that compute as their base; the plan names each, and no other subclass is replaced.
 
     method: a Quantizer class, e.g. bittern.binary.ReActNet, or a partial of one; or a rule (name, layer) -> a method, a
-        layer class with `from_float` (Linear4bit, Linear8bit, partial(BinaryConv2d, method=..., pad_value=1)), or
+        layer class with `from_float` (Linear4bit, LinearGroups, partial(BinaryConv2d, method=..., pad_value=1)), or
         None for a layer that stays real. A rule is asked once about each layer, and sees it as an nn.Conv1d, Conv2d
         or Linear under the name that the plan shows.
     keep: which layers stay as they are: a predicate on a `Candidate`, or a collection of names, fnmatch patterns and

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""quantize(model, Linear4bit): the linear layers of a whole model, frozen in 4 or 8 bits, and a plan that says which.
+"""quantize(model, Linear4bit): the linear layers of a whole model, frozen in 2 to 8 bits, and a plan that says which.
 
 Nothing is left out in silence. A linear layer that cannot be frozen is an error until `keep` names it; any other
 layer with a weight matrix (convolutions, recurrent layers, experts held as one parameter) stays as it is with a warning
@@ -25,6 +25,7 @@ from bittern.nn.binarize import LowBitLayer
 from bittern.nn.keep import Candidate, Keep, Predicate, check_all_used, keep_rules, why_kept
 from bittern.nn.linear_4bit import Linear4bit
 from bittern.nn.linear_8bit import Linear8bit
+from bittern.nn.linear_groups import LinearGroups
 from bittern.nn.plan import (
     READ_THEIR_CHILDREN,
     Action,
@@ -36,8 +37,15 @@ from bittern.nn.plan import (
 )
 from bittern.nn.substitutes import put_in_place
 
-FrozenKind = Callable[..., Linear4bit] | Callable[..., Linear8bit]
-"""Linear4bit or Linear8bit, or a partial of one with its options: partial(Linear4bit, nested=True)."""
+FrozenKind = Callable[..., Linear4bit] | Callable[..., Linear8bit] | Callable[..., LinearGroups]
+"""Linear4bit, Linear8bit or LinearGroups, or a partial of one with its options: partial(Linear4bit, nested=True)."""
+FrozenClass = type[Linear4bit] | type[Linear8bit] | type[LinearGroups]
+
+_OPTIONS: dict[FrozenClass, tuple[str, ...]] = {
+    Linear4bit: ("code", "block_size", "nested"),
+    Linear8bit: ("threshold",),
+    LinearGroups: ("bits", "group", "zero_point", "scale_dtype", "activations"),
+}
 
 _LOOK_UPS = (nn.Embedding, nn.EmbeddingBag)
 
@@ -62,13 +70,13 @@ def quantize(
 def quantize(
     model: nn.Module, layer: FrozenKind, *, keep: Keep = (), example: Example | None = None, dry_run: bool = False
 ) -> nn.Module | Plan:
-    """Copy `model` with every nn.Linear frozen in 4 or 8 bits; what stays is said in the plan and by a warning.
+    """Copy `model` with every nn.Linear frozen in 2 to 8 bits; what stays is said in the plan and by a warning.
 
     The model that comes in is not touched, and weights that are frozen are not copied first. Modules that were shared
     stay shared; biases, and all parameters that stay, are copies that train as before.
 
-    layer: Linear4bit or Linear8bit, or a partial with options, e.g. partial(Linear4bit, code=codebooks.fp4(),
-        block_size=32, nested=True) or partial(Linear8bit, threshold=0.0).
+    layer: Linear4bit, Linear8bit or LinearGroups, or a partial with options, e.g. partial(Linear4bit,
+        code=codebooks.fp4(), block_size=32, nested=True) or partial(LinearGroups, bits=3, group=128).
     keep: which layers stay as they are: names, fnmatch patterns and predicates on a `Candidate`, e.g. ["lm_head"] or
         [first_and_last, "*.router"]. By default none.
     example: input for one forward in eval mode. With it, "first" and "last" of predicates follow the forward pass, and
@@ -100,16 +108,16 @@ def quantize(
     return new
 
 
-def _kind(layer: Any) -> tuple[type[Linear4bit] | type[Linear8bit], dict[str, Any]]:
+def _kind(layer: Any) -> tuple[FrozenClass, dict[str, Any]]:
     """The class and its options. Errors: TypeError."""
     inner = layer.func if isinstance(layer, partial) else layer
     options = dict(layer.keywords) if isinstance(layer, partial) else {}
-    if inner not in (Linear4bit, Linear8bit) or (isinstance(layer, partial) and layer.args):
+    if inner not in tuple(_OPTIONS) or (isinstance(layer, partial) and layer.args):
         raise TypeError(
-            f"quantize: layer must be Linear4bit or Linear8bit, or a partial of one with keywords; got {layer!r}; "
-            "for 1-bit methods use convert"
+            "quantize: layer must be Linear4bit, Linear8bit or LinearGroups, or a partial of one with keywords; got "
+            f"{layer!r}; for 1-bit methods use convert"
         )
-    known = {Linear4bit: ("code", "block_size", "nested"), Linear8bit: ("threshold",)}[inner]
+    known = _OPTIONS[inner]
     unknown = [name for name in options if name not in known]
     if unknown:
         raise TypeError(f"quantize: {inner.__name__} has the options {', '.join(known)}; got {', '.join(unknown)}")
@@ -227,7 +235,7 @@ def _warn(kind: type[FrozenLinear], rows: Sequence[PlanRow]) -> None:
     )
 
 
-def _freeze(name: str, old: nn.Module, kind: type[Linear4bit] | type[Linear8bit], options: dict[str, Any]) -> nn.Module:
+def _freeze(name: str, old: nn.Module, kind: FrozenClass, options: dict[str, Any]) -> nn.Module:
     assert isinstance(old, nn.Linear)
     try:
         return kind.from_float(old, **options)

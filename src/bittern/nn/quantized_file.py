@@ -28,12 +28,23 @@ from bittern.nn._copy import copied
 from bittern.nn._frozen import FrozenLinear
 from bittern.nn.linear_4bit import Linear4bit
 from bittern.nn.linear_8bit import Linear8bit
+from bittern.nn.linear_groups import LinearGroups
 from bittern.nn.substitutes import put_in_place
 
 FORMAT, VERSION = "bittern quantized model", "1"
 _SETTINGS: dict[str, dict[str, type]] = {
     "Linear4bit": {"in_features": int, "out_features": int, "bias": bool, "block_size": int, "nested": bool},
     "Linear8bit": {"in_features": int, "out_features": int, "bias": bool, "threshold": float},
+    "LinearGroups": {
+        "in_features": int,
+        "out_features": int,
+        "bias": bool,
+        "bits": int,
+        "group": int,
+        "scale": str,
+        "zero": str,
+        "activations": str,
+    },
 }
 """What a file says of a layer of each kind."""
 
@@ -89,9 +100,11 @@ def _device(model: nn.Module) -> torch.device:
 
 def _settings(layer: FrozenLinear) -> dict[str, Any]:
     kind = type(layer).__name__
-    if type(layer) not in (Linear4bit, Linear8bit):
-        raise TypeError(f"save_quantized: frozen layers must be Linear4bit or Linear8bit; got {kind}")
-    values = {name: cls(getattr(layer, name)) for name, cls in _SETTINGS[kind].items() if name != "bias"}
+    if type(layer) not in (Linear4bit, Linear8bit, LinearGroups):
+        raise TypeError(f"save_quantized: frozen layers must be Linear4bit, Linear8bit or LinearGroups; got {kind}")
+    own = layer.settings() if isinstance(layer, LinearGroups) else vars(layer)
+    sizes = {"in_features": layer.in_features, "out_features": layer.out_features}
+    values = {name: cls({**own, **sizes}[name]) for name, cls in _SETTINGS[kind].items() if name != "bias"}
     return {"kind": kind, **values, "bias": layer.bias is not None}
 
 
@@ -142,12 +155,12 @@ def _fill(model: nn.Module, layers: dict[str, Any], shared: dict[str, Any], tens
     return new
 
 
-def _old(model: nn.Module, name: str) -> nn.Linear | Linear4bit | Linear8bit:
+def _old(model: nn.Module, name: str) -> nn.Linear | Linear4bit | Linear8bit | LinearGroups:
     try:
         old = model.get_submodule(name)
     except AttributeError as error:
         raise ValueError(f"the file freezes {name!r}, which the model does not have; build the saved model") from error
-    if not isinstance(old, (nn.Linear, Linear4bit, Linear8bit)):
+    if not isinstance(old, (nn.Linear, Linear4bit, Linear8bit, LinearGroups)):
         raise ValueError(f"the file freezes {name!r}, which must be an nn.Linear; the model has a {type(old).__name__}")
     return old
 
@@ -175,8 +188,10 @@ def _skeleton(model: nn.Module, name: str, settings: Any) -> FrozenLinear:
     try:
         if kind == "Linear4bit":
             layer = Linear4bit.from_float(linear, block_size=settings["block_size"], nested=settings["nested"])
-        else:
+        elif kind == "Linear8bit":
             layer = Linear8bit.from_float(linear, threshold=settings["threshold"])
+        else:
+            layer = LinearGroups.of_settings(linear, settings)
     except ValueError as error:
         raise ValueError(f"layer {name!r}: {error}") from error
     if layer.bias is not None and old.bias is not None:

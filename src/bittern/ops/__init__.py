@@ -26,6 +26,7 @@ from bittern.ops.concatenate_bits import concatenate_bits, concatenate_bits_step
 from bittern.ops.dequantize_blockwise import dequantize_4bit, dequantize_blockwise
 from bittern.ops.linear_4bit import linear_4bit, linear_4bit_backward
 from bittern.ops.linear_8bit import linear_8bit
+from bittern.ops.linear_groups import dequantize_groups, linear_groups
 from bittern.ops.optimizer_step import PreparedStep, optimizer_step
 from bittern.ops.pack_levels import pack_levels
 from bittern.ops.pack_signs import PreparedPack, pack_signs
@@ -55,6 +56,8 @@ ALL: tuple[Op[Any], ...] = (
     linear_4bit,
     linear_4bit_backward,
     linear_8bit,
+    dequantize_groups,
+    linear_groups,
 )
 
 __all__ = [
@@ -89,11 +92,13 @@ __all__ = [
     "concatenate_bits_steps",
     "dequantize_4bit",
     "dequantize_blockwise",
+    "dequantize_groups",
     "encode_step",
     "fused_multiply_add",
     "linear_4bit",
     "linear_4bit_backward",
     "linear_8bit",
+    "linear_groups",
     "mean_step",
     "multiplies_bfloat16",
     "optimizer_step",

@@ -17,5 +17,7 @@ namespace bittern::BITTERN_SET {
 
 #include BITTERN_FILE(linear_8bit, dot)
 
+#include "row_codes.inl.h"
+
 #include "kernel.inl.h"
 }  // namespace bittern::BITTERN_SET

@@ -1,35 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Included inside the namespace of one instruction set, after its simd header, its dot file and tile.inl.h.
+// Included inside the namespace of one instruction set, after its simd header, row_codes.inl.h, its dot file
+// and tile.inl.h.
 
 namespace {
 
 constexpr i64 kInputBlock = 48;  // inputs that share four rows of the weight
 constexpr i64 kTaskRows = 32;
-constexpr float kLevels = 127.0f;
-constexpr float kLeastAbsmax = 1.17549435e-38f;  // below it 127 / absmax might overflow
 
 inline i64 padded(i64 k) {
   return round_up(k, 64);
 }
-
-// One row of the input in int8.
-struct InputRow {
-  float factor;  // real value = code * factor; NaN for a row that is not finite
-  i32 sum;       // of the codes
-};
 
 struct Linear8bitJob {
   const Linear8bitCall* call;
   std::int8_t* codes;  // [m, padded(k)]
   InputRow* rows;      // [m]
 };
-
-// |x| up to 2^22: the sum has its last bit at 1, so that rounding it rounds x, half to even.
-inline float nearest_integer(float x) {
-  constexpr float kBias = 12582912.0f;  // 1.5 * 2^23
-  return (x + kBias) - kBias;
-}
 
 void quantize_task(void* context, i64 i) {
   const Linear8bitJob& job = *static_cast<const Linear8bitJob*>(context);
@@ -38,22 +25,7 @@ void quantize_task(void* context, i64 i) {
   float* x = scratch_array<float>(Scratch::linear_panel, pitch);
   for (i64 e = 0; e < call.k; ++e) x[e] = widened(call.x, call.type, i * call.k + e);
   for (i64 e = call.k; e < pitch; ++e) x[e] = 0;
-  float absmax = 0;
-  bool finite = true;
-  for (i64 e = 0; e < pitch; ++e) {
-    const float magnitude = __builtin_fabsf(x[e]);
-    absmax = magnitude > absmax ? magnitude : absmax;
-    finite &= magnitude <= 3.40282347e38f;
-  }
-  const float scale = finite && absmax >= kLeastAbsmax ? kLevels / absmax : 0.0f;
-  std::int8_t* codes = job.codes + i * pitch;
-  i32 sum = 0;
-  for (i64 e = 0; e < pitch; ++e) {
-    const float code = scale == 0 ? 0.0f : nearest_integer(x[e] * scale);
-    codes[e] = static_cast<std::int8_t>(code);
-    sum += static_cast<i32>(code);
-  }
-  job.rows[i] = {finite ? absmax * (1.0f / kLevels) : __builtin_nanf(""), sum};
+  job.rows[i] = codes_of_row(x, pitch, job.codes + i * pitch);
 }
 
 inline void multiply_rows(const Linear8bitJob& job, i64 row, i64 first_input, i64 inputs) {
