@@ -19,7 +19,12 @@ def test_every_row_is_there(report: WeightsReport) -> None:
     subjects = [row.subject for row in report.rows]
     for name in ("quantize_blockwise", "dequantize_blockwise", "quantize_4bit NF4", "dequantize_4bit NF4"):
         assert f"{name}, 5,000, 1 thread" in subjects
-    for layer in ("Linear4bit 64 x 64, float32", "Linear4bit 64 x 64, bfloat16", "Linear8bit 64 x 64, float32"):
+    for layer in (
+        "Linear4bit 64 x 64, float32",
+        "Linear4bit 64 x 64, bfloat16",
+        "Linear8bit 64 x 64, float32",
+        "LinearGroups 64 x 64, int8 inputs, float32",
+    ):
         assert f"{layer}, batch 1, 1 thread" in subjects
         assert f"{layer}, batch 3, 1 thread" in subjects
     assert [figure.unit for figure in report.figures] == ["ms", "ms"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`bittern bench weights`: block codecs, and products with weights of 4 and 8 bits, against torch and bitsandbytes.
+"""`bittern bench weights`: block codecs, and products with weights of 2 to 8 bits, against torch and bitsandbytes.
 
 Each row is timed in turn with what it is compared to, in one process. Rows against bitsandbytes are there where it is
 installed (`pip install 'bittern[bench]'`). The weight is 4096 x 4096, NF4 in blocks of 64.
@@ -19,7 +19,7 @@ from bittern.bench.core.machine import FLOAT_BYTES, Machine, this_machine
 from bittern.bench.core.rows import Figure, OpRow, figures_table, rows_table
 from bittern.bench.core.store import to_json
 from bittern.bench.core.timing import check_budget, compare, latency, torch_threads
-from bittern.nn import Linear4bit, Linear8bit
+from bittern.nn import Linear4bit, Linear8bit, LinearGroups
 from bittern.ops import (
     chosen_isa,
     codebooks,
@@ -188,6 +188,11 @@ def _products(sizes: Sizes) -> Iterator[Pair]:
     yield pair(four, name, many.bfloat16(), half, "torch bfloat16", 1 / 1.2)
     for x in (one, many):
         yield pair(eight, f"Linear8bit {n} x {n}", x, linear, "torch float32", None)
+    integers = LinearGroups.from_float(linear)
+    quick = LinearGroups.from_float(linear, activations="int8")
+    for x in (one, many):
+        yield pair(integers, f"LinearGroups {n} x {n}", x, linear, "torch float32", None)
+        yield pair(quick, f"LinearGroups {n} x {n}, int8 inputs", x, linear, "torch float32", None)
     rival = _bitsandbytes_layer(linear)
     if rival is not None:
         yield pair(four, name, one.bfloat16(), rival, f"{BNB}, packed", 1.0)
