@@ -33,7 +33,7 @@ def _bytes_per_param(optimizer: torch.optim.Optimizer, p: torch.nn.Parameter) ->
         ("Adan", {}, 4.07),
         ("Adafactor", {"momentum": 0.9}, 1.04),
         ("AdamW", {"block_size": 2048}, 2.004),
-        ("Adadelta", {"state_bits": 4}, 1.13),
+        ("Adadelta", {}, 2.04),
         ("AdamWScheduleFree", {"state_bits": 4}, 4.57),
     ],
 )

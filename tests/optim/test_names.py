@@ -31,7 +31,6 @@ RULES: dict[str, dict[str, Any]] = {
     "Adagrad": {},
     "RMSprop": {"centered": True, "momentum": 0.9},
     "Muon": {},
-    "Adadelta": {},
     "Adamax": {},
     "Rprop": {},
 }

@@ -25,7 +25,6 @@ WITH_SQUARES: dict[str, dict[str, Any]] = {
     "LAMB": {},
     "AdEMAMix": {"t_alpha": 10, "t_beta3": 10},
     "Adan": {},
-    "Adadelta": {},
     "Adamax": {},
     "AdamWScheduleFree": {},
 }

@@ -38,7 +38,7 @@ RULES: list[tuple[str, dict[str, Any]]] = [
     ("ASGD", {"lambd": 0.01, "t0": 10, "weight_decay": 0.01}),
 ]
 FLOATS = ("ASGD", "SGDScheduleFree")
-"""Rules without a state in few bits."""
+"""Rules without a state in few bits; Adadelta takes 8."""
 
 
 @pytest.mark.parametrize(("name", "options"), RULES)
@@ -53,7 +53,7 @@ def test_32_bits_follow_torch_optim(name: str, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("bits", "limit"), [(8, 0.02), (4, 0.35)])
 def test_low_bits_stay_close(name: str, options: dict[str, Any], bits: int, limit: float) -> None:
     cls = getattr(optim, name)
-    if name in FLOATS:
+    if name in FLOATS or (name, bits) == ("Adadelta", 4):
         with pytest.raises(ValueError, match="state_bits must be 32"):
             cls(parameters(), state_bits=bits)
         return

@@ -18,9 +18,11 @@ from bittern.optim.adamw import AdamW
 from bittern.optim.adamw_schedule_free import AdamWScheduleFree
 from bittern.optim.adan import Adan
 from bittern.optim.ademamix import AdEMAMix
+from bittern.optim.apollo import APOLLOAdamW
 from bittern.optim.asgd import ASGD
 from bittern.optim.backward import BackwardSteps, fuse_into_backward
 from bittern.optim.clipping import GradientNorms, clip_grad_percentile_
+from bittern.optim.galore import GaLoreAdamW
 from bittern.optim.groups import param_groups
 from bittern.optim.lamb import LAMB
 from bittern.optim.lars import LARS
@@ -38,6 +40,7 @@ __all__ = [
     "LAMB",
     "LARS",
     "SGD",
+    "APOLLOAdamW",
     "AdEMAMix",
     "Adadelta",
     "Adafactor",
@@ -48,6 +51,7 @@ __all__ = [
     "Adamax",
     "Adan",
     "BackwardSteps",
+    "GaLoreAdamW",
     "GradientNorms",
     "Lion",
     "LowBitOptimizer",

@@ -212,6 +212,11 @@ def _relayout(grad: Tensor, p: Tensor) -> Tensor:
     return torch.empty_like(p, dtype=dtype, memory_format=torch.preserve_format).copy_(grad)
 
 
+def state_seed(step: int, number: int) -> Tensor:
+    """int64 [1]: the seed of one whole parameter, as `Batch.state_seeds` gives it."""
+    return torch.tensor([_signed(step * _PER_STEP + number * _PER_PARAMETER)])
+
+
 def _signed(x: int) -> int:
     """The int64 with the lowest 64 bits of x."""
     return (x + 2**63) % 2**64 - 2**63

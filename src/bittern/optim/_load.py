@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 
 class _Place(NamedTuple):
-    """Where a state goes: words for errors, its parameter and group, and whether it may be converted."""
+    """Where a state goes: words for errors, its parameter (or what is stored like it), group, and whether it may be
+    converted."""
 
     subject: str
     p: Tensor
@@ -54,8 +55,9 @@ def load(optimizer: LowBitOptimizer, state_dict: Mapping[str, Any], *, requantiz
     for number, saved in saved_states.items():
         if number in owners:
             p, group = owners[number]
-            place = _Place(f"{owner}: state {number}", p, group, requantize or is_flattened(p))
-            states[p] = _state(optimizer, place, saved)
+            like = optimizer.stored_like(p, group)
+            place = _Place(f"{owner}: state {number}", like, group, requantize or is_flattened(p))
+            states[p] = _state(optimizer, place, p, saved)
         else:
             states[number] = deepcopy(saved)
     for group in new_groups:
@@ -88,7 +90,7 @@ def _group(optimizer: LowBitOptimizer, index: int, group: Group, saved: Mapping[
     return new
 
 
-def _state(optimizer: LowBitOptimizer, place: _Place, saved: Mapping[str, Any]) -> StateDict:
+def _state(optimizer: LowBitOptimizer, place: _Place, p: Tensor, saved: Mapping[str, Any]) -> StateDict:
     """The state of a parameter, from a saved one of any of the known formats."""
     subject, specs = place.subject, optimizer.states(place.group)
     found = read(subject, to_memory(subject, saved), specs)
@@ -114,7 +116,7 @@ def _state(optimizer: LowBitOptimizer, place: _Place, saved: Mapping[str, Any]) 
     for name, shape in further.items():
         floats = check.check_floats(f"{subject}.{name}", found.pop(name), place.p, shape, signed=False)
         result[name] = floats.to(place.p.device, torch.float32, copy=True)
-    result |= optimizer.take_others(subject, place.p, place.group, found)
+    result |= optimizer.take_others(subject, p, place.group, found)
     if "compensation" in found:
         lost = found.pop("compensation")
         lost = check.check_floats(f"{subject}.compensation", lost, place.p, place.p.shape, signed=True)

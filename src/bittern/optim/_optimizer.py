@@ -78,6 +78,10 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
         """The value that a state of `p` starts from, or its values in p's local shape."""
         return 0.0
 
+    def stored_like(self, p: Tensor, group: Group) -> Tensor:
+        """A tensor of the shape, device and memory order that the states of `p` have."""
+        return p
+
     def further_states(self, p: Tensor) -> dict[str, tuple[int, ...]]:
         """Shapes of the states that a checkpoint of `p` must hold beside `states` and `counters`: all at least 0."""
         return {}
@@ -144,15 +148,16 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
             state.update(renamed)
         if group["offload"] is not None:
             check_offload(self._name, p)
+        like = self.stored_like(p, group)
         if self.is_new(p, group):
-            create(state, p, self.states(group), group, lambda name: self.initial(name, p, group))
+            create(state, like, self.states(group), group, lambda name: self.initial(name, p, group))
             for name in self.counters:
                 state.setdefault(name, torch.tensor(self.first_count(name), dtype=torch.float32))
         else:
-            conform(self._name, state, p, self.states(group), group, self._strides.get(p))
+            conform(self._name, state, like, self.states(group), group, self._strides.get(p))
         if group["offload"] is not None:
             offload(state, self.states(group))
-        self._strides[p] = local_tensor(p).stride()
+        self._strides[p] = local_tensor(like).stride()
         return state
 
     def adjust_loaded(self, group: Group) -> None:
@@ -224,7 +229,11 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
     def by_saved_names(self, result: dict[str, Any]) -> dict[str, Any]:
         """The dictionary of `memory_state_dict` as `state_dict` returns it."""
         places = zip(self.param_groups, result["param_groups"], strict=True)
-        params = {n: p for group, saved in places for n, p in zip(saved["params"], group["params"], strict=True)}
+        params = {
+            n: self.stored_like(p, group)
+            for group, saved in places
+            for n, p in zip(saved["params"], group["params"], strict=True)
+        }
         result["state"] = {
             number: saved_state(f"{self._name}: state {number}", state, params[number]) if number in params else state
             for number, state in result["state"].items()

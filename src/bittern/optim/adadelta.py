@@ -17,8 +17,9 @@ class Adadelta(RuleOptimizer):
     """Adadelta as torch.optim.Adadelta; states `square_avg`, `acc_delta` in state_bits.
 
     v <- rho v + (1 - rho) g^2; d = sqrt(a + eps) / sqrt(v + eps) g; a <- rho a + (1 - rho) d^2; p <- p - lr d.
-    weight_decay is added to the gradient.
-    Further keyword arguments and errors: see `LowBitOptimizer`.
+    weight_decay is added to the gradient. Steps scale the next ones: 4 bits, rounded without bias for 1 / sqrt(v), are
+    too large for them on average, so that they grow for ever.
+    Further keyword arguments and errors: see `LowBitOptimizer`; ValueError for state_bits=4.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class Adadelta(RuleOptimizer):
         check_not_negative("Adadelta", group, "lr", "eps", "weight_decay")
         if not 0.0 <= group["rho"] <= 1.0:
             raise ValueError(f"Adadelta: rho must be in [0, 1]; got {group['rho']}")
+        if group["state_bits"] == 4:
+            raise ValueError("Adadelta: state_bits must be 32 or 8, for steps that 4 bits round grow for ever; got 4")
 
     def rule(self, group: Group) -> Rule:
         return Rule.ADADELTA
