@@ -11,7 +11,7 @@ from bittern.binary import BNN
 from bittern.deploy import Packed, pack
 from bittern.deploy.engine.engine import Engine
 from bittern.deploy.engine.groups.group import Group
-from bittern.deploy.engine.groups.real import RowScale
+from bittern.deploy.engine.groups.rows import RowScale
 from bittern.deploy.engine.groups.torch_node import TorchNode
 from bittern.nn import BinaryConv2d
 
