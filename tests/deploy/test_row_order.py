@@ -142,5 +142,10 @@ def test_a_small_network_is_one_native_call() -> None:
     with packed.engine.schedule(1) as schedule:
         by_torch = sum(isinstance(group, TorchNode) for group in schedule.groups)
         assert len(schedule._runs) == 1 or by_torch
-    with torch.no_grad():
-        assert torch.equal(packed(x), model(x))
+    y = packed(x.requires_grad_())
+    assert not y.requires_grad
+    assert torch.is_grad_enabled()
+    assert torch.equal(y, model(x.detach()))
+    kept = y.clone()
+    packed(torch.zeros(1, 3, 16, 16))
+    assert torch.equal(y, kept)  # memory of its own

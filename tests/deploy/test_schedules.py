@@ -104,12 +104,12 @@ def test_what_is_kept_is_bounded(most: tuple[int, int], monkeypatch: pytest.Monk
     engine = Engine(packed.program, packed.tensors)
     for batch in range(1, 9):
         engine(torch.randn(batch, 3, 12, 12))
-    kept = [schedule for free in engine._idle._free.values() for schedule in free]
+    kept = engine._idle.kept()
     assert [schedule.batch for schedule in kept] == list(range(1, 9))[-min(most[0], 4 if most[1] == 1 else 8) :]
-    assert engine._idle._count == len(kept)
-    assert engine._idle._nbytes == sum(schedule.nbytes for schedule in kept)
+    assert engine._idle._count == len(kept) - 1
+    assert engine._idle._nbytes == sum(schedule.nbytes for schedule in kept[:-1])
     engine.release()
-    assert not engine._idle._free
+    assert not engine._idle.kept()
 
 
 class Bits(nn.Module):
@@ -157,7 +157,7 @@ def test_a_large_batch_runs_in_parts(name: str, threads: int, monkeypatch: pytes
 def test_parts_are_nearly_equal(monkeypatch: pytest.MonkeyPatch) -> None:
     packed = small_network()
     engine = Engine(packed.program, packed.tensors)
-    way = engine._way(1)
+    way, _ = engine._way(1)
     way.images_at_once = 8
     assert way.sizes(8, 1) == [8]
     assert way.sizes(9, 1) == [5, 4]

@@ -13,6 +13,7 @@ from bittern.deploy.kinds.binary import BinaryStep
 from bittern.deploy.kinds.kind import Step
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.liveness import of_nodes, released_after
+from bittern.deploy.plain import untracked
 from bittern.deploy.program import Node, Program
 
 
@@ -26,7 +27,7 @@ class Interpreter:
         self._released = released_after(of_nodes(program.nodes), program.output, len(program.inputs))
 
     def __call__(self, *inputs: Tensor) -> Any:
-        return self._run(inputs, None)
+        return untracked(self._run, inputs, None)
 
     def accumulators(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Integer accumulators of every low-bit layer, by name."""

@@ -25,7 +25,7 @@ from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.named_sizes import Sizes, check_sizes, example_of, fixed, in_short, sizes_of
 from bittern.deploy.parameters import KEYWORD, ONE, bound
 from bittern.deploy.part_names import whole_calls
-from bittern.deploy.plain import modes_are_set, plain_cpu, plain_torch
+from bittern.deploy.plain import modes_are_set, plain_cpu, plain_torch, untracked
 from bittern.deploy.program import Input, NamedSize, Program
 from bittern.deploy.real_type import check_real, warn_if_slow
 from bittern.deploy.structure import mapped
@@ -181,31 +181,29 @@ class Packed:
         self._idle.clear()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.sizes:
+        if self.program.sizes:
             return self._at_those_of(bound(self.program.parameters, args, kwargs))(*args, **kwargs)
         inputs = self._checked(args, kwargs)
         if modes_are_set(self._device_type):
             with plain_torch(self._device_type):
                 return self._answer(inputs)
-        if not torch.is_grad_enabled():
-            return self._answer(inputs)
-        torch.set_grad_enabled(False)  # half the time of torch.no_grad
-        try:
-            return self._answer(inputs)
-        finally:
-            torch.set_grad_enabled(True)
+        return self._answer(inputs)
 
     def _answer(self, inputs: Sequence[Tensor]) -> Any:
         assert self._engine is not None
-        if not self._may_share:
-            return self._engine(*[x.resolve_neg() for x in inputs])
+        plain = [x.resolve_neg() if x.is_neg() else x for x in inputs]  # asking takes less time than resolving
+        return untracked(self._own_answer, plain) if self._may_share else self._engine(*plain)
+
+    def _own_answer(self, inputs: Sequence[Tensor]) -> Any:
+        """An answer that shares no memory with inputs and tensors."""
+        assert self._engine is not None
         given = {x.untyped_storage().data_ptr() for x in inputs}
 
         def own(result: Tensor) -> Tensor:
             place = result.untyped_storage().data_ptr()
             return result.clone() if place in given or place in self._memory else result
 
-        return mapped(self._engine(*[x.resolve_neg() for x in inputs]), own)
+        return mapped(self._engine(*inputs), own)
 
     def accumulators(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Integer accumulators of every low-bit layer, by name: int32 [batch, out_channels, *space]."""

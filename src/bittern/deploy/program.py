@@ -139,7 +139,7 @@ class Program:
     def batch_of(self, inputs: Sequence[Tensor]) -> int:
         """How many samples these inputs are."""
         value, dim = self._batch_place
-        return inputs[value].size(dim)
+        return inputs[value].shape[dim]
 
     @cached_property
     def _batch_place(self) -> tuple[int, int]:

@@ -26,7 +26,7 @@ from bittern.deploy.engine.idle import IdleSchedules
 from bittern.deploy.engine.memory_plan import Values, as_torch_sees, image_size
 from bittern.deploy.engine.schedule import Schedule, Way
 from bittern.deploy.kinds.binary import Accumulator
-from bittern.deploy.plain import plain_cpu
+from bittern.deploy.plain import plain_cpu, untracked
 from bittern.deploy.program import Program
 from bittern.deploy.shapes import forms_of
 
@@ -53,8 +53,8 @@ class Engine:
         self.groups = fuse(program, self.forms, native_products=real == torch.float32)
         material = Material(tensors, self.forms, real)
         self._prepared = [group.prepare(material) for group in self.groups]
-        self._ways: dict[tuple[int, int], Way] = {}
-        """By batch size and number of torch's threads, for good."""
+        self._ways: dict[tuple[int, int], tuple[Way, list[int]]] = {}
+        """By batch size and number of torch's threads, for good, each with the sizes of the parts of a batch."""
         self._accumulators: dict[str, Accumulator] = {}
         """What `accumulators` computes with, by layer."""
         self._planning = threading.Lock()
@@ -62,11 +62,10 @@ class Engine:
 
     def __call__(self, *inputs: Tensor) -> Any:
         batch = self.program.batch_of(inputs)
-        way = self._way(batch)
-        sizes = way.sizes(batch, torch.get_num_threads())
+        way, sizes = self._way(batch)
         if len(sizes) > 1:
-            return self._in_parts(way, sizes, inputs)
-        schedule = self._taken(way, batch)
+            return untracked(self._in_parts, way, sizes, inputs)
+        schedule = self._idle.take(way, batch) or self._made(way, batch)
         try:
             return schedule.run(inputs)
         finally:
@@ -129,7 +128,8 @@ class Engine:
     @contextmanager
     def schedule(self, batch: int) -> Iterator[Schedule]:
         """A schedule of a whole batch, for this thread alone while it is lent."""
-        schedule = self._taken(self._way(batch), batch)
+        way, _ = self._way(batch)
+        schedule = self._taken(way, batch)
         try:
             yield schedule
         finally:
@@ -140,21 +140,22 @@ class Engine:
         self._idle.clear()
         self._accumulators.clear()
 
-    def _way(self, batch: int) -> Way:
+    def _way(self, batch: int) -> tuple[Way, list[int]]:
         key = batch, torch.get_num_threads()  # torch may sum in another order with other threads
-        way = self._ways.get(key)
-        if way is not None:
-            return way
+        found = self._ways.get(key)
+        if found is not None:
+            return found
         with plain_cpu():
             parts = tuple(part for at in self._prepared for part in at(batch))
             with self._planning:
-                alike = (way for way in self._ways.values() if way.parts == parts)
-                self._ways[key] = next(alike, None) or Way(self.program, parts, self.forms)
+                alike = (way for way, _ in self._ways.values() if way.parts == parts)
+                way = next(alike, None) or Way(self.program, parts, self.forms)
+                self._ways[key] = way, way.sizes(*key)
         return self._ways[key]
 
     def _taken(self, way: Way, batch: int) -> Schedule:
-        schedule = self._idle.take(way, batch)
-        if schedule is None:
-            with plain_cpu():
-                schedule = Schedule(way, batch)
-        return schedule
+        return self._idle.take(way, batch) or self._made(way, batch)
+
+    def _made(self, way: Way, batch: int) -> Schedule:
+        with plain_cpu():
+            return Schedule(way, batch)

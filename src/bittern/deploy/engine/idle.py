@@ -24,14 +24,20 @@ class IdleSchedules:
     """Lends schedules. Any number of threads may call."""
 
     def __init__(self) -> None:
+        self._last: Schedule | None = None
+        """The one that was given back last: most calls are like the call before, and find it at once."""
         self._free: OrderedDict[tuple[Way, int], list[Schedule]] = OrderedDict()
-        """By what runs and batch size, the last used ones last."""
-        self._count = self._nbytes = 0
+        """The others, by what runs and batch size, the last used ones last."""
+        self._count = self._nbytes = 0  # of the others
         self._lock = threading.Lock()
 
     def take(self, way: Way, batch: int) -> Schedule | None:
         """A schedule that nobody else has until it is given back, or None where one must be made."""
         with self._lock:
+            last = self._last
+            if last is not None and last.way is way and last.batch == batch:
+                self._last = None
+                return last
             free = self._free.get((way, batch))
             if not free:
                 return None
@@ -41,18 +47,30 @@ class IdleSchedules:
 
     def give(self, schedule: Schedule) -> None:
         """Keep a schedule for the next call; those that were not used for longest may go."""
-        key = schedule.way, schedule.batch
         with self._lock:
-            self._free.setdefault(key, []).append(schedule)
+            before, self._last = self._last, schedule
+            if before is None:
+                return
+            key = before.way, before.batch
+            self._free.setdefault(key, []).append(before)
             self._free.move_to_end(key)
             self._count += 1
-            self._nbytes += schedule.nbytes
-            while self._count > MOST_KEPT or (self._nbytes > MOST_BYTES and self._count > ALWAYS_KEPT):
+            self._nbytes += before.nbytes
+            while self._count >= MOST_KEPT or (
+                self._nbytes + schedule.nbytes > MOST_BYTES and self._count >= ALWAYS_KEPT
+            ):
                 self._drop_one()
+
+    def kept(self) -> list[Schedule]:
+        """All of them, the one that was given back last at the end."""
+        with self._lock:
+            others = [schedule for free in self._free.values() for schedule in free]
+            return others if self._last is None else [*others, self._last]
 
     def clear(self) -> None:
         """Give their memory back."""
         with self._lock:
+            self._last = None
             self._free.clear()
             self._count = self._nbytes = 0
 

@@ -22,6 +22,10 @@ Patch = tuple[str, str, int, int]
 """(part and field of a record, number of the record, number of the value)."""
 
 
+Given = Values | Sequence[Any]
+"""Values by number; the inputs of a call are the first."""
+
+
 class Aim:
     """Lets a record read images that torch made, at every call; all but the address only where they lie otherwise."""
 
@@ -32,7 +36,7 @@ class Aim:
         self._addresses = self._record[part]["x"]
         self._seen: tuple[torch.Size, tuple[int, ...]] | None = None
 
-    def at(self, values: Values) -> Tensor:
+    def at(self, values: Given) -> Tensor:
         """What the record reads now, which must stay until it has run."""
         x: Tensor = values[self.value]
         signature = x.shape, x.stride()
@@ -66,7 +70,8 @@ class NativeRun:
         self._aims = [Aim(self.records, *place) for place in self.strided]
         self._steps = ops.Steps(self.isa, self.records)
 
-    def __call__(self, values: Values) -> None:
+    def __call__(self, values: Given) -> None:
+        """Run with these values, of which only those are asked for that torch computes, or a call gives."""
         held = []
         for addresses, sizes, record, value in self._fields:
             there = values[value]

@@ -16,9 +16,10 @@ from torch import Tensor
 from bittern.deploy.engine.groups.group import Group, Prepared
 from bittern.deploy.engine.layout import Layout
 from bittern.deploy.engine.memory_plan import MemoryPlan, Values, last_uses
-from bittern.deploy.engine.native_run import Run, joined
+from bittern.deploy.engine.native_run import NativeRun, Run, joined
 from bittern.deploy.form import Form
 from bittern.deploy.liveness import released_after
+from bittern.deploy.plain import untracked
 from bittern.deploy.program import Program
 from bittern.deploy.structure import mapped
 
@@ -86,10 +87,23 @@ class Schedule:
         layout = Layout(self._plan, way.forms, batch)
         self._each = [part.run(layout) for part in way.parts]
         self._runs = joined(self._each, self._released())
+        self._native = self._whole_native()
 
     def run(self, inputs: Sequence[Tensor]) -> Any:
-        """The program's result."""
-        return self._run(self._runs, {**self._known, **dict(enumerate(inputs))})
+        """The program's result, without gradients."""
+        if self._native is None:
+            return untracked(self._run, self._runs, {**self._known, **dict(enumerate(inputs))})
+        run, result = self._native
+        run(inputs)
+        return result.clone()
+
+    def _whole_native(self) -> tuple[NativeRun, Tensor] | None:
+        """The native run that is all there is to run, and the planned memory of its result; else None."""
+        result = self._known.get(self.output)
+        if len(self._runs) != 1 or not isinstance(result, Tensor):
+            return None
+        ((run, _),) = self._runs
+        return (run, result) if isinstance(run, NativeRun) else None
 
     def run_native(self, inputs: Sequence[Tensor], whole: Values, start: int) -> None:
         """The native groups alone, for a part of a batch that starts there; their results go into `whole`."""
