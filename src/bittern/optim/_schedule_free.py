@@ -3,8 +3,8 @@
 
 z takes the whole steps; x is their weighted average, by which the network is judged; gradients are taken at
 y = (1 - beta) z + beta x. The parameter is y while training and x while evaluating. z is a state in float32; x follows
-from both. Eight bits for z - y were tried: a step changes it by lr beta u while it is as long as many steps,
-so that codes to nearest stand still and codes at random drown it (docs/optimizers.md).
+from both. Eight bits for z - y were tried: a step changes it by lr beta u while it is as long as many steps, and a
+quadratic ended higher (docs/optimizers.md).
 """
 
 from __future__ import annotations
