@@ -40,9 +40,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
   list(APPEND AVX512BW_FLAGS -Wno-uninitialized -Wno-maybe-uninitialized)
 endif()
 if(BITTERN_EMULATE_AVX512)
-  # The AVX-512 sources compiled to AVX2 instructions. GCC takes SIMDe's element loops for endless ones and warns of an
-  # iteration 2^62 that no caller reaches.
-  set(AVX512BW_FLAGS -Wno-psabi -Wno-aggressive-loop-optimizations)
+  # The AVX-512 sources compiled to AVX2 instructions, with few optimizations: all of them take SIMDe three minutes. GCC
+  # takes its element loops for endless ones and warns of an iteration 2^62 that no caller reaches.
+  set(AVX512BW_FLAGS -O1 -Wno-psabi -Wno-aggressive-loop-optimizations)
   set(AVX512BW_NEEDS)
   set(AVX512_FLAGS)
   set(AVX512_NEEDS)
@@ -52,7 +52,8 @@ if(BITTERN_EMULATE_AMX)
   set(AMX_NEEDS)
 endif()
 
-instruction_set(scalar NUMBER 0 PROCESSOR any)
+# At -O3 GCC takes half a minute to unroll the portable loops of a single op, which no usual CPU runs.
+instruction_set(scalar NUMBER 0 PROCESSOR any FLAGS -O2)
 instruction_set(avx2 NUMBER 1 PROCESSOR x86 FLAGS -mavx2 -mfma -mpopcnt -mbmi2 -mf16c NEEDS avx2 fma)
 instruction_set(avx512bw NUMBER 3 BEHIND avx2 ONLY binary_conv2d FLAGS ${AVX512BW_FLAGS} NEEDS ${AVX512BW_NEEDS})
 instruction_set(avx512 NUMBER 2 BEHIND avx512bw FLAGS ${AVX512_FLAGS} NEEDS ${AVX512_NEEDS})

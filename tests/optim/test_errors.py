@@ -190,6 +190,8 @@ def test_capturable_and_offload_need_an_accelerator() -> None:
 def test_empty_parameters_take_part(bits: int) -> None:
     params = parameters([(0,), (3, 0), (5000,)])
     for name in NAMES:
+        if (name, bits) == ("Adadelta", 4):
+            continue  # refused
         optimizer = getattr(optim, name)(params, lr=1e-3, state_bits=bits, min_8bit_size=0)
         train(optimizer, params, 2)
         optimizer.load_state_dict(optimizer.state_dict())

@@ -30,7 +30,7 @@ class LinearGroups(FrozenLinear):
     be any number. zero_point: a group has a zero point too, for weights that are not symmetric about 0. scale_dtype:
     float32 or float16. Rounding to the nearest code: `group_codes`; codes of GPTQ, AWQ and their like: `from_codes`.
     activations: "real" multiplies x as it comes; "int8" rounds each row of x to absmax / 127 first and multiplies
-    integers, which is several times faster for many inputs, and on the CPU the same bit for bit everywhere.
+    integers, which is faster for many inputs, and on the CPU the same bit for bit everywhere.
     Storage per weight: bits + 32 / group, 16 / group with float16 scales, and 8 / group with zero points; rows are
     filled up to 16, columns to 32.
     W has no gradient; x and bias have, as if x were not quantized. Derivatives of any order, forward mode and
