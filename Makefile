@@ -129,12 +129,12 @@ native-test: $(VENV)/.ready
 	$(call NATIVE_TEST,build/native)
 
 # The AVX-512 kernels compiled through SIMDe, and the AMX tiles in plain C++, so that they are tested on a CPU
-# without them too. AVX-512 without VPOPCNTDQ and AMX have kernels for one op alone; the others are run by those of other
-# sets.
+# without them too; with few optimizations, for SIMDe takes three minutes to compile with all. AVX-512 without VPOPCNTDQ
+# and AMX have kernels for one op alone; the others are run by those of other sets.
 emulate: $(VENV)/.ready
 	@echo '#include <simde/x86/avx512.h>' | $(CXX) -E -x c++ - >/dev/null 2>&1 \
 	|| { echo "make emulate: SIMDe is missing; install it (Debian: apt install libsimde-dev)"; exit 1; }
-	$(call NATIVE_TEST,build/emulate,-DBITTERN_EMULATE_AVX512=ON -DBITTERN_EMULATE_AMX=ON) \
+	$(call NATIVE_TEST,build/emulate,-DBITTERN_EMULATE_AVX512=ON -DBITTERN_EMULATE_AMX=ON '-DCMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG') \
 	--only=avx512
 	build/emulate/bittern_tests --only=avx512bw --only=amx --tests=conv2d
 

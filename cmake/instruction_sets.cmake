@@ -40,9 +40,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
   list(APPEND AVX512BW_FLAGS -Wno-uninitialized -Wno-maybe-uninitialized)
 endif()
 if(BITTERN_EMULATE_AVX512)
-  # The AVX-512 sources compiled to AVX2 instructions, with few optimizations: all of them take SIMDe three minutes. GCC
-  # takes its element loops for endless ones and warns of an iteration 2^62 that no caller reaches.
-  set(AVX512BW_FLAGS -O1 -Wno-psabi -Wno-aggressive-loop-optimizations)
+  # The AVX-512 sources compiled to AVX2 instructions. GCC takes SIMDe's element loops for endless ones and warns of an
+  # iteration 2^62 that no caller reaches.
+  set(AVX512BW_FLAGS -Wno-psabi -Wno-aggressive-loop-optimizations)
   set(AVX512BW_NEEDS)
   set(AVX512_FLAGS)
   set(AVX512_NEEDS)

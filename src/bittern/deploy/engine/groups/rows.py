@@ -21,8 +21,9 @@ from bittern.deploy.engine.native_run import NativeRun
 from bittern.deploy.engine.row_order import RowOrder, RowProducts, exact_row_order
 from bittern.deploy.program import Node
 
-MOST_WEIGHTS = 2**20
-"""Of a native product: a larger one takes torch so long that the way there counts for little, and is kept once."""
+MOST_WEIGHTS = 2**16
+"""Of a native product: a larger one takes torch so long that the way there counts for little. It would be kept twice, and
+asking for its order takes longer than many calls."""
 
 
 @dataclass(frozen=True)
