@@ -123,7 +123,7 @@ NATIVE_TEST = $(NATIVE_BUILD) && $(1)/bittern_tests
 # Every method on every large model, at every instruction set that this CPU has.
 slow: $(VENV)/.ready
 	for isa in $$($(BIN)/python -c 'from bittern.ops import available_isas as a; print(*(i.label for i in a()))'); do \
-	echo "BITTERN_ISA=$$isa"; BITTERN_ISA=$$isa $(BIN)/pytest -m "slow or not slow" tests/deploy/test_models.py tests/deploy/test_engine.py || exit 1; done
+	echo "BITTERN_ISA=$$isa"; BITTERN_ISA=$$isa $(BIN)/pytest -m "slow or not slow" tests/deploy/test_models.py tests/deploy/test_engine.py tests/deploy/test_c_export.py || exit 1; done
 
 native-test: $(VENV)/.ready
 	$(call NATIVE_TEST,build/native)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import torch
@@ -80,8 +81,22 @@ def test_a_convolution_before_a_sign_keeps_no_real_result(name: str, tmp_path: P
     assert "bt_reals" not in made.path.read_text()
 
 
-@pytest.mark.parametrize("model", [mlp, resnet20_cifar], ids=lambda m: m.__name__)
-@pytest.mark.parametrize("method", METHODS, ids=method_name)
+def methods_on_digits() -> list[Any]:
+    """All on an MLP; on a ResNet-20, with its many layers, those that are unlike, and the others are `slow`."""
+    unlike = (binary.BNN, binary.XNORNet, binary.ReActNet, METHODS[-1])
+    return [
+        pytest.param(
+            model,
+            method,
+            id=f"{method_name(method)}-{model.__name__}",
+            marks=() if model is mlp or method in unlike else (pytest.mark.slow,),
+        )
+        for method in METHODS
+        for model in (mlp, resnet20_cifar)
+    ]
+
+
+@pytest.mark.parametrize(("model", "method"), methods_on_digits())
 def test_every_method_on_digits(model: type, method: Method, tmp_path: Path) -> None:
     torch.manual_seed(0)
     batch = images(SAMPLES)

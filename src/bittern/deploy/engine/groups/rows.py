@@ -22,8 +22,8 @@ from bittern.deploy.engine.row_order import RowOrder, RowProducts, exact_row_ord
 from bittern.deploy.program import Node
 
 MOST_WEIGHTS = 2**16
-"""Of a native product: a larger one takes torch so long that the way there counts for little. It would be kept twice, and
-asking for its order takes longer than many calls."""
+"""Of a native product: a larger one takes torch so long that the way there counts for little. It would be kept twice,
+and asking for its order takes longer than many calls."""
 
 
 @dataclass(frozen=True)
