@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from bittern.ops import codebooks, dequantize_blockwise, quantize_blockwise
+from bittern.ops import codebooks, dequantize_4bit, dequantize_blockwise, quantize_4bit, quantize_blockwise
 from bittern.optim import _loaded as check
 from bittern.optim._low_rank import LowRank, is_low_rank, project, project_back
 from bittern.optim._optimizer import ParamsT
@@ -110,10 +110,7 @@ def _stored(basis: Tensor, bits: int) -> StateDict:
     if bits == 32:
         return {"projector": basis}
     table = codebooks.linear(signed=True, bits=bits).to(basis.device)
-    codes, scales = quantize_blockwise(basis.flatten(), table, _BLOCK)
-    if bits == 4:
-        pairs = torch.nn.functional.pad(codes, (0, len(codes) % 2)).view(-1, 2)
-        codes = pairs[:, 0] * 16 + pairs[:, 1]
+    codes, scales = (quantize_4bit if bits == 4 else quantize_blockwise)(basis.flatten(), table, _BLOCK)
     return {"projector_codes": codes, "projector_scales": scales}
 
 
@@ -122,8 +119,9 @@ def _basis(state: StateDict, rank: int, side: int) -> Tensor:
     if "projector" in state:
         basis: Tensor = state["projector"]
         return basis
-    codes, bits = state["projector_codes"], 8
-    if len(codes) < rank * side:
-        codes, bits = torch.stack((codes >> 4, codes & 15), dim=1).flatten()[: rank * side], 4
+    codes, scales = state["projector_codes"].contiguous(), state["projector_scales"]
+    bits = 8 if len(codes) == rank * side else 4
     table = codebooks.linear(signed=True, bits=bits).to(codes.device)
-    return dequantize_blockwise(codes.contiguous(), state["projector_scales"], table, _BLOCK).view(rank, side)
+    if bits == 4:
+        return dequantize_4bit(codes, scales, table, _BLOCK, [rank, side])
+    return dequantize_blockwise(codes, scales, table, _BLOCK).view(rank, side)
