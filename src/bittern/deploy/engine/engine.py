@@ -65,7 +65,7 @@ class Engine:
         way, sizes = self._way(batch)
         if len(sizes) > 1:
             return untracked(self._in_parts, way, sizes, inputs)
-        schedule = self._idle.take(way, batch) or self._made(way, batch)
+        schedule = self._taken(way, batch)
         try:
             return schedule.run(inputs)
         finally:
@@ -154,8 +154,8 @@ class Engine:
         return self._ways[key]
 
     def _taken(self, way: Way, batch: int) -> Schedule:
-        return self._idle.take(way, batch) or self._made(way, batch)
-
-    def _made(self, way: Way, batch: int) -> Schedule:
-        with plain_cpu():
-            return Schedule(way, batch)
+        schedule = self._idle.take(way, batch)
+        if schedule is None:
+            with plain_cpu():
+                schedule = Schedule(way, batch)
+        return schedule
