@@ -122,6 +122,32 @@ def test_it_learns(cls: Any, extra: dict[str, Any]) -> None:
     assert float(loss.detach()) < 0.1 * first
 
 
+def test_a_basis_is_drawn_once_in_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two matrices, three steps a gap; a group added later has numbers, and so bases, of its own."""
+    drawn: list[tuple[int, ...]] = []
+    randn = torch.randn
+
+    def counted(*shape: Any, **options: Any) -> Tensor:
+        drawn.append(shape)
+        return randn(*shape, **options)
+
+    params, later = parameters(SHAPES[:2]), parameters(SHAPES[:1])
+    optimizer = _make(APOLLOAdamW, params)
+    grads = [randn(p.shape) for p in (*params, *later)]
+    for step in range(2 * GAP):
+        if step == GAP:
+            optimizer.add_param_group({"params": later})
+        for p, g in zip((*params, *later), grads, strict=True):
+            p.grad = g if any(p is q for q in (*params, *later[: step >= GAP])) else None
+        with monkeypatch.context() as patched:
+            patched.setattr(torch, "randn", counted)
+            optimizer.step()
+        assert len(drawn) == (2 if step < GAP else 5)
+    assert [optimizer.number_of(p) for p in (*later, *params)] == [2, 0, 1]
+    optimizer.param_groups[0]["params"].reverse()
+    assert [optimizer.number_of(p) for p in (*later, *params)] == [2, 1, 0]
+
+
 def test_bad_gradients_keep_their_elements() -> None:
     params = parameters(SHAPES[:1])
     optimizer = _make(GaLoreAdamW, params)

@@ -97,7 +97,7 @@ class LowRank(RuleOptimizer):
         spec = SPECS[Rule.ADAM]
         seeds = None
         if layout.logarithmic:
-            seeds = state_seed(int(step), self._number(p))
+            seeds = state_seed(int(step), self.number_of(p))
         moved = torch.zeros_like(low)
         optimizer_step(
             int(Rule.ADAM),
@@ -114,10 +114,6 @@ class LowRank(RuleOptimizer):
             seeds,
         )
         return -moved
-
-    def _number(self, p: Tensor) -> int:
-        """Of a parameter among the optimizer's."""
-        return next(i for i, q in enumerate(q for g in self.param_groups for q in g["params"]) if q is p)
 
 
 def is_low_rank(p: Tensor, group: Group) -> bool:

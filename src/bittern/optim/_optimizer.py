@@ -51,6 +51,7 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
     def __init__(self, params: ParamsT, defaults: dict[str, Any], options: Options) -> None:
         self._batches: dict[Any, Batch] = {}
         self._strides: dict[Tensor, tuple[int, ...]] = {}
+        self._places: dict[Tensor, tuple[int, int]] = {}
         self.steps_in_backward = False
         self._calls = 0
         rounding: Options = {"state_rounding": self.state_roundings[0]}
@@ -172,6 +173,16 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
         state = to_memory(self._name, self.state.get(p, {}))
         return any(name not in state for name in (*(spec.name for spec in self.states(group)), *self.counters))
 
+    def number_of(self, p: Tensor) -> int:
+        """The place of a parameter among all of this optimizer: where it was last, if it still is there."""
+        groups = self.param_groups
+        group, place = self._places.get(p, (0, 0))
+        here = groups[group]["params"] if group < len(groups) else ()
+        if place >= len(here) or here[place] is not p:
+            self._places = {q: (i, j) for i, g in enumerate(groups) for j, q in enumerate(g["params"])}
+            group, place = self._places[p]
+        return sum(len(g["params"]) for g in groups[:group]) + place
+
     @property
     def _name(self) -> str:
         return type(self).__name__
@@ -276,3 +287,4 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
                 group.setdefault(name, value)
         self._batches = {}
         self._strides = {}
+        self._places = {}

@@ -71,8 +71,7 @@ class RuleOptimizer(LowBitOptimizer):
                     )
             fresh = [self.is_new(p, group) for p in params]
             states = [self.state_of(p, group) for p in params]
-            numbers = {p: i for i, p in enumerate(p for g in self.param_groups for p in g["params"])}
-            batch = Batch(rule, group, params, states, self.counters, fresh, [numbers[p] for p in params])
+            batch = Batch(rule, group, params, states, self.counters, fresh, [self.number_of(p) for p in params])
             self._batches[key] = batch
         return batch
 

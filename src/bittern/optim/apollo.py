@@ -32,7 +32,8 @@ class APOLLOAdamW(LowRank):
     one's by (a norm of 0 limits nothing: the authors' next steps would start at 1e-8);
     p <- p (1 - lr weight_decay) - lr sqrt(scale) U. APOLLO-Mini is rank=1, scale=128, scale_type="tensor".
     Other parameters than matrices with both sides above `rank` step as AdamW; rank=None makes that so for all.
-    The basis is not stored: seed and step give it again. Elements, differences, errors: as `GaLoreAdamW`.
+    No state_dict holds the basis, for seed and step give it again; in memory it stays from draw to draw, float32.
+    Elements, differences, errors: as `GaLoreAdamW`.
     """
 
     def __init__(
@@ -64,6 +65,11 @@ class APOLLOAdamW(LowRank):
             "maximize": maximize,
         }
         super().__init__(params, defaults, options)
+        self._bases: dict[Tensor, tuple[tuple[Any, ...], Tensor]] = {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._bases = {}
 
     def check_group(self, group: Group) -> None:
         super().check_group(group)
@@ -101,8 +107,12 @@ class APOLLOAdamW(LowRank):
         return {"scaled_norm": norm.to(p.device, torch.float32, copy=True)}
 
     def _basis(self, p: Tensor, group: Group, draw: int) -> Tensor:
-        """[rank, smaller side], drawn on the CPU, so that every device has the same."""
-        seed = (group["seed"] + _PRIME * (self._number(p) + 1) + draw * 2**32) % 2**63
-        generator = torch.Generator().manual_seed(seed)
-        numbers = torch.randn(group["rank"], min(p.shape), generator=generator)
-        return (numbers / math.sqrt(group["rank"])).to(p.device)
+        """[rank, smaller side], drawn on the CPU, so that every device has the same; kept until another one is due."""
+        seed = (group["seed"] + _PRIME * (self.number_of(p) + 1) + draw * 2**32) % 2**63
+        due = (seed, group["rank"], min(p.shape), p.device)
+        known, basis = self._bases.get(p, (None, None))
+        if basis is None or known != due:
+            numbers = torch.randn(group["rank"], min(p.shape), generator=torch.Generator().manual_seed(seed))
+            basis = (numbers / math.sqrt(group["rank"])).to(p.device)
+            self._bases[p] = due, basis
+        return basis
