@@ -105,6 +105,31 @@ def test_codes_of_others_come_in_exactly(zeros: str) -> None:
     assert_reduction(layer(x).detach(), exact, 71, 16 * scale.double().abs().max() * x.double().abs().max())
 
 
+@pytest.mark.parametrize("activations", ["real", "int8"])
+def test_groups_of_inputs_that_are_no_neighbours(tmp_path: Path, activations: Any) -> None:
+    """An order of the inputs is that of a layer whose columns, and inputs, were sorted before."""
+    codes, scale, zero = torch.randint(0, 16, (5, 70)), torch.randn(5, 3), torch.randint(0, 16, (5, 3))
+    order = torch.randperm(70)
+    layer = LinearGroups.from_codes(codes, scale, zero, group=32, order=order, activations=activations)
+    sorted_first = LinearGroups.from_codes(codes[:, order], scale, zero, group=32, activations=activations)
+    place = order.argsort() // 32
+    assert_exact(layer.dequantize(), (codes.float() - zero.float()[:, place]) * scale[:, place])
+    assert_exact(layer.integers().long(), codes)
+    x = torch.randn(2, 3, 70, requires_grad=True)
+    assert_exact(layer(x), sorted_first(x[..., order]))
+    (grad,) = torch.autograd.grad(layer(x).sum(), x)
+    (expected,) = torch.autograd.grad(sorted_first(x[..., order]).sum(), x)
+    assert_exact(grad, expected)
+    assert_exact(layer.half().order, order.int())
+    save_quantized(nn.Sequential(layer), tmp_path / "file")
+    again = load_quantized(nn.Sequential(nn.Linear(70, 5, bias=False, device="meta")), tmp_path / "file")
+    assert_exact(again[0](x), layer(x))
+    layer.order[0] = layer.order[1]
+    save_quantized(nn.Sequential(layer), tmp_path / "file")
+    with pytest.raises(ValueError, match=r"load_quantized: .*: LinearGroups: order must have each of 70 inputs once"):
+        load_quantized(nn.Sequential(nn.Linear(70, 5, bias=False)), tmp_path / "file")
+
+
 def test_bytes_and_products_are_counted() -> None:
     for options, bits in (
         ({}, 4.5),
@@ -197,6 +222,13 @@ BAD: list[tuple[Any, type[Exception], str]] = [
     (lambda: _of(scale=torch.ones(2, 1).double()), TypeError, "scale must be float32, float16 or bfloat16; got"),
     (lambda: _of(zero=torch.full((2, 1), float("inf"))), ValueError, "zero must be finite; got 0 NaN and 2 inf"),
     (lambda: _of(zero=torch.full((2, 1), 1 / 3, dtype=torch.float64)), TypeError, "zero must be numbers of float32"),
+    (lambda: _of(order=torch.arange(63)), ValueError, r"order must be integers \[64\]; got torch.int64 \[63\]"),
+    (lambda: _of(order=torch.ones(64)), ValueError, r"order must be integers \[64\]; got torch.float32"),
+    (
+        lambda: _of(order=torch.arange(1, 65)),
+        ValueError,
+        r"order must have each of 64 inputs once; got 1 ... 64",
+    ),
     (lambda: _of(bias=torch.ones(3)), ValueError, r"bias must be numbers \[2\]; got torch.float32 \[3\]"),
 ]
 

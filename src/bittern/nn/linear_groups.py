@@ -31,6 +31,7 @@ class LinearGroups(FrozenLinear):
     float32 or float16. Rounding to the nearest code: `group_codes`; codes of GPTQ, AWQ and their like: `from_codes`.
     activations: "real" multiplies x as it comes; "int8" rounds each row of x to absmax / 127 first and multiplies
     integers, which is faster for many inputs, and on the CPU the same bit for bit everywhere.
+    order: a buffer that `from_codes` may set, inputs in the order of their groups; x is put into it first.
     Storage per weight: bits + 32 / group, 16 / group with float16 scales, and 8 / group with zero points; rows are
     filled up to 16, columns to 32.
     W has no gradient; x and bias have, as if x were not quantized. Derivatives of any order, forward mode and
@@ -43,6 +44,7 @@ class LinearGroups(FrozenLinear):
     codes: Tensor
     scale: Tensor
     zero: Tensor | None
+    order: Tensor | None
     bias: nn.Parameter | None
 
     def __init__(
@@ -94,6 +96,7 @@ class LinearGroups(FrozenLinear):
         bits: int = 4,
         group: int | None = GROUP,
         bias: Tensor | None = None,
+        order: Tensor | None = None,
         activations: Activations = "real",
     ) -> Self:
         """The layer of codes that others have chosen (GPTQ, AWQ, HQQ, ...), exactly: W = scale * (codes - zero).
@@ -101,6 +104,8 @@ class LinearGroups(FrozenLinear):
         codes: integers [out_features, in_features], 0 ... 2^bits - 1; where zero is None, -2^(bits - 1) ...
         2^(bits - 1) - 1, and W = scale * codes. scale: float32, float16 or bfloat16 [out_features, groups]. zero: the
         same shape, any numbers; whole ones from 0 to 255 are stored in 8 bits. bias: [out_features], or None.
+        order: integers [in_features], each input once, for groups that are no neighbours (GPTQ's act-order): the first
+        `group` of them share the first scale, and so on; column i of codes belongs to input i all the same.
         Errors: TypeError for another dtype; ValueError for codes outside of their range, shapes that do not fit, or
         scales and zero points that are not finite.
         """
@@ -126,7 +131,10 @@ class LinearGroups(FrozenLinear):
         point = None if zero is None else _as_zero_point(_finite("zero", zero, shape))
         layer = cls.__new__(cls)
         nn.Module.__init__(layer)
+        sorted_by = None if order is None else _order(order, columns).to(codes.device)
+        codes = codes if sorted_by is None else codes.index_select(1, sorted_by)
         layer._hold(columns, rows, bits, group, GroupCodes((codes - low).to(torch.uint8), stored, point))
+        layer.order = sorted_by
         layer.bias = None if bias is None else nn.Parameter(_bias(bias, rows))
         layer.activations = activations
         return layer
@@ -153,16 +161,20 @@ class LinearGroups(FrozenLinear):
         self.register_buffer("codes", pack_codes(found.codes, bits))
         self.register_buffer("scale", pack_rows(found.scale))
         self.register_buffer("zero", None if found.zero is None else pack_rows(found.zero))
+        self.register_buffer("order", None)
 
     def weight_code(self) -> Code:
-        """The numbers of `integers()`; where a group has no zero point they stand for themselves times its scale."""
+        """The numbers of `integers()`; where a group has no zero point they stand for themselves times its scale.
+
+        With an `order`, neighbours are those in it.
+        """
         low = 0 if self.zero is not None else -(2 ** (self.bits - 1))
         shape = PerOutputChannel() if self.group is None else PerInputGroup(self.group)
         return Integers(low, low + 2**self.bits - 1, scale=shape)
 
     def integers(self) -> Tensor:
         """[out_features, in_features]: int8 numbers about 0, or uint8 codes where there are zero points."""
-        codes = unpack_codes(self.codes, self.out_features, self.in_features)
+        codes = self._as_inputs(unpack_codes(self.codes, self.out_features, self.in_features))
         return codes if self.zero is not None else (codes.short() - 2 ** (self.bits - 1)).to(torch.int8)
 
     def scales(self) -> Tensor:
@@ -176,12 +188,17 @@ class LinearGroups(FrozenLinear):
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """W [out_features, in_features]: scale * (code - zero), rounded to `dtype`."""
         sizes = (self.out_features, self.in_features)
-        return dequantize_groups(self.codes, self.scale, self.zero, self.group or 0, *sizes, dtype)
+        return self._as_inputs(dequantize_groups(self.codes, self.scale, self.zero, self.group or 0, *sizes, dtype))
+
+    def _as_inputs(self, columns: Tensor) -> Tensor:
+        """Columns as they are stored -> column i for input i."""
+        return columns if self.order is None else columns.index_select(1, self.order.argsort())
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_input(x)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         int8 = self.activations == "int8"
+        x = x if self.order is None else x.index_select(-1, self.order)
         return linear_groups(x, self.codes, self.scale, self.zero, self.group or 0, self.out_features, bias, int8)
 
     def settings(self) -> dict[str, Any]:
@@ -194,6 +211,7 @@ class LinearGroups(FrozenLinear):
             "scale": scale,
             "zero": zero or "",
             "activations": self.activations,
+            "ordered": self.order is not None,
         }
 
     @classmethod
@@ -213,12 +231,21 @@ class LinearGroups(FrozenLinear):
         if settings["zero"] == "float32":
             assert layer.zero is not None
             layer.zero = layer.zero.float()
+        if settings["ordered"]:
+            layer.order = torch.arange(layer.in_features, dtype=torch.int32, device=layer.codes.device)
         return layer
+
+    def check_codes(self) -> None:
+        """As for every frozen layer; an order must have each input once."""
+        super().check_codes()
+        if self.order is not None:
+            _order(self.order, self.in_features)
 
     def extra_repr(self) -> str:
         return (
             f"{self.in_features}, {self.out_features}, bias={self.bias is not None}, bits={self.bits}, "
             f"group={self.group}, zero_point={self.zero is not None}, activations={self.activations!r}"
+            f"{', ordered' * (self.order is not None)}"
         )
 
 
@@ -255,6 +282,19 @@ def _as_zero_point(zero: Tensor) -> Tensor:
     if not bool((wide.double() == zero.double()).all()):
         raise TypeError(f"LinearGroups: zero must be numbers of float32; got others in {zero.dtype}; round them first")
     return wide
+
+
+def _order(order: Tensor, columns: int) -> Tensor:
+    """int32. Raises: ValueError unless it has each input once."""
+    if tuple(order.shape) != (columns,) or order.is_floating_point() or order.dtype == torch.bool:
+        raise ValueError(f"LinearGroups: order must be integers [{columns}]; got {order.dtype} {list(order.shape)}")
+    expected = torch.arange(columns, dtype=order.dtype, device=order.device)
+    if not torch.equal(order.sort().values, expected):
+        raise ValueError(
+            f"LinearGroups: order must have each of {columns} inputs once; got {int(order.min())} ... "
+            f"{int(order.max())}, {len(set(order.tolist()))} of them different"
+        )
+    return order.detach().to(torch.int32, copy=True)
 
 
 def _bias(bias: Tensor, rows: int) -> Tensor:

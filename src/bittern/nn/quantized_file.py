@@ -24,12 +24,11 @@ from torch import Tensor, nn
 
 from bittern._files import write_atomically
 from bittern._tensor_file import pieces
-from bittern.nn._copy import copied
+from bittern.nn._fill import device_of, fill
 from bittern.nn._frozen import FrozenLinear
 from bittern.nn.linear_4bit import Linear4bit
 from bittern.nn.linear_8bit import Linear8bit
 from bittern.nn.linear_groups import LinearGroups
-from bittern.nn.substitutes import put_in_place
 
 FORMAT, VERSION = "bittern quantized model", "1"
 _SETTINGS: dict[str, dict[str, type]] = {
@@ -44,6 +43,7 @@ _SETTINGS: dict[str, dict[str, type]] = {
         "scale": str,
         "zero": str,
         "activations": str,
+        "ordered": bool,
     },
 }
 """What a file says of a layer of each kind."""
@@ -86,16 +86,11 @@ def load_quantized(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
     Errors: ValueError for a file of another kind, damaged, or that does not fit the model (missing or unexpected names,
     other sizes), with the path; OSError where it cannot be read.
     """
-    layers, shared, tensors = _read(Path(path), _device(model))
+    layers, shared, tensors = _read(Path(path), device_of(model))
     try:
         return _fill(model, layers, shared, tensors)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"load_quantized: {path}: {error}") from error
-
-
-def _device(model: nn.Module) -> torch.device:
-    first = next(iter([*model.parameters(), *model.buffers()]), None)
-    return torch.device("cpu") if first is None or first.is_meta else first.device
 
 
 def _settings(layer: FrozenLinear) -> dict[str, Any]:
@@ -137,22 +132,8 @@ def _json(path: Path, header: Mapping[str, str], key: str) -> dict[str, Any]:
 
 
 def _fill(model: nn.Module, layers: dict[str, Any], shared: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module:
-    new = copied(model, model.parameters())  # parameters are replaced below, not changed
-    ties = _ties(new)
-    replacements: dict[int, nn.Module] = {id(_old(new, name)): _skeleton(new, name, layers[name]) for name in layers}
-    new = put_in_place(new, replacements)
     state = {**tensors, **{name: _shared(name, other, tensors) for name, other in shared.items()}}
-    _check_fits(new, state)
-    new.load_state_dict(state, assign=True)
-    _tie(new, ties)
-    for name, value in [*new.named_parameters(), *new.named_buffers()]:
-        if value.is_meta:
-            raise ValueError(f"{name!r} is on the meta device and no part of a state_dict; build the model on the CPU")
-    for name in layers:
-        layer = new.get_submodule(name)
-        assert isinstance(layer, FrozenLinear)
-        layer.check_codes()
-    return new
+    return fill(model, {name: _skeleton(model, name, layers[name]) for name in layers}, state)
 
 
 def _old(model: nn.Module, name: str) -> nn.Linear | Linear4bit | Linear8bit | LinearGroups:
@@ -203,54 +184,3 @@ def _shared(name: str, other: Any, tensors: Mapping[str, Tensor]) -> Tensor:
     if not isinstance(other, str) or other not in tensors or name in tensors:
         raise ValueError(f"{name!r} must be shared with another tensor of the file; got {other!r}")
     return tensors[other].clone()
-
-
-def _ties(model: nn.Module) -> list[list[str]]:
-    """Names that hold one parameter."""
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    return [group for group in names.values() if len(group) > 1]
-
-
-def _tie(model: nn.Module, ties: list[list[str]]) -> None:
-    """Make one parameter again of those that were one. Errors: ValueError where the file has different numbers."""
-    for group in ties:
-        present = [name for name in group if _has_parameter(model, name)]  # a frozen layer has no weight any more
-        for first, name in zip(present[:1] * len(present), present, strict=True):
-            owner, _, attribute = name.rpartition(".")
-            if not torch.equal(model.get_parameter(name), model.get_parameter(first)):
-                raise ValueError(
-                    f"{name!r} and {first!r} are one parameter of the model, and the file has different numbers for "
-                    "them; build the saved model"
-                )
-            setattr(model.get_submodule(owner), attribute, model.get_parameter(first))
-
-
-def _has_parameter(model: nn.Module, name: str) -> bool:
-    owner, _, attribute = name.rpartition(".")
-    return attribute in model.get_submodule(owner)._parameters
-
-
-def _check_fits(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Names and sizes of `state` are the model's, types of codes too. Errors: ValueError with what differs."""
-    expected = model.state_dict()
-    problems = [f"{name!r} is missing" for name in expected if name not in state]
-    problems += [f"{name!r} is unexpected" for name in state if name not in expected]
-    frozen = {name for name, m in model.named_modules() if isinstance(m, FrozenLinear)}
-    codes = {name for name, _ in model.named_buffers() if name.rpartition(".")[0] in frozen}
-    for name, value in state.items():
-        wanted = expected.get(name)
-        if wanted is None or not isinstance(wanted, Tensor):
-            continue
-        if value.shape != wanted.shape:
-            problems.append(f"{name!r} must be {list(wanted.shape)}; got {list(value.shape)}")
-        elif value.dtype != wanted.dtype and (name in codes or not _both_float(value, wanted)):
-            problems.append(f"{name!r} must be {wanted.dtype}; got {value.dtype}")
-    if problems:
-        more = f"; and {len(problems) - 8} more" if len(problems) > 8 else ""
-        raise ValueError(f"the file does not fit the model: {'; '.join(problems[:8])}{more}")
-
-
-def _both_float(a: Tensor, b: Tensor) -> bool:
-    return a.is_floating_point() and b.is_floating_point()

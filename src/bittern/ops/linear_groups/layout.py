@@ -39,7 +39,7 @@ def pack_codes(codes: Tensor, bits: int) -> Tensor:
     """uint8 [rows, columns], below 2^bits -> int32 [tiles of rows, tiles of columns, bits, 16]."""
     rows, columns = codes.shape
     high, wide = tiles_of(rows, columns)
-    padded = F.pad(codes, (0, wide * COLUMNS - columns, 0, high * ROWS - rows))
+    padded = F.pad(codes, (0, wide * COLUMNS - columns, 0, high * ROWS - rows)).contiguous()
     tiles = padded.view(high, ROWS, wide, COLUMNS).permute(0, 2, 1, 3)
     words, low = [], 0
     for plane in PLANES[bits]:
@@ -67,7 +67,8 @@ def pack_rows(values: Tensor) -> Tensor:
     """[rows, groups] -> [tiles of rows, groups, 16], with zeros behind the last row."""
     rows, groups = values.shape
     high, _ = tiles_of(rows, 0)
-    return F.pad(values, (0, 0, 0, high * ROWS - rows)).view(high, ROWS, groups).permute(0, 2, 1).contiguous()
+    padded = F.pad(values, (0, 0, 0, high * ROWS - rows)).contiguous()
+    return padded.view(high, ROWS, groups).permute(0, 2, 1).contiguous()
 
 
 def unpack_rows(packed: Tensor, rows: int) -> Tensor:
