@@ -17,7 +17,7 @@ from torch import Tensor
 _ALIGNMENT = 8
 """Bytes, of which the header fills a multiple."""
 
-_NAMES = {
+NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
     torch.float16: "F16",
@@ -35,6 +35,7 @@ _NAMES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+"""What the header calls a type."""
 
 
 def pieces(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterator[memoryview | bytes]:
@@ -47,10 +48,10 @@ def pieces(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterat
     place = 0
     for name in names:
         value = tensors[name]
-        if value.dtype not in _NAMES:
+        if value.dtype not in NAMES:
             raise TypeError(f"{name}: a safetensors file holds no {value.dtype}; convert it first")
         end = place + value.numel() * value.element_size()
-        header[name] = {"dtype": _NAMES[value.dtype], "shape": list(value.shape), "data_offsets": [place, end]}
+        header[name] = {"dtype": NAMES[value.dtype], "shape": list(value.shape), "data_offsets": [place, end]}
         place = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)

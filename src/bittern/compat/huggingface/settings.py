@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which format a folder is in: config.json's quantization_config, and the file that the quantizer left beside it.
+
+AutoGPTQ and GPTQModel leave quantize_config.json, AutoAWQ quant_config.json. What both files say must be the same.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bittern.compat.huggingface.awq import Awq
+from bittern.compat.huggingface.compressed_tensors import PackQuantized
+from bittern.compat.huggingface.format import Format
+from bittern.compat.huggingface.gptq import Gptq
+
+MODEL, BESIDE = "config.json", ("quantize_config.json", "quant_config.json")
+METHODS: dict[str, type[Gptq] | type[Awq] | type[PackQuantized]] = {
+    "gptq": Gptq,
+    "awq": Awq,
+    "compressed-tensors": PackQuantized,
+}
+"""quant_method -> format."""
+_OLD_NAMES = {"w_bit": "bits", "q_group_size": "group_size"}
+"""AutoAWQ's own names."""
+_DECIDING = ("quant_method", "bits", "group_size", "sym", "desc_act", "zero_point", "pack_dtype")
+"""What must not differ between two files."""
+
+
+def read_format(folder: Path) -> Format:
+    """Raises: ValueError for a folder that says nothing or another format; OSError."""
+    config: dict[str, Any] = {}
+    for name in (MODEL, *BESIDE):
+        found = _settings(folder / name, name == MODEL)
+        differ = [key for key in _DECIDING if key in config and key in found and config[key] != found[key]]
+        if differ:
+            raise ValueError(f"{differ[0]} is {config[differ[0]]!r} in one file, and {found[differ[0]]!r} in {name}")
+        for key in ("checkpoint_format", "version", "format"):
+            if str(config.get(key, "")).lower() != str(found.get(key, config.get(key, ""))).lower() and key in config:
+                raise ValueError(f"{key} is {config[key]!r} in one file, and {found[key]!r} in {name}")
+        config |= found
+    if not config:
+        raise ValueError(f"{MODEL} has no quantization_config, and there is no {' or '.join(BESIDE)}; it is in numbers")
+    method = config.get("quant_method", "gptq" if (folder / BESIDE[0]).exists() else "awq")
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(f"quant_method must be {', '.join(METHODS)}; got {method!r}; it is not read")
+    return METHODS[method].of_config(config)
+
+
+def _settings(path: Path, inside: bool) -> dict[str, Any]:
+    """What a file says; nothing where there is none. inside: under "quantization_config"."""
+    found = read_json(path)
+    if inside:
+        found = found.get("quantization_config") or {}
+        if not isinstance(found, dict):
+            raise ValueError(f"{path.name}: quantization_config must be a table; got {found!r}")
+    return {_OLD_NAMES.get(key, key): value for key, value in found.items()}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The table in a file; empty where there is no file. Raises: ValueError, OSError."""
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path.name} is damaged: it is no JSON") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path.name} is damaged: it is no table")
+    return found
