@@ -45,6 +45,7 @@ OPTIMIZERS = (
     "asgd-32bit",
     "galoreadamw-8bit",
     "apolloadamw-8bit",
+    "soap-8bit",
 )
 """torch's, and bittern's with states of so many bits."""
 FOLDER = "folder"
@@ -202,7 +203,7 @@ def _low_bit_optimizer(rule: str, state_bits: int) -> OptimizerFactory:
         return partial(optim.SGD, momentum=0.9, nesterov=True, state_bits=state_bits)
     found: tuple[OptimizerFactory, ...] = (
         *(optim.AdamW, optim.Adam, optim.Lion, optim.Adadelta, optim.Adamax, optim.Rprop, optim.ASGD),
-        *(optim.AdamWScheduleFree, optim.SGDScheduleFree, optim.GaLoreAdamW, optim.APOLLOAdamW),
+        *(optim.AdamWScheduleFree, optim.SGDScheduleFree, optim.GaLoreAdamW, optim.APOLLOAdamW, optim.SOAP),
     )
     by_name = {factory.__name__.lower(): factory for factory in found}
     return partial(by_name[rule], state_bits=state_bits)

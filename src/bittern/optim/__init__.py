@@ -34,12 +34,14 @@ from bittern.optim.rmsprop import RMSprop
 from bittern.optim.rprop import Rprop
 from bittern.optim.sgd import SGD
 from bittern.optim.sgd_schedule_free import SGDScheduleFree
+from bittern.optim.soap import SOAP
 
 __all__ = [
     "ASGD",
     "LAMB",
     "LARS",
     "SGD",
+    "SOAP",
     "APOLLOAdamW",
     "AdEMAMix",
     "Adadelta",

@@ -58,6 +58,16 @@ def floats_of(
     return found
 
 
+def decoded(state: StateDict, p: Tensor, specs: Sequence[State]) -> dict[str, Tensor]:
+    """The float32 values of the states of `p` as they lie in a state dict, by name."""
+    found: dict[str, Stored] = {}
+    for spec in specs:
+        values, absmax = state[spec.name], state.get(f"{spec.name}_absmax")
+        found[spec.name] = Stored(values, absmax, stored_layout(p, values, absmax))
+    layouts = with_ratios({name: part.layout for name, part in found.items()}, specs)
+    return floats_of(p, {name: part._replace(layout=layouts[name]) for name, part in found.items()}, specs)
+
+
 def stored_as(
     p: Tensor, floats: Mapping[str, Tensor], specs: Sequence[State], layout: Layout
 ) -> dict[str, tuple[Tensor, Tensor | None]]:

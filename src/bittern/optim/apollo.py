@@ -79,7 +79,7 @@ class APOLLOAdamW(LowRank):
             raise ValueError(f"APOLLOAdamW: seed must be a whole number from 0; got {group['seed']!r}")
 
     def direction(self, p: Tensor, group: Group, state: StateDict, gradient: Tensor) -> Tensor:
-        draw = int(state["step"] - 1) // group["update_proj_gap"]
+        draw = int(state["step"]) // group["update_proj_gap"]
         basis = self._basis(p, group, draw)
         low = project(basis, gradient)
         axis = None

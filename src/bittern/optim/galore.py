@@ -68,7 +68,7 @@ class GaLoreAdamW(LowRank):
             raise ValueError(f"GaLoreAdamW: projector_bits must be 32, 8 or 4; got {group['projector_bits']!r}")
 
     def direction(self, p: Tensor, group: Group, state: StateDict, gradient: Tensor) -> Tensor:
-        if not any(key in state for key in _KEYS) or int(state["step"] - 1) % group["update_proj_gap"] == 0:
+        if not any(key in state for key in _KEYS) or int(state["step"]) % group["update_proj_gap"] == 0:
             for key in _KEYS:
                 state.pop(key, None)
             state |= _stored(_singular(gradient, group["rank"]), group["projector_bits"])
