@@ -3,21 +3,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 import torch
 
 from _cases import Case, tensors
+from _together import parts
 from bittern import ops
 
-__all__ = ["check", "marks", "moved", "pairs", "run_on", "tensors"]
+__all__ = ["by_op", "check", "marks", "moved", "pairs", "run_on", "tensors"]
 
 
 def pairs(cases: list[Case]) -> list[tuple[Case, ops.Implementation]]:
     """Every case with every implementation of its op but the reference."""
     return [(case, found) for case in cases for found in case.op.implementations() if found.name != "reference"]
+
+
+def by_op(cases: list[Case]) -> Iterator[tuple[str, Sequence[Case]]]:
+    """Cases of one op, so many that one test takes them together, each with a name."""
+    return parts(cases, lambda case: case.op.name)
 
 
 def marks(implementation: ops.Implementation) -> list[pytest.MarkDecorator]:

@@ -104,12 +104,12 @@ def test_a_ternary_zero_is_plus_then_minus() -> None:
     assert not Ternary().spells(torch.tensor([[True, False], [True, True]]))
 
 
-@pytest.mark.parametrize("levels", range(2, 257))
-def test_symmetric_codes_are_their_own_mirror_image(levels: int) -> None:
-    code = symmetric(levels)
-    assert code.levels == levels
-    assert code.low == -code.high
-    assert code.step == 2 - levels % 2
+def test_symmetric_codes_are_their_own_mirror_image() -> None:
+    for levels in range(2, 257):
+        code = symmetric(levels)
+        assert code.levels == levels
+        assert code.low == -code.high
+        assert code.step == 2 - levels % 2
 
 
 def test_codes_are_equal_by_their_fields() -> None:

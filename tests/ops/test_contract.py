@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from _cases import (
     pool_bits_cases,
     special_values,
 )
+from _together import run_all
 from _tolerance import assert_elementwise, assert_exact
 from bittern import ops
 
@@ -153,8 +155,11 @@ def _torch_takes(case: Case) -> bool:
     return 0 not in (*x.shape, *w.shape)
 
 
-@pytest.mark.parametrize("case", [case for case in conv_cases() if _torch_takes(case)], ids=str)
-def test_conv_is_the_convolution_of_signs(case: Case) -> None:
+def test_conv_is_the_convolution_of_signs() -> None:
+    run_all({str(case): partial(_check_conv, case) for case in conv_cases() if _torch_takes(case)})
+
+
+def _check_conv(case: Case) -> None:
     x, w, channels, stride, padding, dilation, groups, pad_value, rows = case.make()
     image = ops.unpack_signs.reference(x, channels, torch.float64).permute(0, 3, 1, 2)
     kernel = ops.unpack_signs.reference(w, channels // groups, torch.float64).permute(0, 3, 1, 2)

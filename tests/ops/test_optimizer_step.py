@@ -13,6 +13,7 @@ from torch import Tensor
 
 from _log_cases import LogStep, check_log_step, log_steps
 from _step_cases import Step, check_step, copied, scalars_of, steps
+from _together import run_all
 from _tolerance import assert_elementwise, assert_exact
 from bittern import ops
 from bittern.ops.optimizer_step import SPECS, PreparedStep, Rule, block_count, state_table
@@ -170,14 +171,15 @@ def test_a_small_second_moment_does_not_explode() -> None:
     assert float(moved.abs().max()) < 3 * float(exact.abs().max())
 
 
-@pytest.mark.parametrize("bits", [32, 8, 4])
-@pytest.mark.parametrize(
-    ("rule", "bad"),
-    [(r, bad) for r in RULES for bad in (float("nan"), float("inf"), -float("inf"))]
-    + [(r, 3e38) for r in RULES if not all(state.signed for state in SPECS[r].states) and r not in MAGNITUDES],
-)
-def test_an_element_with_a_bad_gradient_is_skipped(rule: Rule, bad: float, bits: int) -> None:
+@pytest.mark.parametrize("rule", RULES)
+def test_an_element_with_a_bad_gradient_is_skipped(rule: Rule) -> None:
     """3e38 is finite, but not its square: rules with a square skip it."""
+    has_square = not all(state.signed for state in SPECS[rule].states) and rule not in MAGNITUDES
+    bads = (float("nan"), float("inf"), -float("inf"), *((3e38,) if has_square else ()))
+    run_all({f"{bad}, {bits} bits": partial(_check_bad, rule, bad, bits) for bad in bads for bits in (32, 8, 4)})
+
+
+def _check_bad(rule: Rule, bad: float, bits: int) -> None:
     arguments = Step(rule, bits, (300,)).make()
     spoiled = copied(arguments)
     spoiled[2][0][17] = bad

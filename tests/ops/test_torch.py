@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,9 +12,10 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from _agreement import moved, tensors
+from _agreement import by_op, moved, tensors
 from _cases import Case, Conv, epilogue, pure_cases, words
 from _step_cases import Step
+from _together import run_all
 from _tolerance import assert_exact
 from bittern import ops
 from bittern.ops import codebooks
@@ -95,8 +98,12 @@ def test_compiled_code_refuses_what_the_op_refuses() -> None:
 # ---- tensors without data
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_meta_tensors_get_shape_dtype_and_layout(case: Case) -> None:
+@pytest.mark.parametrize("cases", [pytest.param(cases, id=name) for name, cases in by_op(CASES)])
+def test_meta_tensors_get_shape_dtype_and_layout(cases: Sequence[Case]) -> None:
+    run_all({str(case): partial(_check_meta, case) for case in cases})
+
+
+def _check_meta(case: Case) -> None:
     arguments = case.make()
     expected = case.op.reference(*arguments)
     result = case.op(*moved(arguments, lambda x: x.to("meta")))
@@ -106,8 +113,15 @@ def test_meta_tensors_get_shape_dtype_and_layout(case: Case) -> None:
         assert mine.is_contiguous()
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.light], ids=str)
-def test_fake_tensors_get_shape_and_dtype(case: Case) -> None:
+LIGHT = [case for case in CASES if case.light]
+
+
+@pytest.mark.parametrize("cases", [pytest.param(cases, id=name) for name, cases in by_op(LIGHT)])
+def test_fake_tensors_get_shape_and_dtype(cases: Sequence[Case]) -> None:
+    run_all({str(case): partial(_check_fake, case) for case in cases})
+
+
+def _check_fake(case: Case) -> None:
     arguments = case.make()
     expected = case.op.reference(*arguments)
     with FakeTensorMode() as mode:
