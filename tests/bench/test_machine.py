@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,15 @@ import torch
 import bittern
 from bittern import _native, ops
 from bittern.bench.core import machine
-from bittern.bench.core.machine import Machine, copy_bandwidth_gb_s, cpu_model, fp32_gmac_s, this_machine
+from bittern.bench.core.machine import (
+    ASSUMED_CACHE,
+    Machine,
+    copy_bandwidth_gb_s,
+    cpu_model,
+    fp32_gmac_s,
+    last_level_cache_bytes,
+    this_machine,
+)
 from bittern.bench.core.store import from_json, to_json
 from bittern.bench.core.timing import Spread, torch_threads
 
@@ -55,3 +64,11 @@ def test_rates_follow_from_times(monkeypatch: pytest.MonkeyPatch) -> None:
     assert copy_bandwidth_gb_s(1000) == Spread(median=0.8, min=0.4, max=1.6)
     # 10^3 multiply-accumulates in 10 us are 0.1 GMAC/s
     assert fp32_gmac_s(10) == Spread(median=0.1, min=0.05, max=0.2)
+
+
+def test_last_level_cache_is_the_largest(tmp_path: Path) -> None:
+    for place, size in enumerate(("32K", "16384K", "512K", "odd")):
+        (tmp_path / f"index{place}").mkdir()
+        (tmp_path / f"index{place}" / "size").write_text(size + "\n")
+    assert last_level_cache_bytes(tmp_path) == 16 * 2**20
+    assert last_level_cache_bytes(tmp_path / "none") == ASSUMED_CACHE

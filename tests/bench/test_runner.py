@@ -44,13 +44,18 @@ def square(seen: list[int], n: int) -> Square:
 
 
 def squares(
-    path: Path, numbers: Sequence[int], *, setting: Setting | None = None, steps: int = 1
+    path: Path | None, numbers: Sequence[int], *, setting: Setting | None = None, steps: int = 1
 ) -> tuple[Squares, list[int]]:
     """The report, and the numbers that were really squared."""
     seen: list[int] = []
     trials = [Trial(n, partial(square, seen, n)) for n in numbers]
     report = run_trials("squares", path, Squares(setting or Setting(), steps), trials, lambda run: run.of)
     return report, seen
+
+
+def test_without_a_path_nothing_is_kept() -> None:
+    assert squares(None, (2, 3)) == squares(None, (2, 3))
+    assert squares(None, (2, 3))[1] == [2, 3]
 
 
 def test_what_is_over_is_on_disk_and_not_run_again(tmp_path: Path) -> None:

@@ -7,30 +7,17 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bittern.bench.core.timing import PAIRS_LEAST, PAIRS_MOST, Comparison, Spread, compare, latency, torch_threads
-
-
-class FakeClock:
-    """Time passes only where a function says so."""
-
-    def __init__(self) -> None:
-        self.now_ns = 0
-        self.calls: list[str] = []
-
-    def __call__(self) -> int:
-        return self.now_ns
-
-    def takes(self, name: str, us: Callable[[int], float]) -> Callable[[], None]:
-        """A function whose call number n takes us(n) microseconds."""
-        count = 0
-
-        def call() -> None:
-            nonlocal count
-            self.now_ns += int(us(count) * 1000)
-            self.calls.append(name)
-            count += 1
-
-        return call
+from _clock import FakeClock
+from bittern.bench.core.timing import (
+    PAIRS_LEAST,
+    PAIRS_MOST,
+    Comparison,
+    Spread,
+    compare,
+    latency,
+    take_turns,
+    torch_threads,
+)
 
 
 def test_ratio_is_formed_pair_by_pair() -> None:
@@ -138,3 +125,23 @@ def test_threads_and_collector_are_put_back() -> None:
         compare(look, look)
     assert seen == [False] * 4
     assert gc.isenabled()
+
+
+def test_turns_share_rounds() -> None:
+    """The warm-up of each, then a round of both; what has used its seconds rests, three rounds are the least."""
+    clock = FakeClock()
+    calls = [clock.takes("fast", lambda n: 100.0 + n), clock.takes("slow", lambda n: 4000.0)]
+    fast, slow = take_turns(calls, budget_s=0.001, before=clock.takes("before", lambda n: 50.0), clock=clock)
+    assert clock.calls[:4] == ["fast", "slow", "before", "fast"]
+    assert clock.calls[2:14] == ["before", "fast", "before", "slow"] * 3
+    assert slow == (4000.0,) * 3
+    # 101 + ... + 109 = 945 us; a tenth of 110 would be more than 1000
+    assert fast == tuple(100.0 + n for n in range(1, 10))
+
+
+def test_turns_are_bounded() -> None:
+    clock = FakeClock()
+    (found,) = take_turns([clock.takes("a", lambda n: 1.0)], budget_s=1.0, clock=clock)
+    assert len(found) == PAIRS_MOST
+    with pytest.raises(ValueError, match="needs at least one function"):
+        take_turns([], budget_s=1.0)

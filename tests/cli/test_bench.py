@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`bittern bench speed` and `bittern bench optim`."""
+"""`bittern bench speed`, `optim` and `weights`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from _command import Command
 from bittern.bench.core.store import from_json
 from bittern.bench.speed.peers import CHANNELS_LAST, COMPILED, PEERS, Peer
 from bittern.bench.speed.report import SpeedReport
+from bittern.bench.weights.run import Choice
 
 SMALLEST = ("bench", "speed", "--network", "ResNet20_CIFAR", "--threads", 1, "--budget", 0.001)
 
@@ -58,3 +61,69 @@ def test_optim_takes_a_device(command: Command, monkeypatch: pytest.MonkeyPatch)
     assert command.done("bench", "optim", "--device", "cuda") == "on cuda\n"
     outcome = command("bench", "optim", "--device", "cuda", "--threads", 2)
     assert outcome.error == "--threads counts threads of the CPU: leave it out with --device cuda"
+
+
+@pytest.fixture
+def weights_asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What `bench weights` was asked for, instead of measuring."""
+    seen: list[dict[str, Any]] = []
+
+    def run(threads: tuple[int, ...], *, choice: Choice, **options: Any) -> str:
+        names = {field: tuple(str(x.name) for x in getattr(choice, field)) for field in ("shapes", "formats", "peers")}
+        others = {
+            field: getattr(choice, field) for field in ("batches", "types", "works", "size", "layers", "elements")
+        }
+        seen.append({"threads": threads, **names, **others, "budget": options["budget_s"], "out": options["out"]})
+        return "measured"
+
+    monkeypatch.setattr("bittern.bench.weights.run.run", run)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "changed"),
+    [
+        ("--threads", 2, {"threads": (2,)}),
+        ("--batches", "1, 32,1", {"batches": (1, 32)}),
+        ("--shapes", "all", {"shapes": ("square", "mlp", "ragged")}),
+        ("--types", "float16", {"types": (torch.float16,)}),
+        ("--formats", "groups3-zero-int8,nf4", {"formats": ("nf4", "groups3-zero-int8")}),
+        ("--works", "step", {"works": ("step",)}),
+        ("--no-peers", None, {"peers": ("torch float32",)}),
+        ("--no-codecs", None, {"elements": 0}),
+        ("--size", 256, {"size": 256}),
+        ("--layers", 3, {"layers": 3}),
+        ("--budget", 0.5, {"budget": 0.5}),
+        ("--out", "w.json", {"out": Path("w.json")}),
+    ],
+)
+def test_every_option_of_weights_is_heard(
+    command: Command, weights_asked: list[dict[str, Any]], option: str, value: object, changed: dict[str, Any]
+) -> None:
+    command.done("bench", "weights")
+    command.done("bench", "weights", option, *([] if value is None else [value]))
+    plain, other = weights_asked
+    assert other == plain | changed
+    assert other != plain
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "error"),
+    [
+        ("--formats", "groups5", "unknown format 'groups5': did you mean groups8?"),
+        ("--batches", "1,0", "--batches must be whole numbers of at least 1 with commas, as in 1,32; got '1,0'"),
+        ("--size", "0", "bench weights: size must be at least 1; got 0"),
+    ],
+)
+def test_bad_options_of_weights_are_one_line(command: Command, option: str, value: str, error: str) -> None:
+    assert command("bench", "weights", option, value).error == error
+
+
+def test_weights_measures_and_writes(command: Command, tmp_path: Path) -> None:
+    out = tmp_path / "weights.json"
+    small = ("--batches", 1, "--types", "float32", "--works", "forward", "--formats", "nf4", "--no-peers")
+    told = command.done(
+        "bench", "weights", *small, "--no-codecs", "--size", 64, "--layers", 2, "--budget", 1e-4, "--out", out, "--json"
+    )
+    assert told == out.read_text() + "\n"
+    assert "square 64 -> 64, float32 inputs, forward, 1 thread" in out.with_suffix(".md").read_text()

@@ -12,9 +12,11 @@ import typer
 
 from bittern._files import write_atomically
 from bittern.cli import names
+from bittern.cli.bench_layers import weights
 from bittern.cli.errors import Interrupted, Misused
 
 app = typer.Typer(help="Measure: kernels against torch, and every method on one recipe.")
+app.command()(weights)
 
 
 @app.callback(invoke_without_command=True)
@@ -67,25 +69,6 @@ def optim(
             result = optim_cuda.run(where, budget_s=budget, with_peers=peers, on_row=tell)
         else:
             result = bench.run(tuple(threads or (1, 2)), budget_s=budget, with_peers=peers, on_row=tell)
-    typer.echo(result.to_json() if as_json else str(result))
-
-
-@app.command()
-def weights(
-    threads: Annotated[
-        list[int] | None, typer.Option(help="CPU threads; may be given again. [default: 1 and 2]")
-    ] = None,
-    budget: Annotated[float, typer.Option(help="Seconds for each row.")] = 2.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Time block codecs and products with 4-bit and 8-bit weights against torch and bitsandbytes."""
-    from bittern.bench.kernels import weights as bench
-    from bittern.cli.screen import screen
-
-    with screen(stderr=True).status("measuring") as status:
-        result = bench.run(
-            tuple(threads or (1, 2)), budget_s=budget, on_row=lambda subject: status.update(f"measuring {subject}")
-        )
     typer.echo(result.to_json() if as_json else str(result))
 
 

@@ -18,6 +18,9 @@ from bittern.ops import chosen_isa
 COPY_ELEMENTS = 32 * 2**20
 """128 MiB of float32 each way: beyond every cache, so that it is memory that is measured."""
 FLOAT_BYTES = 4
+ASSUMED_CACHE = 32 * 2**20
+"""Bytes of a last-level cache that the system does not tell of."""
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 MATMUL_SIDE = 1024
 """A product of this size is large enough that torch's fp32 matmul comes close to the peak of the FMA units."""
 
@@ -80,6 +83,16 @@ def cpu_model() -> str:
 def usable_cores() -> int:
     """Logical processors that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def last_level_cache_bytes(folder: Path = CACHES) -> int:
+    """Of the largest cache of the first core, as Linux tells it in `folder`; an assumed one elsewhere."""
+    found = []
+    for size in folder.glob("index*/size"):
+        text = size.read_text(encoding="utf-8").strip()
+        if text.endswith("K") and text[:-1].isdecimal():
+            found.append(int(text[:-1]) * 1024)
+    return max(found, default=ASSUMED_CACHE)
 
 
 def copy_bandwidth_gb_s(elements: int = COPY_ELEMENTS) -> Spread:

@@ -39,7 +39,7 @@ ReportT = TypeVar("ReportT", bound=Report)
 
 def run_trials(
     subject: str,
-    path: Path,
+    path: Path | None,
     fresh: ReportT,
     trials: Sequence[Trial[R]],
     key: Callable[[R], Hashable],
@@ -48,7 +48,8 @@ def run_trials(
 ) -> ReportT:
     """Run the trials whose results `path` does not hold yet; after each, write the report there and its page beside it.
 
-    subject: of error messages. path: JSON; the page has the suffix .md. fresh: the report before its first trial.
+    subject: of error messages. path: JSON; the page has the suffix .md; None: nothing is read or
+    written. fresh: the report before its first trial.
     key: of the trial that a result belongs to.
 
     Raises: ValueError when `path` holds a report of another setting, another machine or other trials; StoreError when
@@ -61,19 +62,20 @@ def run_trials(
             continue
         run = trial.run()
         report = dataclasses.replace(report, runs=(*report.runs, run))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save(path, report)
-        write_atomically(path.with_suffix(".md"), report.page().encode())
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save(path, report)
+            write_atomically(path.with_suffix(".md"), report.page().encode())
         if on_run is not None:
             on_run(run)
     return report
 
 
 def _continued(
-    subject: str, path: Path, fresh: ReportT, wanted: set[Hashable], key: Callable[[Any], Hashable]
+    subject: str, path: Path | None, fresh: ReportT, wanted: set[Hashable], key: Callable[[Any], Hashable]
 ) -> ReportT:
     """The report in `path` when it belongs to this run; `fresh` when there is none."""
-    if not path.exists():
+    if path is None or not path.exists():
         return fresh
     found = load(path, type(fresh))
     for field in dataclasses.fields(fresh):

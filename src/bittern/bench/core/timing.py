@@ -111,6 +111,46 @@ def compare(
     return Comparison(tuple(samples[0]), tuple(samples[1]))
 
 
+def take_turns(
+    calls: Sequence[Callable[[], object]],
+    *,
+    budget_s: float,
+    before: Callable[[], object] | None = None,
+    clock: Clock = time.perf_counter_ns,
+) -> tuple[tuple[float, ...], ...]:
+    """Microseconds of many functions in turn (A B C A B C ...), one call a sample, about `budget_s` seconds for each.
+
+    Between 3 and 101 rounds, after a warm-up of each. A function that has used its seconds rests while the others go
+    on, so sample number i of each is of round i. before: called in front of each sample, untimed. The garbage
+    collector rests meanwhile.
+
+    Raises: ValueError for a budget that is not positive, or no function.
+    """
+    check_budget(budget_s)
+    if not calls:
+        raise ValueError("take_turns: needs at least one function; got none")
+    samples: list[list[float]] = [[] for _ in calls]
+    with _no_garbage_collection():
+        for call in calls:
+            call()
+        for round_ in range(PAIRS_MOST):
+            going = [i for i, found in enumerate(samples) if len(found) == round_ and _goes_on(found, budget_s)]
+            if not going:
+                break
+            for i in going:
+                if before is not None:
+                    before()
+                samples[i].append(_sample(calls[i], 1, clock) / NS_PER_US)
+    return tuple(tuple(found) for found in samples)
+
+
+def _goes_on(samples_us: Sequence[float], budget_s: float) -> bool:
+    """Whether one more sample like the last stays within the budget, or is one of the least number."""
+    if len(samples_us) < PAIRS_LEAST:
+        return True
+    return (sum(samples_us) + samples_us[-1]) * NS_PER_US <= budget_s * NS_PER_S
+
+
 def check_budget(budget_s: float) -> None:
     """Raises: ValueError for a budget that is not positive."""
     if not budget_s > 0.0:
