@@ -81,6 +81,9 @@ def group_products() -> Iterator[tuple[Groups, bool]]:
         yield Groups(3, 0, 64, 64, int8=int8), False
         yield Groups(2, 5, 0, 0, int8=int8), False
     yield Groups(0, 5, 64, 64), True
+    # more tiles of columns than Triton's kernel takes at a time
+    yield Groups(1, 17, 1100, 128, 3, "uint8", torch.float16, torch.bfloat16), True
+    yield Groups(2, 5, 1060, 0, 4, "float32", torch.float32, torch.float16, bias=False), True
 
 
 def group_weights() -> Iterator[tuple[Groups, bool]]:

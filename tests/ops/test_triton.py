@@ -192,3 +192,15 @@ def test_products_compile(dtype: str, bias: bool) -> None:
     ptx = ptx_of("bittern.ops.linear_8bit.cuda", "_int8_kernel", pointers, tile | none)
     assert_rounds_as_written(ptx)
     assert "mma.sync" in ptx
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bits", "group", "zero"), [("fp32", 2, 0, None), ("bf16", 3, 128, "*u8"), ("fp16", 8, 32, "*fp32")]
+)
+def test_products_of_groups_compile(dtype: str, bits: int, group: int, zero: str | None) -> None:
+    module, constants = "bittern.ops.linear_groups.cuda", {"BITS": bits, "GROUP": group}
+    constants |= {} if zero else {"zero": None}
+    pointers = {"codes": "*i32", "scale": "*fp16" if bits == 3 else "*fp32", "out": f"*{dtype}"}
+    pointers |= {"zero": zero} if zero else {}
+    ptx_of(module, "_vector_kernel", pointers | {"x": f"*{dtype}", "bias": f"*{dtype}"}, constants | {"TILES": 8})
+    assert_rounds_as_written(ptx_of(module, "_dequantize_kernel", pointers, constants | {"OUTS": 16, "COLUMNS": 128}))

@@ -18,7 +18,8 @@ where S and X are rounded to float32, / 127 is the product with the float32 near
 The result is the same bit for bit on every CPU. A row with a number that is not finite gives NaN; one whose absmax is
 below 2^-126 counts as 0.
 Derivatives, of any order and in forward mode too: of x, as if it were not quantized, and of bias; W is frozen.
-On CUDA it is computed by torch's operations, which decode the whole weight.
+On CUDA up to 4 inputs are multiplied with the codes as they are decoded; for more, W is decoded into float32 some
+thousands of rows at a time and multiplied by torch. int8 True is computed there by torch's operations.
 Errors: TypeError for another dtype; ValueError for sizes that do not fit, or, with int8, groups longer than int32 sums
 can hold; NotImplementedError for a derivative of W.
 References: GPTQ (arXiv:2210.17323), AWQ (arXiv:2306.00978), whose weights have this form.
@@ -29,7 +30,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from bittern.ops._check import check_dtype, check_same_device
-from bittern.ops._op import Op
+from bittern.ops._op import Op, lazily
 from bittern.ops.linear_groups.arguments import LinearGroupsArguments
 from bittern.ops.linear_groups.check import check_weight
 from bittern.ops.linear_groups.cpu import linear_groups_cpu
@@ -78,7 +79,7 @@ linear_groups: Op[Tensor] = Op(
     reference=linear_groups_reference,
     fake=_fake,
     cpu=linear_groups_cpu,
-    cuda=linear_groups_reference,
+    cuda=lazily("bittern.ops.linear_groups.cuda", "linear_groups_cuda"),
 )
 
 linear_groups.differentiate(make_function(linear_groups))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from bittern.ops._check import check_same_device
-from bittern.ops._op import Op
+from bittern.ops._op import Op, lazily
 from bittern.ops.linear_groups.arguments import DequantizeGroupsArguments
 from bittern.ops.linear_groups.check import check_weight
 from bittern.ops.linear_groups.cpu import dequantize_groups_cpu
@@ -39,5 +39,5 @@ dequantize_groups: Op[Tensor] = Op(
     reference=dequantize_groups_reference,
     fake=_fake,
     cpu=dequantize_groups_cpu,
-    cuda=dequantize_groups_reference,
+    cuda=lazily("bittern.ops.linear_groups.cuda", "dequantize_groups_cuda"),
 )
