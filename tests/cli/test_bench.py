@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`bittern bench speed`, `optim` and `weights`."""
+"""`bittern bench speed`, `optim`, `weights` and `train`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from _command import Command
 from bittern.bench.core.store import from_json
 from bittern.bench.speed.peers import CHANNELS_LAST, COMPILED, PEERS, Peer
 from bittern.bench.speed.report import SpeedReport
+from bittern.bench.train.report import TrainReport
 from bittern.bench.weights.run import Choice
 
 SMALLEST = ("bench", "speed", "--network", "ResNet20_CIFAR", "--threads", 1, "--budget", 0.001)
@@ -127,3 +128,43 @@ def test_weights_measures_and_writes(command: Command, tmp_path: Path) -> None:
     )
     assert told == out.read_text() + "\n"
     assert "square 64 -> 64, float32 inputs, forward, 1 thread" in out.with_suffix(".md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "changed"),
+    [
+        ("--threads", 2, {"threads": (2,)}),
+        ("--models", "mlp,resnet20_cifar", {"networks": ("resnet20_cifar", "mlp")}),
+        ("--methods", "recu, bnn", {"methods": ("ReCU", "BNN")}),
+        ("--methods", "bittern.binary.fda:FDA", {"methods": ("FDA",)}),
+        ("--budget", 0.5, {"budget_s": 0.5}),
+        ("--out", "t.json", {"out": Path("t.json")}),
+    ],
+)
+def test_every_option_of_train_is_heard(
+    command: Command, monkeypatch: pytest.MonkeyPatch, option: str, value: object, changed: dict[str, Any]
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def run(threads: tuple[int, ...], *, networks: Any, methods: Any, budget_s: float, out: Any, **_: Any) -> str:
+        names = {"networks": tuple(n.name for n in networks), "methods": tuple(m.__name__ for m in methods)}
+        seen.append({"threads": threads, **names, "budget_s": budget_s, "out": out})
+        return "measured"
+
+    monkeypatch.setattr("bittern.bench.train.run.run", run)
+    command.done("bench", "train")
+    command.done("bench", "train", option, value)
+    plain, other = seen
+    assert other == plain | changed != plain
+    assert len(plain["methods"]) == 9
+
+
+def test_bad_options_of_train_are_one_line(command: Command) -> None:
+    assert command("bench", "train", "--models", "mpl").error == "unknown model 'mpl': did you mean mlp?"
+    assert "unknown method 'recoo': did you mean ReCU?" in command("bench", "train", "--methods", "recoo").error
+
+
+def test_train_measures(command: Command) -> None:
+    told = command.done("bench", "train", "--models", "mlp", "--methods", "bnn", "--budget", 1e-3, "--json")
+    (run,) = from_json(TrainReport, told).runs
+    assert [step.method for step in run.steps] == ["float twin", "BNN"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`bittern bench weights`: layers with few bits."""
+"""`bittern bench weights` and `bittern bench train`: layers with few bits, and steps of networks made of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from bittern.cli import lists
+from bittern.cli import lists, names
 
 OUT_HELP = "JSON file of the results, with a page beside it; started again, it goes on where it stopped."
 
@@ -64,6 +64,38 @@ def weights(
             command=shlex.join(["bittern", *sys.argv[1:]]),
             budget_s=budget,
             choice=choice,
+            out=out,
+            on_row=lambda subject: status.update(f"measuring {subject}"),
+        )
+    typer.echo(result.to_json() if as_json else str(result))
+
+
+def train(
+    threads: Annotated[list[int] | None, typer.Option(help="CPU threads; may be given again. [default: 1]")] = None,
+    models: Annotated[str, typer.Option(help="resnet20_cifar, vgg_small, mlp, with commas; or all.")] = "all",
+    methods: Annotated[
+        str, typer.Option(help="Methods ('bittern methods'), or MODULE:CLASS, with commas; or all.")
+    ] = "all",
+    budget: Annotated[float, typer.Option(help="Seconds for each method and model.")] = 4.0,
+    out: Annotated[Path | None, typer.Option(help=OUT_HELP)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time a training step of every binary method beside the float twin, and count the memory of its graph."""
+    from bittern import binary
+    from bittern.bench.train import run as bench
+    from bittern.bench.train.networks import NETWORKS
+    from bittern.cli.screen import screen
+
+    chosen = binary.ALL
+    if methods != lists.ALL:
+        chosen = tuple(dict.fromkeys(names.method_class(name.strip()) for name in methods.split(",")))
+    with screen(stderr=True).status("measuring") as status:
+        result = bench.run(
+            tuple(threads or (1,)),
+            command=shlex.join(["bittern", *sys.argv[1:]]),
+            budget_s=budget,
+            networks=lists.several("model", models, {network.name: network for network in NETWORKS}),
+            methods=chosen,
             out=out,
             on_row=lambda subject: status.update(f"measuring {subject}"),
         )
