@@ -206,12 +206,14 @@ def test_what_the_model_does_not_need(tmp_path: Path) -> None:
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"quant_method": "bitsandbytes"}, "quant_method must be gptq, awq, compressed-tensors; got 'bitsandbytes'"),
     ({"quant_method": ["gptq"]}, "quant_method must be"),
+    ({"quant_method": None}, "quant_method must be .*; got None"),
     ({"checkpoint_format": "marlin"}, r"checkpoint_format must be 'gptq' or 'gptq_v2'; got \['marlin'\]"),
     ({"checkpoint_format": "gptq", "format": "gptq_v2"}, "must be 'gptq' or 'gptq_v2'; got"),
     ({"is_marlin_format": True}, "is_marlin_format is true"),
     ({"pack_dtype": "int16"}, "pack_dtype must be 'int32'; got 'int16'"),
     ({"dynamic": {"-:.*head": {}, "+:up": {"bits": 8}}}, r"dynamic must only leave layers out .* '\+:up'"),
     ({"dynamic": 3}, "dynamic must only leave layers out"),
+    ({"rotation": "hadamard"}, "rotation must not be set: layers would compute more; got 'hadamard'"),
     ({"bits": 5}, "bits must be 2, 3, 4 or 8; got 5"),
     ({"bits": True}, "bits must be an integer; got True"),
     ({"bits": 8}, r"'down.qweight' must be int32 \[8, 64\] for a layer of 32 inputs .* got int32 \[4, 64\]"),
@@ -314,6 +316,7 @@ DAMAGED: list[tuple[Callable[[Path], None], str]] = [
     (_text(SECOND, "x" * 100), f"{SECOND} is damaged or no safetensors file"),
     (_text("config.json", '{"quantization_config": 3}'), "quantization_config must be a table; got 3"),
     (_text("config.json", "{}"), "config.json has no quantization_config, and there is no quantize_config.json"),
+    (_text("quantize_config.json", '{"checkpoint_format": 7}'), "checkpoint_format must be 'gptq' or 'gptq_v2'; got"),
     (_text("quantize_config.json", '{"bits": 8}'), "bits is 4 in one file, and 8 in quantize_config.json"),
     (lambda f: (f / INDEX).unlink(), f"it must have {INDEX} or one .safetensors file; got model-00001"),
 ]

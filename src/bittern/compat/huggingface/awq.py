@@ -42,10 +42,8 @@ class Awq(Format):
             raise ValueError(f"version must be 'gemm' or 'gemv'; got {names}; convert the checkpoint")
         if config.get("backend") == "llm-awq":
             raise ValueError("backend must not be 'llm-awq', whose layout is another one; convert the checkpoint")
-        if config.get("dynamic"):
-            raise ValueError(f"dynamic must be empty; got {config['dynamic']!r}; quantize all layers alike")
         if not flag(config, "zero_point", True):
-            raise ValueError("zero_point must be true: AutoAWQ packs no other weights; quantize anew")
+            raise ValueError("zero_point must be true; got false, which AutoAWQ does not pack; quantize anew")
         bits = number(config, "bits")
         if bits != 4:
             raise ValueError(f"bits must be 4, as AutoAWQ packs no others; got {bits}; quantize anew")

@@ -58,9 +58,6 @@ class Gptq(Format):
             raise ValueError("is_marlin_format is true: the order of Marlin's kernel is not read; take the original")
         if config.get("pack_dtype", "int32") != "int32":
             raise ValueError(f"pack_dtype must be 'int32'; got {config['pack_dtype']!r}; convert the checkpoint")
-        rules = config.get("dynamic") or {}
-        if not isinstance(rules, dict) or not all(rule.startswith("-:") for rule in rules):
-            raise ValueError(f"dynamic must only leave layers out ('-:...'); got {rules!r}; quantize all alike")
         bits = number(config, "bits")
         if bits not in PLANES:
             raise ValueError(f"bits must be 2, 3, 4 or 8; got {bits}; quantize anew")

@@ -7,6 +7,7 @@ AutoGPTQ and GPTQModel leave quantize_config.json, AutoAWQ quant_config.json. Wh
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from bittern.compat.huggingface.compressed_tensors import PackQuantized
 from bittern.compat.huggingface.format import Format
 from bittern.compat.huggingface.gptq import Gptq
 
-MODEL, BESIDE = "config.json", ("quantize_config.json", "quant_config.json")
+MODEL = "config.json"
+BESIDE = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
+"""The quantizer's own file -> the quant_method of one that names none."""
 METHODS: dict[str, type[Gptq] | type[Awq] | type[PackQuantized]] = {
     "gptq": Gptq,
     "awq": Awq,
@@ -24,7 +27,13 @@ METHODS: dict[str, type[Gptq] | type[Awq] | type[PackQuantized]] = {
 """quant_method -> format."""
 _OLD_NAMES = {"w_bit": "bits", "q_group_size": "group_size"}
 """AutoAWQ's own names."""
-_DECIDING = ("quant_method", "bits", "group_size", "sym", "desc_act", "zero_point", "pack_dtype")
+_CHANGING = ("rotation", "activation", "adapter")
+"""What GPTQModel's checkpoints may ask for beside a product with the weight: Hadamard transforms of inputs, inputs in
+few bits, additions of low rank."""
+_DECIDING = (
+    *("quant_method", "bits", "group_size", "sym", "desc_act", "zero_point", "pack_dtype"),
+    *("checkpoint_format", "version", "format"),
+)
 """What must not differ between two files."""
 
 
@@ -33,19 +42,34 @@ def read_format(folder: Path) -> Format:
     config: dict[str, Any] = {}
     for name in (MODEL, *BESIDE):
         found = _settings(folder / name, name == MODEL)
-        differ = [key for key in _DECIDING if key in config and key in found and config[key] != found[key]]
-        if differ:
-            raise ValueError(f"{differ[0]} is {config[differ[0]]!r} in one file, and {found[differ[0]]!r} in {name}")
-        for key in ("checkpoint_format", "version", "format"):
-            if str(config.get(key, "")).lower() != str(found.get(key, config.get(key, ""))).lower() and key in config:
-                raise ValueError(f"{key} is {config[key]!r} in one file, and {found[key]!r} in {name}")
+        for key in _DECIDING:
+            if key in config and key in found and _lower(config[key]) != _lower(found[key]):
+                raise ValueError(f"{key} is {config[key]!r} in one file, and {found[key]!r} in {name}; repair one")
         config |= found
+        if found and name in BESIDE:
+            config.setdefault("quant_method", BESIDE[name])
     if not config:
         raise ValueError(f"{MODEL} has no quantization_config, and there is no {' or '.join(BESIDE)}; it is in numbers")
-    method = config.get("quant_method", "gptq" if (folder / BESIDE[0]).exists() else "awq")
+    method = config.get("quant_method")
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"quant_method must be {', '.join(METHODS)}; got {method!r}; it is not read")
+    _check_plain(config)
     return METHODS[method].of_config(config)
+
+
+def _lower(value: Any) -> Any:
+    """AutoAWQ writes GEMM and gemm."""
+    return value.lower() if isinstance(value, str) else value
+
+
+def _check_plain(config: Mapping[str, Any]) -> None:
+    """Raises: ValueError where layers compute more than a product, or differ in more than that some stay in numbers."""
+    for key in _CHANGING:
+        if config.get(key):
+            raise ValueError(f"{key} must not be set: layers would compute more; got {config[key]!r}; it is not read")
+    rules = config.get("dynamic") or {}
+    if not isinstance(rules, dict) or not all(rule.startswith("-:") for rule in rules):
+        raise ValueError(f"dynamic must only leave layers out ('-:...'); got {rules!r}; quantize all alike")
 
 
 def _settings(path: Path, inside: bool) -> dict[str, Any]:
