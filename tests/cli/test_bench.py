@@ -168,3 +168,36 @@ def test_train_measures(command: Command) -> None:
     told = command.done("bench", "train", "--models", "mlp", "--methods", "bnn", "--budget", 1e-3, "--json")
     (run,) = from_json(TrainReport, told).runs
     assert [step.method for step in run.steps] == ["float twin", "BNN"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "changed"),
+    [
+        ("--threads", 2, {"threads": (2,)}),
+        ("--formats", "int8,nf4-nested", {"formats": ("nf4-nested", "int8")}),
+        ("--type", "bfloat16", {"dtype": torch.bfloat16}),
+        ("--prompt", 64, {"prompt": 64}),
+        ("--no-peers", None, {"with_peers": False}),
+        ("--budget", 0.5, {"budget_s": 0.5}),
+    ],
+)
+def test_every_option_of_decode_is_heard(
+    command: Command, monkeypatch: pytest.MonkeyPatch, option: str, value: object, changed: dict[str, Any]
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def run(threads: tuple[int, ...], *, command: str, on_row: object, **options: Any) -> str:
+        seen.append({"threads": threads, **options})
+        return "measured"
+
+    monkeypatch.setattr("bittern.bench.decode.run.run", run)
+    command.done("bench", "decode")
+    command.done("bench", "decode", option, *([] if value is None else [value]))
+    plain, other = seen
+    assert other == plain | changed
+    assert other != plain
+
+
+def test_bad_options_of_decode_are_one_line(command: Command) -> None:
+    assert command("bench", "decode", "--type", "float23").error == "unknown type 'float23': did you mean float32?"
+    assert "unknown format 'nf5'" in command("bench", "decode", "--formats", "nf5").error

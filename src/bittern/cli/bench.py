@@ -12,12 +12,14 @@ import typer
 
 from bittern._files import write_atomically
 from bittern.cli import names
+from bittern.cli.bench_decode import decode
 from bittern.cli.bench_layers import train, weights
 from bittern.cli.errors import Interrupted, Misused
 
 app = typer.Typer(help="Measure: kernels against torch, and every method on one recipe.")
 app.command()(weights)
 app.command()(train)
+app.command()(decode)
 
 
 @app.callback(invoke_without_command=True)
