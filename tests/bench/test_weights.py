@@ -33,6 +33,8 @@ def _fails(linears: Sequence[nn.Linear]) -> Ready:
     def build(repeats: int, x: Tensor, step: bool) -> Pass:
         raise RuntimeError("no such operator\nand more")
 
+    if linears[0].in_features == 65:
+        raise ValueError("no such rows")
     return build
 
 
@@ -99,7 +101,8 @@ def test_bytes_are_those_of_the_stack(report: WeightsReport) -> None:
 def test_who_is_left_out_is_named(report: WeightsReport) -> None:
     for text in (str(report), report.page()):
         assert "left out: absent: no no_such_package here; pip install 'bittern[bench]'" in text
-        assert text.count("left out: stubborn: RuntimeError: no such operator\n") == 1
+        assert text.count("left out: stubborn on square 64 -> 64: RuntimeError: no such operator\n") == 1
+        assert text.count("left out: stubborn on ragged 65 -> 68 -> 65: ValueError: no such rows\n") == 1
 
 
 def test_the_nearest_peer_is_named() -> None:

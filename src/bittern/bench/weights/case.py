@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from bittern.bench.core.timing import Clock, Spread, take_turns
 from bittern.bench.weights.contender import Contender, Pass, Ready
@@ -101,6 +102,7 @@ class Field:
         self.formats, self.peers = formats, peers
         self._size, self._layers = size, layers
         self._shape: Shape | None = None
+        self._linears: list[nn.Linear] = []
         self._ready: dict[str, Ready] = {}
 
     def repeats(self, shape: Shape, batch: int) -> int:
@@ -111,28 +113,27 @@ class Field:
         found: dict[str, Pass] = {}
         failed: list[str] = []
         x, repeats = inputs(case.shape, case.batch, case.dtype), self.repeats(case.shape, case.batch)
-        ready = self._for(case.shape)
         for contender in (*self.formats, *self.peers):
             if not contender.fits(case.dtype, case.work == STEP):
                 continue
             try:
-                made = ready[contender.name](repeats, x, case.work == STEP)
+                made = self._ready_for(case.shape, contender)(repeats, x, case.work == STEP)
                 made.call()
             except Exception as error:  # whatever another library raises: it is left out, and the report says why
                 if contender in self.formats:
                     raise
                 said = (str(error).splitlines() or [""])[0]
-                failed.append(f"{contender.name}: {type(error).__name__}: {said}")
+                failed.append(f"{contender.name} on {case.shape}: {type(error).__name__}: {said}")
                 continue
             found[contender.name] = made
         return found, failed
 
-    def _for(self, shape: Shape) -> Mapping[str, Ready]:
+    def _ready_for(self, shape: Shape, contender: Contender) -> Ready:
         if shape != self._shape:
-            self._shape, self._ready = shape, {}
-            linears = shape.linears()
-            self._ready = {c.name: c.prepare(linears) for c in (*self.formats, *self.peers)}
-        return self._ready
+            self._shape, self._linears, self._ready = shape, shape.linears(), {}
+        if contender.name not in self._ready:
+            self._ready[contender.name] = contender.prepare(self._linears)
+        return self._ready[contender.name]
 
 
 def measure(
