@@ -31,7 +31,7 @@ def weights(
     codecs: Annotated[bool, typer.Option(help="Time block codecs too.")] = True,
     size: Annotated[int, typer.Option(help="Features of a square layer.")] = 4096,
     layers: Annotated[int, typer.Option(help="Square layers in a pass with one input.")] = 24,
-    budget: Annotated[float, typer.Option(help="Seconds for each row.")] = 1.0,
+    budget: Annotated[float, typer.Option(help="Seconds for each row.")] = 0.8,
     out: Annotated[Path | None, typer.Option(help=OUT_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

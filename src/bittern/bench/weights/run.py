@@ -74,7 +74,7 @@ def run(
     threads: Sequence[int] = (1,),
     *,
     command: str,
-    budget_s: float = 1.0,
+    budget_s: float = 0.8,
     choice: Choice = Choice(),
     out: Path | None = None,
     on_row: Tell | None = None,
