@@ -31,6 +31,7 @@ from torch.distributed.fsdp import (
 from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.distributed.tensor import DTensor
 
+from _distributed_matrices import matrices_in_backward, resumed, sharded_otherwise, whole_matrices
 from bittern import optim
 
 STEPS = 4
@@ -291,6 +292,7 @@ TASKS = {
     for task in (
         *(single, ddp, zero, fsdp2, save, load, trust, uneven),
         *(in_backward, refused_in_backward, bad_gradient, fsdp1, zero_saved),
+        *(whole_matrices, resumed, matrices_in_backward, sharded_otherwise),
     )
 }
 

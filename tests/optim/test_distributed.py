@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+
+from _distributed_matrices import MESHES, RESUMED, STEPS
+from _tolerance import assert_elementwise, assert_exact
 
 PROGRAM = Path(__file__).parents[1] / "_distributed_run.py"
 
@@ -150,3 +155,47 @@ def test_flat_parameters_are_saved_by_name_and_go_on(run: Run, bits: int, tmp_pa
 @pytest.mark.parametrize("bits", [32, 8])
 def test_zero_collects_states_and_goes_on_from_them(run: Run, bits: int, tmp_path: Path) -> None:
     run("zero_saved", 2, tmp_path, bits)
+
+
+def assert_steps_of_whole_matrices(found: dict[str, Tensor], mesh: Any, expected: dict[str, Tensor]) -> None:
+    """Muon computes the same numbers on one of the processes, so nothing differs.
+
+    Adafactor's sums are float64 in another order: where one then rounds to another float32, that is one rounding of a
+    state; and four a step of p (its own size, the clipping and the means of rows and columns), whose terms are at most
+    as large as p here. A code that became its neighbour would show as more than that.
+    """
+    names = [name.split(" () ", 1) for name in expected if " () " in name]
+    assert names
+    for rule, name in names:
+        value, other = expected[f"{rule} () {name}"], found[f"{rule} {mesh} {name}"]
+        if rule == "muon" or not value.is_floating_point():
+            assert_exact(other, value)
+        else:
+            assert_elementwise(other, value.double(), 4 * STEPS, value.abs().max())
+
+
+@pytest.mark.parametrize("bits", [32, 8])
+def test_steps_of_rows_are_those_of_whole_matrices_and_resume_elsewhere(run: Run, bits: int, tmp_path: Path) -> None:
+    """Uneven and empty shards, a mesh of replicas, elements that are not finite; and files of 1, 2 and 4 processes."""
+    expected = run("whole_matrices", 1, tmp_path, bits)
+    for world in (1, 2, 4):
+        found = run("whole_matrices", world, tmp_path, bits) if world > 1 else expected
+        for mesh in MESHES[world]:
+            assert_steps_of_whole_matrices(found, mesh, expected)
+    for _, mesh in RESUMED[bits]:
+        found = run("resumed", math.prod(mesh), tmp_path, bits)
+        assert_steps_of_whole_matrices(found, mesh, expected)
+
+
+def test_matrices_step_in_the_backward_pass_over_shards(run: Run, tmp_path: Path) -> None:
+    expected = run("matrices_in_backward", 1, tmp_path, 32)
+    found = run("matrices_in_backward", 2, tmp_path, 32)
+    for name, value in expected.items():
+        if name.startswith("muon"):
+            assert_exact(found[name], value)
+        else:
+            assert_elementwise(found[name], value.double(), 4 * STEPS, value.abs().max())
+
+
+def test_matrices_that_are_not_sharded_by_rows_are_refused(run: Run, tmp_path: Path) -> None:
+    run("sharded_otherwise", 2, tmp_path, 32)

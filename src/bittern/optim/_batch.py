@@ -157,7 +157,8 @@ class Batch:
         squares = torch.zeros(len(self.params), 2, dtype=torch.float64, device=self._locals[0].device)
         if norms is not None:
             squares[self.live] = norms
-        return trust_ratio(self.rule, add_over_shards(self.params, squares).sqrt().float(), scalars.to(squares.device))
+        sums = torch.stack(add_over_shards(self.params, squares.unbind()))
+        return trust_ratio(self.rule, sums.sqrt().float(), scalars.to(squares.device))
 
     def _prepare(self, group: Group) -> PreparedStep:
         spec = SPECS[self.rule]

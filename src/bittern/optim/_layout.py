@@ -11,7 +11,7 @@ block, [blocks, 2] or [rows, blocks per row, 2], unless they go to nearest entri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -41,6 +41,11 @@ class Layout(NamedTuple):
     @property
     def blocks_per_row(self) -> int:
         return -(-self.row_length // self.block_size)
+
+    @property
+    def padded_length(self) -> int:
+        """Elements of a row in whole blocks."""
+        return self.blocks_per_row * self.block_size
 
     @property
     def blocks(self) -> int:
@@ -77,7 +82,10 @@ def layout_for(p: Tensor, group: Mapping[str, Any]) -> Layout:
     """The layout that `group` asks for; small parameters keep 32 bits."""
     local = local_tensor(p)
     rows = local.shape[0] if is_sharded(p) and local.ndim > 0 else 1
-    row_length = local.numel() // rows if rows else 0
+    if rows:
+        row_length = local.numel() // rows
+    else:  # an empty shard is stored as the others are, for files are written together
+        row_length = p.numel() // max(1, p.shape[0])
     bits = getattr(p, STATE_BITS_ATTRIBUTE, group["state_bits"])
     if p.numel() < group["min_8bit_size"] or row_length < 2:
         bits = 32
@@ -85,21 +93,40 @@ def layout_for(p: Tensor, group: Mapping[str, Any]) -> Layout:
     return Layout(bits, group["block_size"] or DEFAULT_BLOCK[bits], rows, row_length, logarithmic)
 
 
-def _like(p: Tensor, local: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """`local` as a DTensor sharded like `p` with global `shape`, or `local` itself if `p` is no DTensor."""
+def _like(p: Tensor, local: Tensor, shape: tuple[int, ...], placements: Sequence[Any] | None = None) -> Tensor:
+    """`local` as a DTensor with global `shape`, sharded like `p` or by `placements`; itself if `p` is no DTensor."""
     if not is_sharded(p):
         return local
     from torch.distributed.tensor import DTensor
 
-    stride = p.stride() if tuple(shape) == tuple(p.shape) else (*(shape[1:]), 1)
+    stride = p.stride() if shape == tuple(p.shape) else torch.empty(shape, device="meta").stride()
     return DTensor.from_local(
         local,
         p.device_mesh,  # type: ignore[attr-defined]
-        p.placements,  # type: ignore[attr-defined]
+        placements or p.placements,  # type: ignore[attr-defined]
         run_check=False,
         shape=torch.Size(shape),
         stride=stride,
     )
+
+
+def means_like(p: Tensor, dim: int | None) -> Tensor:
+    """float32 zeros of p's shape, with one in place of the size of `dim`: a state of means over it.
+
+    Of a DTensor they are sharded like it, and whole on every process where `dim` is the sharded one.
+    """
+    local = local_tensor(p.detach())
+    shape, here = list(p.shape), list(local.shape)
+    if dim is not None:
+        shape[dim] = here[dim] = 1
+    zeros = torch.zeros(here, dtype=torch.float32, device=local.device)
+    if not is_sharded(p) or dim is None:
+        return _like(p, zeros, tuple(shape))
+    from torch.distributed.tensor import Replicate
+
+    cut = [place.is_shard(dim % p.ndim) for place in p.placements]  # type: ignore[attr-defined]
+    placements = [Replicate() if c else place for c, place in zip(cut, p.placements, strict=True)]  # type: ignore[attr-defined]
+    return _like(p, zeros, tuple(shape), placements)
 
 
 def wrap(
@@ -148,7 +175,7 @@ def _ordered(p: Tensor, values: Tensor) -> Tensor:
 def _in_blocks(elements: Tensor, layout: Layout) -> Tensor:
     """A number per element, in memory order -> [blocks, block_size], with zeros behind short ones."""
     rows = elements.reshape(layout.rows, layout.row_length)
-    padded = torch.nn.functional.pad(rows, (0, layout.blocks_per_row * layout.block_size - layout.row_length))
+    padded = torch.nn.functional.pad(rows, (0, layout.padded_length - layout.row_length))
     return padded.reshape(-1, layout.block_size)
 
 
@@ -173,7 +200,7 @@ def encode(
         code = state_table(state.signed, storage.bits).to(ordered.device)
         keep = not state.signed and storage is Storage.BYTES
         found, absmax = quantize_blockwise(blocks.flatten(), code, layout.block_size, keep_nonzero=keep)
-    indices = found.view(layout.rows, -1)[:, : layout.row_length]
+    indices = found.view(layout.rows, layout.padded_length)[:, : layout.row_length]
     if storage is Storage.BYTES:
         codes = torch.empty_like(ordered, dtype=torch.uint8, memory_format=torch.preserve_format)
         flat(codes).copy_(indices.reshape(-1))
@@ -211,7 +238,7 @@ def decode(
         indices = flat(codes)
         values = torch.empty_like(codes, dtype=torch.float32, memory_format=torch.preserve_format)
     else:
-        pairs = codes.reshape(layout.rows, -1)
+        pairs = codes.reshape(layout.rows, -(-layout.row_length // 2))
         indices = torch.stack((pairs >> 4, pairs & 15), dim=2).flatten(1)[:, : layout.row_length]
         values = torch.empty_like(local, dtype=torch.float32, device=codes.device, memory_format=torch.preserve_format)
     blocks = _in_blocks(indices, layout)
@@ -224,7 +251,7 @@ def decode(
     else:
         table = state_table(state.signed, storage.bits) if table is None else table
         decoded = dequantize_blockwise(blocks.flatten(), absmax.flatten(), table.to(codes.device), layout.block_size)
-    flat(values).copy_(decoded.view(layout.rows, -1)[:, : layout.row_length].reshape(-1))
+    flat(values).copy_(decoded.view(layout.rows, layout.padded_length)[:, : layout.row_length].reshape(-1))
     return values
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from bittern.ops.optimizer_step import State, Storage, state_table
 from bittern.optim import _loaded as check
 from bittern.optim._foreign import Coded, foreign_group, read
-from bittern.optim._layout import Layout, equivalent, is_sharded, layout_for, own_layout, stored_layout
+from bittern.optim._layout import Layout, equivalent, is_sharded, layout_for, means_like, own_layout, stored_layout
 from bittern.optim._names import ABSMAX, is_flattened, named_storages, to_memory
 from bittern.optim._options import STORAGE, Group, check_options
 from bittern.optim._state import StateDict, Stored, first_square, floats_of, store, stored_as, with_ratios
@@ -113,9 +113,10 @@ def _state(optimizer: LowBitOptimizer, place: _Place, p: Tensor, saved: Mapping[
     for name, stored in _adopt(place, specs, parts, named_storages(saved)).items():
         store(result, name, stored)
     found.pop("step", None)
-    for name, shape in further.items():
-        floats = check.check_floats(f"{subject}.{name}", found.pop(name), place.p, shape, signed=False)
-        result[name] = floats.to(place.p.device, torch.float32, copy=True)
+    for name, dim in further.items():
+        like = means_like(place.p, dim)
+        floats = check.check_floats(f"{subject}.{name}", found.pop(name), like, like.shape, signed=False)
+        result[name] = floats.to(like.device, torch.float32, copy=True)
     result |= optimizer.take_others(subject, p, place.group, found)
     if "compensation" in found:
         lost = found.pop("compensation")

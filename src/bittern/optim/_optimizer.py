@@ -83,8 +83,11 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
         """A tensor of the shape, device and memory order that the states of `p` have."""
         return p
 
-    def further_states(self, p: Tensor) -> dict[str, tuple[int, ...]]:
-        """Shapes of the states that a checkpoint of `p` must hold beside `states` and `counters`: all at least 0."""
+    def further_states(self, p: Tensor) -> dict[str, int | None]:
+        """States, all at least 0, that a checkpoint of `p` must hold beside `states` and `counters`.
+
+        Each with the dimension of `p` over which it is a mean (`means_like`), None for none.
+        """
         return {}
 
     def take_others(self, subject: str, p: Tensor, group: Group, found: dict[str, Any]) -> StateDict:

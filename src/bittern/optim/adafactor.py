@@ -4,19 +4,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from bittern.ops.optimizer_step import State
-from bittern.optim._layout import encode, is_sharded, layout_for, stored_layout
+from bittern.optim._layout import encode, is_sharded, layout_for, local_tensor, means_like, stored_layout
 from bittern.optim._optimizer import LowBitOptimizer, ParamsT
 from bittern.optim._options import Group, Number, Options, check_not_negative, scalar
+from bittern.optim._shards import local_gradient, row_shards, run_together
 from bittern.optim._state import StateDict, Stored, floats_of, store
 
 _MOMENTUM = State("exp_avg", True)
+_TOGETHER = 2**22
+"""Elements of several DTensors whose sums travel in one message."""
 
 
 class Adafactor(LowBitOptimizer):
@@ -28,8 +31,10 @@ class Adafactor(LowBitOptimizer):
     An element whose g^2 is not finite is left as it is and counts as 0 in the means.
     momentum (float): u <- m <- momentum m + (1 - momentum) u before it is applied.
     States: `row_var`, `col_var` (float32, one line each) or `variance`, and `exp_avg`. One tensor at a time in torch
-    operations, with temporaries of the tensor's size. Errors: see `LowBitOptimizer`; TypeError for DTensors,
-    ValueError for rounding other than "nearest".
+    operations, with temporaries of the tensor's size. Of a DTensor that is sharded by rows, `row_var` is sharded alike
+    and a matrix's `col_var` is on every process; sums are added up over shards, so that the step is that of the whole
+    tensor. Errors: see `LowBitOptimizer`; TypeError for a DTensor that is sharded otherwise, ValueError for rounding
+    other than "nearest".
     """
 
     whole_tensors = True
@@ -73,14 +78,14 @@ class Adafactor(LowBitOptimizer):
             )
         if group["rounding"] != "nearest":
             raise ValueError(f'Adafactor: rounding must be "nearest"; got {group["rounding"]!r}')
+        for p in group["params"]:
+            row_shards("Adafactor", p)
 
     def states(self, group: Group) -> tuple[State, ...]:
         return (_MOMENTUM,) if group["momentum"] > 0 else ()
 
-    def further_states(self, p: Tensor) -> dict[str, tuple[int, ...]]:
-        if p.ndim < 2:
-            return {"variance": tuple(p.shape)}
-        return {"row_var": (*p.shape[:-1], 1), "col_var": (*p.shape[:-2], 1, p.shape[-1])}
+    def further_states(self, p: Tensor) -> dict[str, int | None]:
+        return {"variance": None} if p.ndim < 2 else {"row_var": -1, "col_var": -2}
 
     def lost_in_torch(self, states: Mapping[Any, Any]) -> bool:
         """torch.optim.Adafactor has no momentum, in whatever storage."""
@@ -88,57 +93,98 @@ class Adafactor(LowBitOptimizer):
 
     def update(self, key: Any, group: Group, params: Sequence[Tensor]) -> None:
         for p in params:
-            if is_sharded(p):
-                raise TypeError("Adafactor: a DTensor has no local row and column means; use AdamW with 8-bit states")
-            state = self.state_of(p, group)
-            if p.numel() > 0:
-                self._update_one(p, state, group)
-
-    def _update_one(self, p: Tensor, state: StateDict, group: Group) -> None:
-        assert p.grad is not None
-        gradient = -p.grad.float() if group["maximize"] else p.grad.float()
-        good = torch.isfinite(gradient * gradient)
-        gradient = torch.where(good, gradient, 0.0)
-        state["step"] += 1
-        step, lr = float(state["step"]), float(scalar(group["lr"]))
-        eps1 = torch.finfo(p.dtype).eps if group["eps"][0] is None else group["eps"][0]
-        weight = p.float()
-        size = max(group["eps"][1], _rms(weight)) * min(lr, step**-0.5)
-        update = gradient * _second_moment(state, gradient, step ** group["beta2_decay"], eps1).rsqrt()
-        update = update / max(1.0, _rms(update) / group["d"])
-        if group["momentum"] > 0:
-            update = self._smooth(p, state, group, update, good)
-        new = weight * (1 - lr * group["weight_decay"]) - size * update
-        p.copy_(torch.where(good, new, weight))
-
-    def _smooth(self, p: Tensor, state: StateDict, group: Group, update: Tensor, good: Tensor) -> Tensor:
-        values, absmax = state["exp_avg"], state.get("exp_avg_absmax")
-        parts = {_MOMENTUM.name: Stored(values, absmax, stored_layout(p, values, absmax))}
-        old = floats_of(p, parts, (_MOMENTUM,))[_MOMENTUM.name]
-        new = torch.where(good, torch.lerp(update, old, group["momentum"]), old)
-        store(state, "exp_avg", encode(p, new, _MOMENTUM, layout_for(p, group)))
-        return new
+            row_shards("Adafactor", p)
+            self.state_of(p, group)
+        for some in _bunches([p for p in params if p.numel() > 0]):
+            run_together(some, [_step(p, self.state[p], group) for p in some])
 
 
-def _rms(x: Tensor) -> float:
-    norm = float(torch.linalg.vector_norm(x, dtype=torch.float64))
-    return norm / math.sqrt(x.numel())
+def _bunches(params: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """`params` one by one, as temporaries are of their size; but small DTensors together, as messages take time."""
+    some: list[Tensor] = []
+    for p in params:
+        if some and not (is_sharded(p) and is_sharded(some[0]) and sum(q.numel() for q in (*some, p)) <= _TOGETHER):
+            yield some
+            some = []
+        some.append(p)
+    if some:
+        yield some
 
 
-def _second_moment(state: StateDict, gradient: Tensor, rest: float, eps: float) -> Tensor:
-    """The estimate of g^2, at least eps^2, after its means moved towards the new gradient by `rest`.
+def _step(p: Tensor, state: StateDict, group: Group) -> Generator[Tensor, Tensor, None]:
+    """One step of what this process has of `p`; yields its part of sums over `p`, and is sent those over all shards."""
+    gradient = local_gradient("Adafactor", p).float()
+    gradient = -gradient if group["maximize"] else gradient
+    good = torch.isfinite(gradient * gradient)
+    gradient = torch.where(good, gradient, 0.0)
+    state["step"] += 1
+    step, lr = float(state["step"]), float(scalar(group["lr"]))
+    rest = step ** group["beta2_decay"]
+    local = local_tensor(p.detach())
+    weight = local.float()
+    lines = [] if p.ndim < 2 else _sums_of_lines(p, state, gradient, rest)
+    parts = [_squares(weight), *(lines if p.ndim == 2 else ())]  # of more dimensions every matrix is whole here
+    sums = yield torch.cat([part.flatten() for part in parts])
+    square, *added = (x.view_as(y) for x, y in zip(torch.split(sums, [y.numel() for y in parts]), parts, strict=True))
+    size = max(group["eps"][1], _root_mean(square, p)) * min(lr, step**-0.5)
+    eps1 = torch.finfo(p.dtype).eps if group["eps"][0] is None else group["eps"][0]
+    update = gradient * _second_moment(p, state, gradient, added or lines, rest, eps1).rsqrt()
+    square = yield _squares(update).view(1)
+    update = update / max(1.0, _root_mean(square, p) / group["d"])
+    if group["momentum"] > 0:
+        update = _smooth(p, state, group, update, good)
+    new = weight * (1 - lr * group["weight_decay"]) - size * update
+    local.copy_(torch.where(good, new, weight))
+    torch.autograd.graph.increment_version(p)
 
-    Sums are float64 and the quotient comes before the product, so that squares up to the largest float32 fit.
+
+def _sums_of_lines(p: Tensor, state: StateDict, gradient: Tensor, rest: float) -> list[Tensor]:
+    """Moves the means of rows by `rest`; the sum of these means, and of the squares in each column, here."""
+    rows = _means(p, state, "row_var", -1)
+    rows.lerp_((_squares(gradient, -1) / p.shape[-1]).float(), rest)
+    return [rows.sum(dim=-2, keepdim=True, dtype=torch.float64), _squares(gradient, -2)]
+
+
+def _second_moment(
+    p: Tensor, state: StateDict, gradient: Tensor, lines: Sequence[Tensor], rest: float, eps: float
+) -> Tensor:
+    """The estimate of g^2 here, at least eps^2, after its other means moved towards the new gradient by `rest`.
+
+    lines: as of `_sums_of_lines`, over all shards. Sums are float64 and the quotient comes before the product, so that
+    squares up to the largest float32 fit.
     """
-    if gradient.ndim < 2:
-        variance: Tensor = state.setdefault("variance", torch.zeros_like(gradient))
-        variance.lerp_(gradient * gradient, rest)
-        return variance.clamp(min=eps * eps)
-    means: dict[str, Tensor] = {}
-    for name, dim in (("row_var", -1), ("col_var", -2)):
-        norm = torch.linalg.vector_norm(gradient, dim=dim, keepdim=True, dtype=torch.float64)
-        mean = (norm * norm / gradient.shape[dim]).float()
-        means[name] = state.setdefault(name, torch.zeros_like(mean)).lerp_(mean, rest)
-    row, column = means["row_var"], means["col_var"]
-    share = row / row.mean(dim=-2, keepdim=True, dtype=torch.float64).float().clamp(min=eps)
-    return (share @ column).clamp(min=eps * eps)
+    if p.ndim < 2:
+        variance = _means(p, state, "variance", None)
+        return variance.lerp_(gradient * gradient, rest).clamp(min=eps * eps)
+    rows, columns = _means(p, state, "row_var", -1), _means(p, state, "col_var", -2)
+    sum_of_rows, squares = lines
+    columns.lerp_((squares / p.shape[-2]).float(), rest)
+    share = rows / (sum_of_rows / p.shape[-2]).float().clamp(min=eps)
+    return (share @ columns).clamp(min=eps * eps)
+
+
+def _means(p: Tensor, state: StateDict, name: str, dim: int | None) -> Tensor:
+    """What this process has of a state of means, which is there from here on."""
+    if name not in state:
+        state[name] = means_like(p, dim)
+    return local_tensor(state[name])
+
+
+def _smooth(p: Tensor, state: StateDict, group: Group, update: Tensor, good: Tensor) -> Tensor:
+    values, absmax = state["exp_avg"], state.get("exp_avg_absmax")
+    parts = {_MOMENTUM.name: Stored(values, absmax, stored_layout(p, values, absmax))}
+    old = floats_of(p, parts, (_MOMENTUM,))[_MOMENTUM.name]
+    new = torch.where(good, torch.lerp(update, old, group["momentum"]), old)
+    store(state, "exp_avg", encode(p, new, _MOMENTUM, layout_for(p, group)))
+    return new
+
+
+def _squares(x: Tensor, dim: int | None = None) -> Tensor:
+    """The sum of squares over a dimension, which stays with size 1, or over all; float64."""
+    norm: Tensor = torch.linalg.vector_norm(x, dim=dim, keepdim=dim is not None, dtype=torch.float64)
+    return norm * norm
+
+
+def _root_mean(square: Tensor, p: Tensor) -> float:
+    """Of a sum over all elements of `p`."""
+    return math.sqrt(float(square) / p.numel())

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from bittern.ops.optimizer_step import State
-from bittern.optim._layout import encode, is_sharded, layout_for, stored_layout
+from bittern.optim._layout import encode, layout_for, local_tensor, stored_layout
 from bittern.optim._names import holds_codes
 from bittern.optim._optimizer import LowBitOptimizer, ParamsT
 from bittern.optim._options import Group, Number, Options, check_not_negative, scalar
+from bittern.optim._owners import on_owners
+from bittern.optim._shards import RowShards, local_gradient, row_shards
 from bittern.optim._state import Stored, floats_of, store
 
 _MOMENTUM = State("momentum_buffer", True)
@@ -28,8 +30,11 @@ class Muon(LowBitOptimizer):
     Newton-Schulz iterations X <- a X + (b X X^T + c (X X^T)^2) X in bfloat16, from X = u / |u|;
     p <- p (1 - lr weight_decay) - lr s O, s = sqrt(max(1, rows / columns)) ("original", None) or
     0.2 sqrt(max(rows, columns)) ("match_rms_adamw"). Gradients that are not finite count as 0 in u, and their
-    elements keep their values. One matrix at a time in torch operations, with temporaries of its size.
-    Errors: ValueError for a parameter that is no matrix; TypeError for DTensors; see `LowBitOptimizer`.
+    elements keep their values. One matrix at a time in torch operations, with temporaries of its size. DTensors that
+    are sharded by rows are put together each on one process, which iterates for all (`_owners`): the step is that of
+    the whole matrix to the bit, but that blocks of codes restart at rows.
+    Errors: ValueError for a parameter that is no matrix; TypeError for a DTensor that is sharded otherwise; see
+    `LowBitOptimizer`.
     """
 
     whole_tensors = True
@@ -70,6 +75,7 @@ class Muon(LowBitOptimizer):
         for p in group["params"]:
             if p.ndim != 2:
                 raise ValueError(f"Muon: parameters must be matrices; got {list(p.shape)}; give it to AdamW")
+            row_shards("Muon", p)
 
     def lost_in_torch(self, states: Mapping[Any, Any]) -> bool:
         return holds_codes(states)
@@ -78,16 +84,31 @@ class Muon(LowBitOptimizer):
         return (_MOMENTUM,)
 
     def update(self, key: Any, group: Group, params: Sequence[Tensor]) -> None:
+        spread: dict[RowShards, list[Tensor]] = {}
         for p in params:
-            if is_sharded(p):
-                raise TypeError("Muon: a DTensor has no whole matrix here; use AdamW for it")
-            self._update_one(p, group)
+            self.state_of(p, group)
+            shards = row_shards("Muon", p)
+            if p.numel() == 0:
+                continue
+            if shards is None:
+                self._apply(p, group, _orthogonal(self._direction(p, group), group))
+            else:
+                spread.setdefault(shards, []).append(p)
+        for shards, matrices in spread.items():
+            # a matrix that steps alone, in the backward pass, is not always the first process's
+            first = next(i for i, p in enumerate(group["params"]) if p is matrices[0])
+            orthogonal = on_owners(
+                *(shards, matrices, first),
+                rows_of=lambda p: self._direction(p, group),
+                whole=lambda x: _orthogonal(x, group),
+            )
+            for p, rows in orthogonal:
+                self._apply(p, group, rows.float())
 
-    def _update_one(self, p: Tensor, group: Group) -> None:
-        state = self.state_of(p, group)
-        if p.grad is None or p.numel() == 0:
-            return
-        gradient, rate = p.grad.float(), float(group["momentum"])
+    def _direction(self, p: Tensor, group: Group) -> Tensor:
+        """u of what this process has of `p`, whose momentum moves on."""
+        state = self.state[p]
+        gradient, rate = local_gradient("Muon", p).float(), float(group["momentum"])
         good = torch.isfinite(gradient)
         values, absmax = state["momentum_buffer"], state.get("momentum_buffer_absmax")
         parts = {_MOMENTUM.name: Stored(values, absmax, stored_layout(p, values, absmax))}
@@ -95,11 +116,21 @@ class Muon(LowBitOptimizer):
         gradient = torch.where(good, gradient, 0.0)
         mean = torch.where(good, torch.lerp(gradient, old, rate), old)
         store(state, "momentum_buffer", encode(p, mean, _MOMENTUM, layout_for(p, group)))
-        direction = torch.lerp(gradient, mean, rate) if group["nesterov"] else mean
-        direction = orthogonalize(direction, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        return torch.lerp(gradient, mean, rate) if group["nesterov"] else mean
+
+    def _apply(self, p: Tensor, group: Group, direction: Tensor) -> None:
+        """Steps what this process has of `p` along its rows of O."""
+        good = torch.isfinite(local_gradient("Muon", p).float())
         lr = float(scalar(group["lr"]))
-        new = p.float() * (1 - lr * group["weight_decay"]) - lr * _scale(group, p) * direction
-        p.copy_(torch.where(good, new, p.float()))
+        local = local_tensor(p.detach())
+        weight = local.float()
+        new = weight * (1 - lr * group["weight_decay"]) - lr * _scale(group, p) * direction
+        local.copy_(torch.where(good, new, weight))
+        torch.autograd.graph.increment_version(p)
+
+
+def _orthogonal(x: Tensor, group: Group) -> Tensor:
+    return orthogonalize(x, group["ns_coefficients"], group["ns_steps"], group["eps"])
 
 
 def orthogonalize(x: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
