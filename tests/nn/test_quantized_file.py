@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from _tolerance import assert_exact
-from bittern.nn import Linear4bit, Linear8bit, load_quantized, quantize, save_quantized
+from bittern.nn import Linear4bit, Linear8bit, LinearGroups, load_quantized, quantize, save_quantized
 
 KINDS = [Linear4bit, partial(Linear4bit, nested=True, block_size=32), Linear8bit, partial(Linear8bit, threshold=1)]
 
@@ -124,6 +124,18 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
         save_quantized(Linear4bit(64, 8), tmp_path / "nowhere" / "x")
     assert not list(tmp_path.iterdir())
+
+
+def test_groups_of_before_there_were_orders(tmp_path: Path) -> None:
+    """Their files do not say that inputs are in order."""
+    path = tmp_path / "groups"
+    small = saved(path, LinearGroups)
+    with path.open("rb") as file:
+        text = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))["__metadata__"]
+    layers = json.loads(text["layers"])
+    assert [layer.pop("ordered") for layer in layers.values()] == [False, False]
+    rewrite(path, {"layers": json.dumps(layers)})
+    assert_exact(load_quantized(Net(), path).eval()(TOKENS), small(TOKENS))
 
 
 def _layer(**changes: Any) -> dict[str, str]:

@@ -47,6 +47,8 @@ _SETTINGS: dict[str, dict[str, type]] = {
     },
 }
 """What a file says of a layer of each kind."""
+_ADDED: dict[str, dict[str, Any]] = {"LinearGroups": {"ordered": False}}
+"""What files of before do not say, and meant."""
 
 
 def save_quantized(model: nn.Module, path: str | PathLike[str]) -> None:
@@ -151,6 +153,8 @@ def _skeleton(model: nn.Module, name: str, settings: Any) -> FrozenLinear:
     old = _old(model, name)
     kind = settings.get("kind") if isinstance(settings, dict) else None
     expected = _SETTINGS.get(kind) if isinstance(kind, str) else None
+    if expected is not None:
+        settings = {**_ADDED.get(kind, {}), **settings}
     if expected is None or set(settings) != {"kind", *expected}:
         raise ValueError(f"layer {name!r} must be one of {', '.join(_SETTINGS)} with its settings; got {settings!r}")
     wrong = [key for key, cls in expected.items() if type(settings[key]) is not cls]
