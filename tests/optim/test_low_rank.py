@@ -122,6 +122,44 @@ def test_it_learns(cls: Any, extra: dict[str, Any]) -> None:
     assert float(loss.detach()) < 0.1 * first
 
 
+def _lazy_run(optimizer: Any, params: list[nn.Parameter], steps: range, alike: bool) -> list[list[int]]:
+    """The steps in which each of two matrices took a basis."""
+    taken: list[list[int]] = [[], []]
+    for t in steps:
+        draw = torch.Generator().manual_seed(0 if alike else t)
+        before = [optimizer.state[p].get("projector_step") for p in params]
+        for p in params:
+            p.grad = torch.randn(p.shape, generator=draw)
+        optimizer.step()
+        for i, (p, b) in enumerate(zip(params, before, strict=True)):
+            if b is None or b != optimizer.state[p]["projector_step"]:
+                taken[i].append(t)
+    return taken
+
+
+@pytest.mark.parametrize("bits", [32, 4])
+def test_lazy_gaps_double_while_bases_stay(bits: int) -> None:
+    """Five similarities come with the sixth basis, at step 10: a gradient that stays doubles the gap there, and again.
+
+    Unlike gradients, whose first vectors of 24 dimensions have a mean |cos| near 0.16, leave the gap as it is. A file
+    goes on with gap and similarities.
+    """
+    params, twins = parameters(SHAPES[:2]), parameters(SHAPES[:2])
+    options = {"update_proj_gap": 2, "lazy": 0.4, "projector_bits": bits}
+    optimizer, twin = _make(GaLoreAdamW, params, **options), _make(GaLoreAdamW, twins, **options)
+    assert _lazy_run(optimizer, params, range(12), alike=True) == [[0, 2, 4, 6, 8, 10]] * 2
+    twin.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for one, some in ((optimizer, params), (twin, twins)):
+        assert _lazy_run(one, some, range(12, 40), alike=True) == [[14, 22, 38]] * 2
+    assert same(optimizer.state_dict(), twin.state_dict())
+    other = parameters(SHAPES[:2])
+    assert _lazy_run(_make(GaLoreAdamW, other, **options), other, range(16), alike=False) == [[*range(0, 16, 2)]] * 2
+    saved = optimizer.state_dict()
+    del saved["state"][0]["projector_gap"]
+    with pytest.raises(ValueError, match="has only projector_step, projector_similarities of its lazy updates"):
+        optimizer.load_state_dict(saved)
+
+
 def test_a_basis_is_drawn_once_in_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two matrices, three steps a gap; a group added later has numbers, and so bases, of its own."""
     drawn: list[tuple[int, ...]] = []
@@ -182,6 +220,7 @@ def test_refusals() -> None:
         ({"rank": 0}, "rank must be a positive whole number"),
         ({"update_proj_gap": 2.5}, "update_proj_gap must be a positive whole number"),
         ({"projector_bits": 16}, "projector_bits must be 32, 8 or 4"),
+        ({"lazy": 1.5}, "lazy must be a cosine from 0 to 1, or None"),
         ({"rounding": "kahan"}, "rounding must be 'nearest'"),
         ({"offload": "cpu"}, "offload must be None"),
     ):
