@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from _command import Command
+from bittern import data
 from bittern.bench.core.store import from_json
 from bittern.bench.speed.peers import CHANNELS_LAST, COMPILED, PEERS, Peer
 from bittern.bench.speed.report import SpeedReport
@@ -201,3 +202,20 @@ def test_every_option_of_decode_is_heard(
 def test_bad_options_of_decode_are_one_line(command: Command) -> None:
     assert command("bench", "decode", "--type", "float23").error == "unknown type 'float23': did you mean float32?"
     assert "unknown format 'nf5'" in command("bench", "decode", "--formats", "nf5").error
+
+
+def test_rules_take_options(command: Command, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text(data.sample_text(300))
+    run = ("bench", "optim-rules", "--characters", text, "--steps", 1, "--layers", 1, "--width", 32, "--seed", 0)
+    out = ("--out", tmp_path / "rules.json")
+    assert "| sgd-32bit:lr=0.5,weight_decay=0.1 |" in command.done(
+        *run, *out, "--rule", "sgd-32bit:lr=0.5,weight_decay=0.1"
+    )
+    for rule, message in (
+        ("sgd-8bit:rank=3", "'rank=3' is none of its options"),
+        ("sap-8bit", "did you mean soap-8bit?"),
+        ("adamw-16bit", "did you mean adamw-8bit?"),
+    ):
+        assert message in command(*run, *out, "--rule", rule).error
+    assert "--width must be a multiple of 32; got 48" in command(*run[:-3], 48, *out, "--rule", "adamw-8bit").error

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -154,6 +155,55 @@ def optim_training(
         on_run=lambda run: typer.echo(f"{run.task}: {run.storage} bits, seed {run.seed}: {run.metric} {run.value:.3f}"),
     )
     write_atomically(out.with_name(report.curves), report.drawing())
+    typer.echo(report.markdown())
+
+
+@app.command()
+def optim_rules(
+    out: Annotated[Path, typer.Option(help="JSON file of the results; the table goes beside it.")],
+    rule: Annotated[
+        list[str],
+        typer.Option(
+            help='An optimizer, "soap-8bit" or "asgd-32bit:lr=0.1,t0=100", lr being where the search begins; may be '
+            "given again."
+        ),
+    ],
+    characters: Annotated[Path | None, typer.Option(help="Text file: train the GPT, one token per character.")] = None,
+    words: Annotated[Path | None, typer.Option(help="Text file: train the LSTM, words between white space.")] = None,
+    steps: Annotated[int, typer.Option(help="Steps of each training.")] = 400,
+    layers: Annotated[int, typer.Option(help="Layers of the GPT.")] = 4,
+    width: Annotated[int, typer.Option(help="Width of both networks; the GPT has heads of 32.")] = 128,
+    falling: Annotated[bool, typer.Option("--falling", help="Let rates fall to 0 along half a cosine.")] = False,
+    seed: Annotated[list[int] | None, typer.Option(help="A seed; may be given again. [default: 0, 1, 2]")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+) -> None:
+    """Train with other rules, each at a rate found on held-out training text; started again, it goes on."""
+    from bittern import data
+    from bittern.bench.optim import rules as bench
+    from bittern.bench.optim.training import gpt_task, lstm_task
+    from bittern.models import GPTShape
+
+    if characters is None and words is None:
+        raise Misused("optim-rules trains on --characters or --words; got neither")
+    if width % 32:
+        raise Misused(f"--width must be a multiple of 32; got {width}")
+    tasks = []
+    if characters is not None:
+        make = partial(gpt_task, steps=steps, shape=GPTShape(layers, width, width // 32))
+        tasks.append(bench.RuleTask(data.read_characters(characters), make))
+    if words is not None:
+        make = partial(lstm_task, steps=steps, width=width)
+        tasks.append(bench.RuleTask(data.read_words(words, vocabulary_size=4000), make))
+    report = bench.run(
+        tasks,
+        [bench.Rule(text, names.optimizer_rule(text)) for text in rule],
+        command=shlex.join(["bittern", *sys.argv[1:]]),
+        out=out,
+        seeds=tuple(seed or (0, 1, 2)),
+        falling=falling,
+        threads=threads,
+        on_run=lambda run: typer.echo(f"{run.task}: {run.rule}, rate {run.rate:.2g}: {run.metric} {run.values}"),
+    )
     typer.echo(report.markdown())
 
 

@@ -209,6 +209,36 @@ def _low_bit_optimizer(rule: str, state_bits: int) -> OptimizerFactory:
     return partial(by_name[rule], state_bits=state_bits)
 
 
+def optimizer_rule(text: str) -> OptimizerFactory:
+    """An optimizer of this package by "name-8bit:option=value,...", in any bits. Raises: Misused."""
+    import inspect
+
+    name, colon, listed = text.partition(":")
+    rule, _, bits = name.lower().partition("-")
+    known = {known.partition("-")[0] for known in OPTIMIZERS if "-" in known}
+    if rule not in known or bits not in ("32bit", "8bit", "4bit"):
+        raise unknown("optimizer", name, [f"{rule}-8bit" for rule in sorted(known)])
+    factory = _low_bit_optimizer(rule, int(bits.removesuffix("bit")))
+    parameters = inspect.signature(factory).parameters
+    options = {}
+    for part in listed.split(",") if colon else ():
+        key, equals, value = part.partition("=")
+        if not equals or key not in parameters or key == "params":
+            raise Misused(f"{text}: {part!r} is none of its options; write NAME=VALUE, e.g. weight_decay=0.1")
+        options[key] = _literal(value)
+    return partial(factory, **options)
+
+
+def _literal(text: str) -> Any:
+    """A number, a truth value or None as Python writes it, else the text itself."""
+    import ast
+
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
 def falling_rate(optimizer_name: str) -> bool:
     """Whether the learning rate of such an optimizer should fall to 0: not of one that averages its weights instead."""
     return "schedulefree" not in optimizer_name.lower()
