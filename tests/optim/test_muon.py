@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bittern import optim
+from bittern.optim._owners import rounds_of
 from bittern.optim.muon import orthogonalize
 from optim._training import parameters, relative_error, train
 
@@ -38,6 +39,14 @@ def test_the_direction_has_singular_values_near_one(shape: tuple[int, int]) -> N
     found = torch.linalg.svdvals(orthogonalize(x, (3.4445, -4.7750, 2.0315), 5, 1e-7))
     assert found.max() < 1.3  # the published coefficients leave them between about 0.7 and 1.2
     assert found.median() > 0.6
+
+
+def test_every_process_owns_one_matrix_a_round_the_largest_first() -> None:
+    """Work is rows x columns x the smaller of both: 24, 2, 54, 24 and 16 here; of equal ones the first is first."""
+    params = [torch.empty(shape) for shape in ((2, 6), (1, 2), (6, 3), (6, 2), (1, 16))]
+    found = rounds_of(params, 3, first=2)
+    places = [{owner: [p is q for q in params].index(True) for owner, p in members.items()} for members in found]
+    assert places == [{2: 2, 0: 0, 1: 3}, {2: 4, 0: 1}]
 
 
 def test_errors() -> None:
