@@ -68,7 +68,9 @@ def full(net: nn.Module) -> dict[str, Tensor]:
 
 
 def adamw(net: nn.Module, bits: int, eps: float = 1e-8) -> torch.optim.Optimizer:
-    return optim.AdamW(net.parameters(), lr=1e-2, eps=eps, state_bits=bits)
+    """bits below 0: so many, with squares rounded at random."""
+    options = {"state_bits": abs(bits), "state_rounding": "stochastic" if bits < 0 else None}
+    return optim.AdamW(net.parameters(), lr=1e-2, eps=eps, **options)  # type: ignore[arg-type]
 
 
 def single(_: int, __: int, folder: Path, bits: int) -> dict[str, Tensor]:

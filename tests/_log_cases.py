@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arguments for `optimizer_step` with states of log_codes, whose new states every implementation must get exactly.
+"""Arguments for `optimizer_step` with states rounded at random, whose new states every implementation gets exactly.
 
 Means halve at each step and gradients have few bits, so that a new state is rounded once or not at all, in whatever
 way an implementation multiplies and adds. What a root or a norm scales may be off by a level: the momentum of RMSprop
@@ -34,17 +34,20 @@ OPTIONS = (*HALVES, ("weight_decay", 0.0), ("grad_scale", -1.0))
 
 @dataclass(frozen=True)
 class LogStep:
-    """A `Step` whose states of 4 bits are those of log_codes."""
+    """A `Step` whose states of 4 bits are those of log_codes, or squares of 8 bits those of random_squares."""
 
     step: Step
     own_seeds: bool = True
     """One seed per tensor, not one for all."""
     still: bool = False
     """The first half of each tensor has neither states nor gradients."""
+    at_random: tuple[int, ...] = (4,)
+    """Bits of the states that are."""
 
     def __str__(self) -> str:
         name = str(Step(**vars(self.step) | {"options": ()}))
-        return f"log-{name}" + "-own" * self.own_seeds + "-still" * self.still
+        kind = "log" if self.at_random == (4,) else "random" + "".join(map(str, self.at_random))
+        return f"{kind}-{name}" + "-own" * self.own_seeds + "-still" * self.still
 
     def make(self) -> tuple[Any, ...]:
         draw = generator(str(self))
@@ -56,14 +59,16 @@ class LogStep:
         kinds = SPECS[Rule(rule)].states
         for at in range(len(states)):
             i, k = divmod(at, len(kinds))
-            if bits[i] == 4:
+            if bits[i] == 8 and 8 in self.at_random and not kinds[k].signed:
+                states[at] = torch.randint(0, 256, states[at].shape, generator=draw, dtype=torch.uint8)
+            if bits[i] == 4 and 4 in self.at_random:
                 layout = (params[i].numel(), blocks[i], rows[i])
                 if kinds[k].exact:
                     continue
                 states[at], absmax[at] = self._stored(storage_of(kinds[k], 4, True), *layout, draw)
         low, high = torch.iinfo(torch.int64).min, torch.iinfo(torch.int64).max
         seeds = torch.randint(low, high, (len(params) if self.own_seeds else 1,), generator=draw)
-        return rule, params, grads, states, absmax, scalars, bits, blocks, rows, lost, seed, seeds
+        return rule, params, grads, states, absmax, scalars, bits, blocks, rows, lost, seed, seeds, self.at_random
 
     def _stored(self, storage: Storage, n: int, block: int, row: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
         """Any codes, on scales as they may come."""
@@ -94,6 +99,28 @@ def log_steps() -> Iterator[LogStep]:
             yield LogStep(Step(rule, 4, (row * 3, row * 7), block=32, row=row, options=OPTIONS))
     for block in (32, 64, 128, 256, 512, 1024, 2048, 4096):
         yield LogStep(Step(Rule.ADEMAMIX, 4, (4097, 9000), block=block, options=OPTIONS))
+
+
+def random_square_steps() -> Iterator[LogStep]:
+    """Every rule with squares, then layouts, and beside states of other bits."""
+    few = (300, 65, 257)
+    rules = [rule for rule in Rule if not all(state.signed for state in SPECS[rule].states)]
+    for rule in rules:
+        yield LogStep(Step(rule, 8, SHORT, block=64, options=OPTIONS), at_random=(8,))
+    for rule in (Rule.ADAM, Rule.AMSGRAD):
+        yield LogStep(Step(rule, (8, 4, 32), few, options=OPTIONS), at_random=(4, 8))
+        yield LogStep(Step(rule, (8, 4, 32), few, options=OPTIONS), at_random=(8,), own_seeds=False)
+    for block in (32, 128, 256, 4096):
+        yield LogStep(Step(Rule.ADAM, 8, (4097, 9000), block=block, options=OPTIONS), at_random=(8,))
+    yield LogStep(Step(Rule.ADAM, 8, (27 * 3, 27 * 7), block=32, row=27, options=OPTIONS), at_random=(8,))
+    yield LogStep(Step(Rule.ADAM, 8, few, torch.bfloat16, torch.bfloat16, options=OPTIONS, seed=5), at_random=(8,))
+
+
+def fewer_random_square_steps() -> Iterator[LogStep]:
+    """For implementations that run slowly."""
+    steps = list(random_square_steps())
+    yield from (step for step in steps if step.step.rule in (Rule.AMSGRAD, Rule.ADAGRAD))
+    yield from (step for step in steps if step.step.row is not None or step.step.block == 128)
 
 
 def fewer_log_steps() -> Iterator[LogStep]:

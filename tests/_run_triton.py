@@ -22,7 +22,7 @@ import torch
 from _agreement import check
 from _cases import Case, interpreted_cases
 from _epilogue_cases import matmul_arguments, traps
-from _log_cases import check_log_step, fewer_log_steps
+from _log_cases import check_log_step, fewer_log_steps, fewer_random_square_steps
 from _tolerance import assert_exact
 from _triton_extras import Extra, check_log_norms, check_norms_of_shards, check_repeated_steps, extras
 from bittern import ops
@@ -56,7 +56,8 @@ def light_work() -> dict[str, Callable[[], None]]:
 def log_work() -> dict[str, Callable[[], None]]:
     run = ops.optimizer_step.triton
     work: dict[str, Callable[[], None]] = {}
-    work |= {str(step): lambda step=step: check_log_step(step.make(), run) for step in fewer_log_steps()}
+    steps = [*fewer_log_steps(), *fewer_random_square_steps()]
+    work |= {str(step): lambda step=step: check_log_step(step.make(), run) for step in steps}
     return work | {"norms of log steps": check_log_norms}
 
 

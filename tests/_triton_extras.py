@@ -82,8 +82,8 @@ def check_log_norms() -> None:
 
     for rule in (Rule.LAMB, Rule.LARS):
         arguments = LogStep(Step(rule, (4, 8, 4), (300, 65, 5000), options=OPTIONS)).make()
-        _, params, grads, states, absmax, scalars, *layout, _, seeds = arguments
+        _, params, grads, states, absmax, scalars, *layout, _, seeds, at_random = arguments
         kernel = CudaStep(rule, params, states, absmax, *layout)
-        native = PreparedStep(rule, params, states, absmax, *layout, logarithmic=True)
+        native = PreparedStep(rule, params, states, absmax, *layout, at_random=at_random)
         found = kernel.measure(grads, scalars, seeds)
         torch.testing.assert_close(found, native.measure(grads, scalars, seeds), rtol=1e-5, atol=0.0)

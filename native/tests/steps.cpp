@@ -20,7 +20,7 @@ struct Kind {
   i64 bits;
   DType param, grad;
   Rounding rounding;
-  bool logarithmic;  // 4 bits that are rounded at random
+  bool at_random;  // states of 4 bits, and squares of 8
 };
 
 // Everything that a step reads and writes of one tensor.
@@ -86,7 +86,7 @@ Tensor stepped(Isa isa, const Kind& kind) {
     const bool random = kind.rounding == Rounding::random;
     const u64 seed = static_cast<u64>(i) << 32;
     optimizer_step_kernels(isa).step({kind.rule, &view, 1, s.data(), kScalars, random, static_cast<u64>(i),
-                                      kThreads, nullptr, nullptr, kind.logarithmic ? &seed : nullptr, 1});
+                                      kThreads, nullptr, nullptr, &seed, 1, kind.at_random ? 4 + 8 : 0});
   }
   return tensor;
 }
@@ -99,7 +99,7 @@ std::vector<double> norms(Isa isa, const Kind& kind) {
   std::vector<double> found(2);
   const u64 seed = 5;
   optimizer_step_kernels(isa).step({kind.rule, &view, 1, s.data(), kScalars, false, 0, 1, found.data(),
-                                    nullptr, kind.logarithmic ? &seed : nullptr, 1});
+                                    nullptr, &seed, 1, kind.at_random ? 4 + 8 : 0});
   return found;
 }
 
@@ -108,7 +108,7 @@ std::string describe(Isa isa, const Kind& kind) {
   return std::string(isa_name(isa)) + ": rule " + std::to_string(static_cast<int>(kind.rule)) + ", " +
          std::to_string(kind.bits) + " bits, parameter " + type_name(kind.param) + ", gradient " +
          type_name(kind.grad) + ", " + kRoundings[static_cast<int>(kind.rounding)] +
-         (kind.logarithmic ? ", logarithmic" : "");
+         (kind.at_random ? ", states at random" : "");
 }
 
 }  // namespace
@@ -126,11 +126,11 @@ void test_step_types(Isa isa, Results& results) {
   for (int rule = 0; rule < static_cast<int>(Rule::count); ++rule) {
     for (i64 bits : {32, 8, 4}) {
       for (const auto& form : kForms) {
-        const Kind kind{static_cast<Rule>(rule), bits, form.param, form.grad, form.rounding, bits == 4};
+        const Kind kind{static_cast<Rule>(rule), bits, form.param, form.grad, form.rounding, bits < 32};
         results.record(stepped(isa, kind).equals(stepped(Isa::scalar, kind)), describe(isa, kind));
-        if (bits == 4) {
+        if (bits < 32) {
           Kind nearest = kind;
-          nearest.logarithmic = false;
+          nearest.at_random = false;
           results.record(stepped(isa, nearest).equals(stepped(Isa::scalar, nearest)), describe(isa, nearest));
         }
         if (kind.rule != Rule::lamb && kind.rule != Rule::lars) continue;

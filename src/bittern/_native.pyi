@@ -66,6 +66,7 @@ def optimizer_step(
     ratios: int = 0,
     state_seeds: int = 0,
     state_seed_count: int = 0,
+    at_random: int = 0,
 ) -> None: ...
 def quantize_blockwise(
     isa: int,

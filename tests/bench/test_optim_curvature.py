@@ -37,8 +37,9 @@ def test_four_bits_reach_what_eight_reach_where_nearest_codes_do_not() -> None:
     """Unlike curvatures in one block, 4,000 steps: 3.9e1 to nearest codes, 5e-4 with 8 bits."""
     assert bench.quadratic(0.0, "4", 0, 4000) < 1e-3
     assert bench.quadratic(0.0, "4, nearest", 0, 4000) > 10
-    exact, found = (bench.quadratic(0.1, storage, 0, 4000) for storage in ("32", "4"))
+    exact, found, eight = (bench.quadratic(0.1, storage, 0, 4000) for storage in ("32", "4", "8, stochastic"))
     assert abs(found - exact) < 0.15 * exact
+    assert abs(eight - exact) < 0.1 * exact
 
 
 def test_small_curvatures_are_still_seen() -> None:

@@ -32,8 +32,8 @@ def test_a_report_goes_on_where_it_stopped(tmp_path: Path) -> None:
     one = bench.run([SMALL], command="test", out=out, seeds=(0,), on_run=told.append)
     assert [run.storage for run in told] == list(bench.STORAGES)
     two = bench.run([SMALL], command="test", out=out, seeds=(0, 1), on_run=told.append)
-    assert len(told) == 8
-    assert two.runs[:4] == one.runs
+    assert len(told) == 2 * len(bench.STORAGES)
+    assert two.runs[: len(bench.STORAGES)] == one.runs
 
 
 def test_other_tasks_run() -> None:
@@ -53,4 +53,8 @@ def test_the_table_gives_means_and_differences() -> None:
     drawing = TrainingReport("bittern bench", machine, tuple(runs)).drawing().decode()
     assert drawing.count("<svg") == 1
     assert "8 bits" in drawing
+    every = tuple(Run("task", "loss", storage, 0, 1.0, (1.0, 0.5), 1, 20) for storage in bench.STORAGES)
+    drawing = TrainingReport("bittern bench", machine, every).drawing().decode()
+    assert "8 bits, stochastic" in drawing
+    assert "4 bits, nearest" in drawing
     assert bench.CURVES in page

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from _log_cases import LogStep, check_log_step, log_steps
+from _log_cases import LogStep, check_log_step, log_steps, random_square_steps
 from _step_cases import Step, check_step, copied, scalars_of, steps
 from _together import run_all
 from _tolerance import assert_elementwise, assert_exact
@@ -44,8 +44,8 @@ def test_instruction_sets_agree_bit_for_bit(step: Step) -> None:
                     assert_exact(b, a)
 
 
-@pytest.mark.parametrize("step", list(log_steps()), ids=str)
-def test_states_of_log_codes_are_those_of_the_reference(step: LogStep) -> None:
+@pytest.mark.parametrize("step", [*log_steps(), *random_square_steps()], ids=str)
+def test_states_rounded_at_random_are_those_of_the_reference(step: LogStep) -> None:
     arguments = step.make()
     for isa in ops.available_isas():
         check_log_step(arguments, partial(ops.optimizer_step.native, isa))

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from _cases import interpreted_cases
-from _log_cases import fewer_log_steps
+from _log_cases import fewer_log_steps, fewer_random_square_steps
 from _triton_extras import extras
 from bittern.ops.optimizer_step import Rule
 
@@ -28,7 +28,7 @@ LIGHT = [str(case) for case in interpreted_cases()] + ["binary_matmul-epilogue-t
 LIGHT += [*(extra.label for extra in extras()), "repeated steps", "norms of shards"]
 
 
-LOG = [*(str(step) for step in fewer_log_steps()), "norms of log steps"]
+LOG = [*map(str, fewer_log_steps()), *map(str, fewer_random_square_steps()), "norms of log steps"]
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +167,8 @@ def test_rules_compile(rule: Rule) -> None:
     tile = {"BLOCK": 256, "ROWS": 4, "PARAM": dtype, "GRAD": dtype}
     module = "bittern.ops.optimizer_step.kernel_cuda"
     own = {"KAHAN": kahan, "CHANCE": chance, "MANTISSA": 6, "OTHER_MANTISSA": 7, "OTHER_BINS": 3074}
-    for aligned, width, logarithmic in ((False, bits, False), (True, bits, False), (True, 4, True)):
-        constants = rule_constants(rule, width, logarithmic) | tile | {"ALIGNED": aligned}
+    for aligned, width, at_random in ((False, bits, False), (True, bits, rule % 6 == 0), (True, 4, True)):
+        constants = rule_constants(rule, width, at_random) | tile | {"ALIGNED": aligned}
         ptx = ptx_of(module, "step_kernel", STEP, constants | own)
         assert_rounds_as_written(ptx)
         assert ("ld.global.v4.b32" in ptx) == ("st.global.v4.b32" in ptx) == aligned

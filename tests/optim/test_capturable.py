@@ -18,6 +18,7 @@ RULES: list[tuple[str, dict[str, Any]]] = [
     ("Adam", {}),
     ("Adam", {"amsgrad": True, "weight_decay": 0.1}),
     ("AdamW", {"maximize": True}),
+    ("AdamW", {"state_rounding": "stochastic"}),
     ("NAdam", {}),
     ("RAdam", {}),
     ("Adagrad", {"lr_decay": 0.01}),

@@ -108,7 +108,7 @@ def test_data_parallel_training_is_that_of_one_process(run: Run, bits: int, tmp_
     assert_close(run("zero", 2, tmp_path, bits), expected, bits)
 
 
-@pytest.mark.parametrize("bits", [32, 8, 4])
+@pytest.mark.parametrize("bits", [32, 8, 4, -8])
 def test_sharded_training_is_that_of_one_process(run: Run, bits: int, tmp_path: Path) -> None:
     expected = run("single", 1, tmp_path, bits)
     assert_close(run("fsdp2", 2, tmp_path, bits), expected, bits)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bittern.ops.optimizer_step import SPECS, PreparedStep, Rule
 from bittern.ops.optimizer_step.check import is_dense
-from bittern.optim._layout import first_element, is_sharded, layout_for, local_tensor
+from bittern.optim._layout import at_random, first_element, is_sharded, layout_for, local_tensor
 from bittern.optim._options import PARAMETER_DTYPES, Group
 from bittern.optim._shards import add_over_shards, trust_ratio
 from bittern.optim._state import StateDict, describe
@@ -55,9 +55,9 @@ class Batch:
         self._place_states = tuple(state for state, _ in places)
         self._place_keys = tuple(key for _, key in places)
         self.tensors = tuple(state[key] for state, key in places)
-        at_random = any(layout_for(p, group).logarithmic for p in params)
+        self._at_random = tuple({layout_for(p, group).bits for p in params if at_random(p, group)})
         at = [_signed(number * _PER_PARAMETER + first_element(p)) for number, p in zip(numbers, params, strict=True)]
-        self._seeds = torch.tensor(at, device=self._counts.device) if at_random else None
+        self._seeds = torch.tensor(at, device=self._counts.device) if self._at_random else None
         self._sharded = any(is_sharded(p) for p in params)
         self._joined = self._sharded and rule in (Rule.LAMB, Rule.LARS)
         locals_ = [local_tensor(p.detach()) if is_sharded(p) else p for p in params]
@@ -185,7 +185,7 @@ class Batch:
             block_size=[layout.block_size for layout in layouts],
             row_length=[layout.row_length for layout in layouts],
             compensation=compensation,
-            logarithmic=any(layout.logarithmic for layout in layouts),
+            at_random=self._at_random,
         )
 
     def _join_counters(self, capturable: bool) -> None:

@@ -22,7 +22,7 @@ from bittern.ops.optimizer_step import State, Storage, state_table, storage_of
 from bittern.ops.optimizer_step.check import is_dense
 from bittern.ops.optimizer_step.log_codes import decode_ratios, decode_squares, encode_ratios, encode_squares
 from bittern.optim._names import has_levels
-from bittern.optim._options import DEFAULT_BLOCK, LARGEST_BLOCK, SMALLEST_BLOCK
+from bittern.optim._options import DEFAULT_BLOCK, LARGEST_BLOCK, ROUNDING_OF_8_BITS, SMALLEST_BLOCK
 
 STATE_BITS_ATTRIBUTE = "optimizer_state_bits"
 """A parameter (or, for `param_groups`, a module) with this attribute has its states in that many bits."""
@@ -91,6 +91,12 @@ def layout_for(p: Tensor, group: Mapping[str, Any]) -> Layout:
         bits = 32
     logarithmic = bits == 4 and group["state_rounding"] == "stochastic"
     return Layout(bits, group["block_size"] or DEFAULT_BLOCK[bits], rows, row_length, logarithmic)
+
+
+def at_random(p: Tensor, group: Mapping[str, Any]) -> bool:
+    """Whether states of `p` are rounded at random."""
+    layout = layout_for(p, group)
+    return layout.logarithmic or (layout.bits == 8 and group[ROUNDING_OF_8_BITS] == "stochastic")
 
 
 def _like(p: Tensor, local: Tensor, shape: tuple[int, ...], placements: Sequence[Any] | None = None) -> Tensor:

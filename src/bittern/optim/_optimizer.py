@@ -20,7 +20,16 @@ from bittern.optim._layout import local_tensor
 from bittern.optim._load import load
 from bittern.optim._loaded import MOST_STEPS
 from bittern.optim._names import for_torch_to_refuse, is_flattened, named_storages, to_memory
-from bittern.optim._options import ADDED, Group, Options, check_options, check_parameter, complete
+from bittern.optim._options import (
+    ADDED,
+    ROUNDING_OF_8_BITS,
+    Group,
+    Options,
+    check_options,
+    check_parameter,
+    complete,
+    settle_rounding,
+)
 from bittern.optim._state import StateDict, check_dense, check_finite, check_offload, conform, create, offload
 from bittern.optim._torch import saved_state
 
@@ -36,10 +45,12 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
     nonfinite: "skip" leaves an element whose gradient or new state is NaN or infinite as it is, with its states;
     "raise" refuses the whole step. rounding of bfloat16 and float16 parameters: "nearest"; "stochastic" (bfloat16;
     seeded by `torch.manual_seed`); "kahan" keeps the rounding error in a buffer of the parameter's type. It does not
-    concern float32 parameters. state_rounding of 4-bit states: "stochastic", with squares on a logarithmic scale and
-    means relative to their roots (docs/optimizers.md), by random bits of the step and the element; "nearest", entries
-    of a table (arXiv 2309.01507), which stop moving where small and large curvatures meet. offload="cpu": states of
-    CUDA parameters live in pinned host memory, which the kernels read and write over the bus.
+    concern float32 parameters. state_rounding: None, which is "stochastic" for 4-bit states and "nearest" for those of
+    8. "stochastic", by random bits of the step and the element: 4 bits have squares on a logarithmic scale and means
+    relative to their roots (docs/optimizers.md), 8 bits their squares alone rounded so, to entries of the same table.
+    "nearest": entries of a table (for 4 bits arXiv 2309.01507); squares stop falling where small and large curvatures
+    meet. A group has it as state_rounding, of 4 bits, and state_rounding_8bit. offload="cpu": states of CUDA parameters
+    live in pinned host memory, which the kernels read and write over the bus.
 
     A parameter that does not fill its memory (a strided slice) is stepped through a dense copy that stays allocated.
     Errors: TypeError for complex, sparse or float64 parameters, ValueError for invalid arguments.
@@ -54,11 +65,10 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
         self._places: dict[Tensor, tuple[int, int]] = {}
         self.steps_in_backward = False
         self._calls = 0
-        rounding: Options = {"state_rounding": self.state_roundings[0]}
-        super().__init__(params, {**defaults, **complete(type(self).__name__, rounding | options)})
+        super().__init__(params, {**defaults, **complete(type(self).__name__, options)})
 
     state_roundings: tuple[Literal["nearest", "stochastic"], ...] = "stochastic", "nearest"
-    """How 4-bit states may be rounded, the default first; at random needs the number of the step."""
+    """How states may be rounded, the default of 4 bits first; at random needs the number of the step."""
 
     whole_tensors: bool = False
     """Whether the update reads sums over a whole tensor."""
@@ -141,6 +151,7 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
                 "capturing; pass capturable=True"
             )
         check_dense(self._name, params)
+        settle_rounding(group, self.state_roundings[0])
         self.update(key, group, params)
 
     def state_of(self, p: Tensor, group: Group) -> StateDict:
@@ -205,13 +216,10 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
+            settle_rounding(group, self.state_roundings[0])
             check_options(self._name, group)
-            if group["state_rounding"] not in self.state_roundings:
-                raise ValueError(
-                    f"{self._name}: 4-bit states go to nearest codes here; got state_rounding="
-                    f"{group['state_rounding']!r}; leave it out, or use state_bits=8"
-                )
             self.check_group(group)
+            self._check_rounding(group)
             for p in group["params"]:
                 check_parameter(self._name, p)
                 self._check_flattened(p, group)
@@ -224,6 +232,20 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
+
+    def _check_rounding(self, group: Group) -> None:
+        """ValueError for states that are to be rounded at random and cannot be, or among which there are none."""
+        of_8 = group[ROUNDING_OF_8_BITS]
+        for rounding in (group["state_rounding"], of_8):
+            if rounding not in self.state_roundings:
+                raise ValueError(
+                    f"{self._name}: states go to nearest codes here; got state_rounding={rounding!r}; leave it out"
+                )
+        if of_8 == "stochastic" and group["state_bits"] == 8 and all(state.signed for state in self.states(group)):
+            raise ValueError(
+                f"{self._name}: of 8-bit states squares are rounded at random, and this rule has none; "
+                f"got state_rounding={of_8!r}; leave it out"
+            )
 
     def _check_flattened(self, p: Tensor, group: Group) -> None:
         """TypeError where FSDP1 holds pieces of `p` and the whole is needed: their groups of processes are unknown."""
@@ -248,6 +270,9 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
             for group, saved in places
             for n, p in zip(saved["params"], group["params"], strict=True)
         }
+        for group in result["param_groups"]:
+            if group.get(ROUNDING_OF_8_BITS) == "nearest":
+                del group[ROUNDING_OF_8_BITS]  # torch.distributed.checkpoint may want the keys of older files
         result["state"] = {
             number: saved_state(f"{self._name}: state {number}", state, params[number]) if number in params else state
             for number, state in result["state"].items()

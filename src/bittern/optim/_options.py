@@ -28,7 +28,7 @@ class Options(TypedDict, total=False):
     min_8bit_size: int
     nonfinite: Literal["skip", "raise"]
     rounding: Literal["nearest", "stochastic", "kahan"]
-    state_rounding: Literal["nearest", "stochastic"]
+    state_rounding: Literal["nearest", "stochastic"] | None
     offload: Literal["cpu"] | None
 
 
@@ -38,20 +38,30 @@ DEFAULTS: Options = {
     "min_8bit_size": 4096,
     "nonfinite": "skip",
     "rounding": "nearest",
-    "state_rounding": "stochastic",
+    "state_rounding": None,
     "offload": None,
 }
-STORAGE = ("state_bits", "block_size", "min_8bit_size", "rounding", "state_rounding", "offload")
+ROUNDING_OF_8_BITS = "state_rounding_8bit"
+"""Group key that says how squares of 8 bits are rounded; "state_rounding" says it of states of 4 bits.
+
+Both come from the argument state_rounding. They are two because files and pickles of before hold "state_rounding":
+"stochastic", then the default, beside states of 8 bits that go to nearest; that goes on to mean just this.
+"""
+STORAGE = ("state_bits", "block_size", "min_8bit_size", "rounding", "state_rounding", ROUNDING_OF_8_BITS, "offload")
 """Group keys that say how this process stores states: `load_state_dict` leaves them as they are."""
 
-ADDED = {"state_rounding": "nearest"}
+OURS = (*DEFAULTS, ROUNDING_OF_8_BITS)
+"""Group keys that other packages do not know."""
+
+ADDED = {"state_rounding": "nearest", ROUNDING_OF_8_BITS: "nearest"}
 """Group keys that checkpoints of before lack, and what they stood for."""
 
 _CHOICES: dict[str, tuple[object, ...]] = {
     "state_bits": (32, 8, 4),
     "nonfinite": ("skip", "raise"),
     "rounding": ("nearest", "stochastic", "kahan"),
-    "state_rounding": ("nearest", "stochastic"),
+    "state_rounding": (None, "nearest", "stochastic"),
+    ROUNDING_OF_8_BITS: ("nearest", "stochastic"),
     "offload": (None, "cpu"),
 }
 
@@ -62,6 +72,14 @@ def complete(owner: str, options: Options) -> dict[str, Any]:
     if unknown:
         raise TypeError(f"{owner}: no argument {unknown[0]!r}; beside its rule's it takes {', '.join(DEFAULTS)}")
     return {**DEFAULTS, **options}
+
+
+def settle_rounding(group: Group, of_4_bits: str) -> None:
+    """Makes of the argument state_rounding the two keys of a group; of_4_bits: what None is for states of 4 bits."""
+    asked = group["state_rounding"]
+    group.setdefault(ROUNDING_OF_8_BITS, "nearest" if asked is None else asked)
+    if asked is None:
+        group["state_rounding"] = of_4_bits
 
 
 def check_options(owner: str, group: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from bittern.ops.optimizer_step import SPECS, State, Storage
 from bittern.optim._layout import Layout, stored_layout, wrap
 from bittern.optim._names import ABSMAX, Saved, is_flattened, named_storages, to_memory, to_saved, without_guard
-from bittern.optim._options import DEFAULTS
+from bittern.optim._options import OURS
 from bittern.optim._state import Stored, floats_of, with_ratios
 
 STATES = {state.name: state for spec in SPECS.values() for state in spec.states}
@@ -59,7 +59,7 @@ def _parameters(params: Iterable[Any]) -> list[Tensor]:
 
 
 def _torch_group(group: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in group.items() if key not in DEFAULTS}
+    return {key: value for key, value in group.items() if key not in OURS}
 
 
 def saved_state(subject: str, state: Mapping[str, Any], p: Tensor) -> Saved:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bittern.ops.optimizer_step import SPECS, Rule, optimizer_step
 from bittern.optim._batch import Counts, state_seed
-from bittern.optim._layout import STATE_BITS_ATTRIBUTE, is_sharded, layout_for
+from bittern.optim._layout import STATE_BITS_ATTRIBUTE, at_random, is_sharded, layout_for
 from bittern.optim._options import Group, check_betas, check_not_negative, scalar
 from bittern.optim._rule_optimizer import RuleOptimizer
 from bittern.optim._state import StateDict
@@ -103,15 +103,14 @@ class TransformedAdamW(RuleOptimizer):
     def normalized(self, p: Tensor, group: Group, state: StateDict, transformed: Tensor) -> Tensor:
         """Counts the step; Adam's direction N of the transformed gradient, whose states move on."""
         state["step"] += 1
-        layout = layout_for(self.stored_like(p, group), group)
+        like = self.stored_like(p, group)
+        layout = layout_for(like, group)
         numbers = {name: scalar(value) for name, value in group.items() if name != "params"}
         numbers |= {"lr": 1.0, "weight_decay": 0.0, "betas": tuple(scalar(beta) for beta in group["betas"])}
         step = float(state["step"])
         values = {**self.scalars(numbers, (step,)), "grad_scale": 1.0}
         spec = SPECS[Rule.ADAM]
-        seeds = None
-        if layout.logarithmic:
-            seeds = state_seed(int(step), self.number_of(p))
+        seeds = state_seed(int(step), self.number_of(p)) if at_random(like, group) else None
         moved = torch.zeros_like(transformed)
         optimizer_step(
             int(Rule.ADAM),
@@ -126,5 +125,6 @@ class TransformedAdamW(RuleOptimizer):
             [],
             None,
             seeds,
+            (4, 8),
         )
         return -moved

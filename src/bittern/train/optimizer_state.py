@@ -56,8 +56,8 @@ def unpack_optimizer(
     numbers: dict[str, int] = {}
     for here, group, stored in zip(optimizer.param_groups, result["param_groups"], packed["groups"], strict=True):
         here_names = [names[id(p)] for p in here["params"]]
-        options = {name: value for name, value in ADDED.items() if name in group} | stored["options"]
-        if stored["names"] != here_names or set(options) != set(group) - {"params"}:
+        options = {name: value for name, value in ADDED.items() if name in here} | stored["options"]
+        if stored["names"] != here_names or set(options) != set(here) - {"params"}:
             raise ValueError("other parameter groups: another optimizer, or other options")
         numbers |= dict(zip(here_names, group["params"], strict=True))
         for key, value in options.items():

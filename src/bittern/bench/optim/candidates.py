@@ -75,16 +75,19 @@ def step_bytes(rule: Rule, state_bits: int, logarithmic: bool = True, param_byte
     return 3 * param_bytes + 2 * stored + again
 
 
+_WORDS = {None: "", "stochastic": ", at random", "nearest": ", to nearest"}
+
+
 def ours() -> tuple[Candidate, ...]:
     """bittern's optimizers: AdamW in every storage, the others with 8 bits; parameters are float32."""
     adamw = [
         Candidate(
-            f"AdamW, {bits}-bit state{', to nearest' * nearest}",
-            partial(_new, optim.AdamW, state_bits=bits, state_rounding="nearest" if nearest else "stochastic"),
-            step_bytes(Rule.ADAM, bits, not nearest),
+            f"AdamW, {bits}-bit state{_WORDS[rounding]}",
+            partial(_new, optim.AdamW, state_bits=bits, state_rounding=rounding),
+            step_bytes(Rule.ADAM, bits, rounding != "nearest"),
             ADAM_BYTES_TARGET if bits == 8 else None,
         )
-        for bits, nearest in ((8, False), (4, False), (4, True), (32, False))
+        for bits, rounding in ((8, None), (4, None), (4, "nearest"), (8, "stochastic"), (32, None))
     ]
     others: tuple[tuple[str, Callable[..., torch.optim.Optimizer], Rule], ...] = (
         ("SGD with momentum", partial(optim.SGD, momentum=0.9), Rule.MOMENTUM),

@@ -62,7 +62,8 @@ class CurvatureReport:
             f"{self.markdown()}\n"
             "To nearest codes, a square that falls by 0.1 % a step never reaches the next code: with 4 bits it keeps "
             "the order of the first steps, and with 8 bits it stays too large, which makes the steps of such elements "
-            "too small. Rounded at random, squares and means are right on average.\n\n"
+            "too small. Rounded at random, squares and means are right on average; of 8 bits the squares are, where "
+            "`stochastic` stands.\n\n"
             f"Command: `{self.command}`\n\nMachine: {self.machine}\n"
         )
 

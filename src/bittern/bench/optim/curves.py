@@ -11,7 +11,7 @@ from bittern.bench.core.drawing import INK, LINE
 
 Curves = Mapping[str, Sequence[Sequence[float]]]
 """Bits of the states -> one curve per seed."""
-COLORS = {"32": "#6b7280", "8": "#0f766e", "4": "#1d4ed8", "4, nearest": "#b45309"}
+COLORS = {"32": "#6b7280", "8": "#0f766e", "8, stochastic": "#7c3aed", "4": "#1d4ed8", "4, nearest": "#b45309"}
 
 
 def curves_svg(tasks: Mapping[str, Curves], steps: Mapping[str, int]) -> bytes:
@@ -42,7 +42,7 @@ def _panel(axes: Any, title: str, curves: Curves, steps: int, *, legend: bool) -
             mean,
             color=COLORS[storage],
             linewidth=1.5,
-            label=f"{storage} bits" if storage.isdigit() else f"4 bits, {storage[3:]}",
+            label=_words(storage),
         )
     axes.set_title(title, fontsize=9, color=INK)
     axes.set_xlabel("step", color=INK)
@@ -53,3 +53,9 @@ def _panel(axes: Any, title: str, curves: Curves, steps: int, *, legend: bool) -
         axes.spines[side].set_visible(False)
     if legend:
         axes.legend(frameon=False, title="optimizer states")
+
+
+def _words(storage: str) -> str:
+    """As "8 bits, stochastic" of "8, stochastic"."""
+    bits, comma, rounding = storage.partition(",")
+    return f"{bits} bits{comma}{rounding}"

@@ -57,7 +57,7 @@ class Storage:
     name: str
     first: int
     second: int
-    rounding: Literal["nearest", "stochastic"] = "stochastic"
+    rounding: Literal["nearest", "stochastic"] | None = None
 
 
 STORAGES = (

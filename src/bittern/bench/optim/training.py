@@ -32,10 +32,11 @@ from bittern.data.text import TextData, windows
 from bittern.models import resnet20_cifar
 from bittern.models.language import GPT, GPTShape, LSTMLanguageModel
 
-NEAREST = "4, nearest"
+AT_RANDOM, NEAREST = "8, stochastic", "4, nearest"
 STORAGES: dict[str, dict[str, Any]] = {
     "32": {"state_bits": 32},
     "8": {"state_bits": 8},
+    AT_RANDOM: {"state_bits": 8, "state_rounding": "stochastic"},
     "4": {"state_bits": 4},
     NEAREST: {"state_bits": 4, "state_rounding": "nearest"},
 }
@@ -97,7 +98,8 @@ class TrainingReport:
             "# Trainings with optimizer states of 32, 8 and 4 bits\n\n"
             "Equal seeds mean equal initial weights and batches; only the storage of the states differs. 32 bits is "
             "torch.optim's arithmetic. 4 bits of squares are logarithmic, those of means relative to their roots, and "
-            'both are rounded at random; "nearest" takes the nearest entries of a table, as SGD always does.\n\n'
+            'both are rounded at random; "nearest" takes the nearest entries of a table, as SGD always does. 8 bits do '
+            'so too; with "stochastic" their squares are rounded at random.\n\n'
             f"{self.markdown()}\n"
             "The LSTM reads the validation file of WikiText-2 (its last tenth is held out) with a vocabulary of 4,000 "
             "words; the learning rate of ResNet-20 falls to 0 along half a cosine. The lines below are training loss, "

@@ -11,10 +11,11 @@ elements; blocks start anew every row_length[i] elements.
 scalars: float32 [1, K] or [n, K] in the order of SPECS[rule].scalars; the first, grad_scale, multiplies the gradient.
 compensation: n tensors like params (Kahan's summation for 16-bit parameters), or none.
 seed: rounds bfloat16 parameters up or down at random with the bits random32(seed, number of the element).
-state_seeds: int64 [1] or [n], on the CPU or the device. With them, states of 4 bits are those of log_codes.py: squares
-on a logarithmic scale with two float32 a block, means relative to their roots, slow averages in 8 bits, and all are
-rounded at random: U of states k and k + 1 are the lower and the upper 16 bits of random32(seed + k / 2 * DRAW, number
-of the element within its tensor).
+state_seeds: int64 [1] or [n], on the CPU or the device; at_random: for states of which bits, 4 and 8, they are. Then
+states of 4 bits are those of log_codes.py: squares on a logarithmic scale with two float32 a block, means relative to
+their roots, slow averages in 8 bits, and all but those are rounded at random. Of states of 8 bits the squares are, to
+an entry beside them (random_squares.py). U of states k and k + 1 are the lower and the upper 16 bits of random32(seed +
+k / 2 * DRAW, number of the element within its tensor).
 
 Per block: decode with the old absmax, apply the rule, take the new absmax, encode; the parameter sees the new states
 before they are rounded. Codes: nearest entry of `state_table`; a square above 0 never takes the code of 0, and where it
@@ -64,7 +65,7 @@ def _fake(a: StepArguments) -> None:
 optimizer_step: Op[None] = Op(
     "optimizer_step(int rule, Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] states, Tensor(c!)[] absmax, "
     "Tensor scalars, int[] bits, int[] block_size, int[] row_length, Tensor(d!)[] compensation, int? seed=None, "
-    "Tensor? state_seeds=None) -> ()",
+    "Tensor? state_seeds=None, int[] at_random=[4]) -> ()",
     record=StepArguments,
     check=check_step,
     reference=optimizer_step_reference,
@@ -91,16 +92,16 @@ class PreparedStep:
         block_size: Sequence[int],
         row_length: Sequence[int],
         compensation: Sequence[Tensor] = (),
-        logarithmic: bool = False,
+        at_random: Sequence[int] = (),
     ) -> None:
-        """logarithmic: whether `run` gets state_seeds, so that 4 bits are those of log_codes."""
+        """at_random: the bits of states for which `run` gets state_seeds, if any."""
         self.rule = Rule(rule)
         self.params = tuple(params)
         scalars = torch.zeros(1, len(SPECS[self.rule].scalars))
         stored = (states, absmax, scalars, bits, block_size, row_length, compensation)
-        self._logarithmic = logarithmic
-        seeds = torch.zeros(1, dtype=torch.int64) if logarithmic else None
-        check_step(StepArguments(self.rule, self.params, self.params, *stored, state_seeds=seeds))
+        self._at_random = tuple(at_random)
+        seeds = torch.zeros(1, dtype=torch.int64) if at_random else None
+        check_step(StepArguments(self.rule, self.params, self.params, *stored, None, seeds, self._at_random))
         devices = {p.device for p in params}
         if len(devices) != 1:
             raise ValueError(f"optimizer_step: parameters must be on one device; got {sorted(map(str, devices))}")
@@ -127,9 +128,8 @@ class PreparedStep:
                 f"optimizer_step: ratios must be float32 [{len(self.params)}]; got {ratios.dtype} {list(ratios.shape)}"
             )
         if self.device.type == "cpu":
-            self._table.run(
-                chosen_isa(), self.rule, grads, scalars.contiguous(), seed, ratios=ratios, state_seeds=state_seeds
-            )
+            random = {"state_seeds": state_seeds, "at_random": self._at_random}
+            self._table.run(chosen_isa(), self.rule, grads, scalars.contiguous(), seed, ratios=ratios, **random)
         else:
             self._table.run(grads, scalars, seed, ratios, state_seeds)
 
@@ -143,19 +143,19 @@ class PreparedStep:
             raise ValueError(f"optimizer_step: only LAMB and LARS have norms to measure; got {self.rule.name}")
         if self.device.type == "cpu":
             norms = torch.zeros(len(self.params), 2, dtype=torch.float64)
-            seeds = self._seeds(state_seeds)
-            self._table.run(chosen_isa(), self.rule, grads, scalars.contiguous(), None, norms=norms, state_seeds=seeds)
+            random = {"state_seeds": self._seeds(state_seeds), "at_random": self._at_random}
+            self._table.run(chosen_isa(), self.rule, grads, scalars.contiguous(), None, norms=norms, **random)
             return norms
         found: Tensor = self._table.measure(grads, scalars, self._seeds(state_seeds))
         return found
 
     def _seeds(self, state_seeds: Tensor | None) -> Tensor | None:
-        """Checked and contiguous; None where no state is of log_codes."""
+        """Checked and contiguous; None where no state is rounded at random."""
         check_seeds(state_seeds, len(self.params))
-        if not self._logarithmic:
+        if not self._at_random:
             return None
         if state_seeds is None:
-            raise ValueError("optimizer_step: states of log_codes need state_seeds; got none; pass one per tensor")
+            raise ValueError("optimizer_step: rounding at random needs state_seeds; got none; pass one per tensor")
         return state_seeds.contiguous()
 
     def _check(self, grads: Sequence[Tensor], scalars: Tensor) -> None:
@@ -179,4 +179,4 @@ class PreparedStep:
             return StepTable(self.rule, *arguments)
         from bittern.ops.optimizer_step.cuda import CudaStep
 
-        return CudaStep(self.rule, *arguments)
+        return CudaStep(self.rule, *(*arguments, self._at_random))

@@ -22,7 +22,16 @@ struct Operands {
 
 // Whether the states of a tensor are those of log_codes.
 inline bool is_logarithmic(const StepCall& call, const StepTensor& t) {
-  return t.bits == 4 && call.state_seeds != nullptr;
+  return t.bits == 4 && (call.at_random & 4) != 0;
+}
+
+// Whether the squares of a tensor are entries of a table that are rounded at random.
+inline bool has_random_squares(const StepCall& call, const StepTensor& t) {
+  return t.bits == 8 && (call.at_random & 8) != 0;
+}
+
+inline u64 state_seed(const StepCall& call, const StepTensor& t) {
+  return call.state_seeds[call.state_seed_count > 1 ? &t - call.tensors : 0];
 }
 
 // Whether state k is stored as numbers, not as codes.
@@ -137,15 +146,14 @@ inline void store_block(const StepCall& call, const StepTensor& t, const Block& 
                         const float* absmax, const Workspace& w) {
   if (!o.direct_param) store_param(call, t, static_cast<DType>(t.dtypes & 15), o.param, b.start, b.n);
   const bool logarithmic = is_logarithmic(call, t);
-  if (logarithmic) {
-    const i64 row = call.state_seed_count > 1 ? &t - call.tensors : 0;
-    encode_logarithmic<R>(t, b, call.state_seeds[row], absmax, w);
-  }
+  if (logarithmic) encode_logarithmic<R>(t, b, state_seed(call, t), absmax, w);
   for (int k = 0; k < R::kStates; ++k) {
     if (is_numbers<R>(t, k)) {
       if (o.direct_state) continue;
       std::memcpy(static_cast<float*>(t.state[k]) + b.start, o.state[k],
                   static_cast<size_t>(b.n) * sizeof(float));
+    } else if (!(R::kSigned >> k & 1u) && has_random_squares(call, t)) {
+      store_square_at_random(t, b, k, state_seed(call, t), absmax[k], w);
     } else if (!logarithmic) {
       t.absmax[k][b.index] = absmax[k] >= kLeastAbsmax ? absmax[k] : 0.0f;
       encode_block(code_of<R>(k, t.bits), o.state[k], b.n, absmax[k], static_cast<u8*>(t.state[k]) + b.codes);

@@ -24,3 +24,4 @@ class StepArguments(NamedTuple):
     compensation: Sequence[Tensor]
     seed: int | None = None
     state_seeds: Tensor | None = None
+    at_random: Sequence[int] = (4,)

@@ -17,7 +17,7 @@ static nb::list step_tensor_fields() {
 static void optimizer_step(int isa, int threads, int rule, std::uintptr_t tensors, i64 count,
                            std::uintptr_t scalars, i64 scalars_per_row, bool stochastic, u64 seed,
                            std::uintptr_t norms, std::uintptr_t ratios, std::uintptr_t state_seeds,
-                           i64 state_seed_count) {
+                           i64 state_seed_count, i64 at_random) {
   const OptimizerStepKernels& kernels = optimizer_step_kernels(checked_isa(isa));
   if (rule < 0 || rule >= static_cast<int>(Rule::count)) throw nb::value_error("rule: not a Rule");
   const StepCall call{static_cast<Rule>(rule),
@@ -31,7 +31,8 @@ static void optimizer_step(int isa, int threads, int rule, std::uintptr_t tensor
                       pointer<double>(norms),
                       pointer<const float>(ratios),
                       pointer<const u64>(state_seeds),
-                      state_seed_count};
+                      state_seed_count,
+                      at_random};
   nb::gil_scoped_release without_gil;
   kernels.step(call);
 }
@@ -41,7 +42,7 @@ void bind_optimizer_step(nb::module_& m) {
   m.def("optimizer_step", &optimizer_step, nb::arg("isa"), nb::arg("threads"), nb::arg("rule"),
         nb::arg("tensors"), nb::arg("count"), nb::arg("scalars"), nb::arg("scalars_per_row"),
         nb::arg("stochastic"), nb::arg("seed"), nb::arg("norms") = 0, nb::arg("ratios") = 0,
-        nb::arg("state_seeds") = 0, nb::arg("state_seed_count") = 0);
+        nb::arg("state_seeds") = 0, nb::arg("state_seed_count") = 0, nb::arg("at_random") = 0);
 }
 
 }  // namespace bittern

@@ -40,7 +40,7 @@ def _fail(i: int, rule: str, came: object, advice: str) -> None:
 
 def check_step(a: StepArguments) -> None:
     """Raises ValueError or TypeError for arguments that the contract does not allow."""
-    rule, params, grads, states, absmax, scalars, bits, block_size, row_length, compensation, _, seeds = a
+    rule, params, grads, states, absmax, scalars, bits, block_size, row_length, compensation, _, seeds, at_random = a
     if rule not in SPECS:
         raise ValueError(f"optimizer_step: rule must be a Rule (0 to {len(SPECS) - 1}); got {rule}")
     spec, n = SPECS[Rule(rule)], len(params)
@@ -58,13 +58,16 @@ def check_step(a: StepArguments) -> None:
             f"got {scalars.dtype} {list(scalars.shape)}"
         )
     check_seeds(seeds, n)
+    if not set(at_random) <= {4, 8}:
+        raise ValueError(f"optimizer_step: at_random must be of 4 and 8, bits of states; got {list(at_random)}")
     if len({id(p) for p in params}) != n:
         raise ValueError("optimizer_step: a parameter is given twice; its two steps would race")
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
         _check_pair(i, p, g, compensation[i] if compensation else None)
         _check_blocks(i, p, bits[i], block_size[i], row_length[i])
         mine = slice(i * len(spec.states), (i + 1) * len(spec.states))
-        storages = [storage_of(state, bits[i], seeds is not None) for state in spec.states]
+        logarithmic = seeds is not None and 4 in at_random
+        storages = [storage_of(state, bits[i], logarithmic) for state in spec.states]
         _check_states(i, p, spec, storages, states[mine], absmax[mine], block_size[i], row_length[i])
 
 

@@ -84,8 +84,11 @@ class StepTable:
         norms: Tensor | None = None,
         ratios: Tensor | None = None,
         state_seeds: Tensor | None = None,
+        at_random: Sequence[int] = (),
     ) -> None:
         """Steps all tensors; scalars: contiguous float32 [1, K] or [tensors, K]; state_seeds: contiguous.
+
+        at_random: the bits, 4 and 8, of states that the seeds round.
 
         norms: float64 [tensors, 2] to be filled with sums of squares instead of a step. ratios: float32 [tensors], the
         trust ratios, where they come from elsewhere.
@@ -106,6 +109,7 @@ class StepTable:
             0 if ratios is None else ratios.data_ptr(),
             0 if state_seeds is None else state_seeds.data_ptr(),
             0 if state_seeds is None else len(state_seeds),
+            0 if state_seeds is None else sum(set(at_random)),
         )
 
 
@@ -113,4 +117,4 @@ def optimizer_step_cpu(isa: Isa, a: StepArguments) -> None:
     rule = Rule(a.rule)
     table = StepTable(rule, a.params, a.states, a.absmax, a.bits, a.block_size, a.row_length, a.compensation)
     seeds = None if a.state_seeds is None else a.state_seeds.contiguous()
-    table.run(isa, rule, a.grads, a.scalars.contiguous(), a.seed, state_seeds=seeds)
+    table.run(isa, rule, a.grads, a.scalars.contiguous(), a.seed, state_seeds=seeds, at_random=a.at_random)

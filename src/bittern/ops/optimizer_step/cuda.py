@@ -62,13 +62,14 @@ def _tables(bits: int, logarithmic: bool, device: torch.device) -> _StateTables:
     return _StateTables(rows.to(device), bins.to(device), constants)
 
 
-def rule_constants(rule: Rule, bits: int, logarithmic: bool) -> dict[str, Any]:
+def rule_constants(rule: Rule, bits: int, at_random: bool) -> dict[str, Any]:
     """What a kernel knows of its rule: number, states, the square that gates the others, and how each is stored.
 
-    SIGNED (of codes), RELATIVE, SLOW and EXACT have bit k for state k; logarithmic: 4 bits are those of log_codes.
+    SIGNED (of codes), RELATIVE, SLOW and EXACT have bit k for state k; at_random: 4 bits are those of log_codes, and
+    squares of 8 bits those of random_squares.
     """
     states = SPECS[rule].states
-    storages = [storage_of(state, bits, logarithmic) for state in states]
+    storages = [storage_of(state, bits, at_random) for state in states]
     squares = [k for k, state in enumerate(states) if not state.signed]
     return {
         "RULE": int(rule),
@@ -78,7 +79,8 @@ def rule_constants(rule: Rule, bits: int, logarithmic: bool) -> dict[str, Any]:
         "RELATIVE": _mask(storage is Storage.RATIOS for storage in storages),
         "SLOW": _mask(bits == 4 and storage is Storage.BYTES for storage in storages),
         "EXACT": _mask(state.exact for state in states),
-        "LOGARITHMIC": bits == 4 and logarithmic,
+        "LOGARITHMIC": bits == 4 and at_random,
+        "AT_RANDOM": bits < 32 and at_random,
         "BITS": bits,
     }
 
@@ -100,8 +102,10 @@ class CudaStep:
         block_size: Sequence[int],
         row_length: Sequence[int],
         compensation: Sequence[Tensor],
+        at_random: Sequence[int] = (4,),
     ) -> None:
-        self._rule, self._device = rule, params[0].device
+        """at_random: for states of which bits the state_seeds of `run` are."""
+        self._rule, self._device, self._at_random = rule, params[0].device, frozenset(at_random)
         self._table = StepTable(rule, params, states, absmax, bits, block_size, row_length, compensation)
         self._words: Tensor | None = None
         self._known = self._table.words[:0]
@@ -134,24 +138,24 @@ class CudaStep:
         """Steps all tensors without waiting for the device; scalars: float32 [1, K] or [tensors, K], anywhere.
 
         ratios: float32 [tensors], trust ratios that come from elsewhere. state_seeds: contiguous int64 [1] or
-        [tensors], anywhere; with them, 4 bits are those of log_codes.
+        [tensors], anywhere.
         """
-        scalars, logarithmic = self._filled(grads, scalars), state_seeds is not None
+        scalars, random = self._filled(grads, scalars), state_seeds is not None
         own_seed = state_seeds is not None and len(state_seeds) > 1
         seeds = self._words if state_seeds is None else self._moved(state_seeds)  # some pointer, where none is read
         if ratios is not None:
             self._ratios.copy_(ratios, non_blocking=True)
         elif self._rule in (Rule.LAMB, Rule.LARS):
-            self._find_ratios(scalars, logarithmic)
+            self._find_ratios(scalars, random)
         for kind, tasks in self._tasks.items():
-            tables = self._tables_of(kind, logarithmic)
+            tables = self._tables_of(kind, random)
             launch(
                 step_kernel,
                 len(tasks),
                 tasks,
                 *(self._words, tasks, scalars, tables.values, tables.bins, self._ratios, seeds),
                 *(scalars.shape[1], int(own_seed), signed64(seed or 0)),
-                **self._constants(kind, logarithmic),
+                **self._constants(kind, random),
                 **tables.constants,
                 KAHAN=self._kahan,
                 CHANCE=seed is not None,
@@ -183,19 +187,19 @@ class CudaStep:
             }
         return scalars
 
-    def _squares(self, kind: _Kind, scalars: Tensor, logarithmic: bool) -> Tensor:
+    def _squares(self, kind: _Kind, scalars: Tensor, random: bool) -> Tensor:
         """float64 [tasks, 2]."""
         assert self._words is not None
         tasks = self._tasks[kind]
         squares = torch.empty(len(tasks), 2, dtype=torch.float64, device=self._device)
-        values = self._tables_of(kind, logarithmic).values
+        values = self._tables_of(kind, random).values
         arguments = (self._words, tasks, scalars, values, squares, scalars.shape[1])
-        launch(measure_kernel, len(tasks), tasks, *arguments, **self._constants(kind, logarithmic))
+        launch(measure_kernel, len(tasks), tasks, *arguments, **self._constants(kind, random))
         return squares
 
-    def _find_ratios(self, scalars: Tensor, logarithmic: bool) -> None:
+    def _find_ratios(self, scalars: Tensor, random: bool) -> None:
         for kind, tasks in self._tasks.items():
-            squares = self._squares(kind, scalars, logarithmic)
+            squares = self._squares(kind, scalars, random)
             launch(
                 ratio_kernel,
                 len(self._params),
@@ -205,11 +209,11 @@ class CudaStep:
                 CHUNK=_CHUNK,
             )
 
-    def _tables_of(self, kind: _Kind, logarithmic: bool) -> _StateTables:
-        return _tables(kind.bits, kind.bits == 4 and logarithmic, self._device)
+    def _tables_of(self, kind: _Kind, random: bool) -> _StateTables:
+        return _tables(kind.bits, kind.bits == 4 and random and 4 in self._at_random, self._device)
 
-    def _constants(self, kind: _Kind, logarithmic: bool) -> dict[str, Any]:
-        return rule_constants(self._rule, kind.bits, logarithmic) | {
+    def _constants(self, kind: _Kind, random: bool) -> dict[str, Any]:
+        return rule_constants(self._rule, kind.bits, random and kind.bits in self._at_random) | {
             "BLOCK": kind.block,
             "ROWS": max(1, _TILE // kind.block),
             "PARAM": _TYPES[kind.param],
@@ -243,5 +247,7 @@ class CudaStep:
 def optimizer_step_cuda(a: StepArguments) -> None:
     if a.params:
         rule = Rule(a.rule)
-        step = CudaStep(rule, a.params, a.states, a.absmax, a.bits, a.block_size, a.row_length, a.compensation)
+        step = CudaStep(
+            *(rule, a.params, a.states, a.absmax, a.bits, a.block_size, a.row_length, a.compensation, a.at_random)
+        )
         step.run(a.grads, a.scalars, a.seed, state_seeds=None if a.state_seeds is None else a.state_seeds.contiguous())

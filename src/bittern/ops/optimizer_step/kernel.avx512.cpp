@@ -19,6 +19,8 @@ namespace bittern::avx512 {
 
 #include "log_codes.inl.h"
 
+#include "random_squares.inl.h"
+
 #include "apply.inl.h"
 
 #include "runs.avx512.inl.h"

@@ -20,6 +20,8 @@ namespace bittern::BITTERN_SET {
 
 #include "log_codes.inl.h"
 
+#include "random_squares.inl.h"
+
 #include "apply.inl.h"
 
 #include BITTERN_FILE(optimizer_step, runs)

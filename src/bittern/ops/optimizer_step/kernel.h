@@ -71,10 +71,12 @@ struct StepCall {
   // [count], are taken instead of those of the tensors here. Null otherwise.
   double* norms;
   const float* ratios;
-  // 4-bit states are those of log_codes, rounded by random bits of these, one for all tensors or one for
-  // each; null: entries of tables, rounded to nearest.
+  // Seeds of the random bits that states are rounded by, one for all tensors or one for each, or null; and
+  // the sum of the bits of states that are, 4 (which are those of log_codes then) and 8 (their squares
+  // alone), of which others are entries of tables, rounded to nearest.
   const u64* state_seeds;
   i64 state_seed_count;
+  i64 at_random;
 };
 
 constexpr i64 kLargestBlock = 4096;

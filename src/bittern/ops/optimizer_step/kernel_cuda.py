@@ -22,6 +22,7 @@ from bittern.ops.optimizer_step.log_codes_cuda import (
     encode_squares,
     ratio_level,
 )
+from bittern.ops.optimizer_step.random_squares import LARGEST_FROM
 from bittern.ops.optimizer_step.rules_cuda import LAMB, apply_rule, lamb_direction, trust_ratio
 from bittern.ops.quantize_blockwise.cuda import (
     LARGEST,
@@ -45,6 +46,7 @@ ROW: Any = tl.constexpr(WORD["row"])
 SCALARS: Any = tl.constexpr(WORD["scalars"])
 FIRST: Any = tl.constexpr(WORD["first"])
 TASK: Any = tl.constexpr(3)
+LARGEST_SQUARE_FROM: Any = tl.constexpr(LARGEST_FROM)
 
 
 @triton.jit
@@ -138,14 +140,23 @@ def _store_codes(codes, code, nibble, at, inside, BYTES: tl.constexpr):  # type:
 
 
 @triton.jit
+def _square_at_random(y, values, chance):  # type: ignore[no-untyped-def]
+    """random_squares.py; values: the unsigned tree."""
+    code = tl.where(y < LARGEST_SQUARE_FROM, by_chance(y, values, 255, chance, 8), 255)
+    return tl.where((y > 0) & (code == 0), 1, code)
+
+
+@triton.jit
 def _encode_by_table(  # type: ignore[no-untyped-def]
-    y, chance, tables, bins, SIGN: tl.constexpr, SLOW: tl.constexpr, LOGARITHMIC: tl.constexpr, BITS: tl.constexpr,
+    y, chance, tables, bins, SIGN: tl.constexpr, SLOW: tl.constexpr, AT_RANDOM: tl.constexpr, BITS: tl.constexpr,
     MANTISSA: tl.constexpr, OTHER_MANTISSA: tl.constexpr, OTHER_BINS: tl.constexpr,
 ):  # fmt: skip
     if SLOW:
         return nearest(y, tables + 768, bins + OTHER_BINS, 8, OTHER_MANTISSA)
-    elif LOGARITHMIC:
+    elif AT_RANDOM and BITS == 4:  # squares have codes of their own
         return by_chance(y, tables, (1 << BITS) - 1, chance, BITS)
+    elif AT_RANDOM and not SIGN:
+        return _square_at_random(y, tables + 512, chance)
     elif SIGN:
         return nearest(y, tables + 256, bins, BITS, MANTISSA)
     else:
@@ -157,16 +168,16 @@ def _encode_by_table(  # type: ignore[no-untyped-def]
 def _store_state(  # type: ignore[no-untyped-def]
     entry, K: tl.constexpr, x, square, seed, tables, bins, block, there, nibble, at, inside,
     SIGNED: tl.constexpr, RELATIVE: tl.constexpr, SLOW: tl.constexpr, EXACT: tl.constexpr,
-    LOGARITHMIC: tl.constexpr, BITS: tl.constexpr, ALIGNED: tl.constexpr,
+    LOGARITHMIC: tl.constexpr, AT_RANDOM: tl.constexpr, BITS: tl.constexpr, ALIGNED: tl.constexpr,
     MANTISSA: tl.constexpr, OTHER_MANTISSA: tl.constexpr, OTHER_BINS: tl.constexpr,
 ):  # fmt: skip
-    """square: what ratios are relative to; seed: of the draws of LOGARITHMIC states."""
+    """square: what ratios are relative to; seed: of the draws of states AT_RANDOM."""
     if BITS == 32 or (EXACT >> K) & 1:
         tl.store(_pointer(entry + STATE + K, tl.float32, ALIGNED) + at, x, mask=inside)
     else:
         x = tl.where(inside, x, 0.0)
         chance = x
-        if LOGARITHMIC:
+        if AT_RANDOM:
             chance = chance_of(seed, K, at)
         if LOGARITHMIC and not (SIGNED >> K) & 1:
             code, most, lowest = encode_squares(x, chance)
@@ -180,7 +191,7 @@ def _store_state(  # type: ignore[no-untyped-def]
                 largest = block_absmax(x)
                 code = _encode_by_table(
                     x * inverse_of(largest)[:, None], chance, tables, bins, (SIGNED >> K) & 1, (SLOW >> K) & 1,
-                    LOGARITHMIC, BITS, MANTISSA, OTHER_MANTISSA, OTHER_BINS,
+                    AT_RANDOM, BITS, MANTISSA, OTHER_MANTISSA, OTHER_BINS,
                 )  # fmt: skip
             tl.store(_pointer(entry + ABSMAX + K, tl.float32, False) + block, largest, mask=there)
         codes = _pointer(entry + STATE + K, tl.uint8, ALIGNED)
@@ -253,15 +264,17 @@ def _load_all(  # type: ignore[no-untyped-def]
 def step_kernel(  # type: ignore[no-untyped-def]
     table, tasks, scalars, tables, bins, ratios, seeds, columns, own_seed, seed,
     RULE: tl.constexpr, STATES: tl.constexpr, SIGNED: tl.constexpr, GATE: tl.constexpr,
-    RELATIVE: tl.constexpr, SLOW: tl.constexpr, EXACT: tl.constexpr, LOGARITHMIC: tl.constexpr, BITS: tl.constexpr,
+    RELATIVE: tl.constexpr, SLOW: tl.constexpr, EXACT: tl.constexpr, LOGARITHMIC: tl.constexpr,
+    AT_RANDOM: tl.constexpr, BITS: tl.constexpr,
     BLOCK: tl.constexpr, ROWS: tl.constexpr, PARAM: tl.constexpr, GRAD: tl.constexpr, ALIGNED: tl.constexpr,
     MANTISSA: tl.constexpr, OTHER_MANTISSA: tl.constexpr, OTHER_BINS: tl.constexpr,
     KAHAN: tl.constexpr, CHANCE: tl.constexpr,
 ):  # fmt: skip
     """tables: float32 [4, 256], values and borders of the signed states, then of the squares; bins: likewise.
 
-    LOGARITHMIC: states are those of log_codes.py, and the second tables are those of SLOW states. seeds: int64, of
-    each tensor (own_seed 1) or of all (own_seed 0); seed: of the parameters.
+    LOGARITHMIC: states are those of log_codes.py, and the second tables are those of SLOW states. AT_RANDOM: either
+    that, or squares of 8 bits are those of random_squares.py. seeds: int64, of each tensor (own_seed 1) or of all
+    (own_seed 0); seed: of the parameters.
     """
     task = tasks + tl.program_id(0).to(tl.int64) * TASK
     tensor = tl.load(task)
@@ -278,26 +291,30 @@ def step_kernel(  # type: ignore[no-untyped-def]
     n0, n1 = tl.where(usable, n0, s0), tl.where(usable, n1, s1)
     n2, n3 = tl.where(usable, n2, s2), tl.where(usable, n3, s3)
     square = n0 if GATE == 0 else n1 if GATE == 1 else n2
-    draws = tl.load(seeds + tensor * own_seed) if LOGARITHMIC else tensor
+    draws = tl.load(seeds + tensor * own_seed) if AT_RANDOM else tensor
     if STATES > 0:
         _store_state(
             entry, 0, n0, square, draws, tables, bins, block, there, nibble, at, inside,
-            SIGNED, RELATIVE, SLOW, EXACT, LOGARITHMIC, BITS, ALIGNED, MANTISSA, OTHER_MANTISSA, OTHER_BINS,
+            SIGNED, RELATIVE, SLOW, EXACT, LOGARITHMIC, AT_RANDOM, BITS, ALIGNED,
+            MANTISSA, OTHER_MANTISSA, OTHER_BINS,
         )  # fmt: skip
     if STATES > 1:
         _store_state(
             entry, 1, n1, square, draws, tables, bins, block, there, nibble, at, inside,
-            SIGNED, RELATIVE, SLOW, EXACT, LOGARITHMIC, BITS, ALIGNED, MANTISSA, OTHER_MANTISSA, OTHER_BINS,
+            SIGNED, RELATIVE, SLOW, EXACT, LOGARITHMIC, AT_RANDOM, BITS, ALIGNED,
+            MANTISSA, OTHER_MANTISSA, OTHER_BINS,
         )  # fmt: skip
     if STATES > 2:
         _store_state(
             entry, 2, n2, square, draws, tables, bins, block, there, nibble, at, inside,
-            SIGNED, RELATIVE, SLOW, EXACT, LOGARITHMIC, BITS, ALIGNED, MANTISSA, OTHER_MANTISSA, OTHER_BINS,
+            SIGNED, RELATIVE, SLOW, EXACT, LOGARITHMIC, AT_RANDOM, BITS, ALIGNED,
+            MANTISSA, OTHER_MANTISSA, OTHER_BINS,
         )  # fmt: skip
     if STATES > 3:
         _store_state(
             entry, 3, n3, square, draws, tables, bins, block, there, nibble, at, inside,
-            SIGNED, RELATIVE, SLOW, EXACT, LOGARITHMIC, BITS, ALIGNED, MANTISSA, OTHER_MANTISSA, OTHER_BINS,
+            SIGNED, RELATIVE, SLOW, EXACT, LOGARITHMIC, AT_RANDOM, BITS, ALIGNED,
+            MANTISSA, OTHER_MANTISSA, OTHER_BINS,
         )  # fmt: skip
 
 
@@ -305,7 +322,8 @@ def step_kernel(  # type: ignore[no-untyped-def]
 def measure_kernel(  # type: ignore[no-untyped-def]
     table, tasks, scalars, tables, squares, columns,
     RULE: tl.constexpr, STATES: tl.constexpr, SIGNED: tl.constexpr, GATE: tl.constexpr,
-    RELATIVE: tl.constexpr, SLOW: tl.constexpr, EXACT: tl.constexpr, LOGARITHMIC: tl.constexpr, BITS: tl.constexpr,
+    RELATIVE: tl.constexpr, SLOW: tl.constexpr, EXACT: tl.constexpr, LOGARITHMIC: tl.constexpr,
+    AT_RANDOM: tl.constexpr, BITS: tl.constexpr,
     BLOCK: tl.constexpr, ROWS: tl.constexpr, PARAM: tl.constexpr, GRAD: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
     """Sums of squares of one task, for rules with a trust ratio: squares float64 [tasks, 2], parameter, direction."""

@@ -14,6 +14,7 @@ from bittern.ops.codebooks import boundaries
 from bittern.ops.optimizer_step.arguments import StepArguments
 from bittern.ops.optimizer_step.layout import ABSMAX_LEAST, DRAW, Storage, state_table, storage_of
 from bittern.ops.optimizer_step.log_codes import decode_ratios, decode_squares, encode_ratios, encode_squares
+from bittern.ops.optimizer_step.random_squares import encode_random_squares, neighbour
 from bittern.ops.optimizer_step.rules import SPECS, Rule, RuleSpec, States
 
 
@@ -45,8 +46,9 @@ def optimizer_step_reference(a: StepArguments) -> None:
         mine = slice(i * count, (i + 1) * count)
         stored, scales = a.states[mine], a.absmax[mine]
         blocks = Blocks(p.numel(), a.block_size[i], max(1, a.row_length[i]))
-        storages = [storage_of(state, a.bits[i], a.state_seeds is not None) for state in spec.states]
-        chances = _chances(a.state_seeds, i, len(storages), p.numel()) if a.bits[i] == 4 else None
+        at_random = a.state_seeds is not None and a.bits[i] in a.at_random
+        storages = [storage_of(state, a.bits[i], at_random) for state in spec.states]
+        chances = _chances(a.state_seeds, i, len(storages), p.numel()) if at_random else None
         old = decoded(spec, storages, stored, scales, blocks)
         flat = _memory(p)
         new_p, new = _skipping(spec, flat.float(), _memory(g).float() * s["grad_scale"], old, s)
@@ -138,7 +140,8 @@ def _encode_all(
         if storage is Storage.FLOATS:
             _memory(stored[k]).copy_(values[k])
         elif blocks.numel:
-            chance = None if chances is None else blocks.of(chances[k])
+            nearest = storage is Storage.BYTES and state.signed
+            chance = None if chances is None or nearest else blocks.of(chances[k])
             beside = None if square is None else blocks.of(square)
             codes, scale = encoded(state.signed, storage, blocks.of(values[k]), beside, chance)
             flat = blocks.flat(codes)
@@ -163,19 +166,12 @@ def encoded(
     largest = torch.where(largest >= ABSMAX_LEAST, largest, 0.0)
     inverse = torch.where(largest > 0, 1.0 / largest, 0.0)
     y = values * inverse[:, None]
-    if chance is not None and storage is Storage.NIBBLES:
-        return _by_chance(table, y, chance), largest
+    if chance is not None:
+        return (neighbour if storage is Storage.NIBBLES else encode_random_squares)(table, y, chance), largest
     codes = torch.bucketize(y, boundaries(table), right=True)
     if not signed and storage is Storage.BYTES:
         codes = torch.where((y > 0) & (codes == 0), 1, codes)
     return codes, largest
-
-
-def _by_chance(table: Tensor, y: Tensor, chance: Tensor) -> Tensor:
-    """Codes of y, up or down so that the mean is y."""
-    below = (torch.bucketize(y, table, right=True) - 1).clamp(0, len(table) - 2)
-    low, high = table[below], table[below + 1]
-    return below + (chance * (high - low) < y - low)
 
 
 def _store(p: Tensor, new: Tensor, lost: Tensor | None, random: Tensor | None) -> None:

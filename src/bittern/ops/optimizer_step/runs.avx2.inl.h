@@ -201,7 +201,7 @@ inline void encode_pairs(const StepTensor& t, const Block& b, const Workspace& w
 template <class R>
 inline void step_logarithmic(const StepCall& call, const StepTensor& t, const R& rule, const Block& b,
                              float scale, const Workspace& w) {
-  const u64 seed = call.state_seeds[call.state_seed_count > 1 ? &t - call.tensors : 0];
+  const u64 seed = state_seed(call, t);
   const Operands o = load_numbers(t, b, w);
   BITTERN_UNROLL
   for (int k = 0; k < R::kStates; ++k)

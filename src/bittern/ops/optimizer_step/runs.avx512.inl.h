@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Runs of whole blocks with 8-bit states, parameters and gradients being both float32 or both bfloat16.
-// Included inside namespace avx512, after apply.inl.h.
+// Runs of whole blocks with 8-bit states to nearest, parameters and gradients being both float32 or both
+// bfloat16. Included inside namespace avx512, after apply.inl.h.
 //
 // A block goes through two passes: one decodes the states, applies the rule and keeps the new states as
 // float32 in the first-level cache; one encodes them. The absmax that the second pass needs is the last thing
@@ -331,7 +331,7 @@ inline i64 step_whole_blocks(const StepCall& call, const StepTensor& t, const R&
   if constexpr (R::kStates > 0 && R::kExact == 0) {
     constexpr i64 kFloats = static_cast<i64>(DType::f32), kHalves = 17 * static_cast<i64>(DType::bf16);
     const bool halves = t.dtypes == kHalves && !call.stochastic && t.compensation == nullptr;
-    if (t.bits != 8 || t.block % kEncoded != 0 || b.n != t.block) return 0;
+    if (t.bits != 8 || has_random_squares(call, t) || t.block % kEncoded != 0 || b.n != t.block) return 0;
     States<R::kStates> fresh, waiting;
     for (int k = 0; k < R::kStates; ++k) {
       fresh.of[k] = w.state[k];

@@ -159,6 +159,20 @@ TreeBuckets make_buckets(const TreeTables& t) {
   return found;
 }
 
+// make_buckets counts the borders that y reaches; here entries are the borders.
+EntriesBelow make_entries_below() {
+  TreeTables t = make_tree(false, true);
+  for (int p = 2; p < t.levels; ++p) t.borders[p] = t.values[p];
+  t.borders[t.levels] = kLargestFrom;
+  EntriesBelow found{make_buckets(t), {}, {}};
+  for (int code = 0; code < t.levels; ++code) {
+    found.values[code] = t.values[code];
+    found.widths[code] = t.values[code + 1] - t.values[code];
+  }
+  found.values[t.levels] = HUGE_VALF;
+  return found;
+}
+
 NibbleTables make_nibbles(bool is_signed) {
   NibbleTables t{};
   if (is_signed) {
@@ -206,6 +220,11 @@ const TreeBuckets& tree_buckets(Code code) {
   }
   static const TreeBuckets without = make_buckets(tree_tables(code));
   return without;
+}
+
+const EntriesBelow& entries_below() {
+  static const EntriesBelow entries = make_entries_below();
+  return entries;
 }
 
 const NibbleTables& nibble_tables(Code code) {

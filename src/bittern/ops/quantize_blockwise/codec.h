@@ -63,6 +63,15 @@ struct TreeBuckets {
   u32 entry[1 << 16];
 };
 
+// The unsigned tree for rounding at random: of a magnitude the entry at or below it, what that stands for,
+// and how far the next one is away. As in state_tree8 a y above 0 never has the entry of 0, so that one below
+// the smallest other entry has that.
+struct EntriesBelow {
+  TreeBuckets codes;
+  float values[256];  // that of the last code is infinite, for nothing lies above it
+  float widths[256];
+};
+
 struct NibbleTables {
   float values[16];
   float borders[16];  // code = number of borders [1..15] that y reaches; y is signed
@@ -74,6 +83,7 @@ float border_between(float a, float b);
 // code must be a tree.
 const TreeTables& tree_tables(Code code);
 const TreeBuckets& tree_buckets(Code code);
+const EntriesBelow& entries_below();
 // code must have 4 bits.
 const NibbleTables& nibble_tables(Code code);
 
@@ -87,5 +97,9 @@ static inline i64 code_bytes(Code code, i64 n) {
 
 // The smallest normal float32. A block whose absmax is smaller is coded as zero, since 1 / absmax overflows.
 constexpr float kLeastAbsmax = 1.17549435e-38f;
+
+// A y from here on is the largest of its block: absmax times its reciprocal, which for an absmax above 2^126
+// is a subnormal of as few as 22 bits.
+constexpr float kLargestFrom = 1.0f - 0x1p-22f;
 
 }  // namespace bittern

@@ -18,12 +18,11 @@ from torch import Tensor
 from bittern.ops.optimizer_step import SPECS, State, state_table
 from bittern.optim import LAMB, LARS, SGD, Adagrad, LowBitOptimizer, RMSprop
 from bittern.optim._names import without_guard
-from bittern.optim._options import DEFAULTS
+from bittern.optim._options import OURS
 
 WRAPPED = "__bnb_optimizer_quant_state__"
 _ADEMAMIX = ("exp_avg", "exp_avg_slow", "exp_avg_sq")
 _TWO_STATES = ("exp_avg", "exp_avg_sq")
-_GROUP_ONLY_HERE = tuple(DEFAULTS)
 
 
 class States(dict[str, Any]):
@@ -88,7 +87,7 @@ def _numbered(number: int, values: Tensor | None, absmax: Tensor | None, signed:
 
 def _group_out(optimizer: LowBitOptimizer, group: Mapping[str, Any]) -> dict[str, Any]:
     """The hyper-parameters plus those that bitsandbytes reads under names of its own."""
-    result = {key: value for key, value in group.items() if key not in _GROUP_ONLY_HERE}
+    result = {key: value for key, value in group.items() if key not in OURS}
     if isinstance(optimizer, SGD):
         result["betas"] = (group["momentum"], group["dampening"])
     elif isinstance(optimizer, RMSprop):
