@@ -98,8 +98,9 @@ class RulesReport:
             "# Optimizers beside each other\n\n"
             "Equal seeds mean equal initial weights and batches. The learning rate of each rule was searched with one "
             "further seed on the training text without its last tenth, by the loss on that tenth, in steps of the root "
-            f"of 10 until both neighbours were worse. {course}Further arguments are those of the rule's class unless "
-            "its name says otherwise. Schedule-free rules are judged by their average x, ASGD by `ax`.\n\n"
+            f"of 10 until both neighbours were worse. {course}Further arguments are the defaults, and Nesterov's "
+            "momentum of 0.9 for sgd, unless the name says otherwise. Schedule-free rules are judged by their average "
+            "x, ASGD by `ax`.\n\n"
             f"{self.markdown()}\n"
             f"Command: `{self.command}`\n\nMachine: {self.machine}\n"
         )
