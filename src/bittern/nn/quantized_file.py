@@ -154,7 +154,7 @@ def _skeleton(model: nn.Module, name: str, settings: Any) -> FrozenLinear:
     kind = settings.get("kind") if isinstance(settings, dict) else None
     expected = _SETTINGS.get(kind) if isinstance(kind, str) else None
     if expected is not None:
-        settings = {**_ADDED.get(kind, {}), **settings}
+        settings = {**_ADDED.get(str(kind), {}), **settings}
     if expected is None or set(settings) != {"kind", *expected}:
         raise ValueError(f"layer {name!r} must be one of {', '.join(_SETTINGS)} with its settings; got {settings!r}")
     wrong = [key for key, cls in expected.items() if type(settings[key]) is not cls]
