@@ -93,7 +93,7 @@ class Linear4bit(FrozenLinear):
     def forward(self, x: Tensor) -> Tensor:
         self.check_input(x)
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return linear_4bit(x, self.packed, self.scales(), self.code, self.block_size, self.out_features, bias)
+        return linear_4bit.direct(x, self.packed, self.scales(), self.code, self.block_size, self.out_features, bias)
 
     def extra_repr(self) -> str:
         return (

@@ -91,7 +91,7 @@ class Linear8bit(FrozenLinear):
     def forward(self, x: Tensor) -> Tensor:
         self.check_input(x)
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return linear_8bit(x, self.weight, self.scale, bias, self.threshold)
+        return linear_8bit.direct(x, self.weight, self.scale, bias, self.threshold)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}, threshold={self.threshold}"

@@ -199,7 +199,9 @@ class LinearGroups(FrozenLinear):
         bias = None if self.bias is None else self.bias.to(x.dtype)
         int8 = self.activations == "int8"
         x = x if self.order is None else x.index_select(-1, self.order)
-        return linear_groups(x, self.codes, self.scale, self.zero, self.group or 0, self.out_features, bias, int8)
+        return linear_groups.direct(
+            x, self.codes, self.scale, self.zero, self.group or 0, self.out_features, bias, int8
+        )
 
     def settings(self) -> dict[str, Any]:
         """What a file says of the layer beside its sizes."""

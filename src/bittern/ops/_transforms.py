@@ -29,6 +29,31 @@ def transform_is_active() -> bool:
     return inside or forward_ad._current_level >= 0
 
 
+def passes_unseen(arguments: Iterable[Any]) -> bool:
+    """Whether torch's dispatcher would only hand these arguments on to the kernel for the CPU.
+
+    That is: plain tensors in main memory, none of which asks for a gradient, and no transform, mode, trace or profiler.
+    """
+    watched = (
+        transform_is_active()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._len_torch_function_stack()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._autograd._profiler_enabled()
+    )
+    if watched:
+        return False
+    asks = torch.is_grad_enabled()
+    return all(
+        type(a) in _PLAIN and a.is_cpu and a.layout is torch.strided and not (asks and a.requires_grad)
+        for a in arguments
+        if isinstance(a, Tensor)
+    )
+
+
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
 def refuse_tangents(op: str, arguments: Iterable[Any]) -> None:
     """Raises: NotImplementedError where an argument of an op without forward-mode derivative has a tangent."""
     if forward_ad._current_level < 0:
