@@ -38,7 +38,7 @@ def test_a_report_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 def test_other_tasks_run() -> None:
     words = data.characters("".join(data.sample_text(100)))
-    for task in (bench.lstm_task(words, steps=2, width=16), bench.resnet_task(data.digits(), steps=1, batch=8)):
+    for task in (bench.lstm_task(words, steps=2, width=16), *bench.resnet_tasks(data.digits(), steps=1, batch=8)):
         assert bench.train(task, "8", seed=0).value == pytest.approx(bench.train(task, "8", seed=0).value)
 
 

@@ -143,7 +143,7 @@ def optim_training(
     tasks = [
         *([] if characters is None else [bench.gpt_task(data.read_characters(characters))]),
         *([] if words is None else [bench.lstm_task(data.read_words(words, vocabulary_size=4000))]),
-        *([] if images is None else [bench.resnet_task(names.data_set(names.data_spec(images)).in_memory())]),
+        *([] if images is None else bench.resnet_tasks(names.data_set(names.data_spec(images)).in_memory())),
     ]
     command = shlex.join(["bittern", *sys.argv[1:]])
     report = bench.run(

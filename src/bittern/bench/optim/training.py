@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`bittern bench optim-training`: the same trainings with optimizer states of 32, 8 and 4 bits.
 
-Three tasks with three kinds of optimizer: a small GPT on characters (AdamW), an LSTM on words (Adam), ResNet-20 on
-images (SGD with momentum). A task differs between its runs only in how states are stored and the seed; equal seeds mean
+Four tasks: a small GPT on characters (AdamW), an LSTM on words (Adam), ResNet-20 on images (AdamW, and SGD with
+momentum). A task differs between its runs only in how states are stored and the seed; equal seeds mean
 equal initial weights and batches. 32 bits are torch.optim's arithmetic in the same class.
 """
 
@@ -168,8 +168,8 @@ def lstm_task(text: TextData, steps: int = 400, width: int = 128, context: int =
     )
 
 
-def resnet_task(images: ImageData, steps: int = 600, batch: int = 64, test_images: int = 10_000) -> Task:
-    """Images, SGD with momentum, falling learning rate; metric: test accuracy in percent."""
+def resnet_tasks(images: ImageData, steps: int = 600, batch: int = 64, test_images: int = 10_000) -> tuple[Task, ...]:
+    """Images, AdamW, then SGD with momentum, falling learning rates; metric: test accuracy in percent."""
     mean, deviation = channel_statistics(images.train_images)
 
     def floats(x: Tensor) -> Tensor:
@@ -185,16 +185,24 @@ def resnet_task(images: ImageData, steps: int = 600, batch: int = 64, test_image
         return 100 * float((found == images.test_labels[:test_images]).float().mean())
 
     channels, classes = images.train_images.shape[1], int(images.train_labels.max()) + 1
-    return Task(
-        "ResNet-20, images, SGD with momentum",
-        "test accuracy, %",
-        steps,
-        lambda: resnet20_cifar(None, classes, channels, input_size=images.train_images.shape[-1]),
-        partial(optim.SGD, lr=0.05, momentum=0.9, weight_decay=5e-4),
-        draw_batch,
-        accuracy,
-        cosine=True,
-        storages=("32", "8", NEAREST),
+
+    def task(name: str, make_optimizer: MakeOptimizer, storages: tuple[str, ...]) -> Task:
+        return Task(
+            f"ResNet-20, images, {name}",
+            "test accuracy, %",
+            steps,
+            lambda: resnet20_cifar(None, classes, channels, input_size=images.train_images.shape[-1]),
+            make_optimizer,
+            draw_batch,
+            accuracy,
+            cosine=True,
+            storages=storages,
+        )
+
+    sgd = partial(optim.SGD, lr=0.05, momentum=0.9, weight_decay=5e-4)
+    return (
+        task("AdamW", partial(optim.AdamW, lr=2e-3, weight_decay=0.05), tuple(STORAGES)),
+        task("SGD with momentum", sgd, ("32", "8", NEAREST)),
     )
 
 
