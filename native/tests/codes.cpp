@@ -94,7 +94,7 @@ struct Stepped {
     t.bits = bits;
     float scalars[16];
     for (int i = 0; i < 16; ++i) scalars[i] = 0.5f + 0.03125f * static_cast<float>(i);
-    const StepCall call{rule, &t, 1, scalars, 16, false, 0, 1, nullptr, nullptr, nullptr, 0};
+    const StepCall call{rule, &t, 1, scalars, 16, false, 0, 1, nullptr, nullptr, nullptr, 0, 0};
     for (int i = 0; i < 3; ++i) optimizer_step_kernels(isa).step(call);
   }
 
