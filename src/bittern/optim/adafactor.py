@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from bittern.ops.optimizer_step import State
-from bittern.optim._layout import encode, is_sharded, layout_for, local_tensor, means_like, stored_layout
+from bittern.optim._layout import encode, is_sharded, layout_for, local_tensor, means_like
 from bittern.optim._optimizer import LowBitOptimizer, ParamsT
 from bittern.optim._options import Group, Number, Options, check_not_negative, scalar
 from bittern.optim._shards import local_gradient, row_shards, run_together
-from bittern.optim._state import StateDict, Stored, floats_of, store
+from bittern.optim._state import StateDict, decoded, store
 
 _MOMENTUM = State("exp_avg", True)
 _TOGETHER = 2**22
@@ -171,9 +171,7 @@ def _means(p: Tensor, state: StateDict, name: str, dim: int | None) -> Tensor:
 
 
 def _smooth(p: Tensor, state: StateDict, group: Group, update: Tensor, good: Tensor) -> Tensor:
-    values, absmax = state["exp_avg"], state.get("exp_avg_absmax")
-    parts = {_MOMENTUM.name: Stored(values, absmax, stored_layout(p, values, absmax))}
-    old = floats_of(p, parts, (_MOMENTUM,))[_MOMENTUM.name]
+    old = decoded(state, p, (_MOMENTUM,))[_MOMENTUM.name]
     new = torch.where(good, torch.lerp(update, old, group["momentum"]), old)
     store(state, "exp_avg", encode(p, new, _MOMENTUM, layout_for(p, group)))
     return new

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from bittern.ops.optimizer_step import State
-from bittern.optim._layout import encode, layout_for, local_tensor, stored_layout
+from bittern.optim._layout import encode, layout_for, local_tensor
 from bittern.optim._names import holds_codes
 from bittern.optim._optimizer import LowBitOptimizer, ParamsT
 from bittern.optim._options import Group, Number, Options, check_not_negative, scalar
 from bittern.optim._owners import on_owners
 from bittern.optim._shards import RowShards, local_gradient, row_shards
-from bittern.optim._state import Stored, floats_of, store
+from bittern.optim._state import decoded, store
 
 _MOMENTUM = State("momentum_buffer", True)
 _ADJUSTMENTS = (None, "original", "match_rms_adamw")
@@ -110,9 +110,7 @@ class Muon(LowBitOptimizer):
         state = self.state[p]
         gradient, rate = local_gradient("Muon", p).float(), float(group["momentum"])
         good = torch.isfinite(gradient)
-        values, absmax = state["momentum_buffer"], state.get("momentum_buffer_absmax")
-        parts = {_MOMENTUM.name: Stored(values, absmax, stored_layout(p, values, absmax))}
-        old = floats_of(p, parts, (_MOMENTUM,))[_MOMENTUM.name]
+        old = decoded(state, p, (_MOMENTUM,))[_MOMENTUM.name]
         gradient = torch.where(good, gradient, 0.0)
         mean = torch.where(good, torch.lerp(gradient, old, rate), old)
         store(state, "momentum_buffer", encode(p, mean, _MOMENTUM, layout_for(p, group)))
