@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,6 +35,27 @@ def moved(make: Callable[[list[nn.Parameter]], torch.optim.Optimizer], steps: in
     before = [p.detach().clone() for p in params]
     train(make(params), params, steps)
     return [p.detach() - b for p, b in zip(params, before, strict=True)]
+
+
+def goes_on_from_a_file(
+    make: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
+    params: list[nn.Parameter],
+    twins: list[nn.Parameter],
+    steps: int,
+    further: int,
+) -> dict[str, Any]:
+    """The state_dict of a run of both lengths, which must be that of one saved and loaded in between."""
+    optimizer, twin = make(params), make(twins)
+    train(optimizer, params, steps)
+    with torch.no_grad():
+        for p, q in zip(params, twins, strict=True):
+            q.copy_(p)
+    twin.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    train(optimizer, params, further, start=9)
+    train(twin, twins, further, start=9)
+    assert all(torch.equal(p, q) for p, q in zip(params, twins, strict=True))
+    assert same(optimizer.state_dict(), twin.state_dict())
+    return optimizer.state_dict()
 
 
 def relative_error(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bittern.optim import APOLLOAdamW, GaLoreAdamW
-from optim._training import parameters, relative_error, same, train
+from optim._training import goes_on_from_a_file, parameters, relative_error, same, train
 
 SHAPES = ((40, 24), (24, 40), (300,), (3, 9))
 """Tall, wide, a vector, and a matrix that is no larger than the rank."""
@@ -82,18 +83,9 @@ def test_files_go_on_exactly_in_every_storage(cls: Any, extra: dict[str, Any]) -
     """Saved between two draws of the projection, so that it must come back."""
     if cls is APOLLOAdamW and "projector_bits" in extra:
         extra = {"scale_type": "tensor", "rank": 1}
-    params, twins = parameters(SHAPES), parameters(SHAPES)
-    optimizer, twin = _make(cls, params, **extra), _make(cls, twins, **extra)
-    train(optimizer, params, GAP + 2)
-    with torch.no_grad():
-        for p, q in zip(params, twins, strict=True):
-            q.copy_(p)
-    twin.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    train(optimizer, params, GAP + 1, start=9)
-    train(twin, twins, GAP + 1, start=9)
-    assert all(torch.equal(p, q) for p, q in zip(params, twins, strict=True))
-    assert same(optimizer.state_dict(), twin.state_dict())
-    assert any(key.startswith("exp_avg_") for key in optimizer.state_dict()["state"][0])
+    make = partial(_make, cls, **extra)
+    end = goes_on_from_a_file(make, parameters(SHAPES), parameters(SHAPES), GAP + 2, GAP + 1)
+    assert any(key.startswith("exp_avg_") for key in end["state"][0])
 
 
 @pytest.mark.parametrize(

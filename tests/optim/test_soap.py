@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bittern.optim import SOAP, AdamW
 from bittern.optim._eigenbasis import SIDES, basis_of, sides_in
-from optim._training import parameters, relative_error, same, train
+from optim._training import goes_on_from_a_file, parameters, relative_error, train
 
 SHAPES = ((40, 24), (24, 40), (17, 17), (12, 90), (20, 3, 2, 3), (300,), (0, 5))
 """Tall, wide, square, with a side that is too long, a convolution; a vector, and nothing."""
@@ -110,17 +110,8 @@ def test_matrices_follow_the_paper_and_others_adamw(shampoo_beta: float | None) 
 def test_files_go_on_exactly_in_every_storage(extra: dict[str, Any], dtype: torch.dtype) -> None:
     """Saved between two turns of the bases."""
     params, twins = parameters(SHAPES, dtype), parameters(SHAPES, dtype)
-    optimizer, twin = _make(params, **extra), _make(twins, **extra)
-    train(optimizer, params, EVERY + 2)
-    with torch.no_grad():
-        for p, q in zip(params, twins, strict=True):
-            q.copy_(p)
-    twin.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    train(optimizer, params, EVERY + 1, start=9)
-    train(twin, twins, EVERY + 1, start=9)
-    assert all(torch.equal(p, q) for p, q in zip(params, twins, strict=True))
-    assert same(optimizer.state_dict(), twin.state_dict())
-    coded = any(key.endswith("basis_codes") for key in optimizer.state_dict()["state"][0])
+    end = goes_on_from_a_file(lambda some: _make(some, **extra), params, twins, EVERY + 2, EVERY + 1)
+    coded = any(key.endswith("basis_codes") for key in end["state"][0])
     assert coded == bool(extra)
 
 
