@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
@@ -24,6 +22,7 @@ from bittern.bench.core.rows import OpRow, rows_table
 from bittern.bench.core.store import to_json
 from bittern.bench.core.timing import check_budget, compare, torch_threads
 from bittern.bench.decode.model import LLAMA, Decoder, Shape
+from bittern.bench.weights.peers.bitsandbytes_nf4 import BITSANDBYTES, quantized
 from bittern.bench.weights.roof import Sweep, sweep_bytes
 from bittern.nn import Linear4bit, Linear8bit, LinearGroups, quantize
 from bittern.nn.quantize import FrozenKind
@@ -62,7 +61,8 @@ class DecodeReport:
                 "memory read at best: " + ", ".join(f"{gb_s:.1f} GB/s, {n} thread(s)" for n, gb_s in self.read_gb_s),
                 rows_table(self.rows),
                 "ratio: time of torch's float32 model / of the row's, pair by pair, median (min - max). of peak: of "
-                "one token, the least time to read the weights over its own.",
+                "one token, the least time to read the weights over its own; of bitsandbytes without its scales, which "
+                "are no buffers.",
                 f"Command: {self.command}",
             ]
         )
@@ -124,7 +124,7 @@ def _rows(
     for what, tokens, start in (("prompt", words[:, :prompt], 0), ("one token", words[:, prompt:], prompt)):
         compared = compare(_call(other, tokens, start), _call(model, tokens, start), budget_s=budget_s)
         took = compared.latency_us
-        peak = weight_bytes(other) / sweep.gb_s() / 1e3 / took.median if tokens.shape[1] == 1 else None
+        peak = weight_bytes(other) / sweep.gb_s() / 1e3 / took.median if start else None
         found.append(
             OpRow(
                 f"{name}: {what}{f' of {prompt}' if start == 0 else ''}, {threads} thread{'s' if threads > 1 else ''}",
@@ -163,26 +163,14 @@ def _frozen(model: nn.Module, kind: FrozenKind, dtype: torch.dtype) -> nn.Module
 def _peers(model: nn.Module) -> dict[str, Callable[[], nn.Module]]:
     """torch's bfloat16, and bitsandbytes where it is installed."""
     found: dict[str, Callable[[], nn.Module]] = {"torch bfloat16": lambda: copy.deepcopy(model).bfloat16()}
-    with suppress(ImportError):
-        import bitsandbytes.nn as theirs
-
-        def frozen() -> nn.Module:
-            made = copy.deepcopy(model).bfloat16()
-            for block in (*made.modules(),):
-                for name, old in list(block.named_children()):
-                    if isinstance(old, nn.Linear):
-                        setattr(block, name, _bitsandbytes_layer(theirs, old))
-            return made.eval()
-
-        found["bitsandbytes NF4"] = frozen
+    if BITSANDBYTES.missing() is None:
+        found[BITSANDBYTES.name] = lambda: _with_bitsandbytes(copy.deepcopy(model).bfloat16())
     return found
 
 
-def _bitsandbytes_layer(theirs: Any, linear: nn.Linear) -> Any:
-    """In eval mode it packs the weight for this processor."""
-    layer = theirs.Linear4bit(
-        linear.in_features, linear.out_features, bias=False, quant_type="nf4", compute_dtype=torch.bfloat16
-    )
-    weight = linear.weight.detach().float().clone()
-    layer.weight = theirs.Params4bit(weight, requires_grad=False, quant_type="nf4", compress_statistics=False)
-    return layer.to("cpu").eval()
+def _with_bitsandbytes(model: nn.Module) -> nn.Module:
+    for module in list(model.modules()):
+        for name, old in list(module.named_children()):
+            if isinstance(old, nn.Linear):
+                setattr(module, name, quantized(old.float()))
+    return model.eval()

@@ -16,7 +16,7 @@ SCALE_BYTES = 4
 
 
 def _prepare(linears: Sequence[nn.Linear]) -> Ready:
-    ready = of_layers(_quantized, linears)
+    ready = of_layers(quantized, linears)
     scale_bytes = SCALE_BYTES * sum(linear.weight.numel() // BLOCK for linear in linears)
 
     def build(repeats: int, x: Tensor, step: bool) -> Pass:
@@ -26,7 +26,8 @@ def _prepare(linears: Sequence[nn.Linear]) -> Ready:
     return build
 
 
-def _quantized(linear: nn.Linear) -> nn.Module:
+def quantized(linear: nn.Linear) -> nn.Module:
+    """The layer as bitsandbytes has it; in eval mode it packs the weight for this processor."""
     import bitsandbytes.nn as other
 
     layer: Any = other.Linear4bit(
