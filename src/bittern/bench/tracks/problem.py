@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A problem of the benchmark: data in parts, networks for it, and one recipe for every method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from torch import Tensor, nn
+
+from bittern.bench.tracks.parts import Parts
+from bittern.quantizer import Method
+from bittern.train import Recipe, Task
+
+Family = Literal["CNN", "Transformer", "MLP"]
+ACCURACY = "accuracy"
+
+
+class Network(NamedTuple):
+    """A network for a problem."""
+
+    build: Callable[[Method | None], nn.Module]
+    """A fresh one with a method, or the float twin; the caller seeds torch. Every parameter has its size."""
+    family: Family
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Problem:
+    """What is learned, from which data, by which networks.
+
+    name: as `Trial.task`. title: for readers. source: what the data are, where from, under which licence, in words.
+    networks: by name; the first is the standard one. recipe: the common one of all methods and the float twin, whose
+    epochs and seed are those of a trial. inputs: (count) -> that many random inputs, as networks take them.
+    read: (folder of data sets, at most so many training examples) -> the examples.
+    folder: name of the data set within the folder of data sets; None: the data come with bittern.
+    task: None: a classification by the recipe's loss. classes: names of a classification's classes, in their order.
+    """
+
+    name: str
+    title: str
+    source: str
+    networks: Mapping[str, Network]
+    recipe: Recipe
+    inputs: Callable[[int], Tensor]
+    read: Callable[[Path | None, int | None], Parts]
+    folder: str | None = None
+    task: Task | None = None
+    classes: tuple[str, ...] = ()
+
+    @property
+    def metric(self) -> str:
+        """What the score is called; higher is better."""
+        return ACCURACY if self.task is None else self.task.metric
+
+    def network(self, name: str) -> Network:
+        """Raises: ValueError for a network that the problem does not have."""
+        if name not in self.networks:
+            raise ValueError(f"{self.name}: has no network {name}; there are {', '.join(self.networks)}")
+        return self.networks[name]
+
+    def missing(self, data: Path | None) -> str | None:
+        """A sentence on data that are not there; None where they are."""
+        if self.folder is None:
+            return None
+        if data is None:
+            return f"{self.name}: needs a folder of data sets that holds {self.folder}; none was given."
+        if not (data / self.folder).is_dir():
+            return f"{self.name}: needs the data set {self.folder}, which {data} does not hold."
+        return None
+
+    def load(self, data: Path | None, train_size: int | None = None) -> Parts:
+        """data: folder of data sets. train_size: training examples, at most.
+
+        Raises: FileNotFoundError for data that are not there; ValueError for damaged ones; OSError.
+        """
+        missing = self.missing(data)
+        if missing is not None:
+            raise FileNotFoundError(missing)
+        return self.read(data, train_size)
+
+
+def find(problems: Sequence[Problem], name: str) -> Problem:
+    """Raises: ValueError for a name that none of them has."""
+    for problem in problems:
+        if problem.name == name:
+            return problem
+    known = ", ".join(problem.name for problem in problems)
+    raise ValueError(f"bench: no task {name}; there are {known}")
