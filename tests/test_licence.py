@@ -12,7 +12,9 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("src", "native", "tests", "examples", "tools", "cmake", "docs")
 SIGNS = dict.fromkeys((".py", ".pyi", ".sh", ".cmake", "CMakeLists.txt", "Makefile", "run"), "#")
 SIGNS |= dict.fromkeys((".cpp", ".h", ".c", ".js"), "//")
-LICENCE = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["license"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LICENCE, *OTHERS = PROJECT["license"].split(" AND ")
+"""Of our files, and of parts of what others made."""
 
 
 def sources() -> list[Path]:
@@ -35,6 +37,17 @@ def test_every_source_file_names_its_licence() -> None:
     files = sources()
     assert {path.suffix for path in files} >= {".py", ".pyi", ".sh", ".cmake", ".cpp", ".h", ""}
     assert [str(path.relative_to(ROOT)) for path in files if not named(path)] == []
+
+
+def test_what_others_made_has_its_licences_beside_it() -> None:
+    """The page's chart library: all its licences are there, in the wheel too, and the package names them."""
+    assets = ROOT / "src" / "bittern" / "bench" / "page" / "assets"
+    words = (assets / "charts.LICENSE.txt").read_text(encoding="utf-8")
+    holders = ("The Apache Software Foundation", "Mike Bostock", "Baidu Inc.", "Microsoft Corporation")
+    for holder in holders:
+        assert holder in words
+    assert str((assets / "charts.LICENSE.txt").relative_to(ROOT)) in PROJECT["license-files"]
+    assert (LICENCE, OTHERS) == ("Apache-2.0", ["BSD-3-Clause", "0BSD"])
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from html import escape
 from pathlib import Path
 
 from bittern._files import write_atomically
+from bittern.bench.core.frame import page
 from bittern.bench.core.store import save
 from bittern.bench.core.words import breakable, duration, number_word, percent, plural, size
-from bittern.bench.demo.frame import page
 from bittern.bench.demo.notes import noise_text, notes
 from bittern.bench.demo.optimizer_section import optimizers
 from bittern.bench.demo.plots import Dot, accuracy_axis, curve, dots, linear_axis, share_interval
@@ -43,7 +43,8 @@ def render(result: DemoResult, commands: Sequence[str] = ()) -> str:
     footer = "<footer><p>Written by <code>bittern demo</code>. This page is one file and loads nothing.</p></footer>"
     figures = (_tiles(result), _table(result), _plots(result), _curves(result), optimizers(result))
     parts = (_header(result), *figures, notes(result, commands), footer)
-    return page(title, escape(result.machine.bittern), "\n".join(parts))
+    body = "\n".join(parts)
+    return page(title, escape(result.machine.bittern), f"<main>\n{body}\n</main>")
 
 
 def _header(result: DemoResult) -> str:

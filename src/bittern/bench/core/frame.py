@@ -1,20 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The frame of the report: style sheet and page, without any content. Nothing is loaded from anywhere."""
+"""The frame of a report: style sheet and page, without any content. Nothing is loaded from anywhere."""
 
 from __future__ import annotations
 
-STYLE = """
-:root {
-  color-scheme: light dark;
+import base64
+import hashlib
+from collections.abc import Sequence
+
+LIGHT = """
   --paper: #f7f5f0; --card: #fffefb; --ink: #1d2125; --muted: #62666b; --line: #e0dcd2;
   --accent: #a4550b; --accent-soft: #f4e6d4; --float: #2f6690; --good: #2b6b3f; --bad: #b3261e;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --paper: #131517; --card: #1b1e21; --ink: #e9e6df; --muted: #a2a29c; --line: #34383c;
-    --accent: #e8a14f; --accent-soft: #3a2c1b; --float: #82b7dd; --good: #86cf9b; --bad: #ff8a80;
-  }
-}
+"""
+DARK = """
+  --paper: #131517; --card: #1b1e21; --ink: #e9e6df; --muted: #a2a29c; --line: #34383c;
+  --accent: #e8a14f; --accent-soft: #3a2c1b; --float: #82b7dd; --good: #86cf9b; --bad: #ff8a80;
+"""
+
+
+def themes(light: str, dark: str) -> str:
+    """Rules that set CSS variables by the scheme that the reader prefers, or <html data-theme="light"> asks for."""
+    return f"""
+:root {{ color-scheme: light dark; {light} }}
+@media (prefers-color-scheme: dark) {{ :root:not([data-theme="light"]) {{ {dark} }} }}
+"""
+
+
+def switched(dark: str) -> str:
+    """Rules beside those of `themes`, for a page with a switch: what <html data-theme="dark"> asks for."""
+    return f"""
+:root[data-theme="light"] {{ color-scheme: light; }}
+:root[data-theme="dark"] {{ color-scheme: dark; {dark} }}
+"""
+
+
+STYLE = """
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body {
@@ -130,26 +149,37 @@ footer p { margin: 0; }
 @media print { body { background: none; } .tile, figure, .table, .facts { break-inside: avoid; } }
 """
 
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="generator" content="bittern {version}">
 <title>{title}</title>
 <link rel="icon" href="data:,">
 <style>{style}</style>
 </head>
 <body>
-<main>
-{body}
-</main>
+{body}{scripts}
 </body>
 </html>
 """
 
 
-def page(title: str, version: str, body: str) -> str:
-    """A whole page; title and version must be escaped already."""
-    return PAGE.format(title=title, version=version, style=STYLE, body=body)
+def page(title: str, version: str, body: str, *, style: str = "", scripts: Sequence[str] = ()) -> str:
+    """A whole page; title, version and body must be escaped already.
+
+    style: rules behind those of `STYLE`. scripts: what runs at the end, in this order; nothing else does, since the
+    page's policy names them by their hashes. None may hold "</script".
+    """
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    return PAGE.format(
+        title=title,
+        version=version,
+        style=themes(LIGHT, DARK) + STYLE + style,
+        body=body,
+        policy=POLICY + ("; script-src" + "".join(f" 'sha256-{one}'" for one in hashes) if hashes else ""),
+        scripts="".join(f"\n<script>{script}</script>" for script in scripts),
+    )
