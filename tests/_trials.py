@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trials, results and tracks for tests: imported by worker processes too."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bittern.bench.core.machine import Machine, this_machine
+from bittern.bench.trials.track import Choice, Plan, Track, Work
+from bittern.bench.trials.trial import TWIN, Done, Result, Trial
+
+COMMAND = "bittern bench run --store all.trials"
+
+
+def trial(seed: int = 0, **changes: object) -> Trial:
+    usual = Trial("toy", "digits", "mlp", "BNN", "common", seed, 2, (("batch_size", 50), ("rate", 0.1)))
+    return dataclasses.replace(usual, **changes)  # type: ignore[arg-type]
+
+
+def machine(cpu: str = "tested") -> Machine:
+    return dataclasses.replace(this_machine(), cpu=cpu)
+
+
+def done(one: Trial | None = None, *, accuracy: float = 0.75, cpu: str = "tested", moment: int = 0) -> Done:
+    result = Result(
+        {"accuracy": accuracy, "loss": -0.0},
+        {"train_loss": (2.0, 1.5), "test_accuracy": (0.5, accuracy)},
+        {"packed.bittern": bytes(range(256)), "confusion.json": b"[]"},
+        ("first", "second: ü"),
+    )
+    finished = f"2026-01-02T03:04:{moment:02}.000+00:00"
+    return Done(trial() if one is None else one, result, machine(cpu), COMMAND, finished, 1.5)
+
+
+def figure(one: Trial) -> float:
+    """In [0, 1), another for each trial."""
+    return int(hashlib.sha256(f"figure {one.key}".encode()).hexdigest()[:8], 16) / 2**32
+
+
+class Toy(Track):
+    """A figure that follows from the trial.
+
+    The task "raises" raises, "dies" ends its process, "waits" says in its folder that it began and waits for a file
+    "go" there; "dies once" dies at the first try only.
+    """
+
+    name = "toy"
+    title = "Toy"
+    question = "What comes out?"
+    metric = "accuracy"
+
+    def plan(self, choice: Choice) -> Plan:
+        if unknown := set(choice.networks) - {"mlp"}:
+            raise ValueError(f"toy: no network {', '.join(unknown)}; it has mlp")
+        tasks = choice.tasks or ("digits",)
+        return Plan(
+            tuple(
+                Trial(self.name, task, "mlp", method, recipe, seed, choice.epochs)
+                for task in tasks
+                for recipe in choice.recipes
+                for method in (TWIN, *choice.methods)
+                for seed in choice.seeds
+            ),
+            ("toy: nothing of colours, for it knows none",),
+        )
+
+    def run(self, trial: Trial, work: Work) -> Result:
+        tries = work.folder / "tries"
+        before = len(tries.read_text()) if tries.exists() else 0
+        tries.write_text("x" * (before + 1))
+        work.on_progress(0.5, "half")
+        if trial.task == "raises":
+            raise ArithmeticError("two\nlines")
+        if trial.task == "dies" or (trial.task == "dies once" and before == 0):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if trial.task == "waits":
+            while not (work.folder / "go").exists():
+                time.sleep(0.01)
+        curve = tuple(figure(trial) * (e + 1) / trial.epochs for e in range(trial.epochs))
+        return Result({"accuracy": figure(trial), "tries": before + 1}, {"test_accuracy": curve}, {"a.bin": b"abc"})
+
+    def overall(self, done: Sequence[Done]) -> Mapping[str, float]:
+        return {d.trial.method: d.result.metrics[self.metric] for d in done if d.trial.method != TWIN}
+
+
+class After(Toy):
+    """Each trial needs that of `Toy` with the same method and seed, and finds its figure plus one."""
+
+    name = "after"
+
+    def needs(self, trial: Trial) -> Sequence[Trial]:
+        return (dataclasses.replace(trial, track="toy", settings=()),)
+
+    def run(self, trial: Trial, work: Work) -> Result:
+        (needed,) = self.needs(trial)
+        found = work.needed[needed.key].result
+        return Result({"accuracy": found.metrics["accuracy"] + 1, "bytes": len(found.artefacts["a.bin"])})
+
+
+def folder_of(store: Path, one: Trial) -> Path:
+    return store.with_name(f"{store.name}.work") / one.key
