@@ -9,10 +9,12 @@ from torch import nn
 
 from bittern.models.bireal_net import bireal_net18, bireal_net34
 from bittern.models.language import GPT, GPTShape, LSTMLanguageModel
+from bittern.models.mixer import mixer_small
 from bittern.models.mlp import mlp
 from bittern.models.reactnet_a import react_resnet18, reactnet_a
 from bittern.models.resnet_cifar import resnet18_cifar, resnet20_cifar
 from bittern.models.vgg_small import vgg_small
+from bittern.models.vit import vit_small
 
 ALL: tuple[Callable[..., nn.Module], ...] = (
     mlp,
@@ -24,7 +26,8 @@ ALL: tuple[Callable[..., nn.Module], ...] = (
     reactnet_a,
     react_resnet18,
 )
-"""Every network, each a function (method=None, num_classes, in_channels, *, input_size) -> nn.Module."""
+"""Networks of convolutions, and the MLP: each a function (method=None, num_classes, in_channels, *, input_size) ->
+nn.Module. `vit_small` and `mixer_small` are called alike."""
 
 __all__ = [
     "ALL",
@@ -33,10 +36,12 @@ __all__ = [
     "LSTMLanguageModel",
     "bireal_net18",
     "bireal_net34",
+    "mixer_small",
     "mlp",
     "react_resnet18",
     "reactnet_a",
     "resnet18_cifar",
     "resnet20_cifar",
     "vgg_small",
+    "vit_small",
 ]

@@ -19,17 +19,18 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bittern import binary, deploy
+from bittern import binary
 from bittern.bench.core.machine import this_machine
 from bittern.bench.core.runner import Trial, run_trials
 from bittern.bench.core.timing import torch_threads
+from bittern.bench.core.training import fit, fresh, pack_exactly
 from bittern.bench.methods.report import TWIN, VERIFIED, MethodsReport, Setting, Trained, paper_setting
 from bittern.data import ImageData, RandomCropFlip, normalize
 from bittern.models import resnet20_cifar
 from bittern.nn.summary import summary
 from bittern.quantizer import Method
 from bittern.recipes import PaperRecipe
-from bittern.train import Cosine, Recipe, evaluate, train, train_two_stage
+from bittern.train import Cosine, Recipe, evaluate
 
 EPOCHS = 3
 TRAIN_SIZE = 5_000
@@ -117,25 +118,19 @@ def train_one(
 ) -> Trained:
     """One training, of one or two stages, from their seed on; packed and verified."""
     seed = stages[0].seed
-    with torch.random.fork_rng([device.index or 0] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        model = _build(data, method, network).to(device)
+    model = fresh(partial(_build, data, method, network), seed, device)
     peek = dataclasses.replace(data, test_images=data.test_images[:PEEK], test_labels=data.test_labels[:PEEK])
     started = time.perf_counter()
-    if len(stages) == 1:
-        history = train(model, peek, stages[0], progress=progress)
-    else:
-        history = train_two_stage(model, peek, *stages, progress=progress).second
+    epochs = fit(model, peek, stages, progress=progress)
     seconds = time.perf_counter() - started
-    model = model.cpu().eval()
+    model = model.cpu()
     images = normalize(data.test_images[:VERIFIED], data.mean, data.std)
     if method is None:
         accuracy, exact, size = evaluate(model, data).accuracy, None, summary(model, images).bytes
     else:
-        packed = deploy.pack(model, images[:1])
-        exact, size = deploy.verify(packed, model, images).exact, len(packed.to_bytes())
-        accuracy = evaluate(packed, data).accuracy
-    return Trained(_name(method), seed, history.final.train_accuracy, accuracy, exact, size, round(seconds, 1))
+        packed, exact, file = pack_exactly(model, images)
+        accuracy, size = evaluate(packed, data).accuracy, len(file)
+    return Trained(_name(method), seed, epochs[-1].train_accuracy, accuracy, exact, size, round(seconds, 1))
 
 
 def _build(data: ImageData, method: Method | None, network: Network) -> nn.Module:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
+from bittern.bench.tracks.learning_task import LearningTask
 from bittern.bench.trials.track import Track
 
-ALL: tuple[type[Track], ...] = ()
+ALL: tuple[type[Track], ...] = (LearningTask,)
 """In the order in which readers see them."""

@@ -34,6 +34,8 @@ def image_networks(channels: int, size: int, classes: int) -> Mapping[str, Netwo
     return {
         "resnet20_cifar": made(models.resnet20_cifar, "CNN"),
         "vgg_small": made(models.vgg_small, "CNN", width=VGG_WIDTH),
+        "vit_small": made(models.vit_small, "Transformer"),
+        "mixer_small": made(models.mixer_small, "MLP"),
         "mlp": made(models.mlp, "MLP"),
     }
 

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a trial trains: by the common recipe of its problem, or by that of the method's authors."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+from bittern import recipes
+from bittern.bench.tracks.overall import COMMON, PAPER
+from bittern.bench.tracks.problem import Problem
+from bittern.data.images import ImageData
+from bittern.quantizer import Method
+from bittern.train import CrossEntropy, Recipe
+from bittern.train.source import TrainingData
+
+LEAST_STEPS = 40
+"""Of an epoch by a paper's recipe: few examples in batches of hundreds would be few steps."""
+
+
+class Stages(NamedTuple):
+    """One recipe, or the two of a training in two stages, and sentences on what was changed for them."""
+
+    recipes: tuple[Recipe, ...]
+    notes: tuple[str, ...] = ()
+
+
+def common_stages(problem: Problem, count: int, epochs: int, seed: int, **changes: Any) -> Stages:
+    """The problem's recipe. count: training examples. changes: fields of `Recipe`."""
+    recipe = dataclasses.replace(problem.recipe, epochs=epochs, seed=seed, **changes)
+    if recipe.batch_size <= count:
+        return Stages((recipe,))
+    return Stages(
+        (dataclasses.replace(recipe, batch_size=count),),
+        (f"Batches of {count} instead of {recipe.batch_size}: there are no more training examples.",),
+    )
+
+
+def paper_stages(problem: Problem, method: Method, data: TrainingData, count: int, epochs: int, seed: int) -> Stages:
+    """The recipe of the method's authors in so many epochs of each stage, on labels alone.
+
+    A batch holds at most a fortieth (`LEAST_STEPS`) of the training examples. Images are shifted and mirrored where
+    the authors do; other inputs are not augmented. A task with a loss of its own keeps it.
+
+    Raises: ValueError for a method that no paper's recipe is known of.
+    """
+    record = recipes.for_method(method)
+    scaled = record.scaled(epochs=epochs, batch_size=min(record.batch_size, max(1, count // LEAST_STEPS)))
+    scaled = scaled.without_teacher()
+    notes = [f"Recipe: {scaled}.", *scaled.differences]
+    changes: dict[str, Any] = {"seed": seed, "augment": None}
+    if isinstance(data, ImageData):
+        changes["augment"] = scaled.augment_for(data)
+    elif scaled.crop_and_flip:
+        notes.append("The authors' augmentation of images is left out.")
+    if problem.task is not None and scaled.loss != CrossEntropy():
+        changes["loss"] = CrossEntropy()  # what `train` takes beside a task, whose own loss counts
+        notes.append("The loss is the task's, not the authors'.")
+    return Stages(scaled.stages(**changes), tuple(notes))
+
+
+def stages_of(
+    problem: Problem, recipe: str, method: Method | None, data: TrainingData, count: int, epochs: int, seed: int
+) -> Stages:
+    """recipe: "common" or "paper"; the float twin has the common one alone. Raises: ValueError."""
+    if recipe == COMMON:
+        return common_stages(problem, count, epochs, seed)
+    if recipe != PAPER or method is None:
+        raise ValueError(f'bench: recipe must be "common", or "paper" for a method; got {recipe!r}')
+    return paper_stages(problem, method, data, count, epochs, seed)
