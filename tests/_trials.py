@@ -11,9 +11,17 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from bittern.bench.core.machine import Machine, this_machine
+from bittern.bench.trials.executor import Event, Executor, Job, Lost, Progress, Unusable
 from bittern.bench.trials.track import Choice, Plan, Track, Work
 from bittern.bench.trials.trial import TWIN, Done, Result, Trial
+from bittern.bench.trials.worker import perform
+from bittern.data import digits
+from bittern.models import mlp
+from bittern.train import Epoch, Recipe, train
+from bittern.train.checkpoint import FILE_NAME
 
 COMMAND = "bittern bench run --store all.trials"
 
@@ -101,6 +109,88 @@ class After(Toy):
         (needed,) = self.needs(trial)
         found = work.needed[needed.key].result
         return Result({"accuracy": found.metrics["accuracy"] + 1, "bytes": len(found.artefacts["a.bin"])})
+
+
+class Trains(Toy):
+    """Trains a small network in its folder, an epoch a checkpoint, and says which epoch it began with.
+
+    The task "dies once" ends its process after the second epoch, at the first try.
+    """
+
+    name = "trains"
+
+    def run(self, trial: Trial, work: Work) -> Result:
+        images = digits()
+        data = dataclasses.replace(
+            images, train_images=images.train_images[:200], train_labels=images.train_labels[:200]
+        )
+        torch.manual_seed(trial.seed)
+        model = mlp(work.methods.get(trial.method), input_size=8, widths=(32, 32))
+        resume = (work.folder / FILE_NAME).exists()
+        began: list[int] = []
+
+        def note(row: Epoch) -> None:
+            began.append(row.epoch)
+            work.on_progress(row.epoch / trial.epochs, f"epoch {row.epoch}")
+            if trial.task == "dies once" and not resume and row.epoch == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        recipe = Recipe(epochs=trial.epochs, batch_size=50, seed=trial.seed)
+        history = train(model, data, recipe, folder=work.folder, resume=resume, progress=False, on_epoch=note)
+        losses = tuple(row.train_loss for row in history.epochs)
+        return Result({"accuracy": history.final.test_accuracy, "began": began[0] if began else 0}, {"loss": losses})
+
+
+class Timed(Toy):
+    """Says when it ran."""
+
+    name = "timed"
+    alone = True
+
+    def run(self, trial: Trial, work: Work) -> Result:
+        began = time.monotonic()
+        time.sleep(0.05)
+        return Result({"began": began, "ended": time.monotonic(), "accuracy": 0.0})
+
+
+class Here(Executor):
+    """Runs a trial in this process when it is waited for; what is `scripted` for a seed happens instead, in turn."""
+
+    def __init__(self, scripted: Mapping[int, list[str]] | None = None) -> None:
+        self.jobs: list[Job] = []
+        self.started: list[Trial] = []
+        self.scripted = dict(scripted or {})
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.jobs.clear()
+
+    def accepts(self, track: Track) -> bool:
+        return len(self.jobs) < 2
+
+    def start(self, job: Job) -> None:
+        self.jobs.append(job)
+        self.started.append(job.trial)
+
+    def wait(self, seconds: float) -> Sequence[Event]:
+        if not self.jobs:
+            return []
+        job = self.jobs.pop(0)
+        script = self.scripted.get(job.trial.seed)
+        if not script:
+            told: list[Event] = []
+            end = perform(job, lambda share, words: told.append(Progress(job.trial.key, share, words)))
+            return [*told, end]
+        kind = script.pop(0)
+        if kind == "interrupt":
+            self.jobs.append(job)
+            raise KeyboardInterrupt
+        return [{"lost": Lost, "unusable": Unusable}[kind](job.trial.key, kind)]
+
+    def interrupt(self) -> None:
+        self.scripted.clear()
 
 
 def folder_of(store: Path, one: Trial) -> Path:

@@ -62,7 +62,7 @@ class Track(ABC):
     """One question. Objects keep nothing of any run: they are made anew in each worker.
 
     name: as `Trial.track`. title, question: for readers. metric: of a result, what relative figures are made from;
-    higher_is_better: of it.
+    higher_is_better: of it. alone: its trials measure time, so none of any track runs beside one on the same machine.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Track(ABC):
     question: str
     metric: str
     higher_is_better: bool = True
+    alone: bool = False
 
     @abstractmethod
     def plan(self, choice: Choice) -> Plan:

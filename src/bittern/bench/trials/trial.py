@@ -95,7 +95,7 @@ class Done:
     finished: str
     """UTC, ISO 8601."""
     seconds: float
-    """Of the whole trial on a machine that may have done other things: no measure of speed."""
+    """Of the attempt that ended it, on a machine that may have done other things: no measure of speed."""
 
 
 @dataclass(frozen=True, slots=True)
