@@ -37,6 +37,7 @@ MESHES: dict[int, tuple[tuple[int, ...], ...]] = {1: ((), (1,)), 2: ((2,),), 4: 
 RESUMED: dict[int, tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]] = {
     32: (((2, 2), ()), ((), (2,))),
     8: (((4,), (2,)),),
+    4: (),
 }
 """By bits: the mesh of a checkpoint, and that to go on with. Scales of whole tensors are in one line, so that
 `torch.distributed.checkpoint` takes codes from no mesh to none."""
@@ -90,12 +91,14 @@ def _whole(x: Any) -> Tensor:
 
 
 def _result(prefix: str, net: nn.ParameterList, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Parameters and states; scales in one line, as those of a whole tensor are."""
+    """Parameters and states; codes and scales in one line, as those of a whole tensor are."""
     found = {f"{prefix} {i}": _whole(p) for i, p in enumerate(net)}
     for i, p in enumerate(net):
         for name, value in optimizer.state[p].items():
             whole = _whole(value)
-            found[f"{prefix} {i} {name}"] = whole.flatten() if name.endswith("_absmax") else whole
+            found[f"{prefix} {i} {name}"] = (
+                whole if whole.is_floating_point() and "absmax" not in name else whole.flatten()
+            )
     return found
 
 

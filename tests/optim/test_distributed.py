@@ -174,7 +174,7 @@ def assert_steps_of_whole_matrices(found: dict[str, Tensor], mesh: Any, expected
             assert_elementwise(other, value.double(), 4 * STEPS, value.abs().max())
 
 
-@pytest.mark.parametrize("bits", [32, 8])
+@pytest.mark.parametrize("bits", [32, 8, 4])
 def test_steps_of_rows_are_those_of_whole_matrices_and_resume_elsewhere(run: Run, bits: int, tmp_path: Path) -> None:
     """Uneven and empty shards, a mesh of replicas, elements that are not finite; and files of 1, 2 and 4 processes."""
     expected = run("whole_matrices", 1, tmp_path, bits)

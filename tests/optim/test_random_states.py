@@ -28,13 +28,12 @@ WITH_SQUARES: dict[str, dict[str, Any]] = {
     "Adamax": {},
     "AdamWScheduleFree": {},
 }
+RULES = WITH_SQUARES | {"SGD": {"momentum": 0.9}, "Adafactor": {"momentum": 0.9}}
 
 
 def made(name: str = "AdamW", bits: int = 4, steps: int = 3, **extra: Any) -> tuple[Any, list[nn.Parameter]]:
     params = parameters()
-    optimizer = getattr(optim, name)(
-        params, lr=1e-2, state_bits=bits, min_8bit_size=100, **WITH_SQUARES.get(name, {}) | extra
-    )
+    optimizer = getattr(optim, name)(params, lr=1e-2, state_bits=bits, min_8bit_size=100, **RULES.get(name, {}) | extra)
     train(optimizer, params, steps)
     return optimizer, params
 
@@ -47,7 +46,7 @@ def floats(optimizer: Any, params: list[nn.Parameter]) -> list[dict[str, Tensor]
     ]
 
 
-@pytest.mark.parametrize("name", [*WITH_SQUARES, "Lion", "LARS"])
+@pytest.mark.parametrize("name", [*RULES, "Lion", "LARS"])
 def test_random_bits_come_from_the_step_and_the_parameter_alone(name: str) -> None:
     """Not from threads, torch's generator, or how parameters are grouped."""
     first, params = made(name)
@@ -61,7 +60,7 @@ def test_random_bits_come_from_the_step_and_the_parameter_alone(name: str) -> No
     assert same(first.state_dict(), second.state_dict())
     split = parameters()
     groups = [{"params": split[:2]}, {"params": split[2:]}]
-    third = type(first)(groups, lr=1e-2, state_bits=4, min_8bit_size=100, **WITH_SQUARES.get(name, {}))
+    third = type(first)(groups, lr=1e-2, state_bits=4, min_8bit_size=100, **RULES.get(name, {}))
     train(third, split, 3)
     for p, q, r in zip(params, others, split, strict=True):
         assert torch.equal(p, q)
@@ -187,17 +186,6 @@ def test_damaged_states_are_refused_and_nothing_changes(name: str) -> None:
         with pytest.raises(ValueError, match=message):
             optimizer.load_state_dict(saved, requantize=requantize)
     assert same(before, optimizer.state_dict())
-
-
-@pytest.mark.parametrize("name", ["SGD", "Muon", "Adafactor"])
-def test_rules_without_a_counter_of_steps_say_that_they_round_to_nearest(name: str) -> None:
-    p = nn.Parameter(torch.zeros(64, 64))
-    extra = {} if name == "Muon" else {"momentum": 0.9}
-    assert getattr(optim, name)([p], state_bits=4, **extra).param_groups[0]["state_rounding"] == "nearest"
-    with pytest.raises(ValueError, match="states go to nearest codes here"):
-        getattr(optim, name)([p], state_bits=4, state_rounding="stochastic", **extra)
-    with pytest.raises(ValueError, match="state_rounding must be one of"):
-        getattr(optim, name)([p], state_bits=4, state_rounding="up", **extra)
 
 
 def test_what_has_no_gradient_never_moves_and_bad_gradients_change_nothing() -> None:

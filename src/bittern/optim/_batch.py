@@ -28,8 +28,8 @@ class Batch:
     """Parameters, their state dicts and the prepared native step.
 
     The counters of all parameters (`step`, ...) are columns of one tensor, so that one addition advances them all;
-    each `state[p]["step"]` is a view of it. A rule without counters gets 1 where `fresh` says that the states of a
-    parameter were created for this step, else 2.
+    each `state[p]["step"]` is a view of it. A parameter without one is counted here alone: its first step is that for
+    which its states are `fresh`, and all others are later ones.
     """
 
     def __init__(
@@ -47,15 +47,15 @@ class Batch:
         self.params = tuple(params)
         self.states = tuple(states)
         self.counters = tuple(counters)
-        self._fresh = list(fresh)
         self.names = SPECS[rule].scalars
-        self._keys = tuple(_keys(state, rule) for state in states)
-        self._join_counters(bool(group.get("capturable")))
-        places = [(s, key) for s, keys in zip(states, self._keys, strict=True) for key in (*counters, *keys)]
+        self._join_counters(bool(group.get("capturable")), fresh)
+        own = [(*(name for name in counters if name in state), *_keys(state, rule)) for state in states]
+        places = [(state, key) for state, keys in zip(states, own, strict=True) for key in keys]
         self._place_states = tuple(state for state, _ in places)
         self._place_keys = tuple(key for _, key in places)
         self.tensors = tuple(state[key] for state, key in places)
-        self._at_random = tuple({layout_for(p, group).bits for p in params if at_random(p, group)})
+        stored = params if SPECS[rule].states else ()
+        self._at_random = tuple({layout_for(p, group).bits for p in stored if at_random(p, group)})
         at = [_signed(number * _PER_PARAMETER + first_element(p)) for number, p in zip(numbers, params, strict=True)]
         self._seeds = torch.tensor(at, device=self._counts.device) if self._at_random else None
         self._sharded = any(is_sharded(p) for p in params)
@@ -87,9 +87,6 @@ class Batch:
 
     def advance(self, advance: Callable[[Counts], Counts]) -> list[Counts]:
         """Moves the counters of every parameter on; returns their new values."""
-        if not self.counters:
-            fresh, self._fresh = self._fresh, [False] * len(self.params)
-            return [(1 if new else 2,) for new in fresh]
         if len(self.counters) == 1 and self._counts.is_cpu:
             floats = _floats_of(self._counts)
             floats[:] = [count + 1 for count in floats]
@@ -188,16 +185,19 @@ class Batch:
             at_random=self._at_random,
         )
 
-    def _join_counters(self, capturable: bool) -> None:
+    def _join_counters(self, capturable: bool, fresh: Sequence[bool]) -> None:
         device = self.params[0].device if capturable else torch.device("cpu")
+        states = tuple(zip(self.states, fresh, strict=True))
         joined = torch.tensor(
-            [[float(state[name]) for state in self.states] for name in self.counters], dtype=torch.float32
+            [[float(state.get(name, 0 if new else 1)) for state, new in states] for name in self.counters],
+            dtype=torch.float32,
         )
         self.on_device = capturable
         self._counts = joined.to(device).view(len(self.counters), len(self.states))
         for row, name in enumerate(self.counters):
             for column, state in enumerate(self.states):
-                state[name] = self._counts[row, column]
+                if name in state:
+                    state[name] = self._counts[row, column]
 
 
 def _keys(state: StateDict, rule: Rule) -> tuple[str, ...]:

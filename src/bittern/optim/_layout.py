@@ -20,7 +20,9 @@ from torch import Tensor
 from bittern.ops import dequantize_blockwise, quantize_blockwise
 from bittern.ops.optimizer_step import State, Storage, state_table, storage_of
 from bittern.ops.optimizer_step.check import is_dense
+from bittern.ops.optimizer_step.layout import to_units
 from bittern.ops.optimizer_step.log_codes import decode_ratios, decode_squares, encode_ratios, encode_squares
+from bittern.ops.optimizer_step.random_squares import neighbour
 from bittern.optim._names import has_levels
 from bittern.optim._options import DEFAULT_BLOCK, LARGEST_BLOCK, ROUNDING_OF_8_BITS, SMALLEST_BLOCK
 
@@ -186,11 +188,17 @@ def _in_blocks(elements: Tensor, layout: Layout) -> Tensor:
 
 
 def encode(
-    p: Tensor, values: Tensor, state: State, layout: Layout, square: Tensor | None = None
+    p: Tensor,
+    values: Tensor,
+    state: State,
+    layout: Layout,
+    square: Tensor | None = None,
+    chance: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Float values of `p`'s local shape, any layout, as a state stored by `layout`; codes are the nearest.
 
-    square: the values of the rule's first square, which a relative state in 4 bits needs.
+    square: the values of the rule's first square, which a relative state in 4 bits needs. chance: U in [0, 1) by
+    element in memory order, by which the entries of a table are rounded at random.
     """
     ordered = _ordered(p, values)
     storage = storage_of(state, layout.bits, layout.logarithmic)
@@ -204,8 +212,12 @@ def encode(
         found, absmax = encode_ratios(blocks, _in_blocks(flat(_ordered(p, square)), layout), 0.5)
     else:
         code = state_table(state.signed, storage.bits).to(ordered.device)
-        keep = not state.signed and storage is Storage.BYTES
-        found, absmax = quantize_blockwise(blocks.flatten(), code, layout.block_size, keep_nonzero=keep)
+        if chance is None:
+            keep = not state.signed and storage is Storage.BYTES
+            found, absmax = quantize_blockwise(blocks.flatten(), code, layout.block_size, keep_nonzero=keep)
+        else:
+            units, absmax = to_units(blocks)
+            found = neighbour(code, units, _in_blocks(chance, layout))
     indices = found.view(layout.rows, layout.padded_length)[:, : layout.row_length]
     if storage is Storage.BYTES:
         codes = torch.empty_like(ordered, dtype=torch.uint8, memory_format=torch.preserve_format)

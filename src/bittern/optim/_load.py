@@ -97,8 +97,11 @@ def _state(optimizer: LowBitOptimizer, place: _Place, p: Tensor, saved: Mapping[
     if not found:
         return {}  # torch.optim.SGD before its first step with momentum
     optimizer.adjust_loaded_state(place.group, found)
+    if "step" not in optimizer.counters:  # torch's and older files do not count, but what is in them has made a step
+        found.setdefault("step", 1.0)
+    counters = optimizer.counters_of(p, place.group)
     further = optimizer.further_states(place.p) if place.p.numel() else {}
-    for name in (*(spec.name for spec in specs), *optimizer.counters, *further):
+    for name in (*(spec.name for spec in specs), *counters, *further):
         if found.get(name) is None:
             raise ValueError(
                 f"{subject} is of another rule: {name!r} is missing among {', '.join(sorted(map(str, saved)))}; "
@@ -107,7 +110,7 @@ def _state(optimizer: LowBitOptimizer, place: _Place, p: Tensor, saved: Mapping[
     if is_flattened(place.p):
         check.check_apart(subject, {spec.name: found[spec.name] for spec in specs})
     result: StateDict = {
-        name: check.counter(subject, name, found.pop(name), optimizer.most_count(name)) for name in optimizer.counters
+        name: check.counter(subject, name, found.pop(name), optimizer.most_count(name)) for name in counters
     }
     parts = {spec.name: (found.pop(spec.name), found.pop(f"{spec.name}{ABSMAX}", None)) for spec in specs}
     for name, stored in _adopt(place, specs, parts, named_storages(saved)).items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch._compile import _disable_dynamo
 
 from bittern.ops.optimizer_step import State
 from bittern.optim._batch import Batch
-from bittern.optim._layout import local_tensor
+from bittern.optim._layout import layout_for, local_tensor
 from bittern.optim._load import load
 from bittern.optim._loaded import MOST_STEPS
 from bittern.optim._names import for_torch_to_refuse, is_flattened, named_storages, to_memory
@@ -57,7 +57,7 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
     """
 
     counters: tuple[str, ...] = ("step",)
-    """Names of the one-element float32 states that count steps."""
+    """Names of the one-element float32 states that count steps, whatever the storage."""
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any], options: Options) -> None:
         self._batches: dict[Any, Batch] = {}
@@ -66,9 +66,6 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
         self.steps_in_backward = False
         self._calls = 0
         super().__init__(params, {**defaults, **complete(type(self).__name__, options)})
-
-    state_roundings: tuple[Literal["nearest", "stochastic"], ...] = "stochastic", "nearest"
-    """How states may be rounded, the default of 4 bits first; at random needs the number of the step."""
 
     whole_tensors: bool = False
     """Whether the update reads sums over a whole tensor."""
@@ -151,7 +148,7 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
                 "capturing; pass capturable=True"
             )
         check_dense(self._name, params)
-        settle_rounding(group, self.state_roundings[0])
+        settle_rounding(group)
         self.update(key, group, params)
 
     def state_of(self, p: Tensor, group: Group) -> StateDict:
@@ -164,12 +161,13 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
         if group["offload"] is not None:
             check_offload(self._name, p)
         like = self.stored_like(p, group)
-        if self.is_new(p, group):
+        new = self.is_new(p, group)
+        if new:
             create(state, like, self.states(group), group, lambda name: self.initial(name, p, group))
-            for name in self.counters:
-                state.setdefault(name, torch.tensor(self.first_count(name), dtype=torch.float32))
         else:
             conform(self._name, state, like, self.states(group), group, self._strides.get(p))
+        for name in self.counters_of(p, group):  # what has a state has made a step, even if nobody counted it
+            state.setdefault(name, torch.tensor(self.first_count(name) if new else 1.0, dtype=torch.float32))
         if group["offload"] is not None:
             offload(state, self.states(group))
         self._strides[p] = local_tensor(like).stride()
@@ -177,6 +175,12 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
 
     def adjust_loaded(self, group: Group) -> None:
         """Corrects a group that came from a checkpoint."""
+
+    def counters_of(self, p: Tensor, group: Group) -> tuple[str, ...]:
+        """The names of `p`'s counters: a rule that needs none counts where 4 bits are rounded by the step's number."""
+        if "step" in self.counters or not self.states(group) or not layout_for(p, group).logarithmic:
+            return self.counters
+        return ("step", *self.counters)
 
     def first_count(self, name: str) -> float:
         """The value of a counter before the first step."""
@@ -216,7 +220,7 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
-            settle_rounding(group, self.state_roundings[0])
+            settle_rounding(group)
             check_options(self._name, group)
             self.check_group(group)
             self._check_rounding(group)
@@ -234,13 +238,8 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
             raise
 
     def _check_rounding(self, group: Group) -> None:
-        """ValueError for states that are to be rounded at random and cannot be, or among which there are none."""
+        """ValueError for squares of 8 bits that are to be rounded at random where there are none."""
         of_8 = group[ROUNDING_OF_8_BITS]
-        for rounding in (group["state_rounding"], of_8):
-            if rounding not in self.state_roundings:
-                raise ValueError(
-                    f"{self._name}: states go to nearest codes here; got state_rounding={rounding!r}; leave it out"
-                )
         if of_8 == "stochastic" and group["state_bits"] == 8 and all(state.signed for state in self.states(group)):
             raise ValueError(
                 f"{self._name}: of 8-bit states squares are rounded at random, and this rule has none; "
@@ -290,7 +289,10 @@ class LowBitOptimizer(torch.optim.Optimizer, ABC):
             torch.cuda.synchronize(device)
         result: dict[str, Any] = super().state_dict()
         for key, state in result["state"].items():
-            counts = {name: state[name].clone() for name in self.counters if isinstance(state.get(name), Tensor)}
+            names = {"step", *self.counters}
+            counts = {
+                name: value.clone() for name, value in state.items() if name in names and isinstance(value, Tensor)
+            }
             result["state"][key] = {**state, **counts}
         return result
 

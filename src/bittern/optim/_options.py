@@ -74,12 +74,12 @@ def complete(owner: str, options: Options) -> dict[str, Any]:
     return {**DEFAULTS, **options}
 
 
-def settle_rounding(group: Group, of_4_bits: str) -> None:
-    """Makes of the argument state_rounding the two keys of a group; of_4_bits: what None is for states of 4 bits."""
+def settle_rounding(group: Group) -> None:
+    """Makes of the argument state_rounding the two keys of a group; None is the default of 4 bits and that of 8."""
     asked = group["state_rounding"]
     group.setdefault(ROUNDING_OF_8_BITS, "nearest" if asked is None else asked)
     if asked is None:
-        group["state_rounding"] = of_4_bits
+        group["state_rounding"] = "stochastic"
 
 
 def check_options(owner: str, group: Mapping[str, Any]) -> None:

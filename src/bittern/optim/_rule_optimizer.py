@@ -71,12 +71,13 @@ class RuleOptimizer(LowBitOptimizer):
                     )
             fresh = [self.is_new(p, group) for p in params]
             states = [self.state_of(p, group) for p in params]
-            batch = Batch(rule, group, params, states, self.counters, fresh, [self.number_of(p) for p in params])
+            counters, numbers = self.counters or ("step",), [self.number_of(p) for p in params]
+            batch = Batch(rule, group, params, states, counters, fresh, numbers)
             self._batches[key] = batch
         return batch
 
     def _host_rows(self, group: Group, batch: Batch) -> Tensor:
-        """The scalars in double precision, rounded once: one row if all parameters have the same counters."""
+        """The scalars in double precision, rounded once: one row if it is the same for all parameters."""
         counts = batch.advance(lambda counts: self.advance(group, counts))
         numbers = {name: scalar(value) for name, value in group.items() if name != "params"}
         numbers["betas"] = tuple(scalar(beta) for beta in group.get("betas", ()))
@@ -85,8 +86,9 @@ class RuleOptimizer(LowBitOptimizer):
             if count not in rows:
                 values = {**self.scalars(numbers, count), "grad_scale": -1.0 if group.get("maximize") else 1.0}
                 rows[count] = [float(values[name]) for name in batch.names]
-        if len(rows) == 1:
-            return batch.row_of(next(iter(rows.values())))
+        first = next(iter(rows.values()))
+        if all(row == first for row in rows.values()):
+            return batch.row_of(first)
         return torch.tensor([rows[count] for count in counts], dtype=torch.float32)
 
     def _device_rows(self, group: Group, batch: Batch) -> Tensor:

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from bittern.ops.optimizer_step import State
-from bittern.optim._layout import encode, is_sharded, layout_for, local_tensor, means_like
+from bittern.optim._layout import is_sharded, local_tensor, means_like
 from bittern.optim._optimizer import LowBitOptimizer, ParamsT
 from bittern.optim._options import Group, Number, Options, check_not_negative, scalar
+from bittern.optim._running_mean import moved_mean
 from bittern.optim._shards import local_gradient, row_shards, run_together
-from bittern.optim._state import StateDict, decoded, store
+from bittern.optim._state import StateDict
 
 _MOMENTUM = State("exp_avg", True)
 _TOGETHER = 2**22
@@ -38,8 +39,6 @@ class Adafactor(LowBitOptimizer):
     """
 
     whole_tensors = True
-
-    state_roundings = ("nearest",)
 
     def __init__(
         self,
@@ -96,7 +95,7 @@ class Adafactor(LowBitOptimizer):
             row_shards("Adafactor", p)
             self.state_of(p, group)
         for some in _bunches([p for p in params if p.numel() > 0]):
-            run_together(some, [_step(p, self.state[p], group) for p in some])
+            run_together(some, [_step(p, self.state[p], group, self.number_of(p)) for p in some])
 
 
 def _bunches(params: Sequence[Tensor]) -> Iterator[list[Tensor]]:
@@ -111,8 +110,11 @@ def _bunches(params: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         yield some
 
 
-def _step(p: Tensor, state: StateDict, group: Group) -> Generator[Tensor, Tensor, None]:
-    """One step of what this process has of `p`; yields its part of sums over `p`, and is sent those over all shards."""
+def _step(p: Tensor, state: StateDict, group: Group, number: int) -> Generator[Tensor, Tensor, None]:
+    """One step of what this process has of `p`; yields its part of sums over `p`, and is sent those over all shards.
+
+    number: of `p` among the optimizer's.
+    """
     gradient = local_gradient("Adafactor", p).float()
     gradient = -gradient if group["maximize"] else gradient
     good = torch.isfinite(gradient * gradient)
@@ -132,7 +134,8 @@ def _step(p: Tensor, state: StateDict, group: Group) -> Generator[Tensor, Tensor
     square = yield _squares(update).view(1)
     update = update / max(1.0, _root_mean(square, p) / group["d"])
     if group["momentum"] > 0:
-        update = _smooth(p, state, group, update, good)
+        keep = float(group["momentum"])
+        update = moved_mean(p, state, _MOMENTUM, group, number=number, toward=update, keep=keep, good=good)
     new = weight * (1 - lr * group["weight_decay"]) - size * update
     local.copy_(torch.where(good, new, weight))
     torch.autograd.graph.increment_version(p)
@@ -168,13 +171,6 @@ def _means(p: Tensor, state: StateDict, name: str, dim: int | None) -> Tensor:
     if name not in state:
         state[name] = means_like(p, dim)
     return local_tensor(state[name])
-
-
-def _smooth(p: Tensor, state: StateDict, group: Group, update: Tensor, good: Tensor) -> Tensor:
-    old = decoded(state, p, (_MOMENTUM,))[_MOMENTUM.name]
-    new = torch.where(good, torch.lerp(update, old, group["momentum"]), old)
-    store(state, "exp_avg", encode(p, new, _MOMENTUM, layout_for(p, group)))
-    return new
 
 
 def _squares(x: Tensor, dim: int | None = None) -> Tensor:

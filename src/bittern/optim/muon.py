@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from bittern.ops.optimizer_step import State
-from bittern.optim._layout import encode, layout_for, local_tensor
+from bittern.optim._layout import local_tensor
 from bittern.optim._names import holds_codes
 from bittern.optim._optimizer import LowBitOptimizer, ParamsT
 from bittern.optim._options import Group, Number, Options, check_not_negative, scalar
 from bittern.optim._owners import on_owners
+from bittern.optim._running_mean import moved_mean
 from bittern.optim._shards import RowShards, local_gradient, row_shards
-from bittern.optim._state import decoded, store
 
 _MOMENTUM = State("momentum_buffer", True)
 _ADJUSTMENTS = (None, "original", "match_rms_adamw")
@@ -39,7 +39,6 @@ class Muon(LowBitOptimizer):
 
     whole_tensors = True
     counters = ()
-    state_roundings = ("nearest",)
 
     def __init__(
         self,
@@ -108,12 +107,13 @@ class Muon(LowBitOptimizer):
     def _direction(self, p: Tensor, group: Group) -> Tensor:
         """u of what this process has of `p`, whose momentum moves on."""
         state = self.state[p]
+        if "step" in state:
+            state["step"] += 1
         gradient, rate = local_gradient("Muon", p).float(), float(group["momentum"])
         good = torch.isfinite(gradient)
-        old = decoded(state, p, (_MOMENTUM,))[_MOMENTUM.name]
         gradient = torch.where(good, gradient, 0.0)
-        mean = torch.where(good, torch.lerp(gradient, old, rate), old)
-        store(state, "momentum_buffer", encode(p, mean, _MOMENTUM, layout_for(p, group)))
+        number = self.number_of(p)
+        mean = moved_mean(p, state, _MOMENTUM, group, number=number, toward=gradient, keep=rate, good=good)
         return torch.lerp(gradient, mean, rate) if group["nesterov"] else mean
 
     def _apply(self, p: Tensor, group: Group, direction: Tensor) -> None:

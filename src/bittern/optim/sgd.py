@@ -23,7 +23,6 @@ class SGD(RuleOptimizer):
     """
 
     counters = ()
-    state_roundings = ("nearest",)
 
     def __init__(
         self,

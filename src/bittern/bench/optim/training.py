@@ -98,8 +98,9 @@ class TrainingReport:
             "# Trainings with optimizer states of 32, 8 and 4 bits\n\n"
             "Equal seeds mean equal initial weights and batches; only the storage of the states differs. 32 bits is "
             "torch.optim's arithmetic. 4 bits of squares are logarithmic, those of means relative to their roots, and "
-            'both are rounded at random; "nearest" takes the nearest entries of a table, as SGD always does. 8 bits do '
-            'so too; with "stochastic" their squares are rounded at random.\n\n'
+            "both are rounded at random, and so is a momentum without a square, to entries of a table; "
+            '"nearest" takes the nearest entries. 8 bits do so too; with "stochastic" their squares are rounded at '
+            "random.\n\n"
             f"{self.markdown()}\n"
             "The LSTM reads the validation file of WikiText-2 (its last tenth is held out) with a vocabulary of 4,000 "
             "words; the learning rate of ResNet-20 falls to 0 along half a cosine. The lines below are training loss, "
@@ -202,7 +203,7 @@ def resnet_tasks(images: ImageData, steps: int = 600, batch: int = 64, test_imag
     sgd = partial(optim.SGD, lr=0.05, momentum=0.9, weight_decay=5e-4)
     return (
         task("AdamW", partial(optim.AdamW, lr=2e-3, weight_decay=0.05), tuple(STORAGES)),
-        task("SGD with momentum", sgd, ("32", "8", NEAREST)),
+        task("SGD with momentum", sgd, ("32", "8", "4", NEAREST)),
     )
 
 

@@ -76,6 +76,14 @@ def state_table(signed: bool, bits: int) -> Tensor:
     return codebooks.dynamic_tree(signed=signed, bits=bits)
 
 
+def to_units(values: Tensor) -> tuple[Tensor, Tensor]:
+    """[blocks, n] -> (values / absmax, absmax [blocks]), as entries of a table stand for them."""
+    largest = values.abs().amax(-1)
+    largest = torch.where(largest >= ABSMAX_LEAST, largest, 0.0)
+    inverse = torch.where(largest > 0, 1.0 / largest, 0.0)
+    return values * inverse[:, None], largest
+
+
 def code_count(numel: int, bits: int, row_length: int) -> int:
     """Bytes of codes for a tensor: one per element, or one per two elements of a row."""
     if bits == 8 or not numel:

@@ -12,7 +12,7 @@ from torch import Tensor
 from bittern.ops._random import random32
 from bittern.ops.codebooks import boundaries
 from bittern.ops.optimizer_step.arguments import StepArguments
-from bittern.ops.optimizer_step.layout import ABSMAX_LEAST, DRAW, Storage, state_table, storage_of
+from bittern.ops.optimizer_step.layout import DRAW, Storage, state_table, storage_of, to_units
 from bittern.ops.optimizer_step.log_codes import decode_ratios, decode_squares, encode_ratios, encode_squares
 from bittern.ops.optimizer_step.random_squares import encode_random_squares, neighbour
 from bittern.ops.optimizer_step.rules import SPECS, Rule, RuleSpec, States
@@ -162,10 +162,7 @@ def encoded(
         assert square is not None
         return encode_ratios(values, square, 0.5 if chance is None else chance)
     table = state_table(signed, storage.bits)
-    largest = values.abs().amax(-1)
-    largest = torch.where(largest >= ABSMAX_LEAST, largest, 0.0)
-    inverse = torch.where(largest > 0, 1.0 / largest, 0.0)
-    y = values * inverse[:, None]
+    y, largest = to_units(values)
     if chance is not None:
         return (neighbour if storage is Storage.NIBBLES else encode_random_squares)(table, y, chance), largest
     codes = torch.bucketize(y, boundaries(table), right=True)
