@@ -45,7 +45,8 @@ class EncoderBlock(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """[batch, tokens, width] -> [batch, heads, tokens, width / heads]."""
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        batch, tokens, width = x.shape
+        return x.view(batch, tokens, self.heads, width // self.heads).transpose(1, 2)
 
 
 class ViT(nn.Module):

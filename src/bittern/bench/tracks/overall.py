@@ -72,6 +72,17 @@ def share_of(metric: str) -> Ratio:
     return ratio
 
 
+def times_less(metric: str) -> Ratio:
+    """twin / trial; None where the trial's is not above 0."""
+
+    def ratio(trial: Mapping[str, float], twin: Mapping[str, float]) -> float | None:
+        if metric not in twin or not trial.get(metric, 0.0) > 0.0:
+            return None
+        return twin[metric] / trial[metric]
+
+    return ratio
+
+
 def means_by(places: Mapping[tuple[str, str], float], key: Callable[[str, str], str]) -> dict[str, float]:
     """Mean over the (task, network) that have the same key(task, network)."""
     groups: dict[str, list[float]] = defaultdict(list)

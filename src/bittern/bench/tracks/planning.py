@@ -24,7 +24,13 @@ class Cells(NamedTuple):
     dropped: tuple[str, ...]
 
 
-def cells(problems: Sequence[Problem], choice: Choice, standard: Callable[[Problem], Sequence[str]]) -> Cells:
+def cells(
+    problems: Sequence[Problem],
+    choice: Choice,
+    standard: Callable[[Problem], Sequence[str]],
+    *,
+    needs_data: bool = True,
+) -> Cells:
     """What of `problems` is asked for and there. standard: the networks of a problem where none is named.
 
     Raises: ValueError for a task or network that none of the problems has.
@@ -36,7 +42,7 @@ def cells(problems: Sequence[Problem], choice: Choice, standard: Callable[[Probl
             raise ValueError(f"bench: no network {name}; there are {', '.join(known)}")
     found, dropped = [], []
     for problem in asked:
-        missing = problem.missing(choice.data)
+        missing = problem.missing(choice.data) if needs_data else None
         networks = tuple(n for n in choice.networks or standard(problem) if n in problem.networks)
         if missing is not None:
             dropped.append(missing)

@@ -36,6 +36,7 @@ class Problem:
     read: (folder of data sets, at most so many training examples) -> the examples.
     folder: name of the data set within the folder of data sets; None: the data come with bittern.
     task: None: a classification by the recipe's loss. classes: names of a classification's classes, in their order.
+    pictures: the inputs are square pictures, as `bittern.data.ImageData`, which can be corrupted as such.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Problem:
     folder: str | None = None
     task: Task | None = None
     classes: tuple[str, ...] = ()
+    pictures: bool = False
 
     @property
     def metric(self) -> str:

@@ -32,4 +32,5 @@ CIFAR10_JPEG75 = Problem(
     read=_read,
     folder=FOLDER,
     classes=CLASSES,
+    pictures=True,
 )

@@ -24,4 +24,5 @@ DIGITS = Problem(
     inputs=image_inputs(1, SIDE),
     read=_read,
     classes=tuple(str(digit) for digit in range(CLASSES)),
+    pictures=True,
 )

@@ -29,4 +29,5 @@ FASHION_MNIST = Problem(
     read=_read,
     folder=FOLDER,
     classes=FASHION,
+    pictures=True,
 )
