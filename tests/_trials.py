@@ -114,7 +114,8 @@ class After(Toy):
 class Trains(Toy):
     """Trains a small network in its folder, an epoch a checkpoint, and says which epoch it began with.
 
-    The task "dies once" ends its process after the second epoch, at the first try.
+    Two of them begin only when both are there. The task "dies once" ends its process after the second epoch, at the
+    first try.
     """
 
     name = "trains"
@@ -127,6 +128,11 @@ class Trains(Toy):
         torch.manual_seed(trial.seed)
         model = mlp(work.methods.get(trial.method), input_size=8, widths=(32, 32))
         resume = (work.folder / FILE_NAME).exists()
+        (work.folder / "there").touch()
+        end = time.monotonic() + 120
+        while not resume and len(list(work.folder.parent.glob("*/there"))) < 2:
+            assert time.monotonic() < end, "the other trial does not begin"
+            time.sleep(0.02)
         began: list[int] = []
 
         def note(row: Epoch) -> None:

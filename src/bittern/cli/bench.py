@@ -12,12 +12,19 @@ from typing import Annotated
 import typer
 
 from bittern._files import write_atomically
-from bittern.cli import names
+from bittern.cli import bench_store, bench_trials, names
 from bittern.cli.bench_decode import decode
 from bittern.cli.bench_layers import train, weights
 from bittern.cli.errors import Interrupted, Misused
 
 app = typer.Typer(help="Measure: kernels against torch, and every method on one recipe.")
+app.command()(bench_trials.run)
+app.command()(bench_trials.quick)
+app.command()(bench_store.ls)
+app.command()(bench_store.show)
+app.command()(bench_store.compare)
+app.command()(bench_store.merge)
+app.command()(bench_store.export)
 app.command()(weights)
 app.command()(train)
 app.command()(decode)

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bittern bench ls`, `show`, `compare`, `merge` and `export`: what a store of trials has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bittern.cli.errors import Misused, unknown
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+    from bittern.bench.core.seeds import Estimate
+    from bittern.bench.trials.compare import Row
+    from bittern.bench.trials.trial import Done, Trial
+
+SHORT = 10
+"""Digits of a key that are shown: two of 1,000 trials begin alike once in two million stores."""
+ENOUGH = 3
+"""Seeds, without which nobody is told a deviation."""
+Where = Annotated[Path, typer.Argument(metavar="STORE", help="File that 'bittern bench run --store' wrote.")]
+Track = Annotated[list[str] | None, typer.Option("--track", help="Only this track; may be given again.")]
+
+
+def ls(store: Where, track: Track = None) -> None:
+    """List the trials of a store: results first, then failures."""
+    from rich.markup import escape
+
+    from bittern.bench.trials.store import TrialStore
+    from bittern.cli.screen import plain_table, printable, screen
+
+    with TrialStore.read(store) as opened:
+        done, failed = opened.done(every_machine=True), opened.failed()
+    _check_tracks(track, [*(one.trial for one in done), *(one.trial for one in failed)])
+    table = plain_table("key", "trial", "epochs", "finished", "seconds", right=("epochs", "seconds"), whole=("key",))
+    for one in done:
+        if _wanted(one.trial, track):
+            text = escape(printable(str(one.trial)))
+            table.add_row(one.trial.key[:SHORT], text, str(one.trial.epochs), one.finished[:19], f"{one.seconds:.1f}")
+    for bad in failed:
+        if _wanted(bad.trial, track):
+            text = escape(printable(f"{bad.trial}: {bad.error}"))
+            table.add_row(bad.trial.key[:SHORT], text, str(bad.trial.epochs), bad.finished[:19], "failed")
+    screen().print(table)
+
+
+def show(
+    store: Where,
+    key: Annotated[str, typer.Argument(help="Beginning of a trial's key, as 'bittern bench ls' shows it.")],
+    save: Annotated[Path | None, typer.Option(help="Folder to write the trial's artefacts to.")] = None,
+) -> None:
+    """Show all that is known of a trial, on every machine that ran it."""
+    from bittern._files import write_atomically
+    from bittern.bench.trials.store import TrialStore
+
+    with TrialStore.read(store) as opened:
+        found = opened.find(key) if key else ()
+        failed = [one for one in opened.failed() if key and one.trial.key.startswith(key)]
+        trials = {one.trial.key for one in found} | {one.trial.key for one in failed}
+        if len(trials) != 1:
+            what = "no trial begins" if not trials else f"{len(trials)} trials begin"
+            raise Misused(f"{what} with {key!r}; 'bittern bench ls {store}' lists the keys")
+        for one in found:
+            _show(one)
+        for bad in failed:
+            _lines(bad.trial, bad.machine, bad.command, bad.finished, [("failed", bad.error)])
+        if save is not None:
+            save.mkdir(parents=True, exist_ok=True)
+            for name, content in found[0].result.artefacts.items() if found else ():
+                write_atomically(save / name, content)
+
+
+def _show(done: Done) -> None:
+    result = done.result
+    facts = [("seconds", f"{done.seconds:.1f}")]
+    facts += [(name, f"{value:.6g}") for name, value in sorted(result.metrics.items())]
+    facts += [(name, " ".join(f"{v:.4g}" for v in values)) for name, values in sorted(result.curves.items())]
+    facts += [("artefact", name) for name in result.artefacts]
+    facts += [("note", note) for note in result.notes]
+    _lines(done.trial, done.machine, done.command, done.finished, facts)
+
+
+def _lines(trial: Trial, machine: object, command: str, finished: str, facts: Iterable[tuple[str, str]]) -> None:
+    from bittern.cli.screen import printable
+
+    settings = [(name, str(value)) for name, value in (("epochs", trial.epochs), *trial.settings)]
+    rows = [("trial", str(trial)), ("key", trial.key), *settings, ("machine", str(machine)), ("command", command)]
+    for name, text in (*rows, ("finished", finished), *facts):
+        # not shortened as a whole: a curve may be long
+        typer.echo(f"{printable(name)}: {''.join(printable(letter) for letter in text)}")
+
+
+def compare(
+    store: Where,
+    track: Track = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Only this metric; may be given again.")] = None,
+) -> None:
+    """Compare methods in each setting: mean over seeds, ± of at least three, and the difference to the float twin."""
+    from bittern.bench.tracks import all as listed
+    from bittern.bench.trials.compare import compare as rows_of
+    from bittern.bench.trials.store import TrialStore
+    from bittern.cli.screen import printable, screen
+
+    with TrialStore.read(store) as opened:
+        done = opened.done()
+    _check_tracks(track, [one.trial for one in done])
+    rows = [row for row in rows_of(done) if not track or row.track in track]
+    known = dict.fromkeys(name for row in rows for name in row.metrics)
+    for name in metric or ():
+        if name not in known:
+            raise unknown("metric", name, known)
+    if not rows:
+        typer.echo(f"{store} has no results yet")
+        return
+    main = {one.name: one.metric for one in listed.ALL}
+    for title, group in _grouped(rows).items():
+        names = dict.fromkeys(name for row in group for name in row.metrics if not metric or name in metric)
+        chief = main.get(group[0].track)
+        columns = sorted(names, key=lambda name: (name != chief, name))
+        table = _table(group, columns, columns if metric else [chief])
+        typer.echo(printable(title))
+        screen().print(table)
+        typer.echo("")
+    typer.echo(f"± is the standard deviation over seeds, where there are at least {ENOUGH}.")
+
+
+def _table(rows: Sequence[Row], columns: Sequence[str], beside_twin: Sequence[str | None]) -> RichTable:
+    """A column for each metric, and one for the difference of those in `beside_twin`."""
+    from rich.markup import escape
+
+    from bittern.cli.screen import plain_table, printable
+
+    parts = [(name, lost) for name in columns for lost in (False, True) if not lost or name in beside_twin]
+    heads = [escape(printable(f"{name} - twin" if lost else name)) for name, lost in parts]
+    table = plain_table("method", "recipe", "seeds", *heads, right=("seeds", *heads))
+    for row in rows:
+        cells = [_text(row.lost, name, "+") if lost else _text(row.metrics, name) for name, lost in parts]
+        seeds = max((one.count for one in row.metrics.values()), default=0)
+        table.add_row(escape(printable(row.method)), escape(printable(row.recipe)), str(seeds), *cells)
+    return table
+
+
+def _grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        settings = "".join(f", {name} {value}" for name, value in row.settings if value is not None)
+        epochs = f", {row.epochs} epochs" if row.epochs else ""
+        title = ", ".join(part for part in (row.track, row.task, row.network) if part)
+        found.setdefault(f"{title}{epochs}{settings}", []).append(row)
+    return found
+
+
+def _text(found: Mapping[str, Estimate], name: str, sign: str = "") -> str:
+    if name not in found:
+        return "-"
+    one = found[name]
+    spread = f" ± {one.std:.2g}" if one.std is not None and one.count >= ENOUGH else ""
+    return f"{one.mean:{sign}.4g}{spread}"
+
+
+def merge(
+    into: Annotated[Path, typer.Argument(help="Store that gets what the others have; made where there is none.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="FROM...", help="Stores to read.")],
+) -> None:
+    """Put the results of several stores into one; again, nothing changes."""
+    from bittern.bench.trials.merge import merge as put
+
+    merged = put(into, sources)
+    typer.echo(f"{into}: {merged.added} results added, {merged.known} were there, {merged.failures} failures added")
+    if merged.differing:
+        typer.echo(
+            f"{merged.differing} of those that were there had other figures from the same machine; the first were kept"
+        )
+
+
+def export(
+    store: Where,
+    out: Annotated[Path, typer.Option(help="Folder for the tables.")],
+    kind: Annotated[str, typer.Option("--format", help="csv, or parquet, which needs pyarrow.")] = "csv",
+) -> None:
+    """Write trials, metrics, curves, notes, failures and machines as tables, a file each."""
+    from bittern.bench.trials.export import FORMATS
+    from bittern.bench.trials.export import export as write
+    from bittern.bench.trials.store import TrialStore
+
+    if kind not in FORMATS:
+        raise unknown("format", kind, FORMATS)
+    with TrialStore.read(store) as opened:
+        for path in write(opened, out, kind):
+            typer.echo(path)
+
+
+def _wanted(trial: Trial, tracks: Sequence[str] | None) -> bool:
+    return not tracks or trial.track in tracks
+
+
+def _check_tracks(tracks: Sequence[str] | None, trials: Iterable[Trial]) -> None:
+    there = dict.fromkeys(trial.track for trial in trials)
+    for name in tracks or ():
+        if name not in there:
+            raise unknown("track", name, there or ("none: the store is empty",))

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bittern bench run` and `quick`: trials of the tracks into a store, and what a store has."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bittern.cli import lists, names
+from bittern.cli.errors import Interrupted, Misused, unknown
+
+if TYPE_CHECKING:
+    from bittern.bench.trials.executor import Executor
+    from bittern.bench.trials.runner import Summary
+    from bittern.bench.trials.track import Choice, Track
+    from bittern.quantizer import Method
+
+STORE_HELP = "File of results; made where there is none. The same command goes on where it stopped."
+Store = Annotated[Path, typer.Option("--store", help=STORE_HELP)]
+Jobs = Annotated[int, typer.Option(help="Trials beside each other; those that measure time run alone.")]
+Threads = Annotated[int, typer.Option(help="CPU threads of each trial.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")]
+
+
+def run(
+    store: Store,
+    track: Annotated[list[str] | None, typer.Option(help="A track; may be given again. [default: all]")] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="A method ('bittern methods'), or MODULE:CLASS; may be given again. [default: all]"),
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="A seed; may be given again. [default: 0, 1, 2]")] = None,
+    recipe: Annotated[
+        list[str] | None, typer.Option(help="common, paper; may be given again. [default: common]")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Of each training.", min=1)] = 3,
+    train_size: Annotated[int | None, typer.Option(help="Training examples, at most.", min=1)] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder with the data sets. [default: embedded data only]")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="A task; may be given again. [default: all]")] = None,
+    network: Annotated[list[str] | None, typer.Option(help="A network; may be given again.")] = None,
+    threads: Threads = 1,
+    jobs: Jobs = 1,
+    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster, or local; instead of --jobs.")] = None,
+    ray_gpus: Annotated[float, typer.Option(help="GPUs of each trial, with --ray.", min=0)] = 0.0,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Folder for checkpoints, which every node of --ray sees. [default: beside the store]"),
+    ] = None,
+    retry_failed: RetryFailed = False,
+) -> None:
+    """Run every method on every track, beside the float twin, and keep each result in a store."""
+    from bittern.bench.trials.track import Choice
+
+    if data is not None and not data.is_dir():
+        raise FileNotFoundError(f"--data: no folder {data}")
+    choice = Choice(
+        methods=_methods(method or [lists.ALL]),
+        seeds=tuple(dict.fromkeys(seed or (0, 1, 2))),
+        recipes=tuple(dict.fromkeys(recipe or ("common",))),
+        epochs=epochs,
+        train_size=train_size,
+        data=None if data is None else data.absolute(),
+        tasks=tuple(dict.fromkeys(task or ())),
+        networks=tuple(dict.fromkeys(network or ())),
+    )
+    for name in choice.recipes:
+        if name not in ("common", "paper"):
+            raise unknown("recipe", name, ("common", "paper"))
+    if ray is None and (ray_gpus or work is not None):
+        raise Misused("--ray-gpus and --work belong to --ray; leave them out, or give --ray")
+    executor = _processes(jobs) if ray is None else _on_ray(ray, jobs, threads, ray_gpus)
+    _go(_tracks(track), choice, store, executor, threads, retry_failed, work)
+
+
+def quick(store: Store, jobs: Jobs = 1, threads: Threads = 1, retry_failed: RetryFailed = False) -> None:
+    """Nine methods and the float twin on small data, in minutes: to see what there is, not to judge methods by."""
+    from bittern.bench.trials.quick import CHOICE, tracks
+
+    _go(tracks(), CHOICE, store, _processes(jobs), threads, retry_failed, None)
+
+
+def _go(
+    tracks: Sequence[Track],
+    choice: Choice,
+    store: Path,
+    executor: Callable[[], Executor],
+    threads: int,
+    retry_failed: bool,
+    work: Path | None,
+) -> None:
+    from bittern.bench.tracks import all as listed
+    from bittern.bench.trials.runner import run as drive
+    from bittern.bench.trials.store import TrialStore
+    from bittern.cli.trials_shown import Screen
+
+    if threads < 1:
+        raise Misused(f"--threads must be at least 1; got {threads}")
+    command = shlex.join(["bittern", *sys.argv[1:]])
+    store = store.expanduser()
+    try:
+        with TrialStore.open(store) as opened, Screen() as shown, executor() as entered:
+            summary = drive(
+                tracks,
+                choice,
+                opened,
+                entered,
+                command=command,
+                known=[known() for known in listed.ALL],
+                work=None if work is None else work.absolute(),
+                threads=threads,
+                retry_failed=retry_failed,
+                on_event=shown.tell,
+            )
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"stopped; finished trials are in {store}; the same command goes on") from error
+    _say(summary, store)
+
+
+def _say(summary: Summary, store: Path) -> None:
+    for sentence in summary.dropped:
+        typer.echo(f"left out: {sentence}", err=True)
+    for failed in (*summary.failed, *summary.failed_before):
+        typer.echo(f"failed: {failed.trial}: {failed.error}", err=True)
+    for trial in summary.blocked:
+        typer.echo(f"not run: {trial}: what it needs failed", err=True)
+    failures = len(summary.failed) + len(summary.failed_before)
+    typer.echo(
+        f"{summary.total} trials: {summary.done} done now, {summary.known} before, {failures} failed, "
+        f"{len(summary.blocked)} not run; see bittern bench compare {shlex.quote(str(store))}"
+    )
+    if summary.failed_before:
+        typer.echo("what failed before was not tried again; --retry-failed does")
+    if summary.failed or summary.blocked:
+        raise typer.Exit(1)
+
+
+def _tracks(wanted: Sequence[str] | None) -> list[Track]:
+    from bittern.bench.tracks import all as listed
+
+    known = {track.name: track for track in listed.ALL}
+    for name in wanted or ():
+        if name not in known:
+            raise unknown("track", name, known)
+    return [track() for name, track in known.items() if not wanted or name in wanted]
+
+
+def _methods(wanted: Sequence[str]) -> Mapping[str, Method]:
+    """By the names under which trials remember them; the float twin comes by itself."""
+    from bittern import binary
+
+    found: dict[str, Method] = {}
+    for name in wanted:
+        if name == lists.ALL:
+            found |= {method.__name__: method for method in binary.ALL}
+            continue
+        method = names.method(name, ())
+        if method is None:
+            continue
+        found[names.method_name(name)] = method
+        if ":" in name and os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())  # processes of trials look for the module where this one found it
+    return found
+
+
+def _processes(jobs: int) -> Callable[[], Executor]:
+    from bittern.bench.trials.processes import Processes
+
+    if jobs < 1:
+        raise Misused(f"--jobs must be at least 1; got {jobs}")
+    return lambda: Processes(jobs)
+
+
+def _on_ray(address: str, jobs: int, threads: int, gpus: float) -> Callable[[], Executor]:
+    from bittern.bench.trials.ray_executor import RayTasks
+
+    if jobs != 1:
+        raise Misused("--jobs counts processes of this machine; leave it out with --ray, which knows its nodes' cores")
+    return lambda: RayTasks(address, cpus=threads, gpus=gpus)

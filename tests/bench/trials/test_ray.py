@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trials on two nodes of Ray: a worker that is killed costs its trial a try, which goes on from its checkpoint."""
+
+from __future__ import annotations
+
+import builtins
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from _trials import COMMAND, Toy, Trains
+from bittern.bench.trials.executor import Job, Unusable
+from bittern.bench.trials.ray_executor import RayTasks, _task
+from bittern.bench.trials.runner import Told, run, work_folder
+from bittern.bench.trials.store import TrialStore
+from bittern.bench.trials.track import Choice
+from bittern.bench.trials.trial import Trial
+
+
+@pytest.mark.peers("ray")
+@pytest.mark.filterwarnings("ignore")
+def test_two_nodes_share_the_trials_and_a_killed_worker_costs_a_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # where nodes find the tracks of tests
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    # with a core each, trials that wait for each other are on two nodes
+    small = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=small)
+    told: list[Told] = []
+    try:
+        cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+        choice = Choice({}, seeds=(0,), epochs=4, tasks=("straight", "dies once"))
+        path = tmp_path / "all.trials"
+        with TrialStore.open(path) as store, RayTasks(cluster.address) as executor:
+            summary = run((Trains(),), choice, store, executor, command=COMMAND, on_event=told.append)
+    finally:
+        cluster.shutdown()
+    assert (summary.done, summary.failed) == (2, ())
+    with TrialStore.read(path) as store:
+        found = {d.trial.task: d.result for d in store.done()}
+    assert found["straight"].metrics["began"] == 1
+    assert found["dies once"].metrics["began"] == 3, "from its last checkpoint, not from epoch 1"
+    assert found["dies once"].curves == found["straight"].curves
+    assert {t.what for t in told} >= {"start", "lost", "done"}
+    assert not work_folder(path).exists()
+
+
+def test_a_node_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
+    job = Job(Toy(), Trial("toy", "digits", "mlp", "BNN", "", 0, 1), tmp_path / "w" / "k", {}, None, 1, {})
+    end = _task(job, tmp_path / "w" / "mark", None)
+    assert isinstance(end, Unusable)
+    assert "give --work a folder that all nodes share" in end.why
+    assert not (tmp_path / "w").exists()
+
+
+def test_without_ray_one_line_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any) -> Any:
+        if name == "ray":
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match="pip install 'bittern\\[ray\\]', on every node"):
+        RayTasks("local").__enter__()
