@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import bittern
 from bittern.data import digits, normalize
-from bittern.estimators import binarize, clip
+from bittern.estimators import Clip, binarize
 from bittern.models import mlp
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 from bittern.train import Recipe, train
@@ -34,7 +34,7 @@ class SwishSign(Quantizer):
         self.alpha = nn.Parameter(torch.full((shape.out_channels,), shape.fan_in**-0.5))
 
     def weight(self, w: Tensor) -> Quantized:
-        return Quantized(binarize(w, clip(w)), self.shape.weight_view(self.alpha))
+        return Quantized(binarize(w, Clip()), self.shape.weight_view(self.alpha))
 
     def input(self, x: Tensor) -> Quantized:
         return Quantized(binarize(x, swish_derivative(x, self.beta)))

@@ -8,6 +8,9 @@
 namespace bittern {
 
 void bind_sign(nb::module_& m);
+void bind_clipped_sign(nb::module_& m);
+void bind_sign_slopes(nb::module_& m);
+void bind_standard_sign(nb::module_& m);
 void bind_pack_signs(nb::module_& m);
 void bind_unpack_signs(nb::module_& m);
 void bind_binary_conv2d(nb::module_& m);
@@ -60,6 +63,9 @@ NB_MODULE(_native, m) {
   m.def("adopt_openmp", &adopt_openmp, nb::arg("path"));
   m.def("pool_name", &pool_name);
   bind_sign(m);
+  bind_clipped_sign(m);
+  bind_sign_slopes(m);
+  bind_standard_sign(m);
   bind_pack_signs(m);
   bind_unpack_signs(m);
   bind_binary_conv2d(m);

@@ -7,6 +7,7 @@ hold every special value of their type.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from torch import Tensor
 from _bit_cases import PARTS, parts, pools
 from _block_cases import blocks
 from _conv_cases import DEPTHWISE, FEW, GROUPED, WINDOWS, Conv, depthwise, epilogue, generator, grouped, words
+from _estimator_cases import bent, gradient, is_near, is_standard, samples, shapes, signs_and_masks
 from _group_cases import check_group_product, group_products, group_weights
 from _linear_cases import check_int8, check_sum, linears
 from _step_cases import Step, check_step, steps
@@ -391,8 +393,43 @@ def concatenate_bits_cases() -> Iterator[Case]:
         yield Case(ops.concatenate_bits, label, partial(parts, shape, channels))
 
 
+def estimator_cases(op: ops.Op[Any]) -> Iterator[Case]:
+    for shape, dtype in shapes():
+        layouts = LAYOUTS if shape == (5, 63) else (dense,)
+        for layout in layouts:
+            for demand, found in ((equals_reference, signs_and_masks), (is_near, bent)):
+                # Triton's interpreter cuts bfloat16 off, which a GPU rounds
+                light = layout is dense and shape in ((257,), (5, 63), (0, 3)) and dtype != torch.bfloat16
+                for one, label, make in found(shape, dtype, layout):
+                    if one is op:
+                        yield Case(op, label, make, light, demand)
+
+
+def standard_cases(op: ops.Op[Any]) -> Iterator[Case]:
+    for dtype in (torch.float32, torch.float64):
+        for label, x in samples(dtype):
+            arguments: tuple[Any, ...] = (x, 1e-5)
+            if op is ops.standard_sign_gradient:
+                statistics = ops.standard_sign.reference(*arguments)[1]
+                arguments = gradient(label, tuple(x.shape), dtype), x, statistics
+            yield Case(op, label, partial(copy.deepcopy, arguments), dtype == torch.float32, is_standard)
+
+
 GENERATORS: dict[ops.Op, Callable[[], Iterator[Case]]] = {
     ops.sign: sign_cases,
+    **{
+        op: partial(estimator_cases, op)
+        for op in (
+            ops.clipped_sign,
+            ops.clipped_levels,
+            ops.masked_gradient,
+            ops.approx_sign_gradient,
+            ops.error_decay_gradient,
+            ops.fourier_gradient,
+            ops.noisy_sign,
+        )
+    },
+    **{op: partial(standard_cases, op) for op in (ops.standard_sign, ops.standard_sign_gradient)},
     ops.pack_signs: pack_cases,
     ops.pack_levels: levels_cases,
     ops.unpack_signs: unpack_cases,
@@ -423,11 +460,21 @@ MANY_ROWS = {"row1", "row63"}
 """Steps of so many short rows take the interpreter seconds each; others of rows do not."""
 
 
+WITHOUT_KERNEL = (
+    ops.error_decay_gradient,
+    ops.fourier_gradient,
+    ops.noisy_sign,
+    ops.standard_sign,
+    ops.standard_sign_gradient,
+)
+"""On CUDA these are their references."""
+
+
 def interpreted_cases() -> list[Case]:
-    """What Triton's interpreter runs: the light cases, and nearly all steps."""
+    """What Triton's interpreter runs: the light cases of ops that have a kernel, and nearly all steps."""
     steps = [case for case in all_cases() if case.op is ops.optimizer_step]
     return [
-        *(case for case in pure_cases() if case.light),
+        *(case for case in pure_cases() if case.light and case.op not in WITHOUT_KERNEL),
         *(step for step in steps if not MANY_ROWS & set(step.label.split("-"))),
     ]
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,7 +11,18 @@ from torch import Tensor
 
 from _binary import SPECIAL
 from _tolerance import assert_elementwise, assert_exact
-from bittern.estimators import approx_sign, binarize, clip, error_decay, fourier, straight_through, without_scale
+from bittern.estimators import (
+    ApproxSign,
+    Clip,
+    ErrorDecay,
+    Estimator,
+    Fourier,
+    Levels,
+    binarize,
+    estimate,
+    straight_through,
+    without_scale,
+)
 
 ONE = torch.ones(())
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -21,7 +31,7 @@ DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_binarize_is_exactly_plus_or_minus_one_and_sign_of_zero_is_plus_one(dtype: torch.dtype) -> None:
     x = torch.tensor([0.0, -0.0, 0.5, -0.5, 3.0, -3.0, float("inf"), float("-inf")], dtype=dtype, requires_grad=True)
-    y = binarize(x, clip(x))
+    y = binarize(x, Clip())
     assert y.dtype == dtype
     assert y.tolist() == [1.0, 1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0]
 
@@ -53,10 +63,10 @@ def test_straight_through_returns_the_values_bit_for_bit() -> None:
 
 def test_clip_is_inclusive_or_strict_at_the_limit() -> None:
     x = torch.tensor([-1.5, -1.25, -1.0, 0.0, 1.0, 1.25, 1.5])
-    assert clip(x).tolist() == [0, 0, 1, 1, 1, 0, 0]
-    assert clip(x, strict=True).tolist() == [0, 0, 0, 1, 0, 0, 0]
-    assert clip(x, 1.25).tolist() == [0, 1, 1, 1, 1, 1, 0]
-    assert clip(x, 1.25, strict=True).tolist() == [0, 0, 1, 1, 1, 0, 0]
+    assert Clip().derivative(x).tolist() == [0, 0, 1, 1, 1, 0, 0]
+    assert Clip(strict=True).derivative(x).tolist() == [0, 0, 0, 1, 0, 0, 0]
+    assert Clip(1.25).derivative(x).tolist() == [0, 1, 1, 1, 1, 1, 0]
+    assert Clip(1.25, strict=True).derivative(x).tolist() == [0, 0, 1, 1, 1, 0, 0]
 
 
 def test_approx_sign_is_the_derivative_of_the_piecewise_quadratic() -> None:
@@ -64,8 +74,9 @@ def test_approx_sign_is_the_derivative_of_the_piecewise_quadratic() -> None:
     inner = torch.where(x < 0, 2 * x + x**2, 2 * x - x**2)
     f = torch.where(x < -1, -1.0, torch.where(x >= 1, 1.0, inner))
     (expected,) = torch.autograd.grad(f.sum(), x)
-    assert_elementwise(approx_sign(x), expected, 2, 2.0)
-    assert approx_sign(torch.tensor([0.0, -0.0, 0.25, -1.0, 1.0, float("inf")])).tolist() == [2, 2, 1.5, 0, 0, 0]
+    assert_elementwise(ApproxSign().derivative(x), expected, 2, 2.0)
+    edges = torch.tensor([0.0, -0.0, 0.25, -1.0, 1.0, float("inf")])
+    assert ApproxSign().derivative(edges).tolist() == [2, 2, 1.5, 0, 0, 0]
 
 
 @pytest.mark.parametrize(("t", "k"), [(1e-3, 1e3), (0.1, 10.0), (1.0, 1.0), (10.0, 1.0)])
@@ -73,7 +84,7 @@ def test_error_decay_is_the_derivative_of_k_tanh(t: float, k: float) -> None:
     x = torch.linspace(-3, 3, 25, dtype=torch.float64, requires_grad=True)
     (expected,) = torch.autograd.grad((k * torch.tanh(t * x)).sum(), x)
     tensors = (torch.tensor(t, dtype=torch.float64), torch.tensor(k, dtype=torch.float64))
-    assert_elementwise(error_decay(x, *tensors), expected, 8, k * t)
+    assert_elementwise(ErrorDecay(*tensors).derivative(x), expected, 8, k * t)
 
 
 def cosine_sum(x: torch.Tensor, n: int, omega: float) -> torch.Tensor:
@@ -91,7 +102,7 @@ def test_fourier_closed_form_equals_the_sum_of_cosines(omega: float, n: int) -> 
     roundings = 8 + math.ceil((2 * n + 2) * omega)
     for values in (x, x.float()):
         exact = cosine_sum(values.double(), n, omega)
-        assert_elementwise(fourier(values, torch.tensor(n), omega), exact, roundings, largest)
+        assert_elementwise(Fourier(torch.tensor(n), omega).derivative(values), exact, roundings, largest)
 
 
 @pytest.mark.parametrize("omega", [0.1, 1.0, math.pi / 2, 2.0, math.pi])
@@ -101,24 +112,25 @@ def test_fourier_without_a_limit_goes_on_as_the_sum_does(omega: float, n: int) -
     exact = 4 * omega / math.pi * sum(torch.cos((2 * i + 1) * omega * x) for i in range(n + 1))
     largest = 4 * omega / math.pi * (n + 1)
     roundings = 8 + 4 * math.ceil((2 * n + 2) * omega * float(x.abs().max()))
-    assert_elementwise(fourier(x, torch.tensor(n), omega, limit=None), exact, roundings, largest)
+    assert_elementwise(Fourier(torch.tensor(n), omega, None).derivative(x), exact, roundings, largest)
     for_ever = torch.tensor([float("inf"), float("-inf")])
-    assert fourier(for_ever, torch.tensor(n), omega, limit=None).tolist() == [0, 0]
+    assert Fourier(torch.tensor(n), omega, None).derivative(for_ever).tolist() == [0, 0]
 
 
 def test_fourier_has_the_published_check_values() -> None:
     at = torch.tensor([0.0, 1.0, -1.0], dtype=torch.float64)
-    assert fourier(at, torch.tensor(9), 0.1)[0].item() == pytest.approx(1.27, abs=0.005)
-    assert fourier(at, torch.tensor(18), 0.1)[0].item() == pytest.approx(2.42, abs=0.005)
-    assert fourier(at, torch.tensor(18), 0.1)[1:].tolist() == pytest.approx([-0.39, -0.39], abs=0.005)
+    assert Fourier(torch.tensor(9), 0.1).derivative(at)[0].item() == pytest.approx(1.27, abs=0.005)
+    assert Fourier(torch.tensor(18), 0.1).derivative(at)[0].item() == pytest.approx(2.42, abs=0.005)
+    assert Fourier(torch.tensor(18), 0.1).derivative(at)[1:].tolist() == pytest.approx([-0.39, -0.39], abs=0.005)
     crossing = math.pi / (2 * 19 * 0.1)
-    around = fourier(torch.tensor([crossing - 1e-6, crossing + 1e-6], dtype=torch.float64), torch.tensor(18), 0.1)
+    near = torch.tensor([crossing - 1e-6, crossing + 1e-6], dtype=torch.float64)
+    around = Fourier(torch.tensor(18), 0.1).derivative(near)
     assert around[0] > 0 > around[1]
 
 
 def test_fourier_is_zero_beyond_the_mask_also_at_infinity() -> None:
     x = torch.tensor([1.5, -1.0000001, float("inf"), float("-inf")], dtype=torch.float64)
-    assert fourier(x, torch.tensor(9), 0.1).tolist() == [0, 0, 0, 0]
+    assert Fourier(torch.tensor(9), 0.1).derivative(x).tolist() == [0, 0, 0, 0]
 
 
 def test_without_scale_divides_and_gives_zero_where_there_is_no_scale() -> None:
@@ -129,19 +141,97 @@ def test_without_scale_divides_and_gives_zero_where_there_is_no_scale() -> None:
     assert without_scale(torch.ones(1), torch.tensor([least])).isfinite().all()
 
 
-@pytest.mark.parametrize("bent", [approx_sign, lambda x: error_decay(x, ONE, ONE), lambda x: fourier(x, ONE, 1.0)])
-def test_a_second_derivative_is_right_or_refused(bent: Callable[[Tensor], Tensor]) -> None:
+BENT = (ApproxSign(), ErrorDecay(ONE, ONE), Fourier(torch.tensor(1), 1.0))
+
+
+@pytest.mark.parametrize("bent", BENT, ids=lambda bent: type(bent).__name__)
+def test_a_second_derivative_is_right_or_refused(bent: Estimator) -> None:
     x = torch.linspace(-1.5, 1.5, 13, requires_grad=True)
     slope = torch.linspace(1.0, 2.0, 13)
-    (grad,) = torch.autograd.grad((binarize(x, bent(x)) * slope).sum(), x, create_graph=True)
-    assert_exact(grad.detach(), slope * bent(x.detach()))
+    plain = x.detach().requires_grad_()
+    (binarize(plain, bent) * slope).sum().backward()
+    (grad,) = torch.autograd.grad((binarize(x, bent) * slope).sum(), x, create_graph=True)
+    assert plain.grad is not None
+    assert_exact(grad.detach(), plain.grad)
     with pytest.raises(NotImplementedError, match="the derivative of a sign has no derivative of its own"):
         grad.sum().backward()
+
+
+def test_second_derivatives_of_what_is_constant_in_pieces() -> None:
+    x = torch.linspace(-1.5, 1.5, 13, requires_grad=True)
+    slope = torch.linspace(1.0, 2.0, 13)
+    inside = Clip().derivative(x)
     # (s clip)^2 summed over: d/dx s^2 clip^2 = 0, d/ds = 2 s clip, where s = sign(x) has the derivative clip again
-    (grad,) = torch.autograd.grad((binarize(x, clip(x)).square() * slope).sum(), x, create_graph=True)
+    (grad,) = torch.autograd.grad((binarize(x, Clip()).square() * slope).sum(), x, create_graph=True)
     grad.sum().backward()
     assert x.grad is not None
-    assert_exact(x.grad, 2.0 * clip(x) * clip(x) * slope)
+    assert_exact(x.grad, 2.0 * inside * inside * slope)
+
+
+EVERY = (Clip(), Clip(1.3, strict=True), Levels(), Levels(3), *BENT, Fourier(torch.tensor(9), 0.1, None, rising=True))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("estimator", EVERY, ids=str)
+def test_backward_is_the_gradient_times_the_derivative(estimator: Estimator, dtype: torch.dtype) -> None:
+    """Whatever the order of memory, which stays; with the formula's bits where it has no transcendental function."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 3, 7).to(dtype)
+    x.view(-1)[: len(SPECIAL)] = SPECIAL.to(dtype)
+    g = torch.randn(2, 5, 3, 7).to(dtype)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        for order in (torch.contiguous_format, torch.channels_last):
+            leaf = x.clone(memory_format=layout).requires_grad_()
+            y = estimate(leaf, estimator)
+            assert y.is_contiguous(memory_format=layout)
+            assert torch.equal(y, estimator.values(x))
+            (found,) = torch.autograd.grad(y, leaf, g.contiguous(memory_format=order))
+            assert found.is_contiguous(memory_format=layout)
+            if isinstance(estimator, ErrorDecay | Fourier):
+                assert_elementwise(found, (g.double() * estimator.derivative(x.double())), 64, 16.0)
+            else:
+                assert_exact(found.contiguous(), g * estimator.derivative(x))
+
+
+def test_what_backward_keeps() -> None:
+    """A bit an element, or the input itself: no tensor of derivatives."""
+    kept: list[Tensor] = []
+    x = torch.randn(3, 64, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t), t)[1], lambda t: t):
+        for estimator in EVERY:
+            estimate(x, estimator)
+    sizes = [t.untyped_storage().nbytes() for t in kept if t.untyped_storage().data_ptr() != x.data_ptr()]
+    assert sum(sizes) <= 4 * 24 + 8 * 3
+
+
+def test_not_a_number_gets_the_gradient_of_the_formula() -> None:
+    x = torch.tensor([float("nan"), 0.5])
+    for estimator, expected in ((Clip(), 0.0), (Levels(), 0.0), (Fourier(ONE.long(), 1.0), 0.0), (ApproxSign(), None)):
+        leaf = x.clone().requires_grad_()
+        estimate(leaf, estimator).sum().backward()
+        assert leaf.grad is not None
+        assert leaf.grad[1].isfinite()
+        assert leaf.grad[0].isnan() if expected is None else leaf.grad[0] == expected
+        assert torch.equal(estimator.derivative(x), leaf.grad) or expected is None
+
+
+def test_constants_count_as_they_are_at_the_forward_pass() -> None:
+    x = torch.linspace(-1.0, 1.0, 9, requires_grad=True)
+    t, k = torch.tensor(1.0), torch.tensor(2.0)
+    expected = ErrorDecay(t.clone(), k.clone()).derivative(x.detach().double())
+    y = binarize(x, ErrorDecay(t, k))
+    t.fill_(10.0)
+    k.fill_(1.0)
+    y.sum().backward()
+    assert x.grad is not None
+    assert_elementwise(x.grad, expected, 8, 2.0)
+
+
+@pytest.mark.parametrize("estimator", EVERY, ids=str)
+def test_derivatives_inside_torch_func(estimator: Estimator) -> None:
+    x = torch.linspace(-1.5, 1.5, 13)
+    found = torch.func.grad(lambda x: (estimate(x, estimator) * 3.0).sum())(x)
+    assert_exact(found, 3.0 * estimator.derivative(x))
 
 
 def test_a_derivative_that_autograd_can_follow_is_followed() -> None:

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gradient estimators: closed forms that stand in for the derivative of a function that has none.
+"""Gradient estimators: what stands in for the derivative of a function that has none, as data.
 
-`binarize(x, derivative)` computes sign(x) exactly (sign(0) = +1, never x - x.detach() tricks, whose rounding would
-leave the grid) and multiplies the incoming gradient by `derivative`; `straight_through` does the same for any values.
-The other functions give derivatives: each returns a tensor of the shape of x that carries no gradient itself.
+An estimator is a small record: `Clip`, `ApproxSign`, `ErrorDecay`, `Fourier`, `Levels`. `derivative(x)` is its formula,
+a tensor of the shape of x that carries no gradient itself. `binarize(x, estimator)` computes sign(x) exactly (sign(0) =
++1, never x - x.detach() tricks, whose rounding would leave the grid); backward multiplies the incoming gradient by the
+derivative, in one pass of an op that has it from x, or from a mask of one bit an element (`Clip`, `Levels`): no tensor
+of derivatives is kept. `binarize(x, tensor)` takes any derivative as a tensor, `straight_through` any values.
 
-Second derivatives. What `straight_through` hands on is a product, gradient times derivative, which autograd follows
-again: that is right where the derivative is constant in pieces (`clip`, none at all), and where a derivative is
-given that autograd can follow. A derivative that bends (`approx_sign`, `error_decay`, `fourier`) is a number here,
+Memory. An image with channels last stays so. Under torch.func, and where something differentiates forward, an estimator
+is its formula by torch's own operations. In compiled code a derivative that bends is kept as a tensor.
+
+Second derivatives. What an estimator hands on is a product, gradient times derivative, which autograd follows
+again: that is right where the derivative is constant in pieces (`Clip`, `Levels`, none at all), and where a derivative
+is given that autograd can follow. A derivative that bends (`ApproxSign`, `ErrorDecay`, `Fourier`) is a number here,
 not a function, so differentiating it is refused.
 
 Where the weight scale goes. A layer computes y = conv(x, B) * alpha, so autograd hands B the gradient
@@ -17,13 +22,34 @@ dW = g * mask with alpha left out therefore needs dW = g_B * mask / alpha: that 
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from bittern import ops
+from bittern.ops._transforms import transform_is_active
+
+
+class Estimator(Protocol):
+    """Values on a grid, and the derivative that stands in for theirs."""
+
+    @property
+    def bends(self) -> bool:
+        """Whether the derivative has a derivative of its own, which is refused; then `forward` keeps x first."""
+
+    def values(self, x: Tensor) -> Tensor:
+        """What comes out, without a gradient."""
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """The formula, elementwise."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The values, and what `backward` needs."""
+
+    def backward(self, grad: Tensor, *kept: Tensor) -> Tensor:
+        """grad times the derivative."""
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -84,47 +110,205 @@ def straight_through(values: Tensor, x: Tensor, derivative: Tensor | None = None
     return result
 
 
-def binarize(x: Tensor, derivative: Tensor | None = None) -> Tensor:
-    """sign(x) in {-1, +1} with d sign / dx := derivative (None: 1, the plain straight-through estimator)."""
-    return straight_through(ops.sign(x.detach()), x, derivative)
+def in_memory_order(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """function(x), elementwise or by samples, for an image with channels last without a copy into another order."""
+    if x.ndim != 4 or x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
+        return function(x)
+    return function(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-def clip(x: Tensor, limit: float = 1.0, *, strict: bool = False) -> Tensor:
-    """1 where |x| <= limit (strict: |x| < limit), else 0: the clipped straight-through estimator."""
+class _Estimated(torch.autograd.Function):
+    """`values` forward; backward as the estimator says."""
+
+    @staticmethod
+    def forward(values: Tensor, x: Tensor, estimator: Estimator, *kept: Tensor) -> Tensor:
+        return values.view_as(values)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, _, estimator, *kept = inputs
+        ctx.estimator, ctx.kept = estimator, len(kept)
+        ctx.save_for_backward(*kept)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        estimator, kept, grad = ctx.estimator, ctx.saved_tensors, grads[0]
+        if torch.is_grad_enabled():  # the result may be differentiated again; the same bits
+            slope = estimator.backward(torch.ones_like(grad), *(k.detach() for k in kept))
+            result = grad * (once(kept[0], slope) if estimator.bends else slope)
+        else:
+            result = estimator.backward(grad, *kept)
+        return None, result, None, *(None for _ in kept)
+
+
+def estimate(x: Tensor, estimator: Estimator) -> Tensor:
+    """The values of an estimator, whose gradient is that of x times its derivative."""
+    if not torch.compiler.is_compiling() and transform_is_active():
+        return straight_through(estimator.values(x.detach()), x, estimator.derivative(x))
+    if not (x.requires_grad and torch.is_grad_enabled()):
+        return _alone(x, estimator)
+
+    def run(x: Tensor) -> Tensor:
+        values, kept = estimator.forward(x)
+        if torch.compiler.is_compiling() and estimator.bends:  # torch traces no input that a Function saves for itself
+            slope = estimator.backward(torch.ones_like(x), *(k.detach() for k in kept))
+            return straight_through(values, x, slope)
+        result: Tensor = _Estimated.apply(values, x, estimator, *kept)  # type: ignore[no-untyped-call]
+        return result
+
+    return in_memory_order(run, x)
+
+
+def _alone(x: Tensor, estimator: Estimator) -> Tensor:
+    """The values where nothing asks for a gradient; one operator in an exported graph."""
     x = x.detach()
-    inside = x.abs() < limit if strict else x.abs() <= limit
-    return inside.to(x.dtype)
+    return estimator.values(x) if torch.compiler.is_exporting() else in_memory_order(estimator.values, x)
 
 
-def approx_sign(x: Tensor) -> Tensor:
-    """max(0, 2 - 2|x|): the derivative of Bi-Real Net's piecewise quadratic ApproxSign (1808.00278)."""
-    return once(x, (2.0 - 2.0 * x.detach().abs()).clamp_min(0.0))
+def binarize(x: Tensor, estimator: Estimator | Tensor | None = None) -> Tensor:
+    """sign(x) in {-1, +1} with the derivative of an estimator of signs, or the given one.
 
-
-def error_decay(x: Tensor, t: Tensor, k: Tensor) -> Tensor:
-    """k * t * (1 - tanh(t x)^2): IR-Net's error decay estimator, the derivative of k * tanh(t x) (1909.10788)."""
-    return once(x, k * t * (1.0 - torch.tanh(t * x.detach()).square()))
-
-
-def fourier(x: Tensor, n: Tensor, omega: float, *, limit: float | None = 1.0) -> Tensor:
-    """(4 omega / pi) * sum_{i=0..n} cos((2i+1) omega x): FDA-BNN's estimator, the derivative of the Fourier series of a
-    square wave. 0 where |x| > limit (None: only where x is infinite).
-
-    n: 0-dim, the index of the last term. omega: in (0, pi], the angular frequency of the wave.
-
-    Evaluated in closed form, with theta = omega |x|: the sum is sin(2(n+1) theta) / (2 sin theta), and n + 1 at
-    theta = 0. Near a multiple of pi the quotient loses all digits. The sum changes its sign with every pi, so theta
-    is taken to the nearest multiple k pi, and the result times (-1)^k.
+    None: 1, the plain straight-through estimator.
     """
-    distance = x.detach().abs()
-    inside = distance <= limit if limit is not None else distance.isfinite()
-    theta = omega * torch.where(inside, distance, 0.0)
-    turns = torch.round(theta / math.pi)
-    theta = (theta - turns * math.pi).abs()
-    terms = (n + 1).to(theta.dtype)
-    total = torch.where(theta == 0.0, terms, torch.sin(2.0 * terms * theta) / (2.0 * torch.sin(theta)))
-    total = torch.where(turns % 2.0 == 0.0, total, -total)
-    return once(x, torch.where(inside, (4.0 * omega / math.pi) * total, 0.0))
+    if estimator is None or isinstance(estimator, Tensor):
+        return straight_through(_alone(x, Clip()), x, estimator)
+    return estimate(x, estimator)
+
+
+class Clip(NamedTuple):
+    """1 where |x| <= limit (strict: |x| < limit), else 0: the clipped straight-through estimator."""
+
+    limit: float = 1.0
+    strict: bool = False
+
+    @property
+    def bends(self) -> bool:
+        return False
+
+    def values(self, x: Tensor) -> Tensor:
+        return ops.sign(x)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        x = x.detach()
+        inside = x.abs() < self.limit if self.strict else x.abs() <= self.limit
+        return inside.to(x.dtype)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        values, mask = ops.clipped_sign(x.detach(), self.limit, self.strict)
+        return values, (mask,)
+
+    def backward(self, grad: Tensor, *kept: Tensor) -> Tensor:
+        return ops.masked_gradient(grad, kept[0])
+
+
+class Levels(NamedTuple):
+    """2^bits - 1 where 0 <= x <= 1, else 0, for round_half_even(clip(x, 0, 1) * (2^bits - 1)), whose NaN is 0."""
+
+    bits: int = 1
+
+    @property
+    def bends(self) -> bool:
+        return False
+
+    @property
+    def top(self) -> float:
+        """The highest level."""
+        return float(2**self.bits - 1)
+
+    def values(self, x: Tensor) -> Tensor:
+        return ops.clipped_levels(x, self.bits)[0]
+
+    def derivative(self, x: Tensor) -> Tensor:
+        x = x.detach()
+        return self.top * ((x >= 0.0) & (x <= 1.0)).to(x.dtype)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        values, mask = ops.clipped_levels(x.detach(), self.bits)
+        return values, (mask,)
+
+    def backward(self, grad: Tensor, *kept: Tensor) -> Tensor:
+        return ops.masked_gradient(grad, kept[0], self.top)
+
+
+def _slope(op: ops.Op[Tensor], x: Tensor, *constants: Any) -> Tensor:
+    """What the op multiplies a gradient by, by its formula."""
+    return op.reference(torch.ones_like(x), x.detach(), *constants)
+
+
+class ApproxSign(NamedTuple):
+    """max(0, 2 - 2|x|): the derivative of Bi-Real Net's piecewise quadratic ApproxSign (1808.00278)."""
+
+    @property
+    def bends(self) -> bool:
+        return True
+
+    def values(self, x: Tensor) -> Tensor:
+        return ops.sign(x)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return once(x, _slope(ops.approx_sign_gradient, x))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return ops.sign(x.detach()), (x,)
+
+    def backward(self, grad: Tensor, *kept: Tensor) -> Tensor:
+        return ops.approx_sign_gradient(grad, *kept)
+
+
+class ErrorDecay(NamedTuple):
+    """k * t * (1 - tanh(t x)^2): IR-Net's error decay estimator, the derivative of k * tanh(t x) (1909.10788).
+
+    t, k: 0-dim; what they are at the forward pass counts.
+    """
+
+    t: Tensor
+    k: Tensor
+
+    @property
+    def bends(self) -> bool:
+        return True
+
+    def values(self, x: Tensor) -> Tensor:
+        return ops.sign(x)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return once(x, _slope(ops.error_decay_gradient, x, self.t, self.k))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return ops.sign(x.detach()), (x, self.t.clone(), self.k.clone())
+
+    def backward(self, grad: Tensor, *kept: Tensor) -> Tensor:
+        return ops.error_decay_gradient(grad, *kept)
+
+
+class Fourier(NamedTuple):
+    """(4 omega / pi) * sum_{i=0..n} cos((2i+1) omega x): FDA-BNN's estimator, the derivative of the Fourier series of a
+    square wave (2103.00841). 0 where |x| > limit (None: only where x is infinite), and with `rising` where negative.
+
+    n: 0-dim integer, the index of the last term; what it is at the forward pass counts. omega: in (0, pi], the angular
+    frequency of the wave.
+    """
+
+    n: Tensor
+    omega: float
+    limit: float | None = 1.0
+    rising: bool = False
+
+    @property
+    def bends(self) -> bool:
+        return True
+
+    def values(self, x: Tensor) -> Tensor:
+        return ops.sign(x)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return once(x, _slope(ops.fourier_gradient, x, self.n + 1, self.omega, self.limit, self.rising))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return ops.sign(x.detach()), (x, self.n + 1)
+
+    def backward(self, grad: Tensor, *kept: Tensor) -> Tensor:
+        return ops.fourier_gradient(grad, *kept, self.omega, self.limit, self.rising)
 
 
 def without_scale(derivative: Tensor, scale: Tensor) -> Tensor:

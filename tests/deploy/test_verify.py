@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bittern.binary import BNN
 from bittern.deploy import PackError, pack, verify
-from bittern.estimators import binarize, clip
+from bittern.estimators import Clip, binarize
 from bittern.nn import BinaryConv2d, BinaryLinear, ConstantInputWarning
 from bittern.quantizer import Quantized, Quantizer, SignCode
 
@@ -210,7 +210,7 @@ class Scaled(Quantizer):
         return Quantized(binarize(w), w.abs().mean())
 
     def input(self, x: Tensor) -> Quantized:
-        return Quantized(binarize(x, clip(x)), self.scale(x))
+        return Quantized(binarize(x, Clip()), self.scale(x))
 
     def input_code(self) -> SignCode:
         return SignCode()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bittern import binary
 from bittern.deploy import pack, verify
-from bittern.estimators import binarize, clip
+from bittern.estimators import Clip, binarize
 from bittern.nn import (
     DEFAULT_KEEP,
     Action,
@@ -187,10 +187,10 @@ class Halves(Quantizer):
     """Somebody's own method: signs, with 1/2 as scale of the weights."""
 
     def weight(self, w: Tensor) -> Quantized:
-        return Quantized(binarize(w, clip(w)), torch.tensor(0.5))
+        return Quantized(binarize(w, Clip()), torch.tensor(0.5))
 
     def input(self, x: Tensor) -> Quantized:
-        return Quantized(binarize(x, clip(x)))
+        return Quantized(binarize(x, Clip()))
 
     def input_code(self) -> InputCode:
         return SignCode()

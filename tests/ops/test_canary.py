@@ -74,6 +74,49 @@ def test_sign(isa: ops.Isa, dtype: torch.dtype, n: int) -> None:
 
 
 @ISAS
+@pytest.mark.parametrize("n", [0, *SIZES])
+def test_estimators(isa: ops.Isa, n: int) -> None:
+    x = values(f"canary {n}", (n,), torch.float32)
+    mask = ops.clipped_sign.reference(x)[1]
+    values_of, mask_of = torch.empty(n), torch.empty(-(-n // 8), dtype=torch.uint8)
+    at, code, other, bits = x.data_ptr(), (isa, THREADS), values_of.data_ptr(), mask_of.data_ptr()
+    series = (10, 0.1, 1.0, True, 0.5)
+    runs: dict[str, Callable[[int, int], None]] = {
+        "signs": lambda _, out: _native.clipped_sign(*code, at, n, 1.0, False, out, bits),
+        "levels": lambda _, out: _native.clipped_levels(*code, at, n, 3, out, bits),
+        "masked": lambda _, out: _native.masked_gradient(*code, at, mask.data_ptr(), n, 1.0, out),
+        "approx": lambda _, out: _native.approx_sign_gradient(*code, at, at, n, out),
+        "decay": lambda _, out: _native.error_decay_gradient(*code, at, at, n, 1.0, 1.0, out),
+        "fourier": lambda _, out: _native.fourier_gradient(*code, at, at, n, *series, out),
+        "noisy": lambda _, out: _native.noisy_sign(*code, at, at, n, 0.1, 0.1, out),
+    }
+    for run in runs.values():
+        check((n,), torch.float32, run)
+    check((len(mask),), torch.uint8, lambda _, out: _native.clipped_sign(*code, at, n, 1.0, False, other, out))
+    check((len(mask),), torch.uint8, lambda _, out: _native.clipped_levels(*code, at, n, 1, other, out))
+
+
+@ISAS
+@pytest.mark.parametrize(("samples", "n"), [(0, 5), (1, 2), (3, 63), (2, 64), (3, 4097)])
+def test_standard_sign(isa: ops.Isa, samples: int, n: int) -> None:
+    x = torch.randn(samples, n)
+    values_of, statistics = torch.empty_like(x), ops.standard_sign.reference(x, 1e-5)[1]
+    at, code, sizes = x.data_ptr(), (isa, THREADS), (samples, n)
+    other, known = torch.empty(samples, 2), statistics.data_ptr()
+    check(
+        (samples, n),
+        torch.float32,
+        lambda _, out: _native.standard_sign(*code, at, *sizes, 1e-5, out, other.data_ptr()),
+    )
+    check(
+        (samples, 2),
+        torch.float32,
+        lambda _, out: _native.standard_sign(*code, at, *sizes, 1e-5, values_of.data_ptr(), out),
+    )
+    check((samples, n), torch.float32, lambda _, out: _native.standard_sign_gradient(*code, at, at, known, *sizes, out))
+
+
+@ISAS
 @SHAPES
 @pytest.mark.parametrize("dtype", DTYPE_CODES, ids=str)
 def test_pack_signs(isa: ops.Isa, dtype: torch.dtype, rows: int, columns: int) -> None:

@@ -15,6 +15,15 @@ from bittern import _native, ops
 CASES = all_cases()
 KERNELS = {
     ops.sign: {"sign"},
+    ops.clipped_sign: {"clipped_sign"},
+    ops.clipped_levels: {"clipped_levels"},
+    ops.masked_gradient: {"masked_gradient"},
+    ops.approx_sign_gradient: {"approx_sign_gradient"},
+    ops.error_decay_gradient: {"error_decay_gradient"},
+    ops.fourier_gradient: {"fourier_gradient"},
+    ops.noisy_sign: {"noisy_sign"},
+    ops.standard_sign: {"standard_sign"},
+    ops.standard_sign_gradient: {"standard_sign_gradient"},
     ops.pack_signs: {"pack_signs", "pack_planar"},
     ops.pack_levels: {"run_block_program"},
     ops.unpack_signs: {"unpack_signs"},

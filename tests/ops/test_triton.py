@@ -71,9 +71,24 @@ def test_the_interpreter_ran_exactly_these_cases(outcomes: dict[str, str], log_o
 
 FLOAT_EPILOGUE = {"epilogue": "*fp32", "out": "*fp32"}
 CONV = {"x": "*i64", "w": "*i64", **FLOAT_EPILOGUE}
+MASK = {"mask": "*u8"}
 TILE = {"BITS": 64, "PIXELS": 32, "CHANNELS": 32}
 KERNELS: list[tuple[str, str, dict[str, str], dict[str, Any]]] = [
     ("sign", "_sign_kernel", {"x": "*bf16", "out": "*bf16"}, {"BLOCK": 256}),
+    (
+        "clipped_sign",
+        "_sign_kernel",
+        dict.fromkeys(("x", "limit", "out"), "*bf16") | MASK,
+        {"STRICT": True, "BYTES": 128},
+    ),
+    ("clipped_sign", "_levels_kernel", {"x": "*fp16", "out": "*fp16"} | MASK, {"TOP": 7.0, "BYTES": 128}),
+    (
+        "clipped_sign",
+        "_gradient_kernel",
+        dict.fromkeys(("grad", "factor", "out"), "*fp32") | MASK,
+        {"BYTES": 128},
+    ),
+    ("sign_slopes", "_approx_kernel", dict.fromkeys(("grad", "x", "out"), "*fp32"), {"BLOCK": 1024}),
     ("pack_signs", "_pack_kernel", {"x": "*fp16", "threshold": "*fp32", "out": "*i64"}, {"BITS": 64, "ROWS": 32}),
     ("unpack_signs", "_unpack_kernel", {"packed": "*i64", "out": "*fp64"}, {"BITS": 64, "ROWS": 32}),
     ("binary_matmul", "_matmul_kernel", {"a": "*i64", "b": "*i64", **FLOAT_EPILOGUE}, {"ROWS": 32, "COLUMNS": 32}),

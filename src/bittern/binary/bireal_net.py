@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bittern.binary._common import check_choice, filter_mean_abs
-from bittern.estimators import approx_sign, binarize, clip, without_scale
+from bittern.estimators import ApproxSign, Clip, binarize, without_scale
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 
 
@@ -41,12 +41,12 @@ class BiRealNet(Quantizer):
         alpha = filter_mean_abs(w)
         if self.gradient == "paper":
             # alpha multiplies the values in the layer, so its gradient already carries the magnitude
-            return Quantized(binarize(w, clip(w, strict=True)), alpha)
-        mask = clip(w) if self.gradient == "released" else torch.ones_like(w)
+            return Quantized(binarize(w, Clip(strict=True)), alpha)
+        mask = Clip().derivative(w) if self.gradient == "released" else torch.ones_like(w)
         return Quantized(binarize(w, without_scale(mask, alpha)), alpha)
 
     def input(self, x: Tensor) -> Quantized:
-        return Quantized(binarize(x, approx_sign(x)))
+        return Quantized(binarize(x, ApproxSign()))
 
     def input_code(self) -> InputCode:
         return SignCode()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bittern.binary._common import check_choice, check_limit
-from bittern.estimators import binarize, clip, straight_through
+from bittern.estimators import Clip, binarize, straight_through
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 from bittern.start import Uniform
 
@@ -66,7 +66,7 @@ class BNN(Quantizer):
         return Quantized(straight_through(drawn, w))
 
     def input(self, x: Tensor) -> Quantized:
-        return Quantized(binarize(x, clip(x, self.limit) if self.input_gradient == "paper" else None))
+        return Quantized(binarize(x, Clip(self.limit) if self.input_gradient == "paper" else None))
 
     def input_code(self) -> InputCode:
         return SignCode()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bittern.binary._common import check_bits, check_choice
-from bittern.estimators import binarize, once, straight_through, without_scale
+from bittern.estimators import Levels, binarize, estimate, once, straight_through, without_scale
 from bittern.quantizer import InputCode, LayerShape, LevelsCode, Quantized, Quantizer
 from bittern.start import HeNormal
 
@@ -71,12 +71,8 @@ class DoReFa(Quantizer):
         return Quantized(2.0 * level - top, _constant(1.0 / top, w))
 
     def input(self, x: Tensor) -> Quantized:
-        top = _top(self.input_bits)
-        x_ = x.detach()
-        inside = ((x_ >= 0.0) & (x_ <= 1.0)).to(x.dtype)
-        level = torch.round(x_.nan_to_num(nan=0.0).clamp(0.0, 1.0) * top)
-        values = straight_through(level, x, top * inside)
-        return Quantized(values, None if self.input_bits == 1 else _constant(1.0 / top, x))
+        levels = Levels(self.input_bits)
+        return Quantized(estimate(x, levels), None if self.input_bits == 1 else _constant(1.0 / levels.top, x))
 
     def input_code(self) -> InputCode:
         return LevelsCode(self.input_bits)

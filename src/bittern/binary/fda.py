@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bittern.binary._common import check_choice, check_progress
-from bittern.estimators import binarize, fourier
+from bittern.estimators import Fourier, binarize
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 
 OMEGA = 0.1
@@ -75,14 +75,14 @@ class FDA(Quantizer):
         self.register_buffer("alpha", torch.tensor(NOISE_FIRST))
 
     def weight(self, w: Tensor) -> Quantized:
-        values = binarize(w, self._derivative(w))
+        values = binarize(w, self._estimator())
         if self.training:
             noise = self.weight_noise(w.flatten(1)).view_as(w)
             values = values + self.alpha.to(w.dtype) * noise
         return Quantized(values, w.detach().abs().mean())
 
     def input(self, x: Tensor) -> Quantized:
-        values = binarize(x, self._derivative(x))
+        values = binarize(x, self._estimator())
         if self.training:
             noise = self.input_noise(x.movedim(1, -1)).movedim(-1, 1)
             values = values + self.alpha.to(x.dtype) * noise
@@ -96,9 +96,8 @@ class FDA(Quantizer):
         self.n.fill_(TERMS_FIRST + math.floor((TERMS_LAST - TERMS_FIRST) * t))
         self.alpha.fill_(NOISE_FIRST / 2.0 * (1.0 + math.cos(math.pi * t)))
 
-    def _derivative(self, v: Tensor) -> Tensor:
-        slope = fourier(v, self.n, self.omega, limit=1.0 if self.mask == "bibench" else None)
-        return slope.clamp_min(0.0) if self.clamp_negative else slope
+    def _estimator(self) -> Fourier:
+        return Fourier(self.n, self.omega, 1.0 if self.mask == "bibench" else None, self.clamp_negative)
 
 
 class NoiseAdaptation(nn.Module):

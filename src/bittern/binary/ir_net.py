@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bittern.binary._common import check_progress, check_spread_of_filter, filter_mean
-from bittern.estimators import binarize, error_decay
+from bittern.estimators import ErrorDecay, binarize
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 from bittern.start import HeNormal
 
@@ -59,10 +59,10 @@ class IRNet(Quantizer):
         standard = centered / torch.where(constant, 1.0, w.std(dim=over, keepdim=True))
         size = torch.where(constant, 1.0, filter_mean(standard.detach().abs()))
         scale = torch.exp2(torch.round(torch.log2(size)))
-        return Quantized(binarize(standard, error_decay(standard, self.t, self.k)), scale)
+        return Quantized(binarize(standard, ErrorDecay(self.t, self.k)), scale)
 
     def input(self, x: Tensor) -> Quantized:
-        return Quantized(binarize(x, error_decay(x, self.t, self.k)))
+        return Quantized(binarize(x, ErrorDecay(self.t, self.k)))
 
     def input_code(self) -> InputCode:
         return SignCode()

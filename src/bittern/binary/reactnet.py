@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bittern.binary._common import filter_mean_abs
-from bittern.estimators import approx_sign, binarize, clip, without_scale
+from bittern.estimators import ApproxSign, Clip, binarize, without_scale
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 
 
@@ -31,11 +31,11 @@ class ReActNet(Quantizer):
 
     def weight(self, w: Tensor) -> Quantized:
         alpha = filter_mean_abs(w)
-        return Quantized(binarize(w, without_scale(clip(w), alpha)), alpha)
+        return Quantized(binarize(w, without_scale(Clip().derivative(w), alpha)), alpha)
 
     def input(self, x: Tensor) -> Quantized:
         shifted = x + self.shape.input_view(self.shift)
-        return Quantized(binarize(shifted, approx_sign(shifted)))
+        return Quantized(binarize(shifted, ApproxSign()))
 
     def input_code(self) -> InputCode:
         # x + b >= 0 in floating point exactly where x >= -b: a sum never rounds across or onto 0

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bittern.binary._common import check_progress, check_spread_of_filter, filter_mean
-from bittern.estimators import approx_sign, binarize, straight_through
+from bittern.estimators import ApproxSign, binarize, straight_through
 from bittern.ops import sign
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 from bittern.start import HeNormal
@@ -65,7 +65,7 @@ class ReCU(Quantizer):
 
     def input(self, x: Tensor) -> Quantized:
         if not self.training or x.shape[0] == 0:
-            return Quantized(binarize(x, approx_sign(x)))
+            return Quantized(binarize(x, ApproxSign()))
         if math.prod(x.shape[1:]) < 2:
             raise ValueError(
                 f"ReCU: standardizes each sample, which needs at least 2 values; got an input {list(x.shape)}; "
@@ -74,7 +74,7 @@ class ReCU(Quantizer):
         variance = x.var(dim=tuple(range(1, x.ndim)), keepdim=True)
         standard = x / torch.sqrt(variance + EPSILON)
         # dividing by a positive number keeps every sign except where it underflows: take the sign before it
-        return Quantized(straight_through(sign(x.detach()), standard, approx_sign(standard)))
+        return Quantized(straight_through(sign(x.detach()), standard, ApproxSign().derivative(standard)))
 
     def input_code(self) -> InputCode:
         return SignCode()

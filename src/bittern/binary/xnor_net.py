@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bittern.binary._common import check_choice, check_limit, filter_mean, filter_mean_abs
-from bittern.estimators import binarize, clip, straight_through, without_scale
+from bittern.estimators import Clip, binarize, straight_through, without_scale
 from bittern.ops import sign
 from bittern.quantizer import InputCode, InputScale, LayerShape, Quantized, Quantizer, SignCode
 from bittern.start import HeNormal
@@ -83,15 +83,15 @@ class XNORNet(Quantizer):
     def weight(self, w: Tensor) -> Quantized:
         w = self._centered(w)
         alpha = filter_mean_abs(w)
-        inside = clip(w, strict=self.gradient == "released")
+        clip = Clip(strict=self.gradient == "released")
         if self.gradient == "detached":
-            return Quantized(binarize(w, inside), alpha)
+            return Quantized(binarize(w, clip), alpha)
         if self.gradient == "full":
             # mean |W| with d|W|/dW = sign(W), also at 0, where torch's own derivative is 0
             magnitude = straight_through(w.detach().abs(), w, sign(w.detach()))
-            return Quantized(binarize(w, inside), filter_mean(magnitude))
+            return Quantized(binarize(w, clip), filter_mean(magnitude))
         factor = 1.0 - 1.0 / self.shape.weight[1] if self.gradient == "released" else 1.0
-        rule = factor * (1.0 / self.shape.fan_in + inside * alpha)
+        rule = factor * (1.0 / self.shape.fan_in + clip.derivative(w) * alpha)
         return Quantized(binarize(w, without_scale(rule, alpha)), alpha)
 
     def settle(self, w: Tensor) -> None:
@@ -111,7 +111,7 @@ class XNORNet(Quantizer):
         return w.mean(dim=1, keepdim=True) if self.centering == "per_tap_in_channel" else filter_mean(w)
 
     def input(self, x: Tensor) -> Quantized:
-        values = binarize(x, clip(x, strict=self.input_gradient == "released"))
+        values = binarize(x, Clip(strict=self.input_gradient == "released"))
         if self.input_scale is InputScale.NONE:
             return Quantized(values)
         over = 1 if self.input_scale is InputScale.SPATIAL else tuple(range(1, x.ndim))

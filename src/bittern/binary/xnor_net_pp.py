@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from bittern.binary._common import check_choice
-from bittern.estimators import binarize, clip
+from bittern.estimators import Clip, binarize
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 
 CASES = (1, 2, 3, 4)
@@ -57,10 +57,10 @@ class XNORNetPlusPlus(Quantizer):
         self.register_state_dict_pre_hook(_refuse_unsized)  # type: ignore[no-untyped-call]
 
     def weight(self, w: Tensor) -> Quantized:
-        return Quantized(binarize(w, clip(w, strict=self.mask == "released")))
+        return Quantized(binarize(w, Clip(strict=self.mask == "released")))
 
     def input(self, x: Tensor) -> Quantized:
-        return Quantized(binarize(x, clip(x, strict=self.mask == "released")))
+        return Quantized(binarize(x, Clip(strict=self.mask == "released")))
 
     def input_code(self) -> InputCode:
         return SignCode()

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bittern.estimators import approx_sign, binarize
+from bittern.estimators import ApproxSign, binarize
 from bittern.nn._check import check_floating
 
 INITIAL_SLOPE = 0.25
@@ -38,7 +38,7 @@ class RSign(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         _check_input("RSign", x, self.channels)
         shifted = x + per_channel(self.shift, x)
-        return binarize(shifted, approx_sign(shifted))
+        return binarize(shifted, ApproxSign())
 
     def extra_repr(self) -> str:
         return str(self.channels)

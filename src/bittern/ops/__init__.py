@@ -22,6 +22,7 @@ from bittern.ops.binary_block import (
 )
 from bittern.ops.binary_conv2d import PreparedConv2d, binary_conv2d
 from bittern.ops.binary_matmul import PreparedMatmul, binary_matmul
+from bittern.ops.clipped_sign import clipped_levels, clipped_sign, masked_gradient
 from bittern.ops.concatenate_bits import concatenate_bits, concatenate_bits_steps
 from bittern.ops.dequantize_blockwise import dequantize_4bit, dequantize_blockwise
 from bittern.ops.linear_4bit import linear_4bit, linear_4bit_backward
@@ -36,10 +37,21 @@ from bittern.ops.quantize_blockwise import quantize_4bit, quantize_blockwise
 from bittern.ops.real_conv import PreparedRealConv, SumOrder
 from bittern.ops.real_linear import PreparedRealLinear, SumTree, TreePart
 from bittern.ops.sign import sign
+from bittern.ops.sign_slopes import approx_sign_gradient, error_decay_gradient, fourier_gradient, noisy_sign
+from bittern.ops.standard_sign import standard_sign, standard_sign_gradient
 from bittern.ops.unpack_signs import unpack_signs
 
 ALL: tuple[Op[Any], ...] = (
     sign,
+    clipped_sign,
+    clipped_levels,
+    masked_gradient,
+    approx_sign_gradient,
+    error_decay_gradient,
+    fourier_gradient,
+    noisy_sign,
+    standard_sign,
+    standard_sign_gradient,
     pack_signs,
     pack_levels,
     unpack_signs,
@@ -82,25 +94,32 @@ __all__ = [
     "SumTree",
     "TreePart",
     "apply_epilogue",
+    "approx_sign_gradient",
     "available_isas",
     "binary_block",
     "binary_conv2d",
     "binary_matmul",
     "bytes_of",
     "chosen_isa",
+    "clipped_levels",
+    "clipped_sign",
     "concatenate_bits",
     "concatenate_bits_steps",
     "dequantize_4bit",
     "dequantize_blockwise",
     "dequantize_groups",
     "encode_step",
+    "error_decay_gradient",
+    "fourier_gradient",
     "fused_multiply_add",
     "linear_4bit",
     "linear_4bit_backward",
     "linear_8bit",
     "linear_groups",
+    "masked_gradient",
     "mean_step",
     "multiplies_bfloat16",
+    "noisy_sign",
     "optimizer_step",
     "pack_levels",
     "pack_signs",
@@ -111,6 +130,8 @@ __all__ = [
     "quantize_blockwise",
     "run_steps",
     "sign",
+    "standard_sign",
+    "standard_sign_gradient",
     "unpack_signs",
     "window_positions",
 ]

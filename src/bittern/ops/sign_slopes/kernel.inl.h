@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Included inside the namespace of one instruction set, after functions.inl.h.
+
+namespace {
+
+constexpr i64 kSlopeTask = i64{1} << 15;  // elements per task
+
+// Where the gradient is not grad * slope but a value of its own, `apply` gives it: out = apply(a, b).
+template <class Rule>
+struct SlopeJob {
+  const float* a;
+  const float* b;
+  float* out;
+  i64 n;
+  Rule rule;
+};
+
+template <class Rule>
+void slope_task(void* context, i64 index) {
+  const auto job = *static_cast<const SlopeJob<Rule>*>(context);
+  const i64 first = index * kSlopeTask, end = smaller(job.n, first + kSlopeTask);
+  i64 i = first;
+  for (; i + kLanes <= end; i += kLanes) store(job.out + i, job.rule.apply(load(job.a + i), load(job.b + i)));
+  if (i == end) return;
+  const std::size_t bytes = static_cast<std::size_t>(end - i) * sizeof(float);
+  float a[kLanes] = {}, b[kLanes] = {}, out[kLanes];
+  std::memcpy(a, job.a + i, bytes);
+  std::memcpy(b, job.b + i, bytes);
+  store(out, job.rule.apply(load(a), load(b)));
+  std::memcpy(job.out + i, out, bytes);
+}
+
+template <class Rule>
+void slope_all(const float* a, const float* b, i64 n, Rule rule, float* out, int threads) {
+  SlopeJob<Rule> job{a, b, out, n, rule};
+  parallel_for(ceil_div(n, kSlopeTask), threads, slope_task<Rule>, &job);
+}
+
+// ---- max(0, 2 - 2|x|)
+
+struct ApproxRule {
+  BITTERN_INLINE F32 apply(F32 grad, F32 x) const {
+    const F32 size = absolute(x);  // twice it is exact; the order of the maximum keeps a NaN
+    return multiply(grad, maximum(splat(0.0f), subtract(splat(2.0f), add(size, size))));
+  }
+};
+
+void approx(const float* grad, const float* x, i64 n, float* out, int threads) {
+  slope_all(grad, x, n, ApproxRule{}, out, threads);
+}
+
+// ---- k t (1 - tanh(t x)^2) = 4 k t e / (1 + e)^2 with e = exp(-2 t |x|), which loses no digits in the tail
+
+struct DecayRule {
+  F32 minus_2t, largest, scale;
+  BITTERN_INLINE F32 apply(F32 grad, F32 x) const {
+    const F32 size = minimum(largest, absolute(x));  // in this order a NaN stays
+    const F32 e = exponential(product(size, minus_2t)), sum = add(splat(1.0f), e);
+    return multiply(grad, divide(multiply(scale, e), multiply(sum, sum)));
+  }
+};
+
+void error_decay(const float* grad, const float* x, i64 n, float t, float k, float* out, int threads) {
+  const float size = t < 0 ? -t : t;
+  const DecayRule rule{splat(-2.0f * size), splat(50.0f / size), splat(4.0f * (k * t))};
+  slope_all(grad, x, n, rule, out, threads);
+}
+
+// ---- the Fourier series: sin(2 m theta) / (2 sin theta) with m terms and theta = omega |x|, taken to the
+// nearest multiple of pi, with every one of which the sum changes its sign
+
+constexpr double kPi = 3.14159265358979323846;
+
+inline double series(double size, double omega, i64 terms) {
+  const double m = static_cast<double>(terms), angle = omega * size,
+               turns = __builtin_floor(angle / kPi + 0.5);
+  const double theta = angle - turns * kPi;
+  const double total = theta == 0 ? m : __builtin_sin(2 * m * theta) / (2 * __builtin_sin(theta));
+  return __builtin_floor(turns / 2) * 2 == turns ? total : -total;
+}
+
+struct FourierRule {
+  FourierSlope slope;
+  F32 omega, omega_rest, terms, twice, limit, scale;
+
+  // The sum for 0 <= size <= limit.
+  BITTERN_INLINE F32 sum(F32 size) const {
+    Pair angle = product(size, omega);
+    if (too_large(multiply(angle.high, twice))) {
+      const FourierSlope& s = slope;
+      return each_lane(size, [&s](double lane) { return series(lane, s.omega, s.terms); });
+    }
+    angle.low = multiply_add(size, omega_rest, angle.low);
+    const Reduced theta = reduced(angle);
+    Pair many = product(theta.rest.high, twice);
+    many.low = multiply_add(theta.rest.low, twice, many.low);
+    const F32 below = sine_near_zero(theta.rest.high);
+    const F32 quotient = multiply(theta.sign, divide(sine(many), add(below, below)));
+    return select(equal(theta.rest.high, splat(0.0f)), multiply(theta.sign, terms), quotient);
+  }
+
+  BITTERN_INLINE F32 apply(F32 grad, F32 x) const {
+    const F32 size = absolute(x), zero = splat(0.0f);
+    const Mask inside = either(greater(limit, size), equal(limit, size));
+    F32 value = select(inside, multiply(scale, sum(select(inside, size, zero))), zero);
+    if (slope.rising) value = maximum(value, zero);
+    if (slope.wave != 0.0f) value = multiply_add(splat(slope.wave), cosine(x), value);
+    return multiply(grad, value);
+  }
+};
+
+void fourier(const float* grad, const float* x, i64 n, const FourierSlope& slope, float* out, int threads) {
+  const float omega = static_cast<float>(slope.omega), terms = static_cast<float>(slope.terms);
+  const float rest = static_cast<float>(slope.omega - static_cast<double>(omega));
+  const float scale = static_cast<float>(4 * slope.omega / kPi);
+  const FourierRule rule{
+      slope, splat(omega), splat(rest), splat(terms), splat(2 * terms), splat(slope.limit), splat(scale)};
+  slope_all(grad, x, n, rule, out, threads);
+}
+
+// ---- a sign with noise
+
+struct NoiseRule {
+  F32 alpha, wave;
+  BITTERN_INLINE F32 apply(F32 x, F32 noise) const {
+    const F32 zero = splat(0.0f);
+    const F32 sign = select(either(greater(x, zero), equal(x, zero)), splat(1.0f), splat(-1.0f));
+    return add(sign, multiply(alpha, add(noise, multiply(wave, sine(x)))));
+  }
+};
+
+void noisy_sign(const float* x, const float* noise, i64 n, float alpha, float wave, float* out, int threads) {
+  slope_all(x, noise, n, NoiseRule{splat(alpha), splat(wave)}, out, threads);
+}
+
+}  // namespace
+
+const SignSlopesKernels sign_slopes_kernels = {approx, error_decay, fourier, noisy_sign};
