@@ -3,10 +3,7 @@
 // Included inside the namespace of one instruction set, after its simd header, nibbles, chunk.inl.h,
 // ragged.inl.h and tile.inl.h.
 //
-// The sums run along k. 32-bit words of eight codes give kLanes numbers at a time by shifting, so that the
-// numbers of a chunk of 8 kLanes elements come out in an order of their own ("lane order"): code j of word l
-// is element 8 l + (j ^ 1), since the first element of a byte is in its high half. The inputs are put in that
-// order once per call, and nothing is ever put back.
+// The sums run along k, over numbers and inputs in lane order (chunk.inl.h).
 
 namespace {
 
@@ -22,7 +19,7 @@ inline i64 padded(i64 k) {
 
 inline i64 place_of(i64 element) {
   const i64 in_chunk = element % kChunk;
-  return element - in_chunk + ((in_chunk % 8) ^ 1) * kLanes + in_chunk / 8;
+  return element - in_chunk + kLaneOrder.place[in_chunk];
 }
 
 // Rounds to a type and widens again.
@@ -79,92 +76,95 @@ inline void store_sum(const Linear4bitJob& job, i64 input, i64 row, float sum) {
   store_as(call.out, call.type, input * job.weight->n + row, sum);
 }
 
-// ---- few inputs: decoded in registers, two rows at a time. They are half a task apart, so that each of the
-// two goes through memory without a gap from pair to pair.
+// ---- few inputs: decoded in registers, kFewRows rows at a time. They are parts of a task apart, so that
+// each goes through memory without a gap.
 
-// A chunk of a row whose blocks start anew with it: one scale a word.
-struct WordChunks {
-  explicit WordChunks(const Weight4bit& w) : spread(scales_per_chunk(w)) {}
-  Chunk load(const Weight4bit& w, i64 row, i64 start) const { return load_chunk(w, spread, row, start); }
-  F32 scales(const Chunk& chunk, int) const { return chunk.scales; }
-  Spread spread;
-};
-
-// A chunk of any row.
+// Chunks of any row, as those of WordChunks.
 struct RaggedChunks {
-  explicit RaggedChunks(const Weight4bit&) {}
-  RaggedChunk load(const Weight4bit& w, i64 row, i64 start) const { return load_ragged(w, row, start); }
-  F32 scales(const RaggedChunk& chunk, int j) const { return chunk.scales(order, j); }
-  ElementOrder order;
+  explicit RaggedChunks(const Weight4bit& w) : weight(w) {}
+  i64 row(const Weight4bit&, i64 row) const { return row; }
+  RaggedChunk load(i64 row, i64 start) const { return load_ragged(weight, row, start); }
+  F32 scales(const RaggedChunk& chunk, int j) const { return chunk.scales(j); }
+  const Weight4bit& weight;
 };
 
+// Rows row, row + step, ... before `end`.
 template <int kInputs, DType kType, class Chunks>
-inline void multiply_two_rows(const Linear4bitJob& job, i64 row, i64 other) {
+inline void multiply_few_rows(const Linear4bitJob& job, i64 row, i64 step, i64 end) {
   // float32 numbers of whole words are scaled together, after their sum
   constexpr bool kLate = kType == DType::f32 && std::is_same<Chunks, WordChunks>::value;
+  // two sums of a row side by side where there is no other: a fused multiply-add takes several cycles
+  constexpr int kChains = kFewRows * kInputs == 1 ? 2 : 1;
   const Weight4bit& w = *job.weight;
-  const i64 pitch = padded(w.k), rows[2] = {row, other};
+  const i64 pitch = padded(w.k);
   const Table16 table = load_table(w.table.values);
   const Chunks chunks(w);
-  F32 sum[2][kInputs];
-  for (int i = 0; i < kInputs; ++i) sum[0][i] = sum[1][i] = splat(0.0f);
+  decltype(chunks.row(w, row)) rows[kFewRows];
+  F32 sum[kFewRows][kInputs];
+  for (int r = 0; r < kFewRows; ++r) {
+    rows[r] = chunks.row(w, smaller(row + r * step, end - 1));
+    for (int i = 0; i < kInputs; ++i) sum[r][i] = splat(0.0f);
+  }
   for (i64 start = 0; start < w.k; start += kChunk) {
-    const decltype(chunks.load(w, row, start)) chunk[2] = {chunks.load(w, rows[0], start),
-                                                           chunks.load(w, rows[1], start)};
+    decltype(chunks.load(rows[0], start)) chunk[kFewRows];
+    BITTERN_UNROLL
+    for (int r = 0; r < kFewRows; ++r) chunk[r] = chunks.load(rows[r], start);
     const float* x = job.x + start;
-    F32 part[2][kInputs];
+    F32 part[kFewRows][kInputs][kChains];
     BITTERN_UNROLL
     for (int j = 0; j < 8; ++j) {
       BITTERN_UNROLL
-      for (int r = 0; r < 2; ++r) {
+      for (int r = 0; r < kFewRows; ++r) {
         F32 value = numbers(table, chunk[r].codes, j);
         if (!kLate) value = rounded_to(kType, multiply(value, chunks.scales(chunk[r], j)));
         BITTERN_UNROLL
         for (int i = 0; i < kInputs; ++i) {
           const F32 input = load(x + i * pitch + j * kLanes);
-          part[r][i] = j == 0 ? multiply(value, input) : multiply_add(value, input, part[r][i]);
+          F32& to = part[r][i][j % kChains];
+          to = j < kChains ? multiply(value, input) : multiply_add(value, input, to);
         }
       }
     }
     BITTERN_UNROLL
-    for (int r = 0; r < 2; ++r) {
+    for (int r = 0; r < kFewRows; ++r) {
+      const F32 scale = kLate ? chunks.scales(chunk[r], 0) : splat(1.0f);
       BITTERN_UNROLL
       for (int i = 0; i < kInputs; ++i) {
-        const F32 scale = kLate ? chunks.scales(chunk[r], 0) : splat(1.0f);
-        sum[r][i] = multiply_add(part[r][i], scale, sum[r][i]);
+        const F32 all = kChains == 2 ? add(part[r][i][0], part[r][i][kChains - 1]) : part[r][i][0];
+        sum[r][i] = multiply_add(all, scale, sum[r][i]);
       }
     }
   }
-  for (int i = 0; i < kInputs; ++i) {
-    store_sum(job, i, row, sum_of_lanes(sum[0][i]));
-    if (other != row) store_sum(job, i, other, sum_of_lanes(sum[1][i]));
+  for (int r = 0; r < kFewRows && row + r * step < end; ++r) {
+    for (int i = 0; i < kInputs; ++i) store_sum(job, i, row + r * step, sum_of_lanes(sum[r][i]));
   }
 }
 
-constexpr i64 kFewInputs = 2;
-
 template <int kInputs, class Chunks>
-inline void multiply_rows_by(const Linear4bitJob& job, i64 row, i64 other) {
+inline void multiply_rows_by(const Linear4bitJob& job, i64 row, i64 step, i64 end) {
   switch (job.weight->type) {
     case DType::bf16:
-      return multiply_two_rows<kInputs, DType::bf16, Chunks>(job, row, other);
+      return multiply_few_rows<kInputs, DType::bf16, Chunks>(job, row, step, end);
     case DType::f16:
-      return multiply_two_rows<kInputs, DType::f16, Chunks>(job, row, other);
+      return multiply_few_rows<kInputs, DType::f16, Chunks>(job, row, step, end);
     default:
-      return multiply_two_rows<kInputs, DType::f32, Chunks>(job, row, other);
+      return multiply_few_rows<kInputs, DType::f32, Chunks>(job, row, step, end);
   }
 }
 
 // Rows [first, end) of a task.
 template <int kInputs, class Chunks>
 inline void multiply_task_by(const Linear4bitJob& job, i64 first, i64 end) {
-  const i64 half = (end - first) / 2;
-  for (i64 row = first; row < end - half; ++row)
-    multiply_rows_by<kInputs, Chunks>(job, row, smaller(row + end - first - half, end - 1));
+  const i64 step = ceil_div(end - first, kFewRows);
+  for (i64 row = first; row < first + step; ++row) multiply_rows_by<kInputs, Chunks>(job, row, step, end);
 }
 
+// For as many inputs as there are, at most kInputs.
 template <int kInputs>
 inline void multiply_task(const Linear4bitJob& job, i64 first, i64 end) {
+  if constexpr (kInputs > 1) {
+    if (job.call->m < kInputs) return multiply_task<kInputs - 1>(job, first, end);
+  }
   if (regular(*job.weight)) {
     multiply_task_by<kInputs, WordChunks>(job, first, end);
   } else {
@@ -196,8 +196,7 @@ void forward_task(void* context, i64 index) {
   const Weight4bit& w = *job.weight;
   const i64 end = smaller(w.n, (index + 1) * job.task_rows), inputs = job.call->m;
   const i64 first_row = index * job.task_rows;
-  if (inputs == 1) return multiply_task<1>(job, first_row, end);
-  if (inputs == kFewInputs) return multiply_task<kFewInputs>(job, first_row, end);
+  if (inputs <= kFewInputs) return multiply_task<kFewInputs>(job, first_row, end);
   for (i64 first = 0; first < inputs; first += kInputBlock) {
     for (i64 row = first_row; row < end; row += kRowTile)
       multiply_rows(job, row, first, smaller(kInputBlock, inputs - first));

@@ -4,6 +4,8 @@
 
 namespace {
 
+constexpr int kFewInputs = 2, kFewRows = 2;  // that are multiplied in registers together
+
 struct Table16 {
   __m512 values;
 };
@@ -17,6 +19,11 @@ struct Codes {
 };
 inline Codes load_codes(const u8* p) {
   return {_mm512_loadu_si512(p)};
+}
+
+// Code j of a word; the first element of a byte is in its high half.
+constexpr int element_of(int j, int lane) {
+  return 8 * lane + (j ^ 1);
 }
 
 // The numbers of code j of each word; vpermps reads the low four bits of an index.

@@ -10,6 +10,8 @@
 
 namespace {
 
+constexpr int kFewInputs = 2, kFewRows = 2;  // that are multiplied in registers together
+
 struct Table16 {
   uint8x16x4_t bytes;  // byte j of all entries
 };
@@ -23,6 +25,11 @@ struct Codes {
 };
 inline Codes load_codes(const u8* p) {
   return {vld1q_u8(p)};
+}
+
+// Code j of a word; the first element of a byte is in its high half.
+constexpr int element_of(int j, int lane) {
+  return 8 * lane + (j ^ 1);
 }
 
 // The numbers of code j of each word.

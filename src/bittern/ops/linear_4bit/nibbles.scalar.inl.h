@@ -4,6 +4,8 @@
 
 namespace {
 
+constexpr int kFewInputs = 2, kFewRows = 2;  // that are multiplied in registers together
+
 struct Table16 {
   const float* values;
 };
@@ -19,6 +21,11 @@ inline Codes load_codes(const u8* p) {
   Codes codes;
   std::memcpy(&codes.bits, p, sizeof codes.bits);
   return codes;
+}
+
+// Code j of a word; the first element of a byte is in its high half.
+constexpr int element_of(int j, int lane) {
+  return 8 * lane + (j ^ 1);
 }
 
 // The numbers of code j of each word.

@@ -8,24 +8,14 @@ namespace {
 
 constexpr i64 kSmallestBlock = 32, kMostEdges = kChunk / kSmallestBlock + 2;
 
-// The number, within its chunk, of each element in lane order.
-struct ElementOrder {
-  ElementOrder() {
-    for (int j = 0; j < 8; ++j) {
-      for (int l = 0; l < kLanes; ++l) of[j * kLanes + l] = static_cast<float>(8 * l + (j ^ 1));
-    }
-  }
-  alignas(64) float of[kChunk];
-};
-
 // Element e has the scale behind the last edge that is at most e. Behind the end of a row the scale is 0.
 struct RaggedChunk {
   Codes codes;
   int edges;
   float edge[kMostEdges], scale[kMostEdges + 1];
 
-  F32 scales(const ElementOrder& order, int j) const {
-    const F32 element = load(order.of + j * kLanes);
+  F32 scales(int j) const {
+    const F32 element = load(kLaneOrder.element + j * kLanes);
     F32 found = splat(scale[0]);
     for (int i = 0; i < edges; ++i)
       found = select(greater(element, splat(edge[i])), splat(scale[i + 1]), found);
@@ -67,13 +57,12 @@ inline RaggedChunk load_ragged(const Weight4bit& w, i64 row, i64 start) {
 
 // Elements [start, start + n) of a row, n rounded up to whole chunks.
 inline void decode_ragged(const Weight4bit& w, i64 row, i64 start, i64 n, float* out) {
-  static const ElementOrder order;
   const Table16 table = load_table(w.table.values);
   for (i64 at = 0; at < n; at += kChunk) {
     const RaggedChunk chunk = load_ragged(w, row, start + at);
     BITTERN_UNROLL
     for (int j = 0; j < 8; ++j)
-      store(out + at + j * kLanes, multiply(numbers(table, chunk.codes, j), chunk.scales(order, j)));
+      store(out + at + j * kLanes, multiply(numbers(table, chunk.codes, j), chunk.scales(j)));
   }
 }
 
