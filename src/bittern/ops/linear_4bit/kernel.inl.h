@@ -182,8 +182,8 @@ inline void multiply_rows(const Linear4bitJob& job, i64 row, i64 first_input, i6
   for (i64 start = 0; start < w.k; start += kPanel) {
     const i64 n = smaller(kPanel, w.k - start);
     for (int r = 0; r < kRowTile; ++r) decode_row(w, smaller(row + r, w.n - 1), start, n, panel + r * kPanel);
-    dot_inputs<DotF32>(panel, kPanel, job.x + first_input * padded(w.k) + start, padded(w.k), inputs,
-                       padded(n), sums);
+    dot_inputs<DotF32, kInputTileF32>(panel, kPanel, job.x + first_input * padded(w.k) + start, padded(w.k),
+                                      inputs, padded(n), sums);
   }
   for (i64 i = 0; i < inputs; ++i) {
     for (int r = 0; r < kRowTile && row + r < w.n; ++r)

@@ -6,8 +6,10 @@
 namespace {
 
 constexpr int kRowTile = 4;
-// Sums, weights and one input together fill the registers.
+// Sums, weights and one input together fill the registers. Weights that are multiplied as they lie in memory
+// leave one of sixteen registers more.
 constexpr int kInputTile = kRegisters == 32 ? 6 : 2;
+constexpr int kInputTileF32 = kRegisters == 32 ? 6 : 3;
 
 // float32: kLanes products per step.
 struct DotF32 {
@@ -47,13 +49,13 @@ inline void dot_tile(const typename Dot::In* w, i64 w_pitch, const typename Dot:
 }
 
 // The same for any number of inputs.
-template <class Dot>
+template <class Dot, int kTile = kInputTile>
 inline void dot_inputs(const typename Dot::In* w, i64 w_pitch, const typename Dot::In* x, i64 x_pitch,
                        i64 inputs, i64 length, typename Dot::Sum* sums) {
   i64 i = 0;
-  for (; i + kInputTile <= inputs; i += kInputTile)
-    dot_tile<Dot, kInputTile>(w, w_pitch, x + i * x_pitch, x_pitch, length, sums + i * kRowTile);
-  if (kInputTile > 4 && i + 4 <= inputs) {
+  for (; i + kTile <= inputs; i += kTile)
+    dot_tile<Dot, kTile>(w, w_pitch, x + i * x_pitch, x_pitch, length, sums + i * kRowTile);
+  if (kTile > 4 && i + 4 <= inputs) {
     dot_tile<Dot, 4>(w, w_pitch, x + i * x_pitch, x_pitch, length, sums + i * kRowTile);
     i += 4;
   }
