@@ -151,7 +151,9 @@ class Timed(Toy):
     """Says when it ran."""
 
     name = "timed"
-    alone = True
+
+    def alone(self, trial: Trial) -> bool:
+        return True
 
     def run(self, trial: Trial, work: Work) -> Result:
         began = time.monotonic()
@@ -173,7 +175,7 @@ class Here(Executor):
     def __exit__(self, *error: object) -> None:
         self.jobs.clear()
 
-    def accepts(self, track: Track) -> bool:
+    def accepts(self, alone: bool) -> bool:
         return len(self.jobs) < 2
 
     def start(self, job: Job) -> None:

@@ -184,7 +184,7 @@ def test_trials_that_measure_time_run_alone(path: Path, processes: Processes) ->
         )
     assert len(spans) == 6
     assert all(before[1] <= after[0] for before, after in pairwise(spans))
-    assert processes.accepts(Timed())
+    assert processes.accepts(alone=True)
 
 
 def test_an_interrupted_process_says_so(path: Path) -> None:

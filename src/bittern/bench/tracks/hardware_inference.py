@@ -62,6 +62,9 @@ class HardwareInference(Track):
         missing = [f"{peer.name}: {reason}." for peer in self.peers if (reason := peer.missing()) is not None]
         return Plan(untrained(self.name, found.found, choice), (*found.dropped, *missing))
 
+    def alone(self, trial: Trial) -> bool:
+        return True
+
     def run(self, trial: Trial, work: Work) -> Result:
         problem = find(self.problems, trial.task)
         network = problem.network(trial.network)

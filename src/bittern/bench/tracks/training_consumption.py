@@ -117,6 +117,9 @@ class TrainingConsumption(Track):
                     )
                     yield Trial(self.name, task, network, method, COMMON, seed, choice.epochs, settings)
 
+    def alone(self, trial: Trial) -> bool:
+        return trial.setting("part") == "step"
+
     def run(self, trial: Trial, work: Work) -> Result:
         problem = find(self.problems, trial.task)
         return self._step(problem, trial, work) if trial.setting("part") == "step" else _trained(problem, trial, work)

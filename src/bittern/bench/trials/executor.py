@@ -25,6 +25,8 @@ class Job:
     data: Path | None
     threads: int
     needed: Mapping[str, Done]
+    alone: bool = False
+    """As `Track.alone`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,8 @@ class Executor(ABC):
     def __exit__(self, *error: object) -> None: ...
 
     @abstractmethod
-    def accepts(self, track: Track) -> bool:
-        """Whether a trial of this track can be started now."""
+    def accepts(self, alone: bool) -> bool:
+        """Whether a trial can be started now; alone: as `Job`."""
 
     @abstractmethod
     def start(self, job: Job) -> None:

@@ -17,6 +17,7 @@ class Planned:
     trial: Trial
     track: Track
     needs: tuple[Trial, ...]
+    alone: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ def _visit(trial: Trial, tracks: Mapping[str, Track], found: dict[str, Planned],
         raise ValueError(f"bench run: {trial} needs itself, by way of {len(above)} trials; a track is wrong")
     if trial.track not in tracks:
         raise ValueError(f"bench run: {above[-1] if above else trial} needs track {trial.track!r}, which is not known")
-    needs = tuple(tracks[trial.track].needs(trial))
+    track = tracks[trial.track]
+    needs = tuple(track.needs(trial))
     for needed in needs:
         _visit(needed, tracks, found, [*above, trial])
-    found[trial.key] = Planned(trial, tracks[trial.track], needs)
+    found[trial.key] = Planned(trial, track, needs, track.alone(trial))

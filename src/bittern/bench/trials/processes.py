@@ -19,7 +19,6 @@ from types import FrameType
 from typing import Self
 
 from bittern.bench.trials.executor import Event, Executor, Job, Lost, Progress, Stopped, Unusable
-from bittern.bench.trials.track import Track
 from bittern.bench.trials.worker import one_line, perform
 
 
@@ -48,7 +47,7 @@ class _Slot:
 
 
 class Processes(Executor):
-    """At most `count` trials at a time; one of a track that measures time runs while no other does.
+    """At most `count` trials at a time; one that measures time runs while no other does.
 
     Raises: ValueError for no process.
     """
@@ -67,9 +66,9 @@ class Processes(Executor):
         while self._slots:
             self._slots.pop().end()
 
-    def accepts(self, track: Track) -> bool:
-        running = [slot.job.track for slot in self._slots if slot.job is not None]
-        if any(one.alone for one in running) or (track.alone and running):
+    def accepts(self, alone: bool) -> bool:
+        running = [slot.job for slot in self._slots if slot.job is not None]
+        if any(one.alone for one in running) or (alone and running):
             return False
         return len(running) < self._count
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from bittern.bench.trials.executor import Event, Executor, Finished, Job, Lost, Progress, Raised, Stopped, Unusable
-from bittern.bench.trials.track import Track
 from bittern.bench.trials.worker import one_line, perform
 
 LOCAL = "local"
@@ -31,7 +30,7 @@ EVERY_S = 0.5
 class RayTasks(Executor):
     """address: of a cluster, as "10.0.0.1:6379" or "auto", or "local" for one that begins and ends with this.
 
-    cpus, gpus: that a trial takes; one of a track that measures time takes all the cores of a node.
+    cpus, gpus: that a trial takes; one that measures time takes all the cores of a node.
 
     Raises: on entering, ImportError without Ray; OSError for a cluster that does not answer.
     """
@@ -67,14 +66,14 @@ class RayTasks(Executor):
         self._keys.clear()
         self._ray.shutdown()
 
-    def accepts(self, track: Track) -> bool:
+    def accepts(self, alone: bool) -> bool:
         cores = self._ray.cluster_resources().get("CPU", 0.0)
         return len(self._keys) < max(1, AHEAD * int(cores // self._cpus))
 
     def start(self, job: Job) -> None:
         options: dict[str, Any] = {"num_cpus": self._cpus, "num_gpus": self._gpus, "max_retries": 0}
         options["scheduling_strategy"] = "SPREAD"  # a node that is crowded trains slower than an empty one
-        if job.track.alone:
+        if job.alone:
             nodes = [node["Resources"].get("CPU", 0.0) for node in self._ray.nodes() if node["Alive"]]
             options["num_cpus"] = max([self._cpus, *nodes])
         reference = self._ray.remote(_task).options(**options).remote(job, self._marked(job.folder.parent), self._inbox)

@@ -181,7 +181,7 @@ class _Driver:
     def _next(self) -> Planned | None:
         """The first that has what it needs and may run beside what runs."""
         for one in self.waiting.values():
-            if all(need.key in self.done for need in one.needs) and self.executor.accepts(one.track):
+            if all(need.key in self.done for need in one.needs) and self.executor.accepts(one.alone):
                 return one
         return None
 
@@ -190,7 +190,7 @@ class _Driver:
         found = {need.key: self.store.get(need) for need in one.needs}
         needed = {name: done for name, done in found.items() if done is not None}
         methods, data = self.choice.methods, self.choice.data
-        job = Job(one.track, one.trial, self.place / key, methods, data, self.threads, needed)
+        job = Job(one.track, one.trial, self.place / key, methods, data, self.threads, needed, one.alone)
         self.running[key] = self.waiting.pop(key)
         self.executor.start(job)
         self._tell("start", one.trial, "again, from its last checkpoint" if self.lost[key] else "")

@@ -62,7 +62,7 @@ class Track(ABC):
     """One question. Objects keep nothing of any run: they are made anew in each worker.
 
     name: as `Trial.track`. title, question: for readers. metric: of a result, what relative figures are made from;
-    higher_is_better: of it. alone: its trials measure time, so none of any track runs beside one on the same machine.
+    higher_is_better: of it.
     """
 
     name: str
@@ -70,7 +70,6 @@ class Track(ABC):
     question: str
     metric: str
     higher_is_better: bool = True
-    alone: bool = False
 
     @abstractmethod
     def plan(self, choice: Choice) -> Plan:
@@ -82,6 +81,10 @@ class Track(ABC):
     def needs(self, trial: Trial) -> Sequence[Trial]:
         """Trials, of any track, that must be done before this one, whose results `run` is given."""
         return ()
+
+    def alone(self, trial: Trial) -> bool:
+        """Whether it measures time, so that no other trial of any track may run beside it on the same machine."""
+        return False
 
     @abstractmethod
     def run(self, trial: Trial, work: Work) -> Result:
