@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from bittern._files import write_atomically
-from bittern.cli import bench_store, bench_trials, names
+from bittern.cli import bench_page, bench_store, bench_trials, names
 from bittern.cli.bench_decode import decode
 from bittern.cli.bench_layers import train, weights
 from bittern.cli.errors import Interrupted, Misused
@@ -28,6 +28,7 @@ app.command()(bench_store.export)
 app.command()(weights)
 app.command()(train)
 app.command()(decode)
+app.command()(bench_page.report)
 
 
 @app.callback(invoke_without_command=True)
