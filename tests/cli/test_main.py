@@ -182,6 +182,7 @@ def test_import_loads_nothing_heavy_beyond_the_package() -> None:
 
 def test_app_is_a_typer() -> None:
     assert {command.name or command.callback.__name__ for command in app.registered_commands if command.callback} == {
+        "advise",
         "demo",
         "train",
         "eval",
