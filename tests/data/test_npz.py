@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bittern.data.npz import read_npz
+from bittern.data.npz import TEXT, read_npz
 
 WANTED = {"values": np.dtype(np.int64)}
 VALUES = np.arange(50, dtype=np.int64)
@@ -89,3 +89,26 @@ def test_any_bytes_give_the_array_or_a_value_error(tmp_path: Path, data: st.Data
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < 4 << 20
+
+
+def test_texts_and_more_dimensions(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    table = np.arange(6, dtype=np.int16).reshape(3, 2)
+    np.savez(path, names=np.array(["one", "größe"]), table=table, columns=np.asfortranarray(table))
+    read = read_npz(path, {"names": TEXT, "table": table.dtype}, {"table": 2})
+    assert read["names"].tolist() == ["one", "größe"]
+    np.testing.assert_array_equal(read["table"], table)
+    with pytest.raises(ValueError, match=r"table must be int16 with one dimension; got int16 \[3, 2\]"):
+        read_npz(path, {"table": table.dtype})
+    with pytest.raises(ValueError, match="columns must be stored row by row"):
+        read_npz(path, {"columns": table.dtype}, {"columns": 2})
+    with pytest.raises(ValueError, match=r"table must be text with 2 dimensions"):
+        read_npz(path, {"table": TEXT}, {"table": 2})
+
+
+@pytest.mark.parametrize("code", [0x110000, 0xD800, 0xFFFFFFFF])
+def test_what_is_no_character(tmp_path: Path, code: int) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, names=np.array([code], np.uint32).view("<U1"))
+    with pytest.raises(ValueError, match=f"it holds {code:#x}, which is no character"):
+        read_npz(path, {"names": TEXT})

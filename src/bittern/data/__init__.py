@@ -1,36 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data: the embedded digits, readers for image and text files, folders of classes, batches and augmentation."""
+"""Data: the embedded digits, readers of images, texts, sound and series, folders of classes, batches, augmentation."""
 
 from __future__ import annotations
 
 from bittern.data.augment import RandomCropFlip, normalize
 from bittern.data.batches import Batch, Batches
 from bittern.data.cifar10 import cifar10
+from bittern.data.clinc150 import clinc150
 from bittern.data.digits import digits
 from bittern.data.folder import FolderData, image_folder
 from bittern.data.idx import read_idx
 from bittern.data.images import ImageData, channel_statistics
+from bittern.data.labelled_texts import LabelledTexts, TextClasses
+from bittern.data.log_mel import LogMel
 from bittern.data.mnist import fashion_mnist, mnist
+from bittern.data.motions import SeriesClasses, basic_motions
+from bittern.data.points import points_of
+from bittern.data.spam_assassin import spam_assassin
+from bittern.data.spoken_digits import SpokenDigits, spoken_digits
+from bittern.data.strokes import Strokes, strokes
 from bittern.data.text import TextData, characters, read_characters, read_words, sample_text, windows
+from bittern.data.words import Vocabulary, words_of
 
 __all__ = [
     "Batch",
     "Batches",
     "FolderData",
     "ImageData",
+    "LabelledTexts",
+    "LogMel",
     "RandomCropFlip",
+    "SeriesClasses",
+    "SpokenDigits",
+    "Strokes",
+    "TextClasses",
     "TextData",
+    "Vocabulary",
+    "basic_motions",
     "channel_statistics",
     "characters",
     "cifar10",
+    "clinc150",
     "digits",
     "fashion_mnist",
     "image_folder",
     "mnist",
     "normalize",
+    "points_of",
     "read_characters",
     "read_idx",
     "read_words",
     "sample_text",
+    "spam_assassin",
+    "spoken_digits",
+    "strokes",
     "windows",
+    "words_of",
 ]

@@ -8,11 +8,15 @@ from collections.abc import Callable
 from torch import nn
 
 from bittern.models.bireal_net import bireal_net18, bireal_net34
+from bittern.models.ds_cnn import ds_cnn
 from bittern.models.language import GPT, GPTShape, LSTMLanguageModel
 from bittern.models.mixer import mixer_small
 from bittern.models.mlp import mlp
+from bittern.models.point_net import point_net
 from bittern.models.reactnet_a import react_resnet18, reactnet_a
 from bittern.models.resnet_cifar import resnet18_cifar, resnet20_cifar
+from bittern.models.series_cnn import series_cnn
+from bittern.models.text_encoder import text_encoder
 from bittern.models.vgg_small import vgg_small
 from bittern.models.vit import vit_small
 
@@ -26,8 +30,8 @@ ALL: tuple[Callable[..., nn.Module], ...] = (
     reactnet_a,
     react_resnet18,
 )
-"""Networks of convolutions, and the MLP: each a function (method=None, num_classes, in_channels, *, input_size) ->
-nn.Module. `vit_small` and `mixer_small` are called alike."""
+"""Networks for images, of convolutions, and the MLP: each a function (method=None, num_classes, in_channels, *,
+input_size) -> nn.Module. `vit_small` and `mixer_small` are called alike."""
 
 __all__ = [
     "ALL",
@@ -36,12 +40,16 @@ __all__ = [
     "LSTMLanguageModel",
     "bireal_net18",
     "bireal_net34",
+    "ds_cnn",
     "mixer_small",
     "mlp",
+    "point_net",
     "react_resnet18",
     "reactnet_a",
     "resnet18_cifar",
     "resnet20_cifar",
+    "series_cnn",
+    "text_encoder",
     "vgg_small",
     "vit_small",
 ]

@@ -10,7 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from bittern.nn._probe import eval_mode
 from bittern.nn.binarize import LowBitLayer, check_method
-from bittern.nn.conv import BinaryConv2d
+from bittern.nn.conv import BinaryConv1d, BinaryConv2d
 from bittern.nn.linear import BinaryLinear
 from bittern.quantizer import Method
 from bittern.start import HeNormal
@@ -22,6 +22,14 @@ def conv(in_channels: int, out_channels: int, kernel: int, stride: int, method: 
     if method is None:
         return nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False)
     return BinaryConv2d(in_channels, out_channels, kernel, stride, padding, method=method)
+
+
+def conv1d(in_channels: int, out_channels: int, kernel: int, method: Method | None) -> nn.Module:
+    """A 1-d convolution of stride 1 without bias, padded to keep the length: low-bit, or float without a method."""
+    padding = kernel // 2
+    if method is None:
+        return nn.Conv1d(in_channels, out_channels, kernel, 1, padding, bias=False)
+    return BinaryConv1d(in_channels, out_channels, kernel, 1, padding, method=method)
 
 
 def linear(in_features: int, out_features: int, method: Method | None) -> nn.Module:
@@ -58,7 +66,7 @@ def start_weights(model: nn.Module, he: HeNormal) -> None:
     for module in model.modules():
         if isinstance(module, LowBitLayer) and not isinstance(module.method.start, HeNormal | None):
             module.method.start(module.weight)
-        elif isinstance(module, LowBitLayer | nn.Conv2d):
+        elif isinstance(module, LowBitLayer | nn.Conv1d | nn.Conv2d):
             he(module.weight)
 
 
@@ -72,11 +80,16 @@ def check_arguments(owner: str, method: Method | None, **sizes: int) -> None:
 
 
 def materialize(model: nn.Module, in_channels: int, input_size: int) -> None:
-    """Give parameters that depend on the size of a layer's output (XNOR-Net++) that size, by one forward on zeros.
+    """`materialize_on` for square images."""
+    materialize_on(model, torch.zeros(1, in_channels, input_size, input_size))
+
+
+def materialize_on(model: nn.Module, example: Tensor) -> None:
+    """Give parameters that depend on the size of a layer's output (XNOR-Net++) that size, by one forward.
 
     Does nothing when every parameter has its size.
     """
     if not any(is_lazy(p) for p in model.parameters()):
         return
     with eval_mode(model), torch.no_grad():
-        model(torch.zeros(1, in_channels, input_size, input_size))
+        model(example)

@@ -65,10 +65,21 @@ def split(count: int, train_size: int | None) -> tuple[Tensor, Tensor]:
             f"split: needs at least 2 examples, one to train on and one to hold out, and train_size of at least 1; "
             f"got {count} examples and train_size {train_size}"
         )
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(SEED))
+    order = _order(count)
     held_out = max(1, round(HELD_OUT_SHARE * count))
     chosen = order[held_out:] if train_size is None else order[held_out : held_out + train_size]
     return chosen.sort().values, order[:held_out].sort().values
+
+
+def _drawn(count: int, train_size: int | None) -> Tensor:
+    """As `split`, where nothing has to be held out. Raises: ValueError."""
+    if train_size is not None and train_size < 1:
+        raise ValueError(f"split: train_size must be at least 1; got {train_size}")
+    return _order(count)[:train_size].sort().values
+
+
+def _order(count: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(SEED))
 
 
 def image_parts(data: ImageData, train_size: int | None) -> Parts:
@@ -86,18 +97,28 @@ def image_parts(data: ImageData, train_size: int | None) -> Parts:
 
 
 def tensor_parts(
-    train: Sequence[Tensor], test: Sequence[Tensor], train_size: int | None, shown: Sequence[str] = ()
+    train: Sequence[Tensor],
+    test: Sequence[Tensor],
+    train_size: int | None,
+    shown: Sequence[str] = (),
+    *,
+    held_out: Sequence[Tensor] | None = None,
 ) -> Parts:
     """Of examples as tensors of equal length: inputs as a model takes them, then what is to be learned.
 
-    shown: what a reader sees of the test examples, from the first on; at most `SHOWN` are kept. Raises: ValueError.
+    shown: what a reader sees of the test examples, from the first on; at most `SHOWN` are kept. held_out: examples to
+    choose by, where the data set has a part for that; None: `split` draws them. Raises: ValueError.
     """
-    train_set, test_set = TensorDataset(*train), TensorDataset(*test)
-    chosen, held_out = split(len(train_set), train_size)
+    test_set = TensorDataset(*test)
+    if held_out is None:
+        chosen, others = split(len(train[0]), train_size)
+        held_out = [part[others] for part in train]
+    else:
+        chosen = _drawn(len(train[0]), train_size)
     learned: Dataset[Any] = TensorDataset(*(part[chosen] for part in train))
     return Parts(
         final=(learned, test_set),
-        choice=(learned, TensorDataset(*(part[held_out] for part in train))),
+        choice=(learned, TensorDataset(*held_out)),
         peek=(learned, Subset(test_set, range(min(PEEK, len(test_set))))),
         inputs=test[0][:VERIFIED],
         shown=tuple(shown[:SHOWN]),

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small encoder of texts with low-bit projections, in the manner of BERT (Devlin et al. 2018, arXiv 1810.04805)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bittern.models._layers import check_arguments, linear
+from bittern.quantizer import Method
+
+PADDING = 0
+"""The token behind the end of a text."""
+SPREAD = 0.02
+"""Standard deviation of embeddings at the start, BERT's."""
+
+
+class Attention(nn.Module):
+    """Attention of several heads over the visible tokens: x [batch, time, width] and visible [batch, 1, 1, time].
+
+    head(q, k, v) = softmax(norm(q) norm(k)^T / sqrt(width / heads)) v;   y = norm(project(norm(concat heads))).
+    """
+
+    def __init__(self, width: int, heads: int, method: Method | None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value = (linear(width, width, method) for _ in range(3))
+        self.query_norm, self.key_norm = nn.LayerNorm(width // heads), nn.LayerNorm(width // heads)
+        self.mixed_norm = nn.LayerNorm(width)
+        self.project = linear(width, width, method)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, visible: Tensor) -> Tensor:
+        q, k, v = self._heads(self.query(x)), self._heads(self.key(x)), self._heads(self.value(x))
+        mixed = F.scaled_dot_product_attention(self.query_norm(q), self.key_norm(k), v, attn_mask=visible)
+        y: Tensor = self.norm(self.project(self.mixed_norm(mixed.transpose(1, 2).flatten(2))))
+        return y
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """[batch, time, width] -> [batch, heads, time, width / heads]."""
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+class Perceptron(nn.Module):
+    """y = norm(down(norm(gelu(up(x)))))."""
+
+    def __init__(self, width: int, method: Method | None) -> None:
+        super().__init__()
+        self.up = linear(width, 4 * width, method)
+        self.hidden_norm = nn.LayerNorm(4 * width)
+        self.down = linear(4 * width, width, method)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.down(self.hidden_norm(F.gelu(self.up(x)))))
+        return y
+
+
+class EncoderBlock(nn.Module):
+    """x + attention(norm(x)), then x + perceptron(norm(x))."""
+
+    def __init__(self, width: int, heads: int, method: Method | None) -> None:
+        super().__init__()
+        self.attention_norm, self.attention = nn.LayerNorm(width), Attention(width, heads, method)
+        self.perceptron_norm, self.perceptron = nn.LayerNorm(width), Perceptron(width, method)
+
+    def forward(self, x: Tensor, visible: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), visible)
+        y: Tensor = x + self.perceptron(self.perceptron_norm(x))
+        return y
+
+
+class TextEncoder(nn.Module):
+    """tokens int64 [batch, context] -> logits [batch, num_classes].
+
+    Embeddings of words and places, blocks, and a linear layer on the mean over the visible tokens. A token is visible
+    unless it is PADDING; the first one always is, so that an empty text has an answer too. What stands at a place that
+    is not visible changes nothing.
+
+    Float: embeddings, norms, products of attention, the last layer. All other layers are low-bit. Different from BERT:
+    a norm stands in front of each low-bit layer, where it centres what a sign is taken of, and behind each, since some
+    methods have no scale; layers have no bias, which the norms have.
+    """
+
+    def __init__(
+        self, method: Method | None, words: int, num_classes: int, *, context: int, width: int, heads: int, blocks: int
+    ) -> None:
+        super().__init__()
+        self.context = context
+        self.words, self.places = nn.Embedding(words, width), nn.Embedding(context, width)
+        for embedding in (self.words, self.places):
+            nn.init.normal_(embedding.weight, std=SPREAD)
+        self.blocks = nn.ModuleList(EncoderBlock(width, heads, method) for _ in range(blocks))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, num_classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if tokens.ndim != 2 or tokens.shape[1] != self.context:
+            raise ValueError(f"TextEncoder: needs tokens [batch, {self.context}]; got {list(tokens.shape)}")
+        places = torch.arange(self.context, device=tokens.device)
+        visible = (tokens != PADDING) | (places == 0)
+        x = self.words(tokens) + self.places.weight
+        for block in self.blocks:
+            x = block(x, visible[:, None, None, :])
+        shown = visible.unsqueeze(2).to(x.dtype)
+        logits: Tensor = self.head((self.norm(x) * shown).sum(1) / shown.sum(1))
+        return logits
+
+
+def text_encoder(
+    method: Method | None = None,
+    num_classes: int = 2,
+    words: int = 5000,
+    *,
+    context: int = 32,
+    width: int = 128,
+    heads: int = 4,
+    blocks: int = 2,
+) -> TextEncoder:
+    """TextEncoder for tokens [batch, context], numbers below `words`.
+
+    method: a Quantizer class or a partial of one; None: the same network with float layers.
+
+    Raises: TypeError when `method` is no class; ValueError for a size below 1, or a width that is no multiple of heads.
+    """
+    check_arguments(
+        "text_encoder",
+        method,
+        num_classes=num_classes,
+        words=words,
+        context=context,
+        width=width,
+        heads=heads,
+        blocks=blocks,
+    )
+    if width % heads:
+        raise ValueError(f"text_encoder: width must be a multiple of heads; got {width} and {heads}")
+    return TextEncoder(method, words, num_classes, context=context, width=width, heads=heads, blocks=blocks)
