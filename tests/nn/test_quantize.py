@@ -207,7 +207,9 @@ def test_a_forward_that_goes_on_using_the_old_layer_is_refused() -> None:
 
 def test_bad_arguments() -> None:
     for layer in (nn.Linear, binary.BNN, "Linear4bit", partial(Linear4bit, 64)):
-        with pytest.raises(TypeError, match="quantize: layer must be Linear4bit, Linear8bit or LinearGroups, or"):
+        with pytest.raises(
+            TypeError, match="quantize: layer must be Linear4bit, Linear8bit, LinearGroups, LinearMXFP4, or"
+        ):
             quantize(Tiny(), layer)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="Linear8bit has the options threshold; got block_size"):
         quantize(Tiny(), partial(Linear8bit, block_size=64))

@@ -16,6 +16,7 @@ from bittern.nn.linear import BinaryLinear
 from bittern.nn.linear_4bit import Linear4bit
 from bittern.nn.linear_8bit import Linear8bit
 from bittern.nn.linear_groups import LinearGroups
+from bittern.nn.linear_mxfp4 import LinearMXFP4
 from bittern.nn.parameters import clip_latent_weights, parameter_groups, start_latent_weights
 from bittern.nn.plan import Action, Plan, PlanRow
 from bittern.nn.quantize import quantize
@@ -36,6 +37,7 @@ __all__ = [
     "Linear4bit",
     "Linear8bit",
     "LinearGroups",
+    "LinearMXFP4",
     "LowBitLayer",
     "MultiheadAttention",
     "Plan",

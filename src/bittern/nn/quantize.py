@@ -26,6 +26,8 @@ from bittern.nn.keep import Candidate, Keep, Predicate, check_all_used, keep_rul
 from bittern.nn.linear_4bit import Linear4bit
 from bittern.nn.linear_8bit import Linear8bit
 from bittern.nn.linear_groups import LinearGroups
+from bittern.nn.linear_mxfp4 import LinearMXFP4
+from bittern.nn.mx_codes import GROUP
 from bittern.nn.plan import (
     READ_THEIR_CHILDREN,
     Action,
@@ -37,14 +39,16 @@ from bittern.nn.plan import (
 )
 from bittern.nn.substitutes import put_in_place
 
-FrozenKind = Callable[..., Linear4bit] | Callable[..., Linear8bit] | Callable[..., LinearGroups]
-"""Linear4bit, Linear8bit or LinearGroups, or a partial of one with its options: partial(Linear4bit, nested=True)."""
-FrozenClass = type[Linear4bit] | type[Linear8bit] | type[LinearGroups]
+FrozenKind = Callable[..., Linear4bit | Linear8bit | LinearGroups | LinearMXFP4]
+"""Linear4bit, Linear8bit, LinearGroups or LinearMXFP4, or a partial of one with its options: partial(Linear4bit,
+nested=True)."""
+FrozenClass = type[Linear4bit] | type[Linear8bit] | type[LinearGroups] | type[LinearMXFP4]
 
 _OPTIONS: dict[FrozenClass, tuple[str, ...]] = {
     Linear4bit: ("code", "block_size", "nested"),
     Linear8bit: ("threshold",),
     LinearGroups: ("bits", "group", "zero_point", "scale_dtype", "activations"),
+    LinearMXFP4: (),
 }
 
 _LOOK_UPS = (nn.Embedding, nn.EmbeddingBag)
@@ -75,7 +79,7 @@ def quantize(
     The model that comes in is not touched, and weights that are frozen are not copied first. Modules that were shared
     stay shared; biases, and all parameters that stay, are copies that train as before.
 
-    layer: Linear4bit, Linear8bit or LinearGroups, or a partial with options, e.g. partial(Linear4bit,
+    layer: Linear4bit, Linear8bit, LinearGroups or LinearMXFP4, or a partial with options, e.g. partial(Linear4bit,
         code=codebooks.fp4(), block_size=32, nested=True) or partial(LinearGroups, bits=3, group=128).
     keep: which layers stay as they are: names, fnmatch patterns and predicates on a `Candidate`, e.g. ["lm_head"] or
         [first_and_last, "*.router"]. By default none.
@@ -114,13 +118,14 @@ def _kind(layer: Any) -> tuple[FrozenClass, dict[str, Any]]:
     options = dict(layer.keywords) if isinstance(layer, partial) else {}
     if inner not in tuple(_OPTIONS) or (isinstance(layer, partial) and layer.args):
         raise TypeError(
-            "quantize: layer must be Linear4bit, Linear8bit or LinearGroups, or a partial of one with keywords; got "
+            f"quantize: layer must be {', '.join(cls.__name__ for cls in _OPTIONS)}, or a partial with keywords; got "
             f"{layer!r}; for 1-bit methods use convert"
         )
     known = _OPTIONS[inner]
     unknown = [name for name in options if name not in known]
     if unknown:
-        raise TypeError(f"quantize: {inner.__name__} has the options {', '.join(known)}; got {', '.join(unknown)}")
+        listed = f"has the options {', '.join(known)}" if known else "has no options"
+        raise TypeError(f"quantize: {inner.__name__} {listed}; got {', '.join(unknown)}")
     return inner, options
 
 
@@ -206,6 +211,8 @@ def _problem(name: str, module: nn.Linear, model: nn.Module, kind: type[FrozenLi
     ]
     if others:
         return f"its weight is also that of {', '.join(others)}, which would go on in numbers of its own"
+    if kind is LinearMXFP4 and module.in_features % GROUP:
+        return f"its {module.in_features} inputs are no multiple of {GROUP}"
     problem = not_finite(module.weight.detach())
     return f"its weight has {problem}" if problem else ""
 

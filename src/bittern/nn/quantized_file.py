@@ -29,6 +29,7 @@ from bittern.nn._frozen import FrozenLinear
 from bittern.nn.linear_4bit import Linear4bit
 from bittern.nn.linear_8bit import Linear8bit
 from bittern.nn.linear_groups import LinearGroups
+from bittern.nn.linear_mxfp4 import LinearMXFP4
 
 FORMAT, VERSION = "bittern quantized model", "1"
 _SETTINGS: dict[str, dict[str, type]] = {
@@ -45,8 +46,10 @@ _SETTINGS: dict[str, dict[str, type]] = {
         "activations": str,
         "ordered": bool,
     },
+    "LinearMXFP4": {"in_features": int, "out_features": int, "bias": bool},
 }
 """What a file says of a layer of each kind."""
+_KINDS = (Linear4bit, Linear8bit, LinearGroups, LinearMXFP4)
 _ADDED: dict[str, dict[str, Any]] = {"LinearGroups": {"ordered": False}}
 """What files of before do not say, and meant."""
 
@@ -97,8 +100,8 @@ def load_quantized(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
 
 def _settings(layer: FrozenLinear) -> dict[str, Any]:
     kind = type(layer).__name__
-    if type(layer) not in (Linear4bit, Linear8bit, LinearGroups):
-        raise TypeError(f"save_quantized: frozen layers must be Linear4bit, Linear8bit or LinearGroups; got {kind}")
+    if type(layer) not in _KINDS:
+        raise TypeError(f"save_quantized: frozen layers must be {', '.join(_SETTINGS)}; got {kind}")
     own = layer.settings() if isinstance(layer, LinearGroups) else vars(layer)
     sizes = {"in_features": layer.in_features, "out_features": layer.out_features}
     values = {name: cls({**own, **sizes}[name]) for name, cls in _SETTINGS[kind].items() if name != "bias"}
@@ -138,12 +141,12 @@ def _fill(model: nn.Module, layers: dict[str, Any], shared: dict[str, Any], tens
     return fill(model, {name: _skeleton(model, name, layers[name]) for name in layers}, state)
 
 
-def _old(model: nn.Module, name: str) -> nn.Linear | Linear4bit | Linear8bit | LinearGroups:
+def _old(model: nn.Module, name: str) -> nn.Linear | Linear4bit | Linear8bit | LinearGroups | LinearMXFP4:
     try:
         old = model.get_submodule(name)
     except AttributeError as error:
         raise ValueError(f"the file freezes {name!r}, which the model does not have; build the saved model") from error
-    if not isinstance(old, (nn.Linear, Linear4bit, Linear8bit, LinearGroups)):
+    if not isinstance(old, (nn.Linear, *_KINDS)):
         raise ValueError(f"the file freezes {name!r}, which must be an nn.Linear; the model has a {type(old).__name__}")
     return old
 
@@ -175,6 +178,8 @@ def _skeleton(model: nn.Module, name: str, settings: Any) -> FrozenLinear:
             layer = Linear4bit.from_float(linear, block_size=settings["block_size"], nested=settings["nested"])
         elif kind == "Linear8bit":
             layer = Linear8bit.from_float(linear, threshold=settings["threshold"])
+        elif kind == "LinearMXFP4":
+            layer = LinearMXFP4.from_float(linear)
         else:
             layer = LinearGroups.of_settings(linear, settings)
     except ValueError as error:

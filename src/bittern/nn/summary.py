@@ -14,7 +14,7 @@ look-ups, scales, and the mean |x| that XNOR-Net recomputes. `Report.uncounted` 
 whose products were not seen.
 
     1-bit params    the bits of its code for each weight of a low-bit layer that the forward calls
-    4/8-bit params  weights of Linear4bit, Linear8bit and LinearGroups
+    4/8-bit params  weights of Linear4bit, Linear8bit, LinearGroups and LinearMXFP4
     float params    every other parameter: float layers, biases, gamma and beta of norms, slopes, thresholds, learned
                     scales, and the weight of a low-bit layer that the forward never calls or reads itself, which no
                     packing can shrink. Not counted: running statistics (a packed norm is two numbers per channel, as

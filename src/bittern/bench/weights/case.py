@@ -120,7 +120,7 @@ class Field:
                 made = self._ready_for(case.shape, contender)(repeats, x, case.work == STEP)
                 made.call()
             except Exception as error:  # whatever another library raises: it is left out, and the report says why
-                if contender in self.formats:
+                if contender in self.formats and contender.takes(self._linears):
                     raise
                 said = (str(error).splitlines() or [""])[0]
                 failed.append(f"{contender.name} on {case.shape}: {type(error).__name__}: {said}")

@@ -47,11 +47,17 @@ class Contender:
     """Whether a gradient goes through it."""
     int8: bool = False
     """Whether it rounds inputs to 8 bits, so that its products are of integers."""
+    multiple: int = 1
+    """Of what a layer's inputs must be one."""
     missing: Callable[[], str | None] = nothing
     """Why it cannot run here."""
 
     def fits(self, dtype: torch.dtype, step: bool) -> bool:
         return dtype in self.types and (self.steps or not step)
+
+    def takes(self, linears: Sequence[nn.Linear]) -> bool:
+        """Whether it has layers of their sizes."""
+        return all(linear.in_features % self.multiple == 0 for linear in linears)
 
 
 def without(*packages: str, install: str = "'bittern[bench]'") -> Callable[[], str | None]:
