@@ -30,8 +30,8 @@ from _hub_folders import (
 )
 from _tolerance import assert_exact, assert_reduction
 from bittern.compat.huggingface import load_quantized
+from bittern.nn import LinearMXFP4, save_quantized
 from bittern.nn import load_quantized as load_file_of_bittern
-from bittern.nn import save_quantized
 
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 32, "sym": False, "desc_act": False}
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": True, "version": "gemm"}
@@ -148,6 +148,44 @@ def test_compressed_tensors(tmp_path: Path, bits: int, form: str) -> None:
     assert_exact(one_layer(tmp_path, config, tensors, weight).dequantize(), weight.formula())
 
 
+def test_mxfp4_of_compressed_tensors(tmp_path: Path) -> None:
+    """Codes are two to a byte, the first in the lower half; a scale is an exponent."""
+    codes, exponents = torch.randint(16, (21, 64)), torch.randint(110, 130, (21, 2), dtype=torch.uint8)
+    low, high = codes[:, 0::2], codes[:, 1::2]
+    tensors = {"weight_packed": (low | high << 4).to(torch.uint8), "weight_scale": exponents, "bias": torch.ones(21)}
+    weights = {"num_bits": 4, "type": "float", "symmetric": True, "strategy": "group", "group_size": 32}
+    config = {"quant_method": "compressed-tensors", "format": "mxfp4-pack-quantized"}
+
+    def load(changed: dict[str, Any] | None = None, columns: int = 64, **options: Any) -> Any:
+        groups = {"group_0": {"targets": ["Linear"], "weights": weights | (changed or {}), "input_activations": None}}
+        write(tmp_path, config | {"config_groups": groups}, of_layer("0", tensors))
+        return load_quantized(nn.Sequential(nn.Linear(columns, 21, device="meta")), tmp_path, **options)[0]
+
+    layer = load()
+    magnitudes = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
+    numbers = magnitudes[codes % 8] * (1 - 2 * (codes // 8))
+    assert isinstance(layer, LinearMXFP4)
+    assert_exact(layer.dequantize(), numbers * 2.0 ** (exponents.float() - 127).repeat_interleave(32, 1))
+    assert_exact(layer.bias, torch.ones(21))
+    with pytest.raises(ValueError, match="activations must be \"real\" with MXFP4; got 'int8'"):
+        load(activations="int8")
+    for changed, message in (
+        ({"num_bits": 8}, "num_bits of 'mxfp4-pack-quantized' must be 4; got 8"),
+        ({"group_size": 16}, "group_size of 'mxfp4-pack-quantized' must be 32; got 16"),
+        ({"type": "int"}, "weights must be of the type 'float'"),
+        ({"symmetric": False}, "weights must be symmetric and in order"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load(changed)
+    with pytest.raises(ValueError, match="inputs must be a multiple of 32; the model's layer has 70"):
+        load(columns=70)
+    tensors["weight_scale"][3, 1] = 255
+    with pytest.raises(
+        ValueError, match=r"layer '0': LinearMXFP4: scales must be .* 1 of 255, which stands for no number"
+    ):
+        load()
+
+
 def net(folder: Path, bias: bool = False, **changes: Any) -> tuple[Weight, Weight]:
     """A checkpoint of Net in two files, and its two weights."""
     up, down = random_weight(32, 64, 4, 32, low=1), random_weight(64, 32, 4, 32, low=1, shuffled=False)
@@ -227,7 +265,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"quant_method": "awq", "backend": "llm-awq"}, "backend must not be 'llm-awq'"),
     ({"quant_method": "awq", "zero_point": False}, "zero_point must be true"),
     ({"quant_method": "awq", "bits": 8}, "bits must be 4"),
-    ({"quant_method": "compressed-tensors"}, "format must be 'pack-quantized'; got None"),
+    ({"quant_method": "compressed-tensors"}, "format must be 'pack-quantized' or 'mxfp4-pack-quantized'; got None"),
+    ({"quant_method": "mxfp4"}, "must not be 'mxfp4': gpt-oss holds all experts of a layer in one tensor"),
     ({"quant_method": "compressed-tensors", "format": "pack-quantized"}, "config_groups must hold one group"),
 ]
 

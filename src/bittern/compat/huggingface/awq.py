@@ -17,14 +17,15 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from bittern.compat.huggingface.format import SCALES, Codes, Format, Part, flag, group_size, number, unpack
+from bittern.compat.huggingface.format import SCALES, Part, flag, group_size, number, unpack
+from bittern.compat.huggingface.integers import Codes, IntegerFormat
 
 ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 """Which of eight neighbours has the bits from 4 j on."""
 LAYOUTS = ("gemm", "gemv")
 
 
-class Awq(Format):
+class Awq(IntegerFormat):
     """layout: "gemm" or "gemv"."""
 
     marker = "qweight"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""compressed-tensors' "pack-quantized" checkpoints, as LLM Compressor writes them.
+"""compressed-tensors' checkpoints, as LLM Compressor writes them: "pack-quantized"; MXFP4 is in `mxfp4`.
 
 Of a layer [rows, columns] of b bits with G groups, where a number q is stored as q + 2^(b - 1):
     weight_packed      int32 [rows, columns b / 32 rounded up]: the codes of a row in its words, the lowest bits first
@@ -19,7 +19,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from bittern.compat.huggingface.format import SCALES, Codes, Format, Part, flag, group_size, number, order_of, unpack
+from bittern.compat.huggingface.format import SCALES, Part, flag, group_size, number, order_of, unpack
+from bittern.compat.huggingface.integers import Codes, IntegerFormat
+from bittern.compat.huggingface.mxfp4 import MxPackQuantized
 
 STRATEGIES = ("group", "channel")
 """A scale for each group of inputs, or for each output."""
@@ -27,7 +29,27 @@ UNUSED = ("input_activations", "output_activations")
 """What a group of layers may say about activations, which stay real here."""
 
 
-class PackQuantized(Format):
+def of_config(config: Mapping[str, Any]) -> PackQuantized | MxPackQuantized:
+    """Raises: ValueError for what is not read."""
+    form = config.get("format")
+    if form not in ("pack-quantized", MxPackQuantized.name):
+        raise ValueError(f"format must be 'pack-quantized' or {MxPackQuantized.name!r}; got {form!r}; it is not read")
+    for key in ("sparsity_config", "transform_config", "kv_cache_scheme"):
+        if config.get(key):
+            raise ValueError(f"{key} must be empty; got {config[key]!r}; it is not read")
+    layers = config.get("config_groups")
+    if not isinstance(layers, dict) or len(layers) != 1 or not isinstance(one := next(iter(layers.values())), dict):
+        raise ValueError(f"config_groups must hold one group; got {layers!r}; quantize all layers alike")
+    for key in UNUSED:
+        if one.get(key):
+            raise ValueError(f"{key} must be null: activations stay real; got {one[key]!r}")
+    kind, weights = "int" if form == "pack-quantized" else "float", one.get("weights")
+    if not isinstance(weights, dict) or weights.get("type", "int") != kind:
+        raise ValueError(f"weights must be of the type {kind!r}; got {weights!r}; they are not read")
+    return (PackQuantized if kind == "int" else MxPackQuantized).of_weights(weights)
+
+
+class PackQuantized(IntegerFormat):
     """act_order: groups are no neighbours, so that weight_g_idx must be there."""
 
     marker = "weight_packed"
@@ -37,22 +59,8 @@ class PackQuantized(Format):
         self.act_order = act_order
 
     @classmethod
-    def of_config(cls, config: Mapping[str, Any]) -> Self:
+    def of_weights(cls, weights: Mapping[str, Any]) -> Self:
         """Raises: ValueError for what is not read."""
-        if config.get("format") != "pack-quantized":
-            raise ValueError(f"format must be 'pack-quantized'; got {config.get('format')!r}; it is not read")
-        for key in ("sparsity_config", "transform_config", "kv_cache_scheme"):
-            if config.get(key):
-                raise ValueError(f"{key} must be empty; got {config[key]!r}; it is not read")
-        layers = config.get("config_groups")
-        if not isinstance(layers, dict) or len(layers) != 1 or not isinstance(one := next(iter(layers.values())), dict):
-            raise ValueError(f"config_groups must hold one group; got {layers!r}; quantize all layers alike")
-        for key in UNUSED:
-            if one.get(key):
-                raise ValueError(f"{key} must be null: activations stay real; got {one[key]!r}")
-        weights = one.get("weights")
-        if not isinstance(weights, dict) or weights.get("type", "int") != "int":
-            raise ValueError(f"weights must be of the type 'int'; got {weights!r}; they are not read")
         bits, strategy = number(weights, "num_bits"), weights.get("strategy")
         if bits not in (2, 4, 8):
             raise ValueError(f"num_bits must be 2, 4 or 8; got {bits}; quantize anew")

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from bittern.nn.linear_groups import Activations, LinearGroups
+from bittern.nn.linear_mxfp4 import LinearMXFP4
 from bittern.ops.linear_groups.layout import GROUPS
 
 
@@ -22,31 +24,14 @@ class Part(NamedTuple):
     needed: bool = True
 
 
-class Codes(NamedTuple):
-    """A weight [rows, columns] in codes: W[o, i] = scale[o, g] * (code[o, i] - zero[o, g]), as in `LinearGroups`."""
-
-    codes: Tensor
-    """uint8 [rows, columns], below 2^bits."""
-    scale: Tensor
-    """[rows, groups], in floating point."""
-    zero: Tensor
-    """Integers [rows, groups]."""
-    order: Tensor | None = None
-    """Inputs in the order of their groups; None: as they come."""
-
-
 class Format(ABC):
-    """Bits and groups of a checkpoint, and how its layers are packed.
-
-    group: inputs that share a scale, None for whole rows. symmetric: whether the checkpoint says that every zero point
-    is 2^(bits - 1).
-    """
+    """group: inputs that share a scale, None for whole rows."""
 
     marker: ClassVar[str]
     """The tensor that says that a layer is quantized."""
 
-    def __init__(self, bits: int, group: int | None, symmetric: bool) -> None:
-        self.bits, self.group, self.symmetric = bits, group, symmetric
+    def __init__(self, group: int | None) -> None:
+        self.group = group
 
     def groups(self, columns: int) -> int:
         """How many groups a row has."""
@@ -57,8 +42,10 @@ class Format(ABC):
         """The tensors of a layer of this size. Raises: ValueError for a size that the format does not have."""
 
     @abstractmethod
-    def codes(self, rows: int, columns: int, tensors: Mapping[str, Tensor]) -> Codes:
-        """What they hold. Raises: ValueError for numbers that no weight has."""
+    def layer(
+        self, rows: int, columns: int, tensors: Mapping[str, Tensor], bias: Tensor | None, activations: Activations
+    ) -> LinearGroups | LinearMXFP4:
+        """The layer that they hold. Raises: ValueError, TypeError for numbers that no weight has."""
 
 
 SCALES = (torch.float16, torch.bfloat16, torch.float32)

@@ -22,8 +22,6 @@ from torch import Tensor
 
 from bittern.compat.huggingface.format import (
     SCALES,
-    Codes,
-    Format,
     Part,
     flag,
     group_size,
@@ -31,12 +29,13 @@ from bittern.compat.huggingface.format import (
     order_of,
     unpack,
 )
+from bittern.compat.huggingface.integers import Codes, IntegerFormat
 from bittern.ops.linear_groups.layout import PLANES
 
 FORMATS = ("gptq", "gptq_v2")
 
 
-class Gptq(Format):
+class Gptq(IntegerFormat):
     """stored_less: what a stored zero point is less than the one meant, 1 in "gptq" and 0 in "gptq_v2".
 
     act_order: the configuration says that groups are not neighbours, so that g_idx must be there.

@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from bittern.compat.huggingface.format import SCALES, Codes, Format, Part, finest_group
+from bittern.compat.huggingface.format import SCALES, Format, Part, finest_group
 from bittern.compat.huggingface.settings import read_format
 from bittern.compat.huggingface.shards import Shards, open_shards
 from bittern.nn._fill import check_fits, device_of, fill, ties_of
 from bittern.nn.linear_groups import Activations, LinearGroups
+from bittern.nn.linear_mxfp4 import LinearMXFP4
 from bittern.nn.substitutes import has_hooks
-from bittern.ops.linear_groups.layout import groups_of
 
 
 def load_quantized(
@@ -31,13 +31,14 @@ def load_quantized(
     ignore: Sequence[str] = (),
     activations: Activations = "real",
 ) -> nn.Module:
-    """A copy of `model` with the numbers of a folder, in which every layer that it has in codes is a LinearGroups.
+    """A copy of `model` with the numbers of a folder, in which every layer that it has in codes is a LinearGroups, or a
+    LinearMXFP4 where the codes are MXFP4's.
 
     model: of the class that the folder was saved from, e.g. transformers' AutoModelForCausalLM.from_config(config), or
         on the meta device, so that its weights never take memory. Its parameters are not touched.
     folder: config.json with a quantization_config, or the quantizer's own file, and .safetensors files.
     ignore: patterns of names in the files that the model needs not, e.g. ["*.rotary_emb.inv_freq"].
-    activations: as in LinearGroups.
+    activations: as in LinearGroups; MXFP4 has "real" alone.
 
     Weights are exactly those of the files, W = scale * (code - zero) in float32. Groups of 256 or more inputs become
     several of 128 with one scale; with act-order the inputs are sorted first (`LinearGroups.order`); zero points that
@@ -62,7 +63,7 @@ def load_quantized(
 class _Layer(NamedTuple):
     """A layer of the model that the files have in codes."""
 
-    linear: nn.Linear | LinearGroups
+    linear: nn.Linear | LinearGroups | LinearMXFP4
     present: tuple[str, ...]
     """Which of its tensors the files have."""
 
@@ -93,12 +94,12 @@ def _not_ignored(headers: Mapping[str, Tensor], ignore: Sequence[str]) -> dict[s
     return {name: h for name, h in headers.items() if not any(fnmatchcase(name, pattern) for pattern in ignore)}
 
 
-def _linear(model: nn.Module, name: str) -> nn.Linear | LinearGroups:
+def _linear(model: nn.Module, name: str) -> nn.Linear | LinearGroups | LinearMXFP4:
     try:
         old = model.get_submodule(name)
     except AttributeError as error:
         raise ValueError(f"the files have {name!r}, which the model does not have; build the saved model") from error
-    if not (type(old) is nn.Linear or isinstance(old, LinearGroups)):
+    if not (type(old) is nn.Linear or isinstance(old, LinearGroups | LinearMXFP4)):
         raise ValueError(
             f"the files have {name!r} in codes, which must be an nn.Linear; the model has a {type(old).__name__}"
         )
@@ -107,7 +108,9 @@ def _linear(model: nn.Module, name: str) -> nn.Linear | LinearGroups:
     return old
 
 
-def _described(name: str, linear: nn.Linear | LinearGroups, form: Format, headers: Mapping[str, Tensor]) -> _Layer:
+def _described(
+    name: str, linear: nn.Linear | LinearGroups | LinearMXFP4, form: Format, headers: Mapping[str, Tensor]
+) -> _Layer:
     """Raises: ValueError where its tensors are missing, or of another size or type."""
     rows, columns = linear.out_features, linear.in_features
     try:
@@ -143,11 +146,13 @@ def _plain(model: nn.Module, layers: Mapping[str, _Layer], headers: Mapping[str,
     return places
 
 
-def _filled(name: str, layer: _Layer, form: Format, shards: Shards, activations: Activations) -> LinearGroups:
+def _filled(
+    name: str, layer: _Layer, form: Format, shards: Shards, activations: Activations
+) -> LinearGroups | LinearMXFP4:
     linear, tensors = layer.linear, {part: shards.read(f"{name}.{part}") for part in layer.present}
     try:
-        found = form.codes(linear.out_features, linear.in_features, tensors)
-        made = _made(linear, form, found, tensors.get("bias"), activations)
+        bias = _bias(linear, tensors.get("bias"))
+        made = form.layer(linear.out_features, linear.in_features, tensors, bias, activations)
     except (TypeError, ValueError) as error:
         raise ValueError(f"layer {name!r}: {error}") from error
     if made.bias is not None and linear.bias is not None:
@@ -155,33 +160,10 @@ def _filled(name: str, layer: _Layer, form: Format, shards: Shards, activations:
     return made.train(linear.training)
 
 
-def _made(
-    linear: nn.Linear | LinearGroups, form: Format, found: Codes, bias: Tensor | None, activations: Activations
-) -> LinearGroups:
-    half, columns = 2 ** (form.bits - 1), linear.in_features
-    centred = bool((found.zero == half).all())
-    if form.symmetric and not centred:
-        raise ValueError(
-            f"the configuration says that weights are symmetric, with zero points of {half}; got "
-            f"{int(found.zero.min())} ... {int(found.zero.max())}; if the checkpoint is of 'gptq_v2' under the name of "
-            "'gptq', say so in its checkpoint_format"
-        )
-    if linear.bias is None and bias is not None:
-        if bool(bias.any()):
-            raise ValueError("the file has a bias other than 0, and the model has none; build the saved model")
-        bias = None
-    group = finest_group(form.group, columns)
-    scale, zero = found.scale, found.zero
-    if group != form.group and group is not None and form.group is not None:
-        count = groups_of(columns, group)
-        scale, zero = (v.repeat_interleave(form.group // group, 1)[:, :count] for v in (scale, zero))
-    return LinearGroups.from_codes(
-        found.codes.short() - half if centred else found.codes,
-        scale,
-        None if centred else zero,
-        bits=form.bits,
-        group=group,
-        bias=bias,
-        order=found.order,
-        activations=activations,
-    )
+def _bias(linear: nn.Linear | LinearGroups | LinearMXFP4, bias: Tensor | None) -> Tensor | None:
+    """That of the file; zeros that the model does not have are left out."""
+    if linear.bias is not None or bias is None:
+        return bias
+    if bool(bias.any()):
+        raise ValueError("the file has a bias other than 0, and the model has none; build the saved model")
+    return None

@@ -7,22 +7,22 @@ AutoGPTQ and GPTQModel leave quantize_config.json, AutoAWQ quant_config.json. Wh
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bittern.compat.huggingface.awq import Awq
-from bittern.compat.huggingface.compressed_tensors import PackQuantized
+from bittern.compat.huggingface.compressed_tensors import of_config as of_compressed_tensors
 from bittern.compat.huggingface.format import Format
 from bittern.compat.huggingface.gptq import Gptq
 
 MODEL = "config.json"
 BESIDE = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
 """The quantizer's own file -> the quant_method of one that names none."""
-METHODS: dict[str, type[Gptq] | type[Awq] | type[PackQuantized]] = {
-    "gptq": Gptq,
-    "awq": Awq,
-    "compressed-tensors": PackQuantized,
+METHODS: dict[str, Callable[[Mapping[str, Any]], Format]] = {
+    "gptq": Gptq.of_config,
+    "awq": Awq.of_config,
+    "compressed-tensors": of_compressed_tensors,
 }
 """quant_method -> format."""
 _OLD_NAMES = {"w_bit": "bits", "q_group_size": "group_size"}
@@ -51,10 +51,15 @@ def read_format(folder: Path) -> Format:
     if not config:
         raise ValueError(f"{MODEL} has no quantization_config, and there is no {' or '.join(BESIDE)}; it is in numbers")
     method = config.get("quant_method")
+    if method == "mxfp4":
+        raise ValueError(
+            "quant_method must not be 'mxfp4': gpt-oss holds all experts of a layer in one tensor, which no nn.Linear "
+            "has; give each expert's blocks and scales to nn.LinearMXFP4.from_blocks"
+        )
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"quant_method must be {', '.join(METHODS)}; got {method!r}; it is not read")
     _check_plain(config)
-    return METHODS[method].of_config(config)
+    return METHODS[method](config)
 
 
 def _lower(value: Any) -> Any:
