@@ -88,55 +88,66 @@ struct RaggedChunks {
   const Weight4bit& weight;
 };
 
-// Rows row, row + step, ... before `end`.
-template <int kInputs, DType kType, class Chunks>
-inline void multiply_few_rows(const Linear4bitJob& job, i64 row, i64 step, i64 end) {
+// sum += the products of a chunk of each row with the inputs at x.
+template <int kInputs, DType kType, class Chunks, class AnyChunk>
+BITTERN_INLINE void add_chunks(const Table16& table, const Chunks& chunks, const AnyChunk (&chunk)[kFewRows],
+                               const float* x, i64 pitch, F32 (&sum)[kFewRows][kInputs]) {
   // float32 numbers of whole words are scaled together, after their sum
   constexpr bool kLate = kType == DType::f32 && std::is_same<Chunks, WordChunks>::value;
   // two sums of a row side by side where there is no other: a fused multiply-add takes several cycles
   constexpr int kChains = kFewRows * kInputs == 1 ? 2 : 1;
+  F32 part[kFewRows][kInputs][kChains];
+  BITTERN_UNROLL
+  for (int j = 0; j < 8; ++j) {
+    BITTERN_UNROLL
+    for (int r = 0; r < kFewRows; ++r) {
+      F32 value = numbers(table, chunk[r].codes, j);
+      if (!kLate) value = rounded_to(kType, multiply(value, chunks.scales(chunk[r], j)));
+      BITTERN_UNROLL
+      for (int i = 0; i < kInputs; ++i) {
+        const F32 input = load(x + i * pitch + j * kLanes);
+        F32& to = part[r][i][j % kChains];
+        to = j < kChains ? multiply(value, input) : multiply_add(value, input, to);
+      }
+    }
+  }
+  BITTERN_UNROLL
+  for (int r = 0; r < kFewRows; ++r) {
+    const F32 scale = kLate ? chunks.scales(chunk[r], 0) : splat(1.0f);
+    BITTERN_UNROLL
+    for (int i = 0; i < kInputs; ++i) {
+      const F32 all = kChains == 2 ? add(part[r][i][0], part[r][i][kChains - 1]) : part[r][i][0];
+      sum[r][i] = multiply_add(all, scale, sum[r][i]);
+    }
+  }
+}
+
+// Rows row, row + step, ... before `end`.
+template <int kInputs, DType kType, class Chunks>
+inline void multiply_few_rows(const Linear4bitJob& job, i64 row, i64 step, i64 end) {
   const Weight4bit& w = *job.weight;
-  const i64 pitch = padded(w.k);
   const Table16 table = load_table(w.table.values);
   const Chunks chunks(w);
   decltype(chunks.row(w, row)) rows[kFewRows];
   F32 sum[kFewRows][kInputs];
+  BITTERN_UNROLL
   for (int r = 0; r < kFewRows; ++r) {
     rows[r] = chunks.row(w, smaller(row + r * step, end - 1));
+    BITTERN_UNROLL
     for (int i = 0; i < kInputs; ++i) sum[r][i] = splat(0.0f);
   }
   for (i64 start = 0; start < w.k; start += kChunk) {
     decltype(chunks.load(rows[0], start)) chunk[kFewRows];
     BITTERN_UNROLL
     for (int r = 0; r < kFewRows; ++r) chunk[r] = chunks.load(rows[r], start);
-    const float* x = job.x + start;
-    F32 part[kFewRows][kInputs][kChains];
-    BITTERN_UNROLL
-    for (int j = 0; j < 8; ++j) {
-      BITTERN_UNROLL
-      for (int r = 0; r < kFewRows; ++r) {
-        F32 value = numbers(table, chunk[r].codes, j);
-        if (!kLate) value = rounded_to(kType, multiply(value, chunks.scales(chunk[r], j)));
-        BITTERN_UNROLL
-        for (int i = 0; i < kInputs; ++i) {
-          const F32 input = load(x + i * pitch + j * kLanes);
-          F32& to = part[r][i][j % kChains];
-          to = j < kChains ? multiply(value, input) : multiply_add(value, input, to);
-        }
-      }
-    }
-    BITTERN_UNROLL
-    for (int r = 0; r < kFewRows; ++r) {
-      const F32 scale = kLate ? chunks.scales(chunk[r], 0) : splat(1.0f);
-      BITTERN_UNROLL
-      for (int i = 0; i < kInputs; ++i) {
-        const F32 all = kChains == 2 ? add(part[r][i][0], part[r][i][kChains - 1]) : part[r][i][0];
-        sum[r][i] = multiply_add(all, scale, sum[r][i]);
-      }
-    }
+    add_chunks<kInputs, kType>(table, chunks, chunk, job.x + start, padded(w.k), sum);
   }
-  for (int r = 0; r < kFewRows && row + r * step < end; ++r) {
-    for (int i = 0; i < kInputs; ++i) store_sum(job, i, row + r * step, sum_of_lanes(sum[r][i]));
+  BITTERN_UNROLL
+  for (int r = 0; r < kFewRows; ++r) {
+    BITTERN_UNROLL
+    for (int i = 0; i < kInputs; ++i) {
+      if (row + r * step < end) store_sum(job, i, row + r * step, sum_of_lanes(sum[r][i]));
+    }
   }
 }
 
