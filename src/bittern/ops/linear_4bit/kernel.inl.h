@@ -17,6 +17,11 @@ inline i64 padded(i64 k) {
   return round_up(k, kChunk);
 }
 
+// Between inputs: a power of two apart they would fall on the same few lines of the cache.
+inline i64 input_pitch(i64 k) {
+  return padded(k) + 16;
+}
+
 inline i64 place_of(i64 element) {
   const i64 in_chunk = element % kChunk;
   return element - in_chunk + kLaneOrder.place[in_chunk];
@@ -48,12 +53,13 @@ inline void decode_row(const Weight4bit& w, i64 row, i64 start, i64 n, float* ou
   round_to(w.type, out, padded(n));
 }
 
-// [m, padded(k)] float32 in lane order.
+// [m, input_pitch(k)] float32 in lane order.
 inline const float* inputs_in_order(const Linear4bitCall& call, i64 k) {
-  float* x = scratch_array<float>(Scratch::linear_input, call.m * padded(k));
-  std::memset(x, 0, static_cast<size_t>(call.m * padded(k)) * sizeof(float));
+  const i64 pitch = input_pitch(k);
+  float* x = scratch_array<float>(Scratch::linear_input, call.m * pitch);
+  std::memset(x, 0, static_cast<size_t>(call.m * pitch) * sizeof(float));
   for (i64 i = 0; i < call.m; ++i) {
-    for (i64 e = 0; e < k; ++e) x[i * padded(k) + place_of(e)] = widened(call.x, call.type, i * k + e);
+    for (i64 e = 0; e < k; ++e) x[i * pitch + place_of(e)] = widened(call.x, call.type, i * k + e);
   }
   return x;
 }
@@ -140,7 +146,7 @@ inline void multiply_few_rows(const Linear4bitJob& job, i64 row, i64 step, i64 e
     decltype(chunks.load(rows[0], start)) chunk[kFewRows];
     BITTERN_UNROLL
     for (int r = 0; r < kFewRows; ++r) chunk[r] = chunks.load(rows[r], start);
-    add_chunks<kInputs, kType>(table, chunks, chunk, job.x + start, padded(w.k), sum);
+    add_chunks<kInputs, kType>(table, chunks, chunk, job.x + start, input_pitch(w.k), sum);
   }
   BITTERN_UNROLL
   for (int r = 0; r < kFewRows; ++r) {
@@ -187,14 +193,15 @@ inline void multiply_task(const Linear4bitJob& job, i64 first, i64 end) {
 
 inline void multiply_rows(const Linear4bitJob& job, i64 row, i64 first_input, i64 inputs) {
   const Weight4bit& w = *job.weight;
+  const i64 pitch = input_pitch(w.k);
   float* panel = scratch_array<float>(Scratch::linear_panel, kRowTile * kPanel);
   alignas(64) F32 sums[kInputBlock * kRowTile];
   for (int i = 0; i < inputs * kRowTile; ++i) sums[i] = splat(0.0f);
   for (i64 start = 0; start < w.k; start += kPanel) {
     const i64 n = smaller(kPanel, w.k - start);
     for (int r = 0; r < kRowTile; ++r) decode_row(w, smaller(row + r, w.n - 1), start, n, panel + r * kPanel);
-    dot_inputs<DotF32, kInputTileF32>(panel, kPanel, job.x + first_input * padded(w.k) + start, padded(w.k),
-                                      inputs, padded(n), sums);
+    dot_inputs<DotF32, kInputTileF32>(panel, kPanel, job.x + first_input * pitch + start, pitch, inputs,
+                                      padded(n), sums);
   }
   for (i64 i = 0; i < inputs; ++i) {
     for (int r = 0; r < kRowTile && row + r < w.n; ++r)
