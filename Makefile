@@ -22,13 +22,13 @@ TORCH := torch==2.13.0
 # ask for; where such a wheel is installed, pip takes its Triton instead.
 TRITON := triton==3.9.0
 
-.PHONY: help demo test check lint types imports docs pytest peers slow-peers zoo slow fuzz fuzz-files native-test emulate neon sanitize wheel release edge lock \
+.PHONY: help demo test check lint types imports docs pytest peers slow-peers zoo slow fuzz fuzz-files kills native-test emulate neon sanitize wheel release edge lock \
 	bench results results-optim clean
 
 help:
 	@echo "make demo   train, pack and compare nine binary networks on handwritten digits (writes bittern-report/)"
 	@echo "make test   lint, types, import layers, native tests, python tests"
-	@echo "others:     lint types imports docs pytest peers slow-peers zoo slow fuzz fuzz-files native-test emulate neon sanitize wheel release edge lock bench results results-optim clean"
+	@echo "others:     lint types imports docs pytest peers slow-peers zoo slow fuzz fuzz-files kills native-test emulate neon sanitize wheel release edge lock bench results results-optim clean"
 
 demo: $(VENV)/.ready
 	$(BIN)/bittern demo
@@ -115,6 +115,11 @@ fuzz-files: $(VENV)/.ready
 	$(BIN)/cmake -S . -B build/asan -G Ninja -DCMAKE_MAKE_PROGRAM="$(CURDIR)/$(BIN)/ninja" -DBITTERN_SANITIZE=ON \
 	-DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python" >/dev/null && $(BIN)/cmake --build build/asan
 	$(BIN)/python tests/deploy/fuzz_files.py --count $(FILES) --first $(FIRST) --native build/asan
+
+# Drivers of the benchmark killed with SIGKILL at random moments: every trial must be there, once. KILLS: how many.
+KILLS ?= 100
+kills: $(VENV)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/trials/kill_drivers.py --kills $(KILLS)
 
 NATIVE_BUILD = $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM='$(CURDIR)/$(BIN)/ninja' -DBITTERN_PYTHON=OFF -DBITTERN_TESTS=ON $(2) >/dev/null \
 	&& $(BIN)/cmake --build $(1)

@@ -114,8 +114,8 @@ class After(Toy):
 class Trains(Toy):
     """Trains a small network in its folder, an epoch a checkpoint, and says which epoch it began with.
 
-    Two of them begin only when both are there. The task "dies once" ends its process after the second epoch, at the
-    first try.
+    Of other tasks than "digits" two begin only when both are there. The task "dies once" ends its process after the
+    second epoch, at the first try.
     """
 
     name = "trains"
@@ -130,7 +130,7 @@ class Trains(Toy):
         resume = (work.folder / FILE_NAME).exists()
         (work.folder / "there").touch()
         end = time.monotonic() + 120
-        while not resume and len(list(work.folder.parent.glob("*/there"))) < 2:
+        while not resume and trial.task != "digits" and len(list(work.folder.parent.glob("*/there"))) < 2:
             assert time.monotonic() < end, "the other trial does not begin"
             time.sleep(0.02)
         began: list[int] = []

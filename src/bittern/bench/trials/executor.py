@@ -18,7 +18,8 @@ from bittern.quantizer import Method
 class Job:
     """A trial and all that it takes, as it goes to another process."""
 
-    track: Track
+    track: type[Track]
+    """Made anew where the trial runs, without arguments."""
     trial: Trial
     folder: Path
     methods: Mapping[str, Method]
