@@ -8,7 +8,7 @@ derivative, in one pass of an op that has it from x, or from a mask of one bit a
 of derivatives is kept. `binarize(x, tensor)` takes any derivative as a tensor, `straight_through` any values.
 
 Memory. An image with channels last stays so. Under torch.func, and where something differentiates forward, an estimator
-is its formula by torch's own operations. In compiled code a derivative that bends is kept as a tensor.
+is its formula by torch's own operations.
 
 Second derivatives. What an estimator hands on is a product, gradient times derivative, which autograd follows
 again: that is right where the derivative is constant in pieces (`Clip`, `Levels`, none at all), and where a derivative
@@ -37,7 +37,7 @@ class Estimator(Protocol):
 
     @property
     def bends(self) -> bool:
-        """Whether the derivative has a derivative of its own, which is refused; then `forward` keeps x first."""
+        """Whether the derivative has a derivative of its own, which is refused; then `backward` needs x."""
 
     def values(self, x: Tensor) -> Tensor:
         """What comes out, without a gradient."""
@@ -46,10 +46,10 @@ class Estimator(Protocol):
         """The formula, elementwise."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The values, and what `backward` needs."""
+        """The values, and what `backward` needs beside x."""
 
     def backward(self, grad: Tensor, *kept: Tensor) -> Tensor:
-        """grad times the derivative."""
+        """grad times the derivative; kept: x where it bends, and what `forward` gave."""
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -110,11 +110,14 @@ def straight_through(values: Tensor, x: Tensor, derivative: Tensor | None = None
     return result
 
 
-def in_memory_order(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """function(x), elementwise or by samples, for an image with channels last without a copy into another order."""
+def in_memory_order(function: Callable[..., Tensor], x: Tensor, *others: Tensor) -> Tensor:
+    """function(x, *others), elementwise or by samples, for an image with channels last without a copy of it.
+
+    others: of the shape of x, in any order of memory.
+    """
     if x.ndim != 4 or x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
-        return function(x)
-    return function(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return function(x, *others)
+    return function(*(t.permute(0, 2, 3, 1) for t in (x, *others))).permute(0, 3, 1, 2)
 
 
 class _Estimated(torch.autograd.Function):
@@ -126,9 +129,9 @@ class _Estimated(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, _, estimator, *kept = inputs
+        _, x, estimator, *kept = inputs
         ctx.estimator, ctx.kept = estimator, len(kept)
-        ctx.save_for_backward(*kept)
+        ctx.save_for_backward(*((x, *kept) if estimator.bends else kept))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -138,7 +141,7 @@ class _Estimated(torch.autograd.Function):
             result = grad * (once(kept[0], slope) if estimator.bends else slope)
         else:
             result = estimator.backward(grad, *kept)
-        return None, result, None, *(None for _ in kept)
+        return None, result, None, *(None,) * ctx.kept
 
 
 def estimate(x: Tensor, estimator: Estimator) -> Tensor:
@@ -150,9 +153,6 @@ def estimate(x: Tensor, estimator: Estimator) -> Tensor:
 
     def run(x: Tensor) -> Tensor:
         values, kept = estimator.forward(x)
-        if torch.compiler.is_compiling() and estimator.bends:  # torch traces no input that a Function saves for itself
-            slope = estimator.backward(torch.ones_like(x), *(k.detach() for k in kept))
-            return straight_through(values, x, slope)
         result: Tensor = _Estimated.apply(values, x, estimator, *kept)  # type: ignore[no-untyped-call]
         return result
 
@@ -249,7 +249,7 @@ class ApproxSign(NamedTuple):
         return once(x, _slope(ops.approx_sign_gradient, x))
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        return ops.sign(x.detach()), (x,)
+        return ops.sign(x.detach()), ()
 
     def backward(self, grad: Tensor, *kept: Tensor) -> Tensor:
         return ops.approx_sign_gradient(grad, *kept)
@@ -275,7 +275,7 @@ class ErrorDecay(NamedTuple):
         return once(x, _slope(ops.error_decay_gradient, x, self.t, self.k))
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        return ops.sign(x.detach()), (x, self.t.clone(), self.k.clone())
+        return ops.sign(x.detach()), (self.t.clone(), self.k.clone())
 
     def backward(self, grad: Tensor, *kept: Tensor) -> Tensor:
         return ops.error_decay_gradient(grad, *kept)
@@ -305,7 +305,7 @@ class Fourier(NamedTuple):
         return once(x, _slope(ops.fourier_gradient, x, self.n + 1, self.omega, self.limit, self.rising))
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        return ops.sign(x.detach()), (x, self.n + 1)
+        return ops.sign(x.detach()), (self.n + 1,)
 
     def backward(self, grad: Tensor, *kept: Tensor) -> Tensor:
         return ops.fourier_gradient(grad, *kept, self.omega, self.limit, self.rising)

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from bittern import ops
 from bittern.binary._common import check_choice, check_progress
-from bittern.estimators import Fourier, binarize
+from bittern.estimators import Fourier, binarize, in_memory_order, once
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 
 OMEGA = 0.1
@@ -75,18 +76,15 @@ class FDA(Quantizer):
         self.register_buffer("alpha", torch.tensor(NOISE_FIRST))
 
     def weight(self, w: Tensor) -> Quantized:
-        values = binarize(w, self._estimator())
-        if self.training:
-            noise = self.weight_noise(w.flatten(1)).view_as(w)
-            values = values + self.alpha.to(w.dtype) * noise
-        return Quantized(values, w.detach().abs().mean())
+        scale = w.detach().abs().mean()
+        if not self.training:
+            return Quantized(binarize(w, self._estimator()), scale)
+        return Quantized(self._noisy(w, self.weight_noise(w.flatten(1)).view_as(w)), scale)
 
     def input(self, x: Tensor) -> Quantized:
-        values = binarize(x, self._estimator())
-        if self.training:
-            noise = self.input_noise(x.movedim(1, -1)).movedim(-1, 1)
-            values = values + self.alpha.to(x.dtype) * noise
-        return Quantized(values)
+        if not self.training:
+            return Quantized(binarize(x, self._estimator()))
+        return Quantized(self._noisy(x, self.input_noise(x.movedim(1, -1)).movedim(-1, 1)))
 
     def input_code(self) -> InputCode:
         return SignCode()
@@ -96,12 +94,23 @@ class FDA(Quantizer):
         self.n.fill_(TERMS_FIRST + math.floor((TERMS_LAST - TERMS_FIRST) * t))
         self.alpha.fill_(NOISE_FIRST / 2.0 * (1.0 + math.cos(math.pi * t)))
 
+    def _noisy(self, v: Tensor, noise: Tensor) -> Tensor:
+        """sign(v) + alpha (noise + 0.1 sin(v))."""
+        alpha, terms, estimator = self.alpha.to(v.dtype, copy=True), self.n + 1, self._estimator()
+
+        def run(v: Tensor, noise: Tensor) -> Tensor:
+            values = ops.noisy_sign(v.detach(), noise.detach(), alpha, SINE)
+            result: Tensor = _NoisySign.apply(values, v, noise, alpha, terms, estimator)  # type: ignore[no-untyped-call]
+            return result
+
+        return in_memory_order(run, v, noise)
+
     def _estimator(self) -> Fourier:
         return Fourier(self.n, self.omega, 1.0 if self.mask == "bibench" else None, self.clamp_negative)
 
 
 class NoiseAdaptation(nn.Module):
-    """e(v) = ReLU(v W1) W2 + 0.1 sin(v) on v [..., d]; used in training only."""
+    """ReLU(v W1) W2 on v [..., d], the learned part of e(v); used in training only."""
 
     def __init__(self, d: int) -> None:
         super().__init__()
@@ -110,5 +119,30 @@ class NoiseAdaptation(nn.Module):
         self.up = nn.Linear(hidden, d, bias=False)
 
     def forward(self, v: Tensor) -> Tensor:
-        noise: Tensor = self.up(torch.relu(self.down(v))) + SINE * torch.sin(v)
+        noise: Tensor = self.up(torch.relu(self.down(v)))
         return noise
+
+
+class _NoisySign(torch.autograd.Function):
+    """sign(v) + alpha (noise + 0.1 sin(v)), whose sign has the gradient of a Fourier series."""
+
+    @staticmethod
+    def forward(values: Tensor, v: Tensor, noise: Tensor, alpha: Tensor, terms: Tensor, estimator: Fourier) -> Tensor:
+        return values.view_as(values)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, v, _, alpha, terms, ctx.estimator = inputs
+        ctx.save_for_backward(v, alpha, terms)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        grad, (v, alpha, terms) = grads[0], ctx.saved_tensors
+        shape = ctx.estimator[1:]
+        to_noise = alpha * grad
+        if torch.is_grad_enabled():  # the result may be differentiated again
+            slope = ops.fourier_gradient(torch.ones_like(grad), v.detach(), terms, *shape)
+            to_v = grad * once(v, slope) + SINE * to_noise * torch.cos(v)
+        else:
+            to_v = ops.fourier_gradient(grad, v, terms, *shape, SINE * alpha)
+        return None, to_v, to_noise, None, None, None

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bittern import ops
 from bittern.binary._common import check_progress, check_spread_of_filter, filter_mean
-from bittern.estimators import ApproxSign, binarize, straight_through
-from bittern.ops import sign
+from bittern.estimators import ApproxSign, binarize, in_memory_order, once
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 from bittern.start import HeNormal
 
@@ -71,10 +72,7 @@ class ReCU(Quantizer):
                 f"ReCU: standardizes each sample, which needs at least 2 values; got an input {list(x.shape)}; "
                 "keep this layer in full precision"
             )
-        variance = x.var(dim=tuple(range(1, x.ndim)), keepdim=True)
-        standard = x / torch.sqrt(variance + EPSILON)
-        # dividing by a positive number keeps every sign except where it underflows: take the sign before it
-        return Quantized(straight_through(sign(x.detach()), standard, ApproxSign().derivative(standard)))
+        return Quantized(in_memory_order(_standard_sign, x))
 
     def input_code(self) -> InputCode:
         return SignCode()
@@ -83,3 +81,40 @@ class ReCU(Quantizer):
         check_progress("ReCU", t)
         a = (TAU_LAST - TAU_FIRST) / (math.e - 1.0)
         self.tau.fill_(a * math.exp(t) + TAU_FIRST - a)
+
+
+def _standard_sign(x: Tensor) -> Tensor:
+    """sign(x) of samples, whose gradient is ApproxSign's at x divided by the deviation of its sample.
+
+    The sign is that of x itself: dividing by a positive number keeps every sign except where it underflows.
+    """
+    values, statistics = ops.standard_sign(x.detach(), EPSILON)
+    result: Tensor = _StandardSign.apply(values, x, statistics)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _StandardSign(torch.autograd.Function):
+    @staticmethod
+    def forward(values: Tensor, x: Tensor, statistics: Tensor) -> Tensor:
+        return values.view_as(values)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None]:
+        x, statistics = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the result may be differentiated again
+            return None, _followed(grads[0], x), None
+        return None, ops.standard_sign_gradient(grads[0], x, statistics), None
+
+
+def _followed(grad: Tensor, x: Tensor) -> Tensor:
+    """The gradient by operations that autograd follows, but for the slope, which has no derivative."""
+    over = tuple(range(1, x.ndim))
+    centered = x - x.mean(over, keepdim=True)
+    inv = torch.rsqrt(centered.square().sum(over, keepdim=True) / (x[0].numel() - 1) + EPSILON)
+    standard = x * inv
+    d = grad * once(x, ApproxSign().derivative(standard.detach()))
+    return d * inv - centered * (d * x).sum(over, keepdim=True) * inv**3 / (x[0].numel() - 1)
