@@ -110,7 +110,7 @@ def _check_meta(case: Case) -> None:
     for mine, theirs in zip(tensors(result), tensors(expected), strict=True):
         assert mine.device.type == "meta"
         assert (mine.shape, mine.dtype) == (theirs.shape, theirs.dtype)
-        assert mine.is_contiguous()
+        assert mine.is_contiguous() or mine.stride() == theirs.stride()
 
 
 LIGHT = [case for case in CASES if case.light]

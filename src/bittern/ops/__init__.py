@@ -36,7 +36,7 @@ from bittern.ops.pool_images import PoolRule, mean_step, pool_step
 from bittern.ops.quantize_blockwise import quantize_4bit, quantize_blockwise
 from bittern.ops.real_conv import PreparedRealConv, SumOrder
 from bittern.ops.real_linear import PreparedRealLinear, SumTree, TreePart
-from bittern.ops.sign import sign
+from bittern.ops.sign import are_signs, sign
 from bittern.ops.sign_slopes import approx_sign_gradient, error_decay_gradient, fourier_gradient, noisy_sign
 from bittern.ops.standard_sign import standard_sign, standard_sign_gradient
 from bittern.ops.unpack_signs import unpack_signs
@@ -95,6 +95,7 @@ __all__ = [
     "TreePart",
     "apply_epilogue",
     "approx_sign_gradient",
+    "are_signs",
     "available_isas",
     "binary_block",
     "binary_conv2d",

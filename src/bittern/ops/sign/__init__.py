@@ -3,6 +3,7 @@
 
 x: any shape, float32, float64, float16, bfloat16 or int32 -> same shape and dtype, values in {-1, +1}.
     y = +1 where x >= 0, else -1
+y lies in memory as x does (channels-last stays so); where x has gaps, as torch.empty_like(x).
 Errors: TypeError for another dtype. Not differentiable: training uses an estimator (bittern.binary).
 """
 
@@ -13,8 +14,10 @@ from torch import Tensor
 
 from bittern.ops._check import FLOATS, check_dtype
 from bittern.ops._op import Op, lazily
-from bittern.ops.sign.cpu import sign_cpu
+from bittern.ops.sign.cpu import are_signs, sign_cpu
 from bittern.ops.sign.reference import sign_reference
+
+__all__ = ["are_signs", "sign"]
 
 
 def _check(x: Tensor) -> None:
@@ -25,7 +28,7 @@ sign: Op[Tensor] = Op(
     "sign(Tensor x) -> Tensor",
     check=_check,
     reference=sign_reference,
-    fake=lambda x: torch.empty_like(x, memory_format=torch.contiguous_format),
+    fake=torch.empty_like,
     cpu=sign_cpu,
     cuda=lazily("bittern.ops.sign.cuda", "sign_cuda"),
 )

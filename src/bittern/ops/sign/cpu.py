@@ -8,11 +8,25 @@ from torch import Tensor
 
 from bittern import _native
 from bittern.ops._check import DTYPE_CODES
-from bittern.ops._isa import Isa, threads
+from bittern.ops._isa import Isa, chosen_isa, threads
 
 
 def sign_cpu(isa: Isa, x: Tensor) -> Tensor:
-    x = x.contiguous()
-    out = torch.empty_like(x)
+    out = torch.empty_like(x)  # in the layout of x where that has no gaps
+    if out.stride() != x.stride():
+        x = torch.empty_like(x).copy_(x)
     _native.sign(isa, threads(), x.data_ptr(), DTYPE_CODES[x.dtype], x.numel(), out.data_ptr())
     return out
+
+
+def are_signs(x: Tensor, isa: Isa | None = None) -> bool:
+    """Whether each number of x, float32 on the CPU without gaps in memory, is -1 or +1: one reading of x.
+
+    Raises: ValueError for another x.
+    """
+    if x.dtype != torch.float32 or not x.is_cpu or torch.empty_like(x).stride() != x.stride():
+        raise ValueError(
+            f"are_signs: x must be float32 on the CPU, without gaps in memory; got {x.dtype} on {x.device} with "
+            f"strides {x.stride()}; call x.contiguous()"
+        )
+    return _native.are_signs(chosen_isa() if isa is None else isa, threads(), x.data_ptr(), x.numel())

@@ -20,8 +20,9 @@ def _sign_kernel(x: tl.tensor, out: tl.tensor, n: tl.tensor, BLOCK: tl.constexpr
 
 
 def sign_cuda(x: Tensor) -> Tensor:
-    x = x.contiguous()
-    out = torch.empty_like(x)
+    out = torch.empty_like(x)  # in the layout of x where that has no gaps
+    if out.stride() != x.stride():
+        x = torch.empty_like(x).copy_(x)
     if x.numel():
         launch(_sign_kernel, triton.cdiv(x.numel(), _BLOCK), out, x, out, x.numel(), BLOCK=_BLOCK)
     return out
