@@ -70,7 +70,7 @@ def test_one_number_among_signs_is_found(isa: ops.Isa) -> None:
 
 @pytest.mark.parametrize("x", [torch.ones(4, dtype=torch.float64), torch.ones(4, 4)[:, ::2]])
 def test_signs_are_looked_for_where_they_lie(x: Tensor) -> None:
-    with pytest.raises(ValueError, match=r"are_signs: x must be float32 on the CPU, without gaps"):
+    with pytest.raises(ValueError, match=r"are_signs: x must be float32 on the CPU, contiguous or channels-last"):
         ops.are_signs(x)
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from bittern.deploy.parameters import Parameter, called
 from bittern.deploy.structure import named
 from bittern.deploy.unseen import describe_failure
-from bittern.nn.binarize import LowBitLayer, accumulate
+from bittern.nn.binarize import LowBitLayer
+from bittern.nn.geometry import accumulate
 from bittern.nn.linear import BinaryLinear
 from bittern.nn.sign_shares import ShareCounter, SignShare, watched_inputs
 from bittern.quantizer import Quantized, term_names, weight_codes, weight_terms

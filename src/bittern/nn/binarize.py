@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bittern.codes import PerOutputChannel, PerTensor, Reals
+from bittern.codes import PerOutputChannel, PerTensor, Reals, Signs
 from bittern.nn._check import check_floating
 from bittern.nn._frozen import FrozenLinear
 from bittern.nn.cost import Cost, CostedLayer
+from bittern.nn.geometry import Geometry, accumulate
+from bittern.nn.sign_product import may_take, sign_product
 from bittern.quantizer import (
     InputScale,
     LayerShape,
@@ -33,29 +35,6 @@ from bittern.start import TorchUniform
 
 MAX_EXACT_FAN_IN = 2**24
 """Integers up to 2^24 are exact in float32, so an accumulator of at most this many +-1 terms is too."""
-
-
-class Geometry(NamedTuple):
-    """Where each output looks: one entry per space dimension (none for a linear layer)."""
-
-    stride: tuple[int, ...] = ()
-    padding: tuple[int, ...] = ()
-    dilation: tuple[int, ...] = ()
-    groups: int = 1
-    pad_value: int = 0
-    """Value that padding has on the grid: 0 as the papers train, or -1 / +1, which have a bit."""
-
-
-def accumulate(x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
-    """Convolve values x [batch, channels, *space] with values w [out, in / groups, *kernel]: exact integers."""
-    if not geometry.stride:
-        return F.linear(x, w)
-    padding = geometry.padding
-    if geometry.pad_value != 0 and any(padding):
-        x = F.pad(x, [p for p in reversed(padding) for _ in range(2)], value=float(geometry.pad_value))
-        padding = (0,) * len(padding)
-    conv = F.conv1d if len(geometry.stride) == 1 else F.conv2d
-    return conv(x, w, None, geometry.stride, padding, geometry.dilation, geometry.groups)
 
 
 def spread(scale: Tensor, shape: LayerShape, geometry: Geometry) -> Tensor:
@@ -90,16 +69,33 @@ def low_bit_forward(
 
     product: called with the values of the input and those of each term of the weight, in their order.
     """
-    first, *others = weight_terms(method, weight)
+    terms = weight_terms(method, weight)
     x_q = method.input(x)
     is_constant = x_q.scale is None or x_q.scale.ndim == 0
     constant = x_q.scale if is_constant else None
     dynamic = None if is_constant else _over_outputs(x_q.scale, method, geometry)
-    y = _scaled(product(x_q.values, first.values), first.scale, constant, dynamic, method.shape)
-    for term in others:
-        y = y + _scaled(product(x_q.values, term.values), term.scale, constant, dynamic, method.shape)
-    y = method.output(y)
+    total: Tensor | None = None
+    for index, term in enumerate(terms):
+        static = _static(term.scale, constant)
+        y = None
+        if may_take(x_q.values, term.values, geometry) and getattr(product, "__func__", None) is LowBitLayer.accumulate:
+            low = _low_of_bits(method, index)
+            y = None if low is None else sign_product(x_q.values, term.values, static, geometry, low)
+        if y is None:
+            y = product(x_q.values, term.values)
+            y = y if static is None else y * method.shape.output_view(static)
+        y = y if dynamic is None else y * dynamic
+        total = y if total is None else total + y
+    assert total is not None
+    y = method.output(total)
     return y if bias is None else y + method.shape.output_view(bias)
+
+
+def _low_of_bits(method: Quantizer, term: int) -> int | None:
+    """The lower of the two numbers of an input, where the weight's are signs; None: one of them is no bits."""
+    grid = method.input_code().grid
+    two = grid.levels == 2 and grid.high == 1 and grid.low in (-1, 0)
+    return grid.low if two and isinstance(weight_codes(method)[term], Signs) else None
 
 
 def _over_outputs(scale: Tensor | None, method: Quantizer, geometry: Geometry) -> Tensor:
@@ -110,16 +106,12 @@ def _over_outputs(scale: Tensor | None, method: Quantizer, geometry: Geometry) -
     return spread(scale, method.shape, geometry) if spatial else scale
 
 
-def _scaled(
-    y: Tensor, scale: Tensor | None, constant: Tensor | None, dynamic: Tensor | None, shape: LayerShape
-) -> Tensor:
-    """The product of one term of the weight with its scale and those of the input."""
+def _static(scale: Tensor | None, constant: Tensor | None) -> Tensor | None:
+    """What the product of a term is multiplied by, whatever the input: [out], [1] or nothing."""
     static = None if scale is None else scale.reshape(-1)
-    if constant is not None:
-        static = constant.reshape(1) if static is None else static * constant
-    if static is not None:
-        y = y * shape.output_view(static)
-    return y if dynamic is None else y * dynamic
+    if constant is None:
+        return static
+    return constant.reshape(1) if static is None else static * constant
 
 
 class LowBitLayer(CostedLayer):

@@ -30,7 +30,8 @@ from bittern.deploy.kinds.node_codes import MOST_PLANES, halvings, input_code, w
 from bittern.deploy.kinds.plane_sum import PlaneSum, runner
 from bittern.deploy.kinds.shape_rules import windows
 from bittern.deploy.program import Node
-from bittern.nn.binarize import Geometry, spread
+from bittern.nn.binarize import spread
+from bittern.nn.geometry import Geometry
 from bittern.ops._check import WORD_BITS, words_for
 from bittern.quantizer import InputScale, LayerShape
 

@@ -20,13 +20,14 @@ def sign_cpu(isa: Isa, x: Tensor) -> Tensor:
 
 
 def are_signs(x: Tensor, isa: Isa | None = None) -> bool:
-    """Whether each number of x, float32 on the CPU without gaps in memory, is -1 or +1: one reading of x.
+    """Whether each number of x, float32 on the CPU in a layout of torch's, is -1 or +1: one reading of x.
 
     Raises: ValueError for another x.
     """
-    if x.dtype != torch.float32 or not x.is_cpu or torch.empty_like(x).stride() != x.stride():
+    laid_out = x.is_contiguous() or (x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last))
+    if x.dtype != torch.float32 or not x.is_cpu or not laid_out:
         raise ValueError(
-            f"are_signs: x must be float32 on the CPU, without gaps in memory; got {x.dtype} on {x.device} with "
+            f"are_signs: x must be float32 on the CPU, contiguous or channels-last; got {x.dtype} on {x.device} with "
             f"strides {x.stride()}; call x.contiguous()"
         )
     return _native.are_signs(chosen_isa() if isa is None else isa, threads(), x.data_ptr(), x.numel())

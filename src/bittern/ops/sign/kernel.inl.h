@@ -87,14 +87,16 @@ void search_task(void* context, i64 index) {
 }
 
 bool are_signs(const void* x, i64 n, int threads) {
-  constexpr i64 kAtOnce = kTasksAtOnce * kSignTask;
-  for (i64 first = 0; first < n; first += kAtOnce) {
-    SearchJob job{static_cast<const u32*>(x) + first, smaller(n - first, kAtOnce), {}};
-    const i64 tasks = ceil_div(job.n, kSignTask);
+  i64 first = 0, tasks = 1;  // one alone: most tensors of other numbers begin with one
+  while (first < n) {
+    SearchJob job{static_cast<const u32*>(x) + first, smaller(n - first, tasks * kSignTask), {}};
+    tasks = ceil_div(job.n, kSignTask);
     parallel_for(tasks, threads, search_task, &job);
     for (i64 i = 0; i < tasks; ++i) {
       if (job.strange[i] != 0) return false;
     }
+    first += job.n;
+    tasks = kTasksAtOnce;
   }
   return true;
 }

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The product of a training step whose operands are bits: counted forward, and kept for backward, as bits.
+
+    y = fl(acc * scale), acc = conv(x, w)      x in {-1, +1} or {0, 1}, w in {-1, +1}; scale [out] or [1], or none
+
+Autograd would keep a float for each number of x and w, and for each accumulator where the scale learns. Here x and w
+are kept as one bit a number and decoded where a gradient is computed. With g the gradient of y,
+
+    dx = conv^T(g, scale * w),   D = corr(x, g),   dw = scale * D,   dscale = sum over each filter of w * D,
+
+the last because sum_p g_p acc_p = sum_p g_p sum_k w_k x_pk = sum_k w_k D_k over the positions p of an output channel.
+The product is counted by the packed kernels; with x = (s + 1) / 2, s = +-1 and -1 around the image,
+acc = (conv(s, w) + sum of the filter) / 2. So y is torch's to the bit. A gradient is torch's but for the place of the
+rounding by the scale.
+
+Taken are plain float32 tensors on the CPU of which gradients are asked, and whose numbers *are* those two: that is
+looked at, because the code of a method tells what it does in eval mode. Everything else torch multiplies: eval mode,
+autocast, torch.compile, torch.export, torch.func, modes and traces that watch torch's operators.
+
+A second derivative (`create_graph=True`) is that of torch's product of the decoded numbers. It reaches x and w through
+links, tensors of their shape and of four bytes, whose gradient is that of what they stand for.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from bittern import ops
+from bittern.nn.geometry import Geometry, accumulate, padded
+
+LEAST_PRODUCTS = 2**24
+"""Of numbers of x and w. torch multiplies fewer in the time that the calls from Python around the kernels take."""
+
+
+def sign_product(x: Tensor, w: Tensor, scale: Tensor | None, geometry: Geometry, low: int) -> Tensor | None:
+    """fl(accumulate(x, w, geometry) * scale), or None where torch has to multiply; x in {low, 1}, low -1 or 0.
+
+    `geometry.pad_value` is 0 where low is.
+    """
+    if not may_take(x, w, geometry) or not (scale is None or _is_plain(scale)):
+        return None
+    signs = (_dense(x.detach()), _dense(w.detach()))
+    if low == 0:
+        signs = (signs[0] * 2.0 - 1.0, signs[1])
+    if not all(map(ops.are_signs, signs)):
+        return None
+    links = _Links.apply(x, w)  # type: ignore[no-untyped-call]
+    y: Tensor = _SignProduct.apply(*links, scale, *signs, geometry, low)  # type: ignore[no-untyped-call]
+    return y
+
+
+def may_take(x: Tensor, w: Tensor, geometry: Geometry) -> bool:
+    """Whether `sign_product` would look at the numbers of these two."""
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or not (x.requires_grad or w.requires_grad):
+        return False
+    if not (_is_plain(x) and _is_plain(w)) or _is_watched():
+        return False
+    return x.numel() // x.shape[1] * w.numel() >= LEAST_PRODUCTS * math.prod(geometry.stride)
+
+
+def _is_plain(t: Tensor) -> bool:
+    plain = type(t) is Tensor or type(t) is nn.Parameter
+    return plain and t.dtype == torch.float32 and t.is_cpu and t.layout is torch.strided
+
+
+def _is_watched() -> bool:
+    """Whether somebody asks torch's own operators for more than their result."""
+    return bool(
+        torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._len_torch_function_stack()
+        or torch._C._get_tracing_state() is not None
+        or torch.is_autocast_enabled("cpu")
+    )
+
+
+class _SignProduct(torch.autograd.Function):
+    """See the top of the file. x and w come as links, which gradients go to, and as the signs that tell them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_link: Tensor,
+        w_link: Tensor,
+        scale: Tensor | None,
+        x: Tensor,
+        w: Tensor,
+        geometry: Geometry,
+        low: int,
+    ) -> Tensor:
+        y, x_bits, w_bits = _counted(x, w, scale, geometry, low)
+        ctx.save_for_backward(x_bits, w_bits, scale)
+        ctx.set_materialize_grads(False)
+        # no saved tensors: what a hook stores of them would be as large as they look
+        ctx.links = x_link, w_link
+        ctx.places = _Place(x.shape, x.stride()), _Place(w.shape, w.stride())
+        ctx.geometry, ctx.low = geometry, low
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        (g,) = grads
+        if g is None:
+            return (None,) * 7
+        x_bits, w_bits, scale = ctx.saved_tensors
+        x, w = (place.decoded(bits) for place, bits in zip(ctx.places, (x_bits, w_bits), strict=True))
+        if ctx.low == 0:
+            x = x.add_(1.0).mul_(0.5)
+        work_out = _differentiable if torch.is_grad_enabled() else _gradients
+        return *work_out(ctx, g, x, w, scale), None, None, None, None
+
+
+class _Place(NamedTuple):
+    """How a tensor without gaps lies in memory."""
+
+    shape: torch.Size
+    stride: tuple[int, ...]
+
+    def decoded(self, bits: Tensor) -> Tensor:
+        """The signs whose `_bits` these are."""
+        return ops.unpack_signs.direct(bits.view(1, -1), self.shape.numel()).as_strided(self.shape, self.stride)
+
+
+def _bits(x: Tensor, words: Tensor | None = None) -> Tensor:
+    """One bit a sign, in the order of memory; x has no gaps in it. words: its packed rows, which may be just those."""
+    whole = words is not None and words.numel() * 64 == x.numel() and (x.ndim == 2 or _lies_channels_last(x))
+    return words.view(-1) if whole and words is not None else _PACK(x.as_strided((1, x.numel()), (x.numel(), 1)))
+
+
+_PACK = ops.PreparedPack()
+
+
+def _dense(x: Tensor) -> Tensor:
+    """x if it lies without gaps in a layout of torch's, else a contiguous copy."""
+    return x if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) else x.contiguous()
+
+
+def _lies_channels_last(x: Tensor) -> bool:
+    """By the strides, which torch goes by also where one channel or one pixel leaves both layouts the same."""
+    if x.ndim != 4:
+        return False
+    _, c, h, w = x.shape
+    return x.stride() == (h * w * c, 1, w * c, c)
+
+
+# ---- forward
+
+
+def _counted(x: Tensor, w: Tensor, scale: Tensor | None, geometry: Geometry, low: int) -> tuple[Tensor, Tensor, Tensor]:
+    """y, the bits of x and those of w; both operands as signs."""
+    if ops.chosen_isa() is ops.Isa.SCALAR:  # counts no faster than torch multiplies
+        y = accumulate(x if low else (x + 1.0) * 0.5, w, geometry)
+        return (y if scale is None else y.mul_(_over_outputs(scale, y.ndim))), _bits(x), _bits(w)
+    epilogue = _epilogue(w, scale, low)
+    if not geometry.stride:
+        words, filters = _PACK(x), _PACK(w)
+        y = ops.PreparedMatmul(filters, x.shape[1], epilogue)(words)
+    else:
+        words, filters = _pixels(x), _pixels(w)
+        y = _convolved(words, filters, x.shape[1], geometry if low else geometry._replace(pad_value=-1), epilogue)
+        y = _laid_out(y, _lies_channels_last(x) or _lies_channels_last(w))
+        y = y.squeeze(2) if x.ndim == 3 else y
+    return y, _bits(x, words), _bits(w, filters)
+
+
+_NO_EFFECT = torch.tensor(((-0.0,), (1.0,), (1.0,), (-0.0,)), device="cpu")
+
+
+def _epilogue(w: Tensor, scale: Tensor | None, low: int) -> Tensor:
+    """[4, out]: fma(fl(fl(acc + offset) * half), scale, -0); adding -0 leaves +0 and -0 what they are."""
+    rows = _NO_EFFECT.repeat(1, w.shape[0])
+    if low == 0:
+        rows[0], rows[1] = w.sum(tuple(range(1, w.ndim))), 0.5
+    if scale is not None:
+        rows[2] = scale
+    return rows
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """x [n, channels, *space] packed along its channels: [n, height, width, words]."""
+    return _PACK((x.unsqueeze(2) if x.ndim == 3 else x).movedim(1, -1))
+
+
+def _convolved(words: Tensor, filters: Tensor, channels: int, geometry: Geometry, epilogue: Tensor) -> Tensor:
+    stride, padding, dilation, groups, pad_value = geometry
+    if len(stride) == 1:
+        stride, padding, dilation = (1, *stride), (0, *padding), (1, *dilation)
+    return ops.PreparedConv2d(filters, channels, stride, padding, dilation, groups, pad_value, epilogue)(words)
+
+
+def _laid_out(y: Tensor, channels_last: bool) -> Tensor:
+    """y [n, h, w, channels] as torch's convolution gives it: [n, channels, h, w] in the layout of its operands."""
+    if not channels_last:
+        return y.movedim(-1, 1).contiguous()
+    n, h, w, channels = y.shape
+    # a tensor of its own, no view, so that the next layer may work in place
+    strides = (h * w * channels, 1, w * channels, channels)
+    return y.new_empty(0).set_(y.untyped_storage(), 0, (n, channels, h, w), strides)
+
+
+# ---- backward
+
+
+def _over_outputs(scale: Tensor, ndim: int) -> Tensor:
+    return scale.view(1, -1, *(1,) * (ndim - 2))
+
+
+def _over_filters(scale: Tensor, ndim: int) -> Tensor:
+    return scale.view(-1, *(1,) * (ndim - 1))
+
+
+def _gradients(ctx: Any, g: Tensor, x: Tensor, w: Tensor, scale: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Of x, w and scale, as the top of the file has them."""
+    to_x, to_w, to_scale = ctx.needs_input_grad[:3]
+    factor = None if scale is None else _over_filters(scale, w.ndim)
+    if x.ndim == 4:
+        last = _lies_channels_last(x) or _lies_channels_last(w)
+        g = g.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    scaled = w if factor is None else w * factor
+    dx, dw = _to_operands(g, x, scaled, ctx.geometry, (to_x, to_w or to_scale))
+    d_scale = None
+    if to_scale:
+        assert scale is not None
+        assert dw is not None
+        d_scale = (w * dw).sum(tuple(range(1, w.ndim))).sum_to_size(scale.shape)
+    if dw is not None and factor is not None:
+        dw = dw.mul_(factor)
+    return dx, dw if to_w else None, d_scale
+
+
+def _to_operands(
+    g: Tensor, x: Tensor, w: Tensor, geometry: Geometry, wanted: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of x and w in the product without scale; that of w does not depend on the numbers of w."""
+    if not geometry.stride:
+        return g @ w if wanted[0] else None, g.t() @ x if wanted[1] else None
+    padding = geometry.padding
+    if geometry.pad_value == 0 or not wanted[1]:
+        return _convolution_backward(g, x, w, geometry, padding, wanted)
+    dx = _convolution_backward(g, x, w, geometry, padding, (True, False))[0] if wanted[0] else None
+    return dx, _convolution_backward(g, padded(x, geometry), w, geometry, (0,) * len(padding), (False, True))[1]
+
+
+def _convolution_backward(
+    g: Tensor, x: Tensor, w: Tensor, geometry: Geometry, padding: tuple[int, ...], wanted: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    stride, dilation, groups = geometry.stride, geometry.dilation, geometry.groups
+    dx, dw, _ = torch.ops.aten.convolution_backward(
+        g, x, w, None, stride, padding, dilation, False, (0,) * len(stride), groups, (*wanted, False)
+    )
+    return dx, dw
+
+
+def _differentiable(ctx: Any, g: Tensor, x: Tensor, w: Tensor, scale: Tensor | None) -> tuple[Tensor | None, ...]:
+    """The same as functions of x, w, scale and g that autograd follows."""
+    x, w = (_Linked.apply(link, t) for link, t in zip(ctx.links, (x, w), strict=True))  # type: ignore[no-untyped-call]
+    y = accumulate(x, w, ctx.geometry)
+    if scale is not None:
+        y = y * _over_outputs(scale, y.ndim)
+    wanted = ctx.needs_input_grad[:3]
+    asked = [t for t, asks in zip((x, w, scale), wanted, strict=True) if asks and t is not None]
+    found = iter(torch.autograd.grad(y, asked, g, create_graph=True))
+    return tuple(next(found) if asks else None for asks in wanted)
+
+
+# ---- links
+
+
+class _Links(torch.autograd.Function):
+    """Tensors of the shape of x and w and of four bytes; gradients of them are those of x and w."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        links = x.new_zeros(()).expand(x.shape), w.new_zeros(()).expand(w.shape)
+        ctx.mark_non_differentiable(*(t for t, asks in zip(links, ctx.needs_input_grad, strict=True) if not asks))
+        ctx.set_materialize_grads(False)
+        return links
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        return grads
+
+
+class _Linked(torch.autograd.Function):
+    """Numbers whose gradient is that of a link."""
+
+    @staticmethod
+    def forward(ctx: Any, link: Tensor, numbers: Tensor) -> Tensor:
+        return numbers.view_as(numbers)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
