@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -171,3 +173,20 @@ def test_fresh_starts_by_the_seed_alone() -> None:
 def test_fit_refuses_other_numbers_of_stages() -> None:
     with pytest.raises(ValueError, match="takes one recipe or two; got 0"):
         training.fit(torch.nn.Linear(2, 2), DIGITS.load(None, 50).final, ())
+
+
+def test_the_problem_of_the_guide_is_learned(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "bench_tracks.md").read_text()
+    names: dict[str, Any] = {"__name__": "guide"}
+    exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)), names)
+    track, asked = names["track"], choice(tasks=(), networks=(), train_size=None, epochs=8, recipes=("common", "paper"))
+    plan = track.plan(asked)
+    assert [(t.task, t.network, t.method, t.recipe) for t in plan.trials] == [
+        ("sum", "small", *way) for way in ((TWIN, "common"), ("BNN", "common"), ("BNN", "paper"))
+    ]
+    result = track.run(plan.trials[1], Work(tmp_path, asked.methods))
+    assert result.metrics["accuracy"] > 0.7  # a half by chance
+    assert result.metrics["exact"] == 1.0
+    counts = json.loads(result.artefacts["confusion.json"])
+    assert counts["classes"] == ["no", "yes"]
+    assert sum(map(sum, counts["counts"])) == 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,14 @@ def test_quadratic_mean_by_hand() -> None:
     assert quadratic_mean((3.0, 4.0)) == pytest.approx(12.5**0.5)
     with pytest.raises(ValueError, match="needs at least one value"):
         quadratic_mean(())
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.name)
+def test_tracks_travel_to_other_processes(kind: Callable[[], Track]) -> None:
+    again = ForkingPickler.loads(ForkingPickler.dumps(kind()))
+    assert again.plan(choice()) == kind().plan(choice())
+    (problem, *_) = again.problems
+    assert problem.network("mlp").build(BNN)(problem.inputs(2)).shape == (2, 10)
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.name)

@@ -28,7 +28,7 @@ class Network(NamedTuple):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Problem:
-    """What is learned, from which data, by which networks.
+    """What is learned, from which data, by which networks. It goes to the processes of trials: no closures in it.
 
     name: as `Trial.task`. title: for readers. source: what the data are, where from, under which licence, in words.
     networks: by name; the first is the standard one. recipe: the common one of all methods and the float twin, whose

@@ -25,11 +25,10 @@ WARMUP = 0.1
 def image_networks(channels: int, size: int, classes: int) -> Mapping[str, Network]:
     """ResNet-20 first, for images [batch, channels, size, size]."""
 
-    def made(function: Callable[..., nn.Module], family: Family, **options: int) -> Network:
-        def build(method: Method | None) -> nn.Module:
-            return function(method, classes, channels, input_size=size, **options)
+    sizes = {"num_classes": classes, "in_channels": channels, "input_size": size}
 
-        return Network(build, family)
+    def made(function: Callable[..., nn.Module], family: Family, **options: int) -> Network:
+        return Network(partial(_built, function, sizes | options), family)
 
     return {
         "resnet20_cifar": made(models.resnet20_cifar, "CNN"),
@@ -38,6 +37,11 @@ def image_networks(channels: int, size: int, classes: int) -> Mapping[str, Netwo
         "mixer_small": made(models.mixer_small, "MLP"),
         "mlp": made(models.mlp, "MLP"),
     }
+
+
+def _built(function: Callable[..., nn.Module], options: Mapping[str, int], method: Method | None) -> nn.Module:
+    """A function of this file and a partial of it, because a problem travels to other processes."""
+    return function(method, **options)
 
 
 def image_inputs(channels: int, size: int) -> Callable[[int], Tensor]:
