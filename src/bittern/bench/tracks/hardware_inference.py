@@ -49,7 +49,6 @@ class HardwareInference(Track):
     question = "How much faster and smaller is the packed network, here and against which engine?"
     metric = LATENCY
     higher_is_better = False
-    alone = True
 
     def __init__(
         self, problems: Sequence[Problem] = PROBLEMS, peers: Sequence[Peer] = PEERS, budget_s: float = BUDGET_S
