@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -27,22 +28,22 @@ SHOWN_CHARACTERS = 200
 
 def text_networks(words: int, context: int, classes: int) -> Mapping[str, Network]:
     """The encoder for texts [batch, context] of a vocabulary of `words` numbers."""
+    return {"text_encoder": Network(partial(_build, words, context, classes), "Transformer")}
 
-    def build(method: Method | None) -> nn.Module:
-        return models.text_encoder(method, classes, words, context=context, width=WIDTH, heads=HEADS, blocks=BLOCKS)
 
-    return {"text_encoder": Network(build, "Transformer")}
+def _build(words: int, context: int, classes: int, method: Method | None) -> nn.Module:
+    return models.text_encoder(method, classes, words, context=context, width=WIDTH, heads=HEADS, blocks=BLOCKS)
 
 
 def text_inputs(words: int, context: int) -> Callable[[int], Tensor]:
     """Random texts, as long as they may be."""
+    return partial(_drawn, words, context)
 
-    def draw(count: int) -> Tensor:
-        tokens = torch.randint(SPECIAL, words, (count, context))
-        tokens[:, 0] = START
-        return tokens
 
-    return draw
+def _drawn(words: int, context: int, count: int) -> Tensor:
+    tokens = torch.randint(SPECIAL, words, (count, context))
+    tokens[:, 0] = START
+    return tokens
 
 
 def text_parts(data: TextClasses, words: int, context: int, train_size: int | None) -> Parts:
