@@ -16,7 +16,7 @@ import _page_trials as made
 from bittern.bench.core.seeds import Estimate
 from bittern.bench.page import report
 from bittern.bench.page.data import chart_data
-from bittern.bench.page.metrics import estimate_text, found_text, points_text, title, value_text
+from bittern.bench.page.metrics import estimate_text, found_text, points_text, times_text, title, value_text
 from bittern.bench.page.tables import trial_links
 from bittern.bench.page.view import view
 from bittern.bench.trials.trial import TWIN, Result, Trial
@@ -259,8 +259,11 @@ def test_values_have_units(name: str, value: float, shown: str) -> None:
 def test_spreads_are_told_where_there_are_any() -> None:
     assert estimate_text("score", Estimate(0.9, None, 1)) == "90.0%"
     assert estimate_text("score", Estimate(0.9, 0.0, 3)) == "90.0%"
+    assert estimate_text("score", Estimate(0.9, 0.1, 2)) == "90.0%"
+    assert estimate_text("score", Estimate(0.9, 0.1, 3)) == "90.0 ± 10.0%"
     assert estimate_text("latency", Estimate(1e-3, 4e-5, 3)) == "1.00 ms ± 4%"
     assert points_text(Estimate(-0.05, 0.01, 3)) == "−5.0 ± 1.0"
+    assert times_text(Estimate(0.25, None, 1)) == "0.25×"
     assert title("hardware_latency") == "Hardware latency"
 
 

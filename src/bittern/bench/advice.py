@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bittern.bench.core.seeds import Difference, difference
-from bittern.bench.trials.candidates import COSTS, TRAINED, Candidate, candidates, front
+from bittern.bench.trials.candidates import COSTS, TRAINED, Candidate, candidates, common_costs, front
 from bittern.bench.trials.trial import Done
 
 NEAREST = 3
@@ -77,7 +77,7 @@ def advise(done: Sequence[Done], limits: Mapping[str, float], task: str | None =
 
 
 def _advice(task: str, found: Sequence[Candidate], limits: Mapping[str, float]) -> Advice:
-    costs = tuple(limits) or tuple(cost for cost in COSTS if all(cost in one.costs for one in found))
+    costs = tuple(limits) or common_costs(found)
     measured = [one for one in found if all(cost in one.costs for cost in limits)]
     fitting = [one for one in measured if not _times(one, limits)]
     best = front(fitting, costs)

@@ -11,6 +11,8 @@ import numpy as np
 
 CONFIDENCE = 0.95
 """Of intervals."""
+LEAST_SEEDS = 3
+"""Below, no ± is shown: two values tell little of a spread."""
 MOST_SPREADS = 13.0
 """Student's quantile for `CONFIDENCE` is 12.71 with one degree of freedom and falls from there."""
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
@@ -24,6 +26,11 @@ class Estimate:
     std: float | None
     """Of one seed: sqrt(sum (x - mean)² / (count - 1)). None for one seed, which says nothing of it."""
     count: int
+
+    @property
+    def shown_std(self) -> float | None:
+        """What stands behind ±; None where there is nothing to show."""
+        return self.std if self.std and self.count >= LEAST_SEEDS else None
 
     @staticmethod
     def of(values: Sequence[float]) -> Estimate:

@@ -156,7 +156,7 @@ def _cell_label(view: View, trial: Trial) -> str:
 
 
 def _numbers(estimate: Estimate) -> list[float | None]:
-    return [_rounded(estimate.mean, 9), _rounded(estimate.std)]
+    return [_rounded(estimate.mean, 9), _rounded(estimate.shown_std)]
 
 
 def _rounded(value: float | None, digits: int = DIGITS) -> float | None:

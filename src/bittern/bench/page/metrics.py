@@ -57,14 +57,14 @@ def value_text(name: str, value: float) -> str:
 
 
 def estimate_text(name: str, estimate: Estimate) -> str:
-    """Mean ± standard deviation over seeds; the mean alone where there is one seed or all are equal."""
-    if not estimate.std or name in FLAGS:
+    """Mean ± standard deviation over seeds; the mean alone where there are fewer than three, or all are equal."""
+    if estimate.shown_std is None or name in FLAGS:
         return value_text(name, estimate.mean)
     if is_share(name):
-        return f"{100 * estimate.mean:.1f} ± {100 * estimate.std:.1f}%"
+        return f"{100 * estimate.mean:.1f} ± {100 * estimate.shown_std:.1f}%"
     if estimate.mean == 0:
-        return f"0 ± {value_text(name, estimate.std)}"
-    return f"{value_text(name, estimate.mean)} ± {100 * estimate.std / abs(estimate.mean):.1g}%"
+        return f"0 ± {value_text(name, estimate.shown_std)}"
+    return f"{value_text(name, estimate.mean)} ± {100 * estimate.shown_std / abs(estimate.mean):.1g}%"
 
 
 def is_share(name: str) -> bool:
@@ -79,12 +79,12 @@ def _ends(name: str, ends: Sequence[str]) -> bool:
 
 def points_text(gap: Estimate) -> str:
     """A difference of shares, in points of a hundred, with its sign."""
-    return signed(f"{100 * gap.mean:+.1f}") + (f" ± {100 * gap.std:.1f}" if gap.std else "")
+    return signed(f"{100 * gap.mean:+.1f}") + (f" ± {100 * gap.shown_std:.1f}" if gap.shown_std else "")
 
 
 def times_text(ratio: Estimate) -> str:
     """A ratio: "0.261×"."""
-    return f"{ratio.mean:.3g}×" + (f" ± {ratio.std:.1g}" if ratio.std else "")
+    return f"{ratio.mean:.3g}×" + (f" ± {ratio.shown_std:.1g}" if ratio.shown_std else "")
 
 
 def signed(number: str) -> str:

@@ -11,7 +11,7 @@ from bittern.bench.page.data import RADAR_AXES, cost_text
 from bittern.bench.page.metrics import NONE_YET, estimate_text, points_text
 from bittern.bench.page.tables import MISSING, Cell, Column, table, trial_links, words
 from bittern.bench.page.view import View
-from bittern.bench.trials.candidates import COSTS, SCORE, Candidate, front
+from bittern.bench.trials.candidates import COSTS, SCORE, Candidate, common_costs, front
 from bittern.bench.trials.trial import TWIN
 
 COST_TITLES = {"bytes": "Stored bytes", "ops": "OPs", "latency": "Latency"}
@@ -33,9 +33,9 @@ def header(view: View) -> str:
 <p class="lead">{escape(number_word(len(methods)).capitalize())} {"method" if len(methods) == 1 else "methods"} beside \
 the float twin, the same network with real weights: {escape(", ".join(counts))}. Every number names its trials, and
 every trial its machine and its command.</p>
-<p class="reading">± is the standard deviation over seeds; without it there was one seed, or all were equal. A gap is
-the difference from the float twin of the same seed, and its ± that of those differences. Where intervals overlap, the
-order of two methods means nothing.</p>
+<p class="reading">± is the standard deviation over seeds, told of at least three; without it there were fewer, or all
+were equal. A gap is the difference from the float twin of the same seed, and its ± that of those differences. Where
+intervals overlap, the order of two methods means nothing.</p>
 </header>"""
 
 
@@ -100,17 +100,16 @@ def _candidates_table(view: View) -> str:
     by_task: dict[str, list[Candidate]] = {}
     for one in view.candidates:
         by_task.setdefault(one.trained.trial.task, []).append(one)
-    best = {
-        id(one)
-        for found in by_task.values()
-        for one in front(found, sorted({cost for candidate in found for cost in candidate.costs}))
-    }
+    best = {id(one) for found in by_task.values() for one in front(found, common_costs(found))}
     recipes = {one.trained.trial.recipe for one in view.candidates}
     columns = [
         *(Column("Method"), Column("Task"), Column("Network"), *([Column("Recipe")] if len(recipes) > 1 else [])),
         *(Column("Score", number=True), Column("Gap, points", number=True)),
         *(Column(title, number=True) for title in COST_TITLES.values()),
-        Column("Not beaten", note="no other choice for the task is as good in the score and in every cost"),
+        Column(
+            "Not beaten",
+            note="by means: no other choice is as good in the score and each cost that all of the task have",
+        ),
         *(Column("Seeds", number=True), Column("Trials")),
     ]
     rows = [

@@ -91,6 +91,11 @@ def candidates(done: Sequence[Done]) -> list[Candidate]:
     return found
 
 
+def common_costs(found: Sequence[Candidate]) -> tuple[str, ...]:
+    """Those that all of them have."""
+    return tuple(cost for cost in COSTS if all(cost in one.costs for one in found))
+
+
 def front(found: Iterable[Candidate], costs: Sequence[str]) -> list[Candidate]:
     """Those that no other beats: none is at least as good in the score and in every one of `costs`, and better in one.
 

@@ -80,9 +80,13 @@
   });
 
   // ---- overall ------------------------------------------------------------------------------------------------------
+  // A polygon needs a corner on every axis; bars do not.
+  const isRadar = () => data.overall.axes.length >= 3;
+  const overallRows = () => data.overall.rows.filter((row) => shown(row) && !(isRadar() && row.values.includes(null)));
+
   function radar() {
-    const { axes, rows } = data.overall;
-    const seen = rows.filter(shown);
+    const { axes } = data.overall;
+    const seen = overallRows();
     const narrow = byId("overall-chart").clientWidth < 520;
     return {
       radar: {
@@ -100,7 +104,7 @@
         emphasis: { focus: "series", lineStyle: { width: 4 }, areaStyle: { opacity: 0.2 } },
         blur: { lineStyle: { opacity: 0.15 }, itemStyle: { opacity: 0.15 }, areaStyle: { opacity: 0 } },
         tooltip: { formatter: () => tip(overallLines(row)) },
-        data: [{ value: row.values.map((value) => value ?? 0), name: nameOf(row.method) }],
+        data: [{ value: row.values, name: nameOf(row.method) }],
       })),
     };
   }
@@ -108,19 +112,19 @@
   const overallLines = (row) => [nameOf(row.method), ...data.overall.axes.map((axis, i) => `${axis.title}: ${row.texts[i]}`)];
 
   function bars() {
-    const { axes, rows } = data.overall;
+    const { axes } = data.overall;
     return {
       grid: { left: 8, right: 16, top: 24, bottom: 8, containLabel: true },
       xAxis: { type: "category", data: axes.map((axis) => axis.short), ...axisStyle(), splitLine: { show: false } },
       yAxis: { type: "value", ...axisStyle() },
-      series: rows.filter(shown).map((row) => ({
+      series: overallRows().map((row) => ({
         type: "bar", name: nameOf(row.method), itemStyle: { color: colorOf(row.method) }, barMaxWidth: 28,
         data: row.values, tooltip: { formatter: () => tip(overallLines(row)) },
       })),
     };
   }
 
-  const overallStops = () => data.overall.rows.filter(shown).map((row, i) => ({ series: i, index: 0, text: overallLines(row).join("; ") }));
+  const overallStops = () => overallRows().map((row, i) => ({ series: i, index: 0, text: overallLines(row).join("; ") }));
 
   // ---- accuracy against what it costs -------------------------------------------------------------------------------
   const SHORT = {
@@ -176,8 +180,8 @@
           lineStyle: { color: color("--muted"), width: 1.5, type: "dashed" },
         },
         {
-          type: "custom", silent: true, z: 2, data: points.map((point) => [...place(point), point[cost][1] ?? 0, point.accuracy[1] ?? 0, point[cost][0], point.method]),
-          renderItem: (_, api) => whiskers(api), encode: { x: 0, y: 1 },
+          type: "custom", silent: true, z: 2, data: points.map((point) => whisker(point, cost)),
+          renderItem: (_, api) => whiskers(api), encode: { x: 0, y: [1, 6, 7] },
         },
         {
           type: "scatter", z: 3, symbolSize: 13, data: points.map((point) => ({
@@ -197,6 +201,12 @@
   }
 
   const share = (value) => `${+(100 * value).toFixed(2)}%`;
+
+  // What `whiskers` draws; the last two make room for it on the axis.
+  function whisker(point, cost) {
+    const [score, up] = [point.accuracy[0], point.accuracy[1] ?? 0];
+    return [Math.log10(point[cost][0]), score, point[cost][1] ?? 0, up, point[cost][0], point.method, score - up, score + up];
+  }
 
   function whiskers(api) {
     const [x, y, across, up, raw, method] = [0, 1, 2, 3, 4, 5].map((i) => api.value(i));
@@ -505,7 +515,7 @@
   methodButtons();
   themeSwitch();
   printing();
-  if (data.overall) chart("overall-chart", data.overall.axes.length < 3 ? bars : radar, overallStops);
+  if (data.overall) chart("overall-chart", isRadar() ? radar : bars, overallStops);
   if (data.tradeoffs) {
     const titles = { bytes: "stored bytes", ops: "OPs", latency: "latency" };
     for (const [cost, title] of Object.entries(titles)) chart(`pareto-${cost}`, () => pareto(cost, title), paretoStops(cost));
