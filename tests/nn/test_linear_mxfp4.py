@@ -105,6 +105,13 @@ def test_products_and_gradients(dtype: torch.dtype, batch: int) -> None:
     assert layer.bias.grad is not None
 
 
+def test_derivatives_of_a_batch_by_torch_func() -> None:
+    """Codes are turned into scales inside the transformation."""
+    layer = LinearMXFP4(64, 5)
+    rows = torch.func.vmap(torch.func.jacrev(layer))(torch.randn(3, 64))
+    assert torch.equal(rows, layer.dequantize().expand(3, -1, -1))
+
+
 def test_a_model_through_quantize_and_a_file(tmp_path: Path) -> None:
     def net() -> nn.Module:
         return nn.Sequential(nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 5))
@@ -116,7 +123,7 @@ def test_a_model_through_quantize_and_a_file(tmp_path: Path) -> None:
     again = load_quantized(net(), tmp_path / "x")
     assert_exact(again(x), small(x))
     assert isinstance(again[0], LinearMXFP4)
-    assert sum(b.nbytes for n, b in again[0].named_buffers() if n != "code") * 8 == 4.25 * 64 * 96
+    assert sum(b.nbytes for n, b in again[0].named_buffers() if n != "table") * 8 == 4.25 * 64 * 96
     packed = deploy.pack(small.eval(), x)
     assert_exact(packed(x), small(x))
     assert again.half()[0].exponents.dtype == torch.uint8
@@ -142,7 +149,7 @@ def test_errors() -> None:
     with pytest.raises(ValueError, match="bias must be numbers"):
         LinearMXFP4.from_blocks(blocks, scales, torch.zeros(7))
     layer = LinearMXFP4.from_blocks(blocks, scales)
-    layer.code[3] = 7.0
+    layer.table[3] = 7.0
     with pytest.raises(ValueError, match="the sixteen numbers of E2M1"):
         layer.check_codes()
     codes, exponents = round_to_mx(torch.zeros(0, 64))

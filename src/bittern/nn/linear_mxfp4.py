@@ -30,7 +30,7 @@ class LinearMXFP4(FrozenLinear):
 
     packed: Tensor
     exponents: Tensor
-    code: Tensor
+    table: Tensor
     bias: nn.Parameter | None
 
     def __init__(
@@ -96,7 +96,7 @@ class LinearMXFP4(FrozenLinear):
         self.in_features, self.out_features = 2 * packed.shape[1], packed.shape[0]
         self.register_buffer("packed", packed.contiguous())
         self.register_buffer("exponents", exponents)
-        self.register_buffer("code", table().to(packed.device))
+        self.register_buffer("table", table().to(packed.device))
 
     def blocks(self) -> Tensor:
         """uint8 [out_features, groups, 16], as `from_blocks` takes them; `exponents` are its scales."""
@@ -109,20 +109,20 @@ class LinearMXFP4(FrozenLinear):
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """W [out_features, in_features], rounded to `dtype`."""
         codes = torch.stack([self.packed >> 4, self.packed & 15], -1).view(*self.exponents.shape, GROUP)
-        numbers = self.code[codes.int()] * powers(self.exponents).unsqueeze(-1)
+        numbers = self.table[codes.int()] * powers(self.exponents).unsqueeze(-1)
         return numbers.view(self.out_features, self.in_features).to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_input(x)
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return linear_4bit.direct(x, self.packed, self.scales(), self.code, GROUP, self.out_features, bias)
+        return linear_4bit.direct(x, self.packed, self.scales(), self.table, GROUP, self.out_features, bias)
 
     def check_codes(self) -> None:
         """As for every frozen layer; scales must be numbers, and the table that of the format."""
         super().check_codes()
         check_exponents("LinearMXFP4", self.exponents)
-        if not torch.equal(self.code.cpu(), table()):
-            raise ValueError("LinearMXFP4: code must be the sixteen numbers of E2M1; got others; save the layer anew")
+        if not torch.equal(self.table.cpu(), table()):
+            raise ValueError("LinearMXFP4: table must be the sixteen numbers of E2M1; got others; save the layer anew")
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"

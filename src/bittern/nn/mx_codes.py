@@ -52,7 +52,8 @@ def round_to_mx(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def powers(exponents: Tensor) -> Tensor:
     """Integers e from 0 to 254 -> 2^(e - 127), float32, exact."""
-    return (exponents.int() << _FRACTION_BITS).clamp(min=_SUBNORMAL).view(torch.float32)
+    bits = exponents.to(torch.int32, copy=True)  # in place from here on: a product waits for it
+    return bits.bitwise_left_shift_(_FRACTION_BITS).clamp_(min=_SUBNORMAL).view(torch.float32)
 
 
 def check_exponents(owner: str, exponents: Tensor) -> None:
