@@ -94,10 +94,24 @@ struct RaggedChunks {
   const Weight4bit& weight;
 };
 
+// Whether tables are scaled and rounded, instead of the numbers that are looked up in them.
+template <DType kType, class Chunks>
+constexpr bool kRounded = kScalesTables && kType == DType::bf16 && std::is_same<Chunks, WordChunks>::value;
+
+template <DType kType, class Chunks, class AnyChunk>
+BITTERN_INLINE auto table_for(const AnyChunk& chunk, const Table16& table, const float* values) {
+  if constexpr (kRounded<kType, Chunks>) {
+    return scaled_table(values, chunk.scales);
+  } else {
+    return table;
+  }
+}
+
 // sum += the products of a chunk of each row with the inputs at x.
-template <int kInputs, DType kType, class Chunks, class AnyChunk>
-BITTERN_INLINE void add_chunks(const Table16& table, const Chunks& chunks, const AnyChunk (&chunk)[kFewRows],
-                               const float* x, i64 pitch, F32 (&sum)[kFewRows][kInputs]) {
+template <int kInputs, DType kType, class Chunks, class AnyTable, class AnyChunk>
+BITTERN_INLINE void add_chunks(const AnyTable (&tables)[kFewRows], const Chunks& chunks,
+                               const AnyChunk (&chunk)[kFewRows], const float* x, i64 pitch,
+                               F32 (&sum)[kFewRows][kInputs]) {
   // float32 numbers of whole words are scaled together, after their sum
   constexpr bool kLate = kType == DType::f32 && std::is_same<Chunks, WordChunks>::value;
   // two sums of a row side by side where there is no other: a fused multiply-add takes several cycles
@@ -107,8 +121,9 @@ BITTERN_INLINE void add_chunks(const Table16& table, const Chunks& chunks, const
   for (int j = 0; j < 8; ++j) {
     BITTERN_UNROLL
     for (int r = 0; r < kFewRows; ++r) {
-      F32 value = numbers(table, chunk[r].codes, j);
-      if (!kLate) value = rounded_to(kType, multiply(value, chunks.scales(chunk[r], j)));
+      F32 value = numbers(tables[r], chunk[r].codes, j);
+      if (!kLate && !kRounded<kType, Chunks>)
+        value = rounded_to(kType, multiply(value, chunks.scales(chunk[r], j)));
       BITTERN_UNROLL
       for (int i = 0; i < kInputs; ++i) {
         const F32 input = load(x + i * pitch + j * kLanes);
@@ -144,9 +159,13 @@ inline void multiply_few_rows(const Linear4bitJob& job, i64 row, i64 step, i64 e
   }
   for (i64 start = 0; start < w.k; start += kChunk) {
     decltype(chunks.load(rows[0], start)) chunk[kFewRows];
+    decltype(table_for<kType, Chunks>(chunk[0], table, w.table.values)) tables[kFewRows];
     BITTERN_UNROLL
-    for (int r = 0; r < kFewRows; ++r) chunk[r] = chunks.load(rows[r], start);
-    add_chunks<kInputs, kType>(table, chunks, chunk, job.x + start, input_pitch(w.k), sum);
+    for (int r = 0; r < kFewRows; ++r) {
+      chunk[r] = chunks.load(rows[r], start);
+      tables[r] = table_for<kType, Chunks>(chunk[r], table, w.table.values);
+    }
+    add_chunks<kInputs, kType>(tables, chunks, chunk, job.x + start, input_pitch(w.k), sum);
   }
   BITTERN_UNROLL
   for (int r = 0; r < kFewRows; ++r) {

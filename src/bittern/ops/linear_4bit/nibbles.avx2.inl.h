@@ -47,20 +47,28 @@ constexpr int element_of(int j, int lane) {
   return 2 * byte + (j < 4 ? 1 : 0);
 }
 
-// Vector j of the numbers of a chunk.
-inline F32 numbers(const Table16& table, Codes codes, int j) {
+// The codes that vector j is made of, one a byte.
+inline __m256i codes_of(Codes codes, int j) {
   // a shift to the right by 4, for which no shuffle waits
   const __m256i shifted = _mm256_mulhi_epu16(codes.bits, _mm256_set1_epi16(1 << 12));
-  const __m256i code = _mm256_and_si256(j < 4 ? codes.bits : shifted, _mm256_set1_epi8(15));
+  return _mm256_and_si256(j < 4 ? codes.bits : shifted, _mm256_set1_epi8(15));
+}
+// Its part of bytes that are interleaved, and of pairs of bytes.
+inline __m256i interleaved_bytes(__m256i a, __m256i b, int j) {
+  return j % 4 < 2 ? _mm256_unpacklo_epi8(a, b) : _mm256_unpackhi_epi8(a, b);
+}
+inline F32 interleaved_pairs(__m256i low, __m256i high, int j) {
+  return _mm256_castsi256_ps(j % 2 == 0 ? _mm256_unpacklo_epi16(low, high)
+                                        : _mm256_unpackhi_epi16(low, high));
+}
+
+// Vector j of the numbers of a chunk.
+inline F32 numbers(const Table16& table, Codes codes, int j) {
+  const __m256i code = codes_of(codes, j);
   __m256i byte[4];
   BITTERN_UNROLL
   for (int i = 0; i < 4; ++i) byte[i] = _mm256_shuffle_epi8(table.bytes[i], code);
-  const bool first = j % 4 < 2;
-  const __m256i low = first ? _mm256_unpacklo_epi8(byte[0], byte[1]) : _mm256_unpackhi_epi8(byte[0], byte[1]);
-  const __m256i high =
-      first ? _mm256_unpacklo_epi8(byte[2], byte[3]) : _mm256_unpackhi_epi8(byte[2], byte[3]);
-  return _mm256_castsi256_ps(j % 2 == 0 ? _mm256_unpacklo_epi16(low, high)
-                                        : _mm256_unpackhi_epi16(low, high));
+  return interleaved_pairs(interleaved_bytes(byte[0], byte[1], j), interleaved_bytes(byte[2], byte[3], j), j);
 }
 
 // p[0 .. count) spread evenly over the lanes; count is 1 or 2.
@@ -85,6 +93,32 @@ inline F32 through_bf16(F32 x) {
 }
 inline F32 through_f16(F32 x) {
   return _mm256_cvtph_ps(_mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+}
+
+// A table times the scales of a chunk, rounded to bf16: sixteen roundings instead of sixty-four, and two
+// bytes to look up, for the lower half of a float32 is 0.
+constexpr bool kScalesTables = true;
+struct TableBf16 {
+  __m256i bytes[2];  // the third and the fourth of all entries, of either half
+};
+inline TableBf16 scaled_table(const float* values, F32 scales) {
+  const __m256i upper_bytes = _mm256_set1_epi64x(0x0f0b07030e0a0602);
+  __m256i four[4];  // entries 4 i to 4 i + 3: their third bytes, then their fourth
+  BITTERN_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    const F32 entries = _mm256_broadcast_ps(reinterpret_cast<const __m128*>(values + 4 * i));
+    const F32 rounded = through_bf16(_mm256_mul_ps(entries, scales));
+    four[i] = _mm256_shuffle_epi8(_mm256_castps_si256(rounded), upper_bytes);
+  }
+  const __m256i first = _mm256_unpacklo_epi32(four[0], four[1]),
+                second = _mm256_unpacklo_epi32(four[2], four[3]);
+  return {{_mm256_unpacklo_epi64(first, second), _mm256_unpackhi_epi64(first, second)}};
+}
+inline F32 numbers(const TableBf16& table, Codes codes, int j) {
+  const __m256i code = codes_of(codes, j);
+  const __m256i third = _mm256_shuffle_epi8(table.bytes[0], code),
+                fourth = _mm256_shuffle_epi8(table.bytes[1], code);
+  return interleaved_pairs(_mm256_setzero_si256(), interleaved_bytes(third, fourth, j), j);
 }
 
 inline float sum_of_lanes(F32 x) {

@@ -62,6 +62,8 @@ inline F32 through_f16(F32 x) {
               _mm256_cvtph_ps(_mm256_cvtps_ph(high, _MM_FROUND_TO_NEAREST_INT)));
 }
 
+constexpr bool kScalesTables = false;  // for bf16, before numbers are looked up in them
+
 inline float sum_of_lanes(F32 x) {
   const __m256 low = _mm512_castps512_ps256(x);
   const __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1));

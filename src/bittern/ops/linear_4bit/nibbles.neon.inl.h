@@ -63,6 +63,8 @@ inline F32 through_f16(F32 x) {
   return vcvt_f32_f16(vcvt_f16_f32(x));
 }
 
+constexpr bool kScalesTables = false;  // for bf16, before numbers are looked up in them
+
 inline float sum_of_lanes(F32 x) {
   return vaddvq_f32(x);
 }
