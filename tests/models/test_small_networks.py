@@ -17,6 +17,7 @@ from bittern.quantizer import Quantizer
 NETWORKS: tuple[tuple[Callable[..., nn.Module], tuple[int, ...], int, dict[str, object]], ...] = (
     (models.ds_cnn, (1, 9, 7), 4, {"input_size": (9, 7), "width": 8}),
     (models.series_cnn, (3, 13), 4, {"input_size": 13, "width": 8}),
+    (models.cell_detector, (3, 16, 24), 6, {"input_size": (16, 24), "width": 4}),
     (models.point_net, (2, 9), 3, {"input_size": 9, "widths": (8, 8, 16)}),
 )
 """Network, shape of an input, low-bit layers, options."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from bittern.data.augment import RandomCropFlip, normalize
 from bittern.data.batches import Batch, Batches
+from bittern.data.blood_cells import BoxedImages, blood_cells
 from bittern.data.cifar10 import cifar10
 from bittern.data.clinc150 import clinc150
 from bittern.data.digits import digits
@@ -25,6 +26,7 @@ from bittern.data.words import Vocabulary, words_of
 __all__ = [
     "Batch",
     "Batches",
+    "BoxedImages",
     "FolderData",
     "ImageData",
     "LabelledTexts",
@@ -37,6 +39,7 @@ __all__ = [
     "TextData",
     "Vocabulary",
     "basic_motions",
+    "blood_cells",
     "channel_statistics",
     "characters",
     "cifar10",

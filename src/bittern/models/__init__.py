@@ -8,6 +8,7 @@ from collections.abc import Callable
 from torch import nn
 
 from bittern.models.bireal_net import bireal_net18, bireal_net34
+from bittern.models.cell_detector import cell_detector
 from bittern.models.ds_cnn import ds_cnn
 from bittern.models.language import GPT, GPTShape, LSTMLanguageModel
 from bittern.models.mixer import mixer_small
@@ -40,6 +41,7 @@ __all__ = [
     "LSTMLanguageModel",
     "bireal_net18",
     "bireal_net34",
+    "cell_detector",
     "ds_cnn",
     "mixer_small",
     "mlp",

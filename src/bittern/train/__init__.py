@@ -12,6 +12,7 @@ from bittern.train.real_weights import RealWeights
 from bittern.train.recipe import Recipe
 from bittern.train.schedule import Constant, Cosine, Exponential, Linear, Steps
 from bittern.train.tasks.classification import Classification
+from bittern.train.tasks.detection import Detection
 from bittern.train.tasks.next_token import NextToken
 from bittern.train.tasks.task import Evaluation, Measured, Task
 from bittern.train.two_stage import TwoStageHistory, train_two_stage
@@ -22,6 +23,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "CrossEntropy",
+    "Detection",
     "Distillation",
     "DivergedError",
     "Epoch",

@@ -100,7 +100,8 @@ def test_networks_take_inputs(problem: Problem) -> None:
             model = problem.network(name).build(method).eval()
             with torch.no_grad():
                 logits = model(problem.inputs(2))
-            assert logits.shape == (2, len(problem.classes))
+            if problem.task is None:
+                assert logits.shape == (2, len(problem.classes))
             assert any(isinstance(m, LowBitLayer) for m in model.modules()) == (method is not None)
 
 

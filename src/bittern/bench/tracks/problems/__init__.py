@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from bittern.bench.tracks.problem import Problem
+from bittern.bench.tracks.problems.blood_cells import BLOOD_CELLS
 from bittern.bench.tracks.problems.cifar10 import CIFAR10_JPEG75
 from bittern.bench.tracks.problems.digits import DIGITS
 from bittern.bench.tracks.problems.fashion_mnist import FASHION_MNIST
@@ -24,10 +25,12 @@ PROBLEMS: tuple[Problem, ...] = (
     WAND,
     MOTIONS,
     POINT_DIGITS,
+    BLOOD_CELLS,
 )
 """In the order of the tables. A problem of your own is an object like these."""
 
 __all__ = [
+    "BLOOD_CELLS",
     "CIFAR10_JPEG75",
     "DIGITS",
     "FASHION_MNIST",

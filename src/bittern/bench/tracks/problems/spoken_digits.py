@@ -21,7 +21,7 @@ SAMPLES = SECONDS * RATE_HZ
 """99 % of the recordings are shorter; of the others the middle is taken."""
 SPECTROGRAM = LogMel(rate_hz=RATE_HZ)
 SIZE = (SPECTROGRAM.bands, 1 + SAMPLES // SPECTROGRAM.hop)
-BATCH_SIZE = 50
+BATCH_SIZE = 16
 LEARNING_RATE = 3e-3
 SHOWN_RANGE = 3.0
 """Standard deviations that a picture spans to both sides."""
