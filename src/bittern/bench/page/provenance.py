@@ -11,6 +11,9 @@ from bittern.bench.page.tables import Cell, Column, table, words
 from bittern.bench.page.view import View
 from bittern.bench.trials.trial import Done, Failed, Trial
 
+KEY_DIGITS = 12
+"""Of a trial's key, which `bittern bench show` takes."""
+
 
 def failures(view: View) -> str:
     if not view.failed:
@@ -37,7 +40,7 @@ def trials(view: View) -> str:
     columns = [
         *(Column("No.", number=True), Column("Method"), Column("Track"), Column("Task"), Column("Network")),
         *(Column("Recipe"), Column("Seed", number=True), Column("Settings"), Column("Found"), Column("Notes")),
-        *(Column("Took", number=True), Column("Machine"), Column("Command"), Column("When")),
+        *(Column("Took", number=True), Column("Machine"), Column("Command"), Column("When"), Column("Key")),
     ]
     notes: dict[tuple[str, ...], int] = {}
     rows = []
@@ -49,11 +52,12 @@ def trials(view: View) -> str:
         cells += [Cell(str(trial.seed), trial.seed), words(_settings(trial)), Cell(f"<small>{escape(found)}</small>")]
         cells.append(_notes(notes, one.result.notes))
         cells += [Cell(seconds_text(one.seconds), one.seconds), _machine(view, one), _command(view, one)]
-        rows.append((trial.method, [*cells, words(_day(one.finished))]))
+        cells += [words(_day(one.finished)), Cell(f"<code>{trial.key[:KEY_DIGITS]}</code>")]
+        rows.append((trial.method, cells))
     return f"""<section aria-labelledby="trials">
 <h2 id="trials">All trials</h2>
 <p>The numbers in the column "Trials" of the tables above lead here. "Took" is the whole trial on a machine that may
-have done other things: no measure of speed.</p>
+have done other things: no measure of speed. <code>bittern bench show STORE KEY</code> tells everything of one.</p>
 <p class="choose" hidden><label>Find <input id="find" type="search"></label></p>
 <details id="all"><summary>{plural(len(view.done), "trial")}</summary>
 {table("trials-table", "Trials", columns, rows)}

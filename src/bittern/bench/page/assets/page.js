@@ -389,10 +389,14 @@
       root.dataset.theme = "light";
       opened = [...document.querySelectorAll("details:not([open])")];
       for (const one of opened) one.open = true;
-      for (const { chart: made } of charts.values()) made.resize();
       drawAll();
+      // the page is narrower than the screen, and style rules alone would cut drawings instead of scaling them
+      for (const svg of document.querySelectorAll(".chart svg")) {
+        svg.setAttribute("viewBox", `0 0 ${svg.getAttribute("width")} ${svg.getAttribute("height")}`);
+      }
     });
     addEventListener("afterprint", () => {
+      for (const svg of document.querySelectorAll(".chart svg")) svg.removeAttribute("viewBox");
       if (theme) root.dataset.theme = theme; else delete root.dataset.theme;
       for (const one of opened) one.open = false;
       drawAll();
@@ -476,9 +480,13 @@
     return element("div", {}, element("h3", {}, "Samples of the test set, first seed"), list);
   }
 
+  const LAYER_TITLES = {
+    name: "layer", binary_params: "binary weights", float_params: "real numbers", code_params: "codes", bmac: "binary products", fmac: "real products",
+  };
+
   function layers({ names, rows }, name) {
     const numbers = names.map((_, i) => rows.every((row) => typeof row[i] === "number"));
-    const heads = names.map((text, i) => head(text.replaceAll("_", " "), numbers[i] ? "number" : ""));
+    const heads = names.map((text, i) => head(LAYER_TITLES[text] ?? text.replaceAll("_", " "), numbers[i] ? "number" : ""));
     const shape = (value) => (Array.isArray(value) ? value.join(" × ") : typeof value === "number" ? value.toLocaleString("en") : value ?? "–");
     const lines = rows.map((row) => element("tr", {}, ...row.map((value, i) =>
       element(i ? "td" : "th", i ? { class: numbers[i] ? "number" : "" } : { scope: "row" }, shape(value)))));
