@@ -11,6 +11,7 @@ void bind_sign(nb::module_& m);
 void bind_clipped_sign(nb::module_& m);
 void bind_sign_slopes(nb::module_& m);
 void bind_standard_sign(nb::module_& m);
+void bind_scaled_gradient(nb::module_& m);
 void bind_pack_signs(nb::module_& m);
 void bind_unpack_signs(nb::module_& m);
 void bind_binary_conv2d(nb::module_& m);
@@ -66,6 +67,7 @@ NB_MODULE(_native, m) {
   bind_clipped_sign(m);
   bind_sign_slopes(m);
   bind_standard_sign(m);
+  bind_scaled_gradient(m);
   bind_pack_signs(m);
   bind_unpack_signs(m);
   bind_binary_conv2d(m);

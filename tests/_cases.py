@@ -20,7 +20,18 @@ from torch import Tensor
 from _bit_cases import PARTS, parts, pools
 from _block_cases import blocks
 from _conv_cases import DEPTHWISE, FEW, GROUPED, WINDOWS, Conv, depthwise, epilogue, generator, grouped, words
-from _estimator_cases import bent, gradient, is_near, is_standard, samples, shapes, signs_and_masks
+from _estimator_cases import (
+    bent,
+    gradient,
+    is_near,
+    is_scaled,
+    is_standard,
+    samples,
+    scaled,
+    scaled_shapes,
+    shapes,
+    signs_and_masks,
+)
 from _group_cases import check_group_product, group_products, group_weights
 from _linear_cases import check_int8, check_sum, linears
 from _step_cases import Step, check_step, steps
@@ -423,6 +434,13 @@ def standard_cases(op: ops.Op[Any]) -> Iterator[Case]:
             yield Case(op, label, partial(copy.deepcopy, arguments), dtype == torch.float32, is_standard)
 
 
+def scaled_cases() -> Iterator[Case]:
+    for rows, n, dtype in scaled_shapes():
+        label = f"{_name(dtype)}-{rows}x{n}"
+        light = dtype == torch.float32 and n < 1000
+        yield Case(ops.scaled_gradient, label, partial(scaled, label, rows, n, dtype), light, is_scaled)
+
+
 GENERATORS: dict[ops.Op, Callable[[], Iterator[Case]]] = {
     ops.sign: sign_cases,
     **{
@@ -438,6 +456,7 @@ GENERATORS: dict[ops.Op, Callable[[], Iterator[Case]]] = {
         )
     },
     **{op: partial(standard_cases, op) for op in (ops.standard_sign, ops.standard_sign_gradient)},
+    ops.scaled_gradient: scaled_cases,
     ops.pack_signs: pack_cases,
     ops.pack_levels: levels_cases,
     ops.unpack_signs: unpack_cases,
@@ -474,6 +493,7 @@ WITHOUT_KERNEL = (
     ops.noisy_sign,
     ops.standard_sign,
     ops.standard_sign_gradient,
+    ops.scaled_gradient,
 )
 """On CUDA these are their references."""
 

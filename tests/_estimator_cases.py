@@ -109,7 +109,7 @@ def bent(shape: tuple[int, ...], dtype: torch.dtype, layout: Layout) -> Iterator
         f"{label}-wave",
         lambda: (grad(), x(finite), torch.tensor(10), *own, scalar(0.01)),
     )
-    yield ops.noisy_sign, label, lambda: (x(finite), grad(), scalar(0.1), 0.1)
+    yield ops.noisy_sign, label, lambda: (x(finite), grad(), scalar(0.1))
 
 
 def is_near(op: ops.Op[Any], arguments: tuple[Any, ...], call: Callable[..., Any]) -> None:
@@ -117,9 +117,9 @@ def is_near(op: ops.Op[Any], arguments: tuple[Any, ...], call: Callable[..., Any
     found = call(*arguments)
     assert found.is_contiguous()
     if op is ops.noisy_sign:
-        x, noise, alpha, wave = arguments
-        exact = op.reference(x.double(), noise.double(), alpha.double(), wave)
-        assert_elementwise(found, exact, 6, 1.0 + float(alpha) * (noise.double().abs() + wave))
+        x, noise, wave = arguments
+        exact = op.reference(x.double(), noise.double(), wave.double())
+        assert_elementwise(found, exact, 6, 1.0 + noise.double().abs() + float(wave))
         return
     grad, x, *constants = arguments
     constants = [c.double() if isinstance(c, Tensor) and c.is_floating_point() else c for c in constants]
@@ -165,3 +165,24 @@ def is_standard(op: ops.Op[Any], arguments: tuple[Any, ...], call: Callable[...,
     exact = op.reference(grad.double(), x.double(), statistics.double())
     largest = grad.double().abs().max() * 2 * statistics.double()[:, 1].max() if len(x) else 1.0
     assert_reduction(call(*arguments), exact, n, 4.0 * largest)
+
+
+def scaled_shapes() -> Iterator[tuple[int, int, torch.dtype]]:
+    yield from (
+        (rows, n, torch.float32) for rows, n in ((0, 3), (3, 0), (1, 1), (5, 63), (3, 65), (64, 257), (7, 4097))
+    )
+    yield from ((5, 63, dtype) for dtype in FLOATS[1:])
+
+
+def scaled(label: str, rows: int, n: int, dtype: torch.dtype) -> tuple[Any, ...]:
+    grad, y = (numbers(label + part, (rows, n), dtype, ()) for part in ("grad", "y"))
+    return grad, y, numbers(label, (n,), dtype, ())
+
+
+def is_scaled(op: ops.Op[Any], arguments: tuple[Any, ...], call: Callable[..., Any]) -> None:
+    """A product, exact, and a sum within its rounding."""
+    grad, y, factor = arguments
+    to_y, to_factor = call(*arguments)
+    assert_exact(to_y, grad * factor)
+    largest = (grad * y).abs().max().double() if grad.numel() else 1.0
+    assert_reduction(to_factor, (grad.double() * y.double()).sum(0), max(1, len(grad)), largest)

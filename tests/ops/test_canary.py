@@ -88,12 +88,22 @@ def test_estimators(isa: ops.Isa, n: int) -> None:
         "approx": lambda _, out: _native.approx_sign_gradient(*code, at, at, n, out),
         "decay": lambda _, out: _native.error_decay_gradient(*code, at, at, n, 1.0, 1.0, out),
         "fourier": lambda _, out: _native.fourier_gradient(*code, at, at, n, *series, out),
-        "noisy": lambda _, out: _native.noisy_sign(*code, at, at, n, 0.1, 0.1, out),
+        "noisy": lambda _, out: _native.noisy_sign(*code, at, at, n, 0.1, out),
     }
     for run in runs.values():
         check((n,), torch.float32, run)
     check((len(mask),), torch.uint8, lambda _, out: _native.clipped_sign(*code, at, n, 1.0, False, other, out))
     check((len(mask),), torch.uint8, lambda _, out: _native.clipped_levels(*code, at, n, 1, other, out))
+
+
+@ISAS
+@pytest.mark.parametrize(("rows", "n"), [(0, 5), (1, 1), (3, 63), (2, 1025)])
+def test_scaled_gradient(isa: ops.Isa, rows: int, n: int) -> None:
+    y, factor = torch.randn(rows, n), torch.randn(n)
+    others = torch.empty_like(y), torch.empty(n)
+    given = (isa, THREADS, y.data_ptr(), y.data_ptr(), factor.data_ptr(), rows, n)
+    check((rows, n), torch.float32, lambda _, out: _native.scaled_gradient(*given, out, others[1].data_ptr()))
+    check((n,), torch.float32, lambda _, out: _native.scaled_gradient(*given, others[0].data_ptr(), out))
 
 
 @ISAS

@@ -24,6 +24,7 @@ KERNELS = {
     ops.noisy_sign: {"noisy_sign"},
     ops.standard_sign: {"standard_sign"},
     ops.standard_sign_gradient: {"standard_sign_gradient"},
+    ops.scaled_gradient: {"scaled_gradient"},
     ops.pack_signs: {"pack_signs", "pack_planar"},
     ops.pack_levels: {"run_block_program"},
     ops.unpack_signs: {"unpack_signs"},

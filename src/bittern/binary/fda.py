@@ -7,6 +7,7 @@ import math
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bittern import ops
@@ -79,12 +80,12 @@ class FDA(Quantizer):
         scale = w.detach().abs().mean()
         if not self.training:
             return Quantized(binarize(w, self._estimator()), scale)
-        return Quantized(self._noisy(w, self.weight_noise(w.flatten(1)).view_as(w)), scale)
+        return Quantized(self._noisy(w, self.weight_noise(w.flatten(1), self.alpha).view_as(w)), scale)
 
     def input(self, x: Tensor) -> Quantized:
         if not self.training:
             return Quantized(binarize(x, self._estimator()))
-        return Quantized(self._noisy(x, self.input_noise(x.movedim(1, -1)).movedim(-1, 1)))
+        return Quantized(self._noisy(x, self.input_noise(x.movedim(1, -1), self.alpha).movedim(-1, 1)))
 
     def input_code(self) -> InputCode:
         return SignCode()
@@ -95,12 +96,12 @@ class FDA(Quantizer):
         self.alpha.fill_(NOISE_FIRST / 2.0 * (1.0 + math.cos(math.pi * t)))
 
     def _noisy(self, v: Tensor, noise: Tensor) -> Tensor:
-        """sign(v) + alpha (noise + 0.1 sin(v))."""
-        alpha, terms, estimator = self.alpha.to(v.dtype, copy=True), self.n + 1, self._estimator()
+        """sign(v) + (noise + alpha 0.1 sin(v)), where the noise has been multiplied by alpha."""
+        wave, terms, estimator = SINE * self.alpha.to(v.dtype), self.n + 1, self._estimator()
 
         def run(v: Tensor, noise: Tensor) -> Tensor:
-            values = ops.noisy_sign(v.detach(), noise.detach(), alpha, SINE)
-            result: Tensor = _NoisySign.apply(values, v, noise, alpha, terms, estimator)  # type: ignore[no-untyped-call]
+            values = ops.noisy_sign(v.detach(), noise.detach(), wave)
+            result: Tensor = _NoisySign.apply(values, v, noise, wave, terms, estimator)  # type: ignore[no-untyped-call]
             return result
 
         return in_memory_order(run, v, noise)
@@ -110,7 +111,7 @@ class FDA(Quantizer):
 
 
 class NoiseAdaptation(nn.Module):
-    """ReLU(v W1) W2 on v [..., d], the learned part of e(v); used in training only."""
+    """alpha ReLU(v W1) W2 on v [..., d], the learned part of alpha e(v); used in training only."""
 
     def __init__(self, d: int) -> None:
         super().__init__()
@@ -118,31 +119,31 @@ class NoiseAdaptation(nn.Module):
         self.down = nn.Linear(d, hidden, bias=False)
         self.up = nn.Linear(hidden, d, bias=False)
 
-    def forward(self, v: Tensor) -> Tensor:
-        noise: Tensor = self.up(torch.relu(self.down(v)))
+    def forward(self, v: Tensor, alpha: Tensor) -> Tensor:
+        hidden = torch.relu(self.down(v))
+        noise: Tensor = F.linear(hidden, alpha.to(v.dtype) * self.up.weight)  # alpha where there are few numbers
         return noise
 
 
 class _NoisySign(torch.autograd.Function):
-    """sign(v) + alpha (noise + 0.1 sin(v)), whose sign has the gradient of a Fourier series."""
+    """sign(v) + (noise + wave sin(v)), whose sign has the gradient of a Fourier series."""
 
     @staticmethod
-    def forward(values: Tensor, v: Tensor, noise: Tensor, alpha: Tensor, terms: Tensor, estimator: Fourier) -> Tensor:
+    def forward(values: Tensor, v: Tensor, noise: Tensor, wave: Tensor, terms: Tensor, estimator: Fourier) -> Tensor:
         return values.view_as(values)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, v, _, alpha, terms, ctx.estimator = inputs
-        ctx.save_for_backward(v, alpha, terms)
+        _, v, _, wave, terms, ctx.estimator = inputs
+        ctx.save_for_backward(v, wave, terms)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad, (v, alpha, terms) = grads[0], ctx.saved_tensors
+        grad, (v, wave, terms) = grads[0], ctx.saved_tensors
         shape = ctx.estimator[1:]
-        to_noise = alpha * grad
         if torch.is_grad_enabled():  # the result may be differentiated again
             slope = ops.fourier_gradient(torch.ones_like(grad), v.detach(), terms, *shape)
-            to_v = grad * once(v, slope) + SINE * to_noise * torch.cos(v)
+            to_v = grad * once(v, slope) + grad * (wave * torch.cos(v))
         else:
-            to_v = ops.fourier_gradient(grad, v, terms, *shape, SINE * alpha)
-        return None, to_v, to_noise, None, None, None
+            to_v = ops.fourier_gradient(grad, v, terms, *shape, wave)
+        return None, to_v, grad, None, None, None

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
+from bittern import ops
 from bittern.binary._common import check_choice
-from bittern.estimators import Clip, binarize
+from bittern.estimators import Clip, binarize, in_memory_order
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 
 CASES = (1, 2, 3, 4)
@@ -71,7 +72,7 @@ class XNORNetPlusPlus(Quantizer):
         product = first
         for factor in others:
             product = product * factor
-        return y * product
+        return y * product if product.shape[2:].numel() == 1 else in_memory_order(_scaled, y, product)
 
     def output_factors(self) -> tuple[Tensor, ...]:
         self._require_sizes("output_factors")
@@ -150,3 +151,28 @@ def _take_sizes(method: nn.Module, state: dict[str, Any], prefix: str, *rest: An
 def _refuse_unsized(method: nn.Module, prefix: str, keep_vars: bool) -> None:
     assert isinstance(method, XNORNetPlusPlus)
     method._require_sizes("state_dict")
+
+
+def _scaled(y: Tensor, factor: Tensor) -> Tensor:
+    """y * factor, where every sample has the same factor [1, ...]: both gradients in one pass."""
+    result: Tensor = _Scaled.apply(y, factor)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Scaled(torch.autograd.Function):
+    @staticmethod
+    def forward(y: Tensor, factor: Tensor) -> Tensor:
+        return y * factor
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        y, factor = ctx.saved_tensors
+        grad = grads[0]
+        if torch.is_grad_enabled():  # the result may be differentiated again
+            return grad * factor, (grad * y).sum(0, keepdim=True)
+        to_y, to_factor = ops.scaled_gradient(grad.flatten(1), y.flatten(1), factor.flatten())
+        return to_y.view(y.shape), to_factor.view(factor.shape)

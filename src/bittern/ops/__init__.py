@@ -36,6 +36,7 @@ from bittern.ops.pool_images import PoolRule, mean_step, pool_step
 from bittern.ops.quantize_blockwise import quantize_4bit, quantize_blockwise
 from bittern.ops.real_conv import PreparedRealConv, SumOrder
 from bittern.ops.real_linear import PreparedRealLinear, SumTree, TreePart
+from bittern.ops.scaled_gradient import scaled_gradient
 from bittern.ops.sign import are_signs, sign
 from bittern.ops.sign_slopes import approx_sign_gradient, error_decay_gradient, fourier_gradient, noisy_sign
 from bittern.ops.standard_sign import standard_sign, standard_sign_gradient
@@ -52,6 +53,7 @@ ALL: tuple[Op[Any], ...] = (
     noisy_sign,
     standard_sign,
     standard_sign_gradient,
+    scaled_gradient,
     pack_signs,
     pack_levels,
     unpack_signs,
@@ -130,6 +132,7 @@ __all__ = [
     "quantize_4bit",
     "quantize_blockwise",
     "run_steps",
+    "scaled_gradient",
     "sign",
     "standard_sign",
     "standard_sign_gradient",

@@ -6,7 +6,7 @@ error_decay_gradient(grad, x, t, k) -> grad * k t (1 - tanh(t x)^2); t, k: 0-dim
 fourier_gradient(grad, x, terms, omega, limit=None, rising=False, wave=None) -> grad * slope
     slope = (4 omega / pi) * sum_{i = 0 ... terms - 1} cos((2i + 1) omega x), 0 where |x| > limit or x is not finite,
     with `rising` also where it is negative; + wave * cos(x). terms: 0-dim int64; wave: 0-dim, or None for 0
-noisy_sign(x, noise, alpha, wave) -> sign(x) + alpha * (noise + wave * sin(x)), each operation rounded; alpha: 0-dim
+noisy_sign(x, noise, wave) -> sign(x) + (noise + wave * sin(x)), each operation rounded; wave: 0-dim
 grad, x, noise: the same shape, float32, float64, float16 or bfloat16 -> the same shape and dtype. A slope is NaN where
 x is, but for Fourier's sum, which is 0 there.
 approx_sign_gradient has the bits of its formula. On the CPU native code serves float32; there error_decay_gradient is
@@ -75,9 +75,9 @@ def _check_fourier(a: FourierArguments) -> None:
         raise ValueError(f"fourier_gradient: omega must lie in (0, pi]; got {a.omega}")
 
 
-def _check_noisy(x: Tensor, noise: Tensor, alpha: Tensor, wave: float) -> None:
+def _check_noisy(x: Tensor, noise: Tensor, wave: Tensor) -> None:
     _check_pair("noisy_sign", ("x", "noise"), x, noise)
-    _check_scalars("noisy_sign", alpha=alpha)
+    _check_scalars("noisy_sign", wave=wave)
 
 
 def _like(x: Tensor, *_: object) -> Tensor:
@@ -114,7 +114,7 @@ fourier_gradient: Op[Tensor] = Op(
 )
 
 noisy_sign: Op[Tensor] = Op(
-    "noisy_sign(Tensor x, Tensor noise, Tensor alpha, float wave) -> Tensor",
+    "noisy_sign(Tensor x, Tensor noise, Tensor wave) -> Tensor",
     check=_check_noisy,
     reference=noisy_sign_reference,
     fake=_like,

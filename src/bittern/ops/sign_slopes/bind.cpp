@@ -27,12 +27,12 @@ static void fourier_gradient(int isa, int threads, std::uintptr_t grad, std::uin
                   pointer<float>(out), threads);
 }
 
-static void noisy_sign(int isa, int threads, std::uintptr_t x, std::uintptr_t noise, i64 n, float alpha,
-                       float wave, std::uintptr_t out) {
+static void noisy_sign(int isa, int threads, std::uintptr_t x, std::uintptr_t noise, i64 n, float wave,
+                       std::uintptr_t out) {
   const SignSlopesKernels& kernels = sign_slopes_kernels(checked_isa(isa));
   nb::gil_scoped_release without_gil;
-  kernels.noisy_sign(pointer<const float>(x), pointer<const float>(noise), n, alpha, wave,
-                     pointer<float>(out), threads);
+  kernels.noisy_sign(pointer<const float>(x), pointer<const float>(noise), n, wave, pointer<float>(out),
+                     threads);
 }
 
 void bind_sign_slopes(nb::module_& m) {
@@ -44,7 +44,7 @@ void bind_sign_slopes(nb::module_& m) {
         nb::arg("x"), nb::arg("n"), nb::arg("terms"), nb::arg("omega"), nb::arg("limit"), nb::arg("rising"),
         nb::arg("wave"), nb::arg("out"));
   m.def("noisy_sign", &noisy_sign, nb::arg("isa"), nb::arg("threads"), nb::arg("x"), nb::arg("noise"),
-        nb::arg("n"), nb::arg("alpha"), nb::arg("wave"), nb::arg("out"));
+        nb::arg("n"), nb::arg("wave"), nb::arg("out"));
 }
 
 }  // namespace bittern

@@ -57,11 +57,11 @@ def fourier_gradient_cpu(isa: Isa, a: FourierArguments) -> Tensor:
     return out
 
 
-def noisy_sign_cpu(isa: Isa, x: Tensor, noise: Tensor, alpha: Tensor, wave: float) -> Tensor:
+def noisy_sign_cpu(isa: Isa, x: Tensor, noise: Tensor, wave: Tensor) -> Tensor:
     if x.dtype != torch.float32:
-        return noisy_sign_reference(x, noise, alpha, wave)
+        return noisy_sign_reference(x, noise, wave)
     x, noise = x.contiguous(), noise.contiguous()
     out = torch.empty_like(x)
-    scalars = (float(alpha.item()), wave)
-    _native.noisy_sign(isa, threads(), x.data_ptr(), noise.data_ptr(), x.numel(), *scalars, out.data_ptr())
+    pointers = (x.data_ptr(), noise.data_ptr())
+    _native.noisy_sign(isa, threads(), *pointers, x.numel(), float(wave.item()), out.data_ptr())
     return out

@@ -50,5 +50,5 @@ def fourier_gradient_cuda(a: FourierArguments) -> Tensor:
     return fourier_gradient_reference(a)
 
 
-def noisy_sign_cuda(x: Tensor, noise: Tensor, alpha: Tensor, wave: float) -> Tensor:
-    return noisy_sign_reference(x, noise, alpha, wave)
+def noisy_sign_cuda(x: Tensor, noise: Tensor, wave: Tensor) -> Tensor:
+    return noisy_sign_reference(x, noise, wave)

@@ -26,9 +26,8 @@ struct SignSlopesKernels {
   void (*error_decay)(const float* grad, const float* x, i64 n, float t, float k, float* out, int threads);
   void (*fourier)(const float* grad, const float* x, i64 n, const FourierSlope& slope, float* out,
                   int threads);
-  // out = sign(x) + alpha * (noise + wave * sin(x)).
-  void (*noisy_sign)(const float* x, const float* noise, i64 n, float alpha, float wave, float* out,
-                     int threads);
+  // out = sign(x) + (noise + wave * sin(x)).
+  void (*noisy_sign)(const float* x, const float* noise, i64 n, float wave, float* out, int threads);
 };
 
 BITTERN_DISPATCH(sign_slopes, SignSlopesKernels)

@@ -122,16 +122,16 @@ void fourier(const float* grad, const float* x, i64 n, const FourierSlope& slope
 // ---- a sign with noise
 
 struct NoiseRule {
-  F32 alpha, wave;
+  F32 wave;
   BITTERN_INLINE F32 apply(F32 x, F32 noise) const {
     const F32 zero = splat(0.0f);
     const F32 sign = select(either(greater(x, zero), equal(x, zero)), splat(1.0f), splat(-1.0f));
-    return add(sign, multiply(alpha, add(noise, multiply(wave, sine(x)))));
+    return add(sign, add(noise, multiply(wave, sine(x))));
   }
 };
 
-void noisy_sign(const float* x, const float* noise, i64 n, float alpha, float wave, float* out, int threads) {
-  slope_all(x, noise, n, NoiseRule{splat(alpha), splat(wave)}, out, threads);
+void noisy_sign(const float* x, const float* noise, i64 n, float wave, float* out, int threads) {
+  slope_all(x, noise, n, NoiseRule{splat(wave)}, out, threads);
 }
 
 }  // namespace

@@ -58,6 +58,6 @@ def fourier_gradient_reference(a: FourierArguments) -> Tensor:
     return (a.grad * slope).contiguous()
 
 
-def noisy_sign_reference(x: Tensor, noise: Tensor, alpha: Tensor, wave: float) -> Tensor:
-    """sign(x) + alpha * (noise + wave * sin(x))."""
-    return (sign_reference(x) + alpha * (noise + wave * torch.sin(x))).contiguous()
+def noisy_sign_reference(x: Tensor, noise: Tensor, wave: Tensor) -> Tensor:
+    """sign(x) + (noise + wave * sin(x))."""
+    return (sign_reference(x) + (noise + wave * torch.sin(x))).contiguous()
