@@ -78,7 +78,7 @@ def run(
     _go(_tracks(track), choice, store, executor, threads, retry_failed, work)
 
 
-def quick(store: Store, jobs: Jobs = 1, threads: Threads = 1, retry_failed: RetryFailed = False) -> None:
+def quick(store: Store, jobs: Jobs = 2, threads: Threads = 1, retry_failed: RetryFailed = False) -> None:
     """Nine methods and the float twin on small data, in minutes: to see what there is, not to judge methods by."""
     from bittern.bench.trials.quick import CHOICE, tracks
 

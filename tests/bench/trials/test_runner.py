@@ -206,6 +206,14 @@ def test_an_interrupted_process_says_so(path: Path) -> None:
         assert isinstance(events[-1], Finished)
 
 
+def test_processes_that_cannot_begin_stop_the_run_and_mark_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bittern.bench.trials.processes._serve", os._exit)  # which takes no connection
+    with Processes(1) as executor, pytest.raises(OSError, match="no process for trials can begin: its process ended"):
+        go(path, Toy(), executor=executor)
+    with TrialStore.read(path) as store:
+        assert store.failed() == ()
+
+
 def _drive(path: Path, seeds: int, told: object) -> None:
     """A driver, in a process of its own."""
 

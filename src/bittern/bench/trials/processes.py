@@ -92,7 +92,11 @@ class Processes(Executor):
                 self._slots.remove(slot)
                 slot.process.join()
                 if slot.job is not None:
-                    events.append(Lost(slot.job.trial.key, _how(slot.process.exitcode)))
+                    key, how = slot.job.trial.key, _how(slot.process.exitcode)
+                    # one that never began says nothing about the trial
+                    events.append(
+                        Lost(key, how) if slot.serving else Unusable(key, f"no process for trials can begin: {how}")
+                    )
                 slot.end()
                 continue
             slot.serving = True
