@@ -74,6 +74,7 @@ class Random {
 };
 
 void test_elementwise(Isa isa, Results& results);
+void test_estimators(Isa isa, Results& results);
 void test_conv2d(Isa isa, Results& results);
 void test_codes(Isa isa, Results& results);
 void test_blockwise(Isa isa, Results& results);

@@ -33,6 +33,7 @@ struct Group {
 };
 
 constexpr Group kGroups[] = {{"elementwise", test_elementwise},
+                             {"estimators", test_estimators},
                              {"conv2d", test_conv2d},
                              {"codes", test_codes},
                              {"blockwise", test_blockwise},

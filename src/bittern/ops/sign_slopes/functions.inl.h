@@ -72,18 +72,28 @@ F32 each_lane(F32 x, Function f) {
   return load(lanes);
 }
 
-BITTERN_INLINE bool too_large(F32 angle) {
-  return any(either(greater(absolute(angle), splat(kLargestAngle)), not_finite(angle)));
+// Angles that `reduced` does not take.
+BITTERN_INLINE Mask too_large(F32 angle) {
+  return either(greater(absolute(angle), splat(kLargestAngle)), not_finite(angle));
+}
+
+// fast(x) but where `large`: there exact(x), in double. A lane's result does not depend on the others.
+template <class Fast, class Exact>
+BITTERN_INLINE F32 choose(F32 x, Mask large, Fast fast, Exact exact) {
+  if (!any(large)) return fast(x);
+  return select(large, each_lane(x, exact), fast(select(large, splat(0.0f), x)));
 }
 
 BITTERN_INLINE F32 sine(F32 x) {
-  if (too_large(x)) return each_lane(x, [](double lane) { return __builtin_sin(lane); });
-  return sine(Pair{x, splat(0.0f)});
+  return choose(
+      x, too_large(x), [](F32 angle) { return sine(Pair{angle, splat(0.0f)}); },
+      [](double lane) { return __builtin_sin(lane); });
 }
 
 BITTERN_INLINE F32 cosine(F32 x) {
-  if (too_large(x)) return each_lane(x, [](double lane) { return __builtin_cos(lane); });
-  return cosine(Pair{x, splat(0.0f)});
+  return choose(
+      x, too_large(x), [](F32 angle) { return cosine(Pair{angle, splat(0.0f)}); },
+      [](double lane) { return __builtin_cos(lane); });
 }
 
 // exp(z) for -100 <= z <= 0, 0 where z < -87, NaN for NaN. ln 2 = kLn2 + kLn2Rest, whose first has 12 bits.

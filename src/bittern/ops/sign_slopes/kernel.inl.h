@@ -84,20 +84,25 @@ struct FourierRule {
   FourierSlope slope;
   F32 omega, omega_rest, terms, twice, limit, scale;
 
-  // The sum for 0 <= size <= limit.
-  BITTERN_INLINE F32 sum(F32 size) const {
+  // The sum where no angle is too large.
+  BITTERN_INLINE F32 quotient(F32 size) const {
     Pair angle = product(size, omega);
-    if (too_large(multiply(angle.high, twice))) {
-      const FourierSlope& s = slope;
-      return each_lane(size, [&s](double lane) { return series(lane, s.omega, s.terms); });
-    }
     angle.low = multiply_add(size, omega_rest, angle.low);
     const Reduced theta = reduced(angle);
     Pair many = product(theta.rest.high, twice);
     many.low = multiply_add(theta.rest.low, twice, many.low);
     const F32 below = sine_near_zero(theta.rest.high);
-    const F32 quotient = multiply(theta.sign, divide(sine(many), add(below, below)));
-    return select(equal(theta.rest.high, splat(0.0f)), multiply(theta.sign, terms), quotient);
+    const F32 total = divide(sine(many), add(below, below));
+    return multiply(theta.sign, select(equal(theta.rest.high, splat(0.0f)), terms, total));
+  }
+
+  // The sum for 0 <= size <= limit.
+  BITTERN_INLINE F32 sum(F32 size) const {
+    const double w = slope.omega;
+    const i64 m = slope.terms;
+    return choose(
+        size, too_large(multiply(multiply(size, omega), twice)),
+        [this](F32 lanes) { return quotient(lanes); }, [w, m](double lane) { return series(lane, w, m); });
   }
 
   BITTERN_INLINE F32 apply(F32 grad, F32 x) const {
