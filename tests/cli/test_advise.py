@@ -28,9 +28,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_advice_is_a_table_and_sentences(command: Command, store: Path) -> None:
     lines = command.done("advise", store, "--bytes", "200kB", "--latency", "0.6 ms").splitlines()
     assert lines[1] == "task 0: 2 choices within 200.0 kB, 600 µs"
-    assert lines[2].split() == [
-        *("method", "network", "training", "bits", "score", "seeds", "bytes", "ops", "latency", "beside", "the", "best")
-    ]
+    heads = "method network training bits/parameter score seeds bytes ops latency beside the best"
+    assert lines[2].split() == heads.split()
     assert lines[4].startswith("BNN      network1   common, 8 epochs")
     assert lines[5].rstrip().endswith("points, worse")
     assert "Best by its mean score: BNN, network1. It is better than each choice below it beyond seed noise" in lines[6]

@@ -71,7 +71,7 @@ def _table(one: Advice) -> Table:
     from bittern.cli.screen import plain_table, printable
 
     costs = [cost for cost in COSTS if any(cost in beside.candidate.costs for beside in one.choices)]
-    numbers = ("bits", "score", "seeds", *costs)
+    numbers = ("bits/parameter", "score", "seeds", *costs)
     table = plain_table("method", "network", "training", *numbers, "beside the best", right=numbers)
     for beside in one.choices:
         trial, bits = beside.candidate.trained.trial, beside.candidate.bits
@@ -123,6 +123,8 @@ def _sentences(one: Advice, limits: Mapping[str, float]) -> list[str]:
 
 def _sure(one: Advice) -> str:
     """How far the seeds carry."""
+    from bittern.cli.screen import printable
+
     best = one.choices[0].candidate
     if best.score.std is None:
         return "It has one seed, which says nothing of the noise between seeds."
@@ -131,7 +133,8 @@ def _sure(one: Advice) -> str:
     if not others:
         return "Nothing else is within the limits and not beaten." if not one.ties else ""
     if close:
-        return f"Seeds do not tell it apart from {len(close)} of the {len(others)} other choices (95 % interval)."
+        names = "; ".join(printable(beside.candidate.name) for beside in close)
+        return f"Seeds do not tell it apart (95 % interval) from: {names}."
     return "It is better than each choice below it beyond seed noise (95 % interval)."
 
 

@@ -53,7 +53,7 @@ def _facts(group: Group) -> dict[str, Value]:
 
 
 def _metrics(groups: Sequence[Group], main: str | None) -> list[str]:
-    """The track's own first; without single severities, and without those that say what one before them says."""
+    """The track's own first; without single severities, and without shares that are one before them by another name."""
     names = dict.fromkeys(name for group in groups for name in group.metrics if severity_of(name) is None)
     ordered = [*([main] if main in names else []), *(name for name in names if name != main)]
     kept: list[str] = []
@@ -62,7 +62,7 @@ def _metrics(groups: Sequence[Group], main: str | None) -> list[str]:
         values = tuple(
             (place, one.result.metrics.get(name)) for place, group in enumerate(groups) for one in group.done
         )
-        if any(_says_no_more(values, other) for other in told):
+        if is_share(name) and any(_says_no_more(values, other) for other in told):
             continue
         told.add(values)
         kept.append(name)
