@@ -19,6 +19,7 @@ from bittern.bench.core import training
 from bittern.bench.tracks.artefacts import load_state
 from bittern.bench.tracks.learning_task import SCORE, LearningTask
 from bittern.bench.tracks.problems import DIGITS
+from bittern.bench.tracks.stages import common_stages, stages_of
 from bittern.bench.trials.track import Work
 from bittern.bench.trials.trial import TWIN, Done, Result, Trial
 from bittern.binary import BNN, ReActNet
@@ -190,3 +191,19 @@ def test_the_problem_of_the_guide_is_learned(tmp_path: Path) -> None:
     counts = json.loads(result.artefacts["confusion.json"])
     assert counts["classes"] == ["no", "yes"]
     assert sum(map(sum, counts["counts"])) == 100
+
+
+def test_a_network_may_have_a_rate_of_its_own() -> None:
+    own = DIGITS.networks["mlp"]._replace(learning_rate=0.25)
+    problem = dataclasses.replace(DIGITS, networks={**DIGITS.networks, "mlp": own})
+    rates = [common_stages(problem, name, 1000, 2, 7).recipes[0].learning_rate for name in ("mlp", "resnet20_cifar")]
+    assert rates == [0.25, DIGITS.recipe.learning_rate]
+    given = common_stages(problem, "mlp", 1000, 2, 7, learning_rate=0.5).recipes[0]
+    assert (given.learning_rate, given.epochs, given.seed) == (0.5, 2, 7)
+
+
+def test_papers_recipes_are_for_methods() -> None:
+    data = DIGITS.load(None, 100).final
+    for recipe, method in (("paper", None), ("mine", BNN)):
+        with pytest.raises(ValueError, match='recipe must be "common", or "paper" for a method'):
+            stages_of(DIGITS, "mlp", recipe, method, data, 100, 1, 0)

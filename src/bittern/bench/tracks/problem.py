@@ -24,6 +24,8 @@ class Network(NamedTuple):
     build: Callable[[Method | None], nn.Module]
     """A fresh one with a method, or the float twin; the caller seeds torch. Every parameter has its size."""
     family: Family
+    learning_rate: float | None = None
+    """Of the common recipe with this network, for all methods and the twin; None: the recipe's own."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -25,9 +25,10 @@ class Stages(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def common_stages(problem: Problem, count: int, epochs: int, seed: int, **changes: Any) -> Stages:
-    """The problem's recipe. count: training examples. changes: fields of `Recipe`."""
-    recipe = dataclasses.replace(problem.recipe, epochs=epochs, seed=seed, **changes)
+def common_stages(problem: Problem, network: str, count: int, epochs: int, seed: int, **changes: Any) -> Stages:
+    """The problem's recipe, at the network's rate. count: training examples. changes: fields of `Recipe`."""
+    rate = problem.network(network).learning_rate or problem.recipe.learning_rate
+    recipe = dataclasses.replace(problem.recipe, epochs=epochs, seed=seed, **{"learning_rate": rate, **changes})
     if recipe.batch_size <= count:
         return Stages((recipe,))
     return Stages(
@@ -60,11 +61,18 @@ def paper_stages(problem: Problem, method: Method, data: TrainingData, count: in
 
 
 def stages_of(
-    problem: Problem, recipe: str, method: Method | None, data: TrainingData, count: int, epochs: int, seed: int
+    problem: Problem,
+    network: str,
+    recipe: str,
+    method: Method | None,
+    data: TrainingData,
+    count: int,
+    epochs: int,
+    seed: int,
 ) -> Stages:
     """recipe: "common" or "paper"; the float twin has the common one alone. Raises: ValueError."""
     if recipe == COMMON:
-        return common_stages(problem, count, epochs, seed)
+        return common_stages(problem, network, count, epochs, seed)
     if recipe != PAPER or method is None:
         raise ValueError(f'bench: recipe must be "common", or "paper" for a method; got {recipe!r}')
     return paper_stages(problem, method, data, count, epochs, seed)

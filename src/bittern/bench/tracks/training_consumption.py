@@ -141,7 +141,7 @@ class TrainingConsumption(Track):
         parts = problem.load(work.data, problem.recipe.batch_size)
         task = problem.task or classification_of(parts.final)
         count = training_count(parts.final)
-        recipe = common_stages(problem, count, 1, trial.seed).recipes[0]
+        recipe = common_stages(problem, trial.network, count, 1, trial.seed).recipes[0]
         batch = tuple(open_source(parts.final, recipe, CPU, task).at(0))
 
         def step(method: str, layout: str) -> OneStep:
@@ -193,7 +193,8 @@ def _trained(problem: Problem, trial: Trial, work: Work) -> Result:
     train_size = trial.setting("train_size")
     assert train_size is None or isinstance(train_size, int)
     parts = problem.load(work.data, train_size)
-    (recipe,), notes = common_stages(problem, training_count(parts.choice), trial.epochs, trial.seed, **_changes(trial))
+    count = training_count(parts.choice)
+    (recipe,), notes = common_stages(problem, trial.network, count, trial.epochs, trial.seed, **_changes(trial))
     model = fresh(lambda: network.build(method), trial.seed)
     try:
         rows = fit(
