@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bittern import deploy
 from bittern.deploy.packed import Packed
+from bittern.deploy.verify_report import VerifyReport
 from bittern.train import Epoch, Recipe, Task, train, train_two_stage
 from bittern.train.checkpoint import FILE_NAME
 from bittern.train.source import TrainingData
@@ -25,8 +26,8 @@ class Packing(NamedTuple):
     """A packed model and what was found about it."""
 
     packed: Packed
-    exact: bool
-    """Whether all accumulators and outputs agree with the training graph."""
+    report: VerifyReport
+    """Of packed model and training graph."""
     file: bytes
 
 
@@ -77,4 +78,4 @@ def fit(
 def pack_exactly(model: nn.Module, inputs: Tensor) -> Packing:
     """Pack a trained model and compare it with its training graph on `inputs`. Raises: what `deploy.pack` raises."""
     packed = deploy.pack(model, inputs[:1])
-    return Packing(packed, deploy.verify(packed, model, inputs).exact, packed.to_bytes())
+    return Packing(packed, deploy.verify(packed, model, inputs), packed.to_bytes())

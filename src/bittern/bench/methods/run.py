@@ -128,8 +128,8 @@ def train_one(
     if method is None:
         accuracy, exact, size = evaluate(model, data).accuracy, None, summary(model, images).bytes
     else:
-        packed, exact, file = pack_exactly(model, images)
-        accuracy, size = evaluate(packed, data).accuracy, len(file)
+        packed, verified, file = pack_exactly(model, images)
+        accuracy, exact, size = evaluate(packed, data).accuracy, verified.exact, len(file)
     return Trained(_name(method), seed, epochs[-1].train_accuracy, accuracy, exact, size, round(seconds, 1))
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import statistics
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -33,6 +34,8 @@ from bittern.bench.tracks.problems import PROBLEMS
 from bittern.bench.tracks.theoretical_complexity import untrained
 from bittern.bench.trials.track import Choice, Plan, Track, Work
 from bittern.bench.trials.trial import TWIN, Done, Result, Trial
+from bittern.deploy.packed import Packed
+from bittern.nn import ConstantInputWarning
 
 BUDGET_S = 0.5
 """For each engine, beside what it takes to set up."""
@@ -74,7 +77,7 @@ class HardwareInference(Track):
             if trial.method == TWIN:
                 metrics, notes = self._twin(twin, x), list[str]()
             else:
-                packed = deploy.pack(fresh(lambda: network.build(work.methods[trial.method]), trial.seed).eval(), x)
+                packed = _packed(fresh(lambda: network.build(work.methods[trial.method]), trial.seed), x)
                 metrics, notes = self._against_twin(partial(packed, x), twin, x, work)
                 size = len(packed.to_bytes())
         return Result({"file_bytes": float(size), **metrics}, notes=(*notes, f"On {work.threads} thread(s)."))
@@ -121,3 +124,10 @@ class HardwareInference(Track):
         if torch:
             metrics[SPEEDUP] = min(torch)
         return metrics, notes
+
+
+def _packed(model: nn.Module, x: Tensor) -> Packed:
+    """Of a network that was never trained, whose signs may well be the same whatever comes in."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConstantInputWarning)
+        return deploy.pack(model.eval(), x)

@@ -16,6 +16,7 @@ two optimizers; its twins share the methods' recipe.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ from bittern.bench.tracks.problems import PROBLEMS
 from bittern.bench.tracks.stages import stages_of
 from bittern.bench.trials.track import Choice, Plan, Track, Work
 from bittern.bench.trials.trial import TWIN, Done, Result, Trial
+from bittern.nn import ConstantInputWarning
 from bittern.nn.summary import summary
 from bittern.train import Epoch, evaluate
 from bittern.train.source import TrainingData
@@ -114,10 +116,14 @@ def _result(
         files[artefacts.STATE] = artefacts.state_bytes(model)
         notes = (*notes, "Bytes of the float twin are those of its parameters.")
     else:
-        packing = pack_exactly(model, parts.inputs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConstantInputWarning)  # a note says it
+            packing = pack_exactly(model, parts.inputs)
         runs = packing.packed
-        metrics |= {"packed_bytes": float(len(packing.file)), "exact": float(packing.exact)}
+        metrics |= {"packed_bytes": float(len(packing.file)), "exact": float(packing.report.exact)}
         files[artefacts.PACKED] = packing.file
+        still = packing.report.constant_inputs
+        notes = (*notes, *((f"The signs at {', '.join(still)} are the same whatever comes in.",) if still else ()))
     noted = artefacts.Noted(runs)
     metrics[SCORE] = evaluate(noted, parts.final, task=problem.task).score
     metrics |= {problem.metric: metrics[SCORE], f"train_{problem.metric}": metrics["train_score"]}

@@ -20,6 +20,9 @@ VGG_WIDTH = 32
 BATCH_SIZE = 50
 LEARNING_RATE = 3e-2
 WARMUP = 0.1
+VIT_RATE = 1e-2
+"""Of 0.001, 0.003, 0.01 and 0.03, on held-out digits after four epochs, the best mean of the float twin, BNN and ReCU:
+at 0.03 both methods are better (0.76 and 0.79 for 0.67 and 0.71), and the twin is lost (0.26 for 0.68)."""
 
 
 def image_networks(channels: int, size: int, classes: int) -> Mapping[str, Network]:
@@ -27,13 +30,13 @@ def image_networks(channels: int, size: int, classes: int) -> Mapping[str, Netwo
 
     sizes = {"num_classes": classes, "in_channels": channels, "input_size": size}
 
-    def made(function: Callable[..., nn.Module], family: Family, **options: int) -> Network:
-        return Network(partial(_built, function, sizes | options), family)
+    def made(function: Callable[..., nn.Module], family: Family, rate: float | None = None, **options: int) -> Network:
+        return Network(partial(_built, function, sizes | options), family, rate)
 
     return {
         "resnet20_cifar": made(models.resnet20_cifar, "CNN"),
         "vgg_small": made(models.vgg_small, "CNN", width=VGG_WIDTH),
-        "vit_small": made(models.vit_small, "Transformer"),
+        "vit_small": made(models.vit_small, "Transformer", VIT_RATE),
         "mixer_small": made(models.mixer_small, "MLP"),
         "mlp": made(models.mlp, "MLP"),
     }
