@@ -18,6 +18,16 @@ def test_public_names() -> None:
         assert getattr(bittern.models, name) in bittern.models.ALL
     assert [op.name for op in bittern.ops.ALL] == [
         "sign",
+        "clipped_sign",
+        "clipped_levels",
+        "masked_gradient",
+        "approx_sign_gradient",
+        "error_decay_gradient",
+        "fourier_gradient",
+        "noisy_sign",
+        "standard_sign",
+        "standard_sign_gradient",
+        "scaled_gradient",
         "pack_signs",
         "pack_levels",
         "unpack_signs",
