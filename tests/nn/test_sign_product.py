@@ -99,6 +99,12 @@ def test_it_is_torchs_product_to_the_bit_with_its_gradients(case: Case, last: bo
         assert_reduction(mine, theirs.grad, y.numel(), largest)
 
 
+@pytest.mark.parametrize("case", [CASES[0], CASES[5], CASES[10]], ids=str)
+def test_plain_kernels_leave_the_product_to_torch(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops, "chosen_isa", lambda: ops.Isa.SCALAR)
+    test_it_is_torchs_product_to_the_bit_with_its_gradients(case, last=len(case.x) == 4, scaled=True)
+
+
 @pytest.mark.parametrize("case", [CASES[0], CASES[2], CASES[6]], ids=str)
 def test_second_derivatives_are_those_of_torchs_product(case: Case) -> None:
     x, w, scale = case.operands(False)
