@@ -58,12 +58,13 @@ def overall(data: dict[str, Any] | None, methods: tuple[str, ...]) -> str:
         rows.append((methods[row["method"]], [words(methods[row["method"]]), *cells]))
     lacking = [methods[row["method"]] for row in data["rows"] if None in row["values"]]
     left_out = f" Not drawn, since a track is missing: {escape(', '.join(lacking))}." if lacking else ""
+    reading = "Farther out is better; each axis ends at the best method."
     if len(data["axes"]) < RADAR_AXES:
-        left_out = ""
+        left_out, reading = "", "Higher is better; 100% is the best method of the track."
     return f"""<section aria-labelledby="overall">
 <h2 id="overall">Overall</h2>
 <p>One figure a track, as BiBench (arXiv 2301.11233) defines them: quadratic means of ratios to the float twin, which
-stands at 1. Farther out is better; each axis ends at the best method. Read the raw values of the tracks beside them:
+stands at 1. {reading} Read the raw values of the tracks beside them:
 a ratio hides how good the twin is.{left_out}</p>
 {_chart("overall-chart", "Overall figure of every track, for each method", "tall")}
 {table("overall-table", "Overall figures by track; the float twin is 1, higher is better", columns, rows)}

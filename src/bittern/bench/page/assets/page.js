@@ -111,15 +111,17 @@
 
   const overallLines = (row) => [nameOf(row.method), ...data.overall.axes.map((axis, i) => `${axis.title}: ${row.texts[i]}`)];
 
+  // As on the radar, each track ends at its best: ratios of bytes are tens where those of scores are below 1.
   function bars() {
     const { axes } = data.overall;
+    const style = axisStyle();
     return {
       grid: { left: 8, right: 16, top: 24, bottom: 8, containLabel: true },
-      xAxis: { type: "category", data: axes.map((axis) => axis.short), ...axisStyle(), splitLine: { show: false } },
-      yAxis: { type: "value", ...axisStyle() },
+      xAxis: { type: "category", data: axes.map((axis) => axis.short), ...style, splitLine: { show: false }, axisLabel: { ...style.axisLabel, lineHeight: 16 } },
+      yAxis: { type: "value", max: 1, ...style, axisLabel: { ...style.axisLabel, formatter: share } },
       series: overallRows().map((row) => ({
         type: "bar", name: nameOf(row.method), itemStyle: { color: colorOf(row.method) }, barMaxWidth: 28,
-        data: row.values, tooltip: { formatter: () => tip(overallLines(row)) },
+        data: row.values.map((value, i) => value && value / axes[i].max), tooltip: { formatter: () => tip(overallLines(row)) },
       })),
     };
   }
