@@ -15,9 +15,13 @@ import torch
 
 from bittern.bench.core.machine import Machine, this_machine
 from bittern.bench.trials.executor import Event, Executor, Job, Lost, Progress, Unusable
+from bittern.bench.trials.processes import Processes
+from bittern.bench.trials.runner import Told, run
+from bittern.bench.trials.store import TrialStore
 from bittern.bench.trials.track import Choice, Plan, Track, Work
 from bittern.bench.trials.trial import TWIN, Done, Result, Trial
 from bittern.bench.trials.worker import perform
+from bittern.binary import BNN
 from bittern.data import digits
 from bittern.models import mlp
 from bittern.train import Epoch, Recipe, train
@@ -203,3 +207,21 @@ class Here(Executor):
 
 def folder_of(store: Path, one: Trial) -> Path:
     return store.with_name(f"{store.name}.work") / one.key
+
+
+def drive(path: Path, seeds: int, told: object) -> None:
+    """A driver, in a process of its own."""
+
+    def tell(event: Told) -> None:
+        told.send(event.over)  # type: ignore[attr-defined]
+
+    choice = Choice({"BNN": BNN}, seeds=tuple(range(seeds)), epochs=2)
+    with TrialStore.open(path) as store:
+        run((Toy(), After()), choice, store, Here(), command=COMMAND, on_event=tell)
+
+
+def wait_in_a_process(path: Path) -> None:
+    """A driver, in a process of its own, whose trial waits in another."""
+    with TrialStore.open(path) as store, Processes(1) as executor:
+        choice = Choice({}, seeds=(0,), epochs=2, tasks=("waits",))
+        run((Toy(),), choice, store, executor, command=COMMAND)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from _trials import COMMAND, After, Here, Timed, Toy, Trains, figure, folder_of
+from _trials import COMMAND, After, Here, Timed, Toy, Trains, drive, figure, folder_of, wait_in_a_process
 from bittern.bench.trials.executor import Executor, Finished, Job, Lost, Stopped
 from bittern.bench.trials.order import in_order
 from bittern.bench.trials.processes import Processes
@@ -214,17 +214,6 @@ def test_processes_that_cannot_begin_stop_the_run_and_mark_nothing(path: Path, m
         assert store.failed() == ()
 
 
-def _drive(path: Path, seeds: int, told: object) -> None:
-    """A driver, in a process of its own."""
-
-    def tell(event: Told) -> None:
-        told.send(event.over)  # type: ignore[attr-defined]
-
-    choice = Choice({"BNN": BNN}, seeds=tuple(range(seeds)), epochs=2)
-    with TrialStore.open(path) as store:
-        run((Toy(), After()), choice, store, Here(), command=COMMAND, on_event=tell)
-
-
 def test_drivers_killed_anywhere_lose_and_double_nothing(path: Path) -> None:
     """Processes are forked from one that has imported torch and done nothing with it."""
     seeds, kills = 20, 12
@@ -234,7 +223,7 @@ def test_drivers_killed_anywhere_lose_and_double_nothing(path: Path) -> None:
     before: dict[str, str] = {}
     for _ in range(kills):
         ours, theirs = context.Pipe()
-        driver = context.Process(target=_drive, args=(path, seeds, theirs))
+        driver = context.Process(target=drive, args=(path, seeds, theirs))
         driver.start()
         theirs.close()
         ours.poll(60)
@@ -265,7 +254,7 @@ def test_drivers_killed_anywhere_lose_and_double_nothing(path: Path) -> None:
 def test_a_driver_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None:
     path = tmp_path / "all.trials"
     context = multiprocessing.get_context("spawn")
-    driver = context.Process(target=_wait_in_a_process, args=(path,))
+    driver = context.Process(target=wait_in_a_process, args=(path,))
     driver.start()
     one = Trial("toy", "waits", "mlp", TWIN, "common", 0, 2)
     folder = folder_of(path, one)
@@ -279,9 +268,3 @@ def test_a_driver_that_is_killed_takes_its_processes_along(tmp_path: Path) -> No
     assert summary.done == 1
     with TrialStore.read(path) as store:
         assert store.done()[0].result.metrics["tries"] == 2
-
-
-def _wait_in_a_process(path: Path) -> None:
-    with TrialStore.open(path) as store, Processes(1) as executor:
-        choice = Choice({}, seeds=(0,), epochs=2, tasks=("waits",))
-        run((Toy(),), choice, store, executor, command=COMMAND)

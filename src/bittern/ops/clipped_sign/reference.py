@@ -21,7 +21,7 @@ def clipped_sign_reference(x: Tensor, limit: float = 1.0, strict: bool = False) 
     """sign(x), and which |x| <= limit (strict: <)."""
     most = torch.tensor(limit, dtype=x.dtype, device=x.device)
     inside = x.abs() < most if strict else x.abs() <= most
-    return sign_reference(x), pack_mask(inside)
+    return sign_reference(x).contiguous(), pack_mask(inside)
 
 
 def clipped_levels_reference(x: Tensor, bits: int = 1) -> tuple[Tensor, Tensor]:
