@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,20 @@ def test_compare_prints_means_deviations_and_what_is_lost(command: Command, stor
     assert "loss - twin" not in everything, "the difference is of the track's metric"
     unknown = command("bench", "compare", store, "--metric", "accurac")
     assert unknown.error == "unknown metric 'accurac': did you mean accuracy?"
+
+
+def test_compare_leaves_out_metrics_that_no_line_holds_and_says_so(command: Command, store: Path) -> None:
+    fog = {"fog": 0.25} | {f"fog_{severity}": severity / 8 for severity in range(1, 6)}
+    one = done(trial(0))
+    result = dataclasses.replace(one.result, metrics={"accuracy": 0.5, **fog, "a": 1.0, "b": 2.0, "z": 3.0})
+    with TrialStore.open(store) as opened:
+        opened.add(dataclasses.replace(one, result=result))
+    out = command.done("bench", "compare", store)
+    lines = [line.split() for line in out.splitlines()]
+    shown = ("accuracy", "a", "b", "fog", "z", "fog_1")
+    assert ["method", "recipe", "seeds", "accuracy", "accuracy", "-", "twin", *shown[1:]] in lines
+    assert ["BNN", "common", "1", "0.5", "-", "1", "2", "0.25", "3", "0.125"] in lines
+    assert "\nand 4 more, as fog_2, fog_3, fog_4; --metric shows them, export has all\n" in out
 
 
 def test_show_finds_a_trial_by_the_beginning_of_its_key(command: Command, store: Path, tmp_path: Path) -> None:

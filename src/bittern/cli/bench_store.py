@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +22,8 @@ SHORT = 10
 """Digits of a key that are shown: two of 1,000 trials begin alike once in two million stores."""
 ENOUGH = 3
 """Seeds, without which nobody is told a deviation."""
+MOST_COLUMNS = 6
+"""Metrics that a line has room for."""
 Where = Annotated[Path, typer.Argument(metavar="STORE", help="File that 'bittern bench run --store' wrote.")]
 Track = Annotated[list[str] | None, typer.Option("--track", help="Only this track; may be given again.")]
 
@@ -120,12 +122,24 @@ def compare(
     for title, group in _grouped(rows).items():
         names = dict.fromkeys(name for row in group for name in row.metrics if not metric or name in metric)
         chief = main.get(group[0].track)
-        columns = sorted(names, key=lambda name: (name != chief, name))
-        table = _table(group, columns, columns if metric else [chief])
+        columns = sorted(names, key=lambda name: (name != chief, _is_detail(name, names), name))
+        shown = columns if metric else columns[:MOST_COLUMNS]
+        table = _table(group, shown, shown if metric else [chief])
         typer.echo(printable(title))
         screen().print(table)
+        if len(shown) < len(columns):
+            left = ", ".join(columns[len(shown) : len(shown) + 3])
+            typer.echo(
+                printable(f"and {len(columns) - len(shown)} more, as {left}; --metric shows them, export has all")
+            )
         typer.echo("")
     typer.echo(f"± is the standard deviation over seeds, where there are at least {ENOUGH}.")
+
+
+def _is_detail(name: str, names: Container[str]) -> bool:
+    """Whether it is a part of another metric, as fog_3 is of fog."""
+    whole, _, part = name.rpartition("_")
+    return part.isdigit() and whole in names
 
 
 def _table(rows: Sequence[Row], columns: Sequence[str], beside_twin: Sequence[str | None]) -> RichTable:
