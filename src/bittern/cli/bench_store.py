@@ -15,13 +15,11 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
     from bittern.bench.core.seeds import Estimate
-    from bittern.bench.trials.compare import Row
+    from bittern.bench.trials.groups import Group
     from bittern.bench.trials.trial import Done, Trial
 
 SHORT = 10
 """Digits of a key that are shown: two of 1,000 trials begin alike once in two million stores."""
-ENOUGH = 3
-"""Seeds, without which nobody is told a deviation."""
 MOST_COLUMNS = 6
 """Metrics that a line has room for."""
 Where = Annotated[Path, typer.Argument(metavar="STORE", help="File that 'bittern bench run --store' wrote.")]
@@ -102,29 +100,31 @@ def compare(
     metric: Annotated[list[str] | None, typer.Option(help="Only this metric; may be given again.")] = None,
 ) -> None:
     """Compare methods in each setting: mean over seeds, ± of at least three, and the difference to the float twin."""
+    from bittern.bench.core.seeds import LEAST_SEEDS
     from bittern.bench.tracks import all as listed
-    from bittern.bench.trials.compare import compare as rows_of
+    from bittern.bench.trials.groups import grouped, twins
     from bittern.bench.trials.store import TrialStore
     from bittern.cli.screen import printable, screen
 
     with TrialStore.read(store) as opened:
         done = opened.done()
     _check_tracks(track, [one.trial for one in done])
-    rows = [row for row in rows_of(done) if not track or row.track in track]
-    known = dict.fromkeys(name for row in rows for name in row.metrics)
+    groups = grouped(one for one in done if not track or one.trial.track in track)
+    beside = twins(groups)
+    known = dict.fromkeys(name for group in groups for name in group.metrics)
     for name in metric or ():
         if name not in known:
             raise unknown("metric", name, known)
-    if not rows:
+    if not groups:
         typer.echo(f"{store} has no results yet")
         return
     main = {one.name: one.metric for one in listed.ALL}
-    for title, group in _grouped(rows).items():
-        names = dict.fromkeys(name for row in group for name in row.metrics if not metric or name in metric)
-        chief = main.get(group[0].track)
+    for title, rows in _by_setting(groups).items():
+        names = dict.fromkeys(name for row in rows for name in row.metrics if not metric or name in metric)
+        chief = main.get(rows[0].trial.track)
         columns = sorted(names, key=lambda name: (name != chief, _is_detail(name, names), name))
         shown = columns if metric else columns[:MOST_COLUMNS]
-        table = _table(group, shown, shown if metric else [chief])
+        table = _table(rows, beside, shown, shown if metric else [chief])
         typer.echo(printable(title))
         screen().print(table)
         if len(shown) < len(columns):
@@ -133,7 +133,7 @@ def compare(
                 printable(f"and {len(columns) - len(shown)} more, as {left}; --metric shows them, export has all")
             )
         typer.echo("")
-    typer.echo(f"± is the standard deviation over seeds, where there are at least {ENOUGH}.")
+    typer.echo(f"± is the standard deviation over seeds, where there are at least {LEAST_SEEDS}.")
 
 
 def _is_detail(name: str, names: Container[str]) -> bool:
@@ -142,38 +142,47 @@ def _is_detail(name: str, names: Container[str]) -> bool:
     return part.isdigit() and whole in names
 
 
-def _table(rows: Sequence[Row], columns: Sequence[str], beside_twin: Sequence[str | None]) -> RichTable:
+def _table(
+    rows: Sequence[Group], twins: Mapping[Trial, Group], columns: Sequence[str], beside_twin: Sequence[str | None]
+) -> RichTable:
     """A column for each metric, and one for the difference of those in `beside_twin`."""
     from rich.markup import escape
 
     from bittern.cli.screen import plain_table, printable
 
-    parts = [(name, lost) for name in columns for lost in (False, True) if not lost or name in beside_twin]
-    heads = [escape(printable(f"{name} - twin" if lost else name)) for name, lost in parts]
+    parts = [(name, gap) for name in columns for gap in (False, True) if not gap or name in beside_twin]
+    heads = [escape(printable(f"{name} - twin" if gap else name)) for name, gap in parts]
     table = plain_table("method", "recipe", "seeds", *heads, right=("seeds", *heads))
     for row in rows:
-        cells = [_text(row.lost, name, "+") if lost else _text(row.metrics, name) for name, lost in parts]
-        seeds = max((one.count for one in row.metrics.values()), default=0)
-        table.add_row(escape(printable(row.method)), escape(printable(row.recipe)), str(seeds), *cells)
+        twin = twins.get(row.trial)
+        gaps = {name: None if twin is None else row.gap(twin, name) for name in columns}
+        cells = [_text(gaps[name], "+") if gap else _text(row.estimate(name)) for name, gap in parts]
+        seeds = max((len(row.by_seed(name)) for name in row.metrics), default=0)
+        table.add_row(escape(printable(row.trial.method)), escape(printable(row.trial.recipe)), str(seeds), *cells)
     return table
 
 
-def _grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        settings = "".join(f", {name} {value}" for name, value in row.settings if value is not None)
-        epochs = f", {row.epochs} epochs" if row.epochs else ""
-        title = ", ".join(part for part in (row.track, row.task, row.network) if part)
-        found.setdefault(f"{title}{epochs}{settings}", []).append(row)
-    return found
+def _by_setting(groups: Iterable[Group]) -> dict[str, list[Group]]:
+    """What differs by method and recipe alone stands together, the twin first."""
+    from bittern.bench.trials.trial import TWIN
+
+    found: dict[str, list[Group]] = {}
+    for group in groups:
+        trial = group.trial
+        settings = "".join(f", {name} {value}" for name, value in trial.settings if value is not None)
+        epochs = f", {trial.epochs} epochs" if trial.epochs else ""
+        title = ", ".join(part for part in (trial.track, trial.task, trial.network) if part)
+        found.setdefault(f"{title}{epochs}{settings}", []).append(group)
+    return {title: sorted(rows, key=lambda row: row.trial.method != TWIN) for title, rows in found.items()}
 
 
-def _text(found: Mapping[str, Estimate], name: str, sign: str = "") -> str:
-    if name not in found:
+def _text(estimate: Estimate | None, sign: str = "") -> str:
+    from bittern.bench.core.seeds import LEAST_SEEDS
+
+    if estimate is None:
         return "-"
-    one = found[name]
-    spread = f" ± {one.std:.2g}" if one.std is not None and one.count >= ENOUGH else ""
-    return f"{one.mean:{sign}.4g}{spread}"
+    spread = f" ± {estimate.std:.2g}" if estimate.std is not None and estimate.count >= LEAST_SEEDS else ""
+    return f"{estimate.mean:{sign}.4g}{spread}"
 
 
 def merge(
