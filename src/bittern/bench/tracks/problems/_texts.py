@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from bittern import models
 from bittern.bench.tracks.parts import SHOWN, Parts, tensor_parts
-from bittern.bench.tracks.problem import Network
+from bittern.bench.tracks.problem import Network, Problem
 from bittern.data.labelled_texts import LabelledTexts, TextClasses
 from bittern.data.words import SPECIAL, START, Vocabulary
 from bittern.quantizer import Method
@@ -26,42 +27,62 @@ LEAST = 2
 SHOWN_CHARACTERS = 200
 
 
-def text_networks(words: int, context: int, classes: int) -> Mapping[str, Network]:
-    """The encoder for texts [batch, context] of a vocabulary of `words` numbers."""
-    return {"text_encoder": Network(partial(_build, words, context, classes), "Transformer")}
+def text_problem(
+    name: str,
+    title: str,
+    source: str,
+    folder: str,
+    classes: tuple[str, ...],
+    read: Callable[[Path], TextClasses],
+    *,
+    words: int,
+    context: int,
+) -> Problem:
+    """The encoder on texts [batch, context] of a vocabulary of `words` numbers; read: the texts of a folder."""
+    return Problem(
+        name=name,
+        title=title,
+        source=source,
+        networks={"text_encoder": Network(partial(_build, words, context, len(classes)), "Transformer")},
+        recipe=Recipe(epochs=1, batch_size=BATCH_SIZE, learning_rate=LEARNING_RATE, schedule=Cosine(warmup=WARMUP)),
+        inputs=partial(_drawn, words, context),
+        read=partial(_parts, read, folder, words, context),
+        folder=folder,
+        classes=classes,
+    )
 
 
 def _build(words: int, context: int, classes: int, method: Method | None) -> nn.Module:
     return models.text_encoder(method, classes, words, context=context, width=WIDTH, heads=HEADS, blocks=BLOCKS)
 
 
-def text_inputs(words: int, context: int) -> Callable[[int], Tensor]:
-    """Random texts, as long as they may be."""
-    return partial(_drawn, words, context)
-
-
 def _drawn(words: int, context: int, count: int) -> Tensor:
+    """Random texts, as long as they may be."""
     tokens = torch.randint(SPECIAL, words, (count, context))
     tokens[:, 0] = START
     return tokens
 
 
-def text_parts(data: TextClasses, words: int, context: int, train_size: int | None) -> Parts:
+def _parts(
+    read: Callable[[Path], TextClasses],
+    folder: str,
+    words: int,
+    context: int,
+    data: Path | None,
+    train_size: int | None,
+) -> Parts:
     """The vocabulary is that of the training part alone, all of it. Raises: ValueError."""
-    vocabulary = Vocabulary.of(data.train.texts, size=words - SPECIAL, least=LEAST)
+    assert data is not None  # Problem.load has looked
+    texts = read(data / folder)
+    vocabulary = Vocabulary.of(texts.train.texts, size=words - SPECIAL, least=LEAST)
 
     def tensors(part: LabelledTexts) -> tuple[Tensor, Tensor]:
         return vocabulary.encode(part.texts, context), part.labels
 
     return tensor_parts(
-        tensors(data.train),
-        tensors(data.test),
+        tensors(texts.train),
+        tensors(texts.test),
         train_size,
-        [text[:SHOWN_CHARACTERS] for text in data.test.texts[:SHOWN]],
-        held_out=None if data.validation is None else tensors(data.validation),
+        [text[:SHOWN_CHARACTERS] for text in texts.test.texts[:SHOWN]],
+        held_out=None if texts.validation is None else tensors(texts.validation),
     )
-
-
-def text_recipe() -> Recipe:
-    """AdamW with a warm-up and a cosine."""
-    return Recipe(epochs=1, batch_size=BATCH_SIZE, learning_rate=LEARNING_RATE, schedule=Cosine(warmup=WARMUP))
