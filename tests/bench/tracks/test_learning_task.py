@@ -19,13 +19,13 @@ from bittern.bench.core import training
 from bittern.bench.tracks.artefacts import load_state
 from bittern.bench.tracks.learning_task import SCORE, LearningTask
 from bittern.bench.tracks.problems import DIGITS
-from bittern.bench.tracks.stages import common_stages, stages_of
+from bittern.bench.tracks.stages import common_stages, settings_of, stages_of
 from bittern.bench.trials.track import Work
 from bittern.bench.trials.trial import TWIN, Done, Result, Trial
 from bittern.binary import BNN, ReActNet
 from bittern.deploy.packed import from_bytes
 from bittern.quantizer import Quantizer
-from bittern.train import evaluate
+from bittern.train import Steps, evaluate
 
 TRACK = LearningTask()
 
@@ -200,6 +200,28 @@ def test_a_network_may_have_a_rate_of_its_own() -> None:
     assert rates == [0.25, DIGITS.recipe.learning_rate]
     given = common_stages(problem, "mlp", 1000, 2, 7, learning_rate=0.5).recipes[0]
     assert (given.learning_rate, given.epochs, given.seed) == (0.5, 2, 7)
+
+
+def test_a_changed_recipe_is_another_trial() -> None:
+    def settings(recipe: str = "common", **changes: Any) -> dict[str, Any]:
+        changed = dataclasses.replace(DIGITS, recipe=dataclasses.replace(DIGITS.recipe, **changes))
+        return settings_of(changed, "mlp", recipe, BNN)
+
+    assert settings() == settings(epochs=7, seed=3, origin="else")
+    assert settings() != settings(learning_rate=0.02)
+    assert settings() != settings(schedule=Steps(((0.5, 0.1),)))
+    assert settings() != settings(optimizer=partial(torch.optim.AdamW, eps=1e-6))
+    faster = dataclasses.replace(DIGITS.networks["mlp"], learning_rate=0.5)
+    assert settings_of(dataclasses.replace(DIGITS, networks={"mlp": faster}), "mlp", "common", BNN) != settings()
+    paper = settings("paper")
+    assert paper == {**settings(), "authors_recipe": paper["authors_recipe"]}
+    assert paper["authors_recipe"] != settings_of(DIGITS, "mlp", "paper", ReActNet)["authors_recipe"]
+
+
+def test_a_trial_by_the_authors_recipe_stands_beside_the_common_twin() -> None:
+    planned = LearningTask().plan(choice(recipes=("common", "paper"))).trials
+    assert len({trial.key for trial in planned}) == 3
+    assert len({trial.place for trial in planned}) == 1
 
 
 def test_papers_recipes_are_for_methods() -> None:

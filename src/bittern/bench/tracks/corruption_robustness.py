@@ -61,14 +61,12 @@ class CorruptionRobustness(Track):
         pictures = [cell for cell in found.found if cell[0].pictures]
         others = [f"{problem.name}: has no pictures to corrupt." for problem, _ in found.found if not problem.pictures]
         trials = trainings(self.name, found._replace(found=tuple(pictures)), choice)
-        settings = (("images", self.images), ("train_size", choice.train_size))
-        planned = tuple(dataclasses.replace(trial, settings=settings) for trial in trials)
+        planned = tuple(trial.having(images=self.images) for trial in trials)
         return Plan(planned, (*found.dropped, *others, *without_papers(choice)))
 
     def needs(self, trial: Trial) -> Sequence[Trial]:
         """The training."""
-        settings = tuple((name, value) for name, value in trial.settings if name != "images")
-        return (dataclasses.replace(trial, track=LearningTask.name, settings=settings),)
+        return (dataclasses.replace(trial.without("images"), track=LearningTask.name),)
 
     def run(self, trial: Trial, work: Work) -> Result:
         problem = find(self.problems, trial.task)
@@ -131,8 +129,7 @@ def _by_cell(done: Sequence[Done]) -> dict[str, dict[Hashable, Mapping[str, floa
     """method -> task, network, seed and settings -> metrics."""
     found: dict[str, dict[Hashable, Mapping[str, float]]] = defaultdict(dict)
     for one in done:
-        trial = one.trial
-        found[trial.method][trial.task, trial.network, trial.seed, trial.epochs, trial.settings] = one.result.metrics
+        found[one.trial.method][one.trial.place, one.trial.seed] = one.result.metrics
     return found
 
 

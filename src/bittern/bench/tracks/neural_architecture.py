@@ -49,8 +49,7 @@ class NeuralArchitecture(Track):
 
     def needs(self, trial: Trial) -> Sequence[Trial]:
         """The training."""
-        settings = tuple((name, value) for name, value in trial.settings if name != FAMILY)
-        return (dataclasses.replace(trial, track=LearningTask.name, settings=settings),)
+        return (dataclasses.replace(trial.without(FAMILY), track=LearningTask.name),)
 
     def run(self, trial: Trial, work: Work) -> Result:
         (training,) = self.needs(trial)
@@ -72,7 +71,7 @@ class NeuralArchitecture(Track):
 
     def _marked(self, trial: Trial) -> Trial:
         family = find(self.problems, trial.task).network(trial.network).family
-        return dataclasses.replace(trial, settings=((FAMILY, family), *trial.settings))
+        return trial.having(family=family)
 
 
 def _lacking(problem: Problem) -> str:

@@ -92,4 +92,4 @@ def means_by(places: Mapping[tuple[str, str], float], key: Callable[[str, str], 
 
 
 def _cell(trial: Trial) -> Hashable:
-    return trial.task, trial.network, trial.seed, trial.epochs, trial.settings
+    return trial.place, trial.seed

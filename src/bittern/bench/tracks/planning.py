@@ -10,6 +10,7 @@ from typing import NamedTuple
 from bittern import recipes
 from bittern.bench.tracks.overall import COMMON, PAPER
 from bittern.bench.tracks.problem import Problem, find
+from bittern.bench.tracks.stages import settings_of
 from bittern.bench.trials.track import Choice
 from bittern.bench.trials.trial import TWIN, Trial
 from bittern.quantizer import Method
@@ -69,10 +70,11 @@ def check_trainings(choice: Choice) -> None:
 
 def trainings(track: str, found: Cells, choice: Choice) -> Iterator[Trial]:
     """Seed by seed, so that a run that is stopped early has all methods; the twin first, by the common recipe."""
-    settings = (("train_size", choice.train_size),)
     for seed, (problem, networks) in itertools.product(choice.seeds, found.found):
         for network, (name, recipe) in itertools.product(networks, ways(choice)):
-            yield Trial(track, problem.name, network, name, recipe, seed, choice.epochs, settings)
+            settings = settings_of(problem, network, recipe, choice.methods.get(name))
+            trial = Trial(track, problem.name, network, name, recipe, seed, choice.epochs)
+            yield trial.having(train_size=choice.train_size, **settings)
 
 
 def ways(choice: Choice) -> list[tuple[str, str]]:

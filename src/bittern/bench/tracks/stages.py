@@ -4,16 +4,24 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from bittern import recipes
 from bittern.bench.tracks.overall import COMMON, PAPER
 from bittern.bench.tracks.problem import Problem
+from bittern.bench.trials.trial import AUTHORS_RECIPE, Value
 from bittern.data.images import ImageData
 from bittern.quantizer import Method
 from bittern.train import CrossEntropy, Recipe
 from bittern.train.source import TrainingData
 
+COMMON_RECIPE = "common_recipe"
+ALWAYS_TOLD = ("batch_size", "learning_rate", "optimizer", "schedule")
+UNTOLD = ("epochs", "seed", "origin")
+"""Fields that a trial says itself, and a name."""
 LEAST_STEPS = 40
 """Of an epoch by a paper's recipe: few examples in batches of hundreds would be few steps."""
 
@@ -27,13 +35,16 @@ class Stages(NamedTuple):
 
 def common_stages(problem: Problem, network: str, count: int, epochs: int, seed: int, **changes: Any) -> Stages:
     """The problem's recipe, at the network's rate. count: training examples. changes: fields of `Recipe`."""
-    rate = problem.network(network).learning_rate or problem.recipe.learning_rate
-    recipe = dataclasses.replace(problem.recipe, epochs=epochs, seed=seed, **{"learning_rate": rate, **changes})
+    recipe = dataclasses.replace(_common(problem, network), epochs=epochs, seed=seed, **changes)
     if recipe.batch_size <= count:
-        return Stages((recipe,))
+        return Stages((recipe,), (f"Recipe: {_words(recipe)}.",))
+    less = dataclasses.replace(recipe, batch_size=count)
     return Stages(
-        (dataclasses.replace(recipe, batch_size=count),),
-        (f"Batches of {count} instead of {recipe.batch_size}: there are no more training examples.",),
+        (less,),
+        (
+            f"Recipe: {_words(less)}.",
+            f"Batches of {count} instead of {recipe.batch_size}: there are no more training examples.",
+        ),
     )
 
 
@@ -58,6 +69,39 @@ def paper_stages(problem: Problem, method: Method, data: TrainingData, count: in
         changes["loss"] = CrossEntropy()  # what `train` takes beside a task, whose own loss counts
         notes.append("The loss is the task's, not the authors'.")
     return Stages(scaled.stages(**changes), tuple(notes))
+
+
+def settings_of(problem: Problem, network: str, recipe: str, method: Method | None) -> dict[str, Value]:
+    """Settings that tell trials of different recipes apart, so that a recipe that was changed meets no older result.
+
+    common_recipe: 12 hexadecimal digits of the common recipe, of every training, since that is the twin's.
+    authors_recipe: the same of the recipe of the method's authors, where it is asked for.
+
+    Raises: ValueError for a method that no paper's recipe is known of.
+    """
+    found: dict[str, Value] = {COMMON_RECIPE: _digest([_common(problem, network)])}
+    if recipe == PAPER and method is not None:
+        record = recipes.for_method(method).without_teacher()
+        found[AUTHORS_RECIPE] = _digest(record.stages(), record.crop_and_flip)
+    return found
+
+
+def _common(problem: Problem, network: str) -> Recipe:
+    rate = problem.network(network).learning_rate or problem.recipe.learning_rate
+    return dataclasses.replace(problem.recipe, learning_rate=rate)
+
+
+def _digest(stages: Iterable[Recipe], *others: Value) -> str:
+    """Of what trains; epochs and seed are a trial's own, and origin is but a name."""
+    named = [dataclasses.replace(stage, epochs=1, seed=0, origin="").identity() for stage in stages]
+    return hashlib.sha256(json.dumps([named, *others], sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _words(recipe: Recipe) -> str:
+    """Every field that is not at its default, for readers."""
+    plain = Recipe(epochs=recipe.epochs).describe()
+    own = {name: value for name, value in recipe.describe().items() if name in ALWAYS_TOLD or value != plain[name]}
+    return ", ".join(f"{name} {value}" for name, value in own.items() if name not in UNTOLD)
 
 
 def stages_of(

@@ -33,7 +33,7 @@ from bittern.bench.tracks.overall import COMMON, quadratic_mean
 from bittern.bench.tracks.planning import cells, check_trainings
 from bittern.bench.tracks.problem import Problem, find
 from bittern.bench.tracks.problems import PROBLEMS
-from bittern.bench.tracks.stages import common_stages
+from bittern.bench.tracks.stages import common_stages, settings_of
 from bittern.bench.train.memory import saved_bytes
 from bittern.bench.train.run import LAYOUTS
 from bittern.bench.trials.track import Choice, Plan, Track, Work
@@ -96,13 +96,14 @@ class TrainingConsumption(Track):
             for problem, networks in found.found
             for network in networks
             for method in (TWIN, *choice.methods)
-            for trial in self._trials(problem.name, network, method, choice)
+            for trial in self._trials(problem, network, method, choice)
         ]
         return Plan(tuple(trials), found.dropped)
 
-    def _trials(self, task: str, network: str, method: str, choice: Choice) -> Iterator[Trial]:
+    def _trials(self, problem: Problem, network: str, method: str, choice: Choice) -> Iterator[Trial]:
         """Of one method: its step, unless it is the twin, and the grid."""
-        seed = choice.seeds[0]
+        task, seed = problem.name, choice.seeds[0]
+        recipe = settings_of(problem, network, COMMON, None)
         if method != TWIN:
             yield Trial(self.name, task, network, method, "", seed, 0, (("part", "step"),))
         for optimizer, (_, rates) in OPTIMIZERS.items():
@@ -115,7 +116,8 @@ class TrainingConsumption(Track):
                         ("schedule", schedule),
                         ("train_size", choice.train_size),
                     )
-                    yield Trial(self.name, task, network, method, COMMON, seed, choice.epochs, settings)
+                    trial = Trial(self.name, task, network, method, COMMON, seed, choice.epochs, settings)
+                    yield trial.having(**recipe)
 
     def alone(self, trial: Trial) -> bool:
         return trial.setting("part") == "step"

@@ -75,14 +75,10 @@ def twins(groups: Sequence[Group]) -> Mapping[Trial, Group]:
     found: dict[Trial, dict[str, Group]] = defaultdict(dict)
     for group in groups:
         if group.trial.method == TWIN:
-            found[_place(group.trial)][group.trial.recipe] = group
+            found[group.trial.place][group.trial.recipe] = group
     beside = {}
     for group in groups:
-        recipes = found.get(_place(group.trial), {})
+        recipes = found.get(group.trial.place, {})
         if group.trial.method != TWIN and recipes:
             beside[group.trial] = recipes.get(group.trial.recipe) or next(iter(recipes.values()))
     return beside
-
-
-def _place(trial: Trial) -> Trial:
-    return replace(trial, method=TWIN, recipe="", seed=0)

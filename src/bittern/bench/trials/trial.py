@@ -7,12 +7,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from bittern.bench.core.machine import Machine
 
 TWIN = "float twin"
 """Method of the same network with real weights and activations: what relative figures refer to."""
+AUTHORS_RECIPE = "authors_recipe"
+"""Setting of a training by the recipe of a method's authors: which; the one setting that no float twin has."""
 Value = str | int | float | bool | None
 
 
@@ -53,6 +55,19 @@ class Trial:
     def setting(self, name: str) -> Value:
         """Raises: KeyError for a setting that this trial does not have."""
         return dict(self.settings)[name]
+
+    @property
+    def place(self) -> Trial:
+        """What a trial shares with its float twin, of whatever seed: all but method, recipe and `AUTHORS_RECIPE`."""
+        return replace(self.without(AUTHORS_RECIPE), method=TWIN, recipe="", seed=0)
+
+    def having(self, **settings: Value) -> Trial:
+        """The same with these settings too, or with other values of those it has."""
+        return replace(self, settings=tuple(sorted((dict(self.settings) | settings).items())))
+
+    def without(self, name: str) -> Trial:
+        """The same, but for one setting."""
+        return replace(self, settings=tuple(pair for pair in self.settings if pair[0] != name))
 
     def __str__(self) -> str:
         parts = (self.track, self.task, self.network, self.method, self.recipe, f"seed {self.seed}")
