@@ -211,7 +211,7 @@ def test_a_changed_recipe_is_another_trial() -> None:
     assert settings() != settings(learning_rate=0.02)
     assert settings() != settings(schedule=Steps(((0.5, 0.1),)))
     assert settings() != settings(optimizer=partial(torch.optim.AdamW, eps=1e-6))
-    faster = dataclasses.replace(DIGITS.networks["mlp"], learning_rate=0.5)
+    faster = DIGITS.networks["mlp"]._replace(learning_rate=0.5)
     assert settings_of(dataclasses.replace(DIGITS, networks={"mlp": faster}), "mlp", "common", BNN) != settings()
     paper = settings("paper")
     assert paper == {**settings(), "authors_recipe": paper["authors_recipe"]}
