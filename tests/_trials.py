@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from bittern.bench.core.build import this_build
 from bittern.bench.core.machine import Machine, this_machine
 from bittern.bench.trials.executor import Event, Executor, Job, Lost, Progress, Unusable
 from bittern.bench.trials.processes import Processes
@@ -28,6 +29,7 @@ from bittern.train import Epoch, Recipe, train
 from bittern.train.checkpoint import FILE_NAME
 
 COMMAND = "bittern bench run --store all.trials"
+this_build()  # known to processes that are forked from one with this module
 
 
 def trial(seed: int = 0, **changes: object) -> Trial:

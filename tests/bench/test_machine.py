@@ -10,6 +10,7 @@ import torch
 import bittern
 from bittern import _native, ops
 from bittern.bench.core import machine
+from bittern.bench.core.build import digest_of, this_build
 from bittern.bench.core.machine import (
     ASSUMED_CACHE,
     Machine,
@@ -30,6 +31,10 @@ def test_machine_describes_this_process() -> None:
     assert found.cores >= 1
     assert found.isa == ops.chosen_isa().label
     assert found.bittern == bittern.__version__
+    assert found.build == this_build()
+    assert len(found.build) == 12
+    assert int(found.build, 16) >= 0
+    assert str(found).endswith(f"bittern {bittern.__version__} (build {found.build})")
     assert found.torch == torch.__version__
     assert found.python == platform.python_version()
     assert set(found.features) == {name for name, present in _native.cpu_features().items() if present}
@@ -37,6 +42,26 @@ def test_machine_describes_this_process() -> None:
     for part in (found.cpu, found.torch, found.isa, "3 thread(s)"):
         assert part in str(found)
     assert from_json(Machine, to_json(found)) == found
+
+
+def test_a_build_is_its_sources_and_its_extension(tmp_path: Path) -> None:
+    package, extension = tmp_path / "package", tmp_path / "native.so"
+    package.mkdir()
+    files = [package / "a.py", package / "b.py"]
+    for file in (*files, extension):
+        file.write_text("x")
+
+    def digest() -> str:
+        return digest_of(package, files, extension)
+
+    found = [digest(), digest()]
+    assert found[0] == found[1]
+    for file in (*files, extension):
+        file.write_text("y")
+        found.append(digest())
+    files[1] = files[1].rename(package / "c.py")
+    found.append(digest())
+    assert len(set(found)) == 5
 
 
 def test_cpu_model_is_read_from_the_system(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from bittern.bench.page.data import chart_data
 from bittern.bench.page.metrics import estimate_text, found_text, points_text, times_text, title, value_text
 from bittern.bench.page.tables import trial_links
 from bittern.bench.page.view import view
+from bittern.bench.trials.builds import builds_told
 from bittern.bench.trials.trial import TWIN, Result, Trial
 
 VOID = {"meta", "link", "input"}
@@ -271,6 +273,24 @@ def test_severities_stand_behind_one_name() -> None:
     assert found_text({"fog_1": 0.9, "fog_2": 0.8, "fog": 0.85, "ops": 3.0}) == (
         "fog by severity 90.0% 80.0%, fog 85.0%, ops 3"
     )
+
+
+def test_trials_of_several_builds_are_named() -> None:
+    trials = [made.done(Trial("t", "a", "n", "BNN", "", seed, 1), Result({"score": 0.9})) for seed in range(3)]
+    assert builds_told(trials) == ""
+    assert "builds of bittern" not in report.render(trials, [], ())
+    trials[1:] = [
+        replace(one, machine=replace(one.machine, build=build)) for one, build in zip(trials[1:], "ab", strict=True)
+    ]
+    told = (
+        "These trials are of three builds of bittern (bittern 0.1.0 (build a): 1 trial; bittern 0.1.0 (build b): "
+        "1 trial; bittern 0.1.0, build unknown: 1 trial)"
+    )
+    assert builds_told(trials).startswith(told)
+    page = report.render(trials, [], ())
+    assert told in page
+    assert "1 seed" not in page
+    assert "3 seeds, 1 machine." in page
 
 
 def test_links_to_runs_of_trials() -> None:

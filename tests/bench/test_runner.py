@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bittern.bench.core.machine import Machine, this_machine
 from bittern.bench.core.runner import Trial, run_trials
 from bittern.bench.core.store import StoreError, load
 
@@ -103,3 +106,35 @@ def test_a_damaged_report_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="move it away"):
         squares(path, (2,))
     assert path.read_text() == "{"
+
+
+@dataclass(frozen=True)
+class Measured:
+    machine: Machine
+    runs: tuple[Square, ...] = ()
+
+    def page(self) -> str:
+        return str(self.machine)
+
+
+def test_figures_of_two_builds_are_not_mixed(tmp_path: Path) -> None:
+    path, here = tmp_path / "s.json", this_machine()
+    trials = [Trial(2, partial(square, [], 2))]
+
+    def run(machine: Machine) -> Measured:
+        return run_trials("bench squares", path, Measured(machine), trials, lambda run: run.of)
+
+    older = dataclasses.replace(here, build="0123456789ab")
+    assert run(older) == run(older)
+    before = path.read_bytes()
+    message = rf"holds results of bittern \S+ \(build 0123456789ab\), and this is build {here.build}; .* move it away"
+    with pytest.raises(ValueError, match=message):
+        run(here)
+    with pytest.raises(ValueError, match=r"another machine \(other cpu, build\)"):
+        run(dataclasses.replace(here, cpu="other"))
+    assert path.read_bytes() == before
+    without = json.loads(before)
+    del without["machine"]["build"]
+    path.write_text(json.dumps(without))
+    with pytest.raises(StoreError, match=r"Measured\.machine\.build is missing; move it away"):
+        run(here)

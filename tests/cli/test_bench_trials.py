@@ -123,6 +123,15 @@ def three_seeds(store: Path) -> Path:
     return store
 
 
+def test_compare_names_builds(command: Command, store: Path) -> None:
+    assert "builds of bittern" not in command.done("bench", "compare", three_seeds(store))
+    older = done(trial(7), accuracy=0.9)
+    with TrialStore.open(store) as opened:
+        opened.add(dataclasses.replace(older, machine=dataclasses.replace(older.machine, build="0123456789ab")))
+    assert "These trials are of two builds of bittern (bittern" in command.done("bench", "compare", store)
+    assert "(build 0123456789ab): 1 trial;" in command.done("bench", "compare", store)
+
+
 def test_compare_prints_means_deviations_and_what_is_lost(command: Command, store: Path) -> None:
     out = command.done("bench", "compare", three_seeds(store), "--metric", "accuracy")
     lines = [line.split() for line in out.splitlines()]

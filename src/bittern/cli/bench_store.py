@@ -102,6 +102,7 @@ def compare(
     """Compare methods in each setting: mean over seeds, ± of at least three, and the difference to the float twin."""
     from bittern.bench.core.seeds import LEAST_SEEDS
     from bittern.bench.tracks import all as listed
+    from bittern.bench.trials.builds import builds_told
     from bittern.bench.trials.groups import grouped, twins
     from bittern.bench.trials.store import TrialStore
     from bittern.cli.screen import printable, screen
@@ -134,6 +135,8 @@ def compare(
             )
         typer.echo("")
     typer.echo(f"± is the standard deviation over seeds, where there are at least {LEAST_SEEDS}.")
+    if mixed := builds_told(one for group in groups for one in group.done):
+        typer.echo(mixed)
 
 
 def _is_detail(name: str, names: Container[str]) -> bool:

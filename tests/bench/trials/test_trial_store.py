@@ -175,9 +175,32 @@ def test_a_newer_version_is_refused(full: Path) -> None:
     change(full, f"PRAGMA user_version = {schema.VERSION + 1}")
     before = full.read_bytes()
     for open_ in (TrialStore.read, TrialStore.open):
-        with pytest.raises(StoreError, match="has version 2 of the store, and this bittern knows versions up to 1"):
+        with pytest.raises(StoreError, match="has version 3 of the store, and this bittern knows versions up to 2"):
             open_(full)
     assert full.read_bytes() == before
+
+
+def test_a_store_from_before_builds_is_read_and_goes_on(path: Path) -> None:
+    """Version 1: descriptions of machines, and the digests made of them, without a build."""
+    before = dataclasses.replace(done(), machine=dataclasses.replace(machine(), build=""))
+    with TrialStore.open(path) as store:
+        store.add(before)
+        (description,) = store._connection.execute("SELECT description FROM machines").fetchone()
+    assert "build" not in description
+    change(path, "PRAGMA user_version = 1")
+    with TrialStore.read(path) as store:
+        (found,) = store.done()
+        assert found.machine == before.machine
+        store.check()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,), "reading changes nothing"
+    connection.close()
+    with TrialStore.open(path) as store:
+        assert store.add(done(trial(1), moment=1))
+        assert not store.add(done(moment=2))
+        assert store.add(done(moment=2), beside=True), "another build may answer otherwise"
+        assert [one.machine.build for one in store.done(every_machine=True)] == ["", *[machine().build] * 2]
+        assert store._connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
 
 
 @pytest.mark.parametrize(
@@ -233,6 +256,8 @@ def test_another_database_is_refused_and_left_alone(path: Path) -> None:
         ("UPDATE trials SET task = CAST(x'ff' AS TEXT)", "is damaged"),
         ("UPDATE machines SET description = '{}'", "Machine.cpu is missing"),
         ("UPDATE machines SET description = replace(description, 'tested', 'x')", "not what its digest says"),
+        ("UPDATE machines SET description = json_remove(description, '$.build')", "not what its digest says"),
+        ("UPDATE machines SET description = '[]'", "must be an object"),
         ("DELETE FROM machines", "machine .* is missing"),
         ("UPDATE results SET finished = 'yesterday'", "is no time"),
         ("UPDATE results SET seconds = 9e999", "finite"),

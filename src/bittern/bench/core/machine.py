@@ -12,6 +12,7 @@ import torch
 
 from bittern import _native
 from bittern._version import __version__
+from bittern.bench.core.build import this_build
 from bittern.bench.core.timing import Spread, latency
 from bittern.ops import chosen_isa
 
@@ -43,13 +44,20 @@ class Machine:
     python: str
     torch: str
     bittern: str
+    build: str = ""
+    """Of bittern (`build.this_build`); "" in results from before it was kept."""
 
     def __str__(self) -> str:
         return (
             f"{self.cpu}, {self.cores} logical cores, {self.threads} thread(s), native kernels at {self.isa}"
             f"{'' if self.device == 'cpu' else f', on {self.device}'}; "
-            f"{self.system}, Python {self.python}, torch {self.torch}, bittern {self.bittern}"
+            f"{self.system}, Python {self.python}, torch {self.torch}, {self.software}"
         )
+
+    @property
+    def software(self) -> str:
+        """Version and build of bittern, in words."""
+        return f"bittern {self.bittern}{f' (build {self.build})' if self.build else ''}"
 
 
 def this_machine(device: torch.device | None = None) -> Machine:
@@ -66,6 +74,7 @@ def this_machine(device: torch.device | None = None) -> Machine:
         python=platform.python_version(),
         torch=torch.__version__,
         bittern=__version__,
+        build=this_build(),
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from bittern._files import write_atomically
+from bittern.bench.core.machine import Machine
 from bittern.bench.core.store import load, save
 
 R = TypeVar("R")
@@ -52,8 +53,8 @@ def run_trials(
     written. fresh: the report before its first trial.
     key: of the trial that a result belongs to.
 
-    Raises: ValueError when `path` holds a report of another setting, another machine or other trials; StoreError when
-    it is damaged; OSError; what a trial raises.
+    Raises: ValueError when `path` holds a report of another setting, machine or build of bittern, or other trials;
+    StoreError when it is damaged, or from before builds were kept; OSError; what a trial raises.
     """
     report = _continued(subject, path, fresh, {trial.key for trial in trials}, key)
     done = {key(run) for run in report.runs}
@@ -80,6 +81,11 @@ def _continued(
     found = load(path, type(fresh))
     for field in dataclasses.fields(fresh):
         theirs, ours = getattr(found, field.name), getattr(fresh, field.name)
+        if isinstance(ours, Machine) and theirs != ours and dataclasses.replace(theirs, build=ours.build) == ours:
+            raise ValueError(
+                f"{subject}: {path} holds results of {theirs.software}, and this is build {ours.build}; figures of two "
+                "builds are not mixed: move it away, or choose another place"
+            )
         if field.name != "runs" and theirs != ours:
             raise ValueError(f"{subject}: {path} holds results of another {_what(field.name, theirs, ours)}; {_ADVICE}")
     others = [key(run) for run in found.runs if key(run) not in wanted]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -11,6 +12,7 @@ from bittern.bench.page.data import RADAR_AXES, cost_text
 from bittern.bench.page.metrics import NONE_YET, estimate_text, points_text
 from bittern.bench.page.tables import MISSING, Cell, Column, table, trial_links, words
 from bittern.bench.page.view import View
+from bittern.bench.trials.builds import builds_told
 from bittern.bench.trials.candidates import COSTS, SCORE, Candidate, common_costs, front
 from bittern.bench.trials.trial import TWIN
 
@@ -20,13 +22,16 @@ HINT = "Arrow keys go through the values; the table below has all of them."
 
 def header(view: View) -> str:
     methods = [name for name in view.methods if name != TWIN]
+    machines = {replace(machine, build="", bittern="") for machine in view.machines}
     counts = [
         plural(len(view.done), "trial"),
         plural(len({one.trial.task for one in view.done}), "task"),
         plural(len({one.trial.network for one in view.done}), "network"),
         plural(len({one.trial.seed for one in view.done}), "seed"),
-        plural(len(view.machines), "machine"),
+        plural(len(machines), "machine"),
     ]
+    mixed = builds_told(view.done)
+    warning = f'\n<p class="reading"><strong>{escape(mixed)}</strong></p>' if mixed else ""
     return f"""<header>
 <p class="eyebrow">Bittern benchmark</p>
 <h1>Which binarization, for which task, on which hardware?</h1>
@@ -35,7 +40,7 @@ the float twin, the same network with real weights: {escape(", ".join(counts))}.
 every trial its machine and its command.</p>
 <p class="reading">± is the standard deviation over seeds, told of at least three; without it there were fewer, or all
 were equal. A gap is the difference from the float twin of the same seed, and its ± that of those differences. Where
-intervals overlap, the order of two methods means nothing.</p>
+intervals overlap, the order of two methods means nothing.</p>{warning}
 </header>"""
 
 

@@ -50,6 +50,8 @@ def open_to_write(path: Path) -> sqlite3.Connection:
                     schema.create(connection)
             check_pages(connection, path)
             _checked(connection, path)
+            with transaction(connection):
+                schema.upgrade(connection)
             # what is committed is on disk, whatever happens to the machine then
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")

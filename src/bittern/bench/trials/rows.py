@@ -109,7 +109,7 @@ def read_trial(row: tuple[Any, ...]) -> Trial:
 
 def read_machine(digest: str, description: str) -> Machine:
     """Raises: StoreError."""
-    machine = from_json(Machine, description)
+    machine = from_json(Machine, _with_build(description))
     if digest_of_machine(machine) != digest:
         raise StoreError(f"machine {str(digest)[:12]} is damaged: it is not what its digest says")
     return machine
@@ -202,4 +202,15 @@ def _real(value: float) -> float:
 
 
 def _machine_json(machine: Machine) -> str:
-    return json.dumps({name: getattr(machine, name) for name in machine.__slots__}, separators=(",", ":"))
+    """Without a build where none is known, as stores of version 1 have it, so that their digests stay."""
+    found = {name: getattr(machine, name) for name in machine.__slots__ if name != "build" or machine.build}
+    return json.dumps(found, separators=(",", ":"))
+
+
+def _with_build(description: str) -> str:
+    """Of a store of version 1 too, whose machines say no build."""
+    try:
+        found = json.loads(description)
+    except (ValueError, RecursionError):
+        return description  # whoever reads it next says what is wrong
+    return json.dumps({"build": "", **found}) if isinstance(found, dict) else description

@@ -14,8 +14,11 @@ from bittern.bench.core.store import StoreError
 
 APPLICATION = int.from_bytes(b"BtTr", "big")
 """SQLite's application_id: what tells such a file from any other database."""
-VERSION = 1
-"""SQLite's user_version: grows whenever an older program could not read the file, or could read it wrongly."""
+VERSION = 2
+"""SQLite's user_version: grows whenever an older program could not read the file, or could read it wrongly.
+
+2: machines say which build of bittern they ran. 1: they do not; the tables are the same.
+"""
 TABLES = (
     """CREATE TABLE machines (
     digest TEXT PRIMARY KEY, -- SHA-256 of the description
@@ -70,6 +73,11 @@ def create(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Make a checked file one of this version, inside a transaction of the caller. Raises: sqlite3.Error."""
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
 def is_empty(connection: sqlite3.Connection) -> bool:
     """Whether nothing was ever put there, as in a file of no bytes. Raises: sqlite3.Error."""
     return (
@@ -91,7 +99,7 @@ def check(connection: sqlite3.Connection, path: object) -> None:
             "newer bittern, or choose another file"
         )
     # views, triggers or columns that somebody added could answer with anything
-    if version != VERSION or _objects(connection) != _expected():
+    if version < 1 or _objects(connection) != _expected():
         raise StoreError(f"{path} does not have the tables of version {VERSION} of the store; it is damaged or changed")
 
 
