@@ -21,6 +21,7 @@ from bittern.bench.page.metrics import estimate_text, found_text, points_text, t
 from bittern.bench.page.tables import trial_links
 from bittern.bench.page.view import view
 from bittern.bench.trials.builds import builds_told
+from bittern.bench.trials.track import Companion
 from bittern.bench.trials.trial import TWIN, Result, Trial
 
 VOID = {"meta", "link", "input"}
@@ -158,6 +159,21 @@ def test_overall_figures_are_those_of_the_tracks(text: str) -> None:
     assert overall["axes"][4]["max"] == 16.0
     assert overall["rows"][0]["values"] == [1.0] * 6
     assert overall["rows"][1]["values"] == [0.9, 0.8, 0.7, 1.0, 12.0, 4.0]
+
+
+def test_a_companion_stands_beside_its_axis_in_the_table_alone() -> None:
+    class Misleading(made.MadeUpTrack):
+        def companion(self, done: object) -> Companion:
+            return Companion("Kept", "Lost says little of who has little.", {"BNN": 0.25})
+
+    tracks = [made.MadeUpTrack("first", "score", {"BNN": 0.9}), Misleading("lost", "score", {"BNN": 7.0, "FDA": 1.0})]
+    tracks.append(made.MadeUpTrack("last", "score", {"BNN": 0.5}))
+    text = report.render(made.trials(tasks=1, networks=1, seeds=1), [], tracks)
+    heads, twin, row, *_ = Page(text).rows["overall-table"]
+    assert heads == ["Method", "First", "Lost", "Kept", "Last"]
+    assert (twin, row) == ([TWIN, "1", "1", "1", "1"], ["BNN", "0.9", "7", "0.25", "0.5"])
+    assert '<p class="reading">Lost says little of who has little.</p>' in text
+    assert [axis["title"] for axis in data_of(text)["overall"]["axes"]] == ["First", "Lost", "Last"]
 
 
 def test_a_method_that_lacks_a_track_is_named(text: str) -> None:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from bittern.bench.tracks import corruptions
+from bittern.bench.tracks import corruptions, kept_images
 from bittern.bench.tracks.corruptions import ALL, corrupted
 from bittern.bench.tracks.filters import gaussian, moved, plasma, sampled, zoomed
 
@@ -156,3 +158,41 @@ def test_bad_arguments(images: Tensor, name: str, severity: int, message: str) -
 def test_there_are_fifteen() -> None:
     assert len(ALL) == 15
     assert corruptions.SEVERITIES == 5
+
+
+def test_kept_images_are_made_once_and_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, folder = picture(2, 3, 8), tmp_path / "not" / "there"
+    made: list[str] = []
+
+    def counted(images: Tensor, name: str, severity: int) -> Tensor:
+        made.append(f"{name} {severity}")
+        return corrupted(images, name, severity)
+
+    monkeypatch.setattr(corruptions, "corrupted", counted)
+    for images in (x, x.float() / 255, x[:1], x.flip(0)):
+        for name, severity in (("fog", 1), ("fog", 5), ("jpeg_compression", 1)):
+            for _ in range(2):
+                kept = kept_images.corrupted(images, name, severity, folder)
+                assert torch.equal(kept, corrupted(images, name, severity))
+                assert kept.dtype == torch.uint8
+    assert len(made) == len(list(folder.iterdir())) == 12
+    monkeypatch.setattr(kept_images, "this_build", lambda: "another")
+    kept_images.corrupted(x, "fog", 1, folder)
+    assert len(made) == 13, "another build may have other formulas"
+    kept_images.corrupted(x, "fog", 1, None)
+    assert len(made) == 14
+    with pytest.raises(ValueError, match="of severities 1 to 5"):
+        kept_images.corrupted(x, "fog", 6, folder)
+
+
+def test_kept_images_that_are_damaged_are_made_anew(tmp_path: Path) -> None:
+    x = picture(2, 1, 8)
+    wanted = corrupted(x, "snow", 2)
+    kept_images.corrupted(x, "snow", 2, tmp_path)
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    for content in (b"", whole[:-1], whole + b"x", bytes([whole[0] ^ 1]) + whole[1:], whole[:-1] + b"?"):
+        file.write_bytes(content)
+        assert torch.equal(kept_images.corrupted(x, "snow", 2, tmp_path), wanted)
+        assert file.read_bytes() == whole
+    assert torch.equal(kept_images.corrupted(x, "snow", 2, file / "below a file"), wanted), "nowhere to write"

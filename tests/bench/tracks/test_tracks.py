@@ -85,6 +85,24 @@ def test_robustness_overall_by_hand() -> None:
     assert CORRUPTED.overall(found[1:]) == CORRUPTED.overall([]) == {}
 
 
+def test_accuracy_on_corrupted_images_is_not_won_by_being_bad() -> None:
+    """Two tasks; a method at chance keeps all of its 0.1, where the twin falls from 0.9 to 0.5 and from 0.8 to 0.6."""
+    name = "corruption_robustness"
+    found = []
+    for method, figures in ((TWIN, ((0.9, 0.5), (0.8, 0.6))), ("Bad", ((0.1, 0.08), (0.1, 0.08)))):
+        for task, (clean, corrupted) in zip("ab", figures, strict=True):
+            accuracies = {CLEAN: clean, "corrupted_accuracy": corrupted, **dict.fromkeys(corruptions.ALL, corrupted)}
+            found.append(made(name, method, accuracies, task=task))
+    # gaps (0.4 + 0.2) / 2 and 0.02
+    assert CORRUPTED.overall(found) == {"Bad": pytest.approx(15.0)}
+    # 0.08 / 0.5 = 0.16, 0.08 / 0.6 = 0.1333
+    assert CORRUPTED.companion(found).values == {"Bad": pytest.approx(((0.16**2 + (0.08 / 0.6) ** 2) / 2) ** 0.5)}
+    good = [made(name, "Good", dict.fromkeys((CLEAN, "corrupted_accuracy", *corruptions.ALL), 0.45), task="a")]
+    assert CORRUPTED.companion([found[0], *good]).values == {"Good": pytest.approx(0.9)}
+    assert CORRUPTED.companion([*found, *good]).values.keys() == {"Bad"}, "Good lacks a task"
+    assert CORRUPTED.companion([]).values == {}
+
+
 def test_architecture_overall_by_hand() -> None:
     track, name = NeuralArchitecture(), "neural_architecture"
     found = []
@@ -233,6 +251,7 @@ def test_tracks_travel_to_other_processes(kind: Callable[[], Track]) -> None:
 def test_every_track(kind: Callable[[], Track]) -> None:
     track = kind()
     assert track.overall([]) == {}
+    assert not getattr(track.companion([]), "values", {})
     plan = track.plan(choice())
     assert plan.trials
     assert all(trial.track == track.name for trial in plan.trials)

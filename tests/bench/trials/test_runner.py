@@ -22,7 +22,7 @@ from bittern.bench.trials.order import in_order
 from bittern.bench.trials.processes import Processes
 from bittern.bench.trials.runner import Summary, Told, run, work_folder
 from bittern.bench.trials.store import TrialStore
-from bittern.bench.trials.track import Choice, Track
+from bittern.bench.trials.track import Choice, Track, Work
 from bittern.bench.trials.trial import TWIN, Result, Trial
 from bittern.binary import BNN, ReCU
 
@@ -156,6 +156,27 @@ def test_ctrl_c_keeps_what_comes_to_its_end(path: Path) -> None:
     assert "stopping" in [t.what for t in told]
     with TrialStore.read(path) as store:
         assert len(store.done()) == 3, "one before, and the two that ran"
+
+
+class Shares(Toy):
+    """Trials add a line to a file of theirs all."""
+
+    def run(self, trial: Trial, work: Work) -> Result:
+        assert work.shared is not None
+        work.shared.mkdir(exist_ok=True)
+        with (work.shared / "lines").open("a") as file:
+            file.write("x")
+        return Result({"accuracy": float((work.shared / "lines").stat().st_size)})
+
+
+def test_a_folder_of_all_trials_goes_with_the_run(path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        go(path, Shares(), executor=Here({1: ["interrupt"]}))
+    assert (work_folder(path) / "shared" / "lines").exists(), "a run that is stopped goes on with it"
+    go(path, Shares())
+    assert not work_folder(path).exists()
+    with TrialStore.read(path) as store:
+        assert sorted(one.result.metrics["accuracy"] for one in store.done()) == [1.0 + i for i in range(6)]
 
 
 def test_processes_train_beside_each_other_and_go_on_after_a_crash(path: Path, processes: Processes) -> None:

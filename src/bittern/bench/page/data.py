@@ -41,7 +41,10 @@ def chart_data(view: View) -> dict[str, Any]:
 
 
 def overall(view: View) -> dict[str, Any] | None:
-    """BiBench's metric of each track that has one, for each method; None where no track has."""
+    """BiBench's metric of each track that has one, for each method; None where no track has.
+
+    companions: figures that stand beside an axis in the table, and are not drawn.
+    """
     found = [(track, dict(track.overall(view.done))) for track in view.tracks]
     found = [(track, values) for track, values in found if values]
     if not found:
@@ -50,13 +53,28 @@ def overall(view: View) -> dict[str, Any] | None:
         {"title": track.title, "short": _in_lines(track.title), "max": round(max(1.0, *values.values()), 6)}
         for track, values in found
     ]
+    beside = [(place, track.companion(view.done)) for place, (track, _) in enumerate(found)]
+    companions = [(place, one) for place, one in beside if one is not None and one.values]
     rows = []
     for place, name in enumerate(view.methods):
         numbers = [1.0 if name == TWIN else values.get(name) for _, values in found]
-        texts = ["not measured" if number is None else f"{number:.3g}" for number in numbers]
+        texts = [_overall_text(number) for number in numbers]
+        others = [1.0 if name == TWIN else one.values.get(name) for _, one in companions]
         if any(number is not None for number in numbers):
-            rows.append({"method": place, "values": [_rounded(number) for number in numbers], "texts": texts})
-    return {"axes": axes, "rows": rows}
+            rows.append(
+                {
+                    "method": place,
+                    "values": [_rounded(number) for number in numbers],
+                    "texts": texts,
+                    "companions": [[_rounded(number), _overall_text(number)] for number in others],
+                }
+            )
+    told = [{"axis": place, "title": one.title, "why": one.why} for place, one in companions]
+    return {"axes": axes, "companions": told, "rows": rows}
+
+
+def _overall_text(number: float | None) -> str:
+    return "not measured" if number is None else f"{number:.3g}"
 
 
 def tradeoffs(view: View) -> dict[str, Any] | None:

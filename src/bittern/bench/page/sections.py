@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -55,12 +56,15 @@ def controls() -> str:
 def overall(data: dict[str, Any] | None, methods: tuple[str, ...]) -> str:
     if data is None:
         return ""
-    columns = [Column("Method"), *(Column(axis["title"], number=True) for axis in data["axes"])]
+    companions = data["companions"]
+    titles = _beside_axes([axis["title"] for axis in data["axes"]], [one["title"] for one in companions], companions)
+    columns = [Column("Method"), *(Column(title, number=True) for title in titles)]
     rows = []
     for row in data["rows"]:
-        values = zip(row["values"], row["texts"], strict=True)
+        values = _beside_axes(list(zip(row["values"], row["texts"], strict=True)), row["companions"], companions)
         cells = [MISSING if value is None else Cell(escape(text), value) for value, text in values]
         rows.append((methods[row["method"]], [words(methods[row["method"]]), *cells]))
+    why = "".join(f'<p class="reading">{escape(one["why"])}</p>\n' for one in companions)
     lacking = [methods[row["method"]] for row in data["rows"] if None in row["values"]]
     left_out = f" Not drawn, since a track is missing: {escape(', '.join(lacking))}." if lacking else ""
     reading = "Farther out is better; each axis ends at the best method."
@@ -71,9 +75,17 @@ def overall(data: dict[str, Any] | None, methods: tuple[str, ...]) -> str:
 <p>One figure a track, as BiBench (arXiv 2301.11233) defines them: quadratic means of ratios to the float twin, which
 stands at 1. {reading} Read the raw values of the tracks beside them:
 a ratio hides how good the twin is.{left_out}</p>
-{_chart("overall-chart", "Overall figure of every track, for each method", "tall")}
+{why}{_chart("overall-chart", "Overall figure of every track, for each method", "tall")}
 {table("overall-table", "Overall figures by track; the float twin is 1, higher is better", columns, rows)}
 </section>"""
+
+
+def _beside_axes(axes: Sequence[Any], beside: Sequence[Any], companions: Sequence[dict[str, Any]]) -> list[Any]:
+    """What belongs to each axis, and behind it what belongs to its companion."""
+    found = []
+    for place, one in enumerate(axes):
+        found += [one, *(other for other, told in zip(beside, companions, strict=True) if told["axis"] == place)]
+    return found
 
 
 def tradeoffs(view: View, data: dict[str, Any] | None) -> str:

@@ -9,8 +9,13 @@ Derivation: BiBench (arXiv 2301.11233) judges robustness by the generalization g
 relative to the full-precision twin's, with a quadratic mean over corruptions; its text was not at hand, and the formula
 follows that meaning. The ratio is of mean gaps, not a mean of ratios, because one small gap would outweigh all others.
 A ratio of gaps near 0, or below, says nothing: a corruption counts only where both gaps are at least a point
-(`LEAST_GAP`), and the figure is given only where at least half of them count. A method that has learned little has
-little to lose: read the figure beside the clean accuracy.
+(`LEAST_GAP`), and the figure is given only where at least half of them count.
+Who has learned little has little to lose, and leads. No figure of gaps alone escapes that, also none of gaps in
+proportion to the clean accuracy: a network that says the same of all images has G_c = 0. So beside it stands
+
+    K = sqrt( mean over tasks of ( E[ A_corrupted,method / A_corrupted,twin ] )^2 ),   A_corrupted = mean over c of A_c
+
+E over seeds and networks: OM_task on damaged images, which grows with the accuracy there and with nothing else.
 Differences: `corruptions` names those of the images; they are made of the first `images` test images.
 """
 
@@ -18,20 +23,20 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from bittern.bench.tracks import artefacts, corruptions
 from bittern.bench.tracks.filters import AUTHORS_SIZE
+from bittern.bench.tracks.kept_images import corrupted
 from bittern.bench.tracks.learning_task import LearningTask
-from bittern.bench.tracks.overall import of_one_recipe, quadratic_mean
+from bittern.bench.tracks.overall import beside_twins, complete, means_by, pairs, quadratic_mean, share_of
 from bittern.bench.tracks.planning import cells, check_trainings, trainings, without_papers
 from bittern.bench.tracks.problem import Problem, find
 from bittern.bench.tracks.problems import PROBLEMS
-from bittern.bench.trials.track import Choice, Plan, Track, Work
+from bittern.bench.trials.track import Choice, Companion, Plan, Track, Work
 from bittern.bench.trials.trial import TWIN, Done, Result, Trial
 from bittern.data.images import ImageData
 from bittern.deploy.packed import from_bytes
@@ -40,7 +45,10 @@ from bittern.train import evaluate
 IMAGES = 1000
 CLEAN, MEAN = "clean_accuracy", "corrupted_accuracy"
 LEAST_GAP = 0.01
-Metrics = Mapping[Hashable, Mapping[str, float]]
+COMPANION = (
+    "Corruption robustness compares what is lost on damaged images, of which a method that has learned little has "
+    "little to lose; the accuracy that it still has there, as a share of the twin's, cannot be won by being bad."
+)
 
 
 class CorruptionRobustness(Track):
@@ -82,31 +90,34 @@ class CorruptionRobustness(Track):
             model = artefacts.load_state(problem.network(trial.network).build(None), files[artefacts.STATE])
         else:
             model = from_bytes(files[artefacts.PACKED])
-        return Result(_accuracies(model, data, work.on_progress), notes=_notes(data))
+        return Result(_accuracies(model, data, work), notes=_notes(data))
 
     def overall(self, done: Sequence[Done]) -> Mapping[str, float]:
-        cells_of = _by_cell(of_one_recipe(done, self.name))
-        twin = cells_of.pop(TWIN, {})
         found = {}
-        for method, own in cells_of.items():
-            shared = own.keys() & twin.keys()
-            ratios = [_ratio(own, twin, shared, name) for name in corruptions.ALL] if shared else []
+        for method, both in pairs(done, self.name).items():
+            ratios = [_ratio(both, name) for name in corruptions.ALL] if both else []
             counted = [ratio for ratio in ratios if ratio is not None]
             if 2 * len(counted) >= len(corruptions.ALL):
                 found[method] = quadratic_mean(counted)
         return found
 
+    def companion(self, done: Sequence[Done]) -> Companion:
+        found = complete(beside_twins(done, self.name, share_of(MEAN)))
+        values = {
+            method: quadratic_mean(means_by(places, lambda task, network: task).values())
+            for method, places in found.items()
+        }
+        return Companion("Accuracy on corrupted images", COMPANION, values)
 
-def _accuracies(
-    model: Callable[[Tensor], Any], data: ImageData, on_progress: Callable[[float, str], None]
-) -> dict[str, float]:
+
+def _accuracies(model: Callable[[Tensor], Any], data: ImageData, work: Work) -> dict[str, float]:
     """Clean, of each corruption and severity ("fog_3"), of each corruption ("fog"), and of all."""
     found = {CLEAN: evaluate(model, data).accuracy}
     for i, name in enumerate(corruptions.ALL):
-        on_progress(i / len(corruptions.ALL), name)
+        work.on_progress(i / len(corruptions.ALL), name)
         each = {}
         for severity in range(1, corruptions.SEVERITIES + 1):
-            damaged = corruptions.corrupted(data.test_images, name, severity)
+            damaged = corrupted(data.test_images, name, severity, work.shared)
             # of the same type as the training images, which the data's check wants
             like = damaged if data.train_images.dtype == damaged.dtype else damaged.float() / 255
             changed = dataclasses.replace(data, test_images=like)
@@ -125,15 +136,10 @@ def _notes(data: ImageData) -> tuple[str, ...]:
     )
 
 
-def _by_cell(done: Sequence[Done]) -> dict[str, dict[Hashable, Mapping[str, float]]]:
-    """method -> task, network, seed and settings -> metrics."""
-    found: dict[str, dict[Hashable, Mapping[str, float]]] = defaultdict(dict)
-    for one in done:
-        found[one.trial.method][one.trial.place, one.trial.seed] = one.result.metrics
-    return found
-
-
-def _ratio(own: Metrics, twin: Metrics, cells: Collection[Hashable], name: str) -> float | None:
-    """Of the mean gaps over the cells, twin / method; None where either is too small to say anything."""
-    gaps = [statistics.fmean(found[cell][CLEAN] - found[cell][name] for cell in cells) for found in (own, twin)]
+def _ratio(both: Sequence[tuple[Done, Done]], name: str) -> float | None:
+    """Of the mean gaps, twin / method; None where either is too small to say anything."""
+    gaps = [
+        statistics.fmean(one.result.metrics[CLEAN] - one.result.metrics[name] for one in side)
+        for side in zip(*both, strict=True)
+    ]
     return gaps[1] / gaps[0] if min(gaps) >= LEAST_GAP else None

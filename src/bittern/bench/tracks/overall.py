@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trials beside their float twins, and the quadratic means that BiBench's overall metrics are.
-
-A trial's twin is the float one of the same track, task, network, seed, epochs and settings. Its recipe is the common
-one, since no paper says how the twin trains.
-"""
+"""Trials beside their float twins, and the quadratic means that BiBench's overall metrics are."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from bittern.bench.trials.trial import TWIN, Done, Trial
+from bittern.bench.trials.groups import grouped, twins
+from bittern.bench.trials.trial import Done
 
 COMMON, PAPER = "common", "paper"
 Ratio = Callable[[Mapping[str, float], Mapping[str, float]], float | None]
@@ -37,18 +34,25 @@ def of_one_recipe(done: Sequence[Done], track: str) -> tuple[Done, ...]:
     return tuple(one for one in mine if one.trial.recipe == COMMON or one.trial.method not in common)
 
 
+def pairs(done: Sequence[Done], track: str) -> dict[str, list[tuple[Done, Done]]]:
+    """method -> its trials of a track, each with the twin's of the same seed, as `trials.groups` finds it."""
+    groups = grouped(of_one_recipe(done, track))
+    beside = twins(groups)
+    found: dict[str, list[tuple[Done, Done]]] = defaultdict(list)
+    for group in groups:
+        if group.trial in beside:
+            found[group.trial.method] += group.beside(beside[group.trial])
+    return found
+
+
 def beside_twins(done: Sequence[Done], track: str, ratio: Ratio) -> dict[str, dict[tuple[str, str], float]]:
     """method -> (task, network) -> mean over the seeds of `ratio`, where the trial and its twin are done."""
-    mine = of_one_recipe(done, track)
-    twins = {_cell(one.trial): one.result.metrics for one in mine if one.trial.method == TWIN}
     found: dict[str, dict[tuple[str, str], list[float]]] = defaultdict(lambda: defaultdict(list))
-    for one in mine:
-        twin = twins.get(_cell(one.trial))
-        if one.trial.method == TWIN or twin is None:
-            continue
-        value = ratio(one.result.metrics, twin)
-        if value is not None:
-            found[one.trial.method][one.trial.task, one.trial.network].append(value)
+    for method, both in pairs(done, track).items():
+        for one, twin in both:
+            value = ratio(one.result.metrics, twin.result.metrics)
+            if value is not None:
+                found[method][one.trial.task, one.trial.network].append(value)
     return {
         method: {place: statistics.fmean(values) for place, values in places.items()}
         for method, places in found.items()
@@ -89,7 +93,3 @@ def means_by(places: Mapping[tuple[str, str], float], key: Callable[[str, str], 
     for (task, network), value in places.items():
         groups[key(task, network)].append(value)
     return {name: statistics.fmean(values) for name, values in groups.items()}
-
-
-def _cell(trial: Trial) -> Hashable:
-    return trial.place, trial.seed

@@ -13,6 +13,9 @@ from bittern.bench.trials.track import Track
 from bittern.bench.trials.trial import Done, Result, Trial
 from bittern.quantizer import Method
 
+SHARED = "shared"
+"""Beside the folders of trials: the folder of all of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

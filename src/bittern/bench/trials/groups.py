@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -44,6 +44,13 @@ class Group:
     def gap(self, twin: Group, metric: str) -> Estimate | None:
         """Of this group's metric minus the twin's, seed by seed; None where they have no seed in common."""
         return paired(self.by_seed(metric), twin.by_seed(metric))
+
+    def beside(self, twin: Group) -> Iterator[tuple[Done, Done]]:
+        """Its trials, each with the twin's of the same seed; without those whose seed the twin lacks."""
+        theirs: dict[int, Done] = {}
+        for one in twin.done:
+            theirs.setdefault(one.trial.seed, one)
+        yield from ((one, theirs[one.trial.seed]) for one in self.done if one.trial.seed in theirs)
 
     def ratio(self, twin: Group, metric: str) -> Estimate | None:
         """Of this group's metric to the twin's, seed by seed; None where no seed has both, or a twin's is 0."""

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bittern.bench.core.machine import Machine, this_machine
-from bittern.bench.trials.executor import Event, Executor, Finished, Job, Lost, Progress, Raised, Unusable
+from bittern.bench.trials.executor import SHARED, Event, Executor, Finished, Job, Lost, Progress, Raised, Unusable
 from bittern.bench.trials.order import Planned, in_order
 from bittern.bench.trials.store import TrialStore
 from bittern.bench.trials.track import Choice, Track
@@ -81,8 +81,9 @@ def run(
 
     tracks: each is made anew, without arguments, in the process that runs a trial of it.
     executor: runs them; it has been entered. command: what repeats this. known: tracks whose trials others may need.
-    work: folder for the trials' own folders, which every process of the executor sees; None: beside the store. A
-    folder is removed once its trial's result is in the store; one of a trial that failed stays. threads: of each trial.
+    work: folder for the trials' own folders and a shared one, which every process of the executor sees; None: beside
+    the store. A folder is removed once its trial's result is in the store; one of a trial that failed stays.
+    threads: of each trial.
     retry_failed: try again what failed in an earlier call, from the beginning.
 
     Raises: ValueError for what cannot be planned; KeyboardInterrupt after Ctrl-C, when running trials have saved what
@@ -95,6 +96,7 @@ def run(
     driver.look_back(retry_failed)
     try:
         driver.go()
+        shutil.rmtree(place / SHARED, ignore_errors=True)  # a run that is stopped goes on with it
     except (KeyboardInterrupt, OSError):
         driver.stop()
         raise

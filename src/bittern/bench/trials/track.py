@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from bittern.bench.trials.trial import Done, Result, Trial
 from bittern.quantizer import Method
@@ -39,7 +40,8 @@ class Work:
     folder: its own, which survives a kill; checkpoints go there, so that the next attempt goes on.
     methods: name -> method, for `trial.method`. data: as `Choice`. threads: of torch and the kernels.
     needed: results of the trials that `Track.needs` named, by their keys.
-    on_progress: (share done in [0, 1], words).
+    on_progress: (share done in [0, 1], words). shared: a folder of all trials of the run, to keep there what several
+    of them would make alike; it may not exist yet, and goes with the run. None: there is none.
     """
 
     folder: Path
@@ -48,6 +50,7 @@ class Work:
     threads: int = 1
     needed: Mapping[str, Done] = field(default_factory=dict)
     on_progress: Callable[[float, str], None] = lambda share, words: None
+    shared: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,16 @@ class Plan:
 
     trials: tuple[Trial, ...]
     dropped: tuple[str, ...] = ()
+
+
+class Companion(NamedTuple):
+    """A figure that is read beside a track's overall metric, where that one alone misleads."""
+
+    title: str
+    why: str
+    """One sentence for readers."""
+    values: Mapping[str, float]
+    """Of each method that has what it takes; the twin's would be 1, higher is better."""
 
 
 class Track(ABC):
@@ -99,3 +112,7 @@ class Track(ABC):
 
         done: of this track and of those it needs.
         """
+
+    def companion(self, done: Sequence[Done]) -> Companion | None:
+        """What has to be read beside `overall`; None: nothing. done: as there."""
+        return None

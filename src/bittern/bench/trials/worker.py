@@ -12,7 +12,7 @@ from pathlib import Path
 from bittern._files import InUseError, only_one
 from bittern.bench.core.machine import this_machine
 from bittern.bench.core.timing import torch_threads
-from bittern.bench.trials.executor import Finished, Job, Raised, Unusable
+from bittern.bench.trials.executor import SHARED, Finished, Job, Raised, Unusable
 from bittern.bench.trials.track import Work
 
 PLACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
@@ -29,7 +29,8 @@ def perform(job: Job, tell: Callable[[float, str], None]) -> Finished | Raised |
     try:
         with torch_threads(job.threads), _alone_in(job.folder):
             machine = this_machine()
-            work = Work(job.folder, job.methods, job.data, job.threads, job.needed, tell)
+            shared = job.folder.with_name(SHARED)
+            work = Work(job.folder, job.methods, job.data, job.threads, job.needed, tell, shared)
             started = time.perf_counter()
             try:
                 result = job.track().run(job.trial, work)
