@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from bittern.cli import lists, names
 from bittern.cli.errors import Interrupted, Misused, unknown
 
 if TYPE_CHECKING:
+    from bittern.bench.tracks.problem import Problem
     from bittern.bench.trials.executor import Executor
     from bittern.bench.trials.runner import Summary
     from bittern.bench.trials.track import Choice, Track
@@ -41,7 +41,17 @@ def run(
     ] = None,
     epochs: Annotated[int, typer.Option(help="Of each training.", min=1)] = 3,
     train_size: Annotated[int | None, typer.Option(help="Training examples, at most.", min=1)] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder with the data sets. [default: embedded data only]")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="FILE.py:FUNCTION that gives a model of your own, in place of tasks and networks."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder with the data sets, or with --model FILE.py:FUNCTION that gives (training, test). "
+            "[default: embedded data only]"
+        ),
+    ] = None,
     task: Annotated[list[str] | None, typer.Option(help="A task; may be given again. [default: all]")] = None,
     network: Annotated[list[str] | None, typer.Option(help="A network; may be given again.")] = None,
     threads: Threads = 1,
@@ -57,15 +67,19 @@ def run(
     """Run every method on every track, beside the float twin, and keep each result in a store."""
     from bittern.bench.trials.track import Choice
 
-    if data is not None and not data.is_dir():
-        raise FileNotFoundError(f"--data: no folder {data}")
+    problem = None
+    if model is not None:
+        if task or network:
+            raise Misused("--task and --network name what comes with bittern; leave them out with --model")
+        problem = _own_problem(model, data)
+    folder = None if problem is not None or data is None else _folder(data)
     choice = Choice(
         methods=_methods(method or [lists.ALL]),
         seeds=tuple(dict.fromkeys(seed or (0, 1, 2))),
         recipes=tuple(dict.fromkeys(recipe or ("common",))),
         epochs=epochs,
         train_size=train_size,
-        data=None if data is None else data.absolute(),
+        data=folder,
         tasks=tuple(dict.fromkeys(task or ())),
         networks=tuple(dict.fromkeys(network or ())),
     )
@@ -75,7 +89,8 @@ def run(
     if ray is None and (ray_gpus or work is not None):
         raise Misused("--ray-gpus and --work belong to --ray; leave them out, or give --ray")
     executor = _processes(jobs) if ray is None else _on_ray(ray, jobs, threads, ray_gpus)
-    _go(_tracks(track), choice, store, executor, threads, retry_failed, work)
+    problems = () if problem is None else (problem,)
+    _go(_tracks(track, problems), choice, store, executor, threads, retry_failed, work, problems)
 
 
 def quick(store: Store, jobs: Jobs = 2, threads: Threads = 1, retry_failed: RetryFailed = False) -> None:
@@ -93,8 +108,8 @@ def _go(
     threads: int,
     retry_failed: bool,
     work: Path | None,
+    problems: Sequence[Problem] = (),
 ) -> None:
-    from bittern.bench.tracks import all as listed
     from bittern.bench.trials.runner import run as drive
     from bittern.bench.trials.store import TrialStore
     from bittern.cli.trials_shown import Screen
@@ -111,7 +126,7 @@ def _go(
                 opened,
                 entered,
                 command=command,
-                known=[known() for known in listed.ALL],
+                known=_tracks(None, problems),
                 work=None if work is None else work.absolute(),
                 threads=threads,
                 retry_failed=retry_failed,
@@ -140,14 +155,38 @@ def _say(summary: Summary, store: Path) -> None:
         raise typer.Exit(1)
 
 
-def _tracks(wanted: Sequence[str] | None) -> list[Track]:
+def _own_problem(model: str, data: str | None) -> Problem:
+    """A problem of the user's, and what bittern does to its model told. Raises: Misused; what its code raises."""
+    from bittern.bench.tracks.own_problem import own_problem
+    from bittern.cli.screen import printable
+
+    if data is None:
+        raise Misused("--model needs --data FILE.py:FUNCTION, a function that returns (training, test)")
+    problem = own_problem(names.own_code("--model", model), names.own_code("--data", data))
+    for name, network in problem.networks.items():
+        for sentence in network.about:
+            typer.echo(printable(f"{name}: {sentence}"), err=True)
+    return problem
+
+
+def _folder(data: str) -> Path:
+    place = Path(data)
+    if not place.is_dir():
+        own = "; a function of yours needs --model too" if ":" in data else ""
+        raise FileNotFoundError(f"--data: no folder {data}{own}")
+    return place.absolute()
+
+
+def _tracks(wanted: Sequence[str] | None, problems: Sequence[Problem] = ()) -> list[Track]:
+    """problems: those of the tracks; empty: the ones that come with bittern."""
     from bittern.bench.tracks import all as listed
 
     known = {track.name: track for track in listed.ALL}
     for name in wanted or ():
         if name not in known:
             raise unknown("track", name, known)
-    return [track() for name, track in known.items() if not wanted or name in wanted]
+    given = (tuple(problems),) if problems else ()
+    return [track(*given) for name, track in known.items() if not wanted or name in wanted]
 
 
 def _methods(wanted: Sequence[str]) -> Mapping[str, Method]:
@@ -163,8 +202,6 @@ def _methods(wanted: Sequence[str]) -> Mapping[str, Method]:
         if method is None:
             continue
         found[names.method_name(name)] = method
-        if ":" in name and os.getcwd() not in sys.path:
-            sys.path.append(os.getcwd())  # processes of trials look for the module where this one found it
     return found
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from bittern._own_code import OwnCode
     from bittern.data import FolderData, ImageData
     from bittern.quantizer import Method, Quantizer
     from bittern.recipes import PaperRecipe
@@ -96,28 +97,32 @@ def method_name(name: str) -> str:
 
 
 def _imported(name: str) -> Any:
-    """The Quantizer class, or partial of one, of MODULE:CLASS; modules in the current folder are found too."""
-    import importlib
-    import os
-    import sys
-
+    """The Quantizer class, or partial of one, of MODULE:CLASS or FILE.py:CLASS."""
+    from bittern._own_code import NameMissingError
     from bittern.quantizer import Quantizer
 
-    module_name, _, attribute = name.partition(":")
-    sys.path.insert(0, os.getcwd())
     try:
-        module = importlib.import_module(module_name)
-    # whatever the module does, it is the user's
-    except Exception as error:
-        raise Misused(f"--method {name}: cannot import {module_name}: {error!r}; start where the module is") from error
-    finally:
-        sys.path.remove(os.getcwd())
-    found = getattr(module, attribute, None)
+        found = own_code("--method", name).load()
+    except NameMissingError:
+        found = None
+    except ImportError as error:
+        raise Misused(f"--method {error}; start where the module is") from error
     cls = found.func if isinstance(found, partial) else found
     if not isinstance(cls, type) or not issubclass(cls, Quantizer):
         got = "there is none of that name" if found is None else f"it is a {type(found).__name__}"
         raise Misused(f"--method {name}: must be a Quantizer class or a functools.partial of one; {got}")
     return found
+
+
+def own_code(option: str, text: str) -> OwnCode:
+    """What a user wrote, by FILE.py:NAME or MODULE:NAME; modules in the current folder are found. Raises: Misused;
+    FileNotFoundError."""
+    from bittern import _own_code
+
+    try:
+        return _own_code.own_code(text)
+    except ValueError as error:
+        raise Misused(f"{option}: {error}") from error
 
 
 def paper_recipe(name: str, method_name: str) -> PaperRecipe:

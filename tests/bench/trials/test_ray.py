@@ -50,7 +50,7 @@ def test_two_nodes_share_the_trials_and_a_killed_worker_costs_a_try(
 
 
 def test_a_node_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
-    job = Job(Toy, Trial("toy", "digits", "mlp", "BNN", "", 0, 1), tmp_path / "w" / "k", {}, None, 1, {})
+    job = Job(Toy(), Trial("toy", "digits", "mlp", "BNN", "", 0, 1), tmp_path / "w" / "k", {}, None, 1, {})
     end = _task(job, tmp_path / "w" / "mark", None)
     assert isinstance(end, Unusable)
     assert "give --work a folder that all nodes share" in end.why

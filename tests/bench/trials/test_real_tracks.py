@@ -21,5 +21,7 @@ def test_a_job_of_each_track_can_be_sent(track: type[Track]) -> None:
     order = in_order([track()], choice, [known() for known in ALL])
     assert order.trials
     one = order.trials[-1]
-    job = Job(type(one.track), one.trial, Path("folder"), choice.methods, None, 1, {}, one.alone)
-    assert pickle.loads(pickle.dumps(job)) == job
+    job = Job(one.track, one.trial, Path("folder"), choice.methods, None, 1, {}, one.alone)
+    sent = pickle.loads(pickle.dumps(job))
+    assert (sent.trial, sent.methods, type(sent.track)) == (job.trial, job.methods, track)
+    assert sent.track.plan(choice) == one.track.plan(choice)

@@ -209,7 +209,7 @@ def test_trials_that_measure_time_run_alone(path: Path, processes: Processes) ->
 
 
 def test_an_interrupted_process_says_so(path: Path) -> None:
-    waits = Job(Toy, Trial("toy", "waits", "mlp", "BNN", "", 0, 1), path / "w", {}, None, 1, {})
+    waits = Job(Toy(), Trial("toy", "waits", "mlp", "BNN", "", 0, 1), path / "w", {}, None, 1, {})
     with Processes(1) as executor:
         executor.start(waits)
         executor.interrupt()  # while it is being imported

@@ -82,7 +82,8 @@ class LearningTask(Track):
             on_epoch=on_epoch,
             checkpoint_steps=CHECKPOINT_STEPS,
         )
-        return _result(problem, parts, model, rows, method is None, tuple(stages.notes))
+        notes = (*stages.notes, *(network.about if method is not None else ()))
+        return _result(problem, parts, model, rows, method is None, notes)
 
     def overall(self, done: Sequence[Done]) -> Mapping[str, float]:
         return overall_task(done, self.name)

@@ -109,18 +109,36 @@ def tensor_parts(
     shown: what a reader sees of the test examples, from the first on; at most `SHOWN` are kept. held_out: examples to
     choose by, where the data set has a part for that; None: `split` draws them. Raises: ValueError.
     """
-    test_set = TensorDataset(*test)
+    others = None if held_out is None else TensorDataset(*held_out)
+    inputs = test[0][:VERIFIED]
+    return dataset_parts(TensorDataset(*train), TensorDataset(*test), train_size, inputs, shown, held_out=others)
+
+
+def dataset_parts(
+    train: Dataset[Any],
+    test: Dataset[Any],
+    train_size: int | None,
+    inputs: Tensor,
+    shown: Sequence[str] = (),
+    *,
+    held_out: Dataset[Any] | None = None,
+) -> Parts:
+    """Of examples that are read one by one. inputs: the first `VERIFIED` of the test set; else as `tensor_parts`.
+
+    Raises: ValueError.
+    """
+    count, tested = (len(part) for part in (train, test))  # type: ignore[arg-type]
     if held_out is None:
-        chosen, others = split(len(train[0]), train_size)
-        held_out = [part[others] for part in train]
+        chosen, others = split(count, train_size)
+        held_out = Subset(train, others.tolist())
     else:
-        chosen = _drawn(len(train[0]), train_size)
-    learned: Dataset[Any] = TensorDataset(*(part[chosen] for part in train))
+        chosen = _drawn(count, train_size)
+    learned = Subset(train, chosen.tolist())
     return Parts(
-        final=(learned, test_set),
-        choice=(learned, TensorDataset(*held_out)),
-        peek=(learned, Subset(test_set, range(min(PEEK, len(test_set))))),
-        inputs=test[0][:VERIFIED],
+        final=(learned, test),
+        choice=(learned, held_out),
+        peek=(learned, Subset(test, range(min(PEEK, tested)))),
+        inputs=inputs,
         shown=tuple(shown[:SHOWN]),
     )
 

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 
 from bittern.bench.tracks.parts import Parts
+from bittern.bench.trials.trial import Value
 from bittern.quantizer import Method
 from bittern.train import Recipe, Task
 
@@ -26,6 +27,8 @@ class Network(NamedTuple):
     family: Family
     learning_rate: float | None = None
     """Of the common recipe with this network, for all methods and the twin; None: the recipe's own."""
+    about: tuple[str, ...] = ()
+    """Sentences on how a method comes into it, for the notes of trials that train it."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -39,6 +42,7 @@ class Problem:
     folder: name of the data set within the folder of data sets; None: the data come with bittern.
     task: None: a classification by the recipe's loss. classes: names of a classification's classes, in their order.
     pictures: the inputs are square pictures, as `bittern.data.ImageData`, which can be corrupted as such.
+    settings: of every trial, where name and networks' names do not say all: digests of a user's files.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Problem:
     task: Task | None = None
     classes: tuple[str, ...] = ()
     pictures: bool = False
+    settings: tuple[tuple[str, Value], ...] = ()
 
     @property
     def metric(self) -> str:

@@ -72,14 +72,15 @@ def paper_stages(problem: Problem, method: Method, data: TrainingData, count: in
 
 
 def settings_of(problem: Problem, network: str, recipe: str, method: Method | None) -> dict[str, Value]:
-    """Settings that tell trials of different recipes apart, so that a recipe that was changed meets no older result.
+    """Settings that tell trainings of different recipes apart, so that a recipe that was changed meets no older result,
+    and those of the problem.
 
     common_recipe: 12 hexadecimal digits of the common recipe, of every training, since that is the twin's.
     authors_recipe: the same of the recipe of the method's authors, where it is asked for.
 
     Raises: ValueError for a method that no paper's recipe is known of.
     """
-    found: dict[str, Value] = {COMMON_RECIPE: _digest([_common(problem, network)])}
+    found: dict[str, Value] = {**dict(problem.settings), COMMON_RECIPE: _digest([_common(problem, network)])}
     if recipe == PAPER and method is not None:
         record = recipes.for_method(method).without_teacher()
         found[AUTHORS_RECIPE] = _digest(record.stages(), record.crop_and_flip)

@@ -77,7 +77,7 @@ class TheoreticalComplexity(Track):
 def untrained(track: str, found: Sequence[tuple[Problem, tuple[str, ...]]], choice: Choice) -> tuple[Trial, ...]:
     """Every network with the twin and each method, without epochs, seeds and recipes."""
     return tuple(
-        Trial(track, problem.name, network, method, "", 0, 0)
+        Trial(track, problem.name, network, method, "", 0, 0).having(**dict(problem.settings))
         for problem, networks in found
         for network in networks
         for method in (TWIN, *choice.methods)

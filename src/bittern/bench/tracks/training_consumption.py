@@ -105,7 +105,8 @@ class TrainingConsumption(Track):
         task, seed = problem.name, choice.seeds[0]
         recipe = settings_of(problem, network, COMMON, None)
         if method != TWIN:
-            yield Trial(self.name, task, network, method, "", seed, 0, (("part", "step"),))
+            step = Trial(self.name, task, network, method, "", seed, 0, (("part", "step"),))
+            yield step.having(**dict(problem.settings))
         for optimizer, (_, rates) in OPTIMIZERS.items():
             for rate in rates:
                 for schedule in SCHEDULES:

@@ -21,8 +21,8 @@ SHARED = "shared"
 class Job:
     """A trial and all that it takes, as it goes to another process."""
 
-    track: type[Track]
-    """Made anew where the trial runs, without arguments."""
+    track: Track
+    """A copy of it runs the trial."""
     trial: Trial
     folder: Path
     methods: Mapping[str, Method]

@@ -79,7 +79,7 @@ def run(
 ) -> Summary:
     """Run the trials of `tracks` that `store` does not have; each is in the store as soon as it is over.
 
-    tracks: each is made anew, without arguments, in the process that runs a trial of it.
+    tracks: a copy of each goes to the processes that run trials of it.
     executor: runs them; it has been entered. command: what repeats this. known: tracks whose trials others may need.
     work: folder for the trials' own folders and a shared one, which every process of the executor sees; None: beside
     the store. A folder is removed once its trial's result is in the store; one of a trial that failed stays.
@@ -193,7 +193,7 @@ class _Driver:
         found = {need.key: self.store.get(need) for need in one.needs}
         needed = {name: done for name, done in found.items() if done is not None}
         methods, data = self.choice.methods, self.choice.data
-        job = Job(type(one.track), one.trial, self.place / key, methods, data, self.threads, needed, one.alone)
+        job = Job(one.track, one.trial, self.place / key, methods, data, self.threads, needed, one.alone)
         self.running[key] = self.waiting.pop(key)
         self.executor.start(job)
         self._tell("start", one.trial, "again, from its last checkpoint" if self.lost[key] else "")

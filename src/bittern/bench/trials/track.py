@@ -72,7 +72,7 @@ class Companion(NamedTuple):
 
 
 class Track(ABC):
-    """One question. Objects keep nothing of any run: they are made anew in each worker.
+    """One question. Objects keep nothing of any run: copies of them go to the processes that run trials.
 
     name: as `Trial.track`. title, question: for readers. metric: of a result, what relative figures are made from;
     higher_is_better: of it.

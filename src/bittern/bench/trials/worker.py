@@ -33,7 +33,7 @@ def perform(job: Job, tell: Callable[[float, str], None]) -> Finished | Raised |
             work = Work(job.folder, job.methods, job.data, job.threads, job.needed, tell, shared)
             started = time.perf_counter()
             try:
-                result = job.track().run(job.trial, work)
+                result = job.track.run(job.trial, work)
             except OSError as error:
                 if error.errno in PLACE:
                     raise
