@@ -58,7 +58,11 @@ def _drawn(shape: tuple[int, ...], count: int) -> Tensor:
 
 def image_recipe(augment: Augment | None = None) -> Recipe:
     """AdamW with a warm-up and a cosine; its rate was picked by short trials of the float twin, BNN and ReCU on
-    Fashion-MNIST, scored on held-out training images."""
+    Fashion-MNIST, scored on held-out training images.
+
+    On 10,000 images of the CIFAR-10 copy, ResNet-20, two epochs and seed 0, on the held-out tenth: at 0.003, 0.01 and
+    0.03 the twin 0.350, 0.365 and 0.357, BNN 0.234, 0.290 and 0.308, ReCU 0.261, 0.297 and 0.334.
+    """
     return Recipe(
         epochs=1, batch_size=BATCH_SIZE, learning_rate=LEARNING_RATE, schedule=Cosine(warmup=WARMUP), augment=augment
     )
