@@ -92,7 +92,7 @@ def test_tags_close_ids_are_unique_and_links_lead_somewhere(text: str) -> None:
 
 def test_every_table_has_a_caption_and_scopes_and_every_chart_a_text(text: str) -> None:
     page = Page(text)
-    assert len(page.all("table")) == len(page.all("caption")) == 7
+    assert len(page.all("table")) == len(page.all("caption")) == 9
     assert all(head.get("scope") in ("col", "row") for head in page.all("th"))
     charts = [one for one in page.all("div") if "chart" in (one.get("class") or "").split()]
     assert len(charts) == 6
@@ -118,11 +118,50 @@ def test_numbers_are_means_over_seeds_beside_the_twins() -> None:
             trials.append(made.done(trial, Result({"score": score, "packed_bytes": 4e3})))
     page = Page(report.render(trials, [], made.tracks()))
     heads, twin, row = page.rows["track-learning-task-table"]
-    assert heads == ["Method", "Score", "Gap to twin, points", "Packed bytes", "Seeds", "Trials"]
+    columns = ["Method", "Score", "Gap to twin, points", "Published gap, points", "Published", "Packed bytes"]
+    assert heads == [*columns, "Seeds", "Trials"]
     # deviations -1, -1, 2 points: sqrt(6 / 2) = 1.73; gaps -5, -3, -4: mean -4, deviation 1
-    assert twin == [TWIN, "96.0 ± 1.7%", "–", "4.0 kB", "3", "1–3"]
-    assert row == ["BNN", "92.0 ± 2.0%", "−4.0 ± 1.0", "4.0 kB", "3", "4–6"]
+    assert twin == [TWIN, "96.0 ± 1.7%", "–", "", "", "4.0 kB", "3", "1–3"]
+    there = ["−4.2", "89.9% CIFAR-10, VGG-small"]
+    assert row == ["BNN", "92.0 ± 2.0%", "−4.0 ± 1.0", *there, "4.0 kB", "3", "4–6"]
     assert [one[0] for one in page.rows["trials-table"][1:]] == ["1", "2", "3", "4", "5", "6"]
+
+
+def test_published_figures_stand_beside_trainings_of_both_recipes() -> None:
+    trials = []
+    for method, recipe in ((TWIN, "common"), ("IRNet", "common"), ("IRNet", "paper"), ("XNORNetPlusPlus", "paper")):
+        for task in ("digits", "spam"):
+            trial = Trial("learning_task", task, "resnet20_cifar", method, recipe, 0, 3)
+            trial = trial.having(**{"authors_recipe": f"of {method}"} if recipe == "paper" else {})
+            trials.append(made.done(trial, Result({"score": 0.9}, {}, {}, (f"Recipe: {recipe} <one>.",))))
+    page = Page(report.render(trials, [], made.tracks()))
+    heads, *rows = page.rows["track-learning-task-table"]
+    assert heads == ["Method", "Task", "Recipe", *heads[3:]]
+    assert heads[3:7] == ["Score", "Gap to twin, points", "Published gap, points", "Published"]
+    assert [row[5:7] for row in rows if row[0] == "IRNet"] == [["−6.7", "85.4% CIFAR-10, ResNet-20"]] * 4
+    assert [row[4:7] for row in rows if row[0] == "XNORNetPlusPlus"] == [["+0.0", "none read", "none read"]] * 2
+    figures = page.rows["published-table"]
+    assert [row[1] for row in figures[1:]] == [
+        "none read",
+        "86.5%",
+        "90.4%",
+        "91.5%",
+        "58.1%",
+        "85.4%",
+        "90.4%",
+        "58.1%",
+    ]
+    assert figures[2][2:] == ["CIFAR-10, ResNet-20", "–", "no twin there", "htqin/IR-Net README.md"]
+    assert figures[6][3:5] == ["92.1%", "−6.7"]
+    differ = page.rows["recipes-table"]
+    assert [row[:3] for row in differ[1:]] == [
+        ["XNORNetPlusPlus", "paper", "digits, resnet20_cifar; spam, resnet20_cifar"],
+        ["IRNet", "common", "digits, resnet20_cifar; spam, resnet20_cifar"],
+        ["IRNet", "paper", "digits, resnet20_cifar; spam, resnet20_cifar"],
+    ]
+    assert differ[3][3:] == [
+        *("CIFAR-10, ResNet-20", "3 of 400", "128", "random crop of 32 from 40 pixels, mirrored", "paper <one>.")
+    ]
 
 
 def test_costs_come_from_the_tracks_that_measure_them(text: str) -> None:

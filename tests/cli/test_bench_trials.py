@@ -123,6 +123,22 @@ def three_seeds(store: Path) -> Path:
     return store
 
 
+def test_compare_names_what_was_published(command: Command, store: Path) -> None:
+    assert "Published" not in command.done("bench", "compare", three_seeds(store))
+    methods = [(TWIN, "common", {}), ("ReCU", "common", {}), ("ReCU", "paper", {"authors_recipe": "1a2b"})]
+    with TrialStore.open(store) as opened:
+        for i, (method, recipe, settings) in enumerate([*methods, ("mine:New", "common", {})]):
+            one = Trial("learning_task", "digits", "resnet20_cifar", method, recipe, 0, 3).having(**settings)
+            opened.add(done(one, moment=10 + i))
+    out = command.done("bench", "compare", store, "--track", "learning_task")
+    assert out.count("learning_task, digits, resnet20_cifar, 3 epochs\n") == 1, "both recipes beside one twin"
+    _, published = out.split("Published of these methods")
+    lines = [line.split() for line in published.splitlines()]
+    figure = ["87.5", "%", "-", "CIFAR-10,", "ResNet-20", "3", "of", "600", "256"]
+    assert [line[2:11] for line in lines if line[:1] == ["ReCU"]] == [figure] * 2
+    assert ["mine:New", "common", "none", "read", *"------"] in lines
+
+
 def test_compare_names_builds(command: Command, store: Path) -> None:
     assert "builds of bittern" not in command.done("bench", "compare", three_seeds(store))
     older = done(trial(7), accuracy=0.9)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -135,8 +136,43 @@ def compare(
             )
         typer.echo("")
     typer.echo(f"± is the standard deviation over seeds, where there are at least {LEAST_SEEDS}.")
+    _published(groups)
     if mixed := builds_told(one for group in groups for one in group.done):
         typer.echo(mixed)
+
+
+def _published(groups: Iterable[Group]) -> None:
+    """What others published of the methods that were trained, and how far these trainings follow the authors'."""
+    from rich.markup import escape
+
+    from bittern.bench.tracks.published import differences, nearest
+    from bittern.bench.trials.candidates import TRAINED
+    from bittern.bench.trials.trial import TWIN
+    from bittern.cli.screen import plain_table, printable, screen
+    from bittern.recipes.published import NONE_READ
+
+    heads = ("method", "recipe", "published", "- its twin", "of", "epochs", "batch there", "augmentation", "read in")
+    table = plain_table(*heads, right=("- its twin", "batch there"))
+    rows: dict[tuple[str, ...], None] = {}
+    for group in groups:
+        trial = group.trial
+        if trial.track != TRAINED or trial.method == TWIN:
+            continue
+        figure, differ = nearest(trial.method, trial.network), differences(group)
+        told = ("-", "-", "-") if differ is None else (differ.epochs, differ.batch, differ.augmentation)
+        if figure is None:
+            rows[trial.method, trial.recipe, NONE_READ, "-", "-", *told, "-"] = None
+        else:
+            gap = "-" if figure.gap is None else f"{figure.gap:+.2f}"
+            rows[trial.method, trial.recipe, figure.percent, gap, figure.place, *told, figure.source] = None
+    for row in rows:
+        table.add_row(*(escape(printable(text)) for text in row))
+    if rows:
+        typer.echo(
+            "\nPublished of these methods (export has all figures). Epochs, batch and augmentation there are those of "
+            "the authors' recipe, which a figure from others' tables need not follow:"
+        )
+        screen().print(table)
 
 
 def _is_detail(name: str, names: Container[str]) -> bool:
@@ -151,17 +187,22 @@ def _table(
     """A column for each metric, and one for the difference of those in `beside_twin`."""
     from rich.markup import escape
 
+    from bittern.bench.trials.trial import AUTHORS_RECIPE
     from bittern.cli.screen import plain_table, printable
 
     parts = [(name, gap) for name in columns for gap in (False, True) if not gap or name in beside_twin]
     heads = [escape(printable(f"{name} - twin" if gap else name)) for name, gap in parts]
     table = plain_table("method", "recipe", "seeds", *heads, right=("seeds", *heads))
+    alike = Counter((row.trial.method, row.trial.recipe) for row in rows)
     for row in rows:
         twin = twins.get(row.trial)
         gaps = {name: None if twin is None else row.gap(twin, name) for name in columns}
         cells = [_text(gaps[name], "+") if gap else _text(row.estimate(name)) for name, gap in parts]
         seeds = max((len(row.by_seed(name)) for name in row.metrics), default=0)
-        table.add_row(escape(printable(row.trial.method)), escape(printable(row.trial.recipe)), str(seeds), *cells)
+        recipe = row.trial.recipe
+        if alike[row.trial.method, recipe] > 1:
+            recipe = f"{recipe} {dict(row.trial.settings).get(AUTHORS_RECIPE, '')}"
+        table.add_row(escape(printable(row.trial.method)), escape(printable(recipe)), str(seeds), *cells)
     return table
 
 
@@ -172,7 +213,7 @@ def _by_setting(groups: Iterable[Group]) -> dict[str, list[Group]]:
     found: dict[str, list[Group]] = {}
     for group in groups:
         trial = group.trial
-        settings = "".join(f", {name} {value}" for name, value in trial.settings if value is not None)
+        settings = "".join(f", {name} {value}" for name, value in trial.place.settings if value is not None)
         epochs = f", {trial.epochs} epochs" if trial.epochs else ""
         title = ", ".join(part for part in (trial.track, trial.task, trial.network) if part)
         found.setdefault(f"{title}{epochs}{settings}", []).append(group)

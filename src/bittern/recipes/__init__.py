@@ -29,6 +29,7 @@ from bittern.recipes.papers import (
     XNOR_NET,
     XNOR_NET_PLUS_PLUS,
 )
+from bittern.recipes.published import Published
 from bittern.recipes.record import Decay, PaperRecipe, crop_and_flip_for
 
 ALL: tuple[PaperRecipe, ...] = (
@@ -72,6 +73,7 @@ __all__ = [
     "XNOR_NET_PLUS_PLUS",
     "Decay",
     "PaperRecipe",
+    "Published",
     "crop_and_flip_for",
     "for_method",
 ]

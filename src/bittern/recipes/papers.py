@@ -8,6 +8,7 @@ import functools
 import torch
 
 from bittern import binary
+from bittern.recipes.published import Published
 from bittern.recipes.record import Decay, PaperRecipe
 from bittern.train.loss import CrossEntropy, Distillation, SquaredHinge
 from bittern.train.schedule import Cosine, Exponential, Linear, Steps
@@ -16,12 +17,32 @@ _MOMENTUM = functools.partial(torch.optim.SGD, momentum=0.9)
 _CROP = "random crop of 32 from 40 pixels, mirrored"
 _RESIZED = "random resized crop (area 0.08 to 1), lighting 0.1, mirrored"
 _HE = "N(0, 2 / fan_in)"
+_CIFAR_TABLE = "arXiv 2103.00841, table 1 of the text as submitted"
+_IMAGENET_TABLE = "arXiv 2103.00841, table 5 of the text as submitted"
+"""Of FDA's authors, who print the float networks too."""
+
+
+def _resnet20(accuracy: float) -> Published:
+    return Published(accuracy, "CIFAR-10", "ResNet-20", _CIFAR_TABLE, twin=92.10, like="resnet20_cifar")
+
+
+def _vgg_small(accuracy: float) -> Published:
+    return Published(accuracy, "CIFAR-10", "VGG-small", _CIFAR_TABLE, twin=94.10, like="vgg_small")
+
+
+def _resnet18(accuracy: float) -> Published:
+    return Published(accuracy, "ImageNet", "ResNet-18", _IMAGENET_TABLE, twin=69.6)
+
 
 BNN = PaperRecipe(
     method=binary.BNN,
     task="CIFAR-10, VGG-like",
     source="arXiv 1602.02830; MatthieuCourbariaux/BinaryNet Train-time/cifar10.py",
-    published="88.6 % (CIFAR-10; Train-time/README.md)",
+    published=(
+        Published(88.6, "CIFAR-10", "VGG-like", "MatthieuCourbariaux/BinaryNet Train-time/README.md"),
+        _vgg_small(89.90),
+        _resnet18(42.2),
+    ),
     epochs=500,
     batch_size=50,
     optimizer=torch.optim.Adam,
@@ -43,7 +64,12 @@ XNOR_NET = PaperRecipe(
     method=binary.XNORNet,
     task="ImageNet, AlexNet",
     source="arXiv 1603.05279; allenai/XNOR-Net train.lua, opts.lua, README.md",
-    published="43.3 % top-1 (ImageNet, AlexNet; README.md)",
+    published=(
+        Published(43.3, "ImageNet", "AlexNet", "allenai/XNOR-Net README.md"),
+        _resnet20(85.23),
+        _vgg_small(89.80),
+        _resnet18(51.2),
+    ),
     epochs=55,
     batch_size=800,
     optimizer=torch.optim.Adam,
@@ -64,7 +90,20 @@ DOREFA = PaperRecipe(
     method=binary.DoReFa,
     task="SVHN, 7 convolutions",
     source="arXiv 1606.06160; tensorpack/tensorpack examples/DoReFa-Net/svhn-digit-dorefa.py",
-    published="96.8 to 96.9 % (SVHN, weights and inputs of 1 bit, gradients of 4; svhn-digit-dorefa.py)",
+    published=(
+        Published(
+            96.8,
+            "SVHN",
+            "7 convolutions",
+            "tensorpack/tensorpack examples/DoReFa-Net/svhn-digit-dorefa.py",
+            twin=97.1,
+            up_to=96.9,
+            note="weights and inputs of 1 bit, gradients of 4",
+        ),
+        _resnet20(84.44),
+        _vgg_small(90.20),
+        _resnet18(52.5),
+    ),
     epochs=200,
     batch_size=128,
     optimizer=functools.partial(torch.optim.Adam, eps=1e-5),
@@ -85,7 +124,10 @@ BIREAL_NET = PaperRecipe(
     method=binary.BiRealNet,
     task="ImageNet, Bi-Real-18",
     source="arXiv 1808.00278; liuzechun/Bi-Real-net pytorch_implementation/BiReal18_34/train.py",
-    published="56.4 % top-1 (ImageNet, Bi-Real-18, trained as the paper says; README.md)",
+    published=(
+        Published(56.4, "ImageNet", "Bi-Real-18", "liuzechun/Bi-Real-net README.md", note="trained as the paper says"),
+        _resnet18(56.4),
+    ),
     epochs=256,
     batch_size=512,
     optimizer=torch.optim.Adam,
@@ -124,6 +166,10 @@ REACTNET = PaperRecipe(
     method=binary.ReActNet,
     task="ImageNet, ReAct-ResNet-18",
     source="arXiv 2003.03488; liuzechun/ReActNet resnet/1_step1 and resnet/2_step2: train.py, run.sh",
+    published=(
+        Published(65.5, "ImageNet", "ReAct-ResNet-18", "liuzechun/ReActNet README.md, of two versions", up_to=65.9),
+        Published(69.4, "ImageNet", "ReActNet-A", "liuzechun/ReActNet README.md"),
+    ),
     epochs=128,
     batch_size=512,
     optimizer=torch.optim.Adam,
@@ -145,7 +191,12 @@ RECU = PaperRecipe(
     method=binary.ReCU,
     task="CIFAR-10, ResNet-18",
     source="arXiv 2103.12369; z-hXu/ReCU cifar/main.py, cifar/run.sh",
-    published="92.8 % (CIFAR-10, ResNet-18), 87.5 % (ResNet-20; README.md)",
+    published=(
+        Published(92.8, "CIFAR-10", "ResNet-18", "z-hXu/ReCU README.md"),
+        Published(87.5, "CIFAR-10", "ResNet-20", "z-hXu/ReCU README.md", like="resnet20_cifar"),
+        Published(92.2, "CIFAR-10", "VGG-small", "z-hXu/ReCU README.md", like="vgg_small"),
+        Published(60.98, "ImageNet", "ResNet-18", "z-hXu/ReCU README.md"),
+    ),
     epochs=600,
     batch_size=256,
     optimizer=_MOMENTUM,
@@ -162,6 +213,7 @@ FDA = PaperRecipe(
     method=binary.FDA,
     task="CIFAR-10, ResNet-20 and VGG-small",
     source="arXiv 2103.00841, section 3.1; no training code was read",
+    published=(_resnet20(86.20), _vgg_small(92.54), _resnet18(60.2)),
     epochs=400,
     batch_size=128,
     optimizer=_MOMENTUM,
@@ -181,7 +233,15 @@ IR_NET = PaperRecipe(
     method=binary.IRNet,
     task="CIFAR-10, ResNet-20",
     source="arXiv 1909.10788; htqin/IR-Net CIFAR-10/ResNet20/1w1a/trainer.py",
-    published="86.5 % (CIFAR-10, ResNet-20; README.md)",
+    published=(
+        Published(86.5, "CIFAR-10", "ResNet-20", "htqin/IR-Net README.md", like="resnet20_cifar"),
+        Published(90.4, "CIFAR-10", "VGG-small", "htqin/IR-Net README.md", like="vgg_small"),
+        Published(91.5, "CIFAR-10", "ResNet-18", "htqin/IR-Net README.md"),
+        Published(58.1, "ImageNet", "ResNet-18", "htqin/IR-Net README.md"),
+        _resnet20(85.40),
+        _vgg_small(90.40),
+        _resnet18(58.1),
+    ),
     epochs=400,
     batch_size=128,
     optimizer=_MOMENTUM,

@@ -11,6 +11,7 @@ from bittern.data.augment import RandomCropFlip
 from bittern.data.folder import FolderData
 from bittern.data.images import ImageData
 from bittern.quantizer import Quantizer
+from bittern.recipes.published import Published
 from bittern.train.loss import CrossEntropy, Distillation, Loss
 from bittern.train.recipe import OptimizerFactory, Recipe
 from bittern.train.schedule import Cosine, Exponential, Linear, Steps
@@ -51,8 +52,8 @@ class PaperRecipe:
     augmentation: the authors', in words. crop_and_flip: whether `recipe` shifts and mirrors images in its place.
     start: latent weights at the start, in words. differences: one sentence for each.
     paper_epochs, paper_batch_size: the authors', of a record that was scaled; 0: this one's are the authors'.
-    labels_only: set by `without_teacher`. published: test accuracy that the authors' files state, and where; empty
-    where none was read.
+    labels_only: set by `without_teacher`. published: test accuracies of the method, and where they were read; those of
+    the authors first. Empty where none was read.
     """
 
     method: type[Quantizer]
@@ -75,7 +76,7 @@ class PaperRecipe:
     paper_epochs: int = 0
     paper_batch_size: int = 0
     labels_only: bool = False
-    published: str = ""
+    published: tuple[Published, ...] = ()
 
     def scaled(self, *, epochs: int, batch_size: int | None = None) -> PaperRecipe:
         """The same in fewer (or more) epochs: milestones, warm-up and schedules keep their share of all steps.

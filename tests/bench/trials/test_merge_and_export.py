@@ -18,7 +18,7 @@ from bittern.bench.trials.export import export
 from bittern.bench.trials.merge import Merged, merge
 from bittern.bench.trials.rows import digest_of_machine
 from bittern.bench.trials.store import TrialStore
-from bittern.bench.trials.trial import Done, Failed, Result
+from bittern.bench.trials.trial import TWIN, Done, Failed, Result
 
 
 def store_of(path: Path, *results: Done, failed: tuple[int, ...] = (), cpu: str = "tested") -> Path:
@@ -79,10 +79,24 @@ def test_csv_has_everything_but_artefacts(tmp_path: Path) -> None:
     with TrialStore.read(path) as store:
         written = export(store, tmp_path / "out" / "tables")
     assert [p.name for p in written] == [
-        *("trials.csv", "metrics.csv", "curves.csv", "notes.csv", "failures.csv", "machines.csv")
+        *("trials.csv", "metrics.csv", "curves.csv", "notes.csv", "failures.csv", "machines.csv", "published.csv")
     ]
     tables = {p.stem: rows_of(p) for p in written}
-    assert [len(rows) for rows in tables.values()] == [3, 6, 12, 6, 1, 2]
+    assert [len(rows) for rows in tables.values()] == [3, 6, 12, 6, 1, 2, 3]
+    assert tables["published"][1] == {
+        "method": "BNN",
+        "accuracy_percent": "89.9",
+        "accuracy_percent_up_to": "89.9",
+        "twin_percent": "94.1",
+        "data": "CIFAR-10",
+        "network": "VGG-small",
+        "note": "",
+        "epochs": "500",
+        "batch_size": "50",
+        "source": "arXiv 2103.00841, table 1 of the text as submitted",
+        "augmentation": "none",
+        "task": "CIFAR-10, VGG-like",
+    }
     row = tables["trials"][1]
     assert (row["key"], row["task"], row["settings"], row["seconds"]) == (odd.key, odd.task, '{"x": null}', "1.5")
     assert {row["machine"] for row in tables["trials"]} == {
@@ -96,6 +110,17 @@ def test_csv_has_everything_but_artefacts(tmp_path: Path) -> None:
         "value": "0.5",
     }
     assert tables["failures"][0]["error"] == "ValueError: no"
+
+
+def test_methods_without_a_published_figure_say_so(tmp_path: Path) -> None:
+    names = ("XNORNetPlusPlus", "my_file:BNN", TWIN)
+    path = store_of(tmp_path / "a", *(done(trial(method=name), moment=i) for i, name in enumerate(names)))
+    with TrialStore.read(path) as store:
+        export(store, tmp_path)
+    first, second = rows_of(tmp_path / "published.csv")
+    assert (first["method"], first["accuracy_percent"], first["source"]) == ("XNORNetPlusPlus", "", "none read")
+    assert (first["epochs"], second["epochs"]) == ("90", "")
+    assert (second["method"], second["source"]) == ("my_file:BNN", "none read")
 
 
 def test_an_empty_store_exports_headers(tmp_path: Path) -> None:
@@ -130,6 +155,7 @@ def test_parquet_holds_what_csv_holds(tmp_path: Path) -> None:
         as_csv = {p.stem: rows_of(p) for p in export(store, tmp_path)}
         for written in export(store, tmp_path, "parquet"):
             rows = parquet.read_table(written).to_pylist()
-            assert [{name: str(value) for name, value in row.items()} for row in rows] == as_csv[written.stem]
+            texts = [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]
+            assert texts == as_csv[written.stem]
     metrics = parquet.read_table(tmp_path / "metrics.parquet")
     assert [str(t) for t in metrics.schema.types] == ["string", "string", "string", "double"]

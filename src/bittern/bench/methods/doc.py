@@ -23,6 +23,7 @@ from bittern import binary
 from bittern._files import write_atomically
 from bittern.quantizer import InputScale, LayerShape, LevelsCode, Quantizer, weight_codes, weight_terms
 from bittern.recipes import PaperRecipe, for_method
+from bittern.recipes.published import NONE_READ
 from bittern.start import HeNormal, Uniform
 from bittern.train import Cosine, Exponential, Linear, Steps
 
@@ -236,7 +237,7 @@ def recipe_rows(record: PaperRecipe) -> tuple[tuple[str, str], ...]:
         ("augmentation", record.augmentation),
         ("latent weights start", record.start),
         ("read in", record.source),
-        ("test accuracy there", record.published or "none read"),
+        ("test accuracy there", "; ".join(map(str, record.published)) or NONE_READ),
     )
 
 

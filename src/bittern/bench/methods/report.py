@@ -135,9 +135,9 @@ def _page(report: MethodsReport) -> str:
 
 
 def _published(method: str) -> str:
-    """What the authors reach, beside whose recipe ours is a short one."""
-    found = next((record.published for record in recipes.ALL if record.name == method.partition("(")[0]), "")
-    return f"The authors state {found}." if found else "No figure of the authors was read."
+    """What others reach, beside whose recipe ours is a short one."""
+    found = next((record.published for record in recipes.ALL if record.name == method.partition("(")[0]), ())
+    return f"Published: {'; '.join(map(str, found))}." if found else "No published figure was read."
 
 
 def _notes() -> list[str]:

@@ -14,9 +14,10 @@ from bittern.bench.core.seeds import Estimate
 from bittern.bench.page.looks import looks
 from bittern.bench.page.metrics import count_text, estimate_text, points_text
 from bittern.bench.page.view import SYMBOLS, View, color, symbol
+from bittern.bench.tracks.stages import COMMON_RECIPE
 from bittern.bench.trials.candidates import COSTS, SCORE, Candidate
 from bittern.bench.trials.groups import Group
-from bittern.bench.trials.trial import TWIN, Trial
+from bittern.bench.trials.trial import AUTHORS_RECIPE, TWIN, Trial
 
 RADAR_AXES = 3
 """A polygon needs so many; below, the page draws bars."""
@@ -119,7 +120,7 @@ def curves(view: View) -> list[dict[str, Any]]:
     by_cell: dict[Trial, list[Group]] = defaultdict(list)
     for group in view.groups:
         if any(one.result.curves for one in group.done):
-            by_cell[replace(group.trial, method="", seed=0)].append(group)
+            by_cell[replace(group.trial.without(AUTHORS_RECIPE), method="", seed=0)].append(group)
     for trial, groups in by_cell.items():
         if all(group.trial.method != TWIN for group in groups):
             # no paper says how the twin trains: beside a paper's recipe stands that of the common one
@@ -146,7 +147,7 @@ def _quantities(view: View, groups: Sequence[Group], most: int) -> dict[str, Any
                 "loss" if what == "loss" else "accuracy", {"title": what, "share": what != "loss", "lines": []}
             )
             place = view.methods.index(group.trial.method)
-            key = f"{place} {group.trial.recipe} {split}"
+            key = f"{place} {group.trial.recipe} {split} {dict(group.trial.settings).get(AUTHORS_RECIPE, '')}"
             quantity["lines"].append(
                 {"method": place, "split": split.replace("_", " "), "key": key, **_line(group, name, most)}
             )
@@ -169,7 +170,7 @@ def _line(group: Group, name: str, most: int) -> dict[str, Any]:
 
 def _cell_label(view: View, trial: Trial) -> str:
     parts = [trial.task, trial.network, *([] if trial.recipe in ("", "common") else [f"recipe: {trial.recipe}"])]
-    parts += [f"{name} {value}" for name, value in trial.settings if value is not None]
+    parts += [f"{name} {value}" for name, value in trial.settings if value is not None and name != COMMON_RECIPE]
     return f"{view.title(trial.track)}: {', '.join(parts)}"
 
 

@@ -6,12 +6,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from bittern.bench.page import published
 from bittern.bench.page.metrics import estimate_text, is_share, points_text, severity_of, times_text, title
 from bittern.bench.page.tables import MISSING, Cell, Column, table, trial_links, words
 from bittern.bench.page.view import View
+from bittern.bench.tracks.stages import COMMON_RECIPE
+from bittern.bench.trials.candidates import TRAINED
 from bittern.bench.trials.groups import Group
-from bittern.bench.trials.trial import TWIN, Value
+from bittern.bench.trials.trial import AUTHORS_RECIPE, TWIN, Value
 
+DIGESTS = (COMMON_RECIPE, AUTHORS_RECIPE)
+"""Settings that readers are spared while the recipes' names say enough."""
 MOST_METRICS = 18
 """Columns of a track's table beside its own metric; the table of trials has all."""
 
@@ -28,8 +33,9 @@ def _section(view: View, name: str) -> str:
     facts = [_facts(group) for group in groups]
     varied = [fact for fact in facts[0] if any(one.get(fact) != facts[0][fact] for one in facts)]
     varied += [fact for one in facts for fact in one if fact not in facts[0] and fact not in varied]
-    varied = list(dict.fromkeys(varied))
-    same = [f"{fact} {value}" for fact, value in facts[0].items() if fact not in varied and value not in ("", None)]
+    varied = _needed(groups, facts, list(dict.fromkeys(varied)))
+    told = [(fact, value) for fact, value in facts[0].items() if fact not in (*varied, *DIGESTS)]
+    same = [f"{fact} {value}" for fact, value in told if value not in ("", None)]
     question = "" if track is None else escape(track.question)
     alike = f" All of them: {escape(', '.join(same))}." if same else ""
     metrics = _metrics(groups, None if track is None else track.metric)
@@ -41,7 +47,16 @@ def _section(view: View, name: str) -> str:
 <h2 id="{key}">{escape(view.title(name))}</h2>
 <p>{question}{alike}{rest}</p>
 {_table(view, key, groups, facts, varied, shown)}
-</section>"""
+{published.section(view, groups) if name == TRAINED else ""}</section>"""
+
+
+def _needed(groups: Sequence[Group], facts: Sequence[Mapping[str, Value]], varied: Sequence[str]) -> list[str]:
+    """Without digests of recipes, unless nothing else tells two groups apart."""
+    names = [name for name in varied if name not in DIGESTS]
+    told = {
+        (group.trial.method, *(fact.get(name) for name in names)) for group, fact in zip(groups, facts, strict=True)
+    }
+    return names if len(told) == len(groups) else list(varied)
 
 
 def _facts(group: Group) -> dict[str, Value]:
@@ -85,11 +100,13 @@ def _table(
     main, others = metrics[:1], metrics[1:]
     gap_title = "Gap to twin, points" if is_share(metrics[0]) else "Ratio to twin"
     has_twin = any(group.trial.method == TWIN for group in groups)
+    is_training = groups[0].trial.track == TRAINED
     columns = [
         Column("Method"),
         *(Column(title(fact)) for fact in varied),
         *(Column(title(metric), number=True, note=metric) for metric in main),
         *([Column(gap_title, number=True)] if has_twin else []),
+        *(published.COLUMNS if is_training else ()),
         *(Column(title(metric), number=True, note=metric) for metric in others),
         *(Column("Seeds", number=True), Column("Trials")),
     ]
@@ -99,6 +116,7 @@ def _table(
         cells += [_estimate_cell(group, metric) for metric in main]
         if has_twin:
             cells.append(_gap_cell(view, group, main[0]))
+        cells += published.cells(group) if is_training else []
         cells += [_estimate_cell(group, metric) for metric in others]
         seeds = len({one.trial.seed for one in group.done})
         cells += [Cell(str(seeds), seeds), trial_links(view.numbers(group.done))]

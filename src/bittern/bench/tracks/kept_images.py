@@ -47,7 +47,7 @@ def _key(images: Tensor, name: str, severity: int) -> str:
     made_by = [this_build(), np.__version__, PIL.__version__, torch.__version__]
     what = json.dumps([name, severity, list(images.shape), str(images.dtype), *made_by])
     found = hashlib.sha256(f"{what}\n".encode())
-    found.update(images.contiguous().numpy())
+    found.update(images.contiguous().numpy().tobytes())
     return found.hexdigest()
 
 

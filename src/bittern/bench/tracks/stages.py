@@ -22,6 +22,8 @@ COMMON_RECIPE = "common_recipe"
 ALWAYS_TOLD = ("batch_size", "learning_rate", "optimizer", "schedule")
 UNTOLD = ("epochs", "seed", "origin")
 """Fields that a trial says itself, and a name."""
+RECIPE_NOTE = "Recipe: "
+"""Beginning of the note in which a training says how it trained."""
 LEAST_STEPS = 40
 """Of an epoch by a paper's recipe: few examples in batches of hundreds would be few steps."""
 
@@ -37,12 +39,12 @@ def common_stages(problem: Problem, network: str, count: int, epochs: int, seed:
     """The problem's recipe, at the network's rate. count: training examples. changes: fields of `Recipe`."""
     recipe = dataclasses.replace(_common(problem, network), epochs=epochs, seed=seed, **changes)
     if recipe.batch_size <= count:
-        return Stages((recipe,), (f"Recipe: {_words(recipe)}.",))
+        return Stages((recipe,), (f"{RECIPE_NOTE}{_words(recipe)}.",))
     less = dataclasses.replace(recipe, batch_size=count)
     return Stages(
         (less,),
         (
-            f"Recipe: {_words(less)}.",
+            f"{RECIPE_NOTE}{_words(less)}.",
             f"Batches of {count} instead of {recipe.batch_size}: there are no more training examples.",
         ),
     )
@@ -59,7 +61,7 @@ def paper_stages(problem: Problem, method: Method, data: TrainingData, count: in
     record = recipes.for_method(method)
     scaled = record.scaled(epochs=epochs, batch_size=min(record.batch_size, max(1, count // LEAST_STEPS)))
     scaled = scaled.without_teacher()
-    notes = [f"Recipe: {scaled}.", *scaled.differences]
+    notes = [f"{RECIPE_NOTE}{scaled}.", *scaled.differences]
     changes: dict[str, Any] = {"seed": seed, "augment": None}
     if isinstance(data, ImageData):
         changes["augment"] = scaled.augment_for(data)

@@ -9,13 +9,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from bittern import recipes
 from bittern._files import write_atomically
 from bittern.bench.trials.rows import digest_of_machine
 from bittern.bench.trials.store import TrialStore
-from bittern.bench.trials.trial import Done, Trial, Value
+from bittern.bench.trials.trial import TWIN, Done, Trial, Value
+from bittern.recipes.published import NONE_READ
 
 Table = Mapping[str, Sequence[Value]]
 """Columns by name."""
+PERCENTAGES = ("accuracy_percent", "accuracy_percent_up_to", "twin_percent")
 WHAT = ("track", "task", "network", "method", "recipe", "seed", "epochs")
 
 
@@ -37,7 +40,8 @@ def parquet_bytes(table: Table) -> bytes:
         raise ImportError("bench export: Parquet needs pyarrow: pip install 'bittern[parquet]'; or take csv") from error
     sink = io.BytesIO()
     kinds = {"seed": pyarrow.int64(), "epochs": pyarrow.int64(), "epoch": pyarrow.int64()}
-    kinds |= {"seconds": pyarrow.float64(), "value": pyarrow.float64()}
+    kinds |= {"batch_size": pyarrow.int64(), "seconds": pyarrow.float64(), "value": pyarrow.float64()}
+    kinds |= {name: pyarrow.float64() for name in PERCENTAGES}
     # typed by name, for a column without rows has no type of its own
     columns = {name: pyarrow.array(values, kinds.get(name, pyarrow.string())) for name, values in table.items()}
     parquet.write_table(pyarrow.table(columns), sink)
@@ -48,7 +52,8 @@ FORMATS: Mapping[str, Callable[[Table], bytes]] = {"csv": csv_bytes, "parquet": 
 
 
 def export(store: TrialStore, folder: Path, kind: str = "csv") -> tuple[Path, ...]:
-    """Write trials, metrics, curves, notes, failures and machines, a file each, into `folder`. Artefacts stay behind.
+    """Write trials, metrics, curves, notes, failures, machines and what was published of the methods, a file each, into
+    `folder`. Artefacts stay behind.
 
     kind: of `FORMATS`. Rows belong together by `key` and `machine`, the digest of a machine's description. Results of
     all machines are there.
@@ -98,7 +103,35 @@ def tables(store: TrialStore) -> dict[str, Table]:
             ],
         ),
         "machines": _table(("machine", "description"), [(digest, str(m)) for digest, m in sorted(machines.items())]),
+        "published": _table(
+            (
+                "method",
+                *PERCENTAGES,
+                "data",
+                "network",
+                "note",
+                "source",
+                "epochs",
+                "batch_size",
+                "augmentation",
+                "task",
+            ),
+            [row for name in sorted({d.trial.method for d in done} - {TWIN}) for row in _published(name)],
+        ),
     }
+
+
+def _published(method: str) -> list[tuple[Value, ...]]:
+    """A row for each figure, and one without where none was read; behind them how the authors train."""
+    record = next((record for record in recipes.ALL if record.name == method), None)
+    if record is None:
+        return [(method, *[None] * 6, NONE_READ, *[None] * 4)]
+    theirs = (record.epochs, record.batch_size, record.augmentation, record.task)
+    found: list[tuple[Value, ...]] = [
+        (method, one.accuracy, one.most, one.twin, one.data, one.network, one.note, one.source, *theirs)
+        for one in record.published
+    ]
+    return found or [(method, *[None] * 6, NONE_READ, *theirs)]
 
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[Value]]) -> Table:
