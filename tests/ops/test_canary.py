@@ -97,6 +97,18 @@ def test_estimators(isa: ops.Isa, n: int) -> None:
 
 
 @ISAS
+@pytest.mark.parametrize("n", [0, *SIZES])
+def test_flat_bits(isa: ops.Isa, n: int) -> None:
+    x, code, words = ops.sign(torch.randn(n)), (isa, THREADS), -(-n // 64)
+    bits = ops.flat_bits(x, -1, isa)
+    assert bits is not None
+    at = bits.data_ptr()
+    check((words,), torch.int64, lambda _, out: _native.flat_bits(*code, x.data_ptr(), n, -1.0, out))
+    check((n,), torch.float32, lambda _, out: _native.from_flat_bits(*code, at, n, -1.0, out))
+    check((n // 3, 1), torch.int64, lambda _, out: _native.rows_of_bits(*code, at, n // 3, 3, out))
+
+
+@ISAS
 @pytest.mark.parametrize(("rows", "n"), [(0, 5), (1, 1), (3, 63), (2, 1025)])
 def test_scaled_gradient(isa: ops.Isa, rows: int, n: int) -> None:
     y, factor = torch.randn(rows, n), torch.randn(n)

@@ -54,26 +54,6 @@ def test_signs_lie_in_memory_as_their_numbers() -> None:
     assert ops.sign(x[:, :, ::2]).is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("isa", ops.available_isas(), ids=lambda isa: isa.label)
-def test_one_number_among_signs_is_found(isa: ops.Isa) -> None:
-    n = 64 * 2**15 + 70_001  # more tasks than are looked at together
-    x = ops.sign(torch.randn(n, generator=generator("found")))
-    assert ops.are_signs(x, isa)
-    assert ops.are_signs(x[:0], isa)
-    for place, number in ((0, 0.0), (n - 1, 1.0 + 2.0**-23), (64 * 2**15, -math.inf), (4097, math.nan), (7, -2.0)):
-        before = x[place].item()
-        x[place] = number
-        assert not ops.are_signs(x, isa)
-        x[place] = before
-    assert ops.are_signs(x, isa)
-
-
-@pytest.mark.parametrize("x", [torch.ones(4, dtype=torch.float64), torch.ones(4, 4)[:, ::2]])
-def test_signs_are_looked_for_where_they_lie(x: Tensor) -> None:
-    with pytest.raises(ValueError, match=r"are_signs: x must be float32 on the CPU, contiguous or channels-last"):
-        ops.are_signs(x)
-
-
 def test_subnormals_of_the_cases_are_subnormal() -> None:
     for dtype in FLOATS:
         x = special_values(dtype).double()

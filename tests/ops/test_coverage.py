@@ -68,7 +68,9 @@ def test_every_native_function_with_an_instruction_set_is_known_here() -> None:
         "step_fields",
         "step_tensor_fields",
         "count_in_cache",  # a measure for the bench, not part of an op
-        "are_signs",  # a question about a tensor, not part of an op
+        "flat_bits",  # plain functions, no ops: test_flat_bits.py
+        "rows_of_bits",
+        "from_flat_bits",
         "cpu_features",
         "instruction_sets",
         "available_isas",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bittern import ops
 from bittern.binary._common import check_choice, check_progress
-from bittern.estimators import Fourier, binarize, in_memory_order, once
+from bittern.estimators import Fourier, binarize, in_order, is_transformed, lies_channels_last, once, out_of_order
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 
 OMEGA = 0.1
@@ -97,14 +97,11 @@ class FDA(Quantizer):
 
     def _noisy(self, v: Tensor, noise: Tensor) -> Tensor:
         """sign(v) + (noise + alpha 0.1 sin(v)), where the noise has been multiplied by alpha."""
-        wave, terms, estimator = SINE * self.alpha.to(v.dtype), self.n + 1, self._estimator()
-
-        def run(v: Tensor, noise: Tensor) -> Tensor:
-            values = ops.noisy_sign(v.detach(), noise.detach(), wave)
-            result: Tensor = _NoisySign.apply(values, v, noise, wave, terms, estimator)  # type: ignore[no-untyped-call]
-            return result
-
-        return in_memory_order(run, v, noise)
+        wave, estimator = SINE * self.alpha.to(v.dtype), self._estimator()
+        if is_transformed():
+            return binarize(v, estimator) + (noise + wave * torch.sin(v))
+        result: Tensor = _NoisySign.apply(v, noise, wave, estimator)  # type: ignore[no-untyped-call]
+        return result
 
     def _estimator(self) -> Fourier:
         return Fourier(self.n, self.omega, 1.0 if self.mask == "bibench" else None, self.clamp_negative)
@@ -129,21 +126,18 @@ class _NoisySign(torch.autograd.Function):
     """sign(v) + (noise + wave sin(v)), whose sign has the gradient of a Fourier series."""
 
     @staticmethod
-    def forward(values: Tensor, v: Tensor, noise: Tensor, wave: Tensor, terms: Tensor, estimator: Fourier) -> Tensor:
-        return values.view_as(values)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, v, _, wave, terms, ctx.estimator = inputs
-        ctx.save_for_backward(v, wave, terms)
+    def forward(ctx: Any, v: Tensor, noise: Tensor, wave: Tensor, estimator: Fourier) -> Tensor:
+        ctx.last, ctx.constants = lies_channels_last(v), estimator[1:]
+        ctx.save_for_backward(v, wave, estimator.n + 1)
+        return out_of_order(ops.noisy_sign.direct(in_order(v, ctx.last), in_order(noise, ctx.last), wave), ctx.last)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad, (v, wave, terms) = grads[0], ctx.saved_tensors
-        shape = ctx.estimator[1:]
         if torch.is_grad_enabled():  # the result may be differentiated again
-            slope = ops.fourier_gradient(torch.ones_like(grad), v.detach(), terms, *shape)
+            slope = ops.fourier_gradient(torch.ones_like(grad), v.detach(), terms, *ctx.constants)
             to_v = grad * once(v, slope) + grad * (wave * torch.cos(v))
         else:
-            to_v = ops.fourier_gradient(grad, v, terms, *shape, wave)
-        return None, to_v, grad, None, None, None
+            places = in_order(grad, ctx.last), in_order(v, ctx.last)
+            to_v = out_of_order(ops.fourier_gradient.direct(*places, terms, *ctx.constants, wave), ctx.last)
+        return to_v, grad, None, None

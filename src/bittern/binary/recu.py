@@ -11,7 +11,16 @@ from torch import Tensor, nn
 
 from bittern import ops
 from bittern.binary._common import check_progress, check_spread_of_filter, filter_mean
-from bittern.estimators import ApproxSign, binarize, in_memory_order, once
+from bittern.estimators import (
+    ApproxSign,
+    binarize,
+    in_order,
+    is_transformed,
+    lies_channels_last,
+    once,
+    out_of_order,
+    straight_through,
+)
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 from bittern.start import HeNormal
 
@@ -72,7 +81,7 @@ class ReCU(Quantizer):
                 f"ReCU: standardizes each sample, which needs at least 2 values; got an input {list(x.shape)}; "
                 "keep this layer in full precision"
             )
-        return Quantized(in_memory_order(_standard_sign, x))
+        return Quantized(_standard_sign(x))
 
     def input_code(self) -> InputCode:
         return SignCode()
@@ -88,33 +97,41 @@ def _standard_sign(x: Tensor) -> Tensor:
 
     The sign is that of x itself: dividing by a positive number keeps every sign except where it underflows.
     """
-    values, statistics = ops.standard_sign(x.detach(), EPSILON)
-    result: Tensor = _StandardSign.apply(values, x, statistics)  # type: ignore[no-untyped-call]
+    if is_transformed():
+        standard = x * _inverse(x)
+        return straight_through(ops.sign(x.detach()), standard, ApproxSign().derivative(standard))
+    result: Tensor = _StandardSign.apply(x)  # type: ignore[no-untyped-call]
     return result
 
 
 class _StandardSign(torch.autograd.Function):
     @staticmethod
-    def forward(values: Tensor, x: Tensor, statistics: Tensor) -> Tensor:
-        return values.view_as(values)
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.last = lies_channels_last(x)
+        values, statistics = ops.standard_sign.direct(in_order(x, ctx.last), EPSILON)
+        ctx.save_for_backward(x, statistics)
+        return out_of_order(values, ctx.last)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[1:])
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
         x, statistics = ctx.saved_tensors
         if torch.is_grad_enabled():  # the result may be differentiated again
-            return None, _followed(grads[0], x), None
-        return None, ops.standard_sign_gradient(grads[0], x, statistics), None
+            return _followed(grads[0], x)
+        grad, x = in_order(grads[0], ctx.last), in_order(x, ctx.last)
+        return out_of_order(ops.standard_sign_gradient.direct(grad, x, statistics), ctx.last)
+
+
+def _inverse(x: Tensor) -> Tensor:
+    """1 / sqrt(var + epsilon) of each sample."""
+    over = tuple(range(1, x.ndim))
+    return torch.rsqrt(x.var(over, keepdim=True) + EPSILON)
 
 
 def _followed(grad: Tensor, x: Tensor) -> Tensor:
     """The gradient by operations that autograd follows, but for the slope, which has no derivative."""
     over = tuple(range(1, x.ndim))
     centered = x - x.mean(over, keepdim=True)
-    inv = torch.rsqrt(centered.square().sum(over, keepdim=True) / (x[0].numel() - 1) + EPSILON)
+    inv = _inverse(x)
     standard = x * inv
     d = grad * once(x, ApproxSign().derivative(standard.detach()))
     return d * inv - centered * (d * x).sum(over, keepdim=True) * inv**3 / (x[0].numel() - 1)

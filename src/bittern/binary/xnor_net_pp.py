@@ -11,7 +11,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from bittern import ops
 from bittern.binary._common import check_choice
-from bittern.estimators import Clip, binarize, in_memory_order
+from bittern.estimators import Clip, binarize, in_order, is_transformed, lies_channels_last, out_of_order
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 
 CASES = (1, 2, 3, 4)
@@ -72,7 +72,7 @@ class XNORNetPlusPlus(Quantizer):
         product = first
         for factor in others:
             product = product * factor
-        return y * product if product.shape[2:].numel() == 1 else in_memory_order(_scaled, y, product)
+        return y * product if product.shape[2:].numel() == 1 or is_transformed() else _scaled(y, product)
 
     def output_factors(self) -> tuple[Tensor, ...]:
         self._require_sizes("output_factors")
@@ -161,12 +161,10 @@ def _scaled(y: Tensor, factor: Tensor) -> Tensor:
 
 class _Scaled(torch.autograd.Function):
     @staticmethod
-    def forward(y: Tensor, factor: Tensor) -> Tensor:
+    def forward(ctx: Any, y: Tensor, factor: Tensor) -> Tensor:
+        ctx.last = lies_channels_last(y)
+        ctx.save_for_backward(y, factor)
         return y * factor
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
@@ -174,5 +172,6 @@ class _Scaled(torch.autograd.Function):
         grad = grads[0]
         if torch.is_grad_enabled():  # the result may be differentiated again
             return grad * factor, (grad * y).sum(0, keepdim=True)
-        to_y, to_factor = ops.scaled_gradient(grad.flatten(1), y.flatten(1), factor.flatten())
-        return to_y.view(y.shape), to_factor.view(factor.shape)
+        grad, y, factor = (in_order(t, ctx.last) for t in (grad, y, factor))
+        to_y, to_factor = ops.scaled_gradient.direct(grad.flatten(1), y.flatten(1), factor.flatten())
+        return out_of_order(to_y.view(y.shape), ctx.last), out_of_order(to_factor.view(factor.shape), ctx.last)

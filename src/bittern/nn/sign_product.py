@@ -24,7 +24,8 @@ links, tensors of their shape and of four bytes, whose gradient is that of what 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,13 +45,12 @@ def sign_product(x: Tensor, w: Tensor, scale: Tensor | None, geometry: Geometry,
     """
     if not may_take(x, w, geometry) or not (scale is None or _is_plain(scale)):
         return None
-    signs = (_dense(x.detach()), _dense(w.detach()))
-    if low == 0:
-        signs = (signs[0] * 2.0 - 1.0, signs[1])
-    if not all(map(ops.are_signs, signs)):
+    numbers = _dense(x.detach()), _dense(w.detach())
+    bits = ops.flat_bits(numbers[0], low), ops.flat_bits(numbers[1], -1)
+    if bits[0] is None or bits[1] is None:
         return None
     links = _Links.apply(x, w)  # type: ignore[no-untyped-call]
-    y: Tensor = _SignProduct.apply(*links, scale, *signs, geometry, low)  # type: ignore[no-untyped-call]
+    y: Tensor = _SignProduct.apply(*links, scale, *numbers, *bits, geometry, low)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -81,7 +81,7 @@ def _is_watched() -> bool:
 
 
 class _SignProduct(torch.autograd.Function):
-    """See the top of the file. x and w come as links, which gradients go to, and as the signs that tell them."""
+    """See the top of the file. x and w come as links, which gradients go to, as numbers and as their bits."""
 
     @staticmethod
     def forward(
@@ -91,49 +91,29 @@ class _SignProduct(torch.autograd.Function):
         scale: Tensor | None,
         x: Tensor,
         w: Tensor,
+        x_bits: Tensor,
+        w_bits: Tensor,
         geometry: Geometry,
         low: int,
     ) -> Tensor:
-        y, x_bits, w_bits = _counted(x, w, scale, geometry, low)
         ctx.save_for_backward(x_bits, w_bits, scale)
         ctx.set_materialize_grads(False)
         # no saved tensors: what a hook stores of them would be as large as they look
         ctx.links = x_link, w_link
-        ctx.places = _Place(x.shape, x.stride()), _Place(w.shape, w.stride())
+        ctx.shapes, ctx.strides = (x.shape, w.shape), (x.stride(), w.stride())
         ctx.geometry, ctx.low = geometry, low
-        return y
+        return _counted(x, w, (x_bits, w_bits), scale, geometry, low)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         (g,) = grads
         if g is None:
-            return (None,) * 7
+            return (None,) * 9
         x_bits, w_bits, scale = ctx.saved_tensors
-        x, w = (place.decoded(bits) for place, bits in zip(ctx.places, (x_bits, w_bits), strict=True))
-        if ctx.low == 0:
-            x = x.add_(1.0).mul_(0.5)
+        x = ops.from_flat_bits(x_bits, ctx.shapes[0], ctx.strides[0], ctx.low)
+        w = ops.from_flat_bits(w_bits, ctx.shapes[1], ctx.strides[1], -1)
         work_out = _differentiable if torch.is_grad_enabled() else _gradients
-        return *work_out(ctx, g, x, w, scale), None, None, None, None
-
-
-class _Place(NamedTuple):
-    """How a tensor without gaps lies in memory."""
-
-    shape: torch.Size
-    stride: tuple[int, ...]
-
-    def decoded(self, bits: Tensor) -> Tensor:
-        """The signs whose `_bits` these are."""
-        return ops.unpack_signs.direct(bits.view(1, -1), self.shape.numel()).as_strided(self.shape, self.stride)
-
-
-def _bits(x: Tensor, words: Tensor | None = None) -> Tensor:
-    """One bit a sign, in the order of memory; x has no gaps in it. words: its packed rows, which may be just those."""
-    whole = words is not None and words.numel() * 64 == x.numel() and (x.ndim == 2 or _lies_channels_last(x))
-    return words.view(-1) if whole and words is not None else _PACK(x.as_strided((1, x.numel()), (x.numel(), 1)))
-
-
-_PACK = ops.PreparedPack()
+        return *work_out(ctx, g, x, w, scale), None, None, None, None, None, None
 
 
 def _dense(x: Tensor) -> Tensor:
@@ -152,39 +132,54 @@ def _lies_channels_last(x: Tensor) -> bool:
 # ---- forward
 
 
-def _counted(x: Tensor, w: Tensor, scale: Tensor | None, geometry: Geometry, low: int) -> tuple[Tensor, Tensor, Tensor]:
-    """y, the bits of x and those of w; both operands as signs."""
+def _counted(
+    x: Tensor, w: Tensor, bits: tuple[Tensor, Tensor], scale: Tensor | None, geometry: Geometry, low: int
+) -> Tensor:
+    """y; bits: those of x and of w in the order of memory."""
     if ops.chosen_isa() is ops.Isa.SCALAR:  # counts no faster than torch multiplies
-        y = accumulate(x if low else (x + 1.0) * 0.5, w, geometry)
-        return (y if scale is None else y.mul_(_over_outputs(scale, y.ndim))), _bits(x), _bits(w)
+        y = accumulate(x, w, geometry)
+        return y if scale is None else y.mul_(_over_outputs(scale, y.ndim))
     epilogue = _epilogue(w, scale, low)
     if not geometry.stride:
-        words, filters = _PACK(x), _PACK(w)
-        y = ops.PreparedMatmul(filters, x.shape[1], epilogue)(words)
-    else:
-        words, filters = _pixels(x), _pixels(w)
-        y = _convolved(words, filters, x.shape[1], geometry if low else geometry._replace(pad_value=-1), epilogue)
-        y = _laid_out(y, _lies_channels_last(x) or _lies_channels_last(w))
-        y = y.squeeze(2) if x.ndim == 3 else y
-    return y, _bits(x, words), _bits(w, filters)
+        words, filters = (ops.rows_of_bits(b, *t.shape) for b, t in zip(bits, (x, w), strict=True))
+        return ops.PreparedMatmul(filters, x.shape[1], epilogue)(words)
+    words, filters = _pixels(x, bits[0], low), _pixels(w, bits[1], -1)
+    y = _convolved(words, filters, x.shape[1], geometry if low else geometry._replace(pad_value=-1), epilogue)
+    y = _laid_out(y, _lies_channels_last(x) or _lies_channels_last(w))
+    return y.squeeze(2) if x.ndim == 3 else y
 
 
-_NO_EFFECT = torch.tensor(((-0.0,), (1.0,), (1.0,), (-0.0,)), device="cpu")
+@cache
+def _no_effect(outputs: int) -> Tensor:
+    """[4, out]: fma(fl(fl(acc + -0) * 1), 1, -0); adding -0 leaves +0 and -0 what they are."""
+    return torch.tensor(((-0.0,), (1.0,), (1.0,), (-0.0,)), device="cpu").repeat(1, outputs)
 
 
 def _epilogue(w: Tensor, scale: Tensor | None, low: int) -> Tensor:
-    """[4, out]: fma(fl(fl(acc + offset) * half), scale, -0); adding -0 leaves +0 and -0 what they are."""
-    rows = _NO_EFFECT.repeat(1, w.shape[0])
+    """[4, out]: fma(fl(fl(acc + offset) * half), scale, -0)."""
+    rows = _no_effect(w.shape[0])
+    if low == -1 and scale is None:
+        return rows
+    rows = rows.clone()
     if low == 0:
         rows[0], rows[1] = w.sum(tuple(range(1, w.ndim))), 0.5
     if scale is not None:
-        rows[2] = scale
+        rows[2].copy_(scale.expand(len(w)))
     return rows
 
 
-def _pixels(x: Tensor) -> Tensor:
+def _pixels(x: Tensor, bits: Tensor, low: int) -> Tensor:
     """x [n, channels, *space] packed along its channels: [n, height, width, words]."""
-    return _PACK((x.unsqueeze(2) if x.ndim == 3 else x).movedim(1, -1))
+    if _lies_channels_last(x):
+        n, channels, h, w = x.shape
+        return ops.rows_of_bits(bits, n * h * w, channels).view(n, h, w, -1)
+    return _packer(x.shape[1], low)((x.unsqueeze(2) if x.ndim == 3 else x).permute(0, 2, 3, 1))
+
+
+@cache
+def _packer(channels: int, low: int) -> ops.PreparedPack:
+    """Packs 1 as a 1 and low as a 0."""
+    return ops.PreparedPack(None if low else torch.ones(channels, device="cpu"))
 
 
 def _convolved(words: Tensor, filters: Tensor, channels: int, geometry: Geometry, epilogue: Tensor) -> Tensor:
@@ -277,7 +272,7 @@ class _Links(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        links = x.new_zeros(()).expand(x.shape), w.new_zeros(()).expand(w.shape)
+        links = _NOTHING.expand(x.shape), _NOTHING.expand(w.shape)
         ctx.mark_non_differentiable(*(t for t, asks in zip(links, ctx.needs_input_grad, strict=True) if not asks))
         ctx.set_materialize_grads(False)
         return links
@@ -285,6 +280,9 @@ class _Links(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         return grads
+
+
+_NOTHING = torch.zeros((), device="cpu")
 
 
 class _Linked(torch.autograd.Function):

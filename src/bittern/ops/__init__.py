@@ -25,6 +25,7 @@ from bittern.ops.binary_matmul import PreparedMatmul, binary_matmul
 from bittern.ops.clipped_sign import clipped_levels, clipped_sign, masked_gradient
 from bittern.ops.concatenate_bits import concatenate_bits, concatenate_bits_steps
 from bittern.ops.dequantize_blockwise import dequantize_4bit, dequantize_blockwise
+from bittern.ops.flat_bits import flat_bits, from_flat_bits, rows_of_bits
 from bittern.ops.linear_4bit import linear_4bit, linear_4bit_backward
 from bittern.ops.linear_8bit import linear_8bit
 from bittern.ops.linear_groups import dequantize_groups, linear_groups
@@ -37,7 +38,7 @@ from bittern.ops.quantize_blockwise import quantize_4bit, quantize_blockwise
 from bittern.ops.real_conv import PreparedRealConv, SumOrder
 from bittern.ops.real_linear import PreparedRealLinear, SumTree, TreePart
 from bittern.ops.scaled_gradient import scaled_gradient
-from bittern.ops.sign import are_signs, sign
+from bittern.ops.sign import sign
 from bittern.ops.sign_slopes import approx_sign_gradient, error_decay_gradient, fourier_gradient, noisy_sign
 from bittern.ops.standard_sign import standard_sign, standard_sign_gradient
 from bittern.ops.unpack_signs import unpack_signs
@@ -97,7 +98,6 @@ __all__ = [
     "TreePart",
     "apply_epilogue",
     "approx_sign_gradient",
-    "are_signs",
     "available_isas",
     "binary_block",
     "binary_conv2d",
@@ -113,7 +113,9 @@ __all__ = [
     "dequantize_groups",
     "encode_step",
     "error_decay_gradient",
+    "flat_bits",
     "fourier_gradient",
+    "from_flat_bits",
     "fused_multiply_add",
     "linear_4bit",
     "linear_4bit_backward",
@@ -131,6 +133,7 @@ __all__ = [
     "pool_step",
     "quantize_4bit",
     "quantize_blockwise",
+    "rows_of_bits",
     "run_steps",
     "scaled_gradient",
     "sign",

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from bittern.ops._check import FLOATS, check_dtype
 from bittern.ops._op import Op, lazily
-from bittern.ops.sign.cpu import are_signs, sign_cpu
+from bittern.ops.sign.cpu import sign_cpu
 from bittern.ops.sign.reference import sign_reference
 
-__all__ = ["are_signs", "sign"]
+__all__ = ["sign"]
 
 
 def _check(x: Tensor) -> None:

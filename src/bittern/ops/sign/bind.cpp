@@ -11,16 +11,9 @@ static void sign(int isa, int threads, std::uintptr_t x, int dtype, i64 n, std::
   kernels.sign(pointer<const void>(x), type, n, pointer<void>(out), threads);
 }
 
-static bool are_signs(int isa, int threads, std::uintptr_t x, i64 n) {
-  const SignKernels& kernels = sign_kernels(checked_isa(isa));
-  nb::gil_scoped_release without_gil;
-  return kernels.are_signs(pointer<const void>(x), n, threads);
-}
-
 void bind_sign(nb::module_& m) {
   m.def("sign", &sign, nb::arg("isa"), nb::arg("threads"), nb::arg("x"), nb::arg("dtype"), nb::arg("n"),
         nb::arg("out"));
-  m.def("are_signs", &are_signs, nb::arg("isa"), nb::arg("threads"), nb::arg("x"), nb::arg("n"));
 }
 
 }  // namespace bittern

@@ -11,8 +11,6 @@ namespace bittern {
 struct SignKernels {
   // x and out hold n elements of `type`.
   void (*sign)(const void* x, DType type, i64 n, void* out, int threads);
-  // Whether each of n float32 is -1 or +1.
-  bool (*are_signs)(const void* x, i64 n, int threads);
 };
 
 BITTERN_DISPATCH(sign, SignKernels)

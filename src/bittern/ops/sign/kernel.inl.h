@@ -67,40 +67,6 @@ void sign_any(const void* x, DType type, i64 n, void* out, int threads) {
   }
 }
 
-// ---- are_signs
-
-constexpr i64 kTasksAtOnce = 64;  // then it is seen whether to go on
-
-struct SearchJob {
-  const u32* x;
-  i64 n;
-  u8 strange[kTasksAtOnce];  // whether a task saw another number
-};
-
-void search_task(void* context, i64 index) {
-  constexpr u32 kMagnitude = 0x7fffffff, kOne = 0x3f800000;
-  auto& job = *static_cast<SearchJob*>(context);
-  const i64 first = index * kSignTask, end = smaller(job.n, first + kSignTask);
-  u32 differing = 0;
-  for (i64 i = first; i < end; ++i) differing |= (job.x[i] & kMagnitude) ^ kOne;
-  job.strange[index] = differing != 0;
-}
-
-bool are_signs(const void* x, i64 n, int threads) {
-  i64 first = 0, tasks = 1;  // one alone: most tensors of other numbers begin with one
-  while (first < n) {
-    SearchJob job{static_cast<const u32*>(x) + first, smaller(n - first, tasks * kSignTask), {}};
-    tasks = ceil_div(job.n, kSignTask);
-    parallel_for(tasks, threads, search_task, &job);
-    for (i64 i = 0; i < tasks; ++i) {
-      if (job.strange[i] != 0) return false;
-    }
-    first += job.n;
-    tasks = kTasksAtOnce;
-  }
-  return true;
-}
-
 }  // namespace
 
-const SignKernels sign_kernels = {sign_any, are_signs};
+const SignKernels sign_kernels = {sign_any};
