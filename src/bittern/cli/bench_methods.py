@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bittern bench methods`: every method on one data set."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bittern.cli import names
+from bittern.cli.errors import Interrupted, Misused
+
+
+def methods(
+    data: Annotated[str, typer.Option(help=names.DATA_HELP)],
+    out: Annotated[Path, typer.Option(help="Folder for the table and the results.")],
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    train_size: Annotated[int | None, typer.Option(help="Training images, drawn once.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="A seed; may be given again. [default: 0, 1, 2]")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help=f"{names.METHOD_HELP} May be given again. [default: all]")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
+    augment: Annotated[bool, typer.Option("--augment", help="Shift and mirror training images.")] = False,
+    recipe: Annotated[
+        str, typer.Option(help="common: one for all; paper: that of each method's paper, scaled to the epochs.")
+    ] = "common",
+    batch_size: Annotated[
+        int | None, typer.Option(help="Most images of a batch, with --recipe paper. [default: those of the papers]")
+    ] = None,
+    model: Annotated[str, typer.Option(help="The network.")] = "resnet20_cifar",
+    name: Annotated[str, typer.Option(help="Beginning of the files' names.")] = "methods",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Train every method and write a table; started again, it goes on where it stopped."""
+    from bittern import recipes
+    from bittern.bench.methods import run as bench
+
+    if recipe not in ("common", "paper"):
+        raise Misused(f"--recipe must be common or paper; got {recipe!r}")
+    chosen = bench.ALL
+    if method:
+        chosen = tuple(names.method(text, ()) for text in method)
+    images = names.data_set(names.data_spec(data)).in_memory()
+    try:
+        report = bench.run(
+            images,
+            out=out,
+            command=shlex.join(["bittern", *sys.argv[1:]]),
+            epochs=bench.EPOCHS if epochs is None else epochs,
+            train_size=min(bench.TRAIN_SIZE, len(images.train_labels)) if train_size is None else train_size,
+            seeds=tuple(seed or (0, 1, 2)),
+            threads=threads,
+            device=names.device(device),
+            augment=augment,
+            record_of=recipes.for_method if recipe == "paper" else None,
+            batch_size=batch_size,
+            methods=chosen,
+            network=names.network(model),
+            name=name,
+        )
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"stopped; finished trainings are in {out}; the same command goes on") from error
+    typer.echo(report.page())
