@@ -76,3 +76,19 @@ def test_errors() -> None:
         models.text_encoder("BNN")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"needs tokens \[batch, 6\]; got \[1, 5\]"):
         build(None)(torch.zeros(1, 5, dtype=torch.int64))
+
+
+def test_narrow_words_are_widened_by_a_matrix() -> None:
+    torch.manual_seed(0)
+    small = models.text_encoder(None, 3, WORDS, context=CONTEXT, width=16, heads=2, blocks=2, word_width=4).eval()
+    assert small.words.weight.shape == (WORDS, 4)
+    assert small.widen is not None
+    wide = models.text_encoder(None, 3, WORDS, context=CONTEXT, width=16, heads=2, blocks=2).eval()
+    wide.load_state_dict(
+        {**small.state_dict(), "words.weight": small.words.weight @ small.widen.weight.T}, strict=False
+    )
+    tokens = torch.randint(3, WORDS, (5, CONTEXT))
+    with torch.no_grad():
+        torch.testing.assert_close(small(tokens), wide(tokens), rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="text_encoder: word_width must be an integer of at least 1; got 0"):
+        models.text_encoder(word_width=0)

@@ -81,16 +81,30 @@ class TextEncoder(nn.Module):
     Float: embeddings, norms, products of attention, the last layer. All other layers are low-bit. Different from BERT:
     a norm stands in front of each low-bit layer, where it centres what a sign is taken of, and behind each, since some
     methods have no scale; layers have no bias, which the norms have.
+
+    word_width: of the embeddings of words, which a float matrix then brings to `width`, as ALBERT has it (Lan et al.
+    2019, arXiv 1909.11942): most bytes of a small encoder are its words. None: they have the width, and no matrix.
     """
 
     def __init__(
-        self, method: Method | None, words: int, num_classes: int, *, context: int, width: int, heads: int, blocks: int
+        self,
+        method: Method | None,
+        words: int,
+        num_classes: int,
+        *,
+        context: int,
+        width: int,
+        heads: int,
+        blocks: int,
+        word_width: int | None = None,
     ) -> None:
         super().__init__()
         self.context = context
-        self.words, self.places = nn.Embedding(words, width), nn.Embedding(context, width)
+        self.words, self.places = nn.Embedding(words, word_width or width), nn.Embedding(context, width)
         for embedding in (self.words, self.places):
             nn.init.normal_(embedding.weight, std=SPREAD)
+        # drawn here alone, so that an encoder without it starts as ever
+        self.widen = None if word_width is None else nn.Linear(word_width, width, bias=False)
         self.blocks = nn.ModuleList(EncoderBlock(width, heads, method) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, num_classes)
@@ -100,7 +114,10 @@ class TextEncoder(nn.Module):
             raise ValueError(f"TextEncoder: needs tokens [batch, {self.context}]; got {list(tokens.shape)}")
         places = torch.arange(self.context, device=tokens.device)
         visible = (tokens != PADDING) | (places == 0)
-        x = self.words(tokens) + self.places.weight
+        x = self.words(tokens)
+        if self.widen is not None:
+            x = self.widen(x)
+        x = x + self.places.weight
         for block in self.blocks:
             x = block(x, visible[:, None, None, :])
         shown = visible.unsqueeze(2).to(x.dtype)
@@ -117,10 +134,12 @@ def text_encoder(
     width: int = 128,
     heads: int = 4,
     blocks: int = 2,
+    word_width: int | None = None,
 ) -> TextEncoder:
     """TextEncoder for tokens [batch, context], numbers below `words`.
 
     method: a Quantizer class or a partial of one; None: the same network with float layers.
+    word_width: numbers of a word, fewer than `width`; None: as many.
 
     Raises: TypeError when `method` is no class; ValueError for a size below 1, or a width that is no multiple of heads.
     """
@@ -133,7 +152,17 @@ def text_encoder(
         width=width,
         heads=heads,
         blocks=blocks,
+        word_width=width if word_width is None else word_width,
     )
     if width % heads:
         raise ValueError(f"text_encoder: width must be a multiple of heads; got {width} and {heads}")
-    return TextEncoder(method, words, num_classes, context=context, width=width, heads=heads, blocks=blocks)
+    return TextEncoder(
+        method,
+        words,
+        num_classes,
+        context=context,
+        width=width,
+        heads=heads,
+        blocks=blocks,
+        word_width=word_width,
+    )
