@@ -23,12 +23,12 @@ TORCH := torch==2.13.0
 TRITON := triton==3.9.0
 
 .PHONY: help demo test check lint types imports docs pytest peers slow-peers zoo slow fuzz fuzz-files kills native-test emulate neon sanitize wheel release edge lock \
-	bench results results-optim evidence clean
+	bench results results-optim evidence pretrained clean
 
 help:
 	@echo "make demo   train, pack and compare nine binary networks on handwritten digits (writes bittern-report/)"
 	@echo "make test   lint, types, import layers, native tests, python tests"
-	@echo "others:     lint types imports docs pytest peers slow-peers zoo slow fuzz fuzz-files kills native-test emulate neon sanitize wheel release edge lock bench results results-optim evidence clean"
+	@echo "others:     lint types imports docs pytest peers slow-peers zoo slow fuzz fuzz-files kills native-test emulate neon sanitize wheel release edge lock bench results results-optim evidence pretrained clean"
 
 demo: $(VENV)/.ready
 	$(BIN)/bittern demo
@@ -200,6 +200,11 @@ results-optim: $(VENV)/.ready
 	$(BIN)/bittern bench optim-ablation --words '$(DATA)/text/wikitext-2.valid.txt' --out docs/results/optim_ablation.json
 	$(BIN)/bittern bench optim-curvature --out docs/results/optim_curvature.json
 	$(BIN)/bittern bench optim-scales --out docs/results/optim_scales.json
+
+# The networks that come with bittern, trained anew: what the store in build/ has already is kept, so a run that was
+# stopped goes on.
+pretrained: $(VENV)/.ready
+	tools/pretrained.sh '$(DATA)'
 
 clean:
 	rm -rf build dist $(VENV) $(PEERS) $(ZOO) bittern-report .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -28,6 +28,9 @@ def main() -> None:
         packed.save(path)
         if not torch.equal(bittern.load(path)(x), model(x)):
             sys.exit("try_wheel: the loaded network answers otherwise than the one that was packed")
+        digits = bittern.load("digits")
+        if len(digits.predict(torch.zeros(1, 8, 8))) != 1:
+            sys.exit("try_wheel: the network of digits gives no answer")
         program = Path(sys.executable).with_name("bittern")
         subprocess.run([program, "info", path], check=True, stdout=subprocess.DEVNULL)
     where = Path(bittern.__file__).parent

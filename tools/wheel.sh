@@ -18,7 +18,7 @@ if [ "$(uname -s)" = Linux ]; then
 else
   mv "$work/built" "$work/done"
 fi
-belongs='^bittern(_command)?/.*\.py$|^bittern/(_native[^/]*\.(so|pyi)|py\.typed|data/digits\.(npz|txt)|bench/page/assets/(charts|page)\.(js|css|LICENSE\.txt))$|^bittern-[^/]*\.dist-info/'
+belongs='^bittern(_command)?/.*\.py$|^bittern/(_native[^/]*\.(so|pyi)|py\.typed|data/digits\.(npz|txt)|pretrained/files/[a-z0-9-]*\.(bittern|json)|bench/page/assets/(charts|page)\.(js|css|LICENSE\.txt))$|^bittern-[^/]*\.dist-info/'
 foreign=$("$python" -m zipfile --list "$work"/done/*.whl | awk 'NR > 1 && !/\/ / {print $1}' | grep -Ev "$belongs" || true)
 [ -z "$foreign" ] || { echo "tools/wheel.sh: foreign files in the wheel:" $foreign >&2; exit 1; }
 mkdir -p "$folder"

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from bittern import models as models
     from bittern import nn as nn
     from bittern import optim as optim
+    from bittern import pretrained as pretrained
     from bittern import quantizer as quantizer
     from bittern import recipes as recipes
     from bittern import start as start
     from bittern import train as train
+    from bittern._load import load as load
     from bittern.deploy.pack import pack as pack
     from bittern.deploy.packed import Packed as Packed
-    from bittern.deploy.packed import load as load
     from bittern.deploy.verify import verify as verify
     from bittern.nn.convert import convert as convert
     from bittern.nn.sign_shares import ConstantInputWarning as ConstantInputWarning
@@ -40,6 +41,7 @@ _MODULES = (
     "models",
     "nn",
     "optim",
+    "pretrained",
     "quantizer",
     "recipes",
     "start",
@@ -49,7 +51,7 @@ _NAMES = {
     "ConstantInputWarning": "nn",
     "Packed": "deploy",
     "convert": "nn",
-    "load": "deploy",
+    "load": "_load",
     "pack": "deploy",
     "set_progress": "quantizer",
     "summary": "nn",
@@ -73,6 +75,7 @@ __all__ = [
     "ops",
     "optim",
     "pack",
+    "pretrained",
     "recipes",
     "set_progress",
     "summary",

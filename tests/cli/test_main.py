@@ -191,4 +191,5 @@ def test_app_is_a_typer() -> None:
         "export",
         "info",
         "methods",
+        "pretrained",
     }

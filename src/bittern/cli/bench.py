@@ -11,6 +11,7 @@ from bittern.cli import (
     bench_methods,
     bench_optim,
     bench_page,
+    bench_publish,
     bench_speed,
     bench_store,
     bench_trials,
@@ -25,6 +26,7 @@ app.command()(bench_store.compare)
 app.command()(bench_store.merge)
 app.command()(bench_store.export)
 app.command()(bench_page.report)
+app.command()(bench_publish.publish)
 app.command()(bench_speed.ops)
 app.command()(bench_speed.speed)
 app.command()(bench_layers.weights)

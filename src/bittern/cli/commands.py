@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bittern.cli import advise, bench, demo, export, info, methods, packing, run, training
+from bittern.cli import advise, bench, demo, export, info, methods, packing, pretrained, run, training
 
 app = typer.Typer(
     name="bittern",
@@ -24,6 +24,7 @@ app.command()(run.run)
 app.command()(export.export)
 app.command()(info.info)
 app.command()(methods.methods)
+app.command()(pretrained.pretrained)
 app.command()(advise.advise)
 app.add_typer(bench.app, name="bench")
 

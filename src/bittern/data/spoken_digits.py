@@ -45,14 +45,17 @@ class SpokenDigits:
 
     def waves(self, samples: int) -> Tensor:
         """float32 [count, samples] in [-1, 1]: the middle of each recording, with silence around a shorter one."""
-        waves = torch.zeros(len(self), samples)
-        for index, wave in enumerate(waves):
-            said = self.recording(index)
-            start = max(0, (len(said) - samples) // 2)
-            said = said[start : start + samples]
-            before = (samples - len(said)) // 2
-            wave[before : before + len(said)] = said / LOUDEST
-        return waves
+        return torch.stack([middle(self.recording(index) / LOUDEST, samples) for index in range(len(self))])
+
+
+def middle(sound: Tensor, samples: int) -> Tensor:
+    """float32 [samples]: the middle of real sound [its samples], with silence around a shorter one."""
+    start = max(0, (len(sound) - samples) // 2)
+    sound = sound[start : start + samples]
+    wave = torch.zeros(samples)
+    before = (samples - len(sound)) // 2
+    wave[before : before + len(sound)] = sound
+    return wave
 
 
 def spoken_digits(folder: str | Path) -> SpokenDigits:

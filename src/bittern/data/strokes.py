@@ -31,11 +31,13 @@ class Strokes:
         return len(self.points)
 
     def resampled(self, length: int) -> Tensor:
-        """float32 [count, 2, length]: as many points for all, evenly spread over those that were measured, linearly
-        between two; the first and the last stay. Raises: ValueError for a length below 2."""
+        """float32 [count, 2, length]: as many points for all, see `resampled`.
+
+        Raises: ValueError for a length below 2.
+        """
         if length < 2:
             raise ValueError(f"Strokes: length must be at least 2 points; got {length}")
-        return torch.stack([_resampled(points, length) for points in self.points])
+        return torch.stack([resampled(points, length) for points in self.points])
 
 
 def strokes(folder: str | Path) -> Strokes:
@@ -97,7 +99,8 @@ def _points(listed: Any) -> Tensor:
     return points
 
 
-def _resampled(points: Tensor, length: int) -> Tensor:
+def resampled(points: Tensor, length: int) -> Tensor:
+    """[2, points] -> [2, length]: evenly spread over the measured points, linear between two; the ends stay."""
     places = torch.linspace(0, points.shape[1] - 1, length, dtype=torch.float64)
     before = places.floor().long().clamp(max=points.shape[1] - 2)
     share = (places - before).float()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bittern.bench.tracks.parts import Parts
 from bittern.bench.trials.trial import Value
+from bittern.pretrained.use import Use
 from bittern.quantizer import Method
 from bittern.train import Recipe, Task
 
@@ -43,6 +44,9 @@ class Problem:
     task: None: a classification by the recipe's loss. classes: names of a classification's classes, in their order.
     pictures: the inputs are square pictures, as `bittern.data.ImageData`, which can be corrupted as such.
     settings: of every trial, where name and networks' names do not say all: digests of a user's files.
+    use: (folder of data sets) -> how raw examples become inputs and outputs answers, which travels with a published
+    network. licence: of the data, under which networks trained on them may be passed on, and whom it asks to name.
+    None: nobody publishes networks of this problem.
     """
 
     name: str
@@ -57,6 +61,8 @@ class Problem:
     classes: tuple[str, ...] = ()
     pictures: bool = False
     settings: tuple[tuple[str, Value], ...] = ()
+    use: Callable[[Path | None], Use] | None = None
+    licence: str | None = None
 
     @property
     def metric(self) -> str:

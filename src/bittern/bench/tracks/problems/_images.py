@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from bittern import models
 from bittern.bench.tracks.problem import Family, Network
 from bittern.data.augment import Augment
+from bittern.data.images import ImageData
+from bittern.pretrained.answers import Classes
+from bittern.pretrained.preparations import ImagePreparation
+from bittern.pretrained.use import Use
 from bittern.quantizer import Method
 from bittern.train import Cosine, Recipe
 
@@ -45,6 +49,11 @@ def image_networks(channels: int, size: int, classes: int) -> Mapping[str, Netwo
 def _built(function: Callable[..., nn.Module], options: Mapping[str, int], method: Method | None) -> nn.Module:
     """A function of this file and a partial of it, because a problem travels to other processes."""
     return function(method, **options)
+
+
+def image_use(data: ImageData) -> Use:
+    """Of pictures that are normalized as the training images are."""
+    return Use(data.classes, ImagePreparation(data.image_shape, data.mean, data.std), Classes())
 
 
 def image_inputs(channels: int, size: int) -> Callable[[int], Tensor]:

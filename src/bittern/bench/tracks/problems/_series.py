@@ -22,9 +22,19 @@ def normalized(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
 
     A channel that never changes becomes 0.
     """
-    mean, spread = train.mean((0, 2), keepdim=True), train.std((0, 2), correction=0, keepdim=True)
-    spread = torch.where(spread > 0, spread, 1.0)
+    mean, spread = statistics(train)
     return (train - mean) / spread, (test - mean) / spread
+
+
+def statistics(train: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (1 where it is 0) of each channel of [count, channels, time], [1, channels, 1]."""
+    mean, spread = train.mean((0, 2), keepdim=True), train.std((0, 2), correction=0, keepdim=True)
+    return mean, torch.where(spread > 0, spread, 1.0)
+
+
+def listed(statistic: Tensor) -> tuple[float, ...]:
+    """A statistic as data."""
+    return tuple(statistic.flatten().tolist())
 
 
 def real_inputs(*shape: int) -> Callable[[int], Tensor]:

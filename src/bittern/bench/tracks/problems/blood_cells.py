@@ -16,6 +16,9 @@ from bittern.data.augment import normalize
 from bittern.data.blood_cells import HEIGHT, WIDTH, BoxedImages, blood_cells
 from bittern.data.images import channel_statistics
 from bittern.models.cell_detector import STRIDE
+from bittern.pretrained.answers import Boxes
+from bittern.pretrained.preparations import ImagePreparation
+from bittern.pretrained.use import Use
 from bittern.quantizer import Method
 from bittern.train.tasks.detection import NO_BOX, Detection
 
@@ -25,6 +28,8 @@ SHRINK = 4
 SIZE = (HEIGHT // SHRINK, WIDTH // SHRINK)
 BATCH_SIZE = 8
 LEARNING_RATE = 3e-3
+SHOWN_FROM = 0.3
+"""Score of a box that a user is shown; the metric counts those below too."""
 
 
 def _build(method: Method | None) -> nn.Module:
@@ -48,6 +53,13 @@ def _read(data: Path | None, train_size: int | None) -> Parts:
     return tensor_parts(part(0), part(2), train_size, shown, held_out=part(1))
 
 
+def _use(data: Path | None) -> Use:
+    assert data is not None  # Problem.load has looked
+    found = blood_cells(data / FOLDER, SHRINK)
+    mean, std = channel_statistics(found.images[found.part == 0])
+    return Use(CLASSES, ImagePreparation((3, *SIZE), mean, std), Boxes(STRIDE, SHOWN_FROM))
+
+
 def _filled(found: BoxedImages) -> tuple[Tensor, Tensor]:
     """Boxes [count, most, 4] and labels [count, most], as `Detection` takes them."""
     most = max(len(row) for row in found.labels)
@@ -69,4 +81,6 @@ BLOOD_CELLS = Problem(
     read=_read,
     folder=FOLDER,
     task=Detection(len(CLASSES), STRIDE),
+    use=_use,
+    licence="MIT: S. Gan, github.com/Shenggan/BCCD_Dataset",
 )

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from bittern.bench.tracks.parts import Parts, image_parts
 from bittern.bench.tracks.problem import Problem
-from bittern.bench.tracks.problems._images import image_inputs, image_networks, image_recipe
+from bittern.bench.tracks.problems._images import image_inputs, image_networks, image_recipe, image_use
 from bittern.data.augment import RandomCropFlip
 from bittern.data.cifar10 import CLASSES, SIDE, cifar10
+from bittern.pretrained.use import Use
 from bittern.recipes.record import CROP_PADDING
 
 FOLDER = "cifar10_jpeg75"
@@ -18,6 +19,11 @@ FOLDER = "cifar10_jpeg75"
 def _read(data: Path | None, train_size: int | None) -> Parts:
     assert data is not None  # Problem.load has looked
     return image_parts(cifar10(data / FOLDER), train_size)
+
+
+def _use(data: Path | None) -> Use:
+    assert data is not None  # Problem.load has looked
+    return image_use(cifar10(data / FOLDER))
 
 
 CIFAR10_JPEG75 = Problem(
@@ -33,4 +39,7 @@ CIFAR10_JPEG75 = Problem(
     folder=FOLDER,
     classes=CLASSES,
     pictures=True,
+    use=_use,
+    licence="no formal licence; a citation is asked for: A. Krizhevsky, Learning Multiple Layers of Features from Tiny "
+    "Images, 2009",
 )

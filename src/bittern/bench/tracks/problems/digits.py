@@ -7,12 +7,17 @@ from pathlib import Path
 
 from bittern.bench.tracks.parts import Parts, image_parts
 from bittern.bench.tracks.problem import Problem
-from bittern.bench.tracks.problems._images import image_inputs, image_networks, image_recipe
+from bittern.bench.tracks.problems._images import image_inputs, image_networks, image_recipe, image_use
 from bittern.data.digits import CLASSES, SIDE, digits
+from bittern.pretrained.use import Use
 
 
 def _read(data: Path | None, train_size: int | None) -> Parts:
     return image_parts(digits(), train_size)
+
+
+def _use(data: Path | None) -> Use:
+    return image_use(digits())
 
 
 DIGITS = Problem(
@@ -25,4 +30,6 @@ DIGITS = Problem(
     read=_read,
     classes=tuple(str(digit) for digit in range(CLASSES)),
     pictures=True,
+    use=_use,
+    licence="CC BY 4.0: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998",
 )

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from bittern.bench.tracks.parts import Parts, image_parts
 from bittern.bench.tracks.problem import Problem
-from bittern.bench.tracks.problems._images import image_inputs, image_networks, image_recipe
+from bittern.bench.tracks.problems._images import image_inputs, image_networks, image_recipe, image_use
 from bittern.data.mnist import FASHION, fashion_mnist
+from bittern.pretrained.use import Use
 
 FOLDER = "fashion_mnist"
 SIDE = 28
@@ -17,6 +18,11 @@ SIDE = 28
 def _read(data: Path | None, train_size: int | None) -> Parts:
     assert data is not None  # Problem.load has looked
     return image_parts(fashion_mnist(data / FOLDER), train_size)
+
+
+def _use(data: Path | None) -> Use:
+    assert data is not None  # Problem.load has looked
+    return image_use(fashion_mnist(data / FOLDER))
 
 
 FASHION_MNIST = Problem(
@@ -30,4 +36,6 @@ FASHION_MNIST = Problem(
     folder=FOLDER,
     classes=FASHION,
     pictures=True,
+    use=_use,
+    licence="MIT: Zalando SE, 2017",
 )

@@ -23,4 +23,6 @@ INTENTS = text_problem(
     read=clinc150,
     words=WORDS,
     context=CONTEXT,
+    licence="CC BY 3.0: S. Larson et al., An Evaluation Dataset for Intent Classification and Out-of-Scope "
+    "Prediction, 2019",
 )

@@ -10,9 +10,12 @@ from torch import Tensor, nn
 from bittern import models
 from bittern.bench.tracks.parts import SHOWN, Parts, png, tensor_parts
 from bittern.bench.tracks.problem import Network, Problem
-from bittern.bench.tracks.problems._series import normalized, real_inputs, recipe
+from bittern.bench.tracks.problems._series import listed, normalized, real_inputs, recipe, statistics
 from bittern.data.log_mel import LogMel
 from bittern.data.spoken_digits import DIGITS, RATE_HZ, TEST_TAKES, spoken_digits
+from bittern.pretrained.answers import Classes
+from bittern.pretrained.preparations import SoundPreparation
+from bittern.pretrained.use import Use
 from bittern.quantizer import Method
 
 FOLDER = "fsdd"
@@ -22,7 +25,8 @@ SAMPLES = SECONDS * RATE_HZ
 SPECTROGRAM = LogMel(rate_hz=RATE_HZ)
 SIZE = (SPECTROGRAM.bands, 1 + SAMPLES // SPECTROGRAM.hop)
 BATCH_SIZE = 16
-LEARNING_RATE = 3e-3
+LEARNING_RATE = 1e-2
+"""Of 0.003 and 0.01, with ReCU on held-out recordings after three epochs: 0.74 for 0.45."""
 SHOWN_RANGE = 3.0
 """Standard deviations that a picture spans to both sides."""
 
@@ -43,6 +47,13 @@ def _read(data: Path | None, train_size: int | None) -> Parts:
     return tensor_parts((train, labels[0]), (test, labels[1]), train_size, shown)
 
 
+def _use(data: Path | None) -> Use:
+    assert data is not None  # Problem.load has looked
+    sound = spoken_digits(data / FOLDER)
+    mean, std = statistics(SPECTROGRAM(sound.waves(SAMPLES))[sound.takes >= TEST_TAKES])
+    return Use(DIGITS, SoundPreparation(SPECTROGRAM, SAMPLES, listed(mean), listed(std)), Classes())
+
+
 def _picture(image: Tensor) -> str:
     """Low bands below."""
     return png((image.flip(1) / (2 * SHOWN_RANGE) + 0.5).clamp(0, 1))
@@ -59,4 +70,6 @@ SPOKEN_DIGITS = Problem(
     read=_read,
     folder=FOLDER,
     classes=DIGITS,
+    use=_use,
+    licence="CC BY-SA 4.0: Free Spoken Digit Dataset, github.com/Jakobovski/free-spoken-digit-dataset",
 )

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from bittern import models
 from bittern.bench.tracks.parts import SHOWN, Parts, tensor_parts
 from bittern.bench.tracks.problem import Network, Problem
-from bittern.bench.tracks.problems._series import normalized, picture, real_inputs, recipe
+from bittern.bench.tracks.problems._series import listed, normalized, picture, real_inputs, recipe, statistics
 from bittern.data.strokes import LABELS, strokes
+from bittern.pretrained.answers import Classes
+from bittern.pretrained.preparations import StrokePreparation
+from bittern.pretrained.use import Use
 from bittern.quantizer import Method
 
 FOLDER = "magic_wand_imu"
@@ -39,6 +42,13 @@ def _read(data: Path | None, train_size: int | None) -> Parts:
     return tensor_parts((train, labels[~is_test]), (test, labels[is_test]), train_size, shown)
 
 
+def _use(data: Path | None) -> Use:
+    assert data is not None  # Problem.load has looked
+    found = strokes(data / FOLDER)
+    mean, std = statistics(found.resampled(LENGTH)[~test_part(found.labels)])
+    return Use(LABELS, StrokePreparation(LENGTH, listed(mean), listed(std)), Classes())
+
+
 def test_part(labels: Tensor) -> Tensor:
     """Bool: a fifth of each class, rounded, drawn once and for all; the data have no official part and no names."""
     chosen = torch.zeros_like(labels, dtype=torch.bool)
@@ -61,4 +71,6 @@ WAND = Problem(
     read=_read,
     folder=FOLDER,
     classes=LABELS,
+    use=_use,
+    licence="Apache-2.0: P. Warden, github.com/petewarden/magic_wand_digit_data",
 )
