@@ -49,7 +49,7 @@ def test_a_card_says_what_is_there(name: str) -> None:
     problem = find(PROBLEMS, card.task)
     assert (card.data, card.data_licence) == (problem.source, problem.licence)
     assert card.network in problem.networks
-    assert all(len(curve) == card.epochs for curve in card.curves.values())
+    assert {len(curve) for curve in card.curves.values()} <= {card.epochs, 2 * card.epochs}, "two stages have two"
     assert f"test_{card.metric}" in card.curves
     for text in (card.training, card.machine, card.licence, *card.commands):
         assert text

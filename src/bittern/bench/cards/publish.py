@@ -87,10 +87,10 @@ def publish(
     first = ours.trial
     size = dict(first.settings).get(SIZE)
     assert size is None or isinstance(size, int)
-    parts = problem.load(data, size)
+    parts, use = problem.load(data, size), problem.use(data)
     held_out = {one.trial.seed: _score(problem, parts.choice, one) for one in ours.done}
     chosen = next(one for one in ours.done if one.trial.seed == median_seed(held_out))
-    content = _with_use(from_bytes(chosen.result.artefacts[artefacts.PACKED]), problem.use(data)).to_bytes()
+    content = _with_use(from_bytes(chosen.result.artefacts[artefacts.PACKED]), use).to_bytes()
     card = Card(
         name=name,
         title=problem.title,
@@ -113,7 +113,7 @@ def publish(
         data_licence=problem.licence,
         licence=LICENCE,
         **_of_data(problem, parts, method, chosen),
-        **_of_file(content, chosen, problem.use(data)),
+        **_of_file(content, chosen, use),
         **_latencies(done, subject),
         **_provenance(ours, chosen),
     )
