@@ -13,6 +13,7 @@ void bind_sign_slopes(nb::module_& m);
 void bind_standard_sign(nb::module_& m);
 void bind_scaled_gradient(nb::module_& m);
 void bind_flat_bits(nb::module_& m);
+void bind_mean_magnitude(nb::module_& m);
 void bind_pack_signs(nb::module_& m);
 void bind_unpack_signs(nb::module_& m);
 void bind_binary_conv2d(nb::module_& m);
@@ -70,6 +71,7 @@ NB_MODULE(_native, m) {
   bind_standard_sign(m);
   bind_scaled_gradient(m);
   bind_flat_bits(m);
+  bind_mean_magnitude(m);
   bind_pack_signs(m);
   bind_unpack_signs(m);
   bind_binary_conv2d(m);

@@ -28,11 +28,13 @@ class Block:
     affine: bool = False
     """Whether the residual has a map."""
     factor: bool = False
+    input_scale: bool = False
     light: bool = False
 
     def __str__(self) -> str:
         rule = "" if self.residual is None else f"-residual{tuple(self.residual)}x{self.residual_channels}"
         options = "-threshold" * self.threshold + "-affine" * self.affine + "-factor" * self.factor
+        options += "-input_scale" * self.input_scale
         return f"{self.conv}-{self.activation.name}{rule}{options}".replace(" ", "")
 
     def make(self) -> tuple[Any, ...]:
@@ -55,8 +57,10 @@ class Block:
         addend = None if self.residual is None else self._residual(draw, size, rule.pool)
         affine = rows(2) if self.affine else None
         factor = torch.randn((*size, out), generator=draw) if self.factor else None
+        scale = torch.randn((self.conv.batch, *size), generator=draw) if self.input_scale else None
         geometry = (channels, stride, padding, dilation, groups, pad_value)
-        return x, w, *geometry, epilogue, int(self.activation), parameters, threshold, addend, *rule, affine, factor
+        tail = (int(self.activation), parameters, threshold, addend, *rule, affine, factor, scale)
+        return x, w, *geometry, epilogue, *tail
 
     def _residual(self, draw: torch.Generator, size: tuple[int, int], pool: int) -> Tensor:
         height, width = (n * pool - (pool > 1 and n > 1) for n in size)  # odd: the last window is not full
@@ -107,3 +111,11 @@ def blocks() -> Iterator[Block]:
     yield Block(Conv(48, 24, (5, 4), groups=3), Activation.NONE, ResidualRule(last=True), factor=True)
     yield Block(Conv(256, 256, (3, 3), (1, 1), padding=(0, 0)), Activation.PRELU, factor=True)
     yield Block(Conv(512, 512, (3, 3), (1, 1), padding=(0, 0), batch=1), Activation.RPRELU, ResidualRule())
+    for conv in (Conv(64, 35, (4, 5)), Conv(16, 48, (6, 33), batch=3), depthwise(70, size=(5, 6)), grouped(16, 4, 4)):
+        yield Block(conv, Activation.HARDTANH, ResidualRule(), input_scale=True)
+        yield Block(conv, input_scale=True, light=conv.out == 35)
+        yield Block(conv, Activation.RPRELU, input_scale=True, factor=True)
+    yield Block(
+        Conv(256, 64, (9, 8), batch=3), Activation.PRELU, ResidualRule(last=True), affine=True, input_scale=True
+    )
+    yield Block(Conv(130, 48, (6, 5), stride=(2, 2)), Activation.RELU, ResidualRule(pool=2), 24, input_scale=True)

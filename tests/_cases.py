@@ -26,6 +26,7 @@ from _estimator_cases import (
     is_near,
     is_scaled,
     is_standard,
+    numbers,
     samples,
     scaled,
     scaled_shapes,
@@ -441,6 +442,27 @@ def scaled_cases() -> Iterator[Case]:
         yield Case(ops.scaled_gradient, label, partial(scaled, label, rows, n, dtype), light, is_scaled)
 
 
+def magnitude_cases() -> Iterator[Case]:
+    """Channels last and first, in pieces and rows; lanes that are not full."""
+    for channels, space in itertools.product((1, 7, 16, 17, 64, 257), ((), (9,), (5, 7), (4, 8))):
+        label = f"{channels}x{space}"
+        for layout in (dense, _channels_last) if len(space) == 2 else LAYOUTS:
+            make = partial(_laid_out, layout, label, (3, channels, *space), torch.float32)
+            yield Case(ops.mean_magnitude, f"{label}-{layout.__name__}", make)
+    yield Case(ops.mean_magnitude, "pieces", partial(_laid_out, dense, "pieces", (2, 33, 1, 1031), torch.float32))
+    yield Case(ops.mean_magnitude, "empty", lambda: (torch.zeros(0, 5, 3, 3),))
+    for dtype in FLOATS[1:]:
+        yield Case(ops.mean_magnitude, _name(dtype), partial(_laid_out, dense, "types", (2, 19, 3, 3), dtype))
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _laid_out(layout: Callable[[Tensor], Tensor], label: str, shape: tuple[int, ...], dtype: torch.dtype) -> Any:
+    return (layout(numbers(label, shape, dtype)),)
+
+
 GENERATORS: dict[ops.Op, Callable[[], Iterator[Case]]] = {
     ops.sign: sign_cases,
     **{
@@ -457,6 +479,7 @@ GENERATORS: dict[ops.Op, Callable[[], Iterator[Case]]] = {
     },
     **{op: partial(standard_cases, op) for op in (ops.standard_sign, ops.standard_sign_gradient)},
     ops.scaled_gradient: scaled_cases,
+    ops.mean_magnitude: magnitude_cases,
     ops.pack_signs: pack_cases,
     ops.pack_levels: levels_cases,
     ops.unpack_signs: unpack_cases,
@@ -494,6 +517,7 @@ WITHOUT_KERNEL = (
     ops.standard_sign,
     ops.standard_sign_gradient,
     ops.scaled_gradient,
+    ops.mean_magnitude,
 )
 """On CUDA these are their references."""
 

@@ -126,6 +126,7 @@ def _binary(d: Draft) -> Proposal | None:
     source = d.nodes[v - d.first][2][0] if v >= d.first else 0
     if scale != "none" and d.forms[source].type == "real":
         inputs, attrs["input_scale"] = [v, source], scale
+        attrs["scale_order"] = r.choice(("torch", "sums", "sums"))
     fan_in = math.prod(geometry["kernel"]) * (form.channels // groups)
     shapes: dict[str, tuple[int, ...]] = {"weight": (planes, -(-fan_in * out // 8))}
     if EPILOGUES[epilogue]:

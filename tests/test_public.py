@@ -28,6 +28,7 @@ def test_public_names() -> None:
         "standard_sign",
         "standard_sign_gradient",
         "scaled_gradient",
+        "mean_magnitude",
         "pack_signs",
         "pack_levels",
         "unpack_signs",

@@ -42,7 +42,7 @@ bool run_floats(Conv2d conv, Isa isa, int threads, const std::vector<i32>& sums,
 // A tail drawn at random, and what it reads.
 struct TailCase {
   Tail tail{};
-  std::vector<float> rows, residual, factor;
+  std::vector<float> rows, residual, input_scale, factor;
 
   float row(i64 index, i64 o) const { return rows[static_cast<std::size_t>(index * tail.pitch + o)]; }
 };
@@ -58,6 +58,10 @@ TailCase draw_tail(const Case& k, Random& random) {
   if (random.below(3) == 0) {
     drawn.factor.resize(static_cast<std::size_t>(larger(1, k.out_h * k.out_w) * t.pitch));
     for (float& value : drawn.factor) value = random.uniform();
+  }
+  if (random.below(3) == 0) {
+    drawn.input_scale.resize(static_cast<std::size_t>(larger(1, k.conv.batch * k.out_h * k.out_w)));
+    for (float& value : drawn.input_scale) value = random.uniform();
   }
   if (random.below(4) == 0) return drawn;
   t.residual_pool = random.pick({1, 1, 2, 3});
@@ -80,6 +84,7 @@ TailCase signs_alone(TailCase drawn, Random& random) {
   Tail& t = drawn.tail;
   t.activation = static_cast<i64>(Activation::none);
   drawn.residual.clear();
+  drawn.input_scale.clear();
   drawn.factor.clear();
   const auto put = [&](TailRow row, float value) {
     drawn.rows[static_cast<std::size_t>(row * t.pitch + random.below(t.pitch))] = value;
@@ -142,6 +147,7 @@ float activated(const TailCase& drawn, i64 o, float y) {
 float with_tail(const TailCase& drawn, const Case& k, i64 pixel, i64 o, i32 sum) {
   volatile float y = static_cast<float>(sum) + drawn.row(kOffset, o);
   y = y * drawn.row(kScale, o);
+  if (!drawn.input_scale.empty()) y = y * drawn.input_scale[static_cast<std::size_t>(pixel)];
   if (!drawn.factor.empty()) {
     const i64 in_image = pixel % (k.out_h * k.out_w);
     y = y * drawn.factor[static_cast<std::size_t>(in_image * drawn.tail.pitch + o)];
@@ -169,6 +175,7 @@ bool run_tail(const Case& k, Isa isa, int threads, const std::vector<i32>& sums,
   std::memset(bits.data(), 0, static_cast<std::size_t>(all_words) * sizeof(u64));
   t.rows = drawn.rows.data();
   t.residual = drawn.residual.empty() ? nullptr : drawn.residual.data();
+  t.input_scale = drawn.input_scale.empty() ? nullptr : drawn.input_scale.data();
   t.factor = drawn.factor.empty() ? nullptr : drawn.factor.data();
   t.factor_pitch = t.pitch, t.factor_row = k.out_w * t.pitch;
   if (wanted != Wanted::bits) t.real = real.data();

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // real_conv against chains of fused multiply-adds written out, pool_images against windows and rows written
-// out, and both in one against one after the other.
+// out, and both in one against one after the other. mean_magnitude against its sums written out.
 
 #include "binary_block/real_pool.h"
+#include "mean_magnitude/kernel.h"
 #include "pool_images/kernel.h"
 #include "real_conv/kernel.h"
 
@@ -268,6 +269,83 @@ void test_mean(Isa isa, Random& random, Results& results) {
   }
 }
 
+// Mean magnitude in sixteen sums, joined by halves.
+template <class At>
+float naive_magnitude(i64 count, At at) {
+  float sums[16] = {};
+  for (i64 i = 0; i < count; ++i) sums[i % 16] += std::fabs(at(i));
+  for (i64 half = 8; half > 0; half /= 2) {
+    for (i64 i = 0; i < half; ++i) sums[i] += sums[i + half];
+  }
+  return sums[0] / static_cast<float>(count);
+}
+
+InputScale draw_scale(Random& random) {
+  InputScale s{};
+  s.batch = random.pick({0, 1, 3});
+  s.height = random.pick({1, 3, 8}), s.width = random.pick({1, 5, 16, 33});
+  s.channels = random.pick({1, 2, 15, 16, 17, 64, 100});
+  s.kernel_h = random.pick({1, 2, 3}), s.kernel_w = random.pick({1, 3, 5});
+  s.stride_h = random.pick({1, 1, 2}), s.stride_w = random.pick({1, 2, 3});
+  s.pad_h = random.pick({0, 1, 4}), s.pad_w = random.pick({0, 1, 3});
+  s.dilation_h = random.pick({1, 1, 2}), s.dilation_w = random.pick({1, 1, 3});
+  s.per_sample = random.below(4) == 0;
+  const auto extent = [](i64 size, i64 kernel, i64 stride, i64 pad, i64 dilation) {
+    const i64 travel = size + 2 * pad - dilation * (kernel - 1) - 1;
+    return travel < 0 ? i64{0} : travel / stride + 1;
+  };
+  s.out_height = extent(s.height, s.kernel_h, s.stride_h, s.pad_h, s.dilation_h);
+  s.out_width = extent(s.width, s.kernel_w, s.stride_w, s.pad_w, s.dilation_w);
+  const i64 gap = random.below(2);  // behind each row
+  if (random.below(2) != 0) {
+    s.x_channel = 1, s.x_pixel = s.channels, s.x_row = s.width * s.channels + gap;
+    s.x_image = s.height * s.x_row;
+  } else {
+    s.x_pixel = 1, s.x_row = s.width + gap, s.x_channel = s.height * s.x_row;
+    s.x_image = s.channels * s.x_channel;
+  }
+  return s;
+}
+
+float naive_scale(const InputScale& s, const std::vector<float>& means, i64 output) {
+  const i64 image = output / s.out_width / s.out_height;
+  const float* from = means.data() + image * s.height * s.width;
+  if (s.per_sample != 0) return naive_magnitude(s.height * s.width, [&](i64 i) { return from[i]; });
+  const i64 top = output / s.out_width % s.out_height * s.stride_h - s.pad_h;
+  const i64 left = output % s.out_width * s.stride_w - s.pad_w;
+  float sum = 0;
+  for (i64 i = 0; i < s.kernel_h; ++i) {
+    for (i64 j = 0; j < s.kernel_w; ++j) {
+      const i64 y = top + i * s.dilation_h, x = left + j * s.dilation_w;
+      if (y >= 0 && y < s.height && x >= 0 && x < s.width) sum += from[y * s.width + x];
+    }
+  }
+  return sum / static_cast<float>(s.kernel_h * s.kernel_w);
+}
+
+void test_scale(InputScale s, Isa isa, Random& random, Results& results) {
+  std::vector<float> x(static_cast<std::size_t>(s.batch * s.x_image + 1));
+  for (float& value : x) value = random.uniform() - 0.5f;
+  s.x = x.data();
+  const i64 pixels = s.batch * s.height * s.width, outputs = s.batch * s.out_height * s.out_width;
+  std::vector<float> expected(static_cast<std::size_t>(pixels + 1));
+  for (i64 p = 0; p < pixels; ++p) {
+    const i64 row = p / s.width, image = row / s.height;
+    const float* at = s.x + image * s.x_image + row % s.height * s.x_row + p % s.width * s.x_pixel;
+    expected[static_cast<std::size_t>(p)] =
+        naive_magnitude(s.channels, [&](i64 c) { return at[c * s.x_channel]; });
+  }
+  for (int threads : {1, 3}) {
+    Guarded<float> means(pixels), out(outputs);
+    s.means = means.data(), s.out = out.data();
+    mean_magnitude_kernels(isa).input_scale(s, threads);
+    bool good = means.intact() && out.intact();
+    for (i64 i = 0; i < outputs; ++i) good &= out[i] == naive_scale(s, expected, i);
+    results.record(good, std::string("mean_magnitude ") + isa_name(isa) + " channels " +
+                             std::to_string(s.channels) + " width " + std::to_string(s.width));
+  }
+}
+
 }  // namespace
 
 void test_real(Isa isa, Results& results) {
@@ -277,6 +355,7 @@ void test_real(Isa isa, Results& results) {
   for (int i = 0; i < kDrawn; ++i) test_pool(draw_pool(random), isa, random, results);
   for (int i = 0; i < kDrawn; ++i) test_mean(isa, random, results);
   for (int i = 0; i < 2 * kDrawn; ++i) test_both(isa, random, results);
+  for (int i = 0; i < 2 * kDrawn; ++i) test_scale(draw_scale(random), isa, random, results);
 }
 
 }  // namespace bittern::test

@@ -38,6 +38,18 @@ def standard_sign_gradient(
 def flat_bits(isa: int, threads: int, x: int, n: int, low: float, out: int) -> bool: ...
 def rows_of_bits(isa: int, threads: int, bits: int, rows: int, columns: int, out: int) -> None: ...
 def from_flat_bits(isa: int, threads: int, bits: int, n: int, low: float, out: int) -> None: ...
+def mean_magnitude(
+    isa: int,
+    threads: int,
+    x: int,
+    samples: int,
+    pixels: int,
+    channels: int,
+    sample_step: int,
+    pixel_step: int,
+    channel_step: int,
+    out: int,
+) -> None: ...
 def pack_signs(isa: int, threads: int, x: int, dtype: int, rows: int, cols: int, threshold: int, out: int) -> None: ...
 def pack_planar(
     isa: int,

@@ -84,7 +84,10 @@ class LayerShape(NamedTuple):
 
 
 class InputScale(Enum):
-    """Input scales that depend on the input and are therefore computed again at run time."""
+    """Input scales that depend on the input and are therefore computed again at run time.
+
+    Means by `ops.mean_magnitude` and `ops.mean_of_sample` run native when packed; torch's own as torch adds them.
+    """
 
     NONE = "none"
     PER_SAMPLE = "per_sample"

@@ -130,11 +130,7 @@ def with_exact_stem(method: Method) -> Packed:
     return pack(model.eval(), digits().test_images[:2])
 
 
-EXACT_BEFORE_THE_LAST_LAYER = tuple(method for method in METHODS if method is not binary.XNORNet)
-"""XNOR-Net's K is a sum of real numbers in front of the next sign."""
-
-
-@pytest.mark.parametrize("method", EXACT_BEFORE_THE_LAST_LAYER, ids=method_name)
+@pytest.mark.parametrize("method", METHODS, ids=method_name)
 def test_end_to_end_on_digits(method: Method, tmp_path: Path) -> None:
     """Pixels are multiples of 1/16, so the stem is exact, and with it every bit up to the last layer."""
     packed = with_exact_stem(method)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -36,6 +37,7 @@ from bittern.deploy.packed import from_bytes
 from bittern.deploy.program import Node
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, RPReLU
 from bittern.ops import Activation, PreparedRealConv, SumOrder, chosen_isa, run_steps
+from bittern.quantizer import InputScale
 
 # networks are drawn or written for their shapes here: a sign behind a ReLU is as good as any other
 pytestmark = pytest.mark.filterwarnings("ignore::bittern.ConstantInputWarning")
@@ -380,10 +382,65 @@ def test_a_norm_belongs_to_the_block_or_to_the_pool_behind_it(method: Any, pool:
     model(x)  # makes the factors of XNOR-Net++
     packed = pack(shuffle(model), x)
     assert_same(packed, x)
-    norms = [item.norm for item in both(packed)[0].groups if isinstance(item, Block)]
-    befores = [item.before for item in both(packed)[0].groups if isinstance(item, Pool)]
-    assert [norm is not None for norm in norms] == ([] if method is XNORNet else [True])
-    assert [before is not None for before in befores] == [method is XNORNet]
+    (block,) = (item for item in both(packed)[0].groups if isinstance(item, Block))
+    (behind,) = (item for item in both(packed)[0].groups if isinstance(item, Pool))
+    assert block.norm is not None
+    assert behind.before is None
+    old = replace(packed.program, nodes=tuple(map(in_torchs_order, packed.program.nodes)))
+    engine = Engine(old, packed.tensors)  # a file of before
+    (behind,) = (item for item in engine.groups if isinstance(item, Pool))
+    assert (behind.before is not None) == (method is XNORNet)
+    with torch.no_grad():
+        assert torch.equal(engine(x), Interpreter(old, packed.tensors, torch.device("cpu"))(x))
+
+
+def in_torchs_order(node: Node) -> Node:
+    """As files have it from before there was another."""
+    return node.with_attrs(scale_order="torch") if node.kind == "binary" else node
+
+
+class Scaled(nn.Module):
+    """XNOR-Net on images, signals and rows: of the input, of what torch made, and of planned memory."""
+
+    def __init__(self, method: Any) -> None:
+        super().__init__()
+        self.a, self.norm = BinaryConv2d(3, 24, 3, padding=1, method=method), nn.BatchNorm2d(24)
+        self.b = BinaryConv2d(24, 24, 3, stride=2, padding=1, groups=3, method=method)
+        self.c = BinaryConv2d(24, 19, 3, padding=4, dilation=2, bias=True, method=method)
+        self.d = BinaryConv1d(19, 70, 3, padding=1, method=method)
+        self.e = BinaryLinear(70, 9, bias=True, method=method)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = F.hardtanh(self.norm(self.a(x)))
+        b = F.relu(self.b(a) + F.avg_pool2d(a, 2, ceil_mode=True))
+        return self.e(F.silu(self.d(self.c(b).flatten(2))).mean(2))
+
+
+@pytest.mark.parametrize("scale", [InputScale.SPATIAL, InputScale.PER_SAMPLE])
+def test_scales_of_the_input_are_part_of_a_block(scale: InputScale) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 3, 7, 9)
+    model = shuffle(Scaled(partial(XNORNet, input_scale=scale)))
+    packed = pack(model, x)
+    engine, _ = assert_same(packed, x)
+    blocks = [item for item in engine.groups if isinstance(item, Block)]
+    assert [block.does().startswith("scaled by input") for block in blocks] == [True] * 5
+    assert [block.norm is not None for block in blocks] == [True, False, True, False, True]
+    last = x.contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        assert torch.equal(packed(x), model(x))
+        assert torch.equal(packed(last), packed(x))
+        assert torch.equal(torch.cat([packed(one) for one in x.split(1)]), packed(x))
+        assert torch.equal(packed(x[:0]), model(x[:0]))
+
+
+def test_xnor_net_runs_as_bnn_does() -> None:
+    """Nothing by torch that is not by torch in BNN."""
+    torch.manual_seed(0)
+    x = torch.randn(1, 3, 8, 8)
+    networks = (shuffle(models.resnet20_cifar(method, 5, input_size=8)) for method in (BNN, XNORNet))
+    by_torch = [[i.node.kind for i in resolved(pack(m, x), 1) if isinstance(i, TorchNode)] for m in networks]
+    assert by_torch[0] == by_torch[1]
 
 
 class TwoBranches(nn.Module):
@@ -408,7 +465,7 @@ def test_two_binary_branches_that_are_added(method: Any, norms: int) -> None:
     packed = pack(shuffle(model), x)
     assert_same(packed, x)
     residuals = [item.residual for item in both(packed)[0].groups if isinstance(item, Block)]
-    assert [residual is not None for residual in residuals] == ([] if method is XNORNet else [False, True])
+    assert [residual is not None for residual in residuals] == [False, True]
 
 
 def test_a_node_in_two_groups_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -517,8 +574,13 @@ def test_branches() -> None:
     x = torch.randn(2, 3, 9, 11)
     packed = pack(shuffle(Branches()), x)
     assert_same(packed, x)
-    reasons = [reason(packed.program, both(packed)[0].forms, n) for n in packed.program.nodes if n.kind == "binary"]
-    assert [text for text in reasons if text] == ["its scale depends on the input"]
+    old = replace(packed.program, nodes=tuple(map(in_torchs_order, packed.program.nodes)))
+    for program, expected in (
+        (packed.program, []),
+        (old, ["its scale depends on the input, in torch's order of sums"]),
+    ):
+        reasons = [reason(program, both(packed)[0].forms, n) for n in program.nodes if n.kind == "binary"]
+        assert [text for text in reasons if text] == expected
 
 
 def test_results_do_not_change_with_later_calls() -> None:

@@ -25,6 +25,7 @@ KERNELS = {
     ops.standard_sign: {"standard_sign"},
     ops.standard_sign_gradient: {"standard_sign_gradient"},
     ops.scaled_gradient: {"scaled_gradient"},
+    ops.mean_magnitude: {"mean_magnitude"},
     ops.pack_signs: {"pack_signs", "pack_planar"},
     ops.pack_levels: {"run_block_program"},
     ops.unpack_signs: {"unpack_signs"},

@@ -38,9 +38,9 @@ def convolution(border: int = 1, planes: int = 1, weight_planes: int = 1, groups
         threshold=torch.zeros(out),
         factor=torch.ones(5, 6, out),
     )
-    x, residual, real, result = bits(5, 6, 70, border=border, planes=planes), torch.ones(2, 9, 12, out), None, None
+    x, residual, scale = bits(5, 6, 70, border=border, planes=planes), torch.ones(2, 9, 12, out), torch.ones(2, 5, 6)
     real, result = torch.empty(2, 5, 6, out), bits(5, 6, out)
-    return block.step(x, residual, real, result), [block, x, residual, real, result]
+    return block.step(x, residual, real, result, scale), [block, x, residual, real, result, scale]
 
 
 def encoding(planes: int = 1, planar: bool = False) -> Made:
@@ -87,6 +87,11 @@ def concatenation() -> Made:
     return ops.concatenate_bits_steps(parts, out), [parts, out]
 
 
+def input_scale(window: ops.Window | None) -> Made:
+    x, means, out = torch.ones(2, 70, 5, 6), torch.empty(2, 5, 6), torch.empty(2, 3, 6)
+    return ops.input_scale_step(x.permute(0, 2, 3, 1), window, means, out), [x, means, out]
+
+
 MAKERS: dict[str, Callable[[], Made]] = {
     "convolution": convolution,
     "planes": lambda: convolution(border=0, planes=2, weight_planes=3),
@@ -100,6 +105,8 @@ MAKERS: dict[str, Callable[[], Made]] = {
     "real": lambda: real(False),
     "real_pool": lambda: real(True),
     "linear": linear,
+    "input_scale": lambda: input_scale(ops.Window((3, 3), (2, 1), (1, 2), (1, 2))),
+    "sample input_scale": lambda: input_scale(None),
     "pool_bits": pool_of_bits,
     "concatenate_bits": concatenation,
 }
@@ -131,13 +138,17 @@ def test_every_byte_that_is_touched_must_be_there(name: str) -> None:
 def test_no_number_is_believed(name: str, value: int) -> None:
     """Numbers that no step has, in place of those that are no address."""
     records, kept = MAKERS[name]()
-    part = {"levels": "encode", "mean": "pool", "real_pool": "real"}.get(name, name).removeprefix("planar ")
+    part = (
+        {"levels": "encode", "mean": "pool", "real_pool": "real"}.get(name, name)
+        .removeprefix("planar ")
+        .removeprefix("sample ")
+    )
     part = {"levels": "encode"}.get(part, part)
     part = part if part in (STEP.names or ()) else "conv"
     planes = (
         {"input_words", "weight_bytes", "plane_words"} if name not in ("planes", "levels", "planar levels") else set()
     )
-    addresses = {"x", "input", "weights", "threshold", "bits", "affine", "out", "limits", "flip"}
+    addresses = {"x", "input", "weights", "threshold", "bits", "affine", "out", "limits", "flip", "means"}
     addresses |= {"bias", "products", "tree"}
     addresses |= {"epilogue", "output", "tail"}  # unused in a program
     addresses |= {"average", "count_padding", "channels_first", "fused"}  # only compared with 0
@@ -153,7 +164,7 @@ def test_no_number_is_believed(name: str, value: int) -> None:
 
 def test_an_unknown_kind_and_a_missing_address() -> None:
     records, kept = encoding()
-    records["kind"] = 8
+    records["kind"] = 9
     with pytest.raises(RuntimeError, match="its kind"):
         run(records)
     records, kept = encoding()

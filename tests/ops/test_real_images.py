@@ -13,8 +13,11 @@ from torch import Tensor
 from _conv_cases import generator
 from _tolerance import assert_exact
 from bittern import ops
+from bittern.nn.binarize import spread
+from bittern.nn.geometry import Geometry
 from bittern.ops.pool_images.reference import mean_reference, pool_images_reference
 from bittern.ops.real_conv.reference import real_conv_reference
+from bittern.quantizer import LayerShape
 
 ISAS = pytest.mark.parametrize("isa", ops.available_isas(), ids=lambda isa: isa.label)
 ORDERS = [ops.SumOrder(first, chain) for first, chain in itertools.product((False, True), (1, 7, 1000))]
@@ -88,6 +91,41 @@ def test_mean_of_whole_images(isa: ops.Isa, lanes: int, size: tuple[int, int], c
     y = torch.full((2, 1, 1, channels), -7.0)
     run_on(isa, ops.mean_step(x.shape, y, lanes), "pool", x)
     assert_exact(y.view(2, channels), mean_reference(x, lanes))
+
+
+WINDOWS = [
+    ops.Window((1, 1), (1, 1), (0, 0), (1, 1)),
+    ops.Window((3, 3), (1, 1), (1, 1), (1, 1)),
+    ops.Window((3, 2), (2, 3), (1, 0), (1, 1)),
+    ops.Window((2, 3), (1, 2), (4, 5), (3, 2)),  # windows in the padding alone
+]
+
+
+@ISAS
+@pytest.mark.parametrize("window", [*WINDOWS, None], ids=str)
+@pytest.mark.parametrize("channels", [1, 19, 64])
+@pytest.mark.parametrize("lies", ["last", "first", "strided"])
+def test_input_scale(isa: ops.Isa, window: ops.Window | None, channels: int, lies: str) -> None:
+    wide = numbers("scale", 2, 8, 18, channels)
+    x = wide[:, 1:, ::2] if lies == "strided" else wide[:, 1:, :9].contiguous()
+    x = x.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1) if lies == "first" else x
+    mean = ops.mean_magnitude.reference(x.permute(0, 3, 1, 2))
+    if window is None:
+        expected = ops.mean_magnitude.reference(mean.flatten(1)).expand(2, 20).view(2, 4, 5)
+    else:
+        expected = spread(mean, LayerShape((1, 1, *window.kernel)), Geometry(*window[1:]))[:, 0]
+    means, out = torch.full((2, 7, 9), -7.0), torch.full(expected.shape, -7.0)
+    ops.run_steps(isa, ops.input_scale_step(x, window, means, out))
+    assert_same(out, expected)
+
+
+def test_one_tap_needs_no_working_memory() -> None:
+    x = numbers("scale", 2, 7, 9, 19)
+    out = torch.full((2, 7, 9), -7.0)
+    ops.run_steps(ops.chosen_isa(), ops.input_scale_step(x, WINDOWS[0], out, out))
+    assert_same(out, ops.mean_magnitude.reference(x.permute(0, 3, 1, 2))[:, 0])
+    with pytest.raises(RuntimeError, match="its working memory"):
+        ops.run_steps(ops.chosen_isa(), ops.input_scale_step(x, None, out, out))
 
 
 def test_a_mean_depends_on_its_order() -> None:

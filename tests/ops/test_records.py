@@ -31,6 +31,7 @@ RECORDS = {
     "encode": ("binary_block", "EncodeImage"),
     "pool": ("pool_images", "PoolImages"),
     "real": ("real_conv", "RealConv"),
+    "input_scale": ("mean_magnitude", "InputScale"),
     "pool_bits": ("pool_bits", "PoolBits"),
     "concatenate_bits": ("concatenate_bits", "ConcatenateBits"),
     "linear": ("real_linear", "RealLinear"),

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from bittern.binary._common import check_choice, check_limit, filter_mean, filter_mean_abs
 from bittern.estimators import Clip, binarize, straight_through, without_scale
-from bittern.ops import sign
+from bittern.ops import mean_magnitude, mean_of_sample, sign
 from bittern.quantizer import InputCode, InputScale, LayerShape, Quantized, Quantizer, SignCode
 from bittern.start import HeNormal
 
@@ -23,7 +22,7 @@ class XNORNet(Quantizer):
 
     Forward: W_q = sign(W), alpha = mean |W| of each filter of n weights; x_q = sign(x); K per `input_scale`:
         SPATIAL     mean |x| over the channels of each pixel, box-averaged over each receptive field (the paper)
-        PER_SAMPLE  mean |x| of each sample, one number (BiBench)
+        PER_SAMPLE  mean |x| of each sample, one number (BiBench): the mean over its pixels of the means of SPATIAL
         NONE        1 (the authors' code, which drops K for a small loss)
     K takes part in the forward pass only: no gradient flows through it. With groups, K is still over all channels.
     `centering` first subtracts from W its mean over the input channels at each kernel tap ("per_tap_in_channel", the
@@ -114,8 +113,10 @@ class XNORNet(Quantizer):
         values = binarize(x, Clip(strict=self.input_gradient == "released"))
         if self.input_scale is InputScale.NONE:
             return Quantized(values)
-        over = 1 if self.input_scale is InputScale.SPATIAL else tuple(range(1, x.ndim))
-        return Quantized(values, torch.mean(x.detach().abs(), dim=over, keepdim=True))
+        mean = mean_magnitude(x.detach())  # in an order of its own, which packed models repeat
+        if self.input_scale is InputScale.PER_SAMPLE:
+            mean = mean_of_sample(mean)
+        return Quantized(values, mean)
 
     def input_code(self) -> InputCode:
         return SignCode(scale=self.input_scale)

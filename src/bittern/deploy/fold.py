@@ -27,14 +27,13 @@ from torch import Tensor
 from bittern.deploy.bit_stream import to_stream
 from bittern.deploy.form import Form
 from bittern.deploy.hoist_signs import channels_are_first, hoist_signs
-from bittern.deploy.kinds.binary import epilogue_rows, taps, weight_words
+from bittern.deploy.kinds.binary import epilogue_rows, has_input_scale, taps, weight_words
 from bittern.deploy.kinds.bits import half_open_threshold
 from bittern.deploy.kinds.kind import integer
 from bittern.deploy.named_sizes import at_example
 from bittern.deploy.program import Node, Program, tensor_name
 from bittern.deploy.shapes import forms_of
 from bittern.ops import apply_epilogue, fused_multiply_add
-from bittern.quantizer import InputScale
 
 Tensors = dict[str, Tensor]
 
@@ -127,7 +126,7 @@ def _fold_batch_norms(program: Program, tensors: Tensors) -> Program:
 
 def _takes_affine(node: Node, forms: Mapping[int, Form]) -> bool:
     """Whether the epilogue of a node can do what a batch norm of its result does: the norm's channels are its own."""
-    if not _single_plane(node) or node.attrs["input_scale"] != InputScale.NONE.value:
+    if not _single_plane(node) or has_input_scale(node):
         return False
     own = channels_are_first(node, len(forms[node.output].shape))
     return own and node.attrs["epilogue"] in ("none", "scale")
@@ -140,7 +139,7 @@ def _fold_thresholds(program: Program, tensors: Tensors) -> Program:
     changed: dict[int, list[Node]] = {}
     renamed: dict[int, int] = {}
     for node in program.nodes:
-        if not _single_plane(node) or node.attrs["input_scale"] != InputScale.NONE.value:
+        if not _single_plane(node) or has_input_scale(node):
             continue
         clamps: list[Node] = []
         reader = program.single_consumer(node.output)

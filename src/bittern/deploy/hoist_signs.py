@@ -25,12 +25,12 @@ import torch
 from torch import Tensor
 
 from bittern.deploy.bit_stream import to_stream
+from bittern.deploy.kinds.binary import has_input_scale
 from bittern.deploy.kinds.kind import integer
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.named_sizes import at_example
 from bittern.deploy.program import Node, Program, tensor_name
 from bittern.deploy.shapes import forms_of
-from bittern.quantizer import InputScale
 
 Tensors = dict[str, Tensor]
 
@@ -107,7 +107,7 @@ def _is_finite(program: Program, node: Node | None) -> bool:
     if node is None:
         return False
     if node.kind == "binary":
-        return node.attrs["input_scale"] == InputScale.NONE.value
+        return not has_input_scale(node)
     return KINDS[node.kind].finite and all(_is_finite(program, program.producer(value)) for value in node.inputs)
 
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from bittern.deploy.kinds.binary import input_scale
+from bittern.deploy.kinds.binary import TORCH
 from bittern.deploy.kinds.kind import Step
+from bittern.deploy.kinds.torch_scale import torch_scale
 from bittern.deploy.program import Node, Program
 from bittern.quantizer import InputScale
 
@@ -38,7 +39,7 @@ def split_products(program: Program, links: Callable[[Node], Sequence[Node]]) ->
 
 def without_input_scale(node: Node) -> Node:
     """A product that reads bits alone."""
-    return replace(node, inputs=node.inputs[:1]).with_attrs(input_scale=InputScale.NONE.value)
+    return replace(node, inputs=node.inputs[:1]).with_attrs(input_scale=InputScale.NONE.value, scale_order=TORCH)
 
 
 def input_scale_node(node: Node) -> tuple[Node, ...]:
@@ -47,7 +48,9 @@ def input_scale_node(node: Node) -> tuple[Node, ...]:
 
 
 def scale_by_input(node: Node) -> Step:
-    """What a node `INPUT_SCALE` computes: (product, real input) -> the product, scaled."""
-    scale_of = input_scale(node)
-    assert scale_of is not None
+    """What a node `INPUT_SCALE` computes: (product, real input) -> the product, scaled.
+
+    By operators that every format has, in whatever order those add.
+    """
+    scale_of = torch_scale(node)
     return lambda y, x: y * scale_of(x)

@@ -8,8 +8,9 @@ written down in `bittern.quantizer` and docs/numerics.md.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import torch
@@ -40,7 +41,8 @@ MAX_EXACT_FAN_IN = 2**24
 def spread(scale: Tensor, shape: LayerShape, geometry: Geometry) -> Tensor:
     """Carry a scale per pixel [batch, 1, *space] to the output: the mean over each receptive field, zeros outside.
 
-    This is XNOR-Net's K = A * box. A linear layer has no space, so there the scale stays as it is.
+    This is XNOR-Net's K = A * box. Each sum runs over its window row by row, whatever computes it. A linear layer has
+    no space, so there the scale stays as it is.
     """
     if not geometry.stride:
         return scale
@@ -49,13 +51,22 @@ def spread(scale: Tensor, shape: LayerShape, geometry: Geometry) -> Tensor:
     if undilated and all(2 * p <= k for p, k in zip(geometry.padding, kernel, strict=True)):
         pool = F.avg_pool1d if len(kernel) == 1 else F.avg_pool2d
         return pool(scale, kernel, geometry.stride, geometry.padding)  # counts the zeros outside, several times faster
-    size = 1
-    for k in kernel:
-        size *= k
-    box = scale.new_full((1, 1, *kernel), 1.0)
-    conv = F.conv1d if len(kernel) == 1 else F.conv2d
-    total = conv(scale, box, None, geometry.stride, geometry.padding, geometry.dilation)
-    return total / size
+    padded = F.pad(scale, [p for p in reversed(geometry.padding) for _ in range(2)])
+    total: Tensor | None = None
+    for tap in itertools.product(*map(range, kernel)):
+        seen = padded[_seen(tap, scale.shape[2:], kernel, geometry)]
+        total = seen if total is None else total + seen
+    assert total is not None
+    return total / math.prod(kernel)
+
+
+def _seen(tap: Sequence[int], size: Sequence[int], kernel: Sequence[int], geometry: Geometry) -> tuple[slice, ...]:
+    """What a tap of all windows sees of a padded image, along each dimension of space."""
+    found = [slice(None), slice(None)]
+    for d, (first, dilation) in enumerate(zip(tap, geometry.dilation, strict=True)):
+        travel = size[d] + 2 * geometry.padding[d] - dilation * (kernel[d] - 1) - 1
+        found.append(slice(first * dilation, first * dilation + travel + 1, geometry.stride[d]))
+    return tuple(found)
 
 
 Accumulate = Callable[[Tensor, Tensor], Tensor]

@@ -29,6 +29,7 @@ from bittern.ops.flat_bits import flat_bits, from_flat_bits, rows_of_bits
 from bittern.ops.linear_4bit import linear_4bit, linear_4bit_backward
 from bittern.ops.linear_8bit import linear_8bit
 from bittern.ops.linear_groups import dequantize_groups, linear_groups
+from bittern.ops.mean_magnitude import Window, input_scale_step, mean_magnitude, mean_of_sample
 from bittern.ops.optimizer_step import PreparedStep, optimizer_step
 from bittern.ops.pack_levels import pack_levels
 from bittern.ops.pack_signs import PreparedPack, pack_signs
@@ -55,6 +56,7 @@ ALL: tuple[Op[Any], ...] = (
     standard_sign,
     standard_sign_gradient,
     scaled_gradient,
+    mean_magnitude,
     pack_signs,
     pack_levels,
     unpack_signs,
@@ -96,6 +98,7 @@ __all__ = [
     "SumOrder",
     "SumTree",
     "TreePart",
+    "Window",
     "apply_epilogue",
     "approx_sign_gradient",
     "available_isas",
@@ -117,11 +120,14 @@ __all__ = [
     "fourier_gradient",
     "from_flat_bits",
     "fused_multiply_add",
+    "input_scale_step",
     "linear_4bit",
     "linear_4bit_backward",
     "linear_8bit",
     "linear_groups",
     "masked_gradient",
+    "mean_magnitude",
+    "mean_of_sample",
     "mean_step",
     "multiplies_bfloat16",
     "noisy_sign",

@@ -190,6 +190,28 @@ static void bt_binary_bits(const bt_layer *layer, const uint32_t *bits, const in
     ("string.h",),
 )
 
+MAGNITUDE = CFunction(
+    "bt_magnitude",
+    """\
+/* Mean |x[i * step]|: 16 sums, which are then added by halves. */
+static float bt_magnitude(const float *x, int32_t count, int32_t step)
+{
+    float sums[16] = {0.0f};
+    int32_t i, half;
+    for (i = 0; i < count; ++i) {
+        const float real = x[i * step];
+        sums[i % 16] += real < 0.0f ? -real : real;
+    }
+    for (half = 8; half > 0; half /= 2) {
+        for (i = 0; i < half; ++i) {
+            sums[i] += sums[i + half];
+        }
+    }
+    return sums[0] / (float)count;
+}
+""",
+)
+
 SPREAD = CFunction(
     "bt_spread",
     """\
@@ -198,14 +220,9 @@ SPREAD = CFunction(
 static void bt_spread(const bt_window *w, const float *x, int32_t channels, int32_t channel_step, int32_t position_step,
                       float *means, float *spread)
 {
-    int32_t position, channel, i, j;
+    int32_t position, i, j;
     for (position = 0; position < w->height * w->width; ++position) {
-        float sum = 0.0f;
-        for (channel = 0; channel < channels; ++channel) {
-            const float real = x[channel * channel_step + position * position_step];
-            sum += real < 0.0f ? -real : real;
-        }
-        means[position] = sum / (float)channels;
+        means[position] = bt_magnitude(x + position * position_step, channels, channel_step);
     }
     for (position = 0; position < w->out_height * w->out_width; ++position) {
         float sum = 0.0f;
@@ -219,21 +236,21 @@ static void bt_spread(const bt_window *w, const float *x, int32_t channels, int3
     }
 }
 """,
-    (SEEN,),
+    (SEEN, MAGNITUDE),
 )
 
 MEAN_SIZE = CFunction(
     "bt_mean_size",
     """\
-/* Mean |x| over the whole sample. */
-static void bt_mean_size(const float *x, int32_t count, float *mean)
+/* Mean |x| over the whole sample: over its positions that over the channels, which `means` holds. */
+static void bt_mean_size(const float *x, int32_t positions, int32_t channels, float *means, float *mean)
 {
-    float sum = 0.0f;
-    int32_t i;
-    for (i = 0; i < count; ++i) {
-        sum += x[i] < 0.0f ? -x[i] : x[i];
+    int32_t position;
+    for (position = 0; position < positions; ++position) {
+        means[position] = bt_magnitude(x + position, channels, positions);
     }
-    *mean = sum / (float)count;
+    *mean = bt_magnitude(means, positions, 1);
 }
 """,
+    (MAGNITUDE,),
 )

@@ -13,7 +13,7 @@ from bittern.deploy.c_export.plan import WORD_BITS, Step, words_of
 from bittern.deploy.c_export.source import NULL, Fields, Source, scratch, value
 from bittern.deploy.c_export.window import rows_window, window
 from bittern.deploy.form import Form
-from bittern.deploy.kinds.binary import epilogue_rows, taps, weight_words
+from bittern.deploy.kinds.binary import epilogue_rows, has_input_scale, taps, weight_words
 from bittern.deploy.kinds.kind import integer, integers
 from bittern.deploy.kinds.node_codes import padded_with, weight_code
 from bittern.deploy.program import Node
@@ -29,14 +29,17 @@ def needs(c: Source, step: Step) -> list[tuple[str, int]]:
     """Memory for gathered rows and their mask, and for XNOR-Net's K."""
     node = (*step.before, step.node)[0]
     memory = [("words", (integer(node, "input_planes") + 1) * words_of(fan_in(node)))]
-    mode = node.attrs["input_scale"]
-    if mode == InputScale.PER_SAMPLE.value and integer(node, "dims"):
-        memory.append(("reals", 1))
-    elif mode != InputScale.NONE.value:
+    if has_input_scale(node):
         channels, out = integer(node, "channels"), integer(node, "out_channels")
         x, y = c.forms[node.inputs[1]], c.forms[node.output]
-        memory += [("reals", math.prod(x.shape) // channels), ("reals", math.prod(y.shape) // out)]
+        results = 1 if _per_sample(node) else math.prod(y.shape) // out
+        memory += [("reals", math.prod(x.shape) // channels), ("reals", results)]
     return memory
+
+
+def _per_sample(node: Node) -> bool:
+    """Whether one number scales a sample; of a linear layer each row has its own."""
+    return node.attrs["input_scale"] == InputScale.PER_SAMPLE.value and integer(node, "dims") > 0
 
 
 def binary(c: Source, step: Step) -> str:
@@ -104,13 +107,14 @@ def _layer(c: Source, node: Node, epilogue: list[str]) -> Fields:
 def _input_scale(c: Source, step: Step, layer: str) -> tuple[list[str], tuple[str | int, ...]]:
     """Calls that compute the scale that depends on the input, and the arguments `spread`, `spread_step`."""
     node = step.node
-    mode, dims, channels = node.attrs["input_scale"], integer(node, "dims"), integer(node, "channels")
-    if mode == InputScale.NONE.value:
+    dims, channels = integer(node, "dims"), integer(node, "channels")
+    if not has_input_scale(node):
         return [], (NULL, 0)
     x = c.forms[node.inputs[1]]
     real, positions = value(node.inputs[1]), math.prod(x.shape) // channels
-    if mode == InputScale.PER_SAMPLE.value and dims:
-        return [c.call(code.MEAN_SIZE, real, math.prod(x.shape), scratch(step, 1))], (scratch(step, 1), 0)
+    if _per_sample(node):
+        call = c.call(code.MEAN_SIZE, real, positions, channels, scratch(step, 1), scratch(step, 2))
+        return [call], (scratch(step, 2), 0)
     steps = (1, channels) if dims == 0 else (positions, 1)
     call = c.call(code.SPREAD, f"{layer}.window", real, channels, *steps, scratch(step, 1), scratch(step, 2))
     return [call], (scratch(step, 2), 1)

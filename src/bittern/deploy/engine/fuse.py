@@ -20,11 +20,11 @@ from bittern.deploy.engine.groups.real import RealProduct, WholeMean
 from bittern.deploy.engine.groups.rows import MOST_WEIGHTS, RowProduct, RowScale
 from bittern.deploy.engine.groups.torch_node import TorchNode
 from bittern.deploy.form import Form
+from bittern.deploy.kinds.binary import TORCH, has_input_scale
 from bittern.deploy.kinds.kind import integer, integers
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Node, Program
 from bittern.ops import Activation, ResidualRule
-from bittern.quantizer import InputScale
 
 Forms = Mapping[int, Form]
 
@@ -126,8 +126,8 @@ def reason(program: Program, forms: Forms, node: Node) -> str | None:
     """Why a node is no block; None: it is one."""
     if node.kind != "binary":
         return "no product of bits"
-    if node.attrs["input_scale"] != InputScale.NONE.value:
-        return "its scale depends on the input"
+    if has_input_scale(node) and node.attrs["scale_order"] == TORCH:
+        return "its scale depends on the input, in torch's order of sums"
     if len(forms[node.output].shape) != IMAGE_RANK[integer(node, "dims")]:
         return "it multiplies several rows of a sample"
     if node.attrs["result"] == "acc":
@@ -172,7 +172,8 @@ def _with_channel_scales(block: Block, node: Node) -> Block | None:
 def _with_norm(block: Block, node: Node) -> Block | None:
     multiplied = (block.channel_scales or block.node).output
     free = block.value == multiplied and block.node.attrs["epilogue"] in ("none", "scale")
-    return replace(_extend(block, node), norm=node) if node.kind == "affine" and free else None
+    along_channels = node.kind == "bias" and (not node.attrs["last"] or block.node.attrs["dims"] == 0)
+    return replace(_extend(block, node), norm=node) if (node.kind == "affine" or along_channels) and free else None
 
 
 def _with_activation(block: Block, node: Node) -> Block | None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -43,6 +43,15 @@ class Layout:
         if self.forms[value].planes > 1:
             raise AssertionError(f"layout: bits that torch packs have one plane; value {value} has several")
         return ops.BitImages(torch.empty(0, dtype=torch.int64), *self.size(value)), [patch]
+
+    def passed_on(self, sizes: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Memory that a group's next step alone reads: so many images [samples, height, width]."""
+        parts, start = [], 0
+        for height, width in sizes:
+            count = self.batch * height * width
+            parts.append(self.plan.passed_on[start : start + count].view(self.batch, height, width))
+            start += count
+        return parts
 
     def reading(self, records: np.ndarray, part: str, value: int) -> NativeRun:
         """The run of records that all read the same images: in planned memory, else patched at every call."""

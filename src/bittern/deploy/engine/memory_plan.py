@@ -65,13 +65,17 @@ class MemoryPlan:
         self.bits: dict[int, ops.BitImages] = {}
         self.values: Values = {}
         """The same as torch sees them: tensors, and tuples of one bit plane."""
+        self.passed_on = torch.empty(
+            batch * max((group.passes_on(forms) for group in groups), default=0), dtype=torch.float32
+        )
+        """What the next step alone reads: one group after another."""
         self._place_images(groups, forms, batch, last_use)
         self._place_bits(groups, forms, batch, last_use)
 
     @property
     def nbytes(self) -> int:
         memories = {b.memory.data_ptr(): b.memory.numel() * b.memory.element_size() for b in self.bits.values()}
-        return self._memory.numel() * FLOAT_BYTES + sum(memories.values())
+        return (self._memory.numel() + self.passed_on.numel()) * FLOAT_BYTES + sum(memories.values())
 
     def holds(self, x: Tensor) -> bool:
         """Whether x lies in this memory."""

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from bittern import ops
 from bittern.codes import Code, Reals, symmetric
 from bittern.deploy.bit_stream import to_streams
 from bittern.deploy.errors import PackError
 from bittern.deploy.finite import all_finite
 from bittern.deploy.front.builder import Builder, Ref
+from bittern.deploy.kinds.binary import SUMS, TORCH
 from bittern.deploy.kinds.node_codes import MOST_PLANES
 from bittern.nn.activation import RPReLU, RSign
 from bittern.nn.binarize import MAX_EXACT_FAN_IN
@@ -125,6 +127,10 @@ def _common(layer: BinaryLayer) -> dict[str, Any]:
     return {"dims": shape.space_dims, "code": kind, "channels": shape.in_channels}
 
 
+SEED, SAMPLES = 0, 32
+"""Of the random numbers on which the order of an input scale is seen."""
+
+
 class _Term(NamedTuple):
     """One term of a weight."""
 
@@ -162,9 +168,23 @@ def _product(b: Builder, layer: BinaryLayer, term: _Term, x: Ref, bits: Ref) -> 
         weight_planes=term.code.bits,
         pad_value=geometry.pad_value,
         input_scale=dynamic.value,
+        scale_order=_scale_order(layer, dynamic),
         epilogue=_EPILOGUES[scale is not None, term.bias is not None],
         result="real",
     )
+
+
+def _scale_order(layer: BinaryLayer, scale: InputScale) -> str:
+    """In which order a method adds |x| for its input scale, seen on random numbers: `mean_magnitude`'s, or torch's."""
+    if scale is InputScale.NONE:
+        return TORCH
+    shape, draw = layer.method.shape, torch.Generator().manual_seed(SEED)
+    size = (SAMPLES, shape.in_channels, *(3,) * shape.space_dims)
+    x = torch.randn(size, generator=draw, dtype=torch.float32, device="cpu")
+    mean = ops.mean_magnitude(x)
+    expected = ops.mean_of_sample(mean) if scale is InputScale.PER_SAMPLE else mean
+    found = layer.method.input(x).scale
+    return SUMS if found is not None and torch.equal(found, expected) else TORCH
 
 
 def _check_term(term: _Term, method: Quantizer) -> None:

@@ -25,10 +25,11 @@ from bittern.deploy.errors import FormatError
 from bittern.deploy.form import Form, Tensors, need, need_channels
 from bittern.deploy.kinds.bits import Planes, images_of
 from bittern.deploy.kinds.footprint import FLOAT_BYTES, UNIT, WORD_BYTES, units
-from bittern.deploy.kinds.kind import Kind, choice, contiguous, count, integer, integers, need_shape, sizes
+from bittern.deploy.kinds.kind import Kind, choice, count, integer, integers, need_shape, sizes
 from bittern.deploy.kinds.node_codes import MOST_PLANES, halvings, input_code, weight_code
 from bittern.deploy.kinds.plane_sum import PlaneSum, runner
 from bittern.deploy.kinds.shape_rules import windows
+from bittern.deploy.kinds.torch_scale import torch_scale
 from bittern.deploy.program import Node
 from bittern.nn.binarize import spread
 from bittern.nn.geometry import Geometry
@@ -44,6 +45,10 @@ EPILOGUES: dict[str, tuple[str, ...]] = {
     "scale+affine": ("scale", "alpha", "beta"),
 }
 """Rows of the tensor `epilogue` [rows, out_channels], by the attribute of the same name."""
+
+TORCH, SUMS = "torch", "sums"
+"""Orders in which an input scale adds |x|: torch's own, of files from before there was another, or that of
+`ops.mean_magnitude`."""
 
 ROW_WORDS = 10
 """Words of working memory per word of a row of outputs: eight planes, the padding, the products of a pixel."""
@@ -96,34 +101,33 @@ def _check(node: Node, tensors: Tensors) -> None:
     single = node.attrs["weight_planes"] == 1 and node.attrs["input_planes"] == 1
     if not (single or (node.attrs["result"] == "real" and "beta" not in rows)):
         raise FormatError(f"node {node.name!r} (binary): several planes give a real result without alpha and beta")
-    spread_out = node.attrs["input_scale"] != InputScale.NONE.value
+    spread_out = has_input_scale(node)
     if spread_out != (len(node.inputs) == 2) or (spread_out and (node.attrs["result"] == "acc" or "beta" in rows)):
         raise FormatError(f"node {node.name!r} (binary): an input scale reads the real input and comes before any bias")
+    if node.attrs["scale_order"] != TORCH and not spread_out:
+        raise FormatError(f"node {node.name!r} (binary): a scale_order needs an input scale")
     if node.attrs["code"] == "levels" and node.attrs["pad_value"] != 0:
         raise FormatError(f"node {node.name!r} (binary): levels are padded with 0")
 
 
+def has_input_scale(node: Node) -> bool:
+    """Whether a product is scaled by its real input."""
+    return node.attrs["input_scale"] != InputScale.NONE.value
+
+
 def input_scale(node: Node) -> Callable[[Tensor], Tensor] | None:
     """Function from the real input to the scale of the output that depends on it; None where there is no such scale."""
-    if node.attrs["input_scale"] == InputScale.NONE.value:
+    if not has_input_scale(node):
         return None
-    geometry = Geometry(
-        tuple(integers(node, "stride")), tuple(integers(node, "padding")), tuple(integers(node, "dilation"))
-    )
-    shape = LayerShape((1, 1, *integers(node, "kernel")))
-    per_sample = node.attrs["input_scale"] == InputScale.PER_SAMPLE.value
-
-    def of_image(x: Tensor) -> Tensor:
-        # contiguous: the order of the sum is then that of the training graph
-        size = contiguous(x).abs()
-        if per_sample:
-            return size.mean(tuple(range(1, x.ndim)), keepdim=True)
-        return spread(size.mean(1, keepdim=True), shape, geometry)
-
-    def of_rows(x: Tensor) -> Tensor:
-        return contiguous(x).abs().mean(-1, keepdim=True)
-
-    return of_image if node.attrs["dims"] else of_rows
+    if node.attrs["scale_order"] == TORCH:
+        return torch_scale(node)
+    if integer(node, "dims") == 0:
+        return lambda x: ops.mean_magnitude(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], 1)
+    if node.attrs["input_scale"] == InputScale.PER_SAMPLE.value:
+        return lambda x: ops.mean_of_sample(ops.mean_magnitude(x))
+    stride, padding, dilation = (tuple(integers(node, key)) for key in ("stride", "padding", "dilation"))
+    shape, geometry = LayerShape((1, 1, *integers(node, "kernel"))), Geometry(stride, padding, dilation)
+    return lambda x: spread(ops.mean_magnitude(x), shape, geometry)
 
 
 def weight_words(node: Node, tensors: Tensors) -> list[Tensor]:
@@ -264,6 +268,7 @@ BINARY = Kind(
         "weight_levels": count(2, 2**MOST_PLANES, optional=True),
         "pad_value": count(-1, 1, default=0),
         "input_scale": choice(*(scale.value for scale in InputScale)),
+        "scale_order": choice(TORCH, SUMS),
         "epilogue": choice(*EPILOGUES),
         "result": choice("real", "acc"),
     },

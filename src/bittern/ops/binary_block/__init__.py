@@ -4,9 +4,9 @@
 x, w, channels, stride, padding, dilation, groups, pad_value: as in `binary_conv2d`.
 epilogue: float32 [4, out], rows offset, scale, alpha, beta. activation: a number of `layout.Activation`, with its
 parameters float32 [n, out]. residual: float32 NHWC. threshold: float32 [out], 0 where there is none.
-factor: float32 [out_h, out_w, out], 1 where there is none.
+factor: float32 [out_h, out_w, out], input_scale: float32 [batch, out_h, out_w], 1 where there is none.
 
-    y = fma(fl(fl(fl(acc + offset) * scale) * factor), alpha, beta)
+    y = fma(fl(fl(fl(fl(acc + offset) * scale) * input_scale) * factor), alpha, beta)
     y = fl(y + r);  y = activation(y);  bits = y >= threshold
 
 or activation first where `residual_last`. r is the residual's channel c - shift (modulo its channels if
@@ -51,6 +51,10 @@ __all__ = [
 ]
 
 
+REALS = ("parameters", "threshold", "residual", "residual_affine", "factor", "input_scale")
+"""Arguments that are float32."""
+
+
 def _check(a: BlockArguments) -> None:
     op = "binary_block"
     check_conv2d(op, a.conv2d)
@@ -68,7 +72,7 @@ def _check(a: BlockArguments) -> None:
         )
     if a.threshold is not None and tuple(a.threshold.shape) != (out,):
         raise ValueError(f"{op}: threshold must be [{out}]; got {list(a.threshold.shape)}")
-    reals = {name: getattr(a, name) for name in ("parameters", "threshold", "residual", "residual_affine", "factor")}
+    reals = {name: getattr(a, name) for name in REALS}
     for name, tensor in reals.items():
         if tensor is not None:
             check_dtype(op, name, tensor, (torch.float32,))
@@ -76,7 +80,10 @@ def _check(a: BlockArguments) -> None:
     size = a.conv2d.output_size
     if a.factor is not None and tuple(a.factor.shape) != (*size, out):
         raise ValueError(f"{op}: factor must be {[*size, out]}; got {list(a.factor.shape)}")
-    _check_residual(op, a, (a.x.shape[0], *size))
+    pixels = (a.x.shape[0], *size)
+    if a.input_scale is not None and tuple(a.input_scale.shape) != pixels:
+        raise ValueError(f"{op}: input_scale must be {list(pixels)}; got {list(a.input_scale.shape)}")
+    _check_residual(op, a, pixels)
 
 
 def _check_residual(op: str, a: BlockArguments, pixels: tuple[int, ...]) -> None:
@@ -108,7 +115,8 @@ binary_block: Op[tuple[Tensor, Tensor]] = Op(
     "binary_block(Tensor x, Tensor w, int channels, int[] stride, int[] padding, int[] dilation, int groups, "
     "int pad_value, Tensor epilogue, int activation=0, Tensor? parameters=None, Tensor? threshold=None, "
     "Tensor? residual=None, int residual_pool=1, int residual_shift=0, bool residual_repeats=False, "
-    "bool residual_last=False, Tensor? residual_affine=None, Tensor? factor=None) -> (Tensor, Tensor)",
+    "bool residual_last=False, Tensor? residual_affine=None, Tensor? factor=None, "
+    "Tensor? input_scale=None) -> (Tensor, Tensor)",
     record=BlockArguments,
     check=_check,
     reference=binary_block_reference,

@@ -33,6 +33,7 @@ class BlockArguments(NamedTuple):
     residual_last: bool = False
     residual_affine: Tensor | None = None
     factor: Tensor | None = None
+    input_scale: Tensor | None = None
 
     @property
     def conv2d(self) -> Conv2dArguments:

@@ -35,6 +35,7 @@ static nb::dict step_fields() {
   found["encode"] = layout_of(kEncodeImageFields);
   found["pool"] = layout_of(kPoolImagesFields);
   found["real"] = layout_of(kRealConvFields);
+  found["input_scale"] = layout_of(kInputScaleFields);
   found["pool_bits"] = layout_of(kPoolBitsFields);
   found["concatenate_bits"] = layout_of(kConcatenateBitsFields);
   found["linear"] = layout_of(kRealLinearFields);

@@ -116,9 +116,17 @@ class PreparedBlock:
         return output_size(height, width, c.kernel_h, c.kernel_w, c.stride, c.padding, c.dilation)
 
     def step(
-        self, x: BitImages, residual: Tensor | None = None, real: Tensor | None = None, bits: BitImages | None = None
+        self,
+        x: BitImages,
+        residual: Tensor | None = None,
+        real: Tensor | None = None,
+        bits: BitImages | None = None,
+        input_scale: Tensor | None = None,
     ) -> np.ndarray:
-        """The record of one call. residual, real: float32 NHWC, contiguous; `real` may be the residual itself."""
+        """The record of one call. residual, real: float32 NHWC, contiguous; `real` may be the residual itself.
+
+        input_scale: float32 [batch, out_h, out_w].
+        """
         record = np.zeros(1, STEP)
         record["kind"] = StepKind.CONVOLVE
         self._describe_conv(record["conv"], x)
@@ -134,6 +142,7 @@ class PreparedBlock:
             tail["residual_height"], tail["residual_width"], tail["residual_channels"] = residual.shape[1:]
             tail["residual_pool"], tail["residual_shift"] = self.residual.pool, self.residual.shift
             tail["residual_repeats"], tail["residual_affine"] = self.residual.repeats, self.maps_residual
+        tail["input_scale"] = 0 if input_scale is None else input_scale.data_ptr()
         if self.factor is not None:
             tail["factor"] = self.factor.data_ptr()
             rows, columns, pitch = self.factor.shape
@@ -145,6 +154,7 @@ class PreparedBlock:
         sizes = record["sizes"]
         sizes["input_before"], sizes["input"], sizes["weights"] = x.bytes_before, x.bytes_behind, bytes_of(self.weights)
         sizes["rows"], sizes["factor"] = bytes_of(self.rows), bytes_of(self.factor)
+        sizes["input_scale"] = bytes_of(input_scale)
         sizes["residual"] = 0 if residual is None else extent_of(residual)
         sizes["real"], sizes["bits"] = bytes_of(real), 0 if bits is None else bits.bytes_behind
         return record
@@ -209,5 +219,6 @@ def binary_block_cpu(isa: Isa, a: BlockArguments) -> tuple[Tensor, Tensor]:
     bits = BitImages.empty(*pixels, out)
     images = BitImages.of(a.x, a.channels)
     addend = None if a.residual is None else a.residual.contiguous()
-    run_steps(isa, block.step(images, addend, real, bits))
+    scale = None if a.input_scale is None else a.input_scale.contiguous()
+    run_steps(isa, block.step(images, addend, real, bits, scale))
     return real, bits.view()

@@ -80,6 +80,8 @@ void check_tail(Findings& f, const Tail& t, const Sizes& sizes, i64 batch, i64 h
   f.need(t.activation >= 0 && t.activation < static_cast<i64>(Activation::count), "its activation");
   f.need(t.pitch >= reach && t.pitch < kMostSize, "the pitch of its rows");
   f.holds(t.rows, Extent(t.pitch).times(kTailRows), sizes.rows, "its rows");
+  f.holds(t.input_scale, t.input_scale == nullptr ? Extent(0) : dense(batch, height, width, 1),
+          sizes.input_scale, "the scale of its input");
   f.holds(t.factor,
           Extent(t.factor == nullptr ? 0 : reach).along(width, t.factor_pitch).along(height, t.factor_row),
           sizes.factor, "its factor");
@@ -219,6 +221,26 @@ void check_real(Findings& f, const ProgramStep& step, bool pooled) {
   f.holds(p.out, dense(p.batch, p.out_height, p.out_width, p.channels), step.sizes.real, "its result");
 }
 
+void check_input_scale(Findings& f, const InputScale& s, const Sizes& sizes) {
+  f.need(sound(0, {s.batch, s.height, s.width, s.out_height, s.out_width}) && sound(1, {s.channels}),
+         "its sizes");
+  f.need(sound(1, {s.kernel_h, s.kernel_w, s.stride_h, s.stride_w}) &&
+             sound(1, {s.dilation_h, s.dilation_w}) && sound(0, {s.pad_h, s.pad_w}),
+         "its windows");
+  if (!f.ok()) return;
+  f.need(s.per_sample == 1 ||
+             (s.per_sample == 0 &&
+              s.out_height == out_extent(s.height, s.kernel_h, s.stride_h, s.pad_h, s.dilation_h) &&
+              s.out_width == out_extent(s.width, s.kernel_w, s.stride_w, s.pad_w, s.dilation_w)),
+         "the size of its result");
+  const bool one_tap = s.kernel_h * s.kernel_w == 1 && s.stride_h * s.stride_w == 1 && s.pad_h + s.pad_w == 0;
+  const bool empty = s.batch == 0 || s.height == 0 || s.width == 0;
+  f.need(empty || s.means != s.out || (one_tap && s.per_sample == 0), "its working memory");
+  f.holds(s.x, lying(s), sizes.input, "its input");
+  f.holds(s.means, dense(s.batch, s.height, s.width), sizes.input_scale, "its working memory");
+  f.holds(s.out, dense(s.batch, s.out_height, s.out_width), sizes.real, "its result");
+}
+
 void check_pool_bits(Findings& f, const PoolBits& p, const Sizes& sizes) {
   f.need(sound_windows(p.height, p.out_height, p.kernel_h, p.stride_h, p.pad_h) &&
              sound_windows(p.width, p.out_width, p.kernel_w, p.stride_w, p.pad_w),
@@ -284,6 +306,9 @@ Misfit misfit_of(Isa isa, const ProgramStep& step) {
       break;
     case StepKind::linear:
       check_linear(f, step.linear, step.sizes);
+      break;
+    case StepKind::input_scale:
+      check_input_scale(f, step.input_scale, step.sizes);
       break;
     case StepKind::pool_bits:
       check_pool_bits(f, step.pool_bits, step.sizes);

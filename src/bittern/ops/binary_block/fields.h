@@ -35,6 +35,7 @@ constexpr std::array kTailFields = {BITTERN_FIELD(Tail, activation),
                                     BITTERN_FIELD(Tail, residual_shift),
                                     BITTERN_FIELD(Tail, residual_repeats),
                                     BITTERN_FIELD(Tail, residual_affine),
+                                    BITTERN_FIELD(Tail, input_scale),
                                     BITTERN_FIELD(Tail, factor),
                                     BITTERN_FIELD(Tail, factor_row),
                                     BITTERN_FIELD(Tail, factor_pitch),
@@ -88,6 +89,20 @@ constexpr std::array kRealConvFields = {
     BITTERN_FIELD(RealConv, affine),       BITTERN_FIELD(RealConv, limits)};
 static_assert(is_whole(kRealConvFields, sizeof(RealConv)));
 
+constexpr std::array kInputScaleFields = {
+    BITTERN_FIELD(InputScale, batch),      BITTERN_FIELD(InputScale, height),
+    BITTERN_FIELD(InputScale, width),      BITTERN_FIELD(InputScale, channels),
+    BITTERN_FIELD(InputScale, out_height), BITTERN_FIELD(InputScale, out_width),
+    BITTERN_FIELD(InputScale, kernel_h),   BITTERN_FIELD(InputScale, kernel_w),
+    BITTERN_FIELD(InputScale, stride_h),   BITTERN_FIELD(InputScale, stride_w),
+    BITTERN_FIELD(InputScale, pad_h),      BITTERN_FIELD(InputScale, pad_w),
+    BITTERN_FIELD(InputScale, dilation_h), BITTERN_FIELD(InputScale, dilation_w),
+    BITTERN_FIELD(InputScale, per_sample), BITTERN_FIELD(InputScale, x),
+    BITTERN_FIELD(InputScale, x_image),    BITTERN_FIELD(InputScale, x_row),
+    BITTERN_FIELD(InputScale, x_pixel),    BITTERN_FIELD(InputScale, x_channel),
+    BITTERN_FIELD(InputScale, means),      BITTERN_FIELD(InputScale, out)};
+static_assert(is_whole(kInputScaleFields, sizeof(InputScale)));
+
 constexpr std::array kPoolBitsFields = {
     BITTERN_FIELD(PoolBits, batch),      BITTERN_FIELD(PoolBits, height),
     BITTERN_FIELD(PoolBits, width),      BITTERN_FIELD(PoolBits, words),
@@ -119,24 +134,20 @@ constexpr std::array kRealLinearFields = {
     BITTERN_FIELD(RealLinear, out),          BITTERN_FIELD(RealLinear, out_row)};
 static_assert(is_whole(kRealLinearFields, sizeof(RealLinear)));
 
-constexpr std::array kSizesFields = {BITTERN_FIELD(Sizes, input_before), BITTERN_FIELD(Sizes, input),
-                                     BITTERN_FIELD(Sizes, weights),      BITTERN_FIELD(Sizes, rows),
-                                     BITTERN_FIELD(Sizes, residual),     BITTERN_FIELD(Sizes, factor),
-                                     BITTERN_FIELD(Sizes, real),         BITTERN_FIELD(Sizes, bits),
-                                     BITTERN_FIELD(Sizes, mask),         BITTERN_FIELD(Sizes, tree)};
+constexpr std::array kSizesFields = {
+    BITTERN_FIELD(Sizes, input_before), BITTERN_FIELD(Sizes, input),    BITTERN_FIELD(Sizes, weights),
+    BITTERN_FIELD(Sizes, rows),         BITTERN_FIELD(Sizes, residual), BITTERN_FIELD(Sizes, factor),
+    BITTERN_FIELD(Sizes, input_scale),  BITTERN_FIELD(Sizes, real),     BITTERN_FIELD(Sizes, bits),
+    BITTERN_FIELD(Sizes, mask),         BITTERN_FIELD(Sizes, tree)};
 static_assert(is_whole(kSizesFields, sizeof(Sizes)));
 
-constexpr std::array kProgramStepFields = {BITTERN_FIELD(ProgramStep, kind),
-                                           BITTERN_FIELD(ProgramStep, conv),
-                                           BITTERN_FIELD(ProgramStep, tail),
-                                           BITTERN_FIELD(ProgramStep, planes),
-                                           BITTERN_FIELD(ProgramStep, encode),
-                                           BITTERN_FIELD(ProgramStep, pool),
-                                           BITTERN_FIELD(ProgramStep, real),
-                                           BITTERN_FIELD(ProgramStep, pool_bits),
-                                           BITTERN_FIELD(ProgramStep, concatenate_bits),
-                                           BITTERN_FIELD(ProgramStep, linear),
-                                           BITTERN_FIELD(ProgramStep, sizes)};
+constexpr std::array kProgramStepFields = {
+    BITTERN_FIELD(ProgramStep, kind),      BITTERN_FIELD(ProgramStep, conv),
+    BITTERN_FIELD(ProgramStep, tail),      BITTERN_FIELD(ProgramStep, planes),
+    BITTERN_FIELD(ProgramStep, encode),    BITTERN_FIELD(ProgramStep, pool),
+    BITTERN_FIELD(ProgramStep, real),      BITTERN_FIELD(ProgramStep, input_scale),
+    BITTERN_FIELD(ProgramStep, pool_bits), BITTERN_FIELD(ProgramStep, concatenate_bits),
+    BITTERN_FIELD(ProgramStep, linear),    BITTERN_FIELD(ProgramStep, sizes)};
 static_assert(is_whole(kProgramStepFields, sizeof(ProgramStep)));
 
 }  // namespace bittern

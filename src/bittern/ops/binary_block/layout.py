@@ -30,6 +30,7 @@ class StepKind(IntEnum):
     CONCATENATE_BITS = 5
     REAL_POOL = 6
     LINEAR = 7
+    INPUT_SCALE = 8
 
 
 class Activation(IntEnum):
@@ -108,7 +109,7 @@ def extent_of(x: Tensor) -> int:
 
 
 def point(record: np.ndarray, part: str, x: Tensor) -> None:
-    """Let a part of a record, `real` or `encode`, read other images [batch, height, width, channels], as they lie."""
+    """Let a part of a record (`real`, `encode`, `input_scale`) read other images [batch, height, width, channels]."""
     fields = record[part]
     fields["x"] = x.data_ptr()
     fields["x_image"], fields["x_row"], fields["x_pixel"], fields["x_channel"] = x.stride()

@@ -7,6 +7,7 @@
 #include "binary_conv2d/kernel.h"
 #include "concatenate_bits/kernel.h"
 #include "isa.h"
+#include "mean_magnitude/kernel.h"
 #include "pool_bits/kernel.h"
 #include "pool_images/kernel.h"
 #include "real_conv/kernel.h"
@@ -47,9 +48,10 @@ struct Sizes {
   i64 input, weights;
   i64 rows;  // of a tail, or of an affine map; the bias of a row product
   i64 residual, factor;
-  i64 real, bits;  // results
-  i64 mask;        // threshold, flips, limits, or the order of products
-  i64 tree;        // of sums
+  i64 input_scale;  // read by a tail, or working memory of what writes it
+  i64 real, bits;   // results
+  i64 mask;         // threshold, flips, limits, or the order of products
+  i64 tree;         // of sums
 };
 
 enum class StepKind : i64 {
@@ -61,6 +63,7 @@ enum class StepKind : i64 {
   concatenate_bits,
   real_pool,
   linear,
+  input_scale,
   count
 };
 
@@ -73,6 +76,7 @@ struct ProgramStep {
   EncodeImage encode;
   PoolImages pool;  // alone, or behind `real`
   RealConv real;
+  InputScale input_scale;
   PoolBits pool_bits;
   ConcatenateBits concatenate_bits;
   RealLinear linear;

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,17 +18,29 @@ from bittern.ops.pack_signs.reference import pack_signs_reference
 
 def binary_block_reference(a: BlockArguments) -> tuple[Tensor, Tensor]:
     """y = activation(epilogue(conv(x, w)) + residual), or the residual last; and the bits of y >= threshold."""
-    first, rest = parted(a.epilogue, a.factor)
+    first, rest = parted(a.epilogue, factors_of(a))
     y = rest(binary_conv2d_reference(a.conv2d._replace(epilogue=first)))
     return finished(a, y, pack_signs_reference)
 
 
-def parted(epilogue: Tensor, factor: Tensor | None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """(the epilogue of the product, what follows it): with a factor only offset and scale come before that."""
-    if factor is None:
+def factors_of(a: BlockArguments) -> list[Tensor]:
+    """What multiplies behind the scale, in this order, each with a rounding of its own."""
+    spread = None if a.input_scale is None else a.input_scale.unsqueeze(-1)
+    return [factor for factor in (spread, a.factor) if factor is not None]
+
+
+def parted(epilogue: Tensor, factors: Sequence[Tensor]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """(the epilogue of the product, what follows it): with factors only offset and scale come before those."""
+    if not factors:
         return epilogue, lambda y: y
     first = torch.stack([*epilogue[:2], torch.ones_like(epilogue[2]), torch.zeros_like(epilogue[3])])
-    return first, lambda y: fused_multiply_add(y * factor, epilogue[2], epilogue[3])
+
+    def rest(y: Tensor) -> Tensor:
+        for factor in factors:
+            y = y * factor
+        return fused_multiply_add(y, epilogue[2], epilogue[3])
+
+    return first, rest
 
 
 def arranged(a: BlockArguments) -> Tensor | None:

@@ -306,7 +306,8 @@ __attribute__((noinline)) void finish_pixels(const DirectPlan& d, const DirectPi
   float* real = t.real == nullptr ? nullptr : t.real + pixels->place.index * pitch + channel;
   for (i64 i = 0; i < count; ++i) {
     const F32 acc = accumulator(pixels[i], channel, differences + i * kVector);
-    const F32 y = with_tail<kActivation, kResidual>(acc, source(pixels[i].place), mapped, v);
+    const F32 y = with_tail<kActivation, kResidual>(acc, source(pixels[i].place), mapped, v,
+                                                    input_scale_at(t, pixels[i].place));
     if (real != nullptr) store_channels(real + i * pitch, y, channels);
     if (wants_bits) {
       const u16 bits = static_cast<u16>(at_least(y, v.threshold) & existing);

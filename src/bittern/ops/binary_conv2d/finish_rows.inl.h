@@ -115,6 +115,7 @@ void finish_row_plain(const RowEnd& e, const Source& source, i64 channel) {
   const float* residual = kResidual == Residual::none ? nullptr : e.residual + channel;
   float* real = t.real == nullptr ? nullptr : t.real + e.first.index * pitch + channel;
   u8* bits = t.bits == nullptr ? nullptr : bits_of(t, e.first, pitch) + channel / 8;
+  const float* input_scale = input_scale_at(t, e.first);
   auto cursor = source.from(channel);
   for (i64 x = 0; x < width; ++x, cursor.advance()) {
     const I32 start = splat(starts[x]);
@@ -123,8 +124,9 @@ void finish_row_plain(const RowEnd& e, const Source& source, i64 channel) {
     for (int j = 0; j < kUnitVectors; ++j) {
       const F32 acc = to_float(add(start, cursor.minus_twice(j)));
       const F32 r = kResidual == Residual::none ? F32{} : load(residual + j * kLanes);
-      y[j] = with_tail<kActivation, kResidual>(acc, r, mapped, v[j]);
+      y[j] = with_tail<kActivation, kResidual>(acc, r, mapped, v[j], input_scale);
     }
+    if (input_scale != nullptr) ++input_scale;
     if (kResidual != Residual::none) residual += pitch;
     if (real != nullptr) {
       BITTERN_UNROLL

@@ -50,12 +50,13 @@ struct Tail {
   i64 pitch;              // at least round_up(out_channels, kTailUnit)
   const float* residual;  // null, or [batch, residual_height, residual_width, residual_channels]
   i64 residual_height, residual_width, residual_channels;
-  i64 residual_pool;     // output pixel (y, x) takes the mean of the pool x pool pixels at pool * (y, x)
-  i64 residual_shift;    // output channel c takes residual channel c - shift,
-  i64 residual_repeats;  // 1: modulo residual_channels; 0: and 0 where there is none
-  i64 residual_affine;   // 1: then r becomes r * alpha + beta, rounded once
-  const float* factor;   // null, or [out_height, out_width, factor_pitch]: what y is multiplied by between
-                         // scale and alpha
+  i64 residual_pool;         // output pixel (y, x) takes the mean of the pool x pool pixels at pool * (y, x)
+  i64 residual_shift;        // output channel c takes residual channel c - shift,
+  i64 residual_repeats;      // 1: modulo residual_channels; 0: and 0 where there is none
+  i64 residual_affine;       // 1: then r becomes r * alpha + beta, rounded once
+  const float* input_scale;  // null, or [batch, out_height, out_width]: what y is multiplied by behind scale
+  const float* factor;  // null, or [out_height, out_width, factor_pitch]: what y is multiplied by between
+                        // that and alpha
   i64 factor_row, factor_pitch;  // floats from row to row and from pixel to pixel: whole units
   float* real;                   // null, or [batch, out_height, out_width, out_channels]
   u64* bits;  // null, or pixel (0, 0); ceil(out_channels / 64) words a pixel, surplus bits are not written

@@ -13,7 +13,7 @@ constexpr int kSidePlanes = 8;  // 2 * kMostTaps + 1 accumulators
 
 bool wants_signs_alone(const Tail& t) {
   return t.real == nullptr && t.bits != nullptr && t.residual == nullptr && t.factor == nullptr &&
-         t.activation == static_cast<i64>(Activation::none);
+         t.input_scale == nullptr && t.activation == static_cast<i64>(Activation::none);
 }
 
 // Writes kLanes bits from channel on. lanes: 1 where the bit is set, else 0.

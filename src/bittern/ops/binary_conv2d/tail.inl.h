@@ -52,13 +52,15 @@ inline F32 activate(F32 y, const TailVectors& v) {
   return y;
 }
 
-// residual: unused where there is none; mapped: by its affine map; factor: null, or what y is multiplied by.
+// residual: unused where there is none; mapped: by its affine map; input_scale: null, or where the pixel's
+// is; factor: null, or what y is multiplied by.
 template <Activation kActivation, Residual kResidual>
 inline F32 with_tail(F32 acc, F32 residual, bool mapped, const TailVectors& v,
-                     const float* factor = nullptr) {
+                     const float* input_scale = nullptr, const float* factor = nullptr) {
   if (kResidual != Residual::none && mapped)
     residual = multiply_add(residual, v.residual_alpha, v.residual_beta);
   F32 y = multiply(add(acc, v.offset), v.scale);
+  if (input_scale != nullptr) y = multiply(y, splat(*input_scale));
   if (factor != nullptr) y = multiply(y, load(factor));
   y = multiply_add(y, v.alpha, v.beta);
   if (kResidual == Residual::first) y = add(y, residual);
@@ -124,6 +126,11 @@ inline const float* residual_unit(const Tail& t, const Place& p, const Unit& uni
   return buffer;
 }
 
+// Where the input scale of a pixel is, or null.
+inline const float* input_scale_at(const Tail& t, const Place& p) {
+  return t.input_scale == nullptr ? nullptr : t.input_scale + p.index;
+}
+
 // The factors of a unit, or null.
 inline const float* factor_unit(const Tail& t, const Place& p, const Unit& unit) {
   return t.factor == nullptr ? nullptr : t.factor + p.y * t.factor_row + p.x * t.factor_pitch + unit.channel;
@@ -167,7 +174,7 @@ void finish_unit(const Tail& t, i64 out_channels, const Place& p, const Unit& un
   for (int j = 0; j < kUnitVectors; ++j) {
     const TailVectors v = load_tail(rows + j * kLanes, t.pitch);
     y[j] = with_tail<kActivation, kResidual>(to_float(unit.acc[j]), load(residual + j * kLanes),
-                                             t.residual_affine != 0, v,
+                                             t.residual_affine != 0, v, input_scale_at(t, p),
                                              factor == nullptr ? nullptr : factor + j * kLanes);
     mask |= at_least(y[j], v.threshold) << (j * kLanes);
   }

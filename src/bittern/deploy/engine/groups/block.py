@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,14 +16,17 @@ from bittern.deploy.bit_stream import to_words
 from bittern.deploy.engine.groups.group import AtBatch, Group, Material, always
 from bittern.deploy.engine.kernel_parameters import activation_parameters, affine_rows, sign_threshold
 from bittern.deploy.engine.layout import Layout
-from bittern.deploy.engine.memory_plan import as_images
+from bittern.deploy.engine.memory_plan import as_images, image_size
 from bittern.deploy.engine.native_run import NativeRun
-from bittern.deploy.kinds.binary import epilogue_rows, weight_words
+from bittern.deploy.form import Form
+from bittern.deploy.kinds.binary import epilogue_rows, has_input_scale, weight_words
 from bittern.deploy.kinds.channel_scales import channel_scale
 from bittern.deploy.kinds.kind import integer, integers, pair
 from bittern.deploy.kinds.node_codes import padded_with, weight_code
 from bittern.deploy.program import Node
 from bittern.ops import Activation, ResidualRule
+from bittern.ops.binary_block.layout import one_array
+from bittern.quantizer import InputScale
 
 NO_RULE = ResidualRule()
 
@@ -44,7 +48,7 @@ class Block(Group):
     channel_scales: Node | None = None
     """A node of the kind `factors`, whose numbers multiply the product."""
     norm: Node | None = None
-    """An affine node that becomes part of the epilogue."""
+    """An affine node, or a bias, that becomes part of the epilogue."""
     activation: Activation = Activation.NONE
     activation_node: Node | None = None
     sign: Node | None = None
@@ -84,6 +88,13 @@ class Block(Group):
     def in_place(self) -> int | None:
         return self.residual if self.rule._replace(last=False) == NO_RULE else None
 
+    def passes_on(self, forms: Mapping[int, Form]) -> int:
+        """Of a scaled input its mean per pixel, then the scale of every output pixel."""
+        if not has_input_scale(self.node):
+            return 0
+        sizes = (image_size(forms[value]) for value in (self.node.inputs[1], self.node.output))
+        return sum(height * width for height, width, _ in sizes)
+
     @property
     def borders(self) -> Mapping[int, int | None]:
         """Who pads with -1 or 0 reads the border; who pads with +1 copies the image."""
@@ -100,7 +111,11 @@ class Block(Group):
 
     def _taken(self) -> list[str]:
         rule = self.rule
-        words = ["factors"] * (self.channel_scales is not None) + ["norm"] * (self.norm is not None)
+        words = (
+            ["scaled by input"] * has_input_scale(self.node)
+            + ["factors"] * (self.channel_scales is not None)
+            + ([] if self.norm is None else ["bias" if self.norm.kind == "bias" else "norm"])
+        )
         if self.activation_node is not None:
             words.append(self.activation.name.lower())
         if self.residual is not None:
@@ -145,7 +160,9 @@ class Block(Group):
             assert self.sign is not None
             return _integer_sign(self.sign.named(tensors))
         epilogue = epilogue_rows(self.node, self.node.named(tensors), words)
-        if self.norm is not None:
+        if self.norm is not None and self.norm.kind == "bias":
+            epilogue[3] = tensors[self.norm.tensors["bias"]]
+        elif self.norm is not None:
             epilogue[2:] = tensors[self.norm.tensors["affine"]]
         return epilogue, None if self.sign is None else sign_threshold(self.sign, tensors)
 
@@ -162,15 +179,32 @@ class Block(Group):
     # -- running
 
     def _run(self, prepared: ops.PreparedBlock, layout: Layout) -> NativeRun:
-        source = self.node.inputs[0]
-        x, patches = layout.bits_at(source, ("conv", "input", 0, source))
+        source, scale, records, strided = self.node.inputs[0], None, [], []
+        if has_input_scale(self.node):
+            record, scale, planned = self._input_scale(layout)
+            records.append(record)
+            strided += [] if planned else [("input_scale", 0, self.node.inputs[1])]
+        own = len(records)
+        x, patches = layout.bits_at(source, ("conv", "input", own, source))
         residual = None
         if self.residual is not None:
             residual, planned = layout.images_at(self.residual)
-            patches += [] if planned else [("tail", "residual", 0, self.residual)]
+            patches += [] if planned else [("tail", "residual", own, self.residual)]
         real = layout.plan.images[self.value] if self.is_real else None
         bits = None if self.bits is None else layout.plan.bits[self.bits]
-        return NativeRun(prepared.isa, prepared.step(x, residual, real, bits), patches)
+        records.append(prepared.step(x, residual, real, bits, scale))
+        return NativeRun(prepared.isa, one_array(records), patches, strided)
+
+    def _input_scale(self, layout: Layout) -> tuple[np.ndarray, Tensor, bool]:
+        """(record that computes the scale of the input, its result, whether the input is in planned memory)."""
+        node = self.node
+        images, planned = layout.images_at(node.inputs[1])
+        means, scale = layout.passed_on([images.shape[1:3], layout.size(node.output)[1:3]])
+        window = None
+        if node.attrs["input_scale"] == InputScale.SPATIAL.value or node.attrs["dims"] == 0:
+            kernel, stride, dilation = (pair(integers(node, key), 1) for key in ("kernel", "stride", "dilation"))
+            window = ops.Window(kernel, stride, pair(integers(node, "padding"), 0), dilation)
+        return ops.input_scale_step(images, window, means, scale), scale, planned
 
 
 def _integer_sign(named: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

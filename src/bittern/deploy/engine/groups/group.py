@@ -80,6 +80,10 @@ class Group(ABC):
     def in_place(self) -> int | None:
         """A value into whose memory it writes, if nothing reads that any more and the sizes agree."""
 
+    @abstractmethod
+    def passes_on(self, forms: Mapping[int, Form]) -> int:
+        """Floats a sample that one of its steps writes for the next alone."""
+
     @property
     @abstractmethod
     def borders(self) -> Mapping[int, int | None]:
@@ -127,7 +131,10 @@ class OneNode(Group):
 
 
 class OwnMemory(Group):
-    """A group that writes into no other value's memory and wants no border around what it reads."""
+    """A group that writes into no other value's memory and wants no border around what it reads, nor memory between."""
+
+    def passes_on(self, forms: Mapping[int, Form]) -> int:
+        return 0
 
     @property
     def in_place(self) -> int | None:
