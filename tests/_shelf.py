@@ -86,7 +86,7 @@ def card_of(name: str, content: bytes, **changes: Any) -> Card:
         "binary_weights": 27,
         "other_numbers": 10,
         "latency_s": None,
-        "twin_latency_s": None,
+        "speedup": None,
         "latency_machine": None,
         "published": None,
         "data": "made up",

@@ -33,7 +33,8 @@ class Card:
     probe: of each of some inputs that the task draws at random with seed 0, which of all output numbers is the largest:
     what a test without the data set compares.
     bytes, sha256: of the file. binary_weights, other_numbers: what is in it.
-    latency_s, twin_latency_s: medians of one input here and of the twin in torch, and where; None: not measured.
+    latency_s: median of one input. speedup: over the twin in torch, timed in turn with it in one process.
+    latency_machine: where. None: not measured.
     published: a figure of the authors for this task, and how this training differs; None: there is none.
     data: what it was trained on, from where. data_licence, licence: of the data, and of the file.
     commands: that made it, in their order. machine: and versions, of the training. finished: UTC, ISO 8601.
@@ -65,7 +66,7 @@ class Card:
     binary_weights: int
     other_numbers: int
     latency_s: float | None
-    twin_latency_s: float | None
+    speedup: float | None
     latency_machine: str | None
     published: str | None
     data: str
@@ -119,7 +120,7 @@ def _reader(name: str) -> Callable[[Any, str], Any]:
         return _list(whole)
     if name == "train_size":
         return _or_none(whole)
-    if name in ("latency_s", "twin_latency_s"):
+    if name in ("latency_s", "speedup"):
         return _or_none(number)
     return _or_none(text) if name in ("published", "latency_machine") else text
 

@@ -106,8 +106,8 @@ def test_no_seed() -> None:
 def test_a_network_is_published_and_read(tmp_path: Path) -> None:
     trainings = _trainings()
     timed = [
-        done(Trial("hardware_inference", "toy", "small", method, "", 0, 0), {"latency": latency})
-        for method, latency in ((TWIN, 4e-4), ("BNN", 1e-4))
+        done(Trial("hardware_inference", "toy", "small", method, "", 0, 0), metrics)
+        for method, metrics in ((TWIN, {"latency": 4e-4}), ("BNN", {"latency": 1e-4, "speedup": 3.75}))
     ]
     card = publish([*trainings, *timed], SUBJECT, BNN, "my-toy", tmp_path, data=None, problems=(TOY,))
     assert pretrained.card("my-toy", tmp_path) == card
@@ -117,7 +117,8 @@ def test_a_network_is_published_and_read(tmp_path: Path) -> None:
     assert card.score == card.scores[str(card.seed)]
     assert card.curves == {"train_loss": (2.0, 1.0 + card.seed)}
     assert card.examples == {"trained on": 45, "held out": 5, "tested on": 10}
-    assert (card.latency_s, card.twin_latency_s) == (1e-4, 4e-4)
+    assert (card.latency_s, card.speedup) == (1e-4, 3.75)
+    assert dict(rows(card))["latency"].startswith("100 µs for one input, 3.8 times as fast as the float twin in torch")
     assert card.training == "2 epochs of AdamW, rate 0.5, batches of 10, Cosine(warmup=0.0)"
     assert card.binary_weights == 27
     assert card.published is None

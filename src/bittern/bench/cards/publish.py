@@ -20,13 +20,13 @@ import torch
 from bittern._files import write_atomically
 from bittern.bench.cards.choice import CHOSEN, median_seed
 from bittern.bench.tracks import artefacts
+from bittern.bench.tracks.hardware_inference import LATENCY, SPEEDUP, HardwareInference
 from bittern.bench.tracks.learning_task import SCORE, LearningTask, training_count
 from bittern.bench.tracks.parts import Parts
 from bittern.bench.tracks.problem import Problem, find
 from bittern.bench.tracks.problems import PROBLEMS
 from bittern.bench.tracks.published import differences, nearest
 from bittern.bench.tracks.stages import stages_of
-from bittern.bench.trials.candidates import COSTS
 from bittern.bench.trials.groups import Group, grouped, twins
 from bittern.bench.trials.trial import TWIN, Done
 from bittern.deploy.packed import Packed, from_bytes
@@ -114,7 +114,7 @@ def publish(
         licence=LICENCE,
         **_of_data(problem, parts, method, chosen),
         **_of_file(content, chosen, use),
-        **_latencies(done, subject),
+        **_latency(done, subject),
         **_provenance(ours, chosen),
     )
     Pretrained(from_bytes(content), card)  # raises for what could not be loaded
@@ -214,21 +214,18 @@ def _of_file(content: bytes, one: Done, use: Use) -> dict[str, Any]:
     }
 
 
-def _latencies(done: Sequence[Done], subject: Subject) -> dict[str, Any]:
-    """Of the network and its twin, where the store has both."""
-    track, metric = COSTS["latency"]
-    found = {
-        group.trial.method: group
-        for group in grouped(one for one in done if one.trial.track == track)
-        if (group.trial.task, group.trial.network) == (subject.task, subject.network)
-    }
-    ours, twin = found.get(subject.method), found.get(TWIN)
-    if ours is None or twin is None or metric not in ours.metrics or metric not in twin.metrics:
-        return {"latency_s": None, "twin_latency_s": None, "latency_machine": None}
-    here, there = ours.estimate(metric), twin.estimate(metric)
-    assert here is not None
-    assert there is not None
-    return {"latency_s": here.mean, "twin_latency_s": there.mean, "latency_machine": str(ours.done[0].machine)}
+def _latency(done: Sequence[Done], subject: Subject) -> dict[str, Any]:
+    """Of the network, beside its twin, where the store has it."""
+    for one in done:
+        trial, metrics = one.trial, one.result.metrics
+        here = (trial.track, trial.task, trial.network, trial.method)
+        if here == (HardwareInference.name, subject.task, subject.network, subject.method) and SPEEDUP in metrics:
+            return {
+                "latency_s": metrics[LATENCY],
+                "speedup": metrics[SPEEDUP],
+                "latency_machine": str(one.machine),
+            }
+    return {"latency_s": None, "speedup": None, "latency_machine": None}
 
 
 def _provenance(ours: Group, chosen: Done) -> dict[str, Any]:

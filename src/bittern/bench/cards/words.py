@@ -66,7 +66,7 @@ def rows(card: Card) -> list[tuple[str, str]]:
 
 
 def _latency(card: Card) -> str:
-    if card.latency_s is None or card.twin_latency_s is None:
+    if card.latency_s is None or card.speedup is None:
         return "not measured"
-    ours, twin = card.latency_s * US_PER_S, card.twin_latency_s * US_PER_S
-    return f"{duration(ours)} for one input, the twin in torch {duration(twin)}; {card.latency_machine}"
+    own = f"{duration(card.latency_s * US_PER_S)} for one input, {card.speedup:.1f} times as fast as the float twin"
+    return f"{own} in torch, timed in turn; {card.latency_machine}"
