@@ -181,6 +181,10 @@ class Here(Executor):
     def __exit__(self, *error: object) -> None:
         self.jobs.clear()
 
+    @property
+    def lanes(self) -> int:
+        return 1
+
     def accepts(self, alone: bool) -> bool:
         return len(self.jobs) < 2
 

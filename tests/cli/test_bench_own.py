@@ -53,3 +53,72 @@ def test_words_of_an_own_model_that_cannot_be_understood(command: Command, tmp_p
         assert outcome.status == status
         assert outcome.error.startswith(message), outcome.error
     assert not store.exists()
+
+
+BUDGET = ("--method", "bnn", "--method", "xnornet", "--track", "learning_task", "--track", "theoretical_complexity")
+BUDGET += ("--rate", 0.003, "--rate", 0.01, "--epochs", 2, "--budget", "100s")
+
+
+def test_a_budget_plans_tells_ends_and_goes_on(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, store = written(tmp_path), tmp_path / "all.trials"
+    words = ("bench", "run", "--store", store, "--model", f"{file}:build", "--data", f"{file}:sets", *BUDGET)
+    monkeypatch.setattr("bittern.bench.trials.processes.Processes", lambda jobs: Here({1: ["interrupt"]}))
+    stopped = command(*words)
+    assert stopped.status == 130
+    plan = [line for line in stopped.err.splitlines() if line.startswith(("Budget", "Round", "Last round"))]
+    assert plan[1].startswith(
+        "Round 1: 4 trainings of 2 methods at rates 0.003, 0.01 and 2 of the float twin, 1 epoch each, at most "
+    )
+    assert plan[-1].startswith(
+        "Last round: at most 2 methods and the float twin, each at its best rate, seeds 0, 1, 2, 2 epochs each"
+    )
+    monkeypatch.setattr("bittern.bench.trials.processes.Processes", lambda jobs: Here())
+    again = command(*words)
+    assert again.status == 0, again.err
+    assert [line for line in again.err.splitlines() if line.startswith(("Budget", "Round", "Last round"))] == plan
+    assert any(line.startswith("Spent ") and line.endswith(" of 100 s.") for line in again.err.splitlines())
+    with TrialStore.read(store) as opened:
+        done = opened.done(every_machine=True)
+    assert len({one.trial.key for one in done}) == len(done)
+    by_track = {track: [d for d in done if d.trial.track == track] for track in {d.trial.track for d in done}}
+    assert len(by_track["budget_cost"]) == 3
+    assert len(by_track["learning_task"]) == 9
+    assert len(by_track["theoretical_complexity"]) == 3
+    rates: dict[str, set[object]] = {}
+    for one in by_track["learning_task"]:
+        rates.setdefault(one.trial.method, set()).add(one.trial.setting("chosen_rate"))
+    scores: dict[str, dict[object, float]] = {}
+    for one in by_track["budget_search"]:
+        scores.setdefault(one.trial.method, {})[one.trial.setting("chosen_rate")] = one.result.metrics["score"]
+    for method, (rate,) in rates.items():  # one of each
+        assert scores[method][rate] == max(scores[method].values()), "chosen on held-out examples"
+    assert "left out: BNN at rate" in command.done("bench", "ls", store)
+    command.done("bench", "report", store, "--out", tmp_path / "page.html")
+    assert '<h2 id="left-out">What was left out</h2>' in (tmp_path / "page.html").read_text()
+    compared = command.done("bench", "compare", store, "--track", "learning_task")
+    assert compared.count("learning_task, ") == 1, "one table, whatever the rates are"
+    third = command(*words)
+    assert "This budget was spent before; a larger one goes on from what the store has." in third.err
+    assert " 0 done now" in third.out
+
+
+def test_a_budget_that_is_too_small_is_one_line(command: Command, tmp_path: Path) -> None:
+    file, store = written(tmp_path), tmp_path / "all.trials"
+    words = ("bench", "run", "--store", store, "--model", f"{file}:build", "--data", f"{file}:sets")
+    small = command(*words, "--method", "bnn", "--budget", "0.1s")
+    assert small.status == 1
+    (line,) = [line for line in small.err.splitlines() if line.startswith("bittern: ")]
+    assert (
+        "a budget of 0 s is too small for one method beside the float twin, one seed and one epoch each; give" in line
+    )
+    for more, message in (
+        (("--budget", "3"), "--budget must be a time above 0 with its unit, as in 90s, 30m or 2h; got '3'"),
+        (("--rate", 0.1), "--rate names rates that a budget tries; give --budget too"),
+    ):
+        assert message in command(*words, *more).err
+    paper = command(*words, "--budget", "9s", "--recipe", "paper")
+    assert "a budget plans trainings by the common recipe; leave out --recipe with --budget" in paper.err
+    lacks = command(*words, "--budget", "9s", "--track", "theoretical_complexity")
+    assert "a budget plans trainings; give --track learning_task too" in lacks.err

@@ -31,6 +31,7 @@ def ls(store: Where, track: Track = None) -> None:
     """List the trials of a store: results first, then failures."""
     from rich.markup import escape
 
+    from bittern.bench.budget.record import left_out
     from bittern.bench.trials.store import TrialStore
     from bittern.cli.screen import plain_table, printable, screen
 
@@ -47,6 +48,8 @@ def ls(store: Where, track: Track = None) -> None:
             text = escape(printable(f"{bad.trial}: {bad.error}"))
             table.add_row(bad.trial.key[:SHORT], text, str(bad.trial.epochs), bad.finished[:19], "failed")
     screen().print(table)
+    for sentence in dict.fromkeys(line for one in done for line in left_out(one)):
+        typer.echo(printable(f"left out: {sentence}"))
 
 
 def show(
@@ -193,17 +196,24 @@ def _table(
     parts = [(name, gap) for name in columns for gap in (False, True) if not gap or name in beside_twin]
     heads = [escape(printable(f"{name} - twin" if gap else name)) for name, gap in parts]
     table = plain_table("method", "recipe", "seeds", *heads, right=("seeds", *heads))
-    alike = Counter((row.trial.method, row.trial.recipe) for row in rows)
+    alike = Counter((row.trial.method, _recipe(row.trial)) for row in rows)
     for row in rows:
         twin = twins.get(row.trial)
         gaps = {name: None if twin is None else row.gap(twin, name) for name in columns}
         cells = [_text(gaps[name], "+") if gap else _text(row.estimate(name)) for name, gap in parts]
         seeds = max((len(row.by_seed(name)) for name in row.metrics), default=0)
-        recipe = row.trial.recipe
+        recipe = _recipe(row.trial)
         if alike[row.trial.method, recipe] > 1:
             recipe = f"{recipe} {dict(row.trial.settings).get(AUTHORS_RECIPE, '')}"
         table.add_row(escape(printable(row.trial.method)), escape(printable(recipe)), str(seeds), *cells)
     return table
+
+
+def _recipe(trial: Trial) -> str:
+    from bittern.bench.trials.trial import CHOSEN_RATE
+
+    rate = dict(trial.settings).get(CHOSEN_RATE)
+    return trial.recipe if rate is None else f"{trial.recipe}, rate {rate:.3g}"
 
 
 def _by_setting(groups: Iterable[Group]) -> dict[str, list[Group]]:
@@ -213,6 +223,7 @@ def _by_setting(groups: Iterable[Group]) -> dict[str, list[Group]]:
     found: dict[str, list[Group]] = {}
     for group in groups:
         trial = group.trial
+        # what is each method's own, as its recipe, stands in its line
         settings = "".join(f", {name} {value}" for name, value in trial.place.settings if value is not None)
         epochs = f", {trial.epochs} epochs" if trial.epochs else ""
         title = ", ".join(part for part in (trial.track, trial.task, trial.network) if part)

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,9 +20,11 @@ if TYPE_CHECKING:
     from bittern.bench.tracks.problem import Problem
     from bittern.bench.trials.executor import Executor
     from bittern.bench.trials.runner import Summary
+    from bittern.bench.trials.store import TrialStore
     from bittern.bench.trials.track import Choice, Track
     from bittern.quantizer import Method
 
+EPOCHS = 3
 STORE_HELP = "File of results; made where there is none. The same command goes on where it stopped."
 Store = Annotated[Path, typer.Option("--store", help=STORE_HELP)]
 Jobs = Annotated[int, typer.Option(help="Trials beside each other; those that measure time run alone.")]
@@ -39,7 +43,9 @@ def run(
     recipe: Annotated[
         list[str] | None, typer.Option(help="common, paper; may be given again. [default: common]")
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Of each training.", min=1)] = 3,
+    epochs: Annotated[
+        int | None, typer.Option(help="Of each training. [default: 3; with --budget what fits]", min=1)
+    ] = None,
     train_size: Annotated[int | None, typer.Option(help="Training examples, at most.", min=1)] = None,
     model: Annotated[
         str | None,
@@ -63,10 +69,22 @@ def run(
         typer.Option(help="Folder for checkpoints, which every node of --ray sees. [default: beside the store]"),
     ] = None,
     retry_failed: RetryFailed = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Time for all of it, as 90s, 30m or 2h: what fits is planned, and what does not is told."),
+    ] = None,
+    rate: Annotated[
+        list[float] | None, typer.Option(help="A learning rate to try, with --budget; may be given again.", min=0)
+    ] = None,
 ) -> None:
     """Run every method on every track, beside the float twin, and keep each result in a store."""
     from bittern.bench.trials.track import Choice
+    from bittern.cli.quantities import span_of
 
+    began = time.monotonic()
+    if rate and budget is None:
+        raise Misused("--rate names rates that a budget tries; give --budget too")
+    seconds = None if budget is None else span_of("--budget", budget)
     problem = None
     if model is not None:
         if task or network:
@@ -77,7 +95,7 @@ def run(
         methods=_methods(method or [lists.ALL]),
         seeds=tuple(dict.fromkeys(seed or (0, 1, 2))),
         recipes=tuple(dict.fromkeys(recipe or ("common",))),
-        epochs=epochs,
+        epochs=EPOCHS if epochs is None else epochs,
         train_size=train_size,
         data=folder,
         tasks=tuple(dict.fromkeys(task or ())),
@@ -90,7 +108,10 @@ def run(
         raise Misused("--ray-gpus and --work belong to --ray; leave them out, or give --ray")
     executor = _processes(jobs) if ray is None else _on_ray(ray, jobs, threads, ray_gpus)
     problems = () if problem is None else (problem,)
-    _go(_tracks(track, problems), choice, store, executor, threads, retry_failed, work, problems)
+    drive = None
+    if seconds is not None:
+        drive = partial(_within, seconds=seconds, rates=tuple(dict.fromkeys(rate or ())), epochs=epochs, began=began)
+    _go(_tracks(track, problems), choice, store, executor, threads, retry_failed, work, problems, drive)
 
 
 def quick(store: Store, jobs: Jobs = 2, threads: Threads = 1, retry_failed: RetryFailed = False) -> None:
@@ -109,7 +130,9 @@ def _go(
     retry_failed: bool,
     work: Path | None,
     problems: Sequence[Problem] = (),
+    within: Callable[..., Summary] | None = None,
 ) -> None:
+    """within: drives in place of the runner, with a budget."""
     from bittern.bench.trials.runner import run as drive
     from bittern.bench.trials.store import TrialStore
     from bittern.cli.trials_shown import Screen
@@ -120,21 +143,37 @@ def _go(
     store = store.expanduser()
     try:
         with TrialStore.open(store) as opened, Screen() as shown, executor() as entered:
-            summary = drive(
-                tracks,
-                choice,
-                opened,
-                entered,
-                command=command,
-                known=_tracks(None, problems),
-                work=None if work is None else work.absolute(),
-                threads=threads,
-                retry_failed=retry_failed,
-                on_event=shown.tell,
-            )
+            options: dict[str, Any] = {
+                "command": command,
+                "work": None if work is None else work.absolute(),
+                "threads": threads,
+                "retry_failed": retry_failed,
+                "on_event": shown.tell,
+            }
+            if within is None:
+                summary = drive(tracks, choice, opened, entered, known=_tracks(None, problems), **options)
+            else:
+                summary = within(tracks, choice, opened, entered, problems=problems, say=shown.say, **options)
     except KeyboardInterrupt as error:
         raise Interrupted(f"stopped; finished trials are in {store}; the same command goes on") from error
     _say(summary, store)
+
+
+def _within(
+    tracks: Sequence[Track],
+    choice: Choice,
+    store: TrialStore,
+    executor: Executor,
+    *,
+    problems: Sequence[Problem],
+    seconds: float,
+    **options: Any,
+) -> Summary:
+    from bittern.bench.budget.run import Asking
+    from bittern.bench.budget.run import run as spend
+    from bittern.bench.tracks.problems import PROBLEMS
+
+    return spend(Asking(seconds, tracks, problems or PROBLEMS, choice, **options), store, executor)
 
 
 def _say(summary: Summary, store: Path) -> None:
@@ -144,6 +183,8 @@ def _say(summary: Summary, store: Path) -> None:
         typer.echo(f"failed: {failed.trial}: {failed.error}", err=True)
     for trial in summary.blocked:
         typer.echo(f"not run: {trial}: what it needs failed", err=True)
+    if summary.late:
+        typer.echo(f"not begun: {len(summary.late)} trials, for the budget was over", err=True)
     failures = len(summary.failed) + len(summary.failed_before)
     typer.echo(
         f"{summary.total} trials: {summary.done} done now, {summary.known} before, {failures} failed, "

@@ -28,6 +28,11 @@ class Screen:
     def __exit__(self, *error: object) -> None:
         self._status.stop()
 
+    def say(self, sentence: str) -> None:
+        from bittern.cli.screen import printable
+
+        self._console.print(printable(sentence), markup=False, soft_wrap=True)
+
     def tell(self, told: Told) -> None:
         from bittern.cli.screen import printable
 

@@ -228,4 +228,4 @@ def test_papers_recipes_are_for_methods() -> None:
     data = DIGITS.load(None, 100).final
     for recipe, method in (("paper", None), ("mine", BNN)):
         with pytest.raises(ValueError, match='recipe must be "common", or "paper" for a method'):
-            stages_of(DIGITS, "mlp", recipe, method, data, 100, 1, 0)
+            stages_of(DIGITS, Trial("learning_task", "digits", "mlp", "BNN", recipe, 0, 1), method, data, 100)

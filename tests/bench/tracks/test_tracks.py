@@ -206,7 +206,7 @@ def test_consumption_plans_the_whole_grid() -> None:
 
 
 def test_divergence_counts_as_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bittern.bench.tracks import training_consumption as module
+    from bittern.bench.tracks import held_out as module
 
     def diverge(*args: object, **options: object) -> None:
         raise module.DivergedError("the loss is nan at step 3", "try another rate")

@@ -20,7 +20,7 @@ from _trials import COMMAND, After, Here, Timed, Toy, Trains, drive, figure, fol
 from bittern.bench.trials.executor import Executor, Finished, Job, Lost, Stopped
 from bittern.bench.trials.order import in_order
 from bittern.bench.trials.processes import Processes
-from bittern.bench.trials.runner import Summary, Told, run, work_folder
+from bittern.bench.trials.runner import Summary, Told, carry_out, run, work_folder
 from bittern.bench.trials.store import TrialStore
 from bittern.bench.trials.track import Choice, Track, Work
 from bittern.bench.trials.trial import TWIN, Result, Trial
@@ -63,6 +63,14 @@ def test_what_the_store_has_is_not_run_again(path: Path) -> None:
             assert one.result.metrics == {"accuracy": figure(one.trial), "tries": 1}
             assert one.command == COMMAND
     assert not work_folder(path).exists()
+
+
+def test_nothing_begins_when_the_time_is_over(path: Path) -> None:
+    executor, order = Here(), in_order((After(),), CHOICE, (Toy(), After()))
+    with TrialStore.open(path) as store:
+        summary = carry_out(order, CHOICE, store, executor, command=COMMAND, until=time.monotonic())
+    assert executor.started == []
+    assert (summary.done, len(summary.late), summary.blocked) == (0, summary.total, ())
 
 
 def test_needed_trials_come_first(path: Path) -> None:

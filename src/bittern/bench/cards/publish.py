@@ -181,7 +181,7 @@ def _by_seed(group: Group) -> dict[str, float]:
 def _of_data(problem: Problem, parts: Parts, method: Method, one: Done) -> dict[str, Any]:
     """Fields on the training."""
     trial, count = one.trial, training_count(parts.final)
-    stages = stages_of(problem, trial.network, trial.recipe, method, parts.final, count, trial.epochs, trial.seed)
+    stages = stages_of(problem, trial, method, parts.final, count)
     examples = {"trained on": count, "held out": _test_count(parts.choice), "tested on": _test_count(parts.final)}
     return {"training": "; then ".join(map(_words, stages.recipes)), "examples": examples}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from html import escape
 
+from bittern.bench.budget.record import left_out as dropped_of
 from bittern.bench.core.words import plural
 from bittern.bench.page.metrics import found_text, seconds_text, title
 from bittern.bench.page.tables import Cell, Column, table, words
@@ -33,6 +34,23 @@ def failures(view: View) -> str:
 <h2 id="failed">What failed</h2>
 <p>Cells of the tables above that are empty, and why.</p>
 {table("failed-table", "Failed trials", columns, rows)}
+</section>"""
+
+
+def left_out(view: View) -> str:
+    """What budgets dropped."""
+    found = dict.fromkeys(
+        (f"{one.trial.task}, {one.trial.network}", sentence) for one in view.done for sentence in dropped_of(one)
+    )
+    if not found:
+        return ""
+    items = "\n".join(f"<li><b>{escape(place)}</b>: {escape(sentence)}</li>" for place, sentence in found)
+    return f"""<section aria-labelledby="left-out">
+<h2 id="left-out">What was left out</h2>
+<p>A budget of time decided what was tried: the better half by the held-out score went on.</p>
+<ul>
+{items}
+</ul>
 </section>"""
 
 

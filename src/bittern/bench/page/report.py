@@ -57,6 +57,7 @@ def render(done: Sequence[Done], failed: Sequence[Failed], tracks: Sequence[Trac
         sections.curves(data["curves"]),
         sections.trained(data["looks"]),
         provenance.failures(seen),
+        provenance.left_out(seen),
         provenance.trials(seen),
         provenance.sources(seen),
         _footer(),

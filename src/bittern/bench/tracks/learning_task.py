@@ -67,7 +67,7 @@ class LearningTask(Track):
         assert train_size is None or isinstance(train_size, int)
         parts = problem.load(work.data, train_size)
         count = training_count(parts.final)
-        stages = stages_of(problem, trial.network, trial.recipe, method, parts.final, count, trial.epochs, trial.seed)
+        stages = stages_of(problem, trial, method, parts.final, count)
         model = fresh(lambda: network.build(method), trial.seed)
 
         def on_epoch(epoch: Epoch) -> None:

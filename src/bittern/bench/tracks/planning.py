@@ -12,7 +12,7 @@ from bittern.bench.tracks.overall import COMMON, PAPER
 from bittern.bench.tracks.problem import Problem, find
 from bittern.bench.tracks.stages import settings_of
 from bittern.bench.trials.track import Choice
-from bittern.bench.trials.trial import TWIN, Trial
+from bittern.bench.trials.trial import CHOSEN_RATE, TWIN, Trial
 from bittern.quantizer import Method
 
 RECIPES = (COMMON, PAPER)
@@ -73,6 +73,8 @@ def trainings(track: str, found: Cells, choice: Choice) -> Iterator[Trial]:
     for seed, (problem, networks) in itertools.product(choice.seeds, found.found):
         for network, (name, recipe) in itertools.product(networks, ways(choice)):
             settings = settings_of(problem, network, recipe, choice.methods.get(name))
+            if recipe == COMMON and name in choice.rates:
+                settings[CHOSEN_RATE] = choice.rates[name]
             trial = Trial(track, problem.name, network, name, recipe, seed, choice.epochs)
             yield trial.having(train_size=choice.train_size, **settings)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from bittern import recipes
 from bittern.bench.tracks.overall import COMMON, PAPER
 from bittern.bench.tracks.problem import Problem
-from bittern.bench.trials.trial import AUTHORS_RECIPE, Value
+from bittern.bench.trials.trial import AUTHORS_RECIPE, CHOSEN_RATE, Trial, Value
 from bittern.data.images import ImageData
 from bittern.quantizer import Method
 from bittern.train import CrossEntropy, Recipe
@@ -107,19 +107,15 @@ def _words(recipe: Recipe) -> str:
     return ", ".join(f"{name} {value}" for name, value in own.items() if name not in UNTOLD)
 
 
-def stages_of(
-    problem: Problem,
-    network: str,
-    recipe: str,
-    method: Method | None,
-    data: TrainingData,
-    count: int,
-    epochs: int,
-    seed: int,
-) -> Stages:
-    """recipe: "common" or "paper"; the float twin has the common one alone. Raises: ValueError."""
-    if recipe == COMMON:
-        return common_stages(problem, network, count, epochs, seed)
-    if recipe != PAPER or method is None:
-        raise ValueError(f'bench: recipe must be "common", or "paper" for a method; got {recipe!r}')
-    return paper_stages(problem, method, data, count, epochs, seed)
+def stages_of(problem: Problem, trial: Trial, method: Method | None, data: TrainingData, count: int) -> Stages:
+    """Of a trial by the recipe "common", at its chosen rate where it has one, or "paper", which no float twin has.
+
+    count: training examples of `data`. Raises: ValueError for another recipe.
+    """
+    if trial.recipe == COMMON:
+        rate = dict(trial.settings).get(CHOSEN_RATE)
+        changes = {} if rate is None else {"learning_rate": rate}
+        return common_stages(problem, trial.network, count, trial.epochs, trial.seed, **changes)
+    if trial.recipe != PAPER or method is None:
+        raise ValueError(f'bench: recipe must be "common", or "paper" for a method; got {trial.recipe!r}')
+    return paper_stages(problem, method, data, count, trial.epochs, trial.seed)

@@ -27,8 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from bittern.bench.core.timing import Spread, take_turns, torch_threads
-from bittern.bench.core.training import CPU, fit, fresh
-from bittern.bench.tracks.learning_task import CHECKPOINT_STEPS, SCORE, training_count
+from bittern.bench.core.training import CPU, fresh
+from bittern.bench.tracks.held_out import held_out_result
+from bittern.bench.tracks.learning_task import SCORE, training_count
 from bittern.bench.tracks.overall import COMMON, quadratic_mean
 from bittern.bench.tracks.planning import cells, check_trainings
 from bittern.bench.tracks.problem import Problem, find
@@ -38,9 +39,8 @@ from bittern.bench.train.memory import saved_bytes
 from bittern.bench.train.run import LAYOUTS
 from bittern.bench.trials.track import Choice, Plan, Track, Work
 from bittern.bench.trials.trial import TWIN, Done, Result, Trial, Value
-from bittern.train import Cosine, Steps, Task, evaluate
+from bittern.train import Cosine, Steps, Task
 from bittern.train.evaluate import classification_of
-from bittern.train.loop import DivergedError
 from bittern.train.recipe import OptimizerFactory
 from bittern.train.schedule import Schedule
 from bittern.train.source import open_source
@@ -197,26 +197,8 @@ def _trained(problem: Problem, trial: Trial, work: Work) -> Result:
     assert train_size is None or isinstance(train_size, int)
     parts = problem.load(work.data, train_size)
     count = training_count(parts.choice)
-    (recipe,), notes = common_stages(problem, trial.network, count, trial.epochs, trial.seed, **_changes(trial))
-    model = fresh(lambda: network.build(method), trial.seed)
-    try:
-        rows = fit(
-            model,
-            parts.choice,
-            (recipe,),
-            folder=work.folder,
-            task=problem.task,
-            on_epoch=lambda row: work.on_progress(row.epoch / trial.epochs, f"epoch {row.epoch} of {trial.epochs}"),
-            checkpoint_steps=CHECKPOINT_STEPS,
-        )
-    except DivergedError as error:
-        return Result({SCORE: 0.0, "diverged": 1.0}, notes=(*notes, f"Diverged, which counts as 0: {error.what}."))
-    score = evaluate(model, parts.choice, task=problem.task).score
-    curves = {
-        "train_loss": tuple(row.train_loss for row in rows),
-        "held_out_score": tuple(row.test_score for row in rows),
-    }
-    return Result({SCORE: score, "diverged": 0.0}, curves, notes=notes)
+    stages = common_stages(problem, trial.network, count, trial.epochs, trial.seed, **_changes(trial))
+    return held_out_result(problem, fresh(lambda: network.build(method), trial.seed), parts, stages, trial, work)
 
 
 def _changes(trial: Trial) -> dict[str, object]:

@@ -95,6 +95,11 @@ class Executor(ABC):
     @abstractmethod
     def __exit__(self, *error: object) -> None: ...
 
+    @property
+    @abstractmethod
+    def lanes(self) -> int:
+        """Trials beside each other, those that measure time left out; it has been entered."""
+
     @abstractmethod
     def accepts(self, alone: bool) -> bool:
         """Whether a trial can be started now; alone: as `Job`."""

@@ -50,6 +50,12 @@ def in_order(tracks: Sequence[Track], choice: Choice, known: Iterable[Track] = (
         dropped += plan.dropped
     if refusals and len(refusals) == len(tracks):
         raise refusals[0]
+    return of_trials(trials, by_name.values(), dropped)
+
+
+def of_trials(trials: Iterable[Trial], known: Iterable[Track], dropped: Iterable[str] = ()) -> Order:
+    """These trials, each behind those that it needs. known: the tracks of all of them. Raises: ValueError."""
+    by_name = {track.name: track for track in known}
     found: dict[str, Planned] = {}
     for trial in trials:
         _visit(trial, by_name, found, [])

@@ -66,6 +66,10 @@ class Processes(Executor):
         while self._slots:
             self._slots.pop().end()
 
+    @property
+    def lanes(self) -> int:
+        return self._count
+
     def accepts(self, alone: bool) -> bool:
         running = [slot.job for slot in self._slots if slot.job is not None]
         if any(one.alone for one in running) or (alone and running):

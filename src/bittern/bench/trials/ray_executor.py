@@ -66,9 +66,12 @@ class RayTasks(Executor):
         self._keys.clear()
         self._ray.shutdown()
 
+    @property
+    def lanes(self) -> int:
+        return max(1, int(self._ray.cluster_resources().get("CPU", 0.0) // self._cpus))
+
     def accepts(self, alone: bool) -> bool:
-        cores = self._ray.cluster_resources().get("CPU", 0.0)
-        return len(self._keys) < max(1, AHEAD * int(cores // self._cpus))
+        return len(self._keys) < AHEAD * self.lanes
 
     def start(self, job: Job) -> None:
         options: dict[str, Any] = {"num_cpus": self._cpus, "num_gpus": self._gpus, "max_retries": 0}

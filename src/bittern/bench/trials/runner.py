@@ -7,7 +7,9 @@ keeps the checkpoints of one that is not, until its result is there.
 
 from __future__ import annotations
 
+import math
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -17,7 +19,7 @@ from pathlib import Path
 
 from bittern.bench.core.machine import Machine, this_machine
 from bittern.bench.trials.executor import SHARED, Event, Executor, Finished, Job, Lost, Progress, Raised, Unusable
-from bittern.bench.trials.order import Planned, in_order
+from bittern.bench.trials.order import Order, Planned, in_order
 from bittern.bench.trials.store import TrialStore
 from bittern.bench.trials.track import Choice, Track
 from bittern.bench.trials.trial import Done, Failed, Trial
@@ -57,6 +59,8 @@ class Summary:
     """Not tried, for a trial that they need failed."""
     dropped: tuple[str, ...]
     """What plans left out, and why."""
+    late: tuple[Trial, ...] = ()
+    """Not begun, for the time was over."""
 
 
 def work_folder(store: Path) -> Path:
@@ -90,9 +94,35 @@ def run(
     they have (at once after a second one); OSError where the store or a folder cannot be written, with all that
     came before kept.
     """
-    planned = in_order(tracks, choice, known)
+    return carry_out(
+        in_order(tracks, choice, known),
+        choice,
+        store,
+        executor,
+        command=command,
+        work=work,
+        threads=threads,
+        retry_failed=retry_failed,
+        on_event=on_event,
+    )
+
+
+def carry_out(
+    planned: Order,
+    choice: Choice,
+    store: TrialStore,
+    executor: Executor,
+    *,
+    command: str,
+    work: Path | None = None,
+    threads: int = 1,
+    retry_failed: bool = False,
+    until: float = math.inf,
+    on_event: Callable[[Told], None] = lambda told: None,
+) -> Summary:
+    """As `run`, of trials that are in order. until: of `time.monotonic`; no trial begins after it."""
     place = work_folder(store.path) if work is None else work
-    driver = _Driver(planned.trials, choice, store, executor, command, place, threads, on_event)
+    driver = _Driver(planned.trials, choice, store, executor, command, place, threads, until, on_event)
     driver.look_back(retry_failed)
     try:
         driver.go()
@@ -116,6 +146,7 @@ class _Driver:
         command: str,
         place: Path,
         threads: int,
+        until: float,
         on_event: Callable[[Told], None],
     ) -> None:
         self.planned = {one.trial.key: one for one in planned}
@@ -125,6 +156,7 @@ class _Driver:
         self.command = command
         self.place = place
         self.threads = threads
+        self.until = until
         self.on_event = on_event
         self.waiting: dict[str, Planned] = {}
         self.running: dict[str, Planned] = {}
@@ -171,18 +203,27 @@ class _Driver:
                         self.running.pop(event.key, None)
 
     def summary(self, dropped: tuple[str, ...]) -> Summary:
+        failed = {*self.failed, *(one.trial.key for one in self.failed_before)}
+        blocked: dict[str, Trial] = {}
+        for key, one in self.waiting.items():
+            # needs come first
+            if any(need.key in failed or need.key in blocked for need in one.needs):
+                blocked[key] = one.trial
         return Summary(
             total=len(self.planned),
             known=self.known,
             done=len(self.done) - self.known,
             failed=tuple(self.failed.values()),
             failed_before=self.failed_before,
-            blocked=tuple(one.trial for one in self.waiting.values()),
+            blocked=tuple(blocked.values()),
             dropped=dropped,
+            late=tuple(one.trial for key, one in self.waiting.items() if key not in blocked),
         )
 
     def _next(self) -> Planned | None:
-        """The first that has what it needs and may run beside what runs."""
+        """The first that has what it needs and may run beside what runs; None when the time is over."""
+        if time.monotonic() >= self.until:
+            return None
         for one in self.waiting.values():
             if all(need.key in self.done for need in one.needs) and self.executor.accepts(one.alone):
                 return one

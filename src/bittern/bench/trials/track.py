@@ -21,6 +21,7 @@ class Choice:
     seeds, recipes ("common", "paper"), epochs: of trainings. train_size: training examples, at most; None: all.
     data: folder with the data sets by their names (`bittern bench run --data`); None: those that come with bittern.
     tasks, networks: names; empty: all that the track has.
+    rates: method, or `TWIN` -> learning rate of its trainings by the common recipe, where that is chosen for each.
     """
 
     methods: Mapping[str, Method]
@@ -31,6 +32,7 @@ class Choice:
     data: Path | None = None
     tasks: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,9 @@ from bittern.bench.core.machine import Machine
 TWIN = "float twin"
 """Method of the same network with real weights and activations: what relative figures refer to."""
 AUTHORS_RECIPE = "authors_recipe"
-"""Setting of a training by the recipe of a method's authors: which; the one setting that no float twin has."""
+"""Setting of a training by the recipe of a method's authors: which; no float twin has it."""
+CHOSEN_RATE = "chosen_rate"
+"""Setting of a training by the common recipe at another rate, chosen for its method, or for the float twin, alone."""
 Value = str | int | float | bool | None
 
 
@@ -58,8 +60,8 @@ class Trial:
 
     @property
     def place(self) -> Trial:
-        """What a trial shares with its float twin, of whatever seed: all but method, recipe and `AUTHORS_RECIPE`."""
-        return replace(self.without(AUTHORS_RECIPE), method=TWIN, recipe="", seed=0)
+        """What a trial shares with its float twin, of any seed: all but method, recipe and each one's own settings."""
+        return replace(self.without(AUTHORS_RECIPE).without(CHOSEN_RATE), method=TWIN, recipe="", seed=0)
 
     def having(self, **settings: Value) -> Trial:
         """The same with these settings too, or with other values of those it has."""
@@ -70,7 +72,9 @@ class Trial:
         return replace(self, settings=tuple(pair for pair in self.settings if pair[0] != name))
 
     def __str__(self) -> str:
-        parts = (self.track, self.task, self.network, self.method, self.recipe, f"seed {self.seed}")
+        rate = dict(self.settings).get(CHOSEN_RATE)
+        recipe = self.recipe if rate is None else f"{self.recipe} at rate {rate:.3g}"
+        parts = (self.track, self.task, self.network, self.method, recipe, f"seed {self.seed}")
         return ", ".join(part for part in parts if part)
 
 
