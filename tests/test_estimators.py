@@ -18,6 +18,7 @@ from bittern.estimators import (
     Estimator,
     Fourier,
     Levels,
+    Plateaus,
     binarize,
     estimate,
     straight_through,
@@ -168,7 +169,9 @@ def test_second_derivatives_of_what_is_constant_in_pieces() -> None:
     assert_exact(x.grad, 2.0 * inside * inside * slope)
 
 
-EVERY = (Clip(), Clip(1.3, strict=True), Levels(), Levels(3), *BENT, Fourier(torch.tensor(9), 0.1, None, rising=True))
+PLATEAUS = Plateaus(torch.tensor(3.0)), Plateaus(torch.tensor(3.0), torch.tensor(0.3), strict=True)
+PIECES = (Clip(), Clip(1.3, strict=True), Levels(), Levels(3), *PLATEAUS)
+EVERY = (*PIECES, *BENT, Fourier(torch.tensor(9), 0.1, None, rising=True))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -201,7 +204,7 @@ def test_what_backward_keeps() -> None:
         for estimator in EVERY:
             estimate(x, estimator)
     sizes = [t.untyped_storage().nbytes() for t in kept if t.untyped_storage().data_ptr() != x.data_ptr()]
-    assert sum(sizes) <= 4 * 24 + 8 * 3
+    assert sum(sizes) <= len(PIECES) * 24 + 8 * 3 + 4 * 3
 
 
 def test_not_a_number_gets_the_gradient_of_the_formula() -> None:

@@ -161,6 +161,222 @@ void test_flat_bits(Isa isa, i64 n, int threads, Results& results) {
   results.record(good, std::string("flat_bits ") + isa_name(isa) + " " + std::to_string(n));
 }
 
+void test_flat_bits(Isa isa, i64 n, int threads, Results& results) {
+  Random random(static_cast<unsigned>(n));
+  const FlatBitsKernels& kernels = flat_bits_kernels(isa);
+  std::vector<float> x(static_cast<std::size_t>(n));
+  for (float& value : x) value = random.below(2) == 0 ? -1.0f : 1.0f;
+  const i64 rows = n / 3;
+  Guarded<u64> bits(ceil_div(n, kWordBits)), words(rows);
+  Guarded<float> back(n);
+  bool good = kernels.pack(x.data(), n, -1.0f, bits.data(), threads);
+  kernels.unpack(bits.data(), n, -1.0f, back.data(), threads);
+  kernels.rows(bits.data(), rows, 3, words.data(), threads);
+  good &= bits.intact() && back.intact() && words.intact();
+  for (i64 i = 0; i < n; ++i) {
+    const float value = x[static_cast<std::size_t>(i)];
+    good &= back[i] == value && (bits[i / kWordBits] >> i % kWordBits & 1) == (value == 1.0f);
+    if (i < 3 * rows) good &= (words[i / 3] >> i % 3 & 1) == (value == 1.0f) && words[i / 3] < 8;
+  }
+  if (n > 0) {
+    x.back() = 0.5f;
+    good &= !kernels.pack(x.data(), n, -1.0f, bits.data(), threads);
+  }
+  results.record(good, std::string("flat_bits ") + isa_name(isa) + " " + std::to_string(n));
+}
+
+void test_flat_bits(Isa isa, i64 n, int threads, Results& results) {
+  Random random(static_cast<unsigned>(n));
+  const FlatBitsKernels& kernels = flat_bits_kernels(isa);
+  std::vector<float> x(static_cast<std::size_t>(n));
+  for (float& value : x) value = random.below(2) == 0 ? -1.0f : 1.0f;
+  const i64 rows = n / 3;
+  Guarded<u64> bits(ceil_div(n, kWordBits)), words(rows);
+  Guarded<float> back(n);
+  bool good = kernels.pack(x.data(), n, -1.0f, bits.data(), threads);
+  kernels.unpack(bits.data(), n, -1.0f, back.data(), threads);
+  kernels.rows(bits.data(), rows, 3, words.data(), threads);
+  good &= bits.intact() && back.intact() && words.intact();
+  for (i64 i = 0; i < n; ++i) {
+    const float value = x[static_cast<std::size_t>(i)];
+    good &= back[i] == value && (bits[i / kWordBits] >> i % kWordBits & 1) == (value == 1.0f);
+    if (i < 3 * rows) good &= (words[i / 3] >> i % 3 & 1) == (value == 1.0f) && words[i / 3] < 8;
+  }
+  if (n > 0) {
+    x.back() = 0.5f;
+    good &= !kernels.pack(x.data(), n, -1.0f, bits.data(), threads);
+  }
+  results.record(good, std::string("flat_bits ") + isa_name(isa) + " " + std::to_string(n));
+}
+
+void test_flat_bits(Isa isa, i64 n, int threads, Results& results) {
+  Random random(static_cast<unsigned>(n));
+  const FlatBitsKernels& kernels = flat_bits_kernels(isa);
+  std::vector<float> x(static_cast<std::size_t>(n));
+  for (float& value : x) value = random.below(2) == 0 ? -1.0f : 1.0f;
+  const i64 rows = n / 3;
+  Guarded<u64> bits(ceil_div(n, kWordBits)), words(rows);
+  Guarded<float> back(n);
+  bool good = kernels.pack(x.data(), n, -1.0f, bits.data(), threads);
+  kernels.unpack(bits.data(), n, -1.0f, back.data(), threads);
+  kernels.rows(bits.data(), rows, 3, words.data(), threads);
+  good &= bits.intact() && back.intact() && words.intact();
+  for (i64 i = 0; i < n; ++i) {
+    const float value = x[static_cast<std::size_t>(i)];
+    good &= back[i] == value && (bits[i / kWordBits] >> i % kWordBits & 1) == (value == 1.0f);
+    if (i < 3 * rows) good &= (words[i / 3] >> i % 3 & 1) == (value == 1.0f) && words[i / 3] < 8;
+  }
+  if (n > 0) {
+    x.back() = 0.5f;
+    good &= !kernels.pack(x.data(), n, -1.0f, bits.data(), threads);
+  }
+  results.record(good, std::string("flat_bits ") + isa_name(isa) + " " + std::to_string(n));
+}
+
+void test_flat_bits(Isa isa, i64 n, int threads, Results& results) {
+  Random random(static_cast<unsigned>(n));
+  const FlatBitsKernels& kernels = flat_bits_kernels(isa);
+  std::vector<float> x(static_cast<std::size_t>(n));
+  for (float& value : x) value = random.below(2) == 0 ? -1.0f : 1.0f;
+  const i64 rows = n / 3;
+  Guarded<u64> bits(ceil_div(n, kWordBits)), words(rows);
+  Guarded<float> back(n);
+  bool good = kernels.pack(x.data(), n, -1.0f, bits.data(), threads);
+  kernels.unpack(bits.data(), n, -1.0f, back.data(), threads);
+  kernels.rows(bits.data(), rows, 3, words.data(), threads);
+  good &= bits.intact() && back.intact() && words.intact();
+  for (i64 i = 0; i < n; ++i) {
+    const float value = x[static_cast<std::size_t>(i)];
+    good &= back[i] == value && (bits[i / kWordBits] >> i % kWordBits & 1) == (value == 1.0f);
+    if (i < 3 * rows) good &= (words[i / 3] >> i % 3 & 1) == (value == 1.0f) && words[i / 3] < 8;
+  }
+  if (n > 0) {
+    x.back() = 0.5f;
+    good &= !kernels.pack(x.data(), n, -1.0f, bits.data(), threads);
+  }
+  results.record(good, std::string("flat_bits ") + isa_name(isa) + " " + std::to_string(n));
+}
+
+void test_flat_bits(Isa isa, i64 n, int threads, Results& results) {
+  Random random(static_cast<unsigned>(n));
+  const FlatBitsKernels& kernels = flat_bits_kernels(isa);
+  std::vector<float> x(static_cast<std::size_t>(n));
+  for (float& value : x) value = random.below(2) == 0 ? -1.0f : 1.0f;
+  const i64 rows = n / 3;
+  Guarded<u64> bits(ceil_div(n, kWordBits)), words(rows);
+  Guarded<float> back(n);
+  bool good = kernels.pack(x.data(), n, -1.0f, bits.data(), threads);
+  kernels.unpack(bits.data(), n, -1.0f, back.data(), threads);
+  kernels.rows(bits.data(), rows, 3, words.data(), threads);
+  good &= bits.intact() && back.intact() && words.intact();
+  for (i64 i = 0; i < n; ++i) {
+    const float value = x[static_cast<std::size_t>(i)];
+    good &= back[i] == value && (bits[i / kWordBits] >> i % kWordBits & 1) == (value == 1.0f);
+    if (i < 3 * rows) good &= (words[i / 3] >> i % 3 & 1) == (value == 1.0f) && words[i / 3] < 8;
+  }
+  if (n > 0) {
+    x.back() = 0.5f;
+    good &= !kernels.pack(x.data(), n, -1.0f, bits.data(), threads);
+  }
+  results.record(good, std::string("flat_bits ") + isa_name(isa) + " " + std::to_string(n));
+}
+
+void test_flat_bits(Isa isa, i64 n, int threads, Results& results) {
+  Random random(static_cast<unsigned>(n));
+  const FlatBitsKernels& kernels = flat_bits_kernels(isa);
+  std::vector<float> x(static_cast<std::size_t>(n));
+  for (float& value : x) value = random.below(2) == 0 ? -1.0f : 1.0f;
+  const i64 rows = n / 3;
+  Guarded<u64> bits(ceil_div(n, kWordBits)), words(rows);
+  Guarded<float> back(n);
+  bool good = kernels.pack(x.data(), n, -1.0f, bits.data(), threads);
+  kernels.unpack(bits.data(), n, -1.0f, back.data(), threads);
+  kernels.rows(bits.data(), rows, 3, words.data(), threads);
+  good &= bits.intact() && back.intact() && words.intact();
+  for (i64 i = 0; i < n; ++i) {
+    const float value = x[static_cast<std::size_t>(i)];
+    good &= back[i] == value && (bits[i / kWordBits] >> i % kWordBits & 1) == (value == 1.0f);
+    if (i < 3 * rows) good &= (words[i / 3] >> i % 3 & 1) == (value == 1.0f) && words[i / 3] < 8;
+  }
+  if (n > 0) {
+    x.back() = 0.5f;
+    good &= !kernels.pack(x.data(), n, -1.0f, bits.data(), threads);
+  }
+  results.record(good, std::string("flat_bits ") + isa_name(isa) + " " + std::to_string(n));
+}
+
+void test_flat_bits(Isa isa, i64 n, int threads, Results& results) {
+  Random random(static_cast<unsigned>(n));
+  const FlatBitsKernels& kernels = flat_bits_kernels(isa);
+  std::vector<float> x(static_cast<std::size_t>(n));
+  for (float& value : x) value = random.below(2) == 0 ? -1.0f : 1.0f;
+  const i64 rows = n / 3;
+  Guarded<u64> bits(ceil_div(n, kWordBits)), words(rows);
+  Guarded<float> back(n);
+  bool good = kernels.pack(x.data(), n, -1.0f, bits.data(), threads);
+  kernels.unpack(bits.data(), n, -1.0f, back.data(), threads);
+  kernels.rows(bits.data(), rows, 3, words.data(), threads);
+  good &= bits.intact() && back.intact() && words.intact();
+  for (i64 i = 0; i < n; ++i) {
+    const float value = x[static_cast<std::size_t>(i)];
+    good &= back[i] == value && (bits[i / kWordBits] >> i % kWordBits & 1) == (value == 1.0f);
+    if (i < 3 * rows) good &= (words[i / 3] >> i % 3 & 1) == (value == 1.0f) && words[i / 3] < 8;
+  }
+  if (n > 0) {
+    x.back() = 0.5f;
+    good &= !kernels.pack(x.data(), n, -1.0f, bits.data(), threads);
+  }
+  results.record(good, std::string("flat_bits ") + isa_name(isa) + " " + std::to_string(n));
+}
+
+void test_flat_bits(Isa isa, i64 n, int threads, Results& results) {
+  Random random(static_cast<unsigned>(n));
+  const FlatBitsKernels& kernels = flat_bits_kernels(isa);
+  std::vector<float> x(static_cast<std::size_t>(n));
+  for (float& value : x) value = random.below(2) == 0 ? -1.0f : 1.0f;
+  const i64 rows = n / 3;
+  Guarded<u64> bits(ceil_div(n, kWordBits)), words(rows);
+  Guarded<float> back(n);
+  bool good = kernels.pack(x.data(), n, -1.0f, bits.data(), threads);
+  kernels.unpack(bits.data(), n, -1.0f, back.data(), threads);
+  kernels.rows(bits.data(), rows, 3, words.data(), threads);
+  good &= bits.intact() && back.intact() && words.intact();
+  for (i64 i = 0; i < n; ++i) {
+    const float value = x[static_cast<std::size_t>(i)];
+    good &= back[i] == value && (bits[i / kWordBits] >> i % kWordBits & 1) == (value == 1.0f);
+    if (i < 3 * rows) good &= (words[i / 3] >> i % 3 & 1) == (value == 1.0f) && words[i / 3] < 8;
+  }
+  if (n > 0) {
+    x.back() = 0.5f;
+    good &= !kernels.pack(x.data(), n, -1.0f, bits.data(), threads);
+  }
+  results.record(good, std::string("flat_bits ") + isa_name(isa) + " " + std::to_string(n));
+}
+
+void test_flat_bits(Isa isa, i64 n, int threads, Results& results) {
+  Random random(static_cast<unsigned>(n));
+  const FlatBitsKernels& kernels = flat_bits_kernels(isa);
+  std::vector<float> x(static_cast<std::size_t>(n));
+  for (float& value : x) value = random.below(2) == 0 ? -1.0f : 1.0f;
+  const i64 rows = n / 3;
+  Guarded<u64> bits(ceil_div(n, kWordBits)), words(rows);
+  Guarded<float> back(n);
+  bool good = kernels.pack(x.data(), n, -1.0f, bits.data(), threads);
+  kernels.unpack(bits.data(), n, -1.0f, back.data(), threads);
+  kernels.rows(bits.data(), rows, 3, words.data(), threads);
+  good &= bits.intact() && back.intact() && words.intact();
+  for (i64 i = 0; i < n; ++i) {
+    const float value = x[static_cast<std::size_t>(i)];
+    good &= back[i] == value && (bits[i / kWordBits] >> i % kWordBits & 1) == (value == 1.0f);
+    if (i < 3 * rows) good &= (words[i / 3] >> i % 3 & 1) == (value == 1.0f) && words[i / 3] < 8;
+  }
+  if (n > 0) {
+    x.back() = 0.5f;
+    good &= !kernels.pack(x.data(), n, -1.0f, bits.data(), threads);
+  }
+  results.record(good, std::string("flat_bits ") + isa_name(isa) + " " + std::to_string(n));
+}
+
 }  // namespace
 
 void test_estimators(Isa isa, Results& results) {
@@ -168,6 +384,15 @@ void test_estimators(Isa isa, Results& results) {
     for (i64 n : {0, 1, 7, 63, 64, 65, 257, 40001}) {
       test_masks(isa, n, threads, results);
       test_slopes(isa, n, threads, results);
+      test_flat_bits(isa, n, threads, results);
+      test_flat_bits(isa, n, threads, results);
+      test_flat_bits(isa, n, threads, results);
+      test_flat_bits(isa, n, threads, results);
+      test_flat_bits(isa, n, threads, results);
+      test_flat_bits(isa, n, threads, results);
+      test_flat_bits(isa, n, threads, results);
+      test_flat_bits(isa, n, threads, results);
+      test_flat_bits(isa, n, threads, results);
       test_flat_bits(isa, n, threads, results);
     }
     for (i64 n : {2, 63, 64, 65, 1025, 4161}) test_standard(isa, 3, n, threads, results);

@@ -57,6 +57,26 @@ def filter_mean(w: Tensor) -> Tensor:
     return w.mean(dim=tuple(range(1, w.ndim)), keepdim=True)
 
 
+def filter_variance(centered: Tensor) -> Tensor:
+    """[out, in, *kernel] whose filters have mean 0 -> [out, 1, ...]: the unbiased variance of each.
+
+    Squares of centered numbers are as exact as torch.var, which takes ten times as long for some hundred numbers.
+    """
+    over = tuple(range(1, centered.ndim))
+    return centered.square().sum(over, keepdim=True).div_(max(1, centered[0].numel() - 1))
+
+
+def standard_gradient(d: Tensor, y: Tensor, factor: Tensor, spread: float = 1.0) -> Tensor:
+    """Of filters w, where d is that of y = (w - mean) * factor, whose unbiased deviation is `spread`; writes into d, y.
+
+    factor (d - mean(d) - y sum(d y) / (spread^2 (n - 1))): mean and deviation are differentiated. Where a factor has an
+    epsilon beside the variance v, factor^2 = spread^2 / (v + epsilon), this is still its gradient.
+    """
+    over, n = tuple(range(1, d.ndim)), d[0].numel()
+    along = (d * y).sum(over, keepdim=True).div_(spread * spread * (n - 1))
+    return d.sub_(filter_mean(d)).sub_(y.mul_(along)).mul_(factor)
+
+
 def filter_mean_abs(w: Tensor) -> Tensor:
     """[out, in, *kernel] -> [out, 1, ...]: mean |w| of each filter, XNOR-Net's alpha; carries no gradient."""
     return filter_mean(w.detach().abs())

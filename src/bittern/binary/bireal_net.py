@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bittern.binary._common import check_choice, filter_mean_abs
-from bittern.estimators import ApproxSign, Clip, binarize, without_scale
+from bittern.estimators import ApproxSign, Clip, Plateaus, binarize, without_scale
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 
 
@@ -42,8 +42,8 @@ class BiRealNet(Quantizer):
         if self.gradient == "paper":
             # alpha multiplies the values in the layer, so its gradient already carries the magnitude
             return Quantized(binarize(w, Clip(strict=True)), alpha)
-        mask = Clip().derivative(w) if self.gradient == "released" else torch.ones_like(w)
-        return Quantized(binarize(w, without_scale(mask, alpha)), alpha)
+        slope = without_scale(torch.ones_like(alpha), alpha)
+        return Quantized(binarize(w, Plateaus(slope) if self.gradient == "released" else slope), alpha)
 
     def input(self, x: Tensor) -> Quantized:
         return Quantized(binarize(x, ApproxSign()))

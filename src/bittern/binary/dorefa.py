@@ -61,7 +61,7 @@ class DoReFa(Quantizer):
     def weight(self, w: Tensor) -> Quantized:
         if self.weight_bits == 1:
             scale = w.detach().abs().mean()
-            return Quantized(binarize(w, without_scale(torch.ones_like(w), scale)), scale)
+            return Quantized(binarize(w, without_scale(torch.ones_like(scale), scale)), scale)
         top = _top(self.weight_bits)
         squashed = torch.tanh(w)
         largest = squashed.abs().amax()

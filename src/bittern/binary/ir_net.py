@@ -4,12 +4,20 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from bittern.binary._common import check_progress, check_spread_of_filter, filter_mean
-from bittern.estimators import ErrorDecay, binarize
+from bittern import ops
+from bittern.binary._common import (
+    check_progress,
+    check_spread_of_filter,
+    filter_mean,
+    filter_variance,
+    standard_gradient,
+)
+from bittern.estimators import ErrorDecay, binarize, follows_formula, in_order, lies_channels_last, out_of_order
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 from bittern.start import HeNormal
 
@@ -50,16 +58,21 @@ class IRNet(Quantizer):
         self.register_buffer("k", torch.tensor(max(1.0 / t_min, 1.0)))
 
     def weight(self, w: Tensor) -> Quantized:
+        plain = w.detach()
         over = tuple(range(1, w.ndim))
         # compared, not computed: the std of equal weights may round to something that is not 0
-        constant = w.detach().amax(dim=over, keepdim=True) == w.detach().amin(dim=over, keepdim=True)
-        centered = w - filter_mean(w)
-        # so may their centered values: subtracting them from themselves gives 0 and keeps the gradient
-        centered = centered - torch.where(constant, centered.detach(), 0.0)
-        standard = centered / torch.where(constant, 1.0, w.std(dim=over, keepdim=True))
-        size = torch.where(constant, 1.0, filter_mean(standard.detach().abs()))
+        constant = plain.amax(dim=over, keepdim=True) == plain.amin(dim=over, keepdim=True)
+        mean = filter_mean(plain)
+        centered = plain - mean
+        divisor = torch.where(constant, math.inf, filter_variance(centered).sqrt_())
+        standard = centered / divisor
+        size = torch.where(constant, 1.0, filter_mean(standard.abs()))
         scale = torch.exp2(torch.round(torch.log2(size)))
-        return Quantized(binarize(standard, ErrorDecay(self.t, self.k)), scale)
+        if follows_formula(w):
+            return Quantized(binarize(_standardized(w, constant), ErrorDecay(self.t, self.k)), scale)
+        kept = w, mean, divisor, self.t.clone(), self.k.clone()
+        values: Tensor = _StandardSign.apply(standard, *kept)  # type: ignore[no-untyped-call]
+        return Quantized(values, scale)
 
     def input(self, x: Tensor) -> Quantized:
         return Quantized(binarize(x, ErrorDecay(self.t, self.k)))
@@ -73,3 +86,36 @@ class IRNet(Quantizer):
         now = 10.0 ** (low + (high - low) * t)
         self.t.fill_(now)
         self.k.fill_(max(1.0 / now, 1.0))
+
+
+def _standardized(w: Tensor, constant: Tensor) -> Tensor:
+    """(W - mean) / std of each filter, 0 where all its weights are equal, in operations that autograd follows."""
+    centered = w - filter_mean(w)
+    # equal weights need not be 0 when they are centered: subtracting them from themselves keeps the gradient
+    centered = centered - torch.where(constant, centered.detach(), 0.0)
+    return centered / torch.where(constant, 1.0, w.std(dim=tuple(range(1, w.ndim)), keepdim=True))
+
+
+class _StandardSign(torch.autograd.Function):
+    """sign of a standardized weight, with one pass over it backward; kept are the weight and numbers of filters.
+
+    divisor: std, or infinity for a filter of equal weights, which makes them 0.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, standard: Tensor, w: Tensor, mean: Tensor, divisor: Tensor, t: Tensor, k: Tensor) -> Tensor:
+        ctx.save_for_backward(w, mean, divisor, t, k)
+        return ops.sign.direct(standard)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        w, mean, divisor, t, k = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the result may be differentiated again
+            values = binarize(_standardized(w, divisor.isinf()), ErrorDecay(t, k))
+            (to_w,) = torch.autograd.grad(values, w, grads[0], create_graph=True)
+            return None, to_w, None, None, None, None
+        last = lies_channels_last(w)
+        y = (in_order(w, last) - mean).div_(divisor)
+        d = ops.error_decay_gradient.direct(in_order(grads[0], last), y, t, k)
+        to_w = standard_gradient(d, y, torch.where(divisor.isinf(), 1.0, divisor.reciprocal()))
+        return None, out_of_order(to_w, last), None, None, None, None

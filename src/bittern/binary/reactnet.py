@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bittern.binary._common import filter_mean_abs
-from bittern.estimators import ApproxSign, Clip, binarize, without_scale
+from bittern.estimators import ApproxSign, Plateaus, binarize, without_scale
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 
 
@@ -31,7 +31,7 @@ class ReActNet(Quantizer):
 
     def weight(self, w: Tensor) -> Quantized:
         alpha = filter_mean_abs(w)
-        return Quantized(binarize(w, without_scale(Clip().derivative(w), alpha)), alpha)
+        return Quantized(binarize(w, Plateaus(without_scale(torch.ones_like(alpha), alpha))), alpha)
 
     def input(self, x: Tensor) -> Quantized:
         shifted = x + self.shape.input_view(self.shift)

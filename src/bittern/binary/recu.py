@@ -10,10 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from bittern import ops
-from bittern.binary._common import check_progress, check_spread_of_filter, filter_mean
+from bittern.binary._common import (
+    check_progress,
+    check_spread_of_filter,
+    filter_mean,
+    filter_variance,
+    standard_gradient,
+)
 from bittern.estimators import (
     ApproxSign,
     binarize,
+    follows_formula,
     in_order,
     is_transformed,
     lies_channels_last,
@@ -65,13 +72,15 @@ class ReCU(Quantizer):
         self.register_buffer("tau", torch.tensor(TAU_FIRST))
 
     def weight(self, w: Tensor) -> Quantized:
-        over = tuple(range(1, w.ndim))
-        centered = w - filter_mean(w)
-        standard = centered * (STD / torch.sqrt(centered.var(dim=over, keepdim=True) + EPSILON))
-        b = standard.detach().abs().mean()
-        quantile = (-b * torch.log(2.0 - 2.0 * self.tau)).to(w.dtype)
-        clamped = torch.clamp(standard, -quantile, quantile)
-        return Quantized(binarize(clamped), self.shape.weight_view(self.alpha))
+        mean, factor = _statistics(w.detach())
+        standard = (w.detach() - mean) * factor
+        quantile = (-standard.abs().mean() * torch.log(2.0 - 2.0 * self.tau)).to(w.dtype)
+        if follows_formula(w):
+            values = binarize(_clamped(w, quantile))
+        else:
+            clamped = torch.clamp(standard, -quantile, quantile)
+            values = _ClampedSign.apply(clamped, w, mean, factor, quantile)  # type: ignore[no-untyped-call]
+        return Quantized(values, self.shape.weight_view(self.alpha))
 
     def input(self, x: Tensor) -> Quantized:
         if not self.training or x.shape[0] == 0:
@@ -90,6 +99,37 @@ class ReCU(Quantizer):
         check_progress("ReCU", t)
         a = (TAU_LAST - TAU_FIRST) / (math.e - 1.0)
         self.tau.fill_(a * math.exp(t) + TAU_FIRST - a)
+
+
+def _statistics(w: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of each filter, and what its centered weights are multiplied by."""
+    mean = filter_mean(w)
+    return mean, STD / torch.sqrt(filter_variance(w - mean) + EPSILON)
+
+
+def _clamped(w: Tensor, quantile: Tensor) -> Tensor:
+    """The standardized weight within the quantile, in operations that autograd follows."""
+    mean, factor = _statistics(w)
+    return torch.clamp((w - mean) * factor, -quantile, quantile)
+
+
+class _ClampedSign(torch.autograd.Function):
+    """sign of `_clamped`, with few passes backward; kept are the weight and numbers of filters."""
+
+    @staticmethod
+    def forward(ctx: Any, clamped: Tensor, w: Tensor, mean: Tensor, factor: Tensor, quantile: Tensor) -> Tensor:
+        ctx.save_for_backward(w, mean, factor, quantile)
+        return ops.sign.direct(clamped)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        w, mean, factor, quantile = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the result may be differentiated again
+            (to_w,) = torch.autograd.grad(binarize(_clamped(w, quantile)), w, grads[0], create_graph=True)
+            return None, to_w, None, None, None
+        y = (w - mean).mul_(factor)
+        d = (y.abs() <= quantile).to(w.dtype).mul_(grads[0])
+        return None, standard_gradient(d, y, factor, STD), None, None, None
 
 
 def _standard_sign(x: Tensor) -> Tensor:

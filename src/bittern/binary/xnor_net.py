@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from bittern.binary._common import check_choice, check_limit, filter_mean, filter_mean_abs
-from bittern.estimators import Clip, binarize, straight_through, without_scale
+from bittern.estimators import Clip, Plateaus, binarize, straight_through, without_scale
 from bittern.ops import mean_magnitude, mean_of_sample, sign
 from bittern.quantizer import InputCode, InputScale, LayerShape, Quantized, Quantizer, SignCode
 from bittern.start import HeNormal
@@ -90,8 +91,9 @@ class XNORNet(Quantizer):
             magnitude = straight_through(w.detach().abs(), w, sign(w.detach()))
             return Quantized(binarize(w, clip), filter_mean(magnitude))
         factor = 1.0 - 1.0 / self.shape.weight[1] if self.gradient == "released" else 1.0
-        rule = factor * (1.0 / self.shape.fan_in + clip.derivative(w) * alpha)
-        return Quantized(binarize(w, without_scale(rule, alpha)), alpha)
+        inside, outside = (factor * (1.0 / self.shape.fan_in + a) for a in (alpha, torch.zeros_like(alpha)))
+        slopes = without_scale(inside, alpha), without_scale(outside, alpha)
+        return Quantized(binarize(w, Plateaus(*slopes, clip.strict)), alpha)
 
     def settle(self, w: Tensor) -> None:
         if self.clip_latent is None:

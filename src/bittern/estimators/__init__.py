@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gradient estimators: what stands in for the derivative of a function that has none, as data.
 
-An estimator is a small record: `Clip`, `ApproxSign`, `ErrorDecay`, `Fourier`, `Levels`. `derivative(x)` is its formula,
-a tensor of the shape of x that carries no gradient itself. `binarize(x, estimator)` computes sign(x) exactly (sign(0) =
-+1, never x - x.detach() tricks, whose rounding would leave the grid); backward multiplies the incoming gradient by the
-derivative, in one pass of an op that has it from x, or from a mask of one bit an element (`Clip`, `Levels`): no tensor
-of derivatives is kept. `binarize(x, tensor)` takes any derivative as a tensor, `straight_through` any values.
+An estimator is a small record: `Identity`, `Clip`, `Plateaus`, `ApproxSign`, `ErrorDecay`, `Fourier`, `Levels`.
+`derivative(x)` is its formula, a tensor of the shape of x that carries no gradient itself. `binarize(x, estimator)`
+computes sign(x) exactly (sign(0) = +1, never x - x.detach() tricks, whose rounding would leave the grid); backward
+multiplies the incoming gradient by the derivative, in one pass of an op that has it from x, or from a mask of one bit
+an element (`Clip`, `Plateaus`, `Levels`): no tensor of derivatives is kept. `binarize(x, tensor)` takes any derivative
+as a tensor, `straight_through` any values.
 
 Memory. An image with channels last stays so. Under torch.func, and where something differentiates forward, an estimator
 is its formula by torch's own operations.
 
 Second derivatives. What an estimator hands on is a product, gradient times derivative, which autograd follows
-again: that is right where the derivative is constant in pieces (`Clip`, `Levels`, none at all), and where a derivative
-is given that autograd can follow. A derivative that bends (`ApproxSign`, `ErrorDecay`, `Fourier`) is a number here,
-not a function, so differentiating it is refused.
+again: that is right where the derivative is constant in pieces (`Identity`, `Clip`, `Plateaus`, `Levels`), and where a
+derivative is given that autograd can follow. A derivative that bends (`ApproxSign`, `ErrorDecay`, `Fourier`) is a
+number here, not a function, so differentiating it is refused.
 
 Where the weight scale goes. A layer computes y = conv(x, B) * alpha, so autograd hands B the gradient
 g_B = alpha * g, where g is the gradient of the scaled weight W~ = alpha * B. A paper that states its rule as
@@ -28,6 +29,7 @@ from bittern.estimators.functions import (
     Estimator,
     alone,
     estimate,
+    follows_formula,
     in_order,
     is_transformed,
     lies_channels_last,
@@ -42,6 +44,7 @@ from bittern.estimators.records import (
     Fourier,
     Identity,
     Levels,
+    Plateaus,
     without_scale,
 )
 
@@ -53,8 +56,10 @@ __all__ = [
     "Fourier",
     "Identity",
     "Levels",
+    "Plateaus",
     "binarize",
     "estimate",
+    "follows_formula",
     "in_order",
     "is_transformed",
     "lies_channels_last",

@@ -96,6 +96,11 @@ def is_transformed() -> bool:
     return not torch.compiler.is_compiling() and transform_is_active()
 
 
+def follows_formula(x: Tensor) -> bool:
+    """Whether operations of torch's serve x better than a function with a backward of its own."""
+    return is_transformed() or not (x.requires_grad and torch.is_grad_enabled())
+
+
 def straight_through(values: Tensor, x: Tensor, derivative: Tensor | None = None) -> Tensor:
     """`values`, bit for bit, with d values / dx := derivative (None: 1), elementwise.
 

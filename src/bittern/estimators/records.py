@@ -58,6 +58,43 @@ class Clip(NamedTuple):
         return ops.masked_gradient.direct(grad, kept[0])
 
 
+class Plateaus(NamedTuple):
+    """`inside` where |x| <= 1 (strict: |x| < 1), else `outside` (None: 0): numbers of the filters of a weight.
+
+    inside, outside: [out, 1, ...] for x [out, ...].
+    """
+
+    inside: Tensor
+    outside: Tensor | None = None
+    strict: bool = False
+
+    @property
+    def bends(self) -> bool:
+        return False
+
+    def values(self, x: Tensor) -> Tensor:
+        return ops.sign.direct(x)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        inside = Clip(strict=self.strict).derivative(x) > 0.0
+        return torch.where(inside, self.inside, 0.0 if self.outside is None else self.outside).to(x.dtype)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        values, mask = ops.clipped_sign.direct(x, 1.0, self.strict)
+        slopes = (self.inside,) if self.outside is None else (self.inside, self.outside)
+        return values, (mask, *slopes)
+
+    def backward(self, grad: Tensor, *kept: Tensor) -> Tensor:
+        mask, inside, *outside = kept
+        if not outside:
+            return ops.masked_gradient.direct(grad, mask).mul_(inside)
+        chosen = ops.masked_gradient.direct(torch.ones_like(grad), mask)
+        slope = (
+            chosen * inside
+        )  # one of the two products is 0, so their sum is exact; torch.where takes ten times as long
+        return slope.add_(chosen.neg_().add_(1.0).mul_(outside[0])).mul_(grad)
+
+
 class Levels(NamedTuple):
     """2^bits - 1 where 0 <= x <= 1, else 0, for round_half_even(clip(x, 0, 1) * (2^bits - 1)), whose NaN is 0."""
 
