@@ -122,12 +122,12 @@ def input_scale(node: Node) -> Callable[[Tensor], Tensor] | None:
     if node.attrs["scale_order"] == TORCH:
         return torch_scale(node)
     if integer(node, "dims") == 0:
-        return lambda x: ops.mean_magnitude(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], 1)
+        return lambda x: ops.mean_magnitude.direct(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], 1)
     if node.attrs["input_scale"] == InputScale.PER_SAMPLE.value:
-        return lambda x: ops.mean_of_sample(ops.mean_magnitude(x))
+        return lambda x: ops.mean_of_sample(ops.mean_magnitude.direct(x))
     stride, padding, dilation = (tuple(integers(node, key)) for key in ("stride", "padding", "dilation"))
     shape, geometry = LayerShape((1, 1, *integers(node, "kernel"))), Geometry(stride, padding, dilation)
-    return lambda x: spread(ops.mean_magnitude(x), shape, geometry)
+    return lambda x: spread(ops.mean_magnitude.direct(x), shape, geometry)
 
 
 def weight_words(node: Node, tensors: Tensors) -> list[Tensor]:
