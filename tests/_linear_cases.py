@@ -14,6 +14,8 @@ from torch import Tensor
 from _tolerance import assert_exact, assert_reduction
 from bittern.ops import codebooks, quantize_4bit
 from bittern.ops.linear_4bit.reference import decoded_weight
+from bittern.ops.linear_4bit.scales import decoded_absmax
+from bittern.ops.nested import quantize_absmax
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 SHAPES = (
@@ -37,10 +39,17 @@ class Linear:
     dtype: torch.dtype
     table: str = "nf4"
     bias: bool = True
+    scales: str = "float"
+    """Or in bytes: "nested", "powers" of two."""
 
     def __str__(self) -> str:
         name = str(self.dtype).removeprefix("torch.")
-        return f"{name}-{self.m}x{self.rows}x{self.columns}-b{self.block}-{self.table}{'-bias' * self.bias}"
+        return (
+            f"{name}-{self.m}x{self.rows}x{self.columns}-b{self.block}-{self.table}{'-bias' * self.bias}{self._kind()}"
+        )
+
+    def _kind(self) -> str:
+        return "" if self.scales == "float" else f"-{self.scales}"
 
     def _random(self, *shape: int, salt: str = "") -> Tensor:
         draw = torch.Generator().manual_seed(zlib.crc32((str(self) + salt).encode()))
@@ -56,11 +65,22 @@ class Linear:
     def forward(self) -> tuple[Any, ...]:
         x = self._random(self.m, self.columns, salt="x").to(self.dtype)
         bias = self._random(self.rows, salt="b").to(self.dtype) if self.bias else None
-        return x, *self._weight(), self.block, self.rows, bias
+        packed, absmax, table, *nested = self._scaled_weight()
+        return x, packed, absmax, table, self.block, self.rows, bias, *nested
 
     def backward(self) -> tuple[Any, ...]:
         grad = self._random(self.m, self.rows, salt="g").to(self.dtype)
-        return grad, *self._weight(), self.block, self.columns
+        packed, absmax, table, *nested = self._scaled_weight()
+        return grad, packed, absmax, table, self.block, self.columns, *nested
+
+    def _scaled_weight(self) -> tuple[Tensor, ...]:
+        packed, absmax, table = self._weight()
+        if self.scales == "nested":
+            codes, scales, offset = quantize_absmax(absmax)
+            return packed, codes, table, scales, offset
+        if self.scales == "powers":
+            return packed, (torch.frexp(absmax).exponent + 127).to(torch.uint8), table
+        return packed, absmax, table
 
     def int8(self, threshold: float) -> tuple[Any, ...]:
         x, _, _, _, _, _, bias = self.forward()
@@ -79,12 +99,16 @@ def linears() -> Iterator[tuple[Linear, bool]]:
         yield Linear(3, 4, 0, 64, dtype), False
         yield Linear(2, 5, 192, 64, dtype, "fp4 shuffled", bias=False), True
         yield Linear(1, 70, 4160, 64, dtype, bias=False), False
+        for scales in ("nested", "powers"):  # rows of every lead, more blocks than share a nested scale
+            yield from ((Linear(m, 70, 1029, 32, dtype, scales=scales), False) for m in (1, 5))
+            yield Linear(3, 9, 130, 64, dtype, scales=scales), True
 
 
 def check_sum(result: Tensor, arguments: tuple[Any, ...], backward: bool) -> None:
     """`linear_4bit` or its backward: within the rounding of a sum of its products."""
-    x, packed, absmax, code, block, size = arguments[:6]
-    bias = None if backward else arguments[6]
+    x, packed, absmax, code, block, size, *rest = arguments
+    bias = None if backward else rest.pop(0)
+    absmax = decoded_absmax(absmax, *(rest or (None, None)))
     shape = (x.shape[-1], size) if backward else (size, x.shape[-1])
     weight = decoded_weight(packed, absmax, code, block, shape, x.dtype).double()
     exact = x.double() @ (weight if backward else weight.t())

@@ -17,7 +17,7 @@ struct Shape {
 };
 constexpr Shape kShapes[] = {{1, 32, 32},  {5, 64, 64},    {33, 192, 64}, {7, 96, 32},   {10, 130, 64},
                              {3, 63, 32},  {2, 2144, 32},  {9, 640, 128}, {4, 1088, 64}, {6, 4096, 4096},
-                             {6, 333, 32}, {9, 1100, 128}, {4, 45, 512}};
+                             {6, 333, 32}, {9, 1100, 128}, {4, 45, 512},  {70, 100, 64}, {67, 1029, 32}};
 constexpr i64 kInputs[] = {1, 2, 3, 4, 5, 6, 13, 49};
 
 std::vector<float> random_floats(Random& random, i64 n) {
@@ -53,28 +53,55 @@ bool close(float found, double exact, DType type) {
   return std::fabs(found - exact) <= epsilon * (50 + std::fabs(exact));
 }
 
+enum class Scales { plain, nested, powers };
+
+// Scales of a kind, and what they are.
+struct BlockScalesOf {
+  std::vector<float> absmax, table, outer;
+  std::vector<u8> codes;
+  BlockScales view{};
+
+  BlockScalesOf(Random& random, i64 blocks, Scales kind)
+      : absmax(random_floats(random, blocks)),
+        table(random_floats(random, 256)),
+        outer(random_floats(random, ceil_div(blocks, kNestedBlock))) {
+    view.absmax = absmax.data();
+    if (kind == Scales::plain) return;
+    const bool nested = kind == Scales::nested;
+    view = {nullptr, nullptr, nested ? table.data() : nullptr, outer.data(), 0.25f};
+    for (std::size_t i = 0; i < absmax.size(); ++i) {
+      const int code = nested ? random.below(256) : 112 + random.below(16);
+      codes.push_back(static_cast<u8>(code));
+      const float sum = table[static_cast<std::size_t>(code)] * outer[i / kNestedBlock] + view.offset;
+      absmax[i] = nested ? std::fmax(sum, 0.0f) : std::ldexp(1.0f, code - 127);
+    }
+    view.codes = codes.data();
+  }
+};
+
 struct Weight {
   std::vector<u8> packed;
-  std::vector<float> absmax;
+  BlockScalesOf scales;
   Weight4bit view;
 
-  Weight(Random& random, const Shape& s, DType type) {
+  Weight(Random& random, const Shape& s, DType type, Scales kind)
+      : scales(random, ceil_div(s.n * s.k, s.block), kind) {
     packed.resize(static_cast<std::size_t>(ceil_div(s.n * s.k, 2)));
     for (u8& byte : packed) byte = static_cast<u8>(random.below(256));
-    absmax = random_floats(random, ceil_div(s.n * s.k, s.block));
-    view = {packed.data(), absmax.data(), {}, s.n, s.k, s.block, type};
+    view = {packed.data(), scales.view, {}, s.n, s.k, s.block, type};
     for (float& value : view.table.values) value = random.uniform();
   }
   double at(i64 row, i64 column) const {
     const i64 i = row * view.k + column;
     const int byte = packed[static_cast<std::size_t>(i / 2)], code = i % 2 == 0 ? byte >> 4 : byte & 15;
-    return rounded(view.type, view.table.values[code] * absmax[static_cast<std::size_t>(i / view.block)]);
+    return rounded(view.type,
+                   view.table.values[code] * scales.absmax[static_cast<std::size_t>(i / view.block)]);
   }
 };
 
 void test_4bit(Isa isa, Results& results, const Shape& s, i64 m, DType type) {
   Random random(static_cast<unsigned>(s.n * 1000 + s.k + m));
-  const Weight weight(random, s, type);
+  const Weight weight(random, s, type, static_cast<Scales>((s.n + m) % 3));
   const Numbers x(random, m * s.k, type), grad(random, m * s.n, type), bias(random, s.n, type);
   Guarded<float> y(m * s.n), dx(m * s.k);
   Guarded<u16> y_half(m * s.n), dx_half(m * s.k);

@@ -79,11 +79,15 @@ class Linear4bit(FrozenLinear):
             self.register_buffer("absmax", absmax)
         self.bias = linear.bias
 
+    def _scales(self) -> tuple[Tensor, ...]:
+        """absmax, or its codes, their scales and the offset."""
+        if not self.nested:
+            return (self.absmax,)
+        return tuple(self.get_buffer(f"absmax_{name}") for name in NestedAbsmax._fields)
+
     def scales(self) -> Tensor:
         """float32 [blocks]: the absmax of each block, decoded if they are nested."""
-        if not self.nested:
-            return self.absmax
-        return dequantize_absmax(NestedAbsmax(*(self.get_buffer(f"absmax_{name}") for name in NestedAbsmax._fields)))
+        return dequantize_absmax(NestedAbsmax(*self._scales())) if self.nested else self.absmax
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """W [out_features, in_features]: code * absmax, rounded to `dtype`."""
@@ -93,7 +97,9 @@ class Linear4bit(FrozenLinear):
     def forward(self, x: Tensor) -> Tensor:
         self.check_input(x)
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return linear_4bit.direct(x, self.packed, self.scales(), self.code, self.block_size, self.out_features, bias)
+        codes, *nested = self._scales()
+        product = linear_4bit.direct
+        return product(x, self.packed, codes, self.code, self.block_size, self.out_features, bias, *nested)
 
     def extra_repr(self) -> str:
         return (

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from bittern.nn._frozen import FrozenLinear, weight_of
-from bittern.nn.mx_codes import GROUP, check_exponents, powers, round_to_mx, table
+from bittern.nn.mx_codes import GROUP, check_exponents, round_to_mx, table
+from bittern.ops.e8m0 import powers
 from bittern.ops.linear_4bit import linear_4bit
 from bittern.ops.quantize_blockwise.check import FLOATS
 
@@ -115,7 +116,7 @@ class LinearMXFP4(FrozenLinear):
     def forward(self, x: Tensor) -> Tensor:
         self.check_input(x)
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return linear_4bit.direct(x, self.packed, self.scales(), self.table, GROUP, self.out_features, bias)
+        return linear_4bit.direct(x, self.packed, self.exponents.view(-1), self.table, GROUP, self.out_features, bias)
 
     def check_codes(self) -> None:
         """As for every frozen layer; scales must be numbers, and the table that of the format."""

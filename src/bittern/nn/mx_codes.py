@@ -19,6 +19,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from bittern.ops.e8m0 import powers
+
 GROUP = 32
 """Numbers that share a scale."""
 BIAS, MOST = 127, 252
@@ -26,8 +28,6 @@ BIAS, MOST = 127, 252
 _MAGNITUDES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 _LARGEST_EXPONENT = 2
 """Of a code: 6 = 1.5 * 2^2."""
-_FRACTION_BITS, _SUBNORMAL = 23, 1 << 22
-"""Of float32: where its exponent begins, and the bits of 2^-127."""
 
 
 def table() -> Tensor:
@@ -48,12 +48,6 @@ def round_to_mx(weight: Tensor) -> tuple[Tensor, Tensor]:
     magnitude = torch.where(below % 2 == 0, below, above)  # they differ on a border alone, where the even one is meant
     codes = magnitude | torch.signbit(groups).long() << 3
     return codes.to(torch.uint8).flatten(-2), biased.to(torch.uint8)
-
-
-def powers(exponents: Tensor) -> Tensor:
-    """Integers e from 0 to 254 -> 2^(e - 127), float32, exact."""
-    bits = exponents.to(torch.int32, copy=True)  # in place from here on: a product waits for it
-    return bits.bitwise_left_shift_(_FRACTION_BITS).clamp_(min=_SUBNORMAL).view(torch.float32)
 
 
 def check_exponents(owner: str, exponents: Tensor) -> None:

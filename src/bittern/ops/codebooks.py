@@ -71,11 +71,11 @@ def dynamic_tree(signed: bool = True, bits: int = 8, *, symmetric: bool = False)
     _check_bits("dynamic_tree", bits)
     if symmetric and not signed:
         raise ValueError("dynamic_tree: symmetric=True needs signed=True; got signed=False; leave symmetric out")
-    return torch.tensor(_tree_entries(signed, bits, symmetric), dtype=torch.float32)
+    return torch.tensor(tree_entries(signed, bits, symmetric), dtype=torch.float32)
 
 
 @cache
-def _tree_entries(signed: bool, bits: int, symmetric: bool) -> tuple[float, ...]:
+def tree_entries(signed: bool, bits: int, symmetric: bool) -> tuple[float, ...]:
     """Once a process: a layer asks for its table at every call, and a trace writes down every operator of torch."""
     decades = bits - 1
     levels: list[float] = []

@@ -18,6 +18,8 @@ class Linear4bitArguments(NamedTuple):
     block_size: int
     out_features: int
     bias: Tensor | None = None
+    absmax_scales: Tensor | None = None
+    absmax_offset: Tensor | None = None
 
 
 class BackwardArguments(NamedTuple):
@@ -29,3 +31,5 @@ class BackwardArguments(NamedTuple):
     code: Tensor
     block_size: int
     in_features: int
+    absmax_scales: Tensor | None = None
+    absmax_offset: Tensor | None = None

@@ -57,13 +57,13 @@ BITTERN_INLINE void fetch_codes_behind(const u8* codes) {
   _mm_prefetch(reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(codes) + kAhead), _MM_HINT_T0);
 }
 
-inline PairChunk load_pair_chunk(const Weight4bit& w, __m512 values, i64 row, i64 start) {
-  const u8* codes = w.packed + (row * w.k + start) / 2;
-  const float* absmax = absmax_of(w, row * w.k + start);
+inline PairChunk load_pair_chunk(const Grid& grid, __m512 values, const Row& row, i64 start) {
+  const u8* codes = grid.weight.packed + (row.base + start) / 2;
+  const float* scale = grid.scale(row, start);
   fetch_codes_behind(codes);
-  const i64 n = w.k - start, second = w.block < kChunk && n >= kChunk ? 1 : 0;
-  const __m512i table = narrow_both(_mm512_mul_ps(values, _mm512_set1_ps(absmax[0])),
-                                    _mm512_mul_ps(values, _mm512_set1_ps(absmax[second])));
+  const i64 n = row.end - start, second = grid.weight.block < kChunk && n >= kChunk ? 1 : 0;
+  const __m512i table = narrow_both(_mm512_mul_ps(values, _mm512_set1_ps(scale[0])),
+                                    _mm512_mul_ps(values, _mm512_set1_ps(scale[second])));
   if (n >= kChunk) return {_mm512_loadu_si512(codes), table};
   return {_mm512_maskz_loadu_epi8(~0ull >> (64 - n / 2), codes), table};
 }
@@ -89,14 +89,17 @@ struct PairJob {
 template <int kInputs>
 inline void multiply_pair_rows(const PairJob& job, i64 row, i64 other) {
   const Weight4bit& w = *job.base.weight;
-  const i64 pitch = padded(w.k), rows[2] = {row, other};
+  const i64 pitch = padded(w.k);
+  const Grid grid(w);
+  float* scales = scale_buffer(w, 2, w.k);
+  const Row rows[2] = {grid.row(row, 0, w.k, scales), grid.row(other, 0, w.k, scales + scale_pitch(w, w.k))};
   const __m512 values = _mm512_loadu_ps(w.table.values);
   const __m512i upper = upper_words();
   F32 sum[2][2][kInputs];
   for (int i = 0; i < 4 * kInputs; ++i) sum[i / 2 % 2][i % 2][i / 4] = splat(0.0f);
   for (i64 start = 0; start < w.k; start += kChunk) {
-    const PairChunk chunk[2] = {load_pair_chunk(w, values, rows[0], start),
-                                load_pair_chunk(w, values, rows[1], start)};
+    const PairChunk chunk[2] = {load_pair_chunk(grid, values, rows[0], start),
+                                load_pair_chunk(grid, values, rows[1], start)};
     BITTERN_UNROLL
     for (int j = 0; j < 4; ++j) {
       BITTERN_UNROLL
@@ -131,11 +134,11 @@ inline void multiply_pair_rows_by(const PairJob& job, i64 row, i64 other) {
 
 constexpr i64 kFewPairInputs = 4;
 
-inline void decode_pairs(const Weight4bit& w, i64 row, i64 start, i64 n, u16* out) {
-  const __m512 values = _mm512_loadu_ps(w.table.values);
+inline void decode_pairs(const Grid& grid, const Row& row, i64 start, i64 n, u16* out) {
+  const __m512 values = _mm512_loadu_ps(grid.weight.table.values);
   const __m512i upper = upper_words();
   for (i64 at = 0; at < n; at += kChunk) {
-    const PairChunk chunk = load_pair_chunk(w, values, row, start + at);
+    const PairChunk chunk = load_pair_chunk(grid, values, row, start + at);
     BITTERN_UNROLL
     for (int j = 0; j < 4; ++j)
       _mm512_storeu_si512(out + at + j * DotBf16::kStep, pair_numbers(chunk, upper, j));
@@ -144,13 +147,17 @@ inline void decode_pairs(const Weight4bit& w, i64 row, i64 start, i64 n, u16* ou
 
 inline void multiply_pair_panel(const PairJob& job, i64 row, i64 first_input, i64 inputs) {
   const Weight4bit& w = *job.base.weight;
+  const Grid grid(w);
   u16* panel = scratch_array<u16>(Scratch::linear_panel, kRowTile * kPanel);
+  float* scales = scale_buffer(w, 1, kPanel);
   alignas(64) F32 sums[kInputBlock * kRowTile];
   for (int i = 0; i < inputs * kRowTile; ++i) sums[i] = splat(0.0f);
   for (i64 start = 0; start < w.k; start += kPanel) {
     const i64 n = smaller(kPanel, w.k - start);
-    for (int r = 0; r < kRowTile; ++r)
-      decode_pairs(w, smaller(row + r, w.n - 1), start, n, panel + r * kPanel);
+    for (int r = 0; r < kRowTile; ++r) {
+      const Row part = grid.row(smaller(row + r, w.n - 1), start, n, scales);
+      decode_pairs(grid, part, start, n, panel + r * kPanel);
+    }
     dot_inputs<DotBf16>(panel, kPanel, job.x + first_input * padded(w.k) + start, padded(w.k), inputs,
                         padded(n), sums);
   }
@@ -177,7 +184,7 @@ void pair_task(void* context, i64 index) {
 
 void forward(const Linear4bitCall& call, const Weight4bit& w, int threads) {
   constexpr i64 kLeastBlock = 64;  // at most two scales per chunk
-  if (call.type != DType::bf16 || !has_avx512_bf16() || !regular(w) || w.block < kLeastBlock)
+  if (call.type != DType::bf16 || !has_avx512_bf16() || Grid(w).period != 1 || w.block < kLeastBlock)
     return linear_4bit(call, w, threads);
   if (call.m == 0 || w.n == 0) return;
   u16* x = scratch_array<u16>(Scratch::linear_input, call.m * padded(w.k));

@@ -2,6 +2,7 @@
 """`linear_4bit` and its backward on CUDA, by Triton: tiles of the weight are decoded on their way to the product.
 
 Forward and backward differ in the dimension that is summed: W[o, s] lies at o * in + s, or at s * in + o.
+Scales in bytes are decoded before the launch, in full.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from bittern.ops._triton import launch, tl, triton, widen
 from bittern.ops.linear_4bit.arguments import BackwardArguments, Linear4bitArguments
+from bittern.ops.linear_4bit.scales import decoded_absmax
 from bittern.ops.quantize_blockwise.cuda import narrow
 
 _FEW = 4
@@ -100,8 +102,10 @@ def _product(
 
 
 def linear_4bit_cuda(a: Linear4bitArguments) -> Tensor:
-    return _product(*a[:6], (a.x.shape[-1], 1), a.bias)
+    absmax = decoded_absmax(a.absmax, a.absmax_scales, a.absmax_offset)
+    return _product(a.x, a.packed, absmax, *a[3:6], (a.x.shape[-1], 1), a.bias)
 
 
 def linear_4bit_backward_cuda(a: BackwardArguments) -> Tensor:
-    return _product(*a, (1, a.in_features), None)
+    absmax = decoded_absmax(a.absmax, a.absmax_scales, a.absmax_offset)
+    return _product(a.grad, a.packed, absmax, *a[3:6], (1, a.in_features), None)

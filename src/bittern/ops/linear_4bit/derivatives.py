@@ -3,7 +3,7 @@
 
 y = x W^T + bias and its transpose g W are linear in x and g, so the derivative of one with respect to its input is the
 other, in both directions and as often as it is asked for: gradients of gradients, forward mode, vmap.
-The frozen weight (packed, absmax, code) is a constant of both.
+The frozen weight (packed, absmax, code, and what decodes absmax) is a constant of both.
 """
 
 from __future__ import annotations
@@ -15,20 +15,24 @@ from torch import Tensor
 from bittern.ops._frozen_product import frozen_product
 from bittern.ops._op import Op
 
-FROZEN = ("packed", "absmax", "code")
-"""Arguments 1 to 3 of both ops."""
+FROZEN = {"packed": 1, "absmax": 2, "code": 3}
+"""Arguments of both ops."""
 BIAS = 6
 """Argument of the product alone."""
+NESTED = {"absmax_scales": 7, "absmax_offset": 8}
+"""Arguments of the product; those of its transpose come one before, as it has no bias."""
 
 
 def differentiate(product: Op[Tensor], transposed: Op[Tensor]) -> None:
     """Gives `linear_4bit` and `linear_4bit_backward` derivatives that call each other."""
 
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return transposed(grad, *ctx.saved_tensors, ctx.numbers[0], ctx.width)
+        packed, absmax, code, scales, offset = ctx.saved_tensors
+        return transposed(grad, packed, absmax, code, ctx.numbers[0], ctx.width, scales, offset)
 
     def forward(ctx: Any, x: Tensor, bias: Tensor | None) -> Tensor:
-        return product(x, *ctx.saved_tensors, *ctx.numbers, bias)
+        packed, absmax, code, scales, offset = ctx.saved_tensors
+        return product(x, packed, absmax, code, *ctx.numbers, bias, scales, offset)
 
     def batched(samples: int, dims: tuple[int | None, ...], args: tuple[Any, ...]) -> Tensor:
         x, bias = args[0], args[BIAS]
@@ -36,20 +40,24 @@ def differentiate(product: Op[Tensor], transposed: Op[Tensor]) -> None:
         if dims[BIAS] is None:
             return product(x, *args[1:])
         rows: Tensor = bias.movedim(dims[BIAS], 0).view(samples, *(1,) * (x.ndim - 2), -1)
-        return product(x, *args[1:BIAS]) + rows
+        return product(x, *args[1:BIAS], None, *args[BIAS + 1 :]) + rows
 
     def transposed_backward(ctx: Any, grad: Tensor) -> Tensor:
-        return product(grad, *ctx.saved_tensors, ctx.numbers[0], ctx.width)
+        packed, absmax, code, scales, offset = ctx.saved_tensors
+        return product(grad, packed, absmax, code, ctx.numbers[0], ctx.width, None, scales, offset)
 
     def transposed_forward(ctx: Any, grad: Tensor, _: Tensor | None) -> Tensor:
-        return transposed(grad, *ctx.saved_tensors, *ctx.numbers)
+        packed, absmax, code, scales, offset = ctx.saved_tensors
+        return transposed(grad, packed, absmax, code, *ctx.numbers, scales, offset)
 
     def transposed_batched(_: int, dims: tuple[int | None, ...], args: tuple[Any, ...]) -> Tensor:
         return transposed(args[0].movedim(dims[0], 0), *args[1:])
 
-    product.differentiate(frozen_product(product, FROZEN, adjoint=backward, linear=forward, batched=batched, bias=BIAS))
+    frozen = {**FROZEN, **NESTED}
+    product.differentiate(frozen_product(product, frozen, adjoint=backward, linear=forward, batched=batched, bias=BIAS))
+    places = {**FROZEN, **{name: place - 1 for name, place in NESTED.items()}}
     transposed.differentiate(
         frozen_product(
-            transposed, FROZEN, adjoint=transposed_backward, linear=transposed_forward, batched=transposed_batched
+            transposed, places, adjoint=transposed_backward, linear=transposed_forward, batched=transposed_batched
         )
     )

@@ -2,7 +2,6 @@
 #include "kernel.h"
 
 #include <cstring>
-#include <type_traits>
 
 #include "parallel.h"
 #include "rounding.h"
@@ -13,15 +12,17 @@
 namespace bittern::avx512 {
 #include "nibbles.avx512.inl.h"
 
-#include "chunk.inl.h"
+#include "scales.inl.h"
 
-#include "ragged.inl.h"
+#include "chunk.inl.h"
 
 #include "tile.inl.h"
 
 #include "elements.inl.h"
 
 #include "kernel.inl.h"
+
+#include "backward.inl.h"
 
 // after kernel: what it leaves to others
 #include "bf16.avx512.inl.h"

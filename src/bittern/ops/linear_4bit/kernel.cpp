@@ -2,7 +2,6 @@
 #include "kernel.h"
 
 #include <cstring>
-#include <type_traits>
 
 #include "parallel.h"
 #include "rounding.h"
@@ -14,15 +13,17 @@
 namespace bittern::BITTERN_SET {
 #include BITTERN_FILE(linear_4bit, nibbles)
 
-#include "chunk.inl.h"
+#include "scales.inl.h"
 
-#include "ragged.inl.h"
+#include "chunk.inl.h"
 
 #include "tile.inl.h"
 
 #include "elements.inl.h"
 
 #include "kernel.inl.h"
+
+#include "backward.inl.h"
 
 const Linear4bitKernels linear_4bit_kernels = {linear_4bit, linear_4bit_backward};
 }  // namespace bittern::BITTERN_SET

@@ -8,20 +8,27 @@
 
 namespace bittern {
 
-// W [n, k], row by row: two codes per byte, the first in the high nibble; one absmax per `block` elements.
+// One scale per block, of which there is one of three kinds:
+// float32 as they are; or bytes, which mean table[code] * outer[block / kNestedBlock] + offset, at least 0,
+// where there is a table, and powers of two, 2^(e - 127), where there is none (255: NaN).
+constexpr i64 kNestedBlock = 256;
+struct BlockScales {
+  const float* absmax;  // null: bytes
+  const u8* codes;
+  const float* table;  // [256]
+  const float* outer;
+  float offset;
+};
+
+// W [n, k], row by row: two codes per byte, the first in the high nibble; one scale per `block` elements, a
+// power of two.
 struct Weight4bit {
   const u8* packed;
-  const float* absmax;
+  BlockScales scales;
   NibbleTables table;
   i64 n, k, block;
   DType type;  // that its numbers are rounded to
 };
-
-// The absmax of element i of a weight. A block is a power of two: a division would take longer than the
-// numbers of a whole vector.
-static inline const float* absmax_of(const Weight4bit& w, i64 i) {
-  return w.absmax + (i >> __builtin_ctzll(static_cast<u64>(w.block)));
-}
 
 struct Linear4bitCall {
   const void* x;     // [m, k] of `type`: f32, bf16 or f16; backward: [m, n]

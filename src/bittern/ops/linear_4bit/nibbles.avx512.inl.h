@@ -17,13 +17,19 @@ inline Table16 load_table(const float* values) {
 struct Codes {
   __m512i bits;
 };
-inline Codes load_codes(const u8* p) {
+inline Codes load_codes(const u8* p, i64) {
   return {_mm512_loadu_si512(p)};
 }
 
 // Code j of a word; the first element of a byte is in its high half.
-constexpr int element_of(int j, int lane) {
+constexpr int element_of(DType, int j, int lane) {
   return 8 * lane + (j ^ 1);
+}
+// A chunk of 8 kLanes numbers in lane order.
+inline void order_chunk(DType type, const float* in, float* out) {
+  for (int lane = 0; lane < static_cast<int>(kLanes); ++lane) {
+    for (int j = 0; j < 8; ++j) out[j * kLanes + lane] = in[element_of(type, j, lane)];
+  }
 }
 
 // The numbers of code j of each word; vpermps reads the low four bits of an index.
@@ -62,7 +68,11 @@ inline F32 through_f16(F32 x) {
               _mm256_cvtph_ps(_mm256_cvtps_ph(high, _MM_FROUND_TO_NEAREST_INT)));
 }
 
-constexpr bool kScalesTables = false;  // for bf16, before numbers are looked up in them
+constexpr bool kScalesTables = false;  // before numbers are looked up in them
+constexpr i64 kAhead = 0;              // no codes are asked for before they are needed
+
+template <DType kType>
+struct As {};
 
 inline float sum_of_lanes(F32 x) {
   const __m256 low = _mm512_castps512_ps256(x);

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bittern.ops.linear_4bit.arguments import BackwardArguments, Linear4bitArguments
+from bittern.ops.linear_4bit.scales import decoded_absmax
 
 
 def decoded_weight(
@@ -22,12 +23,14 @@ def decoded_weight(
 def linear_4bit_reference(a: Linear4bitArguments) -> Tensor:
     """x W^T + bias, summed in float32, with W [out_features, in_features] decoded and rounded to x's dtype."""
     shape = (a.out_features, a.x.shape[-1])
-    y = a.x.float() @ decoded_weight(*a[1:5], shape, a.x.dtype).t()
+    absmax = decoded_absmax(a.absmax, a.absmax_scales, a.absmax_offset)
+    y = a.x.float() @ decoded_weight(a.packed, absmax, *a[3:5], shape, a.x.dtype).t()
     return (y if a.bias is None else y + a.bias.float()).to(a.x.dtype)
 
 
 def linear_4bit_backward_reference(a: BackwardArguments) -> Tensor:
     """grad W, summed in float32, with W [out_features, in_features] decoded and rounded to grad's dtype."""
     shape = (a.grad.shape[-1], a.in_features)
-    weight = decoded_weight(*a[1:5], shape, a.grad.dtype)
+    absmax = decoded_absmax(a.absmax, a.absmax_scales, a.absmax_offset)
+    weight = decoded_weight(a.packed, absmax, *a[3:5], shape, a.grad.dtype)
     return (a.grad.float() @ weight).to(a.grad.dtype)

@@ -16,7 +16,7 @@ from bittern.ops._op import Op
 from bittern.ops._transforms import FrozenFunction
 from bittern.ops.linear_8bit.reference import LEVELS
 
-FROZEN = ("weight", "scale")
+FROZEN = {"weight": 1, "scale": 2}
 """Arguments 1 and 2 of the op."""
 BIAS = 3
 _ROWS = 512

@@ -18,7 +18,7 @@ from bittern.ops._transforms import FrozenFunction
 from bittern.ops.linear_groups.dequantize import dequantize_groups
 from bittern.ops.linear_groups.layout import ROWS
 
-FROZEN = ("codes", "scale", "zero")
+FROZEN = {"codes": 1, "scale": 2, "zero": 3}
 """Arguments 1 to 3 of the op."""
 BIAS = 6
 _TILES = 32
