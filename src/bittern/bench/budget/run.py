@@ -27,6 +27,7 @@ from bittern.bench.budget.halving import (
     better_half,
     plan,
     ranked,
+    seconds_of_final,
 )
 from bittern.bench.budget.measure import Measured, cost_of
 from bittern.bench.budget.search import Search
@@ -203,13 +204,17 @@ class _Cell:
         """The finalists, each at its best rate, and the twin's best."""
         arms = tuple(arm for arm in planned.arms if arm.method != TWIN)
         twins = tuple(arm for arm in planned.arms if arm.method == TWIN)
+        # a search that takes longer than was measured ends before it takes the time of the trainings that count
+        reserve = seconds_of_final(planned.methods, planned.finalists, len(planned.seeds), planned.epochs, asked)
         for number, epochs in enumerate(planned.rounds, 1):
             tried = (*arms, *(twins if len(twins) > 1 else ()))
             trials = self.search.trials(tried, epochs, self.choice)
-            found = self._carry_out(trials.values(), self.search, by=lambda trial: trial.key)
+            found = self._carry_out(trials.values(), self.search, reserve=reserve, by=lambda trial: trial.key)
             scores = {arm: found[t.key].metrics[SCORE] for arm, t in trials.items() if t.key in found}
             if self.summaries[-1].late:
-                self._note(f"round {number}: the budget was over before all of it was trained.")
+                self._note(
+                    f"round {number}: its time was over before all of it was trained; the last round keeps its own."
+                )
                 # what was not tried cannot be dropped for its score; those that were go on
                 return self._finalists(scores, arms, twins, planned, asked)
             last = number == len(planned.rounds)
@@ -273,9 +278,13 @@ class _Cell:
         *,
         alone: bool = False,
         hurry: bool = True,
+        reserve: float = 0.0,
         by: Callable[[Trial], str] = lambda trial: trial.method,
     ) -> dict[str, Result]:
-        """Those of the store, and those that there is time for, by their methods or keys. hurry: none begins late."""
+        """Those of the store, and those that there is time for, by their methods or keys. hurry: none begins late.
+
+        reserve: seconds of the budget that are for others.
+        """
         known = [*self.asking.tracks, self.measured, self.search, track]
         order: Order = of_trials(trials, known)
         fresh = [one.trial for one in order.trials if one.trial.key not in self.seen]
@@ -291,7 +300,7 @@ class _Cell:
             work=self.asking.work,
             threads=self.asking.threads,
             retry_failed=self.asking.retry_failed,
-            until=self.clock.until if hurry else math.inf,
+            until=self.clock.until - reserve if hurry else math.inf,
             on_event=self.asking.on_event,
         )
         self.summaries.append(summary)
