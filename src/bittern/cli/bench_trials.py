@@ -169,7 +169,7 @@ def _within(
     seconds: float,
     **options: Any,
 ) -> Summary:
-    from bittern.bench.budget.run import Asking
+    from bittern.bench.budget.asking import Asking
     from bittern.bench.budget.run import run as spend
     from bittern.bench.tracks.problems import PROBLEMS
 
