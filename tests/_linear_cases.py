@@ -83,7 +83,7 @@ class Linear:
         return packed, absmax, table
 
     def int8(self, threshold: float) -> tuple[Any, ...]:
-        x, _, _, _, _, _, bias = self.forward()
+        x, _, _, _, _, _, bias, *_ = self.forward()
         weight = (self._random(self.rows, self.columns) * 50).round().clamp(-127, 127).to(torch.int8)
         scale = self._random(self.rows, salt="s").abs()
         return x, weight, scale, bias, threshold
