@@ -15,12 +15,12 @@ shift
 # name, task, network, method, epochs, most training examples (- for all)
 table='
 digits                 digits         vgg_small           ReCU      8   -
-blood-cells            blood_cells    cell_detector       ReCU      6   -
-wand                   wand           series_cnn          ReCU      10  -
-intents                intents        text_encoder_small  ReCU      3   -
-spoken-digits          spoken_digits  ds_cnn              ReCU      6   -
-fashion-mnist-recu     fashion_mnist  vgg_small           ReCU      2   6000
-fashion-mnist-reactnet fashion_mnist  vgg_small           ReActNet  2   6000
+wand                   wand           series_cnn          ReCU      20  -
+spoken-digits          spoken_digits  ds_cnn              ReCU      10  -
+fashion-mnist-recu     fashion_mnist  vgg_small           ReCU      2   12000
+fashion-mnist-reactnet fashion_mnist  vgg_small           ReActNet  2   12000
+blood-cells            blood_cells    cell_detector       ReCU      10  -
+intents                intents        text_encoder_small  ReCU      4   -
 '
 while read -r name task network method epochs size; do
   [ -n "$name" ] || continue
