@@ -89,9 +89,8 @@ class Plateaus(NamedTuple):
         if not outside:
             return ops.masked_gradient.direct(grad, mask).mul_(inside)
         chosen = ops.masked_gradient.direct(torch.ones_like(grad), mask)
-        slope = (
-            chosen * inside
-        )  # one of the two products is 0, so their sum is exact; torch.where takes ten times as long
+        # one of the two products is 0, so their sum is exact; torch.where takes ten times as long
+        slope = chosen * inside
         return slope.add_(chosen.neg_().add_(1.0).mul_(outside[0])).mul_(grad)
 
 

@@ -15,13 +15,14 @@ from torch import nn
 
 from bittern._files import write_atomically
 from bittern.bench.budget.halving import Cost
-from bittern.bench.core.training import CPU, fresh, pack_exactly
+from bittern.bench.core.training import CPU, pack_exactly
 from bittern.bench.tracks import artefacts
 from bittern.bench.tracks.learning_task import training_count
 from bittern.bench.tracks.overall import COMMON
 from bittern.bench.tracks.problem import Problem, find
 from bittern.bench.tracks.problems import PROBLEMS
 from bittern.bench.tracks.stages import common_stages, settings_of
+from bittern.bench.tracks.trainee import trainee_of
 from bittern.bench.trials.track import Choice, Plan, Track, Work
 from bittern.bench.trials.trial import TWIN, Done, Result, Trial
 from bittern.train import Recipe, evaluate, train
@@ -68,14 +69,10 @@ class Measured(Track):
 
     def run(self, trial: Trial, work: Work) -> Result:
         began = time.perf_counter()
-        problem = find(self.problems, trial.task)
-        network = problem.network(trial.network)
-        method = None if trial.method == TWIN else work.methods[trial.method]
-        train_size = trial.setting("train_size")
-        assert train_size is None or isinstance(train_size, int)
-        parts = problem.load(work.data, train_size)
+        trainee = trainee_of(self.problems, trial, work)
+        problem, parts = trainee.problem, trainee.parts
         load = time.perf_counter() - began
-        model, build = _timed(lambda: fresh(lambda: network.build(method), trial.seed))
+        model, build = _timed(lambda: trainee.model(trial.seed))
         count = training_count(parts.choice)
         recipe = common_stages(problem, trial.network, count, 1, trial.seed).recipes[0]
         step = _step_seconds(model, parts.choice, recipe, problem)
@@ -84,7 +81,7 @@ class Measured(Track):
         _, real = _timed(lambda: evaluate(model, parts.peek, task=problem.task))
         pack, runs = 0.0, model
         judged: Callable[..., Any] = runs
-        if method is not None:
+        if trainee.method is not None:
             packing, pack = _timed(lambda: pack_exactly(model.eval(), parts.inputs))
             judged = packing.packed
         _, packed = _timed(lambda: evaluate(judged, parts.peek, task=problem.task))

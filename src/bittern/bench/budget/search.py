@@ -6,15 +6,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from bittern.bench.budget.halving import Arm
-from bittern.bench.core.training import fresh
 from bittern.bench.tracks.held_out import held_out_result
 from bittern.bench.tracks.learning_task import SCORE, training_count
 from bittern.bench.tracks.overall import COMMON
 from bittern.bench.tracks.problem import Problem, find
 from bittern.bench.tracks.problems import PROBLEMS
 from bittern.bench.tracks.stages import settings_of, stages_of
+from bittern.bench.tracks.trainee import trainee_of
 from bittern.bench.trials.track import Choice, Plan, Track, Work
-from bittern.bench.trials.trial import CHOSEN_RATE, TWIN, Done, Result, Trial
+from bittern.bench.trials.trial import CHOSEN_RATE, Done, Result, Trial
 
 
 class Search(Track):
@@ -42,14 +42,10 @@ class Search(Track):
         return found
 
     def run(self, trial: Trial, work: Work) -> Result:
-        problem = find(self.problems, trial.task)
-        network = problem.network(trial.network)
-        method = None if trial.method == TWIN else work.methods[trial.method]
-        train_size = trial.setting("train_size")
-        assert train_size is None or isinstance(train_size, int)
-        parts = problem.load(work.data, train_size)
-        stages = stages_of(problem, trial, method, parts.choice, training_count(parts.choice))
-        return held_out_result(problem, fresh(lambda: network.build(method), trial.seed), parts, stages, trial, work)
+        trainee = trainee_of(self.problems, trial, work)
+        problem, parts = trainee.problem, trainee.parts
+        stages = stages_of(problem, trial, trainee.method, parts.choice, training_count(parts.choice))
+        return held_out_result(problem, trainee.model(trial.seed), parts, stages, trial, work)
 
     def overall(self, done: Sequence[Done]) -> Mapping[str, float]:
         return {}

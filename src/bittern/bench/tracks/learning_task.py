@@ -22,16 +22,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bittern.bench.core.training import fit, fresh, pack_exactly
+from bittern.bench.core.training import fit, pack_exactly
 from bittern.bench.tracks import artefacts
 from bittern.bench.tracks.overall import beside_twins, complete, means_by, quadratic_mean, share_of
 from bittern.bench.tracks.parts import PEEK, Parts
 from bittern.bench.tracks.planning import cells, check_trainings, trainings, without_papers
-from bittern.bench.tracks.problem import Problem, find
+from bittern.bench.tracks.problem import Problem
 from bittern.bench.tracks.problems import PROBLEMS
 from bittern.bench.tracks.stages import stages_of
+from bittern.bench.tracks.trainee import trainee_of
 from bittern.bench.trials.track import Choice, Plan, Track, Work
-from bittern.bench.trials.trial import TWIN, Done, Result, Trial
+from bittern.bench.trials.trial import Done, Result, Trial
 from bittern.nn import ConstantInputWarning
 from bittern.nn.summary import summary
 from bittern.train import Epoch, evaluate
@@ -60,15 +61,11 @@ class LearningTask(Track):
         return Plan(tuple(trainings(self.name, found, choice)), (*found.dropped, *without_papers(choice)))
 
     def run(self, trial: Trial, work: Work) -> Result:
-        problem = find(self.problems, trial.task)
-        network = problem.network(trial.network)
-        method = None if trial.method == TWIN else work.methods[trial.method]
-        train_size = trial.setting("train_size")
-        assert train_size is None or isinstance(train_size, int)
-        parts = problem.load(work.data, train_size)
+        trainee = trainee_of(self.problems, trial, work)
+        problem, method, parts = trainee.problem, trainee.method, trainee.parts
         count = training_count(parts.final)
         stages = stages_of(problem, trial, method, parts.final, count)
-        model = fresh(lambda: network.build(method), trial.seed)
+        model = trainee.model(trial.seed)
 
         def on_epoch(epoch: Epoch) -> None:
             work.on_progress(epoch.epoch / trial.epochs, f"{trial}: epoch {epoch.epoch} of {trial.epochs}")
@@ -82,7 +79,7 @@ class LearningTask(Track):
             on_epoch=on_epoch,
             checkpoint_steps=CHECKPOINT_STEPS,
         )
-        notes = (*stages.notes, *(network.about if method is not None else ()))
+        notes = (*stages.notes, *(trainee.network.about if method is not None else ()))
         return _result(problem, parts, model, rows, method is None, notes)
 
     def overall(self, done: Sequence[Done]) -> Mapping[str, float]:

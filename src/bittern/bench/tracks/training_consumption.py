@@ -35,6 +35,7 @@ from bittern.bench.tracks.planning import cells, check_trainings
 from bittern.bench.tracks.problem import Problem, find
 from bittern.bench.tracks.problems import PROBLEMS
 from bittern.bench.tracks.stages import common_stages, settings_of
+from bittern.bench.tracks.trainee import Trainee, trainee_of
 from bittern.bench.train.memory import saved_bytes
 from bittern.bench.train.run import LAYOUTS
 from bittern.bench.trials.track import Choice, Plan, Track, Work
@@ -124,8 +125,9 @@ class TrainingConsumption(Track):
         return trial.setting("part") == "step"
 
     def run(self, trial: Trial, work: Work) -> Result:
-        problem = find(self.problems, trial.task)
-        return self._step(problem, trial, work) if trial.setting("part") == "step" else _trained(problem, trial, work)
+        if trial.setting("part") == "step":
+            return self._step(find(self.problems, trial.task), trial, work)
+        return _trained(trainee_of(self.problems, trial, work), trial, work)
 
     def overall(self, done: Sequence[Done]) -> Mapping[str, float]:
         times: dict[str, list[float]] = defaultdict(list)
@@ -189,16 +191,12 @@ def _laid_out(model: nn.Module, batch: tuple[Tensor, ...], layout: str) -> tuple
     return model, (batch[0].contiguous(memory_format=form), *batch[1:])
 
 
-def _trained(problem: Problem, trial: Trial, work: Work) -> Result:
+def _trained(trainee: Trainee, trial: Trial, work: Work) -> Result:
     """One place of the grid, scored on the held-out part."""
-    network = problem.network(trial.network)
-    method = None if trial.method == TWIN else work.methods[trial.method]
-    train_size = trial.setting("train_size")
-    assert train_size is None or isinstance(train_size, int)
-    parts = problem.load(work.data, train_size)
+    problem, parts = trainee.problem, trainee.parts
     count = training_count(parts.choice)
     stages = common_stages(problem, trial.network, count, trial.epochs, trial.seed, **_changes(trial))
-    return held_out_result(problem, fresh(lambda: network.build(method), trial.seed), parts, stages, trial, work)
+    return held_out_result(problem, trainee.model(trial.seed), parts, stages, trial, work)
 
 
 def _changes(trial: Trial) -> dict[str, object]:
