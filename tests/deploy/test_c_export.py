@@ -38,7 +38,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::bittern.ConstantInputWarning")
 SAMPLES = 5
 LAST_TERMS = 20 * 16
 """Terms of a logit of `with_exact_stem`."""
-METHODS: tuple[Method, ...] = (*binary.ALL, partial(binary.DoReFa, weight_bits=2, input_bits=2))
+METHODS: tuple[Method, ...] = (*binary.COMPARED, partial(binary.DoReFa, weight_bits=2, input_bits=2))
 
 
 def method_name(method: Method) -> str:

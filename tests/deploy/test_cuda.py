@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("method", binary.ALL, ids=lambda m: m.__name__)
+@pytest.mark.parametrize("method", binary.COMPARED, ids=lambda m: m.__name__)
 def test_packed_on_cuda(method: type) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(

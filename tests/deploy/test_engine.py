@@ -85,7 +85,7 @@ def small_models() -> list[Any]:
     unlike = (ReActNet, XNORNet)
     cases = []
     for model in MODELS[:3]:
-        for method in (*binary.ALL, partial(DoReFa, weight_bits=2, input_bits=2)):
+        for method in (*binary.COMPARED, partial(DoReFa, weight_bits=2, input_bits=2)):
             quick = model is not MODELS[1] or method in unlike
             name = f"{model.func.__name__}-{getattr(method, '__name__', 'DoReFa-2-2')}"
             cases.append(pytest.param(model, method, id=name, marks=() if quick else (pytest.mark.slow,)))
@@ -455,7 +455,7 @@ class TwoBranches(nn.Module):
         return self.norms[0](self.low[0](x)) + self.norms[1](self.low[1](x))
 
 
-@pytest.mark.parametrize("method", [*binary.ALL, partial(DoReFa, weight_bits=2, input_bits=3)], ids=str)
+@pytest.mark.parametrize("method", [*binary.COMPARED, partial(DoReFa, weight_bits=2, input_bits=3)], ids=str)
 @pytest.mark.parametrize("norms", [0, 1, 2])
 def test_two_binary_branches_that_are_added(method: Any, norms: int) -> None:
     torch.manual_seed(0)

@@ -27,7 +27,7 @@ SIZES: dict[Callable[..., nn.Module], tuple[int, ...]] = {
 }
 """Small inputs, large enough for every stride."""
 
-METHODS: tuple[Method, ...] = (*binary.ALL, partial(binary.DoReFa, weight_bits=2, input_bits=2))
+METHODS: tuple[Method, ...] = (*binary.COMPARED, partial(binary.DoReFa, weight_bits=2, input_bits=2))
 
 
 def name(method: Method) -> str:

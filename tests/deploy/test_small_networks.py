@@ -39,8 +39,8 @@ def pairs() -> list[object]:
     """All; in every run one of each network by turns, from XNOR-Net on, and the others are `slow`."""
     cases = []
     for turn, network in enumerate(NETWORKS):
-        for place, method in enumerate(binary.ALL):
-            quick = place == (2 * turn + binary.ALL.index(binary.XNORNet)) % len(binary.ALL)
+        for place, method in enumerate(binary.COMPARED):
+            quick = place == (2 * turn + binary.COMPARED.index(binary.XNORNet)) % len(binary.COMPARED)
             marks = () if quick else (pytest.mark.slow,)
             cases.append(pytest.param(network, method, id=f"{network}-{method.__name__}", marks=marks))
     return cases

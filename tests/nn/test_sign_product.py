@@ -151,7 +151,7 @@ def test_a_graph_keeps_bits() -> None:
 
 
 METHODS = (
-    *(m for m in binary.ALL if m is not binary.FDA),
+    *(m for m in binary.COMPARED if m is not binary.FDA),
     partial(binary.XNORNet, gradient="full", input_scale=InputScale.PER_SAMPLE),
 )
 

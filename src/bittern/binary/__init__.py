@@ -27,9 +27,23 @@ ALL: tuple[type[Quantizer], ...] = (
 )
 """Every method, in the order of their papers' appearance in tables."""
 
+COMPARED: tuple[type[Quantizer], ...] = (
+    BNN,
+    XNORNet,
+    DoReFa,
+    BiRealNet,
+    XNORNetPlusPlus,
+    ReActNet,
+    ReCU,
+    FDA,
+    IRNet,
+)
+"""The nine that benchmarks and the demo compare unless asked otherwise: BiBench's eight and IR-Net."""
+
 __all__ = [
     "ALL",
     "BNN",
+    "COMPARED",
     "FDA",
     "BiRealNet",
     "DoReFa",

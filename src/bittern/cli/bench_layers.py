@@ -86,7 +86,7 @@ def train(
     from bittern.bench.train.networks import NETWORKS
     from bittern.cli.screen import screen
 
-    chosen = binary.ALL
+    chosen = binary.COMPARED
     if methods != lists.ALL:
         chosen = tuple(dict.fromkeys(names.method_class(name.strip()) for name in methods.split(",")))
     with screen(stderr=True).status("measuring") as status:

@@ -134,7 +134,7 @@ class DemoResult:
     """Everything that the report shows."""
 
     rows: tuple[Row, ...]
-    """The baseline, then the methods in the order of `binary.ALL`."""
+    """The baseline, then the methods in the order of `binary.COMPARED`."""
     optimizers: tuple[OptimizerRow, ...]
     """AdamW with states of 32, 8 and 4 bits."""
     settings: Settings

@@ -113,7 +113,7 @@ class Watcher(Protocol):
         """The networks are done; optimizers are being compared."""
 
 
-NAMES = (FLOAT, *(method.__name__ for method in binary.ALL))
+NAMES = (FLOAT, *(method.__name__ for method in binary.COMPARED))
 """Networks of the demo, in their order."""
 
 
@@ -125,7 +125,7 @@ def run(settings: Settings, watcher: Watcher, *, command: str) -> DemoResult:
     rows: list[Row] = []
     rivals: tuple[Rival, ...] = ()
     with torch_threads(settings.threads), _own_randomness():
-        for method in (None, *binary.ALL):
+        for method in (None, *binary.COMPARED):
             model, row = _one(method, data, settings, rivals, watcher)
             if method is None:
                 rivals = tuple(_rival(model, _test_images(data)[:batch], settings) for batch in BATCHES)

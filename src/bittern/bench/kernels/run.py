@@ -80,7 +80,7 @@ def run(
     *,
     budget_s: float = 2.0,
     sizes: Sizes = Sizes(),
-    methods: Sequence[type[Quantizer]] = binary.ALL,
+    methods: Sequence[type[Quantizer]] = binary.COMPARED,
     on_row: Callable[[str], None] | None = None,
 ) -> OpsReport:
     """Measure everything on the CPU with `threads` threads, about `budget_s` seconds for each row.

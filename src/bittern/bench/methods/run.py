@@ -47,7 +47,7 @@ RecordOf = Callable[[Method], PaperRecipe]
 """`bittern.recipes.for_method`."""
 Network = Callable[..., nn.Module]
 """One of `bittern.models.ALL`."""
-ALL: tuple[Method | None, ...] = (None, *binary.ALL)
+ALL: tuple[Method | None, ...] = (None, *binary.COMPARED)
 """The float twin (None) first: the gaps refer to it."""
 
 

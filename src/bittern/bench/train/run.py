@@ -52,7 +52,7 @@ def run(
     command: str,
     budget_s: float = 2.0,
     networks: Sequence[Network] = NETWORKS,
-    methods: Sequence[type[Quantizer]] = binary.ALL,
+    methods: Sequence[type[Quantizer]] = binary.COMPARED,
     out: Path | None = None,
     on_row: Tell | None = None,
 ) -> TrainReport:

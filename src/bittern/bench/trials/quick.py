@@ -9,7 +9,7 @@ from bittern.bench.trials.track import Choice, Track
 
 TRACKS = ("learning_task", "corruption_robustness", "theoretical_complexity", "hardware_inference")
 CHOICE = Choice(
-    methods={method.__name__: method for method in binary.ALL}, seeds=(0, 1, 2), epochs=3, tasks=("digits",)
+    methods={method.__name__: method for method in binary.COMPARED}, seeds=(0, 1, 2), epochs=3, tasks=("digits",)
 )
 
 
