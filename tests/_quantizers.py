@@ -6,11 +6,21 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bittern.codes import Code, Integers, PerOutputChannel, PerTensor, Signs, Ternary
 from bittern.estimators import binarize, straight_through
-from bittern.quantizer import InputCode, InputScale, LayerShape, LevelsCode, Method, Quantized, Quantizer, SignCode
+from bittern.quantizer import (
+    InputCode,
+    InputScale,
+    LayerShape,
+    LevelsCode,
+    Method,
+    Quantized,
+    Quantizer,
+    RowCode,
+    SignCode,
+)
 
 
 class _SomeInput(Quantizer):
@@ -94,6 +104,32 @@ class ResidualSigns(_SomeInput):
 
     def weight_code(self) -> tuple[Code, ...]:
         return (Signs(PerOutputChannel()),) * self.terms
+
+
+class Ranged(TernaryWeights):
+    """Levels of a learned range and a learned scale of their own; signed: odd numbers."""
+
+    def __init__(self, shape: LayerShape, *, bits: int = 2, signed: bool = False) -> None:
+        super().__init__(shape)
+        self.bits, self.signed = bits, signed
+        self.low, self.width = nn.Parameter(torch.tensor(-0.625)), nn.Parameter(torch.tensor(1.5))
+        self.step = nn.Parameter(torch.tensor(0.3))
+
+    def input_code(self) -> LevelsCode:
+        return LevelsCode(self.bits, self.low, self.width, self.signed)
+
+    def input(self, x: Tensor) -> Quantized:
+        return Quantized(straight_through(self.input_code().values(x), x), self.step)
+
+
+class Rows(TernaryWeights):
+    """int8 by rows."""
+
+    def input_code(self) -> InputCode:
+        return RowCode()
+
+    def input(self, x: Tensor) -> Quantized:
+        return Quantized(straight_through(RowCode().values(x), x), RowCode().scale(x))
 
 
 METHODS: dict[str, Method] = {

@@ -98,7 +98,7 @@ def _encode(d: Draft) -> Proposal | None:
     dims = d.r.choice((len(form.shape) - 2, len(form.shape) - 2, 0))
     planes = d.r.choice((1, 1, 1, 1, 2, 4, 8))
     channels = form.shape[-1 if dims == 0 else 1]
-    code = "levels" if planes > 1 else d.r.choice(("sign", "sign", "levels"))
+    code = d.r.choice(("levels", "levels", "odd", "integers") if planes > 1 else ("sign", "sign", "levels"))
     shapes = {"threshold": (channels,)} if code == "sign" and d.r.random() < 0.5 else {}
     return [v], {"dims": dims, "code": code, "planes": planes, "channels": channels}, shapes
 
@@ -112,7 +112,8 @@ def _binary(d: Draft) -> Proposal | None:
     geometry = _windows(d, dims)
     groups = r.choice([g for g in (1, 1, 1, 2, 3, 8, form.channels) if form.channels % g == 0]) if dims else 1
     out = groups * r.choice((1, 2, 8, 8, 16, 24))
-    code = "levels" if form.planes > 1 else r.choice(("sign", "sign", "sign", "levels"))
+    code = r.choice(("levels", "levels", "odd", "integers") if form.planes > 1 else ("sign", "sign", "sign", "levels"))
+    geometry |= {"padding": [0] * dims} if code == "integers" else {}
     levels = r.choice((2, 2, 2, 3, 4, 6, 256))
     planes = (levels - 1).bit_length()
     several = planes > 1 or form.planes > 1
@@ -223,6 +224,11 @@ def _with(attrs: Callable[[Draft, tuple[int, ...]], dict[str, Any]]) -> Callable
         return None if v is None else ([v], attrs(d, d.forms[v].shape), {})
 
     return propose
+
+
+def _in_range(d: Draft) -> Proposal | None:
+    v = d.value("real")
+    return None if v is None else ([v], {}, {"range": (2,)})
 
 
 def _pool_attrs(d: Draft, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -351,6 +357,7 @@ PROPOSALS: dict[str, Callable[[Draft], Proposal | None]] = {
     "prelu": _vectors("weight"),
     "shifted_sign": _vectors("shift"),
     "bias": _vectors("bias"),
+    "in_range": _in_range,
     "layer_norm": _layer_norm,
     "hardtanh": _with(lambda d, shape: {"least": d.r.choice((-1.0, 0.0)), "most": d.r.choice((1.0, 0.5))}),
     "leaky_relu": _with(lambda d, shape: {"slope": d.r.choice((0.25, -1.0))}),

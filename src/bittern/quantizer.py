@@ -110,17 +110,72 @@ class SignCode(NamedTuple):
 
 
 class LevelsCode(NamedTuple):
-    """Input code: value = round_half_even(clip(x, 0, 1) * (2^bits - 1)), an unsigned integer of `bits` bits."""
+    """Input code: one of 2^bits evenly spaced levels between `low` and low + `width`.
+
+    level = round_half_even(clip(t, 0, 1) * (2^bits - 1)), t = (x - low) / width, or x without these two. A difference,
+    a quotient and a product, each rounded: the one order of operations. NaN is level 0.
+    value = level, or where signed 2 level - (2^bits - 1): odd numbers about 0, as {-3, -1, 1, 3}.
+    """
 
     bits: int
+    low: Tensor | None = None
+    """0-dim, with `width`: the input at level 0."""
+    width: Tensor | None = None
+    """0-dim: from there to the highest level."""
+    signed: bool = False
 
     @property
     def grid(self) -> Code:
         """The numbers that it gives."""
-        return Integers(0, 2**self.bits - 1)
+        top = 2**self.bits - 1
+        return odd_integers(self.bits) if self.signed else Integers(0, top)
+
+    @property
+    def top(self) -> float:
+        """The highest level."""
+        return float(2**self.bits - 1)
+
+    def position(self, x: Tensor) -> Tensor:
+        """t: 0 at the lowest level, 1 at the highest."""
+        return x if self.low is None or self.width is None else (x - self.low) / self.width
+
+    def values(self, x: Tensor) -> Tensor:
+        """The numbers, which carry no gradient."""
+        level = torch.round(self.position(x.detach()).nan_to_num(nan=0.0).clamp(0.0, 1.0) * self.top)
+        return 2.0 * level - self.top if self.signed else level
 
 
-InputCode = SignCode | LevelsCode
+class RowCode(NamedTuple):
+    """Input code of linear layers: int8 with a scale of each row, both computed at run time.
+
+    With m = max(max |x|, 1e-5) over the row: value = clip(round_half_even(x * (127 / m)), -128, 127), -128 for NaN;
+    scale m / 127 [rows, 1]. A row that holds NaN or infinity has a scale that is neither finite.
+    """
+
+    @property
+    def grid(self) -> Code:
+        """The numbers that it gives."""
+        return Integers(-ROW_TOP - 1, ROW_TOP)
+
+    def largest(self, x: Tensor) -> Tensor:
+        """m of rows x [..., features] -> [..., 1]."""
+        return x.detach().abs().amax(-1, keepdim=True).clamp(min=LEAST_ROW)
+
+    def values(self, x: Tensor) -> Tensor:
+        """The numbers, which carry no gradient."""
+        numbers = torch.round(x.detach() * (ROW_TOP / self.largest(x))).nan_to_num(nan=-ROW_TOP - 1.0)
+        return numbers.clamp(-ROW_TOP - 1, ROW_TOP)
+
+    def scale(self, x: Tensor) -> Tensor:
+        """What each row's numbers are multiplied by."""
+        return self.largest(x) / ROW_TOP
+
+
+ROW_TOP, LEAST_ROW = 127, 1e-5
+"""Of `RowCode`: the largest number, and the least that a row's largest |x| counts as."""
+
+
+InputCode = SignCode | LevelsCode | RowCode
 
 
 WeightCode = Code | Reals | tuple[Code, ...]

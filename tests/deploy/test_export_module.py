@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from bittern.deploy.executorch.lowering import (
 )
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.packed import Packed
-from bittern.nn import BinaryConv2d, RPReLU
+from bittern.nn import BinaryConv2d, BinaryLinear, RPReLU
 from bittern.quantizer import Method
 from deploy.test_models import METHODS, SIZES, trained_look
 
@@ -67,6 +68,18 @@ def test_other_codes(code: str) -> None:
     with torch.no_grad():
         (logits,) = module(batch)
     assert torch.equal(logits, packed(batch))
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_inputs_of_other_levels(rows: bool) -> None:
+    odd = partial(_quantizers.Ranged, signed=True)
+    torch.manual_seed(0)
+    layer = BinaryLinear(9, 5, method=_quantizers.Rows) if rows else BinaryConv2d(6, 9, 3, padding=1, method=odd)
+    batch = torch.randn(2, *((9,) if rows else (6, 5, 5)))
+    packed = pack(layer.eval(), batch)
+    module = ExportModule(packed.program, packed.tensors, (packed.program.output,))
+    with torch.no_grad():
+        assert torch.equal(module(batch)[0], packed(batch))
 
 
 @pytest.mark.parametrize("size", [4, 5], ids=["even", "uneven"])

@@ -134,6 +134,14 @@ class Attention(nn.Module):
         return {"hidden": y, "logits": self.head(y[:, 0])}
 
 
+@pytest.mark.parametrize("rows", [False, True])
+def test_inputs_of_other_levels(rows: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    odd = partial(_quantizers.Ranged, signed=True)
+    layer = BinaryLinear(9, 5, method=_quantizers.Rows) if rows else BinaryConv2d(6, 9, 3, padding=1, method=odd)
+    written(packed_of(layer, *((9,) if rows else (6, 5, 5))), tmp_path / "net.onnx")
+
+
 def test_token_ids_and_results_by_name(tmp_path: Path) -> None:
     torch.manual_seed(0)
     ids = torch.randint(0, 11, (3, 7))

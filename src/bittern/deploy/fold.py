@@ -30,6 +30,7 @@ from bittern.deploy.hoist_signs import channels_are_first, hoist_signs
 from bittern.deploy.kinds.binary import epilogue_rows, has_input_scale, taps, weight_words
 from bittern.deploy.kinds.bits import half_open_threshold
 from bittern.deploy.kinds.kind import integer
+from bittern.deploy.kinds.node_codes import has_levels
 from bittern.deploy.named_sizes import at_example
 from bittern.deploy.program import Node, Program, tensor_name
 from bittern.deploy.shapes import forms_of
@@ -191,7 +192,7 @@ def _predicate(node: Node, clamps: list[Node], sign: Node, tensors: Tensors) -> 
     """Function acc int64 [out] -> bool [out]: whether the training graph's sign is +1 there."""
     named = node.named(tensors)
     epilogue = epilogue_rows(node, named, weight_words(node, named))
-    if sign.attrs["code"] == "levels":
+    if has_levels(sign):
         limit = torch.tensor(half_open_threshold(), dtype=torch.float32)
     else:
         limit = (

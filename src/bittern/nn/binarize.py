@@ -28,6 +28,7 @@ from bittern.quantizer import (
     LayerShape,
     Method,
     Quantizer,
+    RowCode,
     SignCode,
     weight_codes,
     weight_terms,
@@ -139,6 +140,7 @@ class LowBitLayer(CostedLayer):
         self.method = build_method(owner, method, shape)
         check_codes(owner, self.method)
         check_padding(owner, geometry, self.method)
+        check_rows(owner, shape, self.method)
         self.weight = nn.Parameter(torch.empty(shape.weight))
         """Latent weight [out_channels, in_channels / groups, *kernel]."""
         self.bias = nn.Parameter(torch.empty(shape.out_channels)) if bias else None
@@ -261,8 +263,22 @@ def check_padding(owner: str, geometry: Geometry, method: Quantizer) -> None:
             f"{owner}: {type(method).__name__} has inputs {grid.low} ... {grid.high}, where padding is 0; "
             f"got pad_value={geometry.pad_value}; leave it at 0"
         )
+    if geometry.pad_value != 0 and grid.bits > 1:
+        raise ValueError(
+            f"{owner}: {type(method).__name__} has inputs of {grid.bits} bits, which are padded with 0; "
+            f"got pad_value={geometry.pad_value}; leave it at 0"
+        )
     if geometry.pad_value != 0 and not any(geometry.padding):
         raise ValueError(f"{owner}: pad_value={geometry.pad_value} has no effect without padding; drop it")
+
+
+def check_rows(owner: str, shape: LayerShape, method: Quantizer) -> None:
+    """Refuse a scale per row in a layer that has no rows. Raises: ValueError."""
+    if shape.space_dims and isinstance(method.input_code(), RowCode):
+        raise ValueError(
+            f"{owner}: {type(method).__name__} scales each row of a linear layer's input; a convolution's has "
+            f"{shape.space_dims} dimensions of space; use a BinaryLinear, or another method here"
+        )
 
 
 def check_input(owner: str, x: Tensor, shape: LayerShape) -> None:

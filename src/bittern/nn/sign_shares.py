@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from bittern.nn._probe import eval_mode
 from bittern.nn.binarize import LowBitLayer
 from bittern.nn.linear import BinaryLinear
-from bittern.quantizer import LevelsCode
+from bittern.quantizer import SignCode
 
 LEAST_SAMPLES = 8
 """Samples among which no input differs before it counts as one that never does."""
@@ -49,7 +49,7 @@ class SignShare:
     values: int
     """How many were looked at."""
     levels: bool = False
-    """The values are levels of 0 ... 1 (`LevelsCode`), not signs."""
+    """The values are levels (`LevelsCode`, `RowCode`), not signs."""
 
     @property
     def constant(self) -> bool:
@@ -107,7 +107,7 @@ class ShareCounter:
     def see(self, name: str, layer: LowBitLayer, x: Tensor, values: Tensor) -> None:
         seen = self._seen.get(name)
         if seen is None:
-            levels = isinstance(layer.method.input_code(), LevelsCode)
+            levels = not isinstance(layer.method.input_code(), SignCode)
             seen = self._seen[name] = _Seen(-1 if isinstance(layer, BinaryLinear) else 1, levels)
         seen.add(values)
 
@@ -173,7 +173,8 @@ _OF_SIGNS = (
     "no ReLU between the two, or replace the ReLU by Hardtanh or PReLU, as convert(..., activation=nn.Hardtanh) does"
 )
 _OF_LEVELS = (
-    "Levels of 0 ... 1 tell apart only what lies between: numbers below are all 0, numbers above all 1, and small "
+    "Levels, of 0 ... 1 or their own range, tell apart only what lies between: "
+    "numbers below are all 0, numbers above all 1, and small "
     "differences are rounded away; put a batch norm in front of the layer, and scale its input so that it spreads "
     "over 0 ... 1"
 )

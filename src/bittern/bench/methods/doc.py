@@ -21,7 +21,7 @@ import torch
 
 from bittern import binary
 from bittern._files import write_atomically
-from bittern.quantizer import InputScale, LayerShape, LevelsCode, Quantizer, weight_codes, weight_terms
+from bittern.quantizer import InputScale, LayerShape, LevelsCode, Quantizer, RowCode, weight_codes, weight_terms
 from bittern.recipes import PaperRecipe, for_method
 from bittern.recipes.published import NONE_READ
 from bittern.start import HeNormal, Uniform
@@ -166,11 +166,19 @@ def _weight_scale(example: Quantizer) -> str:
     return f"{kind}one per filter{', a power of 2' if power else ''}"
 
 
+MOST_NAMED = 4
+"""Numbers of an input that are named one by one."""
+
+
 def _activation(example: Quantizer) -> str:
     """The input code in a few words."""
     code = example.input_code()
     if isinstance(code, LevelsCode):
-        return "{0, 1}" if code.grid.bits == 1 else f"0 ... {code.grid.high}"
+        learned = "" if code.width is None else ", range learned" if code.width.requires_grad else ", range given"
+        numbers = ", ".join(map(str, code.grid.values))
+        return (f"{{{numbers}}}" if code.grid.levels <= MOST_NAMED else f"0 ... {code.grid.high}") + learned
+    if isinstance(code, RowCode):
+        return f"{code.grid.low} ... {code.grid.high}, scale of each row"
     threshold = "" if code.threshold is None else ", learned threshold per channel"
     scale = {InputScale.NONE: "", InputScale.PER_SAMPLE: ", mean per sample", InputScale.SPATIAL: ", mean per pixel"}
     return f"±1{threshold}{scale[code.scale]}"

@@ -15,6 +15,7 @@ from bittern.deploy.c_export.real_steps import convolution
 from bittern.deploy.c_export.source import NULL, CFunction, Source, value
 from bittern.deploy.kinds.bits import half_open_threshold
 from bittern.deploy.kinds.kind import integer, number
+from bittern.deploy.kinds.node_codes import has_levels
 from bittern.deploy.program import Node
 
 ENCODE = CFunction(
@@ -92,7 +93,7 @@ def encode(c: Source, step: Step) -> str:
 def _threshold(c: Source, node: Node) -> tuple[str, str]:
     """Arguments `threshold` and `limit`."""
     threshold = c.floats(node, "threshold", c.tensor(node, "threshold")) if "threshold" in node.tensors else NULL
-    return threshold, c.real(half_open_threshold() if node.attrs["code"] == "levels" else 0.0)
+    return threshold, c.real(half_open_threshold() if has_levels(node) else 0.0)
 
 
 def _before(c: Source, step: Step) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from bittern.deploy.c_export import binary_step, bit_steps, layout_steps, real_steps
+from bittern.deploy.c_export import binary_step, bit_steps, layout_steps, level_steps, real_steps
 from bittern.deploy.c_export.elementwise import SIMPLE
 from bittern.deploy.c_export.encode_step import encode
 from bittern.deploy.c_export.plan import Step
@@ -54,6 +54,9 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(SIMPLE, Rule(real_steps.simple, in_place=True)),
     **dict.fromkeys(("add", "subtract", "multiply"), Rule(layout_steps.two, in_place=True)),
     "constant": Rule(layout_steps.constant, in_place=True),
+    "in_range": Rule(level_steps.in_range, in_place=True),
+    "row_levels": Rule(level_steps.row_levels, in_place=True),
+    "row_scale": Rule(level_steps.row_scale),
     "pool": Rule(layout_steps.pool),
     "adaptive_pool": Rule(layout_steps.adaptive_pool),
     "mean": Rule(layout_steps.mean),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bittern.deploy.kinds.bits import half_open_threshold
 from bittern.deploy.kinds.kind import integer, integers, number
+from bittern.deploy.kinds.node_codes import has_levels
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Node
 from bittern.ops import Activation, PoolRule
@@ -47,6 +48,6 @@ def pool_rule(node: Node) -> PoolRule:
 
 def sign_threshold(node: Node, tensors: Tensors) -> Tensor | None:
     """Threshold float32 [channels] of an encode node, or None for 0."""
-    if node.attrs["code"] == "levels":
+    if has_levels(node):
         return torch.full((integer(node, "channels"),), half_open_threshold(), dtype=torch.float32)
     return tensors[node.tensors["threshold"]] if "threshold" in node.tensors else None

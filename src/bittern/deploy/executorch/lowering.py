@@ -21,7 +21,7 @@ from bittern.deploy.kinds.binary import BinaryStep, weight_words
 from bittern.deploy.kinds.bits import Planes, flip_words, half_open_threshold, image_windows, images_of, rows_of
 from bittern.deploy.kinds.channel_scales import channel_scale_shapes
 from bittern.deploy.kinds.kind import Step, integer, integers, pair
-from bittern.deploy.kinds.node_codes import input_code, padded_with, weight_code
+from bittern.deploy.kinds.node_codes import has_levels, input_code, padded_with, weight_code
 from bittern.deploy.kinds.table import KINDS, TORCH_KINDS
 from bittern.deploy.part_by_part import tensors_of
 from bittern.deploy.program import Node, Program
@@ -100,7 +100,7 @@ def lowering(node: Node) -> Lowering:
 
 
 def _encode_constants(node: Node, tensors: Tensors) -> dict[str, Tensor]:
-    if node.attrs["code"] == "levels" and node.attrs["planes"] == 1:
+    if has_levels(node) and node.attrs["planes"] == 1:
         return {"threshold": torch.full((integer(node, "channels"),), half_open_threshold())}
     return dict(tensors)
 
@@ -109,7 +109,7 @@ def _encode(node: Node, constants: Tensors) -> Step:
     planes, threshold = integer(node, "planes"), constants.get("threshold")
     if planes == 1:
         return lambda x: (ops.pack_signs(rows_of(x, integer(node, "dims")), threshold),)
-    levels = float(input_code(node).high)
+    levels = float(input_code(node).levels - 1)
 
     def encode_levels(x: Tensor) -> Planes:
         codes = torch.round(rows_of(x, integer(node, "dims")).clamp(0, 1) * levels)

@@ -26,6 +26,7 @@ from bittern.quantizer import (
     LevelsCode,
     Quantized,
     Quantizer,
+    RowCode,
     SignCode,
     term_names,
     weight_codes,
@@ -62,11 +63,14 @@ def _low_bit(b: Builder, name: str, layer: BinaryLayer, x: Ref) -> Ref:
     single = len(codes) == 1 and codes[0].bits == code.grid.bits == 1
     folds_bias = single and not _is_dynamic(code) and not factors
     bits = _encoded(b, name, layer, x)
+    of_rows = b.add("row_scale", f"{name}.row_scale", (x,), {}) if isinstance(code, RowCode) else None
     names = term_names(name, len(terms))
     y = None
     for term_name, term_code, term in zip(names, codes, terms, strict=True):
         part = _Term(term_name, term_code, term, layer.bias if folds_bias else None)
         product = _product(b, layer, part, x, bits)
+        if of_rows is not None:
+            product = b.add("multiply", f"{term_name}.scaled", (product, of_rows), {})
         y = product if y is None else b.add("add", f"{name}.sum", (y, product), {})
     assert y is not None
     if factors:
@@ -114,16 +118,37 @@ def _packable(name: str, code: Code | Reals) -> Code:
 
 
 def _encoded(b: Builder, name: str, layer: BinaryLayer, x: Ref) -> Ref:
-    """encode: the bits of what a layer is given."""
+    """encode: the bits of what a layer is given, behind what says where that lies among its levels."""
     code = layer.method.input_code()
+    if isinstance(code, RowCode):
+        x = b.add("row_levels", f"{name}.rows", (x,), {})
+    elif isinstance(code, LevelsCode) and code.low is not None and code.width is not None:
+        x = b.add("in_range", f"{name}.range", (x,), {"range": _range(name, code.low, code.width)})
     threshold = code.threshold if isinstance(code, SignCode) else None
     return b.add("encode", f"{name}.input", (x,), {"threshold": threshold}, planes=code.grid.bits, **_common(layer))
+
+
+def _range(name: str, low: Tensor, width: Tensor) -> Tensor:
+    """Both in one tensor. Raises: PackError where no level follows from them."""
+    both = torch.stack([low.detach(), width.detach()]).float()
+    if both.shape != (2,) or not all_finite(both) or float(both[1]) == 0.0:
+        raise PackError(
+            f"pack: layer {name!r} has input levels from {low.tolist()} over a width of {width.tolist()}; both must "
+            "be finite 0-dim numbers, and the width not 0; train it again or repair it"
+        )
+    return both
 
 
 def _common(layer: BinaryLayer) -> dict[str, Any]:
     """Attributes that encode and binary share."""
     shape, code = layer.method.shape, layer.method.input_code()
-    kind = "levels" if isinstance(code, LevelsCode) else "sign"
+    match code:
+        case LevelsCode():
+            kind = "odd" if code.signed else "levels"
+        case RowCode():
+            kind = "integers"
+        case _:
+            kind = "sign"
     return {"dims": shape.space_dims, "code": kind, "channels": shape.in_channels}
 
 
@@ -212,7 +237,7 @@ def _static_scale(layer: BinaryLayer, weight_scale: Tensor | None, code: InputCo
 
 def _is_dynamic(code: InputCode) -> bool:
     """Whether the scale of an input is computed from it at run time."""
-    return isinstance(code, SignCode) and code.scale is not InputScale.NONE
+    return isinstance(code, RowCode) or (isinstance(code, SignCode) and code.scale is not InputScale.NONE)
 
 
 def _constant_input_scale(layer: BinaryLayer) -> Tensor | None:

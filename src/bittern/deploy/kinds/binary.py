@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node kind `binary`: one low-bit convolution or product, from bit planes to real values or accumulators.
 
-Numbers of a code are sums of signs (`codes`). An input v of levels 0 ... n is (n + sum_j f_j B_j) / 2, a sign is B_0; a
-weight w is step / 2 * sum_i g_i W_i: odd integers with a step of 2, or 0 and its neighbours with a step of 1. So
+Numbers of a code are sums of signs (`codes`). An input v of levels a ... b, 1 apart, is (a + b + sum_j f_j B_j) / 2, an
+odd number sum_j f_j B_j, a sign B_0; a weight w is step / 2 * sum_i g_i W_i: odd integers with a step of 2, or 0 and
+its neighbours with a step of 1. So
 
-    conv(v, w) = (sum_i sum_j g_i f_j conv(B_j, W_i) + n sum_i g_i sum W_i) / 2^h,    h = 0, 1 or 2
+    conv(v, w) = (sum_i sum_j g_i f_j conv(B_j, W_i) + (a + b) sum_i g_i sum W_i) / 2^h,    h = 0, 1 or 2
 
-where padding v = 0 is B = -1, and n = 0 for signs. What is divided is the integer `acc + offset`; halving is exact.
+with a + b = 0 for signs and odd numbers, whose padding by 0 adds nothing to any plane. Padding of levels 0 ... n is
+B = -1; other levels have no padding. What is divided is the integer `acc + offset`; halving is exact.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from bittern.deploy.form import Form, Tensors, need, need_channels
 from bittern.deploy.kinds.bits import Planes, images_of
 from bittern.deploy.kinds.footprint import FLOAT_BYTES, UNIT, WORD_BYTES, units
 from bittern.deploy.kinds.kind import Kind, choice, count, integer, integers, need_shape, sizes
-from bittern.deploy.kinds.node_codes import MOST_PLANES, halvings, input_code, weight_code
+from bittern.deploy.kinds.node_codes import CODES, MOST_PLANES, halvings, input_code, weight_code
 from bittern.deploy.kinds.plane_sum import PlaneSum, runner
 from bittern.deploy.kinds.shape_rules import windows
 from bittern.deploy.kinds.torch_scale import torch_scale
@@ -106,8 +108,16 @@ def _check(node: Node, tensors: Tensors) -> None:
         raise FormatError(f"node {node.name!r} (binary): an input scale reads the real input and comes before any bias")
     if node.attrs["scale_order"] != TORCH and not spread_out:
         raise FormatError(f"node {node.name!r} (binary): a scale_order needs an input scale")
-    if node.attrs["code"] == "levels" and node.attrs["pad_value"] != 0:
+    _check_inputs(node)
+
+
+def _check_inputs(node: Node) -> None:
+    """Refuse padding that the numbers of its inputs have no bits for."""
+    code, several = node.attrs["code"], node.attrs["input_planes"] != 1
+    if node.attrs["pad_value"] != 0 and (code == "levels" or several):
         raise FormatError(f"node {node.name!r} (binary): levels are padded with 0")
+    if code == "integers" and any(integers(node, "padding")):
+        raise FormatError(f"node {node.name!r} (binary): integers have no padding")
 
 
 def has_input_scale(node: Node) -> bool:
@@ -147,13 +157,13 @@ def _sums(words: Tensor, per_group: int) -> Tensor:
 
 
 def offsets(node: Node, words: list[Tensor]) -> Tensor:
-    """What is added to the sum of the products of planes, int64 [out]: n sum_i g_i sum(W_i) for inputs 0 ... n."""
+    """What is added to the sum of the products of planes, int64 [out]: (a + b) sum_i g_i sum(W_i), inputs a ... b."""
     offset = torch.zeros(integer(node, "out_channels"), dtype=torch.int64)
     x = input_code(node)
-    if x.low == 0:
+    if x.low + x.high:
         per_group = integer(node, "channels") // integer(node, "groups")
         for factor, plane in zip(weight_code(node).plane_factors, words, strict=True):
-            offset += _sums(plane, per_group) * (factor * x.high)
+            offset += _sums(plane, per_group) * (factor * (x.low + x.high))
     return offset
 
 
@@ -262,7 +272,7 @@ BINARY = Kind(
         "channels": count(1),
         "out_channels": count(1),
         "groups": count(1, default=1),
-        "code": choice("sign", "levels"),
+        "code": choice(*CODES),
         "input_planes": count(1, MOST_PLANES, default=1),
         "weight_planes": count(1, MOST_PLANES, default=1),
         "weight_levels": count(2, 2**MOST_PLANES, optional=True),

@@ -20,7 +20,7 @@ from bittern.deploy.errors import FormatError
 from bittern.deploy.form import Form, Shape, Tensors, need, need_channels, need_real
 from bittern.deploy.kinds.footprint import FLOAT_BYTES, copies
 from bittern.deploy.kinds.kind import Kind, Step, choice, count, flag, integer, integers, need_shape, pair, sizes
-from bittern.deploy.kinds.node_codes import MOST_PLANES
+from bittern.deploy.kinds.node_codes import CODES, MOST_PLANES, has_levels
 from bittern.deploy.kinds.shape_rules import pool_windows
 from bittern.deploy.program import Node
 
@@ -33,7 +33,7 @@ Planes = tuple[Tensor, ...]
 
 def _check_encode(node: Node, tensors: Tensors) -> None:
     need_shape(node, "threshold", tensors.get("threshold"), (integer(node, "channels"),))
-    if node.attrs["code"] == "levels" and "threshold" in tensors:
+    if has_levels(node) and "threshold" in tensors:
         raise FormatError(f"node {node.name!r} (encode): levels have no threshold")
     if node.attrs["code"] == "sign" and node.attrs["planes"] != 1:
         raise FormatError(f"node {node.name!r} (encode): a sign has one plane")
@@ -71,7 +71,7 @@ def _build_encode(node: Node, tensors: Tensors, device: torch.device) -> Step:
     dims, planes = integer(node, "dims"), integer(node, "planes")
     channels = integer(node, "channels")
     threshold = tensors.get("threshold")
-    if node.attrs["code"] == "levels" and planes == 1:
+    if has_levels(node) and planes == 1:
         threshold = torch.full((channels,), half_open_threshold(), dtype=torch.float32, device=device)
 
     if planes > 1:
@@ -102,7 +102,7 @@ ENCODE = Kind(
     name="encode",
     attrs={
         "dims": count(0, 2, default=2),
-        "code": choice("sign", "levels"),
+        "code": choice(*CODES),
         "planes": count(1, MOST_PLANES, default=1),
         "channels": count(1),
     },

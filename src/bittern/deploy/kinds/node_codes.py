@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from bittern.codes import Code, Integers, Signs, symmetric
+from bittern.codes import Code, Integers, Signs, odd_integers, symmetric
 from bittern.deploy.kinds.kind import integer
 from bittern.deploy.program import Node
 
@@ -11,12 +11,28 @@ MOST_PLANES = 8
 """Planes of signs of one number."""
 
 
+CODES = ("sign", "levels", "odd", "integers")
+"""What the bits of inputs stand for: signs; levels 0 ... n; odd numbers -n ... n; -(n + 1) / 2 ... (n - 1) / 2.
+
+Of k planes, n = 2^k - 1. All but signs are encoded from x in 0 ... 1, as the nearest of 2^k levels.
+"""
+
+
 def input_code(node: Node) -> Code:
     """Of what a node `encode` writes, or a node `binary` reads."""
-    if node.attrs["code"] == "sign":
+    code = node.attrs["code"]
+    if code == "sign":
         return Signs()
     planes = integer(node, "planes" if "planes" in node.attrs else "input_planes")
-    return Integers(0, 2**planes - 1)
+    top = 2**planes - 1
+    if code == "odd":
+        return odd_integers(planes)
+    return Integers(0, top) if code == "levels" else Integers(-(top + 1) // 2, top // 2)
+
+
+def has_levels(node: Node) -> bool:
+    """Whether bits are made by rounding to a level, not by comparing with a threshold."""
+    return node.attrs["code"] != "sign"
 
 
 def weight_code(node: Node) -> Code:

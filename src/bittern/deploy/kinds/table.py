@@ -11,10 +11,17 @@ from bittern.deploy.kinds.bits import BIT_KINDS
 from bittern.deploy.kinds.channel_scales import CHANNEL_SCALES
 from bittern.deploy.kinds.kind import Kind
 from bittern.deploy.kinds.layout import LAYOUT_KINDS
+from bittern.deploy.kinds.levels import LEVEL_KINDS
 from bittern.deploy.kinds.real import REAL_KINDS
 from bittern.deploy.kinds.results import RESULTS
 
-TORCH_KINDS: tuple[Kind, ...] = (*REAL_KINDS, *ACTIVATION_KINDS, *LAYOUT_KINDS, *ARITHMETIC_KINDS)
+TORCH_KINDS: tuple[Kind, ...] = (
+    *REAL_KINDS,
+    *ACTIVATION_KINDS,
+    *LAYOUT_KINDS,
+    *ARITHMETIC_KINDS,
+    *LEVEL_KINDS,
+)
 """Those whose step is a call of torch on real tensors."""
 
 ALL: tuple[Kind, ...] = (*BIT_KINDS, BINARY, CHANNEL_SCALES, *TORCH_KINDS, ATEN, PART, RESULTS)

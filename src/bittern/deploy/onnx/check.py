@@ -91,8 +91,9 @@ def _as_packed(parts: Parts, v: int, value: Tensor) -> Value:
     node, planes = parts.program.producer(v), bit_planes(parts.program, v)
     if planes:
         rows = rows_of(value, 0 if parts.rows(v) else value.ndim - 2).contiguous()
-        if not parts.levels(v):
+        grid = parts.grid(v)
+        if grid.low == -1:
             return (ops.pack_signs(rows),)
-        codes = rows.to(torch.int32)
+        codes = (rows.to(torch.int32) - grid.low) // grid.step
         return tuple(ops.pack_signs((codes >> j & 1) - 1) for j in range(planes))
     return value.to(torch.int32) if node is not None and node.kind == PRODUCT else value

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Low-bit nodes as arithmetic of real numbers: what any runtime computes with ±1.
 
-A value of one sign plane is a float32 tensor of +1 and -1, one of levels a tensor of whole numbers 0 ... 2^k - 1, both
+A value of one sign plane is a float32 tensor of +1 and -1, one of levels one of the whole numbers of its code, both
 laid out as torch lays out images, [batch, channels, *space], or [..., channels] for a linear layer (`dims` = 0).
 Products of such values are whole numbers below 2^24, so float32 holds them exactly in whatever order they are added.
 
@@ -22,10 +22,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bittern import ops
+from bittern.codes import Integers
 from bittern.deploy.kinds.binary import BinaryStep, weight_words
 from bittern.deploy.kinds.bits import flip_words
 from bittern.deploy.kinds.kind import Step, integer, integers
-from bittern.deploy.kinds.node_codes import input_code, weight_code
+from bittern.deploy.kinds.node_codes import has_levels, input_code, weight_code
 from bittern.deploy.onnx.dialect import Dialect
 from bittern.deploy.program import Node, Program
 from bittern.deploy.split_products import input_scale_node, split_products
@@ -60,8 +61,12 @@ def encode_constants(node: Node, tensors: Tensors) -> dict[str, Tensor]:
 def encode(node: Node, constants: Tensors, dialect: Dialect) -> Step:
     """Whole numbers for levels; else signs of x - threshold, which is 0 or above exactly where x >= threshold."""
     code, threshold = input_code(node), constants.get("threshold")
-    if code.low == 0:
-        return lambda x: dialect.levels(x * float(code.high), code)
+    if has_levels(node):
+        top, low, step = code.levels - 1, float(code.low), float(code.step)
+        levels = Integers(0, top)
+        if low == 0.0:
+            return lambda x: dialect.levels(x * float(top), levels)
+        return lambda x: dialect.levels(x * float(top), levels) * step + low
     return dialect.sign if threshold is None else lambda x: dialect.sign(x - threshold)
 
 

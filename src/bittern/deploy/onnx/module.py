@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, fx, nn
 
+from bittern.codes import Code, Signs
 from bittern.deploy import split_products
 from bittern.deploy.errors import ExportError
 from bittern.deploy.export_arguments import advice
 from bittern.deploy.kinds.binary import BinaryStep
 from bittern.deploy.kinds.channel_scales import channel_scale
 from bittern.deploy.kinds.kind import Step, integer
+from bittern.deploy.kinds.node_codes import input_code
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.named_sizes import Sizes, fixed
 from bittern.deploy.onnx import low_bit, recurrent
@@ -120,12 +122,12 @@ class Parts:
             return integer(node, "dims") == 0
         return node.kind != "pool_bits" and self.rows(node.inputs[0])
 
-    def levels(self, value: int) -> bool:
-        """Whether a low-bit value is whole numbers from 0 on, rather than signs."""
+    def grid(self, value: int) -> Code:
+        """Which numbers a low-bit value holds."""
         node = self.writer(value)
         if node.kind == "encode":
-            return node.attrs["code"] == "levels"
-        return node.kind in ("pool_bits", "concatenate_bits") and self.levels(node.inputs[0])
+            return input_code(node)
+        return self.grid(node.inputs[0]) if node.kind in ("pool_bits", "concatenate_bits") else Signs()
 
 
 def _in_any_layout(node: Node) -> Node:

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""C code of the node kinds of `kinds.levels`: where a real input lies among the levels of its code."""
+
+from __future__ import annotations
+
+import math
+
+from bittern.deploy.c_export.arithmetic import PRODUCT
+from bittern.deploy.c_export.plan import Step
+from bittern.deploy.c_export.source import CFunction, Source, value
+from bittern.quantizer import LEAST_ROW, ROW_TOP
+
+IN_RANGE = CFunction(
+    "bt_in_range",
+    """\
+static void bt_in_range(const float *x, int32_t count, float low, float width, float *y)
+{
+    int32_t i;
+    for (i = 0; i < count; ++i) {
+        y[i] = (x[i] - low) / width;
+    }
+}
+""",
+)
+
+ROW_SCALE = CFunction(
+    "bt_row_scale",
+    f"""\
+/* The largest |x| of each row, at least {LEAST_ROW:g}f and NaN where there is one, divided by `by`. */
+static void bt_row_scale(const float *x, int32_t rows, int32_t count, float by, float *y)
+{{
+    int32_t i, c;
+    for (i = 0; i < rows; ++i) {{
+        float most = {LEAST_ROW:g}f;
+        for (c = 0; c < count; ++c) {{
+            const float size = fabsf(*x++);
+            if (size > most || size != size) {{
+                most = size;
+            }}
+        }}
+        y[i] = most / by;
+    }}
+}}
+""",
+    headers=("math.h",),
+)
+
+ROW_LEVELS = CFunction(
+    "bt_row_levels",
+    f"""\
+/* (v + 128) / 255 of v = round(x * ({ROW_TOP} / most)) of each row, ties to even; 0 for NaN. */
+static void bt_row_levels(const float *x, int32_t rows, int32_t count, float *y)
+{{
+    int32_t i, c;
+    for (i = 0; i < rows; ++i) {{
+        const float *row = x + i * count;
+        float most;
+        bt_row_scale(row, 1, count, 1.0f, &most);
+        for (c = 0; c < count; ++c) {{
+            const float scaled = bt_product(row[c], {ROW_TOP}.0f / most);
+            const float size = fabsf(scaled);
+            int32_t number = size <= {ROW_TOP + 1}.0f ? (int32_t)size : 0;
+            const float rest = size - (float)number;
+            if (rest > 0.5f || (rest == 0.5f && number % 2 == 1)) {{
+                ++number;
+            }}
+            number = scaled < 0.0f ? -number : number;
+            y[i * count + c] = size <= {ROW_TOP + 1}.0f ? (float)(number + {ROW_TOP + 1}) / {2 * ROW_TOP + 1}.0f : 0.0f;
+        }}
+    }}
+}}
+""",
+    (ROW_SCALE, PRODUCT),
+    ("math.h",),
+)
+
+
+def in_range(c: Source, step: Step) -> str:
+    low, width = c.tensor(step.node, "range").tolist()
+    x, y = value(step.reads[0]), value(step.writes)
+    return c.call(IN_RANGE, x, math.prod(c.forms[step.writes].shape), c.real(low), c.real(width), y)
+
+
+def row_levels(c: Source, step: Step) -> str:
+    return c.call(ROW_LEVELS, value(step.reads[0]), *_rows(c, step), value(step.writes))
+
+
+def row_scale(c: Source, step: Step) -> str:
+    return c.call(ROW_SCALE, value(step.reads[0]), *_rows(c, step), c.real(float(ROW_TOP)), value(step.writes))
+
+
+def _rows(c: Source, step: Step) -> tuple[int, int]:
+    """How many, and of how many numbers."""
+    shape = c.forms[step.reads[0]].shape
+    return math.prod(shape[:-1]), shape[-1]
