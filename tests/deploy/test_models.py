@@ -12,6 +12,8 @@ from torch import nn
 
 from bittern import binary, models
 from bittern.deploy import pack, verify
+from bittern.models.binary_densenet import DenseStages, Shape
+from bittern.models.melius_net import blocks, grouped_stem
 from bittern.nn import summary
 from bittern.quantizer import Method, set_progress
 
@@ -24,6 +26,7 @@ SIZES: dict[Callable[..., nn.Module], tuple[int, ...]] = {
     models.bireal_net34: (3, 32, 32),
     models.reactnet_a: (3, 64, 64),
     models.react_resnet18: (3, 64, 64),
+    **dict.fromkeys(models.ALL[8:], (3, 64, 64)),
 }
 """Small inputs, large enough for every stride."""
 
@@ -46,8 +49,9 @@ def trained_look(model: nn.Module) -> nn.Module:
             if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
                 module.running_mean.normal_(0, 0.5)  # type: ignore[union-attr]
                 module.running_var.uniform_(0.5, 20)  # type: ignore[union-attr]
-                module.weight.normal_(0.5, 0.5)
-                module.bias.normal_(0, 0.5)
+                if module.affine:
+                    module.weight.normal_(0.5, 0.5)
+                    module.bias.normal_(0, 0.5)
         for parameter in model.parameters():
             if parameter.ndim <= 1:
                 parameter.add_(0.05 * torch.randn_like(parameter))
@@ -58,8 +62,24 @@ SMALL = (models.mlp,)
 """Models on which every method is tried in every run; the others take their turns, and all pairs are `slow`. (The tests
 of the engine pack small convolutional networks with every method.)"""
 
-LARGE = models.bireal_net34, models.reactnet_a
-"""Those of which other tests pack one: the same blocks in half as many layers, and all of it as an exported module."""
+LARGE = (
+    models.bireal_net34,
+    models.reactnet_a,
+    models.binary_densenet28,
+    models.binary_densenet37,
+    models.binary_densenet37_dilated,
+    models.binary_densenet45,
+    models.meliusnet22,
+    models.meliusnet29,
+    models.meliusnet42,
+    models.meliusnet59,
+    models.meliusnet_a,
+    models.meliusnet_b,
+    models.meliusnet_c,
+    models.quicknet,
+    models.quicknet_large,
+)
+"""Those of whose blocks another network is packed, in fewer layers, or as an exported module."""
 
 HEADER = 16 * 1024
 """Bytes of a file beside what `summary` counts: what the network is, in words."""
@@ -82,8 +102,23 @@ def test_packed_equals_trained(build: Callable[..., nn.Module], method: Method) 
     model = trained_look(build(method=method, num_classes=7, in_channels=size[0], input_size=size[1]))
     batch = torch.randn(2, *size)
     packed = pack(model, batch[:1])
-    assert len(packed.to_bytes()) <= summary(model, batch[:1]).bytes + HEADER
+    filters = sum(b.nbytes for name, b in model.named_buffers() if name.endswith(".kernel"))  # of blurred pools
+    assert len(packed.to_bytes()) <= summary(model, batch[:1]).bytes + filters + HEADER
     report = verify(packed, model, batch)
     assert report.exact, str(report)
     assert report.logits_identical, str(report)
     assert sum(layer.accumulators for layer in report.layers) > 0
+
+
+@pytest.mark.parametrize("method", [binary.BNN, binary.ReCU, METHODS[-1]], ids=name)
+def test_dense_stages_pack(method: Method) -> None:
+    """Appended channels, improved ones, a dilated stage and shuffled groups, in two short stages."""
+    torch.manual_seed(0)
+    shape = Shape((2, 1), (96,), (1, 2), groups=2)
+    model = DenseStages(method, 5, 3, shape=shape, stem=grouped_stem(3), units=blocks)
+    model = trained_look(model)
+    batch = torch.randn(2, 3, 33, 35)
+    report = verify(pack(model, batch[:1]), model, batch)
+    assert report.exact, str(report)
+    assert report.logits_identical, str(report)
+    assert len(report.layers) == 6

@@ -21,6 +21,13 @@ PUBLISHED = [
     (models.resnet20_cifar, BNN, 32, "0.040", "0.4", "0.0107", "0.267", "0.04"),
     (models.vgg_small, BNN, 32, "0.604", "3.6", "0.131", "4.571", "0.88"),
     (models.resnet18_cifar, BNN, 32, "0.547", "1.8", "0.103", "10.985", "1.37"),
+    (models.binary_densenet28, BNN, 224, "3.587", "202.5", "2.585", "4.202", "4.04"),
+    (models.binary_densenet37, BNN, 224, "4.507", "199.7", "2.702", "7.594", "5.13"),
+    (models.binary_densenet45, BNN, 224, "6.431", "244.1", "3.446", "12.349", "7.35"),
+    (models.meliusnet22, BNN, 224, "4.624", "136.4", "2.086", "6.119", "3.88"),
+    (models.meliusnet29, BNN, 224, "5.470", "129.5", "2.150", "10.322", "5.07"),
+    (models.meliusnet42, BNN, 224, "9.693", "175.1", "3.265", "24.957", "10.10"),
+    (models.meliusnet59, BNN, 224, "18.316", "247.1", "5.333", "52.642", "17.39"),
 ]
 """Network, method, input size; 1e9 BMAC, 1e6 FMAC, 1e8 OPs, 1e6 binary weights, MiB."""
 
@@ -29,9 +36,13 @@ def _digits(value: float, like: str) -> str:
     return f"{value:.{len(like.partition('.')[2])}f}"
 
 
+SLOW = (models.meliusnet42, models.meliusnet59)
+"""Those whose forward pass takes seconds."""
+
+
 @pytest.mark.parametrize(
     ("build", "method", "size", "bmac", "fmac", "ops", "weights", "mib"),
-    PUBLISHED,
+    [pytest.param(*row, marks=pytest.mark.slow if row[0] in SLOW else ()) for row in PUBLISHED],
     ids=lambda v: getattr(v, "__name__", None),
 )
 def test_counts_are_the_published_ones(
@@ -69,3 +80,21 @@ def test_both_shortcuts_cost_the_same() -> None:
         per_conv = summary(build(BNN, shortcut="per_conv"), x)
         per_block = summary(build(BNN, shortcut="per_block"), x)
         assert (per_conv.ops, per_conv.bytes) == (per_block.ops, per_block.bytes)
+
+
+@pytest.mark.parametrize(
+    ("build", "parameters", "statistics"),
+    [
+        (models.quicknet_small, 12_655_688, 16),
+        (models.quicknet, 13_234_088, 32),
+        (models.quicknet_large, 23_342_248, 32),
+    ],
+    ids=lambda v: getattr(v, "__name__", None),
+)
+def test_parameters_of_quicknet_are_those_of_its_authors_tables(
+    build: Callable[..., nn.Module], parameters: int, statistics: int
+) -> None:
+    """The authors count the filters of the blurred pools, and mean and variance of the norm that learns nothing."""
+    model = build(BNN)
+    filters = sum(b.numel() for name, b in model.named_buffers() if name.endswith(".kernel"))
+    assert sum(p.numel() for p in model.parameters()) + filters + statistics == parameters

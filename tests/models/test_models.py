@@ -14,12 +14,28 @@ from torch import Tensor, fx, nn
 from _tolerance import assert_exact
 from bittern import binary, models
 from bittern.binary import BNN, XNORNetPlusPlus
+from bittern.models.binary_densenet import DenseLayer
+from bittern.models.melius_net import ImprovementBlock
+from bittern.models.quick_net import BlurPool
 from bittern.models.resnet_cifar import ResNetCifar
 from bittern.nn import LowBitLayer, convert, first_and_last
 from bittern.quantizer import Quantizer
 
 Build = Callable[..., nn.Module]
 every_model = pytest.mark.parametrize("build", models.ALL, ids=lambda b: b.__name__)
+DEEP = (
+    models.binary_densenet37,
+    models.binary_densenet37_dilated,
+    models.binary_densenet45,
+    models.meliusnet29,
+    models.meliusnet42,
+    models.meliusnet59,
+    models.meliusnet_a,
+    models.meliusnet_b,
+    models.meliusnet_c,
+    models.quicknet_large,
+)
+"""More of the layers that another network has; run by `slow`."""
 every_method = pytest.mark.parametrize(
     "method", [None, *binary.ALL], ids=lambda m: "float" if m is None else m.__name__
 )
@@ -38,7 +54,11 @@ class _Tracer(fx.Tracer):
         return _leaf(m)
 
 
-@every_model
+@pytest.mark.parametrize(
+    "build",
+    [pytest.param(build, marks=pytest.mark.slow if build in DEEP else ()) for build in models.ALL],
+    ids=lambda b: b.__name__,
+)
 @pytest.mark.parametrize(("size", "channels"), [(28, 1), (32, 3)])
 def test_models_run_on_small_images_and_trace(build: Build, size: int, channels: int) -> None:
     torch.manual_seed(0)
@@ -76,6 +96,9 @@ def test_gradients_reach_every_parameter_of_resnet20(method: type[Quantizer] | N
         (models.bireal_net18, None),
         (models.react_resnet18, binary.ReActNet),
         (models.reactnet_a, binary.ReActNet),
+        (models.binary_densenet28, BNN),
+        (models.quicknet_small, BNN),
+        (models.quicknet_small, None),
     ],
     ids=lambda v: getattr(v, "__name__", "float"),
 )
@@ -167,6 +190,43 @@ def test_reactnet_doubling_keeps_two_copies_of_the_shortcut() -> None:
         nn.init.zeros_(bn.weight)
     x = torch.rand(2, 32, 4, 4)
     assert_exact(block(x).detach(), torch.cat((x, x), 1))
+
+
+def test_dense_layers_append_and_improvement_blocks_change_what_was_appended() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 96, 5, 5)
+    layer = DenseLayer(96, BNN, 2).eval()
+    y = layer(x)
+    assert y.shape == (2, 160, 5, 5)
+    assert_exact(y[:, :96], x)
+    assert bool((y[:, 96:] != 0).any())
+    better = ImprovementBlock(160, BNN, 1).eval()(y).detach()
+    assert_exact(better[:, :96], x)
+    assert bool((better[:, 96:] != y[:, 96:]).any())
+
+
+def test_padding_is_the_authors_where_inputs_are_signs() -> None:
+    def pads(model: nn.Module) -> set[object]:
+        return {m.geometry.pad_value for m in model.modules() if isinstance(m, LowBitLayer)}
+
+    assert pads(models.meliusnet_c(BNN)) == pads(models.binary_densenet28(BNN)) == {-1}
+    assert pads(models.quicknet_small(BNN)) == {1}
+    assert pads(models.quicknet_small(binary.DoReFa)) == {0}
+
+
+def test_small_images_keep_their_size_in_the_first_layers() -> None:
+    x = torch.zeros(1, 3, 32, 32)
+    for build in (models.meliusnet_c, models.quicknet_small):
+        assert build(BNN, input_size=32).stem(x).shape[2:] == (32, 32)
+        assert build(BNN, input_size=64).stem(x).shape[2:] == (8, 8)
+
+
+def test_blurred_pools_weigh_the_neighbours() -> None:
+    image = torch.zeros(1, 2, 5, 5)
+    image[0, 0, 2, 1], image[0, 1, 2, 2] = 16.0, 16.0
+    blurred = BlurPool(2)(image)
+    assert_exact(blurred[0, 0], torch.tensor([[0.0, 0.0, 0.0], [2.0, 2.0, 0.0], [0.0, 0.0, 0.0]]))
+    assert_exact(blurred[0, 1], torch.tensor([[0.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 0.0]]))
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")

@@ -7,13 +7,29 @@ from collections.abc import Callable
 
 from torch import nn
 
+from bittern.models.binary_densenet import (
+    binary_densenet28,
+    binary_densenet37,
+    binary_densenet37_dilated,
+    binary_densenet45,
+)
 from bittern.models.bireal_net import bireal_net18, bireal_net34
 from bittern.models.cell_detector import cell_detector
 from bittern.models.ds_cnn import ds_cnn
 from bittern.models.language import GPT, GPTShape, LSTMLanguageModel
+from bittern.models.melius_net import (
+    meliusnet22,
+    meliusnet29,
+    meliusnet42,
+    meliusnet59,
+    meliusnet_a,
+    meliusnet_b,
+    meliusnet_c,
+)
 from bittern.models.mixer import mixer_small
 from bittern.models.mlp import mlp
 from bittern.models.point_net import point_net
+from bittern.models.quick_net import quicknet, quicknet_large, quicknet_small
 from bittern.models.reactnet_a import react_resnet18, reactnet_a
 from bittern.models.resnet_cifar import resnet18_cifar, resnet20_cifar
 from bittern.models.series_cnn import series_cnn
@@ -30,6 +46,20 @@ ALL: tuple[Callable[..., nn.Module], ...] = (
     bireal_net34,
     reactnet_a,
     react_resnet18,
+    binary_densenet28,
+    binary_densenet37,
+    binary_densenet37_dilated,
+    binary_densenet45,
+    meliusnet22,
+    meliusnet29,
+    meliusnet42,
+    meliusnet59,
+    meliusnet_a,
+    meliusnet_b,
+    meliusnet_c,
+    quicknet_small,
+    quicknet,
+    quicknet_large,
 )
 """Networks for images, of convolutions, and the MLP: each a function (method=None, num_classes, in_channels, *,
 input_size) -> nn.Module. `vit_small` and `mixer_small` are called alike."""
@@ -39,13 +69,27 @@ __all__ = [
     "GPT",
     "GPTShape",
     "LSTMLanguageModel",
+    "binary_densenet28",
+    "binary_densenet37",
+    "binary_densenet37_dilated",
+    "binary_densenet45",
     "bireal_net18",
     "bireal_net34",
     "cell_detector",
     "ds_cnn",
+    "meliusnet22",
+    "meliusnet29",
+    "meliusnet42",
+    "meliusnet59",
+    "meliusnet_a",
+    "meliusnet_b",
+    "meliusnet_c",
     "mixer_small",
     "mlp",
     "point_net",
+    "quicknet",
+    "quicknet_large",
+    "quicknet_small",
     "react_resnet18",
     "reactnet_a",
     "resnet18_cifar",

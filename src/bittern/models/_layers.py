@@ -12,7 +12,7 @@ from bittern.nn._probe import eval_mode
 from bittern.nn.binarize import LowBitLayer, check_method
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d
 from bittern.nn.linear import BinaryLinear
-from bittern.quantizer import Method
+from bittern.quantizer import Method, SignCode
 from bittern.start import HeNormal
 
 
@@ -22,6 +22,22 @@ def conv(in_channels: int, out_channels: int, kernel: int, stride: int, method: 
     if method is None:
         return nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False)
     return BinaryConv2d(in_channels, out_channels, kernel, stride, padding, method=method)
+
+
+def padded_conv(
+    in_channels: int, out_channels: int, method: Method | None, pad_value: int, dilation: int = 1
+) -> nn.Module:
+    """A 3x3 convolution of stride 1 without bias that keeps the size, padded with signs of `pad_value`.
+
+    Padded with 0 where it is float, and where the inputs of its method are no signs (DoReFa's levels have no -1).
+    """
+    sizes = (in_channels, out_channels, 3, 1, dilation, dilation)
+    if method is None:
+        return nn.Conv2d(*sizes, bias=False)
+    layer = BinaryConv2d(*sizes, method=method)
+    if not isinstance(layer.method.input_code(), SignCode):
+        return layer
+    return BinaryConv2d(*sizes, method=method, pad_value=pad_value)
 
 
 def conv1d(in_channels: int, out_channels: int, kernel: int, method: Method | None) -> nn.Module:
