@@ -195,6 +195,23 @@ def _conv(d: Draft) -> Proposal | None:
     return [v], {**geometry, "groups": groups}, {"weight": shape, **({"bias": (out,)} if r.random() < 0.3 else {})}
 
 
+def _decoded(d: Draft) -> Proposal | None:
+    v, r = d.value("real"), d.r
+    if v is None:
+        return None
+    form = d.forms[v]
+    dims = r.choice((len(form.shape) - 2, 0)) if len(form.shape) < 5 else 0
+    channels = form.shape[1 if dims else -1]
+    geometry = _windows(d, dims)
+    groups = r.choice([g for g in (1, 1, 2, 3, channels) if channels % g == 0]) if dims else 1
+    out = groups * r.choice((1, 2, 3, 8))
+    low, high, step = r.choice(((-1, 1, 1), (-1, 1, 1), (-1, 1, 2), (0, 1, 1), (-3, 3, 2)))
+    planes = 1 if high - low == step else 2
+    numbers = math.prod(geometry["kernel"]) * channels // groups * out
+    attrs = {**geometry, "dims": dims, "channels": channels, "out_channels": out, "groups": groups}
+    return [v], {**attrs, "low": low, "high": high, "step": step}, {"weight": (planes, -(-numbers // 8))}
+
+
 def _linear(d: Draft) -> Proposal | None:
     v, out = d.value("real"), d.r.choice((1, 3, 8, 33))
     if v is None:
@@ -349,6 +366,7 @@ PROPOSALS: dict[str, Callable[[Draft], Proposal | None]] = {
     "pool_bits": _pool_bits,
     "concatenate_bits": _concatenate_bits,
     "factors": _factors,
+    "decoded": _decoded,
     "conv": _conv,
     "linear": _linear,
     "batch_norm": _vectors("mean", "var", optional=("weight", "bias")),

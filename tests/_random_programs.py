@@ -154,8 +154,8 @@ def _try(d: Draft, kind: str) -> None:
         {role: tensor_name(name, role) for role in shapes},
     )
     drawn = {role: _numbers(d.r, types[role], shape, role) for role, shape in shapes.items()}
-    if "weight_levels" in attrs:
-        drawn["weight"] = _spelled(drawn["weight"], attrs["weight_planes"])
+    if "weight_levels" in attrs or (kind == "decoded" and attrs["high"] - attrs["low"] == 2 * attrs["step"]):
+        drawn["weight"] = _spelled(drawn["weight"], shapes["weight"][0])
     tensors = {
         tensor_name(name, role): torch.frombuffer(bytearray(raw), dtype=types[role]).view(shapes[role])
         for role, raw in drawn.items()

@@ -8,7 +8,7 @@ recognition.
 
 The arithmetic of a layer (docs/numerics.md, "Order of operations"), with x_q = input(x), w_q = weight(w):
 
-    acc = conv(x_q.values, w_q.values)              an exact integer
+    acc = conv(x_q.values, w_q.values)              an exact integer; a rounded number where the input stays real
     y   = acc * static_scale                        static_scale = w_q.scale * x_q.scale where x_q.scale has 0 dims
     y   = y * spread(x_q.scale)                     only for a scale that depends on the input
     y   = output(y) + bias
@@ -38,7 +38,7 @@ class Quantized(NamedTuple):
     """Values on a grid and their scale: real value = values * scale."""
 
     values: Tensor
-    """{-1, +1} or integers, in the dtype of the real tensor."""
+    """{-1, +1} or integers, or an input that stays real; in the dtype of the real tensor."""
     scale: Tensor | None = None
     """Broadcastable to `values`; None means 1. 0 dims: a constant."""
 
@@ -175,7 +175,22 @@ ROW_TOP, LEAST_ROW = 127, 1e-5
 """Of `RowCode`: the largest number, and the least that a row's largest |x| counts as."""
 
 
-InputCode = SignCode | LevelsCode | RowCode
+class RealCode(NamedTuple):
+    """Input code: value = x, or x * gain of its channel. The input stays real, as where weights alone have few bits.
+
+    Padding is then 0, and the accumulator is a sum of real numbers, rounded as torch rounds it.
+    """
+
+    gain: Tensor | None = None
+    """[in_channels]; None means 1."""
+
+    @property
+    def grid(self) -> Reals:
+        """Any number."""
+        return Reals()
+
+
+InputCode = SignCode | LevelsCode | RowCode | RealCode
 
 
 WeightCode = Code | Reals | tuple[Code, ...]
@@ -248,6 +263,11 @@ class Quantizer(nn.Module, ABC):
 
     def set_progress(self, t: float) -> None:
         """Tell the schedule how much of the training is done: 0 at the first step, 1 at the last."""
+
+
+def reads_reals(method: Quantizer) -> bool:
+    """Whether the input of a method stays real, so that its products are sums of real numbers."""
+    return isinstance(method.input_code(), RealCode)
 
 
 def weight_codes(method: Quantizer) -> tuple[Code | Reals, ...]:

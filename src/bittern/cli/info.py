@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from bittern.deploy.program import Input, Node
 
 
+LOW_BIT = ("binary", "decoded")
+"""Kinds of nodes whose weights lie in planes of bits."""
+
+
 def info(
     file: Annotated[Path, typer.Argument(help="A packed file.")],
     plan: Annotated[bool, typer.Option("--plan", help="Show the program as it runs, with times.")] = False,
@@ -75,7 +79,7 @@ def _values(packed: Packed) -> tuple[int, int]:
     bits = floats = 0
     weights: set[str] = set()
     for node in packed.program.nodes:
-        if node.kind == "binary" and node.tensors["weight"] not in weights:
+        if node.kind in LOW_BIT and node.tensors["weight"] not in weights:
             weights.add(node.tensors["weight"])
             bits += _weight_bits(node)
     floats = sum(tensor.numel() for name, tensor in packed.tensors.items() if name not in weights)
@@ -85,11 +89,13 @@ def _values(packed: Packed) -> tuple[int, int]:
 def _weight_bits(node: Node) -> int:
     from math import prod
 
+    from bittern.deploy.kinds.decoded import code_of
     from bittern.deploy.kinds.kind import integer, integers
 
     per_group = integer(node, "channels") // integer(node, "groups")
     fan_in = per_group * prod(integers(node, "kernel"))
-    return fan_in * integer(node, "out_channels") * integer(node, "weight_planes")
+    planes = integer(node, "weight_planes") if node.kind == "binary" else code_of(node).bits
+    return fan_in * integer(node, "out_channels") * planes
 
 
 def _parts(packed: Packed, size: int) -> Table:
@@ -105,7 +111,7 @@ def _parts(packed: Packed, size: int) -> Table:
             if name not in seen:
                 seen.add(name)
                 low_bit = KINDS[node.kind].low_bit
-                part = first if node.kind == "binary" and role == "weight" else second if low_bit else third
+                part = first if node.kind in LOW_BIT and role == "weight" else second if low_bit else third
                 parts[part] += packed.tensors[name].numel() * packed.tensors[name].element_size()
     parts["program and header"] = size - sum(parts.values())
     table = plain_table("part", "bytes", "share", right=("bytes", "share"))

@@ -7,6 +7,9 @@ to a whole byte. At load they are expanded to int64 words, 64 channels a word, w
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,6 +18,9 @@ from bittern.codes import BLOCK, Code
 from bittern.ops._check import WORD_BITS, words_for
 
 BYTE_BITS = 8
+
+PIECE = 2**16
+"""Bytes of a plane of weights that are looked at at a time."""
 
 
 def to_stream(positive: Tensor) -> Tensor:
@@ -43,6 +49,24 @@ def from_streams(streams: Tensor, count: int) -> Tensor:
     """Streams uint8 [planes, bytes] of so many bits each -> bool [planes, count]."""
     bits = np.unpackbits(streams.cpu().numpy(), axis=1, count=count, bitorder="little")
     return torch.from_numpy(bits.view(bool))
+
+
+def spelled(code: Code, streams: Tensor, count: int) -> bool:
+    """Whether streams of so many numbers spell them as their code does; looked at in pieces, before a budget is."""
+    for first in range(0, streams.shape[1], PIECE):
+        piece = streams[:, first : first + PIECE]
+        if not code.spells(from_streams(piece, min(count - BYTE_BITS * first, BYTE_BITS * piece.shape[1]))):
+            return False
+    return True
+
+
+def numbers_of(code: Code, streams: Tensor, shape: Sequence[int]) -> Tensor:
+    """What `to_streams` was given, of this shape [out, channels, *kernel]: float32, on the CPU."""
+    out, channels, *kernel = shape
+    numbers = torch.full((out * channels * math.prod(kernel),), float(code.low), dtype=torch.float32, device="cpu")
+    for stream, factor in zip(streams, code.plane_factors, strict=True):
+        numbers.add_(from_streams(stream[None], len(numbers))[0], alpha=code.step * factor)
+    return numbers.view(out, *kernel, channels).movedim(-1, 1).contiguous()
 
 
 def stream_bytes(bits: int) -> int:

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bittern.deploy.decoding import decoded
 from bittern.deploy.errors import ExportError
+from bittern.deploy.kinds.decoded import DECODED
 from bittern.deploy.named_sizes import at_example, example_of, in_short
 from bittern.deploy.packed import Packed
 from bittern.deploy.parameters import arguments_of, bound
@@ -49,6 +51,14 @@ def check_real_rows(owner: str, what: str, packed: Packed) -> None:
         if given.batch != 0 or given.type != "float32":
             where = "no batch" if given.batch is None else f"its batch in dimension {given.batch}"
             raise ExportError(f"{owner}: {what}; input {given.name!r} is {given.type} and has {where}")
+
+
+def decoded_model(packed: Packed) -> Packed:
+    """A packed model whose weights behind real inputs are numbers, for exports that write products of real numbers."""
+    if not any(node.kind == DECODED.name for node in packed.program.nodes):
+        return packed
+    program, tensors = decoded(packed.program, packed.tensors)
+    return Packed(program, tensors, packed.info, packed.device, packed.real)
 
 
 def check_fixed(owner: str, packed: Packed) -> None:

@@ -30,6 +30,7 @@ from bittern.quantizer import (
     Quantizer,
     RowCode,
     SignCode,
+    reads_reals,
     weight_codes,
     weight_terms,
 )
@@ -106,6 +107,8 @@ def low_bit_forward(
 def _low_of_bits(method: Quantizer, term: int) -> int | None:
     """The lower of the two numbers of an input, where the weight's are signs; None: one of them is no bits."""
     grid = method.input_code().grid
+    if isinstance(grid, Reals):
+        return None
     two = grid.levels == 2 and grid.high == 1 and grid.low in (-1, 0)
     return grid.low if two and isinstance(weight_codes(method)[term], Signs) else None
 
@@ -163,14 +166,21 @@ class LowBitLayer(CostedLayer):
         return self.product(self.operand(x))
 
     def cost(self, output: int) -> Cost:
-        """1-bit products of all planes; the scales of a method that are derived from the weight are not stored."""
-        method = self.method
-        bits_each = sum(code.bits for code in weight_codes(method))
+        """1-bit products of all planes; the scales of a method that are derived from the weight are not stored.
+
+        Where the input stays real a product is a multiply-accumulate of numbers, one for each term of the weight.
+        """
+        method, codes = self.method, weight_codes(self.method)
+        bits_each = sum(code.bits for code in codes)
         bits = self.weight.numel() * bits_each
-        products = output * method.shape.fan_in * bits_each * method.input_code().grid.bits
+        seen = output * method.shape.fan_in
+        if reads_reals(method):
+            macs, products = seen * len(codes), 0
+        else:
+            macs, products = 0, seen * bits_each * method.input_code().grid.bits
         real = [p for p in self.parameters(recurse=False) if p is not self.weight]
         real += method.parameters(recurse=False)
-        return Cost(0, products, math.ceil(bits / 8), bits, 0, self.weight, tuple(real), type(method).__name__)
+        return Cost(macs, products, math.ceil(bits / 8), bits, 0, self.weight, tuple(real), type(method).__name__)
 
     def taking_over(self, old: nn.Module) -> Self:
         """Share the weight and the bias of the layer of torch whose place this one takes, its device and type."""
@@ -258,9 +268,10 @@ def check_padding(owner: str, geometry: Geometry, method: Quantizer) -> None:
     if geometry.pad_value not in (-1, 0, 1):
         raise ValueError(f"{owner}: pad_value must be -1, 0 or +1; got {geometry.pad_value}")
     grid = method.input_code().grid
-    if geometry.pad_value != 0 and 0 in grid.values:
+    if geometry.pad_value != 0 and (isinstance(grid, Reals) or 0 in grid.values):
+        inputs = "real inputs" if isinstance(grid, Reals) else f"inputs {grid.low} ... {grid.high}"
         raise ValueError(
-            f"{owner}: {type(method).__name__} has inputs {grid.low} ... {grid.high}, where padding is 0; "
+            f"{owner}: {type(method).__name__} has {inputs}, where padding is 0; "
             f"got pad_value={geometry.pad_value}; leave it at 0"
         )
     if geometry.pad_value != 0 and grid.bits > 1:

@@ -21,9 +21,10 @@ class Geometry(NamedTuple):
 
 
 def accumulate(x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
-    """Convolve values x [batch, channels, *space] with values w [out, in / groups, *kernel]: exact integers."""
+    """Convolve values x [batch, channels, *space] with values w [out, in / groups, *kernel]: exact integers, or sums
+    of real numbers where x is real."""
     if not geometry.stride:
-        return F.linear(x, w)
+        return F.linear(x.contiguous(), w)  # rows that lie otherwise in memory torch adds in another order
     padding = geometry.padding
     if geometry.pad_value != 0 and any(padding):
         x = padded(x, geometry)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from bittern.nn._probe import eval_mode
 from bittern.nn.binarize import LowBitLayer
 from bittern.nn.linear import BinaryLinear
-from bittern.quantizer import SignCode
+from bittern.quantizer import SignCode, reads_reals
 
 LEAST_SAMPLES = 8
 """Samples among which no input differs before it counts as one that never does."""
@@ -72,7 +72,7 @@ def watched_inputs(model: nn.Module, see: See) -> Iterator[None]:
     """Inside, one forward of `model` shows `see` the input of every call of a low-bit layer, in their order.
 
     An input that is padded by values of its own is shown padded. The quantized input has its shape; the forward itself
-    is not changed.
+    is not changed. Not shown are layers whose input stays real, which loses nothing of it.
     """
     calls: dict[str, int] = {}
 
@@ -89,7 +89,7 @@ def watched_inputs(model: nn.Module, see: See) -> Iterator[None]:
     handles = [
         module.register_forward_pre_hook(watch(name, module), with_kwargs=True)
         for name, module in model.named_modules()
-        if isinstance(module, LowBitLayer)
+        if isinstance(module, LowBitLayer) and not reads_reals(module.method)
     ]
     try:
         yield
@@ -154,6 +154,8 @@ class _Seen:
 @torch.no_grad()
 def sign_shares(model: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> dict[str, SignShare]:
     """Run `model` on batches of positional arguments and measure the input of every low-bit layer that it calls.
+
+    Layers whose inputs stay real (`RealCode`) have none to measure.
 
     The model runs in eval mode and without gradients, and is left as it was; the arguments are copied first, since a
     model may write into them. A layer's second call in one forward goes under "name#2". One example may be too plain

@@ -208,7 +208,7 @@ def _one(
 
 def _binary_bytes(packed: deploy.Packed) -> int:
     """Stored weights of the three convolutions that the methods make binary."""
-    nodes = (node for node in packed.program.nodes if node.kind in ("binary", "conv"))
+    nodes = (node for node in packed.program.nodes if node.kind in ("binary", "decoded", "conv"))
     weights = [packed.tensors[node.tensors["weight"]] for node in nodes if node.name.startswith("blocks.")]
     return sum(weight.numel() * weight.element_size() for weight in weights)
 

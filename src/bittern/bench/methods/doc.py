@@ -21,7 +21,16 @@ import torch
 
 from bittern import binary
 from bittern._files import write_atomically
-from bittern.quantizer import InputScale, LayerShape, LevelsCode, Quantizer, RowCode, weight_codes, weight_terms
+from bittern.quantizer import (
+    InputScale,
+    LayerShape,
+    LevelsCode,
+    Quantizer,
+    RealCode,
+    RowCode,
+    weight_codes,
+    weight_terms,
+)
 from bittern.recipes import PaperRecipe, for_method
 from bittern.recipes.published import NONE_READ
 from bittern.start import HeNormal, Uniform
@@ -173,6 +182,8 @@ MOST_NAMED = 4
 def _activation(example: Quantizer) -> str:
     """The input code in a few words."""
     code = example.input_code()
+    if isinstance(code, RealCode):
+        return "real" if code.gain is None else "real, learned gain per channel"
     if isinstance(code, LevelsCode):
         learned = "" if code.width is None else ", range learned" if code.width.requires_grad else ", range given"
         numbers = ", ".join(map(str, code.grid.values))

@@ -13,7 +13,7 @@ from bittern.deploy.c_export.plan import Step, plan, steps_of
 from bittern.deploy.c_export.rules import RULES, in_place
 from bittern.deploy.c_export.source import Source
 from bittern.deploy.errors import refused
-from bittern.deploy.export_arguments import check_fixed, check_real_rows
+from bittern.deploy.export_arguments import check_fixed, check_real_rows, decoded_model
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.packed import Packed
 from bittern.deploy.shapes import forms_of
@@ -62,6 +62,7 @@ def to_c(packed: Packed, path: str | Path, name: str | None = None) -> CExport:
     path = Path(path)
     check_fixed("to_c", packed)
     name = _checked_name(packed, path, name)
+    packed = decoded_model(packed)
     program, steps = packed.program, _steps(packed)
     source = Source(forms_of(program, packed.tensors), packed.tensors)
     calls = [step for step in steps if not KINDS[step.node.kind].reshapes]

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bittern.deploy.decoding import decoded
 from bittern.deploy.engine.fuse import fuse
 from bittern.deploy.engine.groups.group import CPU, Group, Material
 from bittern.deploy.engine.idle import IdleSchedules
@@ -46,6 +47,7 @@ class Engine:
         idle: IdleSchedules | None = None,
     ) -> None:
         """idle: where schedules go between calls, if several engines share that."""
+        program, tensors = decoded(program, tensors)
         self.program = program
         self.real = real
         self.tensors = tensors

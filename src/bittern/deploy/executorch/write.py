@@ -21,6 +21,7 @@ from bittern.deploy.export_arguments import (
     check_place,
     check_real_rows,
     compared_inputs,
+    decoded_model,
     samples_for,
 )
 from bittern.deploy.other_packages import quietly
@@ -57,6 +58,7 @@ def to_executorch(
     require("to_executorch")
     path = Path(path)
     _check_arguments(packed, path, example, verify, kernels)
+    packed = decoded_model(packed)
     inputs = compared_inputs("to_executorch", packed, example) if verify else ()
     program = split_input_scales(packed.program)
     data = lower(program, packed.tensors, (program.output,), xnnpack)

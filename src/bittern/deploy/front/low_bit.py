@@ -26,8 +26,10 @@ from bittern.quantizer import (
     LevelsCode,
     Quantized,
     Quantizer,
+    RealCode,
     RowCode,
     SignCode,
+    reads_reals,
     term_names,
     weight_codes,
     weight_terms,
@@ -68,18 +70,23 @@ def _low_bit(b: Builder, name: str, layer: BinaryLayer, x: Ref) -> Ref:
     y = None
     for term_name, term_code, term in zip(names, codes, terms, strict=True):
         part = _Term(term_name, term_code, term, layer.bias if folds_bias else None)
-        product = _product(b, layer, part, x, bits)
+        product = _real_product(b, layer, part, bits) if reads_reals(method) else _product(b, layer, part, x, bits)
         if of_rows is not None:
             product = b.add("multiply", f"{term_name}.scaled", (product, of_rows), {})
         y = product if y is None else b.add("add", f"{name}.sum", (y, product), {})
     assert y is not None
     if factors:
-        shapes = [number for factor in factors for number in (factor.ndim, *factor.shape)]
-        flat = torch.cat([factor.flatten() for factor in factors])
-        y = b.add("factors", f"{name}.factors", (y,), {"factors": flat}, shapes=shapes)
+        y = _factors(b, f"{name}.factors", y, factors)
     if layer.bias is not None and not folds_bias:
         y = b.add("bias", f"{name}.bias", (y,), {"bias": layer.bias}, last=not method.shape.space_dims)
     return y
+
+
+def _factors(b: Builder, name: str, x: Ref, factors: tuple[Tensor, ...]) -> Ref:
+    """factors: x times each of them."""
+    shapes = [number for factor in factors for number in (factor.ndim, *factor.shape)]
+    flat = torch.cat([factor.flatten() for factor in factors])
+    return b.add("factors", name, (x,), {"factors": flat}, shapes=shapes)
 
 
 def _checked_codes(name: str, layer: BinaryLayer) -> tuple[Code, ...]:
@@ -90,10 +97,12 @@ def _checked_codes(name: str, layer: BinaryLayer) -> tuple[Code, ...]:
     """
     if not all_finite(layer.weight):
         raise PackError(f"pack: layer {name!r} has NaN or infinity among its weights; train it again or repair it")
-    method = layer.method
+    method, grid = layer.method, layer.method.input_code().grid
+    if isinstance(grid, Reals):
+        return tuple(_decodable(name, code) for code in weight_codes(method))
     codes = tuple(_packable(name, code) for code in weight_codes(method))
     for code in codes:
-        reach = method.shape.fan_in * sum(code.plane_factors) * sum(method.input_code().grid.plane_factors)
+        reach = method.shape.fan_in * sum(code.plane_factors) * sum(grid.plane_factors)
         if reach > MAX_EXACT_FAN_IN:
             raise PackError(
                 f"pack: layer {name!r} reaches accumulators of {reach}, beyond 2^24, where float32 training is not "
@@ -102,24 +111,35 @@ def _checked_codes(name: str, layer: BinaryLayer) -> tuple[Code, ...]:
     return codes
 
 
-def _packable(name: str, code: Code | Reals) -> Code:
-    """A code of weights. Raises: PackError unless a file can hold it."""
+def _decodable(name: str, code: Code | Reals) -> Code:
+    """A code of weights that meet real inputs. Raises: PackError unless a file can hold it."""
     if isinstance(code, Reals):
         raise PackError(f"pack: layer {name!r} has real weights; train it with those of its method first")
+    if code.bits > MOST_PLANES:
+        raise PackError(f"pack: layer {name!r} has weights of {code.bits} bits; at most {MOST_PLANES} are packed")
+    return code
+
+
+def _packable(name: str, code: Code | Reals) -> Code:
+    """A code of weights that meet bits. Raises: PackError unless a file can hold it."""
+    code = _decodable(name, code)
     nearest = symmetric(code.levels)
     if (code.low, code.high, code.step) != (nearest.low, nearest.high, nearest.step):
         raise PackError(
             f"pack: layer {name!r} has weights of the code {code}; {code.levels} numbers are packed as "
             f"{nearest.low} ... {nearest.high} in steps of {nearest.step}; put the rest into the scale"
         )
-    if code.bits > MOST_PLANES:
-        raise PackError(f"pack: layer {name!r} has weights of {code.bits} bits; at most {MOST_PLANES} are packed")
     return code
 
 
 def _encoded(b: Builder, name: str, layer: BinaryLayer, x: Ref) -> Ref:
-    """encode: the bits of what a layer is given, behind what says where that lies among its levels."""
+    """encode: the bits of what a layer is given, behind what says where that lies among its levels.
+
+    Where it stays real: that itself, times its gain.
+    """
     code = layer.method.input_code()
+    if isinstance(code, RealCode):
+        return x if code.gain is None else _factors(b, f"{name}.input", x, (layer.method.shape.input_view(code.gain),))
     if isinstance(code, RowCode):
         x = b.add("row_levels", f"{name}.rows", (x,), {})
     elif isinstance(code, LevelsCode) and code.low is not None and code.width is not None:
@@ -197,6 +217,31 @@ def _product(b: Builder, layer: BinaryLayer, term: _Term, x: Ref, bits: Ref) -> 
         epilogue=_EPILOGUES[scale is not None, term.bias is not None],
         result="real",
     )
+
+
+def _real_product(b: Builder, layer: BinaryLayer, term: _Term, x: Ref) -> Ref:
+    """decoded, and the constant scale behind it."""
+    method, geometry, shape = layer.method, layer.geometry, layer.method.shape
+    _check_term(term, method)
+    y = b.add(
+        "decoded",
+        term.name,
+        (x,),
+        {"weight": to_streams(term.code, term.weight.values)},
+        dims=shape.space_dims,
+        kernel=list(shape.weight[2:]),
+        stride=list(geometry.stride),
+        padding=list(geometry.padding),
+        dilation=list(geometry.dilation),
+        channels=shape.in_channels,
+        out_channels=shape.out_channels,
+        groups=geometry.groups,
+        low=term.code.low,
+        high=term.code.high,
+        step=term.code.step,
+    )
+    scale = _static_scale(layer, term.weight.scale, method.input_code())
+    return y if scale is None else _factors(b, f"{term.name}.scale", y, (shape.output_view(scale),))
 
 
 def _scale_order(layer: BinaryLayer, scale: InputScale) -> str:

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from bittern import ops
-from bittern.codes import BLOCK, Code
-from bittern.deploy.bit_stream import from_streams, stream_bytes, to_words
+from bittern.codes import BLOCK
+from bittern.deploy.bit_stream import spelled, stream_bytes, to_words
 from bittern.deploy.errors import FormatError
 from bittern.deploy.form import Form, Tensors, need, need_channels
 from bittern.deploy.kinds.bits import Planes, images_of
@@ -56,45 +56,39 @@ ROW_WORDS = 10
 """Words of working memory per word of a row of outputs: eight planes, the padding, the products of a pixel."""
 
 
-PIECE = 2**16
-"""Bytes of a plane of weights that are looked at at a time."""
-
-
 def taps(node: Node) -> int:
     """Number of kernel positions."""
     return math.prod(integers(node, "kernel"))
 
 
-def _check_geometry(node: Node) -> None:
+def per_group(node: Node) -> int:
+    """Input channels that one output sees."""
+    return integer(node, "channels") // integer(node, "groups")
+
+
+def check_geometry(node: Node) -> None:
+    """Refuse a geometry that is not of so many dimensions, or groups that do not fit. Raises: FormatError."""
     for key in ("kernel", "stride", "padding", "dilation"):
         if len(integers(node, key)) != integer(node, "dims"):
             raise FormatError(f"node {node.name!r} ({node.kind}): {key!r} must have `dims` entries")
-
-
-def _spelled(code: Code, streams: Tensor, count: int) -> bool:
-    """Whether streams of weights spell numbers of a code as it spells them; looked at in pieces, before a budget is."""
-    for first in range(0, streams.shape[1], PIECE):
-        piece = streams[:, first : first + PIECE]
-        if not code.spells(from_streams(piece, min(count - 8 * first, 8 * piece.shape[1]))):
-            return False
-    return True
+    channels, out, groups = (integer(node, key) for key in ("channels", "out_channels", "groups"))
+    if channels % groups or out % groups or (groups > 1 and node.attrs["dims"] == 0):
+        raise FormatError(f"node {node.name!r} ({node.kind}): groups must divide both channel counts")
 
 
 def _check(node: Node, tensors: Tensors) -> None:
-    _check_geometry(node)
-    channels, out, groups = (integer(node, key) for key in ("channels", "out_channels", "groups"))
-    if channels % groups or out % groups or (groups > 1 and node.attrs["dims"] == 0):
-        raise FormatError(f"node {node.name!r} (binary): groups must divide both channel counts")
+    check_geometry(node)
+    out = integer(node, "out_channels")
     if node.attrs["code"] == "sign" and node.attrs["input_planes"] != 1:
         raise FormatError(f"node {node.name!r} (binary): a sign has one plane")
-    fan_in = taps(node) * (channels // groups)
+    fan_in = taps(node) * per_group(node)
     code = weight_code(node)
     if code.bits != integer(node, "weight_planes"):
         raise FormatError(f"node {node.name!r} (binary): {code.levels} levels take {code.bits} planes of weights")
     if fan_in * sum(input_code(node).plane_factors) * sum(code.plane_factors) > 2**24:
         raise FormatError(f"node {node.name!r} (binary): accumulators may exceed 2^24")
     need_shape(node, "weight", tensors["weight"], (integer(node, "weight_planes"), stream_bytes(fan_in * out)))
-    if code.redundant and not _spelled(code, tensors["weight"], fan_in * out):
+    if code.redundant and not spelled(code, tensors["weight"], fan_in * out):
         raise FormatError(f"node {node.name!r} (binary): its planes of weights are not those of {code.levels} levels")
     rows = EPILOGUES[str(node.attrs["epilogue"])]
     if bool(rows) != ("epilogue" in tensors):
@@ -142,17 +136,16 @@ def input_scale(node: Node) -> Callable[[Tensor], Tensor] | None:
 
 def weight_words(node: Node, tensors: Tensors) -> list[Tensor]:
     """Words of each weight plane, int64 [out, taps, words of a group], on the CPU."""
-    per_group = integer(node, "channels") // integer(node, "groups")
-    return [to_words(s.cpu(), integer(node, "out_channels"), taps(node), per_group) for s in tensors["weight"]]
+    return [to_words(s.cpu(), integer(node, "out_channels"), taps(node), per_group(node)) for s in tensors["weight"]]
 
 
-def _sums(words: Tensor, per_group: int) -> Tensor:
+def _sums(words: Tensor, channels: int) -> Tensor:
     """Sums of the signs of each output, int64 [out], of words [out, taps, words of a group]; a few outputs at a time.
 
     Those of one output are at most 2^24, which float32 adds exactly.
     """
     rows = max(1, BLOCK // max(1, words[0].numel() * WORD_BITS))
-    parts = [ops.unpack_signs(block, per_group).sum((1, 2)) for block in torch.split(words, rows)]
+    parts = [ops.unpack_signs(block, channels).sum((1, 2)) for block in torch.split(words, rows)]
     return torch.cat(parts).to(torch.int64)
 
 
@@ -161,9 +154,8 @@ def offsets(node: Node, words: list[Tensor]) -> Tensor:
     offset = torch.zeros(integer(node, "out_channels"), dtype=torch.int64)
     x = input_code(node)
     if x.low + x.high:
-        per_group = integer(node, "channels") // integer(node, "groups")
         for factor, plane in zip(weight_code(node).plane_factors, words, strict=True):
-            offset += _sums(plane, per_group) * (factor * (x.low + x.high))
+            offset += _sums(plane, per_group(node)) * (factor * (x.low + x.high))
     return offset
 
 
@@ -245,10 +237,10 @@ def _form(node: Node, tensors: Tensors, x: Form, real: Form | None = None) -> Fo
 def _loaded(node: Node, tensors: Tensors, form: Form) -> int:
     """Weights as bytes of single bits on the way, as words, and as a kernel reads them; rows of parameters."""
     out, groups = integer(node, "out_channels"), integer(node, "groups")
-    per_group = integer(node, "channels") // groups
-    words = WORD_BYTES * words_for(per_group) * taps(node)
+    channels = per_group(node)
+    words = WORD_BYTES * words_for(channels) * taps(node)
     rows = (units(out // groups) * groups + UNIT) * 24 * FLOAT_BYTES
-    return integer(node, "weight_planes") * (2 * out * taps(node) * per_group + 3 * units(out) * words) + rows
+    return integer(node, "weight_planes") * (2 * out * taps(node) * channels + 3 * units(out) * words) + rows
 
 
 def _working(node: Node, tensors: Tensors, inputs: Sequence[Form], form: Form) -> int:
@@ -260,18 +252,23 @@ def _working(node: Node, tensors: Tensors, inputs: Sequence[Form], form: Form) -
     return numbers + ROW_WORDS * WORD_BYTES * words_for(form.channels) * form.shape[-1]
 
 
+GEOMETRY = {
+    "dims": count(0, 2, default=2),
+    "kernel": sizes(0, 1, 2, least=1, default=[3, 3]),
+    "stride": sizes(0, 1, 2, least=1, default=[1, 1]),
+    "padding": sizes(0, 1, 2, default=[0, 0]),
+    "dilation": sizes(0, 1, 2, least=1, default=[1, 1]),
+    "channels": count(1),
+    "out_channels": count(1),
+    "groups": count(1, default=1),
+}
+"""Attributes of a product with weights of few bits that say which numbers it multiplies."""
+
 BINARY = Kind(
     name="binary",
     inputs=(1, 2),
     attrs={
-        "dims": count(0, 2, default=2),
-        "kernel": sizes(0, 1, 2, least=1, default=[3, 3]),
-        "stride": sizes(0, 1, 2, least=1, default=[1, 1]),
-        "padding": sizes(0, 1, 2, default=[0, 0]),
-        "dilation": sizes(0, 1, 2, least=1, default=[1, 1]),
-        "channels": count(1),
-        "out_channels": count(1),
-        "groups": count(1, default=1),
+        **GEOMETRY,
         "code": choice(*CODES),
         "input_planes": count(1, MOST_PLANES, default=1),
         "weight_planes": count(1, MOST_PLANES, default=1),

@@ -9,6 +9,7 @@ from bittern.deploy.kinds.aten import ATEN, PART
 from bittern.deploy.kinds.binary import BINARY
 from bittern.deploy.kinds.bits import BIT_KINDS
 from bittern.deploy.kinds.channel_scales import CHANNEL_SCALES
+from bittern.deploy.kinds.decoded import DECODED
 from bittern.deploy.kinds.kind import Kind
 from bittern.deploy.kinds.layout import LAYOUT_KINDS
 from bittern.deploy.kinds.levels import LEVEL_KINDS
@@ -24,7 +25,7 @@ TORCH_KINDS: tuple[Kind, ...] = (
 )
 """Those whose step is a call of torch on real tensors."""
 
-ALL: tuple[Kind, ...] = (*BIT_KINDS, BINARY, CHANNEL_SCALES, *TORCH_KINDS, ATEN, PART, RESULTS)
+ALL: tuple[Kind, ...] = (*BIT_KINDS, BINARY, CHANNEL_SCALES, DECODED, *TORCH_KINDS, ATEN, PART, RESULTS)
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in ALL}
 """By the name that a file uses."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bittern._files import write_atomically
 from bittern.deploy.errors import ExportError
-from bittern.deploy.export_arguments import advice, check_place, compared_inputs
+from bittern.deploy.export_arguments import advice, check_place, compared_inputs, decoded_model
 from bittern.deploy.named_sizes import example_of, in_short, inputs_of_other_sizes, sizes_of
 from bittern.deploy.onnx.check import check, steps_of
 from bittern.deploy.onnx.dialect import ARITHMETIC, Dialect
@@ -60,6 +60,7 @@ def to_onnx(
     path = Path(path)
     packed = _packed(model, example, verify)
     _check_arguments(packed, path)
+    packed = decoded_model(packed)
     inputs = compared_inputs("to_onnx", packed, example) if verify else ()
     program = split(packed.program)
     with plain_cpu():
