@@ -26,7 +26,7 @@ from bittern.nn.binarize import LowBitLayer
 from bittern.quantizer import InputScale, Method
 
 METHODS: tuple[Method, ...] = (
-    *binary.ALL,
+    *binary.COMPARED,
     *(partial(DoReFa, weight_bits=w, input_bits=x) for w, x in ((1, 2), (2, 1), (3, 3), (1, 4), (4, 1), (2, 4))),
     *(partial(XNORNetPlusPlus, case=case) for case in (1, 2, 3)),
     *(partial(XNORNet, input_scale=scale) for scale in (InputScale.NONE, InputScale.PER_SAMPLE)),

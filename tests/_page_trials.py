@@ -31,7 +31,7 @@ MACHINE = Machine(
     torch="2.13.0",
     bittern="0.1.0",
 )
-METHODS = (TWIN, *(method.__name__ for method in binary.ALL))
+METHODS = (TWIN, *(method.__name__ for method in binary.COMPARED))
 CLASSES = tuple("0123456789")
 
 

@@ -19,6 +19,8 @@ from bittern.estimators import (
     Fourier,
     Levels,
     Plateaus,
+    Power,
+    Triangle,
     binarize,
     estimate,
     straight_through,
@@ -78,6 +80,25 @@ def test_approx_sign_is_the_derivative_of_the_piecewise_quadratic() -> None:
     assert_elementwise(ApproxSign().derivative(x), expected, 2, 2.0)
     edges = torch.tensor([0.0, -0.0, 0.25, -1.0, 1.0, float("inf")])
     assert ApproxSign().derivative(edges).tolist() == [2, 2, 1.5, 0, 0, 0]
+
+
+def test_power_is_the_derivative_of_a_root_but_near_zero_and_far_away() -> None:
+    x = torch.tensor([-1.5, -0.3, 0.2, 1.0], dtype=torch.float64, requires_grad=True)
+    (expected,) = torch.autograd.grad((torch.sgn(x) * x.abs() ** (1 / 2.5)).sum(), x)
+    o = torch.tensor(2.5, dtype=torch.float64)
+    assert_elementwise(Power(o, 0.1, 1.5).derivative(x), expected, 8, 2.0)
+    near = torch.tensor([0.0, -0.0, 0.1, -0.05, 1.51, -math.inf, math.nan], dtype=torch.float64)
+    secant = 0.1 ** (1 / 2.5) / 0.1
+    exact = torch.tensor([secant, secant, secant, secant, 0, 0, 0], dtype=torch.float64)
+    assert_elementwise(Power(o, 0.1, 1.5).derivative(near), exact, 8, secant)
+
+
+def test_triangle_has_its_height_and_its_feet() -> None:
+    t, k = torch.tensor(0.5, dtype=torch.float64), torch.tensor(2.0, dtype=torch.float64)
+    x = torch.tensor([0.0, -1.0, 2.0, 2 * math.sqrt(2), -3.0, math.inf], dtype=torch.float64)
+    height = math.sqrt(2)  # sqrt(2) k t
+    exact = torch.tensor([height, height - 0.5, height - 1.0, 0, 0, 0], dtype=torch.float64)
+    assert_elementwise(Triangle(t, k).derivative(x), exact, 8, height)
 
 
 @pytest.mark.parametrize(("t", "k"), [(1e-3, 1e3), (0.1, 10.0), (1.0, 1.0), (10.0, 1.0)])
@@ -142,7 +163,7 @@ def test_without_scale_divides_and_gives_zero_where_there_is_no_scale() -> None:
     assert without_scale(torch.ones(1), torch.tensor([least])).isfinite().all()
 
 
-BENT = (ApproxSign(), ErrorDecay(ONE, ONE), Fourier(torch.tensor(1), 1.0))
+BENT = (ApproxSign(), ErrorDecay(ONE, ONE), Fourier(torch.tensor(1), 1.0), Power(2 * ONE, 0.1, 1.5), Triangle(ONE, ONE))
 
 
 @pytest.mark.parametrize("bent", BENT, ids=lambda bent: type(bent).__name__)
@@ -190,7 +211,7 @@ def test_backward_is_the_gradient_times_the_derivative(estimator: Estimator, dty
             assert torch.equal(y, estimator.values(x))
             (found,) = torch.autograd.grad(y, leaf, g.contiguous(memory_format=order))
             assert found.is_contiguous(memory_format=layout)
-            if isinstance(estimator, ErrorDecay | Fourier):
+            if isinstance(estimator, ErrorDecay | Fourier | Power | Triangle):
                 assert_elementwise(found, (g.double() * estimator.derivative(x.double())), 64, 16.0)
             else:
                 assert_exact(found.contiguous(), g * estimator.derivative(x))
@@ -204,7 +225,7 @@ def test_what_backward_keeps() -> None:
         for estimator in EVERY:
             estimate(x, estimator)
     sizes = [t.untyped_storage().nbytes() for t in kept if t.untyped_storage().data_ptr() != x.data_ptr()]
-    assert sum(sizes) <= len(PIECES) * 24 + 8 * 3 + 4 * 3
+    assert sum(sizes) <= len(PIECES) * 24 + 8 * 3 + 4 * 6
 
 
 def test_not_a_number_gets_the_gradient_of_the_formula() -> None:

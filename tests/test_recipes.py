@@ -50,6 +50,8 @@ def test_numbers_are_the_authors() -> None:
         "ReCU": (600, 256, 0.1),
         "FDA": (400, 128, 0.1),
         "IRNet": (400, 128, 0.1),
+        "ReSTE": (1000, 256, 0.1),
+        "RBNN": (1000, 256, 0.1),
     }
     decays = {r.name: (r.first_decay, r.decay) for r in recipes.ALL if any(r.decay) or r.first_decay}
     assert decays == {
@@ -60,6 +62,8 @@ def test_numbers_are_the_authors() -> None:
         "ReCU": (None, (5e-4, 5e-4, 5e-4)),
         "FDA": (None, (1e-4, 1e-4, 1e-4)),
         "IRNet": (None, (1e-4, 1e-4, 1e-4)),
+        "ReSTE": (None, (1e-4, 1e-4, 1e-4)),
+        "RBNN": (None, (1e-4, 1e-4, 1e-4)),
     }
     assert recipes.BNN.loss == SquaredHinge()
     assert recipes.BNN.glorot_rates

@@ -50,6 +50,8 @@ def test_every_method_has_a_row_and_a_section() -> None:
         ("ReCU", "learned, one per filter", "±1", 2021),
         ("FDA", "one per layer", "±1", 2021),
         ("IRNet", "one per filter, a power of 2", "±1", 2019),
+        ("ReSTE", "one per layer", "±1", 2023),
+        ("RBNN", "learned, one per filter", "±1", 2020),
     ],
 )
 def test_facts_are_those_of_the_papers(name: str, scale: str, activation: str, year: int) -> None:
@@ -58,7 +60,7 @@ def test_facts_are_those_of_the_papers(name: str, scale: str, activation: str, y
 
 
 def test_schedules_and_options() -> None:
-    assert {m.__name__ for m in binary.ALL if facts(m).schedule} == {"ReCU", "FDA", "IRNet"}
+    assert {m.__name__ for m in binary.ALL if facts(m).schedule} == {"ReCU", "FDA", "IRNet", "ReSTE", "RBNN"}
     assert facts(BNN).options[0] == ("input_gradient", "'paper'", "`'paper'`, `'released'`")
     assert facts(BNN).clip_latent == "to ±1 after each step"
 

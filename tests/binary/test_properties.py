@@ -31,8 +31,10 @@ def randomize(layer: nn.Module) -> None:
 
 def test_all_names_every_method_once_in_order() -> None:
     names = [cls.__name__ for cls in binary.ALL]
-    assert names == ["BNN", "XNORNet", "DoReFa", "BiRealNet", "XNORNetPlusPlus", "ReActNet", "ReCU", "FDA", "IRNet"]
-    assert set(names) == set(binary.__all__) - {"ALL"}
+    compared = ["BNN", "XNORNet", "DoReFa", "BiRealNet", "XNORNetPlusPlus", "ReActNet", "ReCU", "FDA", "IRNet"]
+    assert [cls.__name__ for cls in binary.COMPARED] == compared
+    assert names == [*compared, "ReSTE", "RBNN"]
+    assert set(names) == set(binary.__all__) - {"ALL", "COMPARED"}
     assert all(getattr(binary, name) is cls for name, cls in zip(names, binary.ALL, strict=True))
 
 

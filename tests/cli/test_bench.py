@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from _command import Command
-from bittern import data
+from bittern import binary, data
 from bittern.bench.core.store import from_json
 from bittern.bench.speed.peers import CHANNELS_LAST, COMPILED, PEERS, Peer
 from bittern.bench.speed.report import SpeedReport
@@ -138,6 +138,7 @@ def test_weights_measures_and_writes(command: Command, tmp_path: Path) -> None:
         ("--models", "mlp,resnet20_cifar", {"networks": ("resnet20_cifar", "mlp")}),
         ("--methods", "recu, bnn", {"methods": ("ReCU", "BNN")}),
         ("--methods", "bittern.binary.fda:FDA", {"methods": ("FDA",)}),
+        ("--methods", "all", {"methods": tuple(m.__name__ for m in binary.ALL)}),
         ("--budget", 0.5, {"budget_s": 0.5}),
         ("--out", "t.json", {"out": Path("t.json")}),
     ],
@@ -157,7 +158,7 @@ def test_every_option_of_train_is_heard(
     command.done("bench", "train", option, value)
     plain, other = seen
     assert other == plain | changed != plain
-    assert len(plain["methods"]) == 9
+    assert plain["methods"] == tuple(m.__name__ for m in binary.COMPARED)
 
 
 def test_bad_options_of_train_are_one_line(command: Command) -> None:

@@ -54,7 +54,7 @@ def test_demo_prints_a_table_and_writes_the_report(
     assert asked == [
         (Settings(seed=3, quick=True, threads=2), f"bittern demo --out '{folder}' --seed 3 --threads 2 --quick")
     ]
-    for method in binary.ALL:
+    for method in binary.COMPARED:
         (line,) = [line for line in out.splitlines() if line.startswith(f"{method.__name__} ")]
         assert line.rstrip().endswith(" yes")
     assert "9 of 9 packed models give the answers of their training graph" in out
@@ -94,7 +94,7 @@ def test_demo_on_a_noisy_machine_tells_no_speed(
 def test_commands_that_the_demo_prints_work_as_printed(command: Command, tmp_path: Path) -> None:
     folder = tmp_path / "a folder"
     out = command.done("demo", "--quick", "--out", folder)
-    assert sorted(path.stem for path in (folder / "networks").iterdir()) == sorted(m.__name__ for m in binary.ALL)
+    assert sorted(path.stem for path in (folder / "networks").iterdir()) == sorted(m.__name__ for m in binary.COMPARED)
     assert len(list((folder / "images").glob("*.png"))) == 3
     printed = out.split("beside the report:\n")[1].splitlines()
     assert len(printed) == 5
@@ -195,3 +195,6 @@ def test_bench_methods_hands_on_its_options(command: Command, tmp_path: Path, mo
     _, options = asked[1]
     assert (options["network"], options["batch_size"], options["record_of"]) == (mlp, 64, for_method)
     assert options["seeds"] == (0, 1, 2)
+    assert options["methods"] == (None, *binary.COMPARED)
+    command.done("bench", "methods", "--data", "digits", "--out", tmp_path, "--method", "all")
+    assert asked[2][1]["methods"] == (None, *binary.ALL)

@@ -8,8 +8,10 @@ from bittern.binary.bnn import BNN
 from bittern.binary.dorefa import DoReFa
 from bittern.binary.fda import FDA
 from bittern.binary.ir_net import IRNet
+from bittern.binary.rbnn import RBNN
 from bittern.binary.reactnet import ReActNet
 from bittern.binary.recu import ReCU
+from bittern.binary.reste import ReSTE
 from bittern.binary.xnor_net import XNORNet
 from bittern.binary.xnor_net_pp import XNORNetPlusPlus
 from bittern.quantizer import Quantizer
@@ -24,8 +26,10 @@ ALL: tuple[type[Quantizer], ...] = (
     ReCU,
     FDA,
     IRNet,
+    ReSTE,
+    RBNN,
 )
-"""Every method, in the order of their papers' appearance in tables."""
+"""Every method: the nine that are compared, then those that came after them."""
 
 COMPARED: tuple[type[Quantizer], ...] = (
     BNN,
@@ -45,11 +49,13 @@ __all__ = [
     "BNN",
     "COMPARED",
     "FDA",
+    "RBNN",
     "BiRealNet",
     "DoReFa",
     "IRNet",
     "ReActNet",
     "ReCU",
+    "ReSTE",
     "XNORNet",
     "XNORNetPlusPlus",
 ]

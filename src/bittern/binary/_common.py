@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from bittern.quantizer import LayerShape
@@ -75,6 +76,25 @@ def standard_gradient(d: Tensor, y: Tensor, factor: Tensor, spread: float = 1.0)
     over, n = tuple(range(1, d.ndim)), d[0].numel()
     along = (d * y).sum(over, keepdim=True).div_(spread * spread * (n - 1))
     return d.sub_(filter_mean(d)).sub_(y.mul_(along)).mul_(factor)
+
+
+def standardized(w: Tensor, constant: Tensor | None = None) -> Tensor:
+    """(W - mean) / std of each filter, 0 where all its weights are equal, in operations that autograd follows.
+
+    constant: [out, 1, ...], which filters those are; None: found here.
+    """
+    if constant is None:
+        constant = is_constant(w.detach())
+    centered = w - filter_mean(w)
+    # equal weights need not be 0 when they are centered: subtracting them from themselves keeps the gradient
+    centered = centered - torch.where(constant, centered.detach(), 0.0)
+    return centered / torch.where(constant, 1.0, w.std(dim=tuple(range(1, w.ndim)), keepdim=True))
+
+
+def is_constant(w: Tensor) -> Tensor:
+    """[out, 1, ...]: whether all weights of a filter are equal. Compared: their std may round to more than 0."""
+    over = tuple(range(1, w.ndim))
+    return w.amax(dim=over, keepdim=True) == w.amin(dim=over, keepdim=True)
 
 
 def filter_mean_abs(w: Tensor) -> Tensor:

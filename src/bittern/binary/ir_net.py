@@ -15,7 +15,9 @@ from bittern.binary._common import (
     check_spread_of_filter,
     filter_mean,
     filter_variance,
+    is_constant,
     standard_gradient,
+    standardized,
 )
 from bittern.estimators import ErrorDecay, binarize, follows_formula, in_order, lies_channels_last, out_of_order
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
@@ -59,9 +61,7 @@ class IRNet(Quantizer):
 
     def weight(self, w: Tensor) -> Quantized:
         plain = w.detach()
-        over = tuple(range(1, w.ndim))
-        # compared, not computed: the std of equal weights may round to something that is not 0
-        constant = plain.amax(dim=over, keepdim=True) == plain.amin(dim=over, keepdim=True)
+        constant = is_constant(plain)
         mean = filter_mean(plain)
         centered = plain - mean
         divisor = torch.where(constant, math.inf, filter_variance(centered).sqrt_())
@@ -69,7 +69,7 @@ class IRNet(Quantizer):
         size = torch.where(constant, 1.0, filter_mean(standard.abs()))
         scale = torch.exp2(torch.round(torch.log2(size)))
         if follows_formula(w):
-            return Quantized(binarize(_standardized(w, constant), ErrorDecay(self.t, self.k)), scale)
+            return Quantized(binarize(standardized(w, constant), ErrorDecay(self.t, self.k)), scale)
         kept = w, mean, divisor, self.t.clone(), self.k.clone()
         values: Tensor = _StandardSign.apply(standard, *kept)  # type: ignore[no-untyped-call]
         return Quantized(values, scale)
@@ -88,14 +88,6 @@ class IRNet(Quantizer):
         self.k.fill_(max(1.0 / now, 1.0))
 
 
-def _standardized(w: Tensor, constant: Tensor) -> Tensor:
-    """(W - mean) / std of each filter, 0 where all its weights are equal, in operations that autograd follows."""
-    centered = w - filter_mean(w)
-    # equal weights need not be 0 when they are centered: subtracting them from themselves keeps the gradient
-    centered = centered - torch.where(constant, centered.detach(), 0.0)
-    return centered / torch.where(constant, 1.0, w.std(dim=tuple(range(1, w.ndim)), keepdim=True))
-
-
 class _StandardSign(torch.autograd.Function):
     """sign of a standardized weight, with one pass over it backward; kept are the weight and numbers of filters.
 
@@ -111,7 +103,7 @@ class _StandardSign(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         w, mean, divisor, t, k = ctx.saved_tensors
         if torch.is_grad_enabled():  # the result may be differentiated again
-            values = binarize(_standardized(w, divisor.isinf()), ErrorDecay(t, k))
+            values = binarize(standardized(w, divisor.isinf()), ErrorDecay(t, k))
             (to_w,) = torch.autograd.grad(values, w, grads[0], create_graph=True)
             return None, to_w, None, None, None, None
         last = lies_channels_last(w)

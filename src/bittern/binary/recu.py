@@ -17,24 +17,13 @@ from bittern.binary._common import (
     filter_variance,
     standard_gradient,
 )
-from bittern.estimators import (
-    ApproxSign,
-    binarize,
-    follows_formula,
-    in_order,
-    is_transformed,
-    lies_channels_last,
-    once,
-    out_of_order,
-    straight_through,
-)
+from bittern.binary._samples import EPSILON, sample_sign
+from bittern.estimators import binarize, follows_formula
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 from bittern.start import HeNormal
 
 TAU_FIRST = 0.85
 TAU_LAST = 0.99
-EPSILON = 1e-5
-"""Added to each variance, as the authors' code does."""
 STD = 2.0 * math.sqrt(2.0)
 """Standard deviation given to each filter: that of a Laplace distribution of scale b = 2."""
 
@@ -83,14 +72,7 @@ class ReCU(Quantizer):
         return Quantized(values, self.shape.weight_view(self.alpha))
 
     def input(self, x: Tensor) -> Quantized:
-        if not self.training or x.shape[0] == 0:
-            return Quantized(binarize(x, ApproxSign()))
-        if math.prod(x.shape[1:]) < 2:
-            raise ValueError(
-                f"ReCU: standardizes each sample, which needs at least 2 values; got an input {list(x.shape)}; "
-                "keep this layer in full precision"
-            )
-        return Quantized(_standard_sign(x))
+        return Quantized(sample_sign("ReCU", x, training=self.training))
 
     def input_code(self) -> InputCode:
         return SignCode()
@@ -130,48 +112,3 @@ class _ClampedSign(torch.autograd.Function):
         y = (w - mean).mul_(factor)
         d = (y.abs() <= quantile).to(w.dtype).mul_(grads[0])
         return None, standard_gradient(d, y, factor, STD), None, None, None
-
-
-def _standard_sign(x: Tensor) -> Tensor:
-    """sign(x) of samples, whose gradient is ApproxSign's at x divided by the deviation of its sample.
-
-    The sign is that of x itself: dividing by a positive number keeps every sign except where it underflows.
-    """
-    if is_transformed():
-        standard = x * _inverse(x)
-        return straight_through(ops.sign(x.detach()), standard, ApproxSign().derivative(standard))
-    result: Tensor = _StandardSign.apply(x)  # type: ignore[no-untyped-call]
-    return result
-
-
-class _StandardSign(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.last = lies_channels_last(x)
-        values, statistics = ops.standard_sign.direct(in_order(x, ctx.last), EPSILON)
-        ctx.save_for_backward(x, statistics)
-        return out_of_order(values, ctx.last)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        x, statistics = ctx.saved_tensors
-        if torch.is_grad_enabled():  # the result may be differentiated again
-            return _followed(grads[0], x)
-        grad, x = in_order(grads[0], ctx.last), in_order(x, ctx.last)
-        return out_of_order(ops.standard_sign_gradient.direct(grad, x, statistics), ctx.last)
-
-
-def _inverse(x: Tensor) -> Tensor:
-    """1 / sqrt(var + epsilon) of each sample."""
-    over = tuple(range(1, x.ndim))
-    return torch.rsqrt(x.var(over, keepdim=True) + EPSILON)
-
-
-def _followed(grad: Tensor, x: Tensor) -> Tensor:
-    """The gradient by operations that autograd follows, but for the slope, which has no derivative."""
-    over = tuple(range(1, x.ndim))
-    centered = x - x.mean(over, keepdim=True)
-    inv = _inverse(x)
-    standard = x * inv
-    d = grad * once(x, ApproxSign().derivative(standard.detach()))
-    return d * inv - centered * (d * x).sum(over, keepdim=True) * inv**3 / (x[0].numel() - 1)

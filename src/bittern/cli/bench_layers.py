@@ -74,21 +74,19 @@ def train(
     threads: Annotated[list[int] | None, typer.Option(help="CPU threads; may be given again. [default: 1]")] = None,
     models: Annotated[str, typer.Option(help="resnet20_cifar, vgg_small, mlp, with commas; or all.")] = "all",
     methods: Annotated[
-        str, typer.Option(help="Methods ('bittern methods'), or MODULE:CLASS, with commas; or all.")
-    ] = "all",
+        str | None,
+        typer.Option(help=f"Methods ('bittern methods'), or MODULE:CLASS, with commas; or all. {names.COMPARED_HELP}"),
+    ] = None,
     budget: Annotated[float, typer.Option(help="Seconds for each method and model.")] = 4.0,
     out: Annotated[Path | None, typer.Option(help=OUT_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Time a training step of every binary method beside the float twin, and count the memory of its graph."""
-    from bittern import binary
+    """Time a training step of binary methods beside the float twin, and count the memory of its graph."""
     from bittern.bench.train import run as bench
     from bittern.bench.train.networks import NETWORKS
     from bittern.cli.screen import screen
 
-    chosen = binary.COMPARED
-    if methods != lists.ALL:
-        chosen = tuple(dict.fromkeys(names.method_class(name.strip()) for name in methods.split(",")))
+    chosen = names.method_classes(None if methods is None else methods.split(","))
     with screen(stderr=True).status("measuring") as status:
         result = bench.run(
             tuple(threads or (1,)),

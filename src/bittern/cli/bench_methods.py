@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bittern.cli import names
+from bittern.cli import lists, names
 from bittern.cli.errors import Interrupted, Misused
+
+if TYPE_CHECKING:
+    from bittern.quantizer import Method
 
 
 def methods(
@@ -21,7 +25,8 @@ def methods(
     train_size: Annotated[int | None, typer.Option(help="Training images, drawn once.")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="A seed; may be given again. [default: 0, 1, 2]")] = None,
     method: Annotated[
-        list[str] | None, typer.Option(help=f"{names.METHOD_HELP} May be given again. [default: all]")
+        list[str] | None,
+        typer.Option(help=f"{names.METHOD_HELP} May be given again; all for every one. {names.COMPARED_HELP}"),
     ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
     augment: Annotated[bool, typer.Option("--augment", help="Shift and mirror training images.")] = False,
@@ -35,7 +40,7 @@ def methods(
     name: Annotated[str, typer.Option(help="Beginning of the files' names.")] = "methods",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Train every method and write a table; started again, it goes on where it stopped."""
+    """Train methods and write a table; started again, it goes on where it stopped."""
     from bittern import recipes
     from bittern.bench.methods import run as bench
 
@@ -43,7 +48,7 @@ def methods(
         raise Misused(f"--recipe must be common or paper; got {recipe!r}")
     chosen = bench.ALL
     if method:
-        chosen = tuple(names.method(text, ()) for text in method)
+        chosen = _chosen(method)
     images = names.data_set(names.data_spec(data)).in_memory()
     try:
         report = bench.run(
@@ -65,3 +70,11 @@ def methods(
     except KeyboardInterrupt as error:
         raise Interrupted(f"stopped; finished trainings are in {out}; the same command goes on") from error
     typer.echo(report.page())
+
+
+def _chosen(wanted: Sequence[str]) -> tuple[Method | None, ...]:
+    """Of "all" the float twin and every method. Raises: Misused."""
+    found: list[Method | None] = []
+    for text in wanted:
+        found += (None, *names.method_classes([lists.ALL])) if text == lists.ALL else (names.method(text, ()),)
+    return tuple(dict.fromkeys(found))

@@ -37,7 +37,10 @@ def run(
     track: Annotated[list[str] | None, typer.Option(help="A track; may be given again. [default: all]")] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="A method ('bittern methods'), or MODULE:CLASS; may be given again. [default: all]"),
+        typer.Option(
+            help="A method ('bittern methods'), or MODULE:CLASS; may be given again; all for every one. "
+            + names.COMPARED_HELP
+        ),
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="A seed; may be given again. [default: 0, 1, 2]")] = None,
     recipe: Annotated[
@@ -77,7 +80,7 @@ def run(
         list[float] | None, typer.Option(help="A learning rate to try, with --budget; may be given again.", min=0)
     ] = None,
 ) -> None:
-    """Run every method on every track, beside the float twin, and keep each result in a store."""
+    """Run methods on every track, beside the float twin, and keep each result in a store."""
     from bittern.bench.trials.track import Choice
     from bittern.cli.quantities import span_of
 
@@ -92,7 +95,7 @@ def run(
         problem = _own_problem(model, data)
     folder = None if problem is not None or data is None else _folder(data)
     choice = Choice(
-        methods=_methods(method or [lists.ALL]),
+        methods=_methods(method),
         seeds=tuple(dict.fromkeys(seed or (0, 1, 2))),
         recipes=tuple(dict.fromkeys(recipe or ("common",))),
         epochs=EPOCHS if epochs is None else epochs,
@@ -230,14 +233,14 @@ def _tracks(wanted: Sequence[str] | None, problems: Sequence[Problem] = ()) -> l
     return [track(*given) for name, track in known.items() if not wanted or name in wanted]
 
 
-def _methods(wanted: Sequence[str]) -> Mapping[str, Method]:
+def _methods(wanted: Sequence[str] | None) -> Mapping[str, Method]:
     """By the names under which trials remember them; the float twin comes by itself."""
-    from bittern import binary
-
+    if not wanted:
+        return {method.__name__: method for method in names.method_classes(None)}
     found: dict[str, Method] = {}
     for name in wanted:
         if name == lists.ALL:
-            found |= {method.__name__: method for method in binary.ALL}
+            found |= {method.__name__: method for method in names.method_classes([name])}
             continue
         method = names.method(name, ())
         if method is None:

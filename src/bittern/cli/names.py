@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bittern.cli import lists
 from bittern.cli.errors import Misused, unknown
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ DATA_HELP = (
     "digits, or a folder with MNIST, Fashion-MNIST, CIFAR-10, or a subfolder of images for each class; mnist:FOLDER "
     "and the like settle doubts; folder@32:FOLDER makes all images 32 x 32."
 )
+COMPARED_HELP = "[default: the nine that benchmarks compare]"
 METHOD_HELP = "A method ('bittern methods'), float for the float twin, or MODULE:CLASS for one of your own."
 
 
@@ -70,6 +72,18 @@ def method_class(name: str) -> type[Quantizer]:
         known = [method.__name__ for method in binary.ALL]
         raise unknown("method", name, [*known, FLOAT], " ('bittern methods' lists them)")
     return found[name.lower()]
+
+
+def method_classes(wanted: Sequence[str] | None) -> tuple[type[Quantizer], ...]:
+    """The methods of these names, each once; of "all" every one, of None those that are compared. Raises: Misused."""
+    from bittern import binary
+
+    if wanted is None:
+        return binary.COMPARED
+    found: list[type[Quantizer]] = []
+    for name in map(str.strip, wanted):
+        found += binary.ALL if name == lists.ALL else (method_class(name),)
+    return tuple(dict.fromkeys(found))
 
 
 def method(name: str, options: Sequence[str]) -> Method | None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gradient estimators: what stands in for the derivative of a function that has none, as data.
 
-An estimator is a small record: `Identity`, `Clip`, `Plateaus`, `ApproxSign`, `ErrorDecay`, `Fourier`, `Levels`.
+An estimator is a small record: `Identity`, `Clip`, `Plateaus`, `ApproxSign`, `ErrorDecay`, `Fourier`, `Levels`, and
+those of `formulas`, which have no kernel of their own: `Power`, `Triangle`.
 `derivative(x)` is its formula, a tensor of the shape of x that carries no gradient itself. `binarize(x, estimator)`
 computes sign(x) exactly (sign(0) = +1, never x - x.detach() tricks, whose rounding would leave the grid); backward
 multiplies the incoming gradient by the derivative, in one pass of an op that has it from x, or from a mask of one bit
@@ -13,8 +14,8 @@ is its formula by torch's own operations.
 
 Second derivatives. What an estimator hands on is a product, gradient times derivative, which autograd follows
 again: that is right where the derivative is constant in pieces (`Identity`, `Clip`, `Plateaus`, `Levels`), and where a
-derivative is given that autograd can follow. A derivative that bends (`ApproxSign`, `ErrorDecay`, `Fourier`) is a
-number here, not a function, so differentiating it is refused.
+derivative is given that autograd can follow. A derivative that bends (`ApproxSign`, `ErrorDecay`, `Fourier`, all
+of `formulas`) is a number here, not a function, so differentiating it is refused.
 
 Where the weight scale goes. A layer computes y = conv(x, B) * alpha, so autograd hands B the gradient
 g_B = alpha * g, where g is the gradient of the scaled weight W~ = alpha * B. A paper that states its rule as
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from bittern.estimators.formulas import Power, Triangle
 from bittern.estimators.functions import (
     Estimator,
     alone,
@@ -57,6 +59,8 @@ __all__ = [
     "Identity",
     "Levels",
     "Plateaus",
+    "Power",
+    "Triangle",
     "binarize",
     "estimate",
     "follows_formula",

@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 
 from bittern.quantizer import Method
+from bittern.recipes.later_papers import RBNN, RESTE
 from bittern.recipes.papers import (
     BIREAL_NET,
     BNN,
@@ -42,6 +43,8 @@ ALL: tuple[PaperRecipe, ...] = (
     RECU,
     FDA,
     IR_NET,
+    RESTE,
+    RBNN,
 )
 """One for each method of `bittern.binary.ALL`, in that order."""
 
@@ -67,8 +70,10 @@ __all__ = [
     "DOREFA",
     "FDA",
     "IR_NET",
+    "RBNN",
     "REACTNET",
     "RECU",
+    "RESTE",
     "XNOR_NET",
     "XNOR_NET_PLUS_PLUS",
     "Decay",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The records, one for each method, in the order of `bittern.binary.ALL`."""
+"""The records of the methods that benchmarks compare, in the order of `bittern.binary.COMPARED`."""
 
 from __future__ import annotations
 
