@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from bittern.codes import Code, Integers, PerOutputChannel, PerTensor, Signs, Ternary
+from bittern.codes import Code, Integers, Ones, PerOutputChannel, PerTensor, Signs, Ternary
 from bittern.estimators import binarize, straight_through
 from bittern.quantizer import (
     InputCode,
@@ -16,6 +16,7 @@ from bittern.quantizer import (
     LayerShape,
     LevelsCode,
     Method,
+    OnesCode,
     Quantized,
     Quantizer,
     RowCode,
@@ -32,7 +33,13 @@ class _SomeInput(Quantizer):
         super().__init__(shape)
         self.levels, self.input_scale = input_bits, input_scale
 
-    def input(self, x: Tensor) -> Quantized:
+    def input(self, x: Tensor) -> Quantized | tuple[Quantized, ...]:
+        return self.first(x)
+
+    def input_code(self) -> InputCode | tuple[InputCode, ...]:
+        return self.first_code()
+
+    def first(self, x: Tensor) -> Quantized:
         if self.levels is None:
             size = x.detach().abs()
             scale = {
@@ -45,7 +52,7 @@ class _SomeInput(Quantizer):
         codes = torch.round(x.detach().nan_to_num(nan=0.0).clamp(0, 1) * top)
         return Quantized(straight_through(codes, x, torch.full_like(x, top)), x.new_tensor(1 / top))
 
-    def input_code(self) -> InputCode:
+    def first_code(self) -> InputCode:
         return SignCode(scale=self.input_scale) if self.levels is None else LevelsCode(self.levels)
 
 
@@ -132,6 +139,49 @@ class Rows(TernaryWeights):
         return Quantized(straight_through(RowCode().values(x), x), RowCode().scale(x))
 
 
+class SeveralInputs(ResidualSigns):
+    """Signs about thresholds 0 and 0.4 with scales 0.75 and 0.5, or with `residuals` signs of what signs leave."""
+
+    def __init__(self, shape: LayerShape, *, terms: int = 2, residuals: InputScale = InputScale.NONE) -> None:
+        super().__init__(shape, terms=terms)
+        self.residuals = residuals
+
+    def input(self, x: Tensor) -> tuple[Quantized, ...]:
+        if self.residuals is InputScale.NONE:
+            shifts = (Quantized(binarize(x - t), x.new_tensor(s)) for t, s in ((0.0, 0.75), (0.4, 0.5)))
+            return tuple(shifts)
+        rest, found = x, []
+        for _ in range(3):
+            found.append(Quantized(binarize(rest), self.residuals.mean(rest.detach())))
+            rest = self.residuals.residual(rest)
+        return tuple(found)
+
+    def input_code(self) -> tuple[InputCode, ...]:
+        if self.residuals is InputScale.NONE:
+            return SignCode(), SignCode(torch.full((self.shape.in_channels,), 0.4))
+        return tuple(SignCode(scale=self.residuals, order=i) for i in range(3))
+
+
+class Offsets(_SomeInput):
+    """a * sign(W - b) + b about the mean b of each output, and ternary numbers beside them; inputs with two offsets."""
+
+    def weight(self, w: Tensor) -> tuple[Quantized, ...]:
+        dims = tuple(range(1, w.ndim))
+        mean = w.mean(dims, keepdim=True)
+        spread = (w - mean).abs().mean(dims, keepdim=True)
+        few = torch.where(w.abs() > 0.1, torch.where(w > 0, 1.0, -1.0), 0.0).to(w.dtype)
+        return Quantized(binarize(w - mean), spread), Quantized(torch.ones_like(w), mean), Quantized(few)
+
+    def weight_code(self) -> tuple[Code, ...]:
+        return Signs(), Ones(), Ternary(PerTensor())
+
+    def input(self, x: Tensor) -> tuple[Quantized, ...]:
+        return self.first(x), Quantized(torch.ones_like(x), x.new_tensor(0.3)), Quantized(torch.ones_like(x))
+
+    def input_code(self) -> tuple[InputCode, ...]:
+        return self.first_code(), OnesCode(), OnesCode()
+
+
 METHODS: dict[str, Method] = {
     "ternary": TernaryWeights,
     "ternary-1": partial(TernaryWeights, input_bits=1),
@@ -143,3 +193,10 @@ METHODS: dict[str, Method] = {
     "terms-3-2": partial(ResidualSigns, terms=3, input_bits=2),
     "terms-2-spatial": partial(ResidualSigns, input_scale=InputScale.SPATIAL),
 }
+
+SEVERAL_INPUTS: dict[str, Method] = {
+    "residuals-spatial": partial(SeveralInputs, residuals=InputScale.SPATIAL),
+    "offsets-2": partial(Offsets, input_bits=2),
+    "offsets-spatial": partial(Offsets, input_scale=InputScale.SPATIAL),
+}
+"""Of inputs of several terms."""

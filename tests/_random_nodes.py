@@ -183,6 +183,46 @@ def _factors(d: Draft) -> Proposal | None:
     return [v], {"shapes": shapes}, {"factors": (total,)}
 
 
+def _copies(d: Draft) -> Proposal | None:
+    v = d.value("real")
+    if v is None:
+        return None
+    last = d.r.random() < 0.3
+    return [v], {"last": last}, {"scale": (d.forms[v].shape[-1 if last else 1] * d.r.choice((1, 2, 3)),)}
+
+
+def _ones_product(d: Draft) -> Proposal | None:
+    """Added to a value of the same size, where one is there."""
+    v, r = d.value("bits"), d.r
+    if v is None or d.forms[v].last:
+        return None
+    form, dims = d.forms[v], len(d.forms[v].shape) - 2
+    reals = [n for n, f in enumerate(d.forms) if f.type == "real" and f.shape[2:] == form.shape[2:]]
+    if not reals:
+        return None
+    y = r.choice(reals)
+    out = d.forms[y].shape[1]
+    kernel = [r.choice((1, 3)) for _ in range(dims)]
+    groups = r.choice([g for g in range(1, out + 1) if out % g == form.channels % g == 0])
+    levels = r.choice((2, 2, 3, 6))
+    planes = (levels - 1).bit_length()
+    attrs = {"dims": dims, "kernel": kernel, "padding": [k // 2 for k in kernel], "stride": [1] * dims}
+    attrs |= {"dilation": [1] * dims, "channels": form.channels, "out_channels": out, "groups": groups}
+    shapes: dict[str, tuple[int, ...]] = {"scale": (out,)} if r.random() < 0.7 else {}
+    if levels > 2 or r.random() < 0.7:
+        shapes["weight"] = (planes, -(-math.prod(kernel) * (form.channels // groups) * out // 8))
+        attrs |= {"weight_planes": planes} | ({"weight_levels": levels} if levels > 2 else {})
+    return [y, v], attrs, shapes
+
+
+def _sign_residual(d: Draft) -> Proposal | None:
+    v = d.value("real")
+    if v is None:
+        return None
+    dims = d.r.choice((len(d.forms[v].shape) - 2, 0))
+    return [v], {"dims": dims, "scale": d.r.choice(("per_sample", "spatial"))}, {}
+
+
 def _conv(d: Draft) -> Proposal | None:
     v, r = d.value("real"), d.r
     if v is None or len(d.forms[v].shape) not in (3, 4):
@@ -365,6 +405,9 @@ PROPOSALS: dict[str, Callable[[Draft], Proposal | None]] = {
     "threshold": _threshold,
     "pool_bits": _pool_bits,
     "concatenate_bits": _concatenate_bits,
+    "copies": _copies,
+    "ones_product": _ones_product,
+    "sign_residual": _sign_residual,
     "factors": _factors,
     "decoded": _decoded,
     "conv": _conv,
@@ -410,6 +453,7 @@ WEIGHTED = (
     *(kind for kind in KINDS if kind != "results"),
     *("encode",) * 8,
     *("binary", "threshold") * 24,
+    *("ones_product",) * 4,
     *OFTEN * 3,
     *("aten",) * 8,
     *("part",) * 8,

@@ -192,6 +192,27 @@ class Signs(Code):
 
 
 @dataclass(frozen=True)
+class Ones(Code):
+    """{+1}: what an offset multiplies. No bits, and no planes."""
+
+    scale: ScaleShape = PerOutputChannel()
+    low: int = field(default=1, init=False, repr=False)
+    high: int = field(default=1, init=False, repr=False)
+    step: int = field(default=1, init=False, repr=False)
+    zero_point: int = field(default=0, init=False, repr=False)
+
+    @property
+    def plane_factors(self) -> tuple[int, ...]:
+        return ()
+
+    def contains(self, numbers: Tensor) -> bool:
+        return bool((numbers == 1).all())
+
+    def to_planes(self, numbers: Tensor) -> Iterator[Tensor]:
+        return iter(())
+
+
+@dataclass(frozen=True)
 class Ternary(Code):
     """{-1, 0, +1}."""
 

@@ -13,7 +13,11 @@ The arithmetic of a layer (docs/numerics.md, "Order of operations"), with x_q = 
     y   = y * spread(x_q.scale)                     only for a scale that depends on the input
     y   = output(y) + bias
 
-Where `weight` gives several terms, the first three lines make one y of each, and these are added in their order.
+Where `input` or `weight` gives several terms, they stand for their sum: the first three lines make one y of each pair,
+and these are added in their order, for each term of the input those of the weight. An offset on an operand is a term
+whose values are all +1 (`Ones`): a weight a * sign + b is the terms (sign, a) and (ones, b). Outside a padded image a
+term of ones is 0 like any other, which is what an offset that was added before the padding is there.
+
 Which numbers the values may be is data, too: `weight_code` and `input_code().grid` give a code of `bittern.codes`.
 """
 
@@ -27,7 +31,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bittern.codes import Code, Integers, Reals, Signs, odd_integers
+from bittern import ops
+from bittern.codes import Code, Integers, Ones, Reals, Signs, odd_integers
 from bittern.start import Start
 
 REAL_BITS = Reals().bits
@@ -95,13 +100,36 @@ class InputScale(Enum):
     SPATIAL = "spatial"
     """mean |x| over the channels of each pixel, box-averaged over each receptive field by the layer."""
 
+    def mean(self, x: Tensor) -> Tensor:
+        """mean |x| of x [batch, channels, *space], in the order that packed models repeat; NONE has none.
+
+        -> [batch, 1, ...], or of SPATIAL [batch, 1, *space], not averaged yet.
+        """
+        mean = ops.mean_magnitude(x)
+        return ops.mean_of_sample(mean) if self is InputScale.PER_SAMPLE else mean
+
+    def residual(self, x: Tensor) -> Tensor:
+        """x - mean |x| * sign(x), with the mean of `mean`: what signs of that size leave of x."""
+        mean = self.mean(x)
+        return torch.where(x >= 0, x - mean, x + mean)
+
 
 class SignCode(NamedTuple):
-    """Input code: value = +1 where x >= threshold, else -1."""
+    """Input code: value = +1 where R_order >= threshold, else -1; R_0 = x, R_(i+1) = R_i - mean |R_i| * sign(R_i).
+
+    The means are those of `scale`, which is the mean |R_order|. An order above 0 has no threshold.
+    """
 
     threshold: Tensor | None = None
     """[in_channels]; None means 0."""
     scale: InputScale = InputScale.NONE
+    order: int = 0
+    """How many planes of signs were taken off x before."""
+
+    @property
+    def has_scale(self) -> bool:
+        """Whether the scale depends on the input."""
+        return self.scale is not InputScale.NONE
 
     @property
     def grid(self) -> Code:
@@ -190,7 +218,16 @@ class RealCode(NamedTuple):
         return Reals()
 
 
-InputCode = SignCode | LevelsCode | RowCode | RealCode
+class OnesCode(NamedTuple):
+    """Input code: value = +1, whatever x is. Its scale, 0-dim, is an offset of the input."""
+
+    @property
+    def grid(self) -> Code:
+        """The numbers that it gives."""
+        return Ones()
+
+
+InputCode = SignCode | LevelsCode | RowCode | RealCode | OnesCode
 
 
 WeightCode = Code | Reals | tuple[Code, ...]
@@ -241,12 +278,15 @@ class Quantizer(nn.Module, ABC):
         return Reals() if self.weight_bits == REAL_BITS else odd_integers(self.weight_bits)
 
     @abstractmethod
-    def input(self, x: Tensor) -> Quantized:
-        """Quantize x [batch, channels, *space]; scale is [batch, 1, *space], [batch, 1, ...] or 0-dim."""
+    def input(self, x: Tensor) -> Quantized | tuple[Quantized, ...]:
+        """Quantize x [batch, channels, *space]; scale is [batch, 1, *space], [batch, 1, ...] or 0-dim.
+
+        Several terms, each with a scale of its own, stand for their sum.
+        """
 
     @abstractmethod
-    def input_code(self) -> InputCode:
-        """What `input` computes in eval mode, as data that a packed file can hold."""
+    def input_code(self) -> InputCode | tuple[InputCode, ...]:
+        """What `input` computes in eval mode, as data that a packed file can hold; a tuple for several terms."""
 
     def output(self, y: Tensor) -> Tensor:
         """Scales and gradient rules that live on the output; the default changes nothing."""
@@ -288,20 +328,42 @@ def weight_terms(method: Quantizer, w: Tensor) -> tuple[Quantized, ...]:
     return terms
 
 
+def input_codes(method: Quantizer) -> tuple[InputCode, ...]:
+    """The code of each term of a method's input."""
+    codes = method.input_code()
+    return codes if type(codes) is tuple else (codes,)  # type: ignore[return-value]  # a code is a named tuple
+
+
+def input_terms(method: Quantizer, x: Tensor) -> tuple[Quantized, ...]:
+    """The terms of a method's quantized input.
+
+    Raises: ValueError where they are not as many as `input_code` names.
+    """
+    found = method.input(x)
+    terms = (found,) if isinstance(found, Quantized) else found
+    if len(terms) > 1 or not torch.compiler.is_compiling():
+        _check_count(method, "input", len(terms), len(input_codes(method)))
+    return terms
+
+
 def _check_terms(method: Quantizer, terms: int) -> None:
-    codes = len(weight_codes(method))
+    _check_count(method, "weight", terms, len(weight_codes(method)))
+
+
+def _check_count(method: Quantizer, what: str, terms: int, codes: int) -> None:
     if terms != codes:
         name = type(method).__name__
         raise ValueError(
-            f"{name}: its weight has {terms} terms, and its weight_code names {codes}; name one code a term"
+            f"{name}: its {what} has {terms} terms, and its {what}_code names {codes}; name one code a term"
         )
 
 
-def term_names(layer: str, count: int) -> tuple[str, ...]:
-    """What the products of a layer's terms are called: as the layer where there is one.
+def product_names(layer: str, method: Quantizer) -> tuple[str, ...]:
+    """What the products of a layer's terms are called, in their order: as the layer where there is one.
 
     layer: its name, with "#2" and so on behind it at its second call.
     """
+    count = len(input_codes(method)) * len(weight_codes(method))
     name, mark, call = layer.partition("#")
     return (layer,) if count == 1 else tuple(f"{name}.term{i}{mark}{call}" for i in range(count))
 

@@ -11,18 +11,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import _quantizers
 import bittern
 from _packed_files import program_file
-from _quantizers import METHODS, FiveLevels, ResidualSigns, TernaryWeights
+from _quantizers import METHODS, SEVERAL_INPUTS, FiveLevels, ResidualSigns, TernaryWeights
 from bittern.codes import Code, Integers, PerBlock, PerInputGroup, PerTensor, Signs, Ternary
 from bittern.deploy import FormatError, Packed, PackError, pack, verify
 from bittern.deploy.engine.groups.block import Block
 from bittern.deploy.interpreter import Interpreter
 from bittern.deploy.packed import from_bytes
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear
-from bittern.quantizer import InputCode, LayerShape, LevelsCode, Method, Quantized, Quantizer, SignCode, WeightCode
+from bittern.quantizer import (
+    InputCode,
+    InputScale,
+    LayerShape,
+    LevelsCode,
+    Method,
+    OnesCode,
+    Quantized,
+    Quantizer,
+    SignCode,
+    WeightCode,
+    input_terms,
+    weight_terms,
+)
 
-each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
+EVERY = METHODS | SEVERAL_INPUTS
+each_method = pytest.mark.parametrize("method", EVERY.values(), ids=EVERY.keys())
 
 
 def network(method: Method) -> nn.Sequential:
@@ -46,8 +61,9 @@ def network(method: Method) -> nn.Sequential:
     return model.eval()
 
 
-def scaled_by_inputs(packed: Packed) -> bool:
-    return any(node.attrs.get("input_scale", "none") != "none" for node in packed.program.nodes)
+def scaled_by_torchs_means(packed: Packed) -> bool:
+    nodes = [node for node in packed.program.nodes if node.attrs.get("input_scale", "none") != "none"]
+    return any(node.attrs["scale_order"] == "torch" for node in nodes)
 
 
 @each_method
@@ -81,7 +97,7 @@ def test_one_dimension_and_rows_of_a_sample(method: Method) -> None:
     report = verify(packed, model, x)
     assert report.exact
     # the mean of a permuted row is summed in another order
-    assert report.logits_identical == (not scaled_by_inputs(packed))
+    assert report.logits_identical == (not scaled_by_torchs_means(packed))
 
 
 @each_method
@@ -91,16 +107,17 @@ def test_a_layer_is_the_convolution_of_its_real_weight(method: Method) -> None:
         BinaryConv2d(4, 6, 3, padding=1, stride=2, method=method).eval().double(),
         torch.randn(2, 4, 7, 7).double(),
     )
-    found = layer.method.weight(layer.weight)
-    terms = (found,) if isinstance(found, Quantized) else found
-    x_q = layer.method.input(x)
-    w = sum(term.values * term.scale for term in terms)
-    y = F.conv2d(x_q.values, w, None, 2, 1)
-    if x_q.scale is not None and x_q.scale.ndim and x_q.scale.shape[-1] > 1:
-        y = y * F.avg_pool2d(x_q.scale, 3, 2, 1)
-    elif x_q.scale is not None:
-        y = y * x_q.scale
-    assert torch.allclose(layer(x), y, rtol=1e-12, atol=1e-12)
+    terms = weight_terms(layer.method, layer.weight)
+    w = sum(term.values if term.scale is None else term.values * term.scale for term in terms)
+    total = torch.zeros(2, 6, 4, 4, dtype=torch.float64)
+    for x_q in input_terms(layer.method, x):
+        y = F.conv2d(x_q.values, w, None, 2, 1)
+        if x_q.scale is not None and x_q.scale.ndim and x_q.scale.shape[-1] > 1:
+            y = y * F.avg_pool2d(x_q.scale, 3, 2, 1)
+        elif x_q.scale is not None:
+            y = y * x_q.scale
+        total += y
+    assert torch.allclose(layer(x), total, rtol=1e-12, atol=1e-12)
 
 
 @each_method
@@ -110,7 +127,7 @@ def test_the_engine_takes_the_products_in(method: Method) -> None:
     packed(x)
     blocks = [group for group in packed._engine.groups if isinstance(group, Block)]  # type: ignore[attr-defined]
     products = sum(node.kind == "binary" for node in packed.program.nodes)
-    assert len(blocks) == (0 if scaled_by_inputs(packed) else products)
+    assert len(blocks) == (0 if scaled_by_torchs_means(packed) else products)
 
 
 def test_terms_are_layers_of_a_report_and_are_added_in_order() -> None:
@@ -299,6 +316,108 @@ def test_weights_that_are_not_what_their_code_says(code: Code, weight: Any, mess
         PackError, match=f"pack: layer '0': Method {message}|pack: layer '0': Method gave weights {message}"
     ):
         pack(nn.Sequential(layer), torch.randn(2, 64))
+
+
+class TwoInputs(Plain):
+    """Any two codes, of inputs that are one term."""
+
+    codes: tuple[InputCode, ...] = (SignCode(), SignCode())
+
+    def input_code(self) -> tuple[InputCode, ...]:
+        return self.codes
+
+
+def with_input(*terms: Any, codes: tuple[InputCode, ...]) -> type[Quantizer]:
+    class Method(TwoInputs):
+        def input(self, x: Tensor) -> tuple[Quantized, ...]:
+            return tuple(term(x) for term in terms)
+
+    Method.codes = codes
+    return Method
+
+
+def test_inputs_that_the_code_does_not_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="TwoInputs: its input has 1 terms, and its input_code names 2"):
+        BinaryLinear(64, 2, method=TwoInputs)(torch.randn(2, 64))
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        (
+            (OnesCode(), SignCode()),
+            "Method has an input of ones first; name a term that depends on the input",
+        ),
+        ((SignCode(), SignCode(order=1)), "signs of order 1 are those .* give a scale, and no threshold"),
+        ((SignCode(torch.zeros(4), InputScale.SPATIAL, 1),), "signs of order 1"),
+    ],
+    ids=["ones", "order", "threshold"],
+)
+def test_input_codes_that_no_layer_computes_with(codes: tuple[InputCode, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=f"BinaryConv1d: {message}"):
+        BinaryConv1d(4, 2, 3, method=with_input(codes=codes))
+
+
+@pytest.mark.parametrize(("value", "message"), [(-1, r"inputs 1 alone; got pad_value=-1"), (1, None)])
+def test_ones_are_padded_with_ones_or_0(value: int, message: str | None) -> None:
+    method = _quantizers.Offsets
+    if message is not None:
+        with pytest.raises(ValueError, match=message):
+            BinaryConv1d(4, 2, 3, padding=1, pad_value=value, method=method)
+        return
+    torch.manual_seed(0)
+    layer, x = BinaryConv1d(4, 2, 3, padding=1, pad_value=value, method=method).eval(), torch.randn(2, 4, 9)
+    w = sum(t.values if t.scale is None else t.values * t.scale for t in weight_terms(layer.method, layer.weight))
+    real = sum(t.values if t.scale is None else t.values * t.scale for t in input_terms(layer.method, x))
+    expected = F.conv1d(F.pad(real, (1, 1), value=1 + 0.3 + 1).double(), w.double())
+    assert torch.allclose(layer(x).double(), expected, rtol=0, atol=1e-5)
+    assert verify(pack(nn.Sequential(layer), x), nn.Sequential(layer), x).logits_identical
+
+
+def test_means_in_another_order_than_the_residual_has_are_refused() -> None:
+    def mean(x: Tensor) -> Tensor:
+        return x.abs().mean(1, keepdim=True) * (1 + 2**-20)
+
+    def signs(x: Tensor) -> Tensor:
+        return torch.where(x >= 0, 1.0, -1.0)
+
+    method = with_input(
+        lambda x: Quantized(signs(x), mean(x)),
+        lambda x: Quantized(signs(x - mean(x) * signs(x)), mean(x - mean(x) * signs(x))),
+        codes=(SignCode(scale=InputScale.SPATIAL), SignCode(scale=InputScale.SPATIAL, order=1)),
+    )
+    with pytest.raises(PackError, match=r"signs of order 1, whose scales are not those of InputScale\.mean"):
+        pack(nn.Sequential(BinaryLinear(64, 2, method=method)), torch.randn(2, 64))
+
+
+def test_a_learned_scale_of_each_input_is_packed() -> None:
+    method = with_input(
+        lambda x: Quantized(torch.where(x >= 0, 1.0, -1.0), torch.tensor(0.7)),
+        lambda x: Quantized(torch.where(x >= 0, 1.0, -1.0), x.abs().mean()),
+        codes=(SignCode(), SignCode()),
+    )
+    layer = BinaryLinear(64, 2, method=method)
+    with pytest.raises(PackError, match="Method gives an input scale that is no constant"):
+        pack(nn.Sequential(layer), torch.randn(2, 64))
+
+
+def test_summary_counts_what_ones_cost() -> None:
+    """Of ones of the weight the products of one output a group, of ones of the input none."""
+    layer = BinaryConv2d(8, 6, 3, groups=2, method=partial(_quantizers.Offsets, input_bits=3))
+    row = bittern.summary(nn.Sequential(layer), torch.randn(1, 8, 5, 5)).rows[0]
+    assert row.bmac == 9 * 36 * 3 * (6 * 1 + 2 * 1 + 6 * 2)
+    assert row.binary_params == 6 * 36 * 3
+
+
+def test_a_residual_behind_a_relu_is_no_constant_input() -> None:
+    """All signs of the first plane are +1; those of what is left are not."""
+    residuals = nn.Sequential(nn.ReLU(), BinaryLinear(64, 2, method=SEVERAL_INPUTS["residuals-spatial"]))
+    x = (torch.randn(8, 64),)
+    (share,) = bittern.nn.sign_shares(residuals, [x]).values()
+    assert not share.constant
+    assert share.channels == 64
+    plain = nn.Sequential(nn.ReLU(), BinaryLinear(64, 2, method=METHODS["terms-2"]))
+    assert next(iter(bittern.nn.sign_shares(plain, [x]).values())).constant
 
 
 def test_terms_that_the_code_does_not_name_are_refused() -> None:

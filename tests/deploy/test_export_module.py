@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 
 import _quantizers
 from bittern import binary, models
-from bittern.deploy import pack
+from bittern.deploy import pack, to_c
 from bittern.deploy.executorch.lowering import (
     INPUT_SCALE,
     LOWERINGS,
@@ -23,6 +24,9 @@ from bittern.deploy.executorch.lowering import (
     split_input_scales,
 )
 from bittern.deploy.kinds.table import KINDS
+from bittern.deploy.onnx import low_bit
+from bittern.deploy.onnx.dialect import ARITHMETIC
+from bittern.deploy.onnx.module import Parts
 from bittern.deploy.packed import Packed
 from bittern.nn import BinaryConv2d, BinaryLinear, RPReLU
 from bittern.quantizer import Method
@@ -55,6 +59,16 @@ def with_torchs_means(packed: Packed) -> Packed:
     """The same with input scales as other formats have them, by torch's own means."""
     nodes = (node.with_attrs(scale_order="torch") if node.kind == "binary" else node for node in packed.program.nodes)
     return Packed(replace(packed.program, nodes=tuple(nodes)), packed.tensors, packed.info, packed.device)
+
+
+def test_ones_of_the_weight_and_of_an_input_without_padding() -> None:
+    torch.manual_seed(0)
+    layer = BinaryConv2d(6, 9, 3, groups=3, method=_quantizers.SEVERAL_INPUTS["offsets-2"])
+    model, batch = nn.Sequential(layer).eval(), torch.randn(2, 6, 5, 5)
+    packed = pack(model, batch)
+    module = ExportModule(packed.program, packed.tensors, (packed.program.output,))
+    with torch.no_grad():
+        assert torch.equal(module(batch)[0], packed(batch))
 
 
 @pytest.mark.parametrize("code", _quantizers.METHODS)
@@ -104,7 +118,22 @@ def test_pools_that_round_up_and_prelus_of_any_shape(size: int) -> None:
 
 def test_every_kind_but_those_of_torch_has_a_lowering() -> None:
     """A weight is decoded before anything is lowered (`export_arguments.decoded_model`)."""
-    assert set(LOWERINGS) == set(KINDS) - {"aten", "part", "decoded"} | {INPUT_SCALE}
+    assert set(LOWERINGS) == set(KINDS) - {"aten", "part", "decoded", "ones_product", "sign_residual"} | {INPUT_SCALE}
+
+
+@pytest.mark.parametrize(("code", "kind"), [("residuals-spatial", "sign_residual"), ("offsets-2", "ones_product")])
+def test_what_has_no_lowering_is_refused_by_name(code: str, kind: str, tmp_path: Path) -> None:
+    method = _quantizers.SEVERAL_INPUTS[code]
+    packed = pack(nn.Sequential(BinaryConv2d(6, 9, 3, padding=1, method=method)).eval(), torch.randn(2, 6, 5, 5))
+    program = split_input_scales(packed.program)
+    with pytest.raises(ExportError, match=f"to_executorch: node .* is of kind .{kind}., which has no Execu"):
+        ExportModule(program, packed.tensors, (program.output,))
+    with pytest.raises(ExportError, match=r"to_c: node .* has no C code"):
+        to_c(packed, tmp_path / "net.c")
+    if kind == "sign_residual":
+        residual = next(node for node in packed.program.nodes if node.kind == kind)
+        with pytest.raises(ExportError, match=r"to_onnx: node .0\.residual. takes the mean off an input"):
+            Parts(low_bit.split(packed.program), packed.tensors, ARITHMETIC).of(residual)
 
 
 def test_unknown_kind_is_named() -> None:

@@ -72,17 +72,20 @@ def _explain(method: type[Quantizer]) -> None:
 
 
 def estimator(method: type[Quantizer]) -> str:
-    """The gradient that reaches the input, as a row of bars over x; a method's own scale, its highest bar full."""
+    """The gradient that reaches the input, as a row of bars over x; a method's own scale, its highest bar full.
+
+    Of an input of several terms that of the first.
+    """
     import torch
 
-    from bittern.quantizer import LayerShape
+    from bittern.quantizer import LayerShape, input_terms
 
     state = torch.random.get_rng_state()
     quantizer = method(LayerShape((2, 1, 3, 3))).eval()
     torch.random.set_rng_state(state)
     x = torch.linspace(-REACH, REACH, SAMPLES).view(-1, 1, 1, 1).requires_grad_()
     with torch.enable_grad():
-        quantizer.input(x).values.sum().backward()  # type: ignore[no-untyped-call]
+        input_terms(quantizer, x)[0].values.sum().backward()  # type: ignore[no-untyped-call]
     assert x.grad is not None
     gradient = x.grad.flatten().clamp_min(0.0)
     heights = (gradient / gradient.max() * (len(BARS) - 1)).round().int()

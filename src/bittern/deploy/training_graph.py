@@ -16,7 +16,15 @@ from bittern.nn.binarize import LowBitLayer
 from bittern.nn.geometry import accumulate
 from bittern.nn.linear import BinaryLinear
 from bittern.nn.sign_shares import ShareCounter, SignShare, watched_inputs
-from bittern.quantizer import Quantized, term_names, weight_codes, weight_terms
+from bittern.quantizer import (
+    OnesCode,
+    Quantized,
+    Quantizer,
+    input_codes,
+    product_names,
+    weight_codes,
+    weight_terms,
+)
 
 Tensors = dict[str, Tensor]
 
@@ -72,20 +80,21 @@ class TrainingGraph:
             )
         return self._found, results
 
-    def _see(self, name: str, layer: LowBitLayer, x: Tensor, values: Tensor) -> None:
+    def _see(self, name: str, layer: LowBitLayer, x: Tensor, values: tuple[Tensor, ...]) -> None:
         name = name or "0"  # a layer by itself, which `trace` calls so
         if self._counted:
             self._shares.see(name, layer, x, values)
         self._work_out(layer)
         if name not in self._without:
-            names = term_names(name, len(weight_codes(layer.method)))
-            self._awaited[layer] = _Call(names, values, x.shape)
+            self._awaited[layer] = _Call(counted_names(name, layer.method), values, x.shape)
 
     def _accumulate(self, layer: LowBitLayer, x: Tensor, w: Tensor) -> Tensor:
         product = type(layer).accumulate(layer, x, w)
         call = self._awaited.get(layer)
         if call is not None:
-            self._found[call.names[call.made]] = call.shaped(product).clone()  # what follows may write into it
+            found = call.names[call.made]
+            if found is not None:
+                self._found[found] = call.shaped(product).clone()  # what follows may write into it
             call.made += 1
             if call.made == len(call.names):
                 del self._awaited[layer]
@@ -96,16 +105,26 @@ class TrainingGraph:
         call = self._awaited.pop(layer, None)
         if call is None:
             return
-        linear = isinstance(layer, BinaryLinear)
-        x = call.values.reshape(-1, call.values.shape[-1]) if linear else call.values
-        for name, term in zip(call.names, weight_terms(layer.method, layer.weight), strict=True):
-            self._found[name] = call.shaped(accumulate(x, term.values, layer.geometry))
+        names = iter(call.names)
+        weights = weight_terms(layer.method, layer.weight)
+        for values in call.values:
+            x = values.reshape(-1, values.shape[-1]) if isinstance(layer, BinaryLinear) else values
+            for term in weights:
+                name = next(names)
+                if name is not None:
+                    self._found[name] = call.shaped(accumulate(x, term.values, layer.geometry))
+
+
+def counted_names(layer: str, method: Quantizer) -> tuple[str | None, ...]:
+    """`product_names`, with None for products that no packed program counts: those of ones of the input."""
+    ones = [isinstance(code, OnesCode) for code in input_codes(method) for _ in weight_codes(method)]
+    return tuple(None if one else name for one, name in zip(ones, product_names(layer, method), strict=True))
 
 
 class _Call:
-    """Of a layer: names of its products, the values of its input, and the shape of that."""
+    """Of a layer: names of its products, the values of the terms of its input, and the shape of that."""
 
-    def __init__(self, names: Sequence[str], values: Tensor, shape: Sequence[int]) -> None:
+    def __init__(self, names: Sequence[str | None], values: tuple[Tensor, ...], shape: Sequence[int]) -> None:
         self.names, self.values, self._shape = names, values, shape
         self.made = 0
 

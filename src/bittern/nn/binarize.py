@@ -17,19 +17,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bittern.codes import PerOutputChannel, PerTensor, Reals, Signs
+from bittern.codes import Code, Ones, PerOutputChannel, PerTensor, Reals, Signs
 from bittern.nn._check import check_floating
 from bittern.nn._frozen import FrozenLinear
 from bittern.nn.cost import Cost, CostedLayer
 from bittern.nn.geometry import Geometry, accumulate
 from bittern.nn.sign_product import may_take, sign_product
 from bittern.quantizer import (
+    InputCode,
     InputScale,
     LayerShape,
     Method,
+    OnesCode,
+    Quantized,
     Quantizer,
+    RealCode,
     RowCode,
     SignCode,
+    input_codes,
+    input_terms,
     reads_reals,
     weight_codes,
     weight_terms,
@@ -80,43 +86,77 @@ def low_bit_forward(
 ) -> Tensor:
     """Run one low-bit layer on x [batch, channels, *space] -> [batch, out_channels, *space].
 
-    product: called with the values of the input and those of each term of the weight, in their order.
+    product: called with the values of each term of the input and those of each term of the weight, in their order; of
+    ones, which are the same in every sample and every filter, with those of one sample, and one filter of each group.
     """
     terms = weight_terms(method, weight)
-    x_q = method.input(x)
-    is_constant = x_q.scale is None or x_q.scale.ndim == 0
-    constant = x_q.scale if is_constant else None
-    dynamic = None if is_constant else _over_outputs(x_q.scale, method, geometry)
+    compiles = torch.compiler.is_compiling()  # torch.compile cannot trace every way to make a frozen dataclass
+    codes: tuple[Code | Reals | None, ...] = (None,) * len(terms) if compiles else weight_codes(method)
     total: Tensor | None = None
-    for index, term in enumerate(terms):
-        static = _static(term.scale, constant)
-        y = None
-        if may_take(x_q.values, term.values, geometry) and getattr(product, "__func__", None) is LowBitLayer.accumulate:
-            low = _low_of_bits(method, index)
-            y = None if low is None else sign_product(x_q.values, term.values, static, geometry, low)
-        if y is None:
-            y = product(x_q.values, term.values)
-            y = y if static is None else y * method.shape.output_view(static)
-        y = y if dynamic is None else y * dynamic
-        total = y if total is None else total + y
+    for x_code, x_q in zip(input_codes(method), input_terms(method, x), strict=True):
+        is_constant = x_q.scale is None or x_q.scale.ndim == 0
+        constant = x_q.scale if is_constant else None
+        dynamic = None if is_constant else _over_outputs(x_q.scale, x_code, method, geometry)
+        values = x_q.values[:1] if isinstance(x_code, OnesCode) else x_q.values
+        for code, term in zip(codes, terms, strict=True):
+            static = _static(term.scale, constant)
+            repeated = is_repeated(code, is_constant)
+            y = None if repeated else _counted(values, term, static, x_code, code, geometry, product)
+            if y is None:
+                y = _multiplied(values, term, static, method.shape, product, repeated)
+            y = y if dynamic is None else y * dynamic
+            total = y if total is None else total + y
     assert total is not None
     y = method.output(total)
     return y if bias is None else y + method.shape.output_view(bias)
 
 
-def _low_of_bits(method: Quantizer, term: int) -> int | None:
+def is_repeated(code: Code | Reals | None, constant: bool) -> bool:
+    """Whether all filters of a group have one and the same product: those of ones, where the input's scale is constant.
+
+    Behind a scale that depends on the input, ones are multiplied like other weights. code: None where it is not known.
+    """
+    return isinstance(code, Ones) and constant
+
+
+def _multiplied(
+    x: Tensor, term: Quantized, static: Tensor | None, shape: LayerShape, product: Accumulate, repeated: bool
+) -> Tensor:
+    """The product of two terms, times the constant scale, by torch."""
+    y = product(x, term.values[: shape.groups] if repeated else term.values)
+    if repeated:
+        y = y.repeat_interleave(shape.out_channels // shape.groups, 1)
+    return y if static is None else y * shape.output_view(static)
+
+
+def _counted(
+    x: Tensor,
+    term: Quantized,
+    static: Tensor | None,
+    x_code: InputCode,
+    code: Code | Reals | None,
+    geometry: Geometry,
+    product: Accumulate,
+) -> Tensor | None:
+    """The same from bits, where the operands are bits and a gradient is asked for; else None."""
+    if not may_take(x, term.values, geometry) or getattr(product, "__func__", None) is not LowBitLayer.accumulate:
+        return None
+    low = _low_of_bits(x_code, code)
+    return None if low is None else sign_product(x, term.values, static, geometry, low)
+
+
+def _low_of_bits(x_code: InputCode, code: Code | Reals | None) -> int | None:
     """The lower of the two numbers of an input, where the weight's are signs; None: one of them is no bits."""
-    grid = method.input_code().grid
+    grid = x_code.grid
     if isinstance(grid, Reals):
         return None
     two = grid.levels == 2 and grid.high == 1 and grid.low in (-1, 0)
-    return grid.low if two and isinstance(weight_codes(method)[term], Signs) else None
+    return grid.low if two and isinstance(code, Signs) else None
 
 
-def _over_outputs(scale: Tensor | None, method: Quantizer, geometry: Geometry) -> Tensor:
+def _over_outputs(scale: Tensor | None, code: InputCode, method: Quantizer, geometry: Geometry) -> Tensor:
     """A scale that depends on the input, [batch, 1, ...], as one of the outputs."""
     assert scale is not None
-    code = method.input_code()
     spatial = isinstance(code, SignCode) and code.scale is InputScale.SPATIAL
     return spread(scale, method.shape, geometry) if spatial else scale
 
@@ -168,16 +208,19 @@ class LowBitLayer(CostedLayer):
     def cost(self, output: int) -> Cost:
         """1-bit products of all planes; the scales of a method that are derived from the weight are not stored.
 
-        Where the input stays real a product is a multiply-accumulate of numbers, one for each term of the weight.
+        Ones of the input take none, their product is a constant; ones of the weight those of one filter a group. Where
+        the input stays real a product is a multiply-accumulate of numbers, one for each term of the weight.
         """
         method, codes = self.method, weight_codes(self.method)
-        bits_each = sum(code.bits for code in codes)
-        bits = self.weight.numel() * bits_each
-        seen = output * method.shape.fan_in
+        bits, shape = self.weight.numel() * sum(code.bits for code in codes), method.shape
+        macs = products = 0
         if reads_reals(method):
-            macs, products = seen * len(codes), 0
+            macs = output * shape.fan_in * len(codes)
         else:
-            macs, products = 0, seen * bits_each * method.input_code().grid.bits
+            planes = sum(code.grid.bits for code in input_codes(method))
+            for code in codes:
+                filters = (1, shape.groups) if isinstance(code, Ones) else (code.bits, shape.out_channels)
+                products += output // shape.out_channels * shape.fan_in * planes * math.prod(filters)
         real = [p for p in self.parameters(recurse=False) if p is not self.weight]
         real += method.parameters(recurse=False)
         return Cost(macs, products, math.ceil(bits / 8), bits, 0, self.weight, tuple(real), type(method).__name__)
@@ -249,8 +292,19 @@ def check_shape(owner: str, shape: LayerShape) -> None:
 
 
 def check_codes(owner: str, method: Quantizer) -> None:
-    """Refuse codes of weights that no low-bit layer computes with. Raises: ValueError."""
+    """Refuse codes that no low-bit layer computes with. Raises: ValueError."""
     name = type(method).__name__
+    first, *others = input_codes(method)
+    if isinstance(first, OnesCode):
+        raise ValueError(f"{owner}: {name} has an input of ones first; name a term that depends on the input before it")
+    for x_code in (first, *others):
+        if others and isinstance(x_code, RealCode):
+            raise ValueError(f"{owner}: an input that stays real is one term; {name} names others beside it")
+        if isinstance(x_code, SignCode) and x_code.order and (x_code.threshold is not None or not x_code.has_scale):
+            raise ValueError(
+                f"{owner}: signs of order {x_code.order} are those of what scaled signs leave, and have threshold 0; "
+                f"{name} has the code {x_code}; give a scale, and no threshold"
+            )
     for code in weight_codes(method):
         if isinstance(code, Reals):
             continue
@@ -267,17 +321,21 @@ def check_padding(owner: str, geometry: Geometry, method: Quantizer) -> None:
     """Refuse a padding value that this layer cannot honour. Raises: ValueError."""
     if geometry.pad_value not in (-1, 0, 1):
         raise ValueError(f"{owner}: pad_value must be -1, 0 or +1; got {geometry.pad_value}")
-    grid = method.input_code().grid
-    if geometry.pad_value != 0 and (isinstance(grid, Reals) or 0 in grid.values):
-        inputs = "real inputs" if isinstance(grid, Reals) else f"inputs {grid.low} ... {grid.high}"
+    for grid in (code.grid for code in input_codes(method)):
+        if geometry.pad_value == 0:
+            break
+        if isinstance(grid, Reals):
+            inputs = "real inputs, where padding is 0"
+        elif 0 in grid.values:
+            inputs = f"inputs {grid.low} ... {grid.high}, where padding is 0"
+        elif grid.bits > 1:
+            inputs = f"inputs of {grid.bits} bits, which are padded with 0"
+        elif geometry.pad_value not in grid.values:
+            inputs = f"inputs {grid.low} alone"
+        else:
+            continue
         raise ValueError(
-            f"{owner}: {type(method).__name__} has {inputs}, where padding is 0; "
-            f"got pad_value={geometry.pad_value}; leave it at 0"
-        )
-    if geometry.pad_value != 0 and grid.bits > 1:
-        raise ValueError(
-            f"{owner}: {type(method).__name__} has inputs of {grid.bits} bits, which are padded with 0; "
-            f"got pad_value={geometry.pad_value}; leave it at 0"
+            f"{owner}: {type(method).__name__} has {inputs}; got pad_value={geometry.pad_value}; leave it at 0"
         )
     if geometry.pad_value != 0 and not any(geometry.padding):
         raise ValueError(f"{owner}: pad_value={geometry.pad_value} has no effect without padding; drop it")
@@ -285,7 +343,7 @@ def check_padding(owner: str, geometry: Geometry, method: Quantizer) -> None:
 
 def check_rows(owner: str, shape: LayerShape, method: Quantizer) -> None:
     """Refuse a scale per row in a layer that has no rows. Raises: ValueError."""
-    if shape.space_dims and isinstance(method.input_code(), RowCode):
+    if shape.space_dims and any(isinstance(code, RowCode) for code in input_codes(method)):
         raise ValueError(
             f"{owner}: {type(method).__name__} scales each row of a linear layer's input; a convolution's has "
             f"{shape.space_dims} dimensions of space; use a BinaryLinear, or another method here"

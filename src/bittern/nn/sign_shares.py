@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from bittern.nn._probe import eval_mode
 from bittern.nn.binarize import LowBitLayer
 from bittern.nn.linear import BinaryLinear
-from bittern.quantizer import SignCode, reads_reals
+from bittern.quantizer import OnesCode, SignCode, input_codes, input_terms, reads_reals
 
 LEAST_SAMPLES = 8
 """Samples among which no input differs before it counts as one that never does."""
@@ -63,16 +63,16 @@ class SignShare:
         return f"{share}, {self.constant_channels} of {self.channels} channels never change"
 
 
-See = Callable[[str, LowBitLayer, Tensor, Tensor], None]
-"""Called with a layer's name ("name#2" at its second call), the layer, its input, and that input quantized."""
+See = Callable[[str, LowBitLayer, Tensor, tuple[Tensor, ...]], None]
+"""Called with a layer's name ("name#2" at its second call), the layer, its input, and the values of its terms."""
 
 
 @contextmanager
 def watched_inputs(model: nn.Module, see: See) -> Iterator[None]:
     """Inside, one forward of `model` shows `see` the input of every call of a low-bit layer, in their order.
 
-    An input that is padded by values of its own is shown padded. The quantized input has its shape; the forward itself
-    is not changed. Not shown are layers whose input stays real, which loses nothing of it.
+    An input that is padded by values of its own is shown padded. The values have its shape; the forward itself is not
+    changed. Not shown are layers whose input stays real, which loses nothing of it.
     """
     calls: dict[str, int] = {}
 
@@ -80,7 +80,7 @@ def watched_inputs(model: nn.Module, see: See) -> Iterator[None]:
         def hook(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
             x = layer.operand(args[0] if args else kwargs["x"])
             rows = x.reshape(-1, x.shape[-1]) if isinstance(layer, BinaryLinear) else x
-            values = layer.method.input(rows).values.reshape(x.shape)
+            values = tuple(term.values.reshape(x.shape) for term in input_terms(layer.method, rows))
             calls[name] = calls.get(name, 0) + 1
             see(name if calls[name] == 1 else f"{name}#{calls[name]}", layer, x, values)
 
@@ -104,12 +104,19 @@ class ShareCounter:
     def __init__(self) -> None:
         self._seen: dict[str, _Seen] = {}
 
-    def see(self, name: str, layer: LowBitLayer, x: Tensor, values: Tensor) -> None:
+    def see(self, name: str, layer: LowBitLayer, x: Tensor, values: tuple[Tensor, ...]) -> None:
+        """Ones are left out, which no input changes; the planes of several terms count together."""
+        codes, linear = input_codes(layer.method), isinstance(layer, BinaryLinear)
+        planes = [v for code, v in zip(codes, values, strict=True) if not isinstance(code, OnesCode)]
         seen = self._seen.get(name)
         if seen is None:
-            levels = not isinstance(layer.method.input_code(), SignCode)
-            seen = self._seen[name] = _Seen(-1 if isinstance(layer, BinaryLinear) else 1, levels)
-        seen.add(values)
+            levels = any(not isinstance(code, (SignCode, OnesCode)) for code in codes)
+            seen = self._seen[name] = _Seen(-1 if linear else 1, levels)
+        if len(planes) > 1:
+            samples = [v if v.ndim > 1 else v.unsqueeze(0) for v in planes]
+            seen.add(torch.stack(samples, -2 if linear else -1))
+        else:
+            seen.add(planes[0])
 
     def shares(self) -> dict[str, SignShare]:
         return {name: seen.share() for name, seen in self._seen.items()}

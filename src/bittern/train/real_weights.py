@@ -39,10 +39,10 @@ class RealWeights(Quantizer):
     def weight(self, w: Tensor) -> Quantized:
         return Quantized(w)
 
-    def input(self, x: Tensor) -> Quantized:
+    def input(self, x: Tensor) -> Quantized | tuple[Quantized, ...]:
         return self._method.input(x)
 
-    def input_code(self) -> InputCode:
+    def input_code(self) -> InputCode | tuple[InputCode, ...]:
         return self._method.input_code()
 
     def output(self, y: Tensor) -> Tensor:

@@ -18,16 +18,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bittern import binary
 from bittern._files import write_atomically
+from bittern.codes import Ones
 from bittern.quantizer import (
+    InputCode,
     InputScale,
     LayerShape,
     LevelsCode,
+    OnesCode,
     Quantizer,
     RealCode,
     RowCode,
+    input_codes,
     weight_codes,
     weight_terms,
 )
@@ -131,7 +136,7 @@ def facts(method: type[Quantizer]) -> Facts:
         arxiv=arxiv.group(1) if arxiv else None,
         source=source,
         year=2000 + int(year.group(1)) if year.group(1) else int(year.group(2)),
-        bits=f"{sum(code.bits for code in weight_codes(example))}/{example.input_code().grid.bits}",
+        bits=f"{sum(c.bits for c in weight_codes(example))}/{sum(c.grid.bits for c in input_codes(example))}",
         weight_scale=weight_scale,
         activation=activation,
         schedule=method.set_progress is not Quantizer.set_progress,
@@ -156,16 +161,23 @@ def _parts(method: type[Quantizer]) -> dict[str, str]:
 
 
 def _weight_scale(example: Quantizer) -> str:
-    """Where the scale of the weight lives, told from its shape and gradient."""
+    """Where the scales of the weight live, told from their shape and gradient; the offset is that of a term of ones."""
     w = torch.randn(SHAPE.weight)
-    (term,) = weight_terms(example, w)
-    scale = term.scale
     example.output(torch.zeros(OUTPUT))  # XNOR-Net++ takes its sizes from the first output
     factors = example.output_factors()
     if factors:
         axes = ("batch", "out", "height", "width")
         spans = [", ".join(axis for axis, n in zip(axes, f.shape, strict=True) if n > 1) for f in factors]
         return "learned, on the output: " + " x ".join(f"[{span}]" for span in spans)
+    found: list[str] = []
+    for code, term in zip(weight_codes(example), weight_terms(example, w), strict=True):
+        offset = "offset " if isinstance(code, Ones) else ""
+        found.append(offset + _scale_in_words(term.scale))
+    same = len(set(found)) == 1 and len(found) > 1
+    return f"{found[0]}, in each of {len(found)} terms" if same else "; ".join(found)
+
+
+def _scale_in_words(scale: Tensor | None) -> str:
     if scale is None:
         return "none"
     kind = "learned, " if scale.requires_grad else ""
@@ -180,8 +192,15 @@ MOST_NAMED = 4
 
 
 def _activation(example: Quantizer) -> str:
-    """The input code in a few words."""
-    code = example.input_code()
+    """The input codes in a few words."""
+    found = [_in_words(code) for code in input_codes(example)]
+    same = len(set(found)) == 1 and len(found) > 1
+    return f"{len(found)} terms of {found[0]}" if same else " and ".join(found)
+
+
+def _in_words(code: InputCode) -> str:
+    if isinstance(code, OnesCode):
+        return "an offset"
     if isinstance(code, RealCode):
         return "real" if code.gain is None else "real, learned gain per channel"
     if isinstance(code, LevelsCode):
@@ -192,7 +211,7 @@ def _activation(example: Quantizer) -> str:
         return f"{code.grid.low} ... {code.grid.high}, scale of each row"
     threshold = "" if code.threshold is None else ", learned threshold per channel"
     scale = {InputScale.NONE: "", InputScale.PER_SAMPLE: ", mean per sample", InputScale.SPATIAL: ", mean per pixel"}
-    return f"±1{threshold}{scale[code.scale]}"
+    return f"±1{' of what is left' if code.order else ''}{threshold}{scale[code.scale]}"
 
 
 def _options(method: type[Quantizer]) -> tuple[tuple[str, str, str], ...]:

@@ -296,6 +296,7 @@ LOWERINGS: dict[str, Lowering] = {
     "pool_bits": Lowering(_pool_bits_constants, _pool_bits),
     "concatenate_bits": Lowering(_all, _as_packed),
     "binary": Lowering(_binary_constants, _binary),
+    "copies": Lowering(_all, _as_packed),
     "results": Lowering(_all, _as_packed),
     INPUT_SCALE: Lowering(_all, lambda node, constants: scale_by_input(node)),
     "factors": Lowering(_factors_constants, _factors),

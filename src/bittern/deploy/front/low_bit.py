@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from bittern import ops
-from bittern.codes import Code, Reals, symmetric
+from bittern.codes import Code, Ones, Reals, Signs, symmetric
 from bittern.deploy.bit_stream import to_streams
 from bittern.deploy.errors import PackError
 from bittern.deploy.finite import all_finite
@@ -17,20 +18,23 @@ from bittern.deploy.front.builder import Builder, Ref
 from bittern.deploy.kinds.binary import SUMS, TORCH
 from bittern.deploy.kinds.node_codes import MOST_PLANES
 from bittern.nn.activation import RPReLU, RSign
-from bittern.nn.binarize import MAX_EXACT_FAN_IN
+from bittern.nn.binarize import MAX_EXACT_FAN_IN, is_repeated
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d
 from bittern.nn.linear import BinaryLinear
 from bittern.quantizer import (
     InputCode,
     InputScale,
     LevelsCode,
+    OnesCode,
     Quantized,
     Quantizer,
     RealCode,
     RowCode,
     SignCode,
+    input_codes,
+    input_terms,
+    product_names,
     reads_reals,
-    term_names,
     weight_codes,
     weight_terms,
 )
@@ -52,34 +56,53 @@ def lower_layer(b: Builder, name: str, layer: Any, x: Ref) -> Ref:
 
 def call_name(b: Builder, name: str, layer: Any) -> str:
     """The name of the next call of a layer, "conv" or "conv#2", for one whose nodes have names of their own."""
-    products = term_names(name, len(weight_codes(layer.method))) if isinstance(layer, BinaryLayer) else (name,)
+    products = product_names(name, layer.method) if isinstance(layer, BinaryLayer) else (name,)
     first, *_ = [b.unique(product) for product in products]
     return name + first.removeprefix(products[0])
 
 
 def _low_bit(b: Builder, name: str, layer: BinaryLayer, x: Ref) -> Ref:
     """Nodes of one low-bit layer: the very steps of `nn.binarize.low_bit_forward` in eval mode."""
-    method, code = layer.method, layer.method.input_code()
+    method, x_codes = layer.method, input_codes(layer.method)
     factors, codes = method.output_factors(), _checked_codes(name, layer)
-    terms = weight_terms(method, layer.weight)
-    single = len(codes) == 1 and codes[0].bits == code.grid.bits == 1
-    folds_bias = single and not _is_dynamic(code) and not factors
-    bits = _encoded(b, name, layer, x)
-    of_rows = b.add("row_scale", f"{name}.row_scale", (x,), {}) if isinstance(code, RowCode) else None
-    names = term_names(name, len(terms))
-    y = None
-    for term_name, term_code, term in zip(names, codes, terms, strict=True):
-        part = _Term(term_name, term_code, term, layer.bias if folds_bias else None)
-        product = _real_product(b, layer, part, bits) if reads_reals(method) else _product(b, layer, part, x, bits)
-        if of_rows is not None:
-            product = b.add("multiply", f"{term_name}.scaled", (product, of_rows), {})
-        y = product if y is None else b.add("add", f"{name}.sum", (y, product), {})
-    assert y is not None
+    single = len(x_codes) == len(codes) == 1 and codes[0].bits == x_codes[0].grid.bits == 1
+    folds_bias = single and not _is_dynamic(x_codes[0]) and not factors
+    y = _sum_of_terms(b, name, layer, x, codes, layer.bias if folds_bias else None)
     if factors:
         y = _factors(b, f"{name}.factors", y, factors)
-    if layer.bias is not None and not folds_bias:
-        y = b.add("bias", f"{name}.bias", (y,), {"bias": layer.bias}, last=not method.shape.space_dims)
+    return y if layer.bias is None or folds_bias else _with_bias(b, f"{name}.bias", layer, y, layer.bias)
+
+
+def _sum_of_terms(b: Builder, name: str, layer: BinaryLayer, x: Ref, codes: Sequence[Code], bias: Tensor | None) -> Ref:
+    """The products of all terms, added in their order; bias: what a single one adds at last."""
+    names = iter(product_names(name, layer.method))
+    weights = weight_terms(layer.method, layer.weight)
+    y: Ref | None = None
+    first: Ref | None = None
+    for index, x_code in enumerate(input_codes(layer.method)):
+        real = _residual(b, name, layer, x_code, x) if isinstance(x_code, SignCode) else x
+        bits = None if isinstance(x_code, OnesCode) else _encoded(b, name, layer, x_code, real)
+        first = bits if first is None else first
+        of_rows = b.add("row_scale", f"{name}.row_scale", (x,), {}) if isinstance(x_code, RowCode) else None
+        for code, weight in zip(codes, weights, strict=True):
+            term = _Term(next(names), index, x_code, code, weight, bias)
+            _check_term(term, layer.method)
+            if bits is None:
+                assert y is not None
+                assert first is not None
+                y = _with_ones(b, layer, term, y, first)
+                continue
+            reals = isinstance(x_code, RealCode)
+            product = _real_product(b, layer, term, bits) if reals else _product(b, layer, term, real, bits)
+            if of_rows is not None:
+                product = b.add("multiply", f"{term.name}.scaled", (product, of_rows), {})
+            y = product if y is None else b.add("add", f"{name}.sum", (y, product), {})
+    assert y is not None
     return y
+
+
+def _with_bias(b: Builder, name: str, layer: BinaryLayer, y: Ref, bias: Tensor) -> Ref:
+    return b.add("bias", name, (y,), {"bias": bias}, last=not layer.method.shape.space_dims)
 
 
 def _factors(b: Builder, name: str, x: Ref, factors: tuple[Tensor, ...]) -> Ref:
@@ -97,12 +120,14 @@ def _checked_codes(name: str, layer: BinaryLayer) -> tuple[Code, ...]:
     """
     if not all_finite(layer.weight):
         raise PackError(f"pack: layer {name!r} has NaN or infinity among its weights; train it again or repair it")
-    method, grid = layer.method, layer.method.input_code().grid
-    if isinstance(grid, Reals):
+    method = layer.method
+    if reads_reals(method):
         return tuple(_decodable(name, code) for code in weight_codes(method))
     codes = tuple(_packable(name, code) for code in weight_codes(method))
-    for code in codes:
-        reach = method.shape.fan_in * sum(code.plane_factors) * sum(grid.plane_factors)
+    for code, x_code in itertools.product(codes, input_codes(method)):
+        grid = x_code.grid
+        assert not isinstance(grid, Reals)
+        reach = method.shape.fan_in * max(1, sum(code.plane_factors)) * max(1, sum(grid.plane_factors))
         if reach > MAX_EXACT_FAN_IN:
             raise PackError(
                 f"pack: layer {name!r} reaches accumulators of {reach}, beyond 2^24, where float32 training is not "
@@ -117,11 +142,15 @@ def _decodable(name: str, code: Code | Reals) -> Code:
         raise PackError(f"pack: layer {name!r} has real weights; train it with those of its method first")
     if code.bits > MOST_PLANES:
         raise PackError(f"pack: layer {name!r} has weights of {code.bits} bits; at most {MOST_PLANES} are packed")
+    if isinstance(code, Ones):
+        raise PackError(f"pack: layer {name!r} has weights of ones for inputs that stay real; leave the offset out")
     return code
 
 
 def _packable(name: str, code: Code | Reals) -> Code:
     """A code of weights that meet bits. Raises: PackError unless a file can hold it."""
+    if isinstance(code, Ones):
+        return code
     code = _decodable(name, code)
     nearest = symmetric(code.levels)
     if (code.low, code.high, code.step) != (nearest.low, nearest.high, nearest.step):
@@ -132,12 +161,20 @@ def _packable(name: str, code: Code | Reals) -> Code:
     return code
 
 
-def _encoded(b: Builder, name: str, layer: BinaryLayer, x: Ref) -> Ref:
-    """encode: the bits of what a layer is given, behind what says where that lies among its levels.
+def _residual(b: Builder, name: str, layer: BinaryLayer, code: SignCode, x: Ref) -> Ref:
+    """R_order: x, or what as many planes of scaled signs leave of it."""
+    for _ in range(code.order):
+        x = b.add(
+            "sign_residual", f"{name}.residual", (x,), {}, dims=layer.method.shape.space_dims, scale=code.scale.value
+        )
+    return x
+
+
+def _encoded(b: Builder, name: str, layer: BinaryLayer, code: InputCode, x: Ref) -> Ref:
+    """encode: the bits of a term of what a layer is given, behind what says where that lies among its levels.
 
     Where it stays real: that itself, times its gain.
     """
-    code = layer.method.input_code()
     if isinstance(code, RealCode):
         return x if code.gain is None else _factors(b, f"{name}.input", x, (layer.method.shape.input_view(code.gain),))
     if isinstance(code, RowCode):
@@ -145,7 +182,8 @@ def _encoded(b: Builder, name: str, layer: BinaryLayer, x: Ref) -> Ref:
     elif isinstance(code, LevelsCode) and code.low is not None and code.width is not None:
         x = b.add("in_range", f"{name}.range", (x,), {"range": _range(name, code.low, code.width)})
     threshold = code.threshold if isinstance(code, SignCode) else None
-    return b.add("encode", f"{name}.input", (x,), {"threshold": threshold}, planes=code.grid.bits, **_common(layer))
+    attrs = _common(layer, code)
+    return b.add("encode", f"{name}.input", (x,), {"threshold": threshold}, planes=code.grid.bits, **attrs)
 
 
 def _range(name: str, low: Tensor, width: Tensor) -> Tensor:
@@ -159,9 +197,9 @@ def _range(name: str, low: Tensor, width: Tensor) -> Tensor:
     return both
 
 
-def _common(layer: BinaryLayer) -> dict[str, Any]:
+def _common(layer: BinaryLayer, code: InputCode) -> dict[str, Any]:
     """Attributes that encode and binary share."""
-    shape, code = layer.method.shape, layer.method.input_code()
+    shape = layer.method.shape
     match code:
         case LevelsCode():
             kind = "odd" if code.signed else "levels"
@@ -177,84 +215,135 @@ SEED, SAMPLES = 0, 32
 
 
 class _Term(NamedTuple):
-    """One term of a weight."""
+    """A term of the input with one of the weight."""
 
     name: str
+    of_input: int
+    """Which term of the input it is."""
+    x_code: InputCode
     code: Code
     weight: Quantized
     bias: Tensor | None
     """What its product adds at last."""
 
 
-def _product(b: Builder, layer: BinaryLayer, term: _Term, x: Ref, bits: Ref) -> Ref:
-    """binary, with the constant scale and, if given, the bias as epilogue."""
-    method, geometry, shape = layer.method, layer.geometry, layer.method.shape
-    input_code = method.input_code()
-    dynamic = input_code.scale if isinstance(input_code, SignCode) else InputScale.NONE
-    _check_term(term, method)
-    scale = _static_scale(layer, term.weight.scale, input_code)
-    rows = [row for row in (scale, term.bias) if row is not None]
-    planes = to_streams(term.code, term.weight.values)
+def _geometry(layer: BinaryLayer) -> dict[str, Any]:
+    geometry = layer.geometry
+    return {
+        "kernel": list(layer.method.shape.weight[2:]),
+        "stride": list(geometry.stride),
+        "padding": list(geometry.padding),
+        "dilation": list(geometry.dilation),
+        "groups": geometry.groups,
+    }
+
+
+def _weights(term: _Term) -> tuple[Tensor, dict[str, int]]:
+    """The planes of a weight, and the attributes that say what they stand for."""
+    if isinstance(term.code, Ones):  # its bits are those of signs that are all +1
+        return to_streams(Signs(), term.weight.values), {"weight_planes": 1}
     levels = {"weight_levels": term.code.levels} if term.code.redundant else {}
-    return b.add(
+    return to_streams(term.code, term.weight.values), {"weight_planes": term.code.bits, **levels}
+
+
+def _product(b: Builder, layer: BinaryLayer, term: _Term, x: Ref, bits: Ref) -> Ref:
+    """binary, with the constant scale and, if given, the bias as epilogue; of ones, one output of each group."""
+    shape, x_code = layer.method.shape, term.x_code
+    dynamic = x_code.scale if isinstance(x_code, SignCode) else InputScale.NONE
+    scale, bias = _static_scale(layer, term), term.bias
+    repeated = is_repeated(term.code, not _is_dynamic(x_code))
+    if repeated:
+        term = term._replace(weight=Quantized(term.weight.values[: shape.groups]))
+    rows = [] if repeated else [row for row in (scale, bias) if row is not None]
+    planes, attrs = _weights(term)
+    y = b.add(
         "binary",
         term.name,
         (bits,) if dynamic is InputScale.NONE else (bits, x),
         {"weight": planes, "epilogue": torch.stack(rows) if rows else None},
-        **_common(layer),
-        **levels,
-        kernel=list(shape.weight[2:]),
-        stride=list(geometry.stride),
-        padding=list(geometry.padding),
-        dilation=list(geometry.dilation),
-        out_channels=shape.out_channels,
-        groups=geometry.groups,
-        input_planes=input_code.grid.bits,
-        weight_planes=term.code.bits,
-        pad_value=geometry.pad_value,
+        **_common(layer, x_code),
+        **_geometry(layer),
+        **attrs,
+        out_channels=len(term.weight.values),
+        input_planes=x_code.grid.bits,
+        pad_value=layer.geometry.pad_value,
         input_scale=dynamic.value,
-        scale_order=_scale_order(layer, dynamic),
-        epilogue=_EPILOGUES[scale is not None, term.bias is not None],
+        scale_order=_scale_order(layer, term, dynamic),
+        epilogue="none" if repeated else _EPILOGUES[scale is not None, bias is not None],
         result="real",
+    )
+    if not repeated:
+        return y
+    scale = torch.ones(shape.out_channels) if scale is None else scale
+    return b.add("copies", f"{term.name}.copies", (y,), {"scale": scale}, last=not shape.space_dims)
+
+
+def _with_ones(b: Builder, layer: BinaryLayer, term: _Term, y: Ref, bits: Ref) -> Ref:
+    """y and the product of ones of the input, which is the same in every sample.
+
+    bits: of images of the input's size. Where no window meets a 0 it is one number for each output.
+    """
+    shape, geometry = layer.method.shape, layer.geometry
+    scale = _static_scale(layer, term)
+    if geometry.pad_value != 0 or not any(geometry.padding):
+        sums = term.weight.values.flatten(1).sum(1)
+        return _with_bias(b, f"{term.name}.ones", layer, y, sums if scale is None else sums * scale)
+    planes, attrs = _weights(term)
+    return b.add(
+        "ones_product",
+        term.name,
+        (y, bits),
+        {"weight": None if isinstance(term.code, Ones) else planes, "scale": scale},
+        dims=shape.space_dims,
+        channels=shape.in_channels,
+        out_channels=shape.out_channels,
+        **_geometry(layer),
+        **attrs,
     )
 
 
 def _real_product(b: Builder, layer: BinaryLayer, term: _Term, x: Ref) -> Ref:
     """decoded, and the constant scale behind it."""
-    method, geometry, shape = layer.method, layer.geometry, layer.method.shape
-    _check_term(term, method)
+    shape = layer.method.shape
     y = b.add(
         "decoded",
         term.name,
         (x,),
         {"weight": to_streams(term.code, term.weight.values)},
         dims=shape.space_dims,
-        kernel=list(shape.weight[2:]),
-        stride=list(geometry.stride),
-        padding=list(geometry.padding),
-        dilation=list(geometry.dilation),
         channels=shape.in_channels,
         out_channels=shape.out_channels,
-        groups=geometry.groups,
+        **_geometry(layer),
         low=term.code.low,
         high=term.code.high,
         step=term.code.step,
     )
-    scale = _static_scale(layer, term.weight.scale, method.input_code())
+    scale = _static_scale(layer, term)
     return y if scale is None else _factors(b, f"{term.name}.scale", y, (shape.output_view(scale),))
 
 
-def _scale_order(layer: BinaryLayer, scale: InputScale) -> str:
-    """In which order a method adds |x| for its input scale, seen on random numbers: `mean_magnitude`'s, or torch's."""
+def _scale_order(layer: BinaryLayer, term: _Term, scale: InputScale) -> str:
+    """In which order a method adds |x| for its input scale, seen on random numbers: `mean_magnitude`'s, or torch's.
+
+    Raises: PackError for torch's where signs are those of what scaled signs leave.
+    """
     if scale is InputScale.NONE:
         return TORCH
+    assert isinstance(term.x_code, SignCode)
     shape, draw = layer.method.shape, torch.Generator().manual_seed(SEED)
     size = (SAMPLES, shape.in_channels, *(3,) * shape.space_dims)
     x = torch.randn(size, generator=draw, dtype=torch.float32, device="cpu")
-    mean = ops.mean_magnitude(x)
-    expected = ops.mean_of_sample(mean) if scale is InputScale.PER_SAMPLE else mean
-    found = layer.method.input(x).scale
-    return SUMS if found is not None and torch.equal(found, expected) else TORCH
+    found, rest = input_terms(layer.method, x)[term.of_input].scale, x
+    for _ in range(term.x_code.order):
+        rest = scale.residual(rest)
+    if found is not None and torch.equal(found, scale.mean(rest)):
+        return SUMS
+    if term.x_code.order:
+        raise PackError(
+            f"pack: layer {term.name!r}: {type(layer.method).__name__} has signs of order {term.x_code.order}, whose "
+            "scales are not those of InputScale.mean and InputScale.residual; use these in `input`"
+        )
+    return TORCH
 
 
 def _check_term(term: _Term, method: Quantizer) -> None:
@@ -271,10 +360,10 @@ def _check_term(term: _Term, method: Quantizer) -> None:
         )
 
 
-def _static_scale(layer: BinaryLayer, weight_scale: Tensor | None, code: InputCode) -> Tensor | None:
+def _static_scale(layer: BinaryLayer, term: _Term) -> Tensor | None:
     """The constant scale per output channel, computed by the very expression of `nn.binarize.low_bit_forward`."""
-    static = None if weight_scale is None else weight_scale.reshape(-1)
-    constant = None if _is_dynamic(code) else _constant_input_scale(layer)
+    static = None if term.weight.scale is None else term.weight.scale.reshape(-1)
+    constant = None if _is_dynamic(term.x_code) else _constant_input_scale(layer, term.of_input)
     if constant is not None:
         static = constant.reshape(1) if static is None else static * constant
     return None if static is None else static.expand(layer.method.shape.out_channels)
@@ -282,15 +371,19 @@ def _static_scale(layer: BinaryLayer, weight_scale: Tensor | None, code: InputCo
 
 def _is_dynamic(code: InputCode) -> bool:
     """Whether the scale of an input is computed from it at run time."""
-    return isinstance(code, RowCode) or (isinstance(code, SignCode) and code.scale is not InputScale.NONE)
+    return isinstance(code, RowCode) or (isinstance(code, SignCode) and code.has_scale)
 
 
-def _constant_input_scale(layer: BinaryLayer) -> Tensor | None:
-    """The scale that a method gives every input, or None. Raises: PackError where it differs from input to input."""
+def _constant_input_scale(layer: BinaryLayer, index: int) -> Tensor | None:
+    """The scale that a method gives a term of every input, or None.
+
+    Raises: PackError where it differs from input to input.
+    """
     method, shape = layer.method, layer.method.shape
     size = (2, shape.in_channels, *(1,) * shape.space_dims)
-    scales = [method.input(torch.full(size, value, dtype=torch.float32)).scale for value in (0.0, 2.0)]
-    first, second = scales
+    first, second = (
+        input_terms(method, torch.full(size, value, dtype=torch.float32))[index].scale for value in (0.0, 2.0)
+    )
     if first is None and second is None:
         return None
     if first is None or second is None or first.ndim != 0 or not torch.equal(first, second):

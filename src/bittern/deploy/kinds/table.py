@@ -13,8 +13,10 @@ from bittern.deploy.kinds.decoded import DECODED
 from bittern.deploy.kinds.kind import Kind
 from bittern.deploy.kinds.layout import LAYOUT_KINDS
 from bittern.deploy.kinds.levels import LEVEL_KINDS
+from bittern.deploy.kinds.ones import ONES_KINDS
 from bittern.deploy.kinds.real import REAL_KINDS
 from bittern.deploy.kinds.results import RESULTS
+from bittern.deploy.kinds.sign_residual import SIGN_RESIDUAL
 
 TORCH_KINDS: tuple[Kind, ...] = (
     *REAL_KINDS,
@@ -25,7 +27,18 @@ TORCH_KINDS: tuple[Kind, ...] = (
 )
 """Those whose step is a call of torch on real tensors."""
 
-ALL: tuple[Kind, ...] = (*BIT_KINDS, BINARY, CHANNEL_SCALES, DECODED, *TORCH_KINDS, ATEN, PART, RESULTS)
+ALL: tuple[Kind, ...] = (
+    *BIT_KINDS,
+    BINARY,
+    *ONES_KINDS,
+    SIGN_RESIDUAL,
+    CHANNEL_SCALES,
+    DECODED,
+    *TORCH_KINDS,
+    ATEN,
+    PART,
+    RESULTS,
+)
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in ALL}
 """By the name that a file uses."""

@@ -146,6 +146,31 @@ def product(node: Node, constants: Tensors, dialect: Dialect) -> Step:
     return lambda v: conv(F.pad(v, around, value=value), weight, None, stride, 0, dilation, groups)
 
 
+def ones_constants(node: Node, tensors: Tensors) -> dict[str, Tensor]:
+    """Of the product of ones: its weight, of ones themselves those of one output a group, and its scale."""
+    out, groups = integer(node, "out_channels"), integer(node, "groups")
+    per_group, kernel = integer(node, "channels") // groups, integers(node, "kernel")
+    if "weight" in tensors:
+        weight = product_constants(node, tensors)["weight"]
+    else:
+        weight = torch.ones(groups, per_group, *kernel, dtype=torch.int8).repeat_interleave(out // groups, 0)
+    scale = {"scale": _beside(node, tensors["scale"])} if "scale" in tensors else {}
+    return {"weight": weight, **scale}
+
+
+def ones(node: Node, constants: Tensors) -> Step:
+    weight, scale = constants["weight"].float(), constants.get("scale")
+    conv = F.conv1d if node.attrs["dims"] == 1 else F.conv2d
+    stride, padding, dilation = (integers(node, key) for key in ("stride", "padding", "dilation"))
+    groups = integer(node, "groups")
+
+    def call(y: Tensor, v: Tensor) -> Tensor:
+        c = conv(torch.ones_like(v[:1]), weight, None, stride, padding, dilation, groups)
+        return y + (c if scale is None else c * scale)
+
+    return call
+
+
 def tail_constants(node: Node, step: BinaryStep) -> dict[str, Tensor]:
     """Rows of the epilogue that are not 1 or 0 everywhere; the scale is not halved, for the product is not doubled."""
     _, scale, alpha, beta = step.epilogue

@@ -83,6 +83,13 @@ class Parts:
             case low_bit.TAIL:
                 found = low_bit.tail_constants(node, self.binary_step(self.producer(node)))
                 return Lowered(found, low_bit.tail)
+            case "ones_product":
+                return Lowered(low_bit.ones_constants(node, tensors), lambda c: low_bit.ones(node, c))
+            case "sign_residual":
+                raise ExportError(
+                    f"to_onnx: node {node.name!r} takes the mean off an input before its sign, and a runtime adds that "
+                    "mean in an order of its own, so that signs would turn; run the packed model"
+                )
             case split_products.INPUT_SCALE:
                 return Lowered({}, lambda c: split_products.scale_by_input(node))
             case "factors":
