@@ -285,7 +285,12 @@ def _with(attrs: Callable[[Draft, tuple[int, ...]], dict[str, Any]]) -> Callable
 
 def _in_range(d: Draft) -> Proposal | None:
     v = d.value("real")
-    return None if v is None else ([v], {}, {"range": (2,)})
+    if v is None:
+        return None
+    shape = d.forms[v].shape
+    dims = d.r.choice((0, min(2, len(shape) - 2)))
+    channels = d.r.choice((1, shape[1 if dims else -1]))
+    return [v], {"dims": dims}, {"low": (channels,), "width": (1,)}
 
 
 def _pool_attrs(d: Draft, shape: tuple[int, ...]) -> dict[str, Any]:

@@ -52,6 +52,9 @@ def test_numbers_are_the_authors() -> None:
         "IRNet": (400, 128, 0.1),
         "ReSTE": (1000, 256, 0.1),
         "RBNN": (1000, 256, 0.1),
+        "FracBNN": (250, 128, 1e-3),
+        "EWGS": (400, 256, 1e-3),
+        "BiT": (10, 8, 1e-4),
     }
     decays = {r.name: (r.first_decay, r.decay) for r in recipes.ALL if any(r.decay) or r.first_decay}
     assert decays == {
@@ -64,6 +67,9 @@ def test_numbers_are_the_authors() -> None:
         "IRNet": (None, (1e-4, 1e-4, 1e-4)),
         "ReSTE": (None, (1e-4, 1e-4, 1e-4)),
         "RBNN": (None, (1e-4, 1e-4, 1e-4)),
+        "FracBNN": ((1e-5, 1e-5, 1e-5), (0, 0, 0)),
+        "EWGS": (None, (1e-4, 1e-4, 1e-4)),
+        "BiT": (None, (1e-2, 1e-2, 0)),
     }
     assert recipes.BNN.loss == SquaredHinge()
     assert recipes.BNN.glorot_rates

@@ -78,7 +78,7 @@ def test_sizes_that_are_no_sizes(wrong: partial[Start]) -> None:
         HeNormal("both")  # type: ignore[arg-type]
 
 
-HE = (binary.XNORNet, binary.DoReFa, binary.ReCU, binary.IRNet, binary.ReSTE, binary.RBNN)
+HE = (binary.XNORNet, binary.DoReFa, binary.ReCU, binary.IRNet, binary.ReSTE, binary.RBNN, binary.FracBNN)
 
 
 @pytest.mark.parametrize("method", binary.ALL)

@@ -147,7 +147,7 @@ class LevelsCode(NamedTuple):
 
     bits: int
     low: Tensor | None = None
-    """0-dim, with `width`: the input at level 0."""
+    """0-dim, or one for each channel that broadcasts to the input, with `width`: the input at level 0."""
     width: Tensor | None = None
     """0-dim: from there to the highest level."""
     signed: bool = False

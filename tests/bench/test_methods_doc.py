@@ -52,6 +52,9 @@ def test_every_method_has_a_row_and_a_section() -> None:
         ("IRNet", "one per filter, a power of 2", "±1", 2019),
         ("ReSTE", "one per layer", "±1", 2023),
         ("RBNN", "learned, one per filter", "±1", 2020),
+        ("FracBNN", "none", "{-3, -1, 1, 3}, range given", 2020),
+        ("EWGS", "none", "{0, 1}, range learned", 2021),
+        ("BiT", "one per layer", "±1, learned threshold per channel", 2022),
     ],
 )
 def test_facts_are_those_of_the_papers(name: str, scale: str, activation: str, year: int) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from _binary import METHODS, SPECIAL
 from _tolerance import assert_elementwise, assert_exact, assert_reduction
 from bittern import binary
-from bittern.binary import DoReFa, XNORNetPlusPlus
-from bittern.codes import Integers, Signs, odd_integers
+from bittern.binary import EWGS, BiT, DoReFa, FracBNN, XNORNetPlusPlus
+from bittern.codes import Integers, odd_integers
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear
 from bittern.ops import mean_magnitude, mean_of_sample
 from bittern.quantizer import InputScale, LayerShape, LevelsCode, Method, Quantizer, SignCode
@@ -29,11 +29,16 @@ def randomize(layer: nn.Module) -> None:
             nn.init.uniform_(p, 0.5, 1.5)
 
 
+def has_zero(m: Quantizer) -> bool:
+    """Whether inputs are levels from 0 on, rather than odd numbers."""
+    return isinstance(m, (DoReFa, EWGS)) or (isinstance(m, BiT) and m.inputs == "unsigned")
+
+
 def test_all_names_every_method_once_in_order() -> None:
     names = [cls.__name__ for cls in binary.ALL]
     compared = ["BNN", "XNORNet", "DoReFa", "BiRealNet", "XNORNetPlusPlus", "ReActNet", "ReCU", "FDA", "IRNet"]
     assert [cls.__name__ for cls in binary.COMPARED] == compared
-    assert names == [*compared, "ReSTE", "RBNN"]
+    assert names == [*compared, "ReSTE", "RBNN", "FracBNN", "EWGS", "BiT"]
     assert set(names) == set(binary.__all__) - {"ALL", "COMPARED"}
     assert all(getattr(binary, name) is cls for name, cls in zip(names, binary.ALL, strict=True))
 
@@ -53,7 +58,7 @@ def test_values_are_on_the_grid(method: Method, training: bool, dtype: torch.dty
     assert m.weight_code() == odd_integers(m.weight_bits), "every shipped method has odd integers"
     assert m.weight_code().contains(w_q.values)
     assert m.weight_code().scale.holds(w_q.scale, w.shape)
-    assert m.input_code().grid == (Integers(0, 2**m.input_bits - 1) if isinstance(m, DoReFa) else Signs())
+    assert m.input_code().grid == (Integers(0, 2**m.input_bits - 1) if has_zero(m) else odd_integers(m.input_bits))
     assert m.input_code().grid.contains(x_q.values)
     assert len(x_q.values.unique()) > 1
     for q in (w_q, x_q):
@@ -66,7 +71,7 @@ def test_zero_and_negative_zero_become_one_value(method: Method) -> None:
     m = method(LayerShape((1, 4))).eval()
     assert len(m.weight(zeros).values.unique()) == 1
     assert m.weight(zeros).values[0, 0] == 1.0
-    assert m.input(zeros).values.unique().tolist() == [0.0 if isinstance(m, DoReFa) else 1.0]
+    assert m.input(zeros).values.unique().tolist() == [0.0 if has_zero(m) else 1.0]
 
 
 @every_method
@@ -251,7 +256,7 @@ def test_input_code_says_what_input_computes(method: Method) -> None:
     code = m.input_code()
     if isinstance(code, LevelsCode):
         assert code.bits == m.input_bits
-        expected = torch.round(x.clamp(0, 1) * (2**code.bits - 1))
+        expected = torch.round(x.clamp(0, 1) * (2**code.bits - 1)) if code.low is None else code.values(x)
     else:
         assert m.input_bits == 1
         threshold = torch.zeros(6) if code.threshold is None else code.threshold
@@ -260,10 +265,10 @@ def test_input_code_says_what_input_computes(method: Method) -> None:
         expected = torch.where(x >= threshold.view(1, 6, 1, 1), 1.0, -1.0)
     q = m.input(x)
     assert torch.equal(q.values, expected)
-    if isinstance(code, LevelsCode):
-        assert (1.0 if q.scale is None else q.scale.item()) == pytest.approx(1 / (2**code.bits - 1))
-    elif code.scale is InputScale.NONE:
-        assert q.scale is None
+    if isinstance(m, (DoReFa, FracBNN)):
+        assert (1.0 if q.scale is None else q.scale.item()) == pytest.approx(1 / (2**m.input_bits - 1))
+    elif isinstance(code, LevelsCode) or code.scale is InputScale.NONE:
+        assert q.scale is None or q.scale.ndim == 0
     else:
         means = mean_magnitude.reference(x)
         assert q.scale is not None

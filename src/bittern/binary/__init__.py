@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from bittern.binary.bireal_net import BiRealNet
+from bittern.binary.bit import BiT
 from bittern.binary.bnn import BNN
 from bittern.binary.dorefa import DoReFa
+from bittern.binary.ewgs import EWGS
 from bittern.binary.fda import FDA
+from bittern.binary.fracbnn import FracBNN
 from bittern.binary.ir_net import IRNet
 from bittern.binary.rbnn import RBNN
 from bittern.binary.reactnet import ReActNet
@@ -28,6 +31,9 @@ ALL: tuple[type[Quantizer], ...] = (
     IRNet,
     ReSTE,
     RBNN,
+    FracBNN,
+    EWGS,
+    BiT,
 )
 """Every method: the nine that are compared, then those that came after them."""
 
@@ -48,10 +54,13 @@ __all__ = [
     "ALL",
     "BNN",
     "COMPARED",
+    "EWGS",
     "FDA",
     "RBNN",
     "BiRealNet",
+    "BiT",
     "DoReFa",
+    "FracBNN",
     "IRNet",
     "ReActNet",
     "ReCU",

@@ -40,7 +40,8 @@ class DoReFa(Quantizer):
     Start: He's, N(0, 2 / fan_in), the default of the authors' convolutions.
 
     Differences: sign(0) = +1 here as in the authors' code, which truncates the start at two deviations. Larq and
-    bitorch stop the gradient of the maximum.
+    bitorch stop the gradient of the maximum. BMXNet's layers (q_helper.h, q_activation-inl.h) of
+    2 to 8 bits are this forward; those of 1 bit `BNN`'s; more than 8 bits no packed layer holds.
     Errors: ValueError for bits outside 1 ... 8 (gradients: 1 ... 16 or 32): a layer of 32 bits is not a low-bit layer.
     Source: arXiv 1606.06160.
     """

@@ -49,6 +49,7 @@ from bittern.estimators.records import (
     Plateaus,
     without_scale,
 )
+from bittern.estimators.rounding import gradient_scaled_levels
 
 __all__ = [
     "ApproxSign",
@@ -64,6 +65,7 @@ __all__ = [
     "binarize",
     "estimate",
     "follows_formula",
+    "gradient_scaled_levels",
     "in_order",
     "is_transformed",
     "lies_channels_last",

@@ -23,6 +23,7 @@ from bittern.nn.quantize import quantize
 from bittern.nn.quantized_file import load_quantized, save_quantized
 from bittern.nn.sign_shares import ConstantInputWarning, SignShare, sign_shares
 from bittern.nn.summary import Report, SummaryRow, summary
+from bittern.nn.thermometer import Thermometer
 
 __all__ = [
     "DEFAULT_KEEP",
@@ -48,6 +49,7 @@ __all__ = [
     "SignShare",
     "StableEmbedding",
     "SummaryRow",
+    "Thermometer",
     "clip_latent_weights",
     "convert",
     "depthwise",

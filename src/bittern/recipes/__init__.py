@@ -19,6 +19,7 @@ import functools
 
 from bittern.quantizer import Method
 from bittern.recipes.later_papers import RBNN, RESTE
+from bittern.recipes.levels import BIT, EWGS, FRACBNN
 from bittern.recipes.papers import (
     BIREAL_NET,
     BNN,
@@ -45,6 +46,9 @@ ALL: tuple[PaperRecipe, ...] = (
     IR_NET,
     RESTE,
     RBNN,
+    FRACBNN,
+    EWGS,
+    BIT,
 )
 """One for each method of `bittern.binary.ALL`, in that order."""
 
@@ -66,9 +70,12 @@ def for_method(method: Method) -> PaperRecipe:
 __all__ = [
     "ALL",
     "BIREAL_NET",
+    "BIT",
     "BNN",
     "DOREFA",
+    "EWGS",
     "FDA",
+    "FRACBNN",
     "IR_NET",
     "RBNN",
     "REACTNET",

@@ -8,16 +8,23 @@ import math
 from bittern.deploy.c_export.arithmetic import PRODUCT
 from bittern.deploy.c_export.plan import Step
 from bittern.deploy.c_export.source import CFunction, Source, value
+from bittern.deploy.kinds.kind import integer
 from bittern.quantizer import LEAST_ROW, ROW_TOP
 
 IN_RANGE = CFunction(
     "bt_in_range",
     """\
-static void bt_in_range(const float *x, int32_t count, float low, float width, float *y)
+/* x[outer][channels][inner], low[channels] */
+static void bt_in_range(const float *x, int32_t outer, int32_t channels, int32_t inner, const float *low, float width,
+                        float *y)
 {
-    int32_t i;
-    for (i = 0; i < count; ++i) {
-        y[i] = (x[i] - low) / width;
+    int32_t i, c, k;
+    for (i = 0; i < outer; ++i) {
+        for (c = 0; c < channels; ++c) {
+            for (k = 0; k < inner; ++k) {
+                *y++ = (*x++ - low[c]) / width;
+            }
+        }
     }
 }
 """,
@@ -76,9 +83,13 @@ static void bt_row_levels(const float *x, int32_t rows, int32_t count, float *y)
 
 
 def in_range(c: Source, step: Step) -> str:
-    low, width = c.tensor(step.node, "range").tolist()
+    node = step.node
+    low, width, total = c.tensor(node, "low"), float(c.tensor(node, "width")), math.prod(c.forms[step.writes].shape)
+    channels = len(low)
+    inner = total if channels == 1 else total // channels if integer(node, "dims") else 1
+    sizes = (total // (channels * inner), channels, inner)
     x, y = value(step.reads[0]), value(step.writes)
-    return c.call(IN_RANGE, x, math.prod(c.forms[step.writes].shape), c.real(low), c.real(width), y)
+    return c.call(IN_RANGE, x, *sizes, c.floats(node, "low", low), c.real(width), y)
 
 
 def row_levels(c: Source, step: Step) -> str:

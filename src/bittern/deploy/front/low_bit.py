@@ -180,21 +180,25 @@ def _encoded(b: Builder, name: str, layer: BinaryLayer, code: InputCode, x: Ref)
     if isinstance(code, RowCode):
         x = b.add("row_levels", f"{name}.rows", (x,), {})
     elif isinstance(code, LevelsCode) and code.low is not None and code.width is not None:
-        x = b.add("in_range", f"{name}.range", (x,), {"range": _range(name, code.low, code.width)})
+        dims = layer.method.shape.space_dims
+        x = b.add("in_range", f"{name}.range", (x,), _range(name, layer, code.low, code.width), dims=dims)
     threshold = code.threshold if isinstance(code, SignCode) else None
     attrs = _common(layer, code)
     return b.add("encode", f"{name}.input", (x,), {"threshold": threshold}, planes=code.grid.bits, **attrs)
 
 
-def _range(name: str, low: Tensor, width: Tensor) -> Tensor:
-    """Both in one tensor. Raises: PackError where no level follows from them."""
-    both = torch.stack([low.detach(), width.detach()]).float()
-    if both.shape != (2,) or not all_finite(both) or float(both[1]) == 0.0:
+def _range(name: str, layer: BinaryLayer, low: Tensor, width: Tensor) -> dict[str, Tensor | None]:
+    """Tensors of `in_range`. Raises: PackError where no level follows from them."""
+    low, width = low.detach().float(), width.detach().float()
+    shape = layer.method.shape
+    fits = low.ndim == 0 or tuple(low.shape) == (1, shape.in_channels, *(1,) * shape.space_dims)
+    if not fits or width.ndim or not (all_finite(low) and all_finite(width)) or float(width) == 0.0:
         raise PackError(
-            f"pack: layer {name!r} has input levels from {low.tolist()} over a width of {width.tolist()}; both must "
-            "be finite 0-dim numbers, and the width not 0; train it again or repair it"
+            f"pack: layer {name!r} has input levels from {low.flatten()[:4].tolist()} over a width of "
+            f"{width.tolist()}; both must be finite, one number or one low for each channel, and the width not 0; "
+            "train it again or repair it"
         )
-    return both
+    return {"low": low.reshape(-1), "width": width.reshape(1)}
 
 
 def _common(layer: BinaryLayer, code: InputCode) -> dict[str, Any]:

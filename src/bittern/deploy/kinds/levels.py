@@ -12,25 +12,44 @@ from torch import Tensor
 
 from bittern.deploy.errors import FormatError
 from bittern.deploy.form import Form, Tensors, need, need_real
-from bittern.deploy.kinds.kind import Kind, Step, need_shape
+from bittern.deploy.kinds.kind import Kind, Step, count, integer, need_shape
 from bittern.deploy.kinds.shape_rules import same
 from bittern.deploy.program import Node
 from bittern.quantizer import LevelsCode, RowCode
 
 
 def _check_range(node: Node, tensors: Tensors) -> None:
-    need_shape(node, "range", tensors["range"], (2,))
-    if float(tensors["range"][1]) == 0.0:
+    need_shape(node, "width", tensors["width"], (1,))
+    if tensors["low"].ndim != 1:
+        raise FormatError(f"node {node.name!r} (in_range): its tensor 'low' must be a vector")
+    if float(tensors["width"]) == 0.0:
         raise FormatError(f"node {node.name!r} (in_range): its width is 0")
 
 
+def _range_form(node: Node, tensors: Tensors, x: Form) -> Form:
+    need_real(node, x)
+    channels = x.shape[-1 if integer(node, "dims") == 0 else 1]
+    need(node, len(tensors["low"]) in (1, channels), f"it takes {len(tensors['low'])} channels; got {channels}")
+    return x
+
+
 def _build_range(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    low, width = tensors["range"].to(device)
-    return LevelsCode(1, low, width).position
+    low, width = tensors["low"].to(device), tensors["width"].to(device)
+    dims = integer(node, "dims")
+    if dims and len(low) > 1:
+        low = low.view(1, -1, *(1,) * dims)
+    return LevelsCode(1, low if low.ndim > 1 or len(low) > 1 else low[0], width[0]).position
 
 
-IN_RANGE = Kind(name="in_range", tensors={"range": torch.float32}, check=_check_range, shape=same, build=_build_range)
-"""t = (x - low) / width, of the tensor `range`: low, width."""
+IN_RANGE = Kind(
+    name="in_range",
+    attrs={"dims": count(0, 2, default=2)},
+    tensors={"low": torch.float32, "width": torch.float32},
+    check=_check_range,
+    shape=_range_form,
+    build=_build_range,
+)
+"""t = (x - low) / width; low [1] or [channels], width [1]. `dims` as in `encode`."""
 
 
 def row_position(x: Tensor) -> Tensor:
