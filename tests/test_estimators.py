@@ -20,6 +20,7 @@ from bittern.estimators import (
     Levels,
     Plateaus,
     Power,
+    SwishSign,
     Triangle,
     binarize,
     estimate,
@@ -163,7 +164,14 @@ def test_without_scale_divides_and_gives_zero_where_there_is_no_scale() -> None:
     assert without_scale(torch.ones(1), torch.tensor([least])).isfinite().all()
 
 
-BENT = (ApproxSign(), ErrorDecay(ONE, ONE), Fourier(torch.tensor(1), 1.0), Power(2 * ONE, 0.1, 1.5), Triangle(ONE, ONE))
+BENT = (
+    ApproxSign(),
+    ErrorDecay(ONE, ONE),
+    Fourier(torch.tensor(1), 1.0),
+    Power(2 * ONE, 0.1, 1.5),
+    Triangle(ONE, ONE),
+    SwishSign(5.0),
+)
 
 
 @pytest.mark.parametrize("bent", BENT, ids=lambda bent: type(bent).__name__)
@@ -211,7 +219,7 @@ def test_backward_is_the_gradient_times_the_derivative(estimator: Estimator, dty
             assert torch.equal(y, estimator.values(x))
             (found,) = torch.autograd.grad(y, leaf, g.contiguous(memory_format=order))
             assert found.is_contiguous(memory_format=layout)
-            if isinstance(estimator, ErrorDecay | Fourier | Power | Triangle):
+            if isinstance(estimator, ErrorDecay | Fourier | Power | Triangle | SwishSign):
                 assert_elementwise(found, (g.double() * estimator.derivative(x.double())), 64, 16.0)
             else:
                 assert_exact(found.contiguous(), g * estimator.derivative(x))

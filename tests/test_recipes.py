@@ -55,6 +55,11 @@ def test_numbers_are_the_authors() -> None:
         "FracBNN": (250, 128, 1e-3),
         "EWGS": (400, 256, 1e-3),
         "BiT": (10, 8, 1e-4),
+        "SiMaN": (400, 256, 0.1),
+        "BNNPlus": (500, 50, 1e-3),
+        "BiPer": (300, 256, 3.7e-3),
+        "ReBNN": (128, 512, 2.5e-3),
+        "BNext": (512, 512, 1e-3),
     }
     decays = {r.name: (r.first_decay, r.decay) for r in recipes.ALL if any(r.decay) or r.first_decay}
     assert decays == {
@@ -70,6 +75,10 @@ def test_numbers_are_the_authors() -> None:
         "FracBNN": ((1e-5, 1e-5, 1e-5), (0, 0, 0)),
         "EWGS": (None, (1e-4, 1e-4, 1e-4)),
         "BiT": (None, (1e-2, 1e-2, 0)),
+        "SiMaN": (None, (5e-4, 0, 5e-4)),
+        "BiPer": (None, (1.6e-4, 1.6e-4, 1.6e-4)),
+        "ReBNN": ((1e-5, 0, 0), (0, 0, 0)),
+        "BNext": (None, (1e-8, 1e-8, 1e-3)),
     }
     assert recipes.BNN.loss == SquaredHinge()
     assert recipes.BNN.glorot_rates

@@ -78,15 +78,21 @@ def test_sizes_that_are_no_sizes(wrong: partial[Start]) -> None:
         HeNormal("both")  # type: ignore[arg-type]
 
 
-HE = (binary.XNORNet, binary.DoReFa, binary.ReCU, binary.IRNet, binary.ReSTE, binary.RBNN, binary.FracBNN)
+HE = (
+    *(binary.XNORNet, binary.DoReFa, binary.ReCU, binary.IRNet),
+    *(binary.ReSTE, binary.RBNN, binary.FracBNN, binary.SiMaN, binary.BiPer),
+)
+UNIFORM = (binary.BNN, binary.BNNPlus)
 
 
 @pytest.mark.parametrize("method", binary.ALL)
 def test_layers_start_as_their_method_says(method: type) -> None:
     torch.manual_seed(0)
     layer = BinaryConv2d(80, 96, 3, method=method)
-    if method is binary.BNN:
+    if method in UNIFORM:
         assert_deviation(layer.weight, 1 / math.sqrt(3), 9 / 5)
+    elif method is binary.BNext:
+        assert_deviation(layer.weight, 0.001, 3.0)
     elif method in HE:
         assert_deviation(layer.weight, (2 / FAN_IN) ** 0.5, 3.0)
     else:
@@ -126,7 +132,7 @@ def test_conversion_keeps_weights_until_they_are_started_anew() -> None:
         start_latent_weights(float_)
 
 
-@pytest.mark.parametrize("method", [None, *binary.ALL])
+@pytest.mark.parametrize("method", [None, *binary.COMPARED])
 def test_resnets_start_as_he_says_and_their_head_as_torchs(method: type | None) -> None:
     torch.manual_seed(0)
     model = models.resnet18_cifar(method)
@@ -141,7 +147,7 @@ def test_resnets_start_as_he_says_and_their_head_as_torchs(method: type | None) 
     assert_deviation(model.head.weight, (3 * 512) ** -0.5, 9 / 5)
 
 
-@pytest.mark.parametrize("method", [None, *binary.ALL])
+@pytest.mark.parametrize("method", [None, *binary.COMPARED])
 def test_vgg_small_starts_by_fan_out(method: type | None) -> None:
     torch.manual_seed(0)
     model = models.vgg_small(method, width=64)

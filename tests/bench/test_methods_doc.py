@@ -55,6 +55,8 @@ def test_every_method_has_a_row_and_a_section() -> None:
         ("FracBNN", "none", "{-3, -1, 1, 3}, range given", 2020),
         ("EWGS", "none", "{0, 1}, range learned", 2021),
         ("BiT", "one per layer", "±1, learned threshold per channel", 2022),
+        ("ReBNN", "learned, one per filter", "±1, learned threshold per channel", 2023),
+        ("BNext", "none", "±1, learned threshold per channel", 2022),
     ],
 )
 def test_facts_are_those_of_the_papers(name: str, scale: str, activation: str, year: int) -> None:
@@ -63,7 +65,7 @@ def test_facts_are_those_of_the_papers(name: str, scale: str, activation: str, y
 
 
 def test_schedules_and_options() -> None:
-    assert {m.__name__ for m in binary.ALL if facts(m).schedule} == {"ReCU", "FDA", "IRNet", "ReSTE", "RBNN"}
+    assert {m.__name__ for m in binary.ALL if facts(m).schedule} == {"ReCU", "FDA", "IRNet", "ReSTE", "RBNN", "SiMaN"}
     assert facts(BNN).options[0] == ("input_gradient", "'paper'", "`'paper'`, `'released'`")
     assert facts(BNN).clip_latent == "to ±1 after each step"
 

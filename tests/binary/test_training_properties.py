@@ -12,12 +12,14 @@ from torch import nn
 from _binary import METHODS
 from _tolerance import assert_exact, assert_reduction
 from bittern import binary
-from bittern.binary import FDA, RBNN, ReCU, ReSTE, XNORNet, XNORNetPlusPlus
+from bittern.binary import FDA, RBNN, BiPer, ReBNN, ReCU, ReSTE, SiMaN, XNORNet, XNORNetPlusPlus
 from bittern.nn import BinaryConv2d, BinaryLinear
 from bittern.quantizer import LayerShape, Method, set_progress
 
 # torch's tracer itself instantiates a Function, which torch then warns about
 compiles = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+SETTLED = ("R1", "R2", "learned", "signs", "share")
+"""Buffers of RBNN and ReBNN that are no schedule: `settle` changes them."""
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 
 
@@ -144,7 +146,9 @@ def test_only_learned_or_differentiated_scales_carry_a_gradient(method: Method) 
     m = method(LayerShape((6, 4, 3)))
     scale = m.weight(torch.randn(6, 4, 3, requires_grad=True)).scale
     if scale is not None:
-        learned = isinstance(m, (ReCU, ReSTE, RBNN)) or (isinstance(m, XNORNet) and m.gradient == "full")
+        learned = isinstance(m, (ReCU, ReSTE, RBNN, SiMaN, BiPer, ReBNN)) or (
+            isinstance(m, XNORNet) and m.gradient == "full"
+        )
         assert scale.requires_grad is learned
 
 
@@ -171,6 +175,13 @@ def test_schedules_live_in_the_state_and_need_not_be_driven(method: Method) -> N
         assert torch.equal(b, buffers[name]), f"{name}: without set_progress a schedule stands at its beginning"
     m.set_progress(1.0)
     moved = [name for name, b in m.named_buffers() if not torch.equal(b, buffers[name])]
-    assert moved == [name for name in buffers if name not in ("R1", "R2", "learned")], "RBNN learns these in settle"
-    scheduled = {"ReCU": ["tau"], "FDA": ["n", "alpha"], "IRNet": ["t", "k"], "ReSTE": ["o"], "RBNN": ["t", "k", "due"]}
+    assert moved == [name for name in buffers if name not in SETTLED]
+    scheduled = {
+        "ReCU": ["tau"],
+        "FDA": ["n", "alpha"],
+        "IRNet": ["t", "k"],
+        "ReSTE": ["o"],
+        "RBNN": ["t", "k", "due"],
+        "SiMaN": ["percent"],
+    }
     assert moved == scheduled.get(type(m).__name__, [])

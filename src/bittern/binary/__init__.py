@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from bittern.binary.biper import BiPer
 from bittern.binary.bireal_net import BiRealNet
 from bittern.binary.bit import BiT
+from bittern.binary.bnext import BNext
 from bittern.binary.bnn import BNN
+from bittern.binary.bnn_plus import BNNPlus
 from bittern.binary.dorefa import DoReFa
 from bittern.binary.ewgs import EWGS
 from bittern.binary.fda import FDA
@@ -13,8 +16,10 @@ from bittern.binary.fracbnn import FracBNN
 from bittern.binary.ir_net import IRNet
 from bittern.binary.rbnn import RBNN
 from bittern.binary.reactnet import ReActNet
+from bittern.binary.rebnn import ReBNN
 from bittern.binary.recu import ReCU
 from bittern.binary.reste import ReSTE
+from bittern.binary.siman import SiMaN
 from bittern.binary.xnor_net import XNORNet
 from bittern.binary.xnor_net_pp import XNORNetPlusPlus
 from bittern.quantizer import Quantizer
@@ -34,6 +39,11 @@ ALL: tuple[type[Quantizer], ...] = (
     FracBNN,
     EWGS,
     BiT,
+    SiMaN,
+    BNNPlus,
+    BiPer,
+    ReBNN,
+    BNext,
 )
 """Every method: the nine that are compared, then those that came after them."""
 
@@ -57,14 +67,19 @@ __all__ = [
     "EWGS",
     "FDA",
     "RBNN",
+    "BNNPlus",
+    "BNext",
+    "BiPer",
     "BiRealNet",
     "BiT",
     "DoReFa",
     "FracBNN",
     "IRNet",
     "ReActNet",
+    "ReBNN",
     "ReCU",
     "ReSTE",
+    "SiMaN",
     "XNORNet",
     "XNORNetPlusPlus",
 ]

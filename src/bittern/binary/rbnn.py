@@ -40,7 +40,8 @@ class RBNN(Quantizer):
     Start: He's, N(0, 2 / fan_in), as the authors' ResNets; R1 and R2 random, theta uniform in (0, pi/2), alpha
     1 / (2 sqrt(fan_in)), which is mean |W| where torch draws W, as the authors' code has it.
 
-    t_min, t_max: 1e-2 and 10 in all of the authors' runs. rotations: they learn them once an epoch, in 150 to 1000.
+    t_min, t_max: 1e-2 and 10 in all of the authors' runs. rotations: they learn them once an epoch, in 150 to 1000;
+    each turns signs that the network has to get used to, so a short training takes fewer, as many as it has epochs.
     Differences: the authors' code subtracts its mean from each sample before the sign, a threshold that depends on the
     sample, which no packed input has; here the norm in front sees to it. On ImageNet their theta starts at pi/2, where
     the gradient of "released" is 0. Their t and k are not part of the state. sign(0) = +1 here, 0 there.

@@ -2,7 +2,7 @@
 """Gradient estimators: what stands in for the derivative of a function that has none, as data.
 
 An estimator is a small record: `Identity`, `Clip`, `Plateaus`, `ApproxSign`, `ErrorDecay`, `Fourier`, `Levels`, and
-those of `formulas`, which have no kernel of their own: `Power`, `Triangle`.
+those of `formulas`, which have no kernel of their own: `Power`, `Triangle`, `SwishSign`.
 `derivative(x)` is its formula, a tensor of the shape of x that carries no gradient itself. `binarize(x, estimator)`
 computes sign(x) exactly (sign(0) = +1, never x - x.detach() tricks, whose rounding would leave the grid); backward
 multiplies the incoming gradient by the derivative, in one pass of an op that has it from x, or from a mask of one bit
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bittern.estimators.formulas import Power, Triangle
+from bittern.estimators.formulas import Power, SwishSign, Triangle
 from bittern.estimators.functions import (
     Estimator,
     alone,
@@ -61,6 +61,7 @@ __all__ = [
     "Levels",
     "Plateaus",
     "Power",
+    "SwishSign",
     "Triangle",
     "binarize",
     "estimate",

@@ -78,3 +78,35 @@ class Triangle(NamedTuple):
     def _slope(self, x: Tensor, t: Tensor, k: Tensor) -> Tensor:
         t, k = t.to(x.dtype), k.to(x.dtype)
         return (math.sqrt(2.0) * t - t.square() * x.abs()).clamp_min_(0.0).mul_(k)
+
+
+class SwishSign(NamedTuple):
+    """beta (2 - u tanh(u / 2)) / (1 + cosh(u)), u = beta x: BNN+'s (1812.11800), the derivative of its SignSwish,
+    2 sigmoid(u) (1 + u (1 - sigmoid(u))) - 1. Negative beyond |u| = 2.4; 0 at infinity.
+    """
+
+    beta: float
+
+    @property
+    def bends(self) -> bool:
+        return True
+
+    def values(self, x: Tensor) -> Tensor:
+        return ops.sign.direct(x)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return once(x, self._slope(x.detach()))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return ops.sign.direct(x), ()
+
+    def backward(self, grad: Tensor, *kept: Tensor) -> Tensor:
+        return self._slope(*kept).mul_(grad)
+
+    def _slope(self, x: Tensor) -> Tensor:
+        # with e = exp(-|u|): tanh(|u| / 2) = (1 - e) / (1 + e) and 1 / (1 + cosh u) = 2 e / (1 + e)^2, of which nothing
+        # overflows; beyond |u| = 100 the result is below 1e-40
+        size = (self.beta * x).abs().clamp_max_(100.0)
+        e = torch.exp(-size)
+        more = 1.0 + e
+        return (2.0 - size * (1.0 - e) / more) * (2.0 * self.beta * e / more.square())

@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 
 from bittern.quantizer import Method
-from bittern.recipes.later_papers import RBNN, RESTE
+from bittern.recipes.later_papers import BIPER, BNEXT, BNN_PLUS, RBNN, REBNN, RESTE, SIMAN
 from bittern.recipes.levels import BIT, EWGS, FRACBNN
 from bittern.recipes.papers import (
     BIREAL_NET,
@@ -49,6 +49,11 @@ ALL: tuple[PaperRecipe, ...] = (
     FRACBNN,
     EWGS,
     BIT,
+    SIMAN,
+    BNN_PLUS,
+    BIPER,
+    REBNN,
+    BNEXT,
 )
 """One for each method of `bittern.binary.ALL`, in that order."""
 
@@ -69,9 +74,12 @@ def for_method(method: Method) -> PaperRecipe:
 
 __all__ = [
     "ALL",
+    "BIPER",
     "BIREAL_NET",
     "BIT",
+    "BNEXT",
     "BNN",
+    "BNN_PLUS",
     "DOREFA",
     "EWGS",
     "FDA",
@@ -79,8 +87,10 @@ __all__ = [
     "IR_NET",
     "RBNN",
     "REACTNET",
+    "REBNN",
     "RECU",
     "RESTE",
+    "SIMAN",
     "XNOR_NET",
     "XNOR_NET_PLUS_PLUS",
     "Decay",

@@ -8,9 +8,11 @@ import functools
 import torch
 
 from bittern import binary
+from bittern.recipes.papers import vgg_small
 from bittern.recipes.published import Published
 from bittern.recipes.record import Decay, PaperRecipe
-from bittern.train.schedule import Cosine
+from bittern.train.loss import Distillation, SquaredHinge
+from bittern.train.schedule import Cosine, Exponential, Linear
 
 _MOMENTUM = functools.partial(torch.optim.SGD, momentum=0.9)
 _CROP = "random crop of 32 from 40 pixels, mirrored"
@@ -18,6 +20,9 @@ _HE = "N(0, 2 / fan_in)"
 _WARM_UP = "The code's warm-up rises once in each of 5 epochs."
 _BEST = "The authors report the epoch that was best on the test images."
 _RBNN = "lmbxmu/RBNN readme.md"
+_SIMAN = "lmbxmu/SiMaN README.md"
+_BIPER = "edmav4/BiPer README.md"
+_BNEXT = "hpi-xnor/BNext README.md"
 _RESTE = "DravenALG/ReSTE README.md"
 
 RESTE = PaperRecipe(
@@ -72,4 +77,118 @@ RBNN = PaperRecipe(
     crop_and_flip=True,
     start=f"{_HE}, the linear layer too",
     differences=(_WARM_UP, _BEST),
+)
+
+SIMAN = PaperRecipe(
+    method=binary.SiMaN,
+    task="CIFAR-10, ResNet-20",
+    source="arXiv 2102.07981; lmbxmu/SiMaN cifar/main.py, cifar/utils/options.py, README.md",
+    published=(
+        Published(87.4, "CIFAR-10", "ResNet-20", _SIMAN, like="resnet20_cifar"),
+        Published(92.5, "CIFAR-10", "VGG-small", _SIMAN, like="vgg_small"),
+        Published(92.5, "CIFAR-10", "ResNet-18", _SIMAN),
+        Published(60.1, "ImageNet", "ResNet-18", _SIMAN),
+        Published(63.9, "ImageNet", "ResNet-34", _SIMAN),
+    ),
+    epochs=400,
+    batch_size=256,
+    optimizer=_MOMENTUM,
+    learning_rate=0.1,
+    schedule=Cosine(warmup=5 / 400),
+    decay=Decay(real=5e-4, elementwise=5e-4),
+    augmentation=_CROP,
+    crop_and_flip=True,
+    start=_HE,
+    differences=("The code does not decay the learned scales of binary convolutions either.", _WARM_UP, _BEST),
+)
+
+BNN_PLUS = PaperRecipe(
+    method=binary.BNNPlus,
+    task="CIFAR-10, VGG-like",
+    source="arXiv 1812.11800, abstract; the other settings are those of BNN",
+    published=(vgg_small(91.31),),
+    epochs=500,
+    batch_size=50,
+    optimizer=torch.optim.Adam,
+    learning_rate=1e-3,
+    schedule=Exponential(end=3e-4),
+    loss=SquaredHinge(),
+    glorot_rates=True,
+    augmentation="not read",
+    crop_and_flip=False,
+    start="not read; here U(-1, 1)",
+    differences=("The paper's own settings were not read; these are BNN's.", "The paper's regularizer is not here."),
+)
+
+BIPER = PaperRecipe(
+    method=binary.BiPer,
+    task="CIFAR-10, ResNet-18",
+    source="arXiv 2404.01278; edmav4/BiPer cifar10/main_stage2.py, README.md",
+    published=(
+        Published(93.75, "CIFAR-10", "ResNet-18", _BIPER),
+        Published(87.5, "CIFAR-10", "ResNet-20", _BIPER, like="resnet20_cifar"),
+        Published(92.46, "CIFAR-10", "VGG-small", _BIPER, like="vgg_small"),
+        Published(61.4, "ImageNet", "ResNet-18", _BIPER),
+        Published(65.73, "ImageNet", "ResNet-34", _BIPER),
+    ),
+    epochs=300,
+    batch_size=256,
+    optimizer=_MOMENTUM,
+    learning_rate=3.7e-3,
+    schedule=Cosine(warmup=5 / 300),
+    decay=Decay(1.6e-4, 1.6e-4, 1.6e-4),
+    augmentation=_CROP,
+    crop_and_flip=True,
+    start=f"{_HE} in ResNet-20; the weights of a first stage",
+    differences=(
+        "This is the second stage. The first has weights sin(20 W), BiPer(stage=1), 600 epochs, a rate of 0.021 and a "
+        "decay of 1.6e-3.",
+        "The authors add 0.037 (first stage) or 0.0468 times the mean of sin(20 W)^2 of each layer to the loss.",
+        _WARM_UP,
+        _BEST,
+    ),
+)
+
+REBNN = PaperRecipe(
+    method=binary.ReBNN,
+    task="ImageNet, ReAct-ResNet-18",
+    source="arXiv 2302.00956; SteveTsui/ReBNN README.md, which names ReActNet's settings",
+    published=(Published(66.9, "ImageNet", "ReAct-ResNet-18", "SteveTsui/ReBNN README.md"),),
+    epochs=128,
+    batch_size=512,
+    optimizer=torch.optim.Adam,
+    learning_rate=2.5e-3,
+    schedule=Linear(),
+    first_decay=Decay(real=1e-5),
+    distillation=Distillation(),
+    augmentation="random resized crop (area 0.08 to 1), lighting 0.1, mirrored",
+    crop_and_flip=True,
+    start="the first stage's weights, which start as torch's",
+    differences=("Its own training code was not read; rates, epochs and decays are ReActNet's.",),
+)
+
+BNEXT = PaperRecipe(
+    method=binary.BNext,
+    task="ImageNet, BNext",
+    source="arXiv 2211.12933; hpi-xnor/BNext src/train_assistant_group_amp.py, src/script/BNext-Tiny, README.md",
+    published=(
+        Published(72.4, "ImageNet", "BNext-T", _BNEXT),
+        Published(76.1, "ImageNet", "BNext-S", _BNEXT),
+        Published(78.3, "ImageNet", "BNext-M", _BNEXT),
+        Published(80.6, "ImageNet", "BNext-L", _BNEXT),
+    ),
+    epochs=512,
+    batch_size=512,
+    optimizer=torch.optim.AdamW,
+    learning_rate=1e-3,
+    schedule=Cosine(warmup=5 / 512),
+    decay=Decay(1e-8, 1e-8, 1e-3),
+    augmentation="random resized crop (area 0.08 to 1), RandAugment, mirrored",
+    crop_and_flip=True,
+    start="N(0, 0.001^2)",
+    differences=(
+        "The network is not here, nor are the several teachers whose outputs the authors' loss takes.",
+        "The code makes signs gradually: the T of clip(v / T, -1, 1) is 1 at first and times 0.9 after each epoch.",
+        "The code decays the last layer by 1e-3 and thresholds by 1e-8.",
+    ),
 )

@@ -26,7 +26,7 @@ def _resnet20(accuracy: float) -> Published:
     return Published(accuracy, "CIFAR-10", "ResNet-20", _CIFAR_TABLE, twin=92.10, like="resnet20_cifar")
 
 
-def _vgg_small(accuracy: float) -> Published:
+def vgg_small(accuracy: float) -> Published:
     return Published(accuracy, "CIFAR-10", "VGG-small", _CIFAR_TABLE, twin=94.10, like="vgg_small")
 
 
@@ -40,7 +40,7 @@ BNN = PaperRecipe(
     source="arXiv 1602.02830; MatthieuCourbariaux/BinaryNet Train-time/cifar10.py",
     published=(
         Published(88.6, "CIFAR-10", "VGG-like", "MatthieuCourbariaux/BinaryNet Train-time/README.md"),
-        _vgg_small(89.90),
+        vgg_small(89.90),
         _resnet18(42.2),
     ),
     epochs=500,
@@ -67,7 +67,7 @@ XNOR_NET = PaperRecipe(
     published=(
         Published(43.3, "ImageNet", "AlexNet", "allenai/XNOR-Net README.md"),
         _resnet20(85.23),
-        _vgg_small(89.80),
+        vgg_small(89.80),
         _resnet18(51.2),
     ),
     epochs=55,
@@ -101,7 +101,7 @@ DOREFA = PaperRecipe(
             note="weights and inputs of 1 bit, gradients of 4",
         ),
         _resnet20(84.44),
-        _vgg_small(90.20),
+        vgg_small(90.20),
         _resnet18(52.5),
     ),
     epochs=200,
@@ -213,7 +213,7 @@ FDA = PaperRecipe(
     method=binary.FDA,
     task="CIFAR-10, ResNet-20 and VGG-small",
     source="arXiv 2103.00841, section 3.1; no training code was read",
-    published=(_resnet20(86.20), _vgg_small(92.54), _resnet18(60.2)),
+    published=(_resnet20(86.20), vgg_small(92.54), _resnet18(60.2)),
     epochs=400,
     batch_size=128,
     optimizer=_MOMENTUM,
@@ -239,7 +239,7 @@ IR_NET = PaperRecipe(
         Published(91.5, "CIFAR-10", "ResNet-18", "htqin/IR-Net README.md"),
         Published(58.1, "ImageNet", "ResNet-18", "htqin/IR-Net README.md"),
         _resnet20(85.40),
-        _vgg_small(90.40),
+        vgg_small(90.40),
         _resnet18(58.1),
     ),
     epochs=400,

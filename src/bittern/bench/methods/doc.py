@@ -38,7 +38,7 @@ from bittern.quantizer import (
 )
 from bittern.recipes import PaperRecipe, for_method
 from bittern.recipes.published import NONE_READ
-from bittern.start import HeNormal, Uniform
+from bittern.start import HeNormal, Normal, Uniform
 from bittern.train import Cosine, Exponential, Linear, Steps
 
 PAGE = Path("docs") / "methods.md"
@@ -50,6 +50,7 @@ START: dict[type, str] = {
     type(None): "as the network starts its real weights",
     Uniform: "U(-{start.bound:g}, {start.bound:g})",
     HeNormal: "N(0, 2 / fan_{start.fan})",
+    Normal: "N(0, {start.std:g}^2)",
 }
 """Starts in words."""
 HEADINGS = ("Differences", "Errors", "Source")
