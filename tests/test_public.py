@@ -14,6 +14,8 @@ import bittern
 def test_public_names() -> None:
     for name in ("BNN", "XNORNet", "DoReFa", "BiRealNet", "XNORNetPlusPlus", "ReActNet", "ReCU", "FDA", "IRNet"):
         assert getattr(bittern.binary, name) in bittern.binary.ALL
+    for name in ("BWN", "TWN", "TTQ", "OneBit", "ParetoQ"):
+        assert getattr(bittern.quant, name) in bittern.quant.ALL
     for name in ("resnet20_cifar", "resnet18_cifar", "vgg_small", "bireal_net18", "bireal_net34", "reactnet_a"):
         assert getattr(bittern.models, name) in bittern.models.ALL
     assert [op.name for op in bittern.ops.ALL] == [
@@ -91,10 +93,11 @@ def test_packages_come_alone() -> None:
     """Asking for one package imports no other that it stands below or beside."""
     always, layers = {"_native", "_version", "ops"}, {"codes", "estimators", "quantizer", "start"}
     with_it = {
-        "binary": {"binary", *layers},
+        "binary": {"binary", "_options", *layers},
         "models": {"models", "nn", "_files", "_tensor_file", *layers},
         "nn": {"nn", "_files", "_tensor_file", *layers},
         "optim": {"optim"},
+        "quant": {"quant", "_options", *layers},
         "pack": {"deploy", "nn", "_files", "_tensor_file", *layers},
     }
     loaded = added_by(*(f"import bittern; bittern.{name}" for name in with_it))

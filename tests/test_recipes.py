@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from bittern import binary, data, recipes
+from bittern import binary, data, quant, recipes
 from bittern.data import ImageData, RandomCropFlip
 from bittern.models import mlp
 from bittern.nn.parameters import parameter_groups
@@ -23,7 +23,7 @@ every_record = pytest.mark.parametrize("record", recipes.ALL, ids=lambda r: r.na
 
 
 def test_every_method_has_a_recipe() -> None:
-    assert [record.method for record in recipes.ALL] == list(binary.ALL)
+    assert [record.method for record in recipes.ALL] == [*binary.ALL, *quant.ALL]
 
 
 def test_recipe_of_a_method_or_of_a_partial_of_it() -> None:
@@ -60,6 +60,11 @@ def test_numbers_are_the_authors() -> None:
         "BiPer": (300, 256, 3.7e-3),
         "ReBNN": (128, 512, 2.5e-3),
         "BNext": (512, 512, 1e-3),
+        "BWN": (55, 128, 1e-2),
+        "TWN": (25, 50, 1e-2),
+        "TTQ": (400, 128, 0.1),
+        "OneBit": (50, 128, 4e-4),
+        "ParetoQ": (1, 2, 2e-5),
     }
     decays = {r.name: (r.first_decay, r.decay) for r in recipes.ALL if any(r.decay) or r.first_decay}
     assert decays == {
@@ -79,6 +84,10 @@ def test_numbers_are_the_authors() -> None:
         "BiPer": (None, (1.6e-4, 1.6e-4, 1.6e-4)),
         "ReBNN": ((1e-5, 0, 0), (0, 0, 0)),
         "BNext": (None, (1e-8, 1e-8, 1e-3)),
+        "BWN": (None, (5e-4, 0, 0)),
+        "TWN": (None, (1e-4, 1e-4, 1e-4)),
+        "TTQ": (None, (2e-4, 2e-4, 0)),
+        "OneBit": (None, (1e-2, 1e-2, 0)),
     }
     assert recipes.BNN.loss == SquaredHinge()
     assert recipes.BNN.glorot_rates

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bittern import nn as nn
     from bittern import optim as optim
     from bittern import pretrained as pretrained
+    from bittern import quant as quant
     from bittern import quantizer as quantizer
     from bittern import recipes as recipes
     from bittern import start as start
@@ -42,6 +43,7 @@ _MODULES = (
     "nn",
     "optim",
     "pretrained",
+    "quant",
     "quantizer",
     "recipes",
     "start",
@@ -76,6 +78,7 @@ __all__ = [
     "optim",
     "pack",
     "pretrained",
+    "quant",
     "recipes",
     "set_progress",
     "summary",

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bittern import binary, recipes
+from bittern import binary, quant, recipes
 from bittern.bench.methods import doc as methods_doc
-from bittern.bench.methods.doc import PAGE, facts, generate
+from bittern.bench.methods.doc import METHODS, PAGE, facts, generate
 from bittern.binary import BNN
 
 ROOT = Path(__file__).parents[2]
@@ -31,11 +31,12 @@ def test_page_does_not_depend_on_the_random_state() -> None:
 
 def test_every_method_has_a_row_and_a_section() -> None:
     page = generate()
-    for method in binary.ALL:
+    assert (*binary.ALL, *quant.ALL) == METHODS
+    for method in METHODS:
         assert f"[`{method.__name__}`](#{method.__name__.lower()})" in page
         assert f"\n## {method.__name__}\n" in page
     rows = [line for line in page.splitlines() if line.startswith("| [`")]
-    assert len(rows) == len(binary.ALL)
+    assert len(rows) == len(METHODS)
     assert all(line.count(" | ") == 7 for line in rows)
 
 
@@ -57,21 +58,26 @@ def test_every_method_has_a_row_and_a_section() -> None:
         ("BiT", "one per layer", "±1, learned threshold per channel", 2022),
         ("ReBNN", "learned, one per filter", "±1, learned threshold per channel", 2023),
         ("BNext", "none", "±1, learned threshold per channel", 2022),
+        ("TWN", "one per layer", "real", 2016),
+        ("TTQ", "learned, one per layer, in each of 2 terms", "real", 2016),
+        ("OneBit", "learned, one per filter", "real, learned gain per channel", 2024),
+        ("ParetoQ", "learned, one per filter", "real", 2025),
     ],
 )
 def test_facts_are_those_of_the_papers(name: str, scale: str, activation: str, year: int) -> None:
-    found = facts(getattr(binary, name))
+    found = facts(getattr(binary, name, None) or getattr(quant, name))
     assert (found.weight_scale, found.activation, found.year) == (scale, activation, year)
 
 
 def test_schedules_and_options() -> None:
     assert {m.__name__ for m in binary.ALL if facts(m).schedule} == {"ReCU", "FDA", "IRNet", "ReSTE", "RBNN", "SiMaN"}
+    assert {m.__name__ for m in METHODS if facts(m).schedule} == {"ReCU", "FDA", "IRNet", "ReSTE", "RBNN"}
     assert facts(BNN).options[0] == ("input_gradient", "'paper'", "`'paper'`, `'released'`")
     assert facts(BNN).clip_latent == "to ±1 after each step"
 
 
 def test_sources_are_links_or_papers() -> None:
-    for method in binary.ALL:
+    for method in METHODS:
         found = facts(method)
         assert found.formulas
         assert found.differences

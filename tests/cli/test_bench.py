@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from _command import Command
-from bittern import binary, data
+from bittern import binary, data, quant
 from bittern.bench.core.store import from_json
 from bittern.bench.speed.peers import CHANNELS_LAST, COMPILED, PEERS, Peer
 from bittern.bench.speed.report import SpeedReport
@@ -138,7 +138,7 @@ def test_weights_measures_and_writes(command: Command, tmp_path: Path) -> None:
         ("--models", "mlp,resnet20_cifar", {"networks": ("resnet20_cifar", "mlp")}),
         ("--methods", "recu, bnn", {"methods": ("ReCU", "BNN")}),
         ("--methods", "bittern.binary.fda:FDA", {"methods": ("FDA",)}),
-        ("--methods", "all", {"methods": tuple(m.__name__ for m in binary.ALL)}),
+        ("--methods", "all", {"methods": tuple(m.__name__ for m in (*binary.ALL, *quant.ALL))}),
         ("--budget", 0.5, {"budget_s": 0.5}),
         ("--out", "t.json", {"out": Path("t.json")}),
     ],

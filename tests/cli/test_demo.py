@@ -17,7 +17,7 @@ import pytest
 
 from _command import Command
 from _demo_result import noisy, sample, with_wrong_row
-from bittern import binary
+from bittern import binary, quant
 from bittern.bench.demo.result import DemoResult, Settings
 from bittern.cli.program import program
 from bittern.models import mlp, resnet20_cifar
@@ -197,4 +197,4 @@ def test_bench_methods_hands_on_its_options(command: Command, tmp_path: Path, mo
     assert options["seeds"] == (0, 1, 2)
     assert options["methods"] == (None, *binary.COMPARED)
     command.done("bench", "methods", "--data", "digits", "--out", tmp_path, "--method", "all")
-    assert asked[2][1]["methods"] == (None, *binary.ALL)
+    assert asked[2][1]["methods"] == (None, *binary.ALL, *quant.ALL)

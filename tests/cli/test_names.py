@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from bittern import binary, models
+from bittern import binary, models, quant
 from bittern.cli import names
 from bittern.cli.errors import Misused
 from bittern.data.mnist import FILES
 from bittern.quantizer import InputScale
 
 
-@pytest.mark.parametrize("method", binary.ALL)
+@pytest.mark.parametrize("method", [*binary.ALL, *quant.ALL])
 def test_methods_in_any_case(method: type) -> None:
     for name in (method.__name__, method.__name__.lower(), method.__name__.upper()):
         assert names.method(name, ()) is method

@@ -4,19 +4,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from bittern._options import check_choice as check_choice
 from bittern.quantizer import LayerShape
-
-
-def check_choice(owner: str, option: str, value: object, choices: Sequence[object]) -> None:
-    """Raises: ValueError that names the choices when `value` is none of them."""
-    if not any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
-        named = ", ".join(repr(choice) if isinstance(choice, str) else str(choice) for choice in choices)
-        raise ValueError(f"{owner}: {option} must be one of {named}; got {value!r}")
 
 
 def check_bits(owner: str, option: str, value: object, most: int) -> None:

@@ -32,14 +32,13 @@ def methods(
 def _list() -> None:
     from rich.text import Text
 
-    from bittern import binary
     from bittern.bench.methods.doc import facts
     from bittern.cli.screen import plain_table, screen
 
     table = plain_table(
         "method", "year", "arXiv", "weight scale", "input", "estimator", whole=("method", "arXiv", "estimator")
     )
-    for method in binary.ALL:
+    for method in names.every_method():
         f = facts(method)
         cells = (f.name, str(f.year), f.arxiv or "-", f.weight_scale, f.activation, estimator(method))
         table.add_row(*(Text(cell) for cell in cells))

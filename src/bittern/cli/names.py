@@ -59,17 +59,22 @@ COMPARED_HELP = "[default: the nine that benchmarks compare]"
 METHOD_HELP = "A method ('bittern methods'), float for the float twin, or MODULE:CLASS for one of your own."
 
 
+def every_method() -> tuple[type[Quantizer], ...]:
+    """All that come with bittern: binary ones, and those whose weights alone have few bits."""
+    from bittern import binary, quant
+
+    return *binary.ALL, *quant.ALL
+
+
 def method_class(name: str) -> type[Quantizer]:
     """The method of a name, in any case, or of MODULE:CLASS. Raises: Misused."""
-    from bittern import binary
-
     if ":" in name:
         found_there = _imported(name)
         cls: Any = found_there.func if isinstance(found_there, partial) else found_there
         return cls  # type: ignore[no-any-return]
-    found = {method.__name__.lower(): method for method in binary.ALL}
+    found = {method.__name__.lower(): method for method in every_method()}
     if name.lower() not in found:
-        known = [method.__name__ for method in binary.ALL]
+        known = [method.__name__ for method in found.values()]
         raise unknown("method", name, [*known, FLOAT], " ('bittern methods' lists them)")
     return found[name.lower()]
 
@@ -82,7 +87,7 @@ def method_classes(wanted: Sequence[str] | None) -> tuple[type[Quantizer], ...]:
         return binary.COMPARED
     found: list[type[Quantizer]] = []
     for name in map(str.strip, wanted):
-        found += binary.ALL if name == lists.ALL else (method_class(name),)
+        found += every_method() if name == lists.ALL else (method_class(name),)
     return tuple(dict.fromkeys(found))
 
 

@@ -301,7 +301,7 @@ def _headline(run: Run, images: ImageData | FolderData, options: Options) -> str
 
 
 def _complete(kind: str) -> list[str]:
-    from bittern import binary, models
+    from bittern import models
 
-    found = binary.ALL if kind == "method" else models.ALL
+    found = names.every_method() if kind == "method" else models.ALL
     return [item.__name__ for item in found]

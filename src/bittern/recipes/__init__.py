@@ -33,6 +33,7 @@ from bittern.recipes.papers import (
 )
 from bittern.recipes.published import Published
 from bittern.recipes.record import Decay, PaperRecipe, crop_and_flip_for
+from bittern.recipes.weight_papers import BWN, ONE_BIT, PARETO_Q, TTQ, TWN
 
 ALL: tuple[PaperRecipe, ...] = (
     BNN,
@@ -54,8 +55,13 @@ ALL: tuple[PaperRecipe, ...] = (
     BIPER,
     REBNN,
     BNEXT,
+    BWN,
+    TWN,
+    TTQ,
+    ONE_BIT,
+    PARETO_Q,
 )
-"""One for each method of `bittern.binary.ALL`, in that order."""
+"""One for each method of `bittern.binary.ALL` and of `bittern.quant.ALL`, in that order."""
 
 
 def for_method(method: Method) -> PaperRecipe:
@@ -80,17 +86,22 @@ __all__ = [
     "BNEXT",
     "BNN",
     "BNN_PLUS",
+    "BWN",
     "DOREFA",
     "EWGS",
     "FDA",
     "FRACBNN",
     "IR_NET",
+    "ONE_BIT",
+    "PARETO_Q",
     "RBNN",
     "REACTNET",
     "REBNN",
     "RECU",
     "RESTE",
     "SIMAN",
+    "TTQ",
+    "TWN",
     "XNOR_NET",
     "XNOR_NET_PLUS_PLUS",
     "Decay",

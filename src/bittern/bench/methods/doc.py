@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bittern import binary
+from bittern import binary, quant
 from bittern._files import write_atomically
 from bittern.codes import Ones
 from bittern.quantizer import (
@@ -41,6 +41,8 @@ from bittern.recipes.published import NONE_READ
 from bittern.start import HeNormal, Normal, Uniform
 from bittern.train import Cosine, Exponential, Linear, Steps
 
+METHODS: tuple[type[Quantizer], ...] = (*binary.ALL, *quant.ALL)
+"""All that come with bittern."""
 PAGE = Path("docs") / "methods.md"
 """Relative to the root of the repository, where the command runs."""
 SHAPE = LayerShape((6, 4, 3, 3))
@@ -63,7 +65,8 @@ INTRO = """# Methods
 A method is a class that a layer or model takes as `method=`; `functools.partial(cls, option=...)` sets its options.
 "Backward" gives the estimator that stands in for the derivative of the sign; "Differences" tells where the paper, the
 authors' published code and this library part; where a method offers both, the paper's variant is the default. Each
-source is linked in the table.
+source is linked in the table. Methods of `bittern.binary` quantize weights and inputs, those of `bittern.quant`, whose
+input is "real", weights alone.
 
 sign(0) = +1 everywhere here, in training and packed. "Recipe" says how the authors train, from the file that is named;
 `bittern.recipes` holds it as data, and `bittern train --recipe paper` follows it. Latent weights start as each method
@@ -98,7 +101,7 @@ class Facts:
 
 def generate() -> str:
     """The whole page, as Markdown."""
-    methods = [facts(method) for method in binary.ALL]
+    methods = [facts(method) for method in METHODS]
     rows = ["| method | year | paper | bits (weight/input) | weight scale | activation code | schedule | options |"]
     rows.append("|---|---|---|---|---|---|---|---|")
     for f in methods:
@@ -184,7 +187,7 @@ def _scale_in_words(scale: Tensor | None) -> str:
     kind = "learned, " if scale.requires_grad else ""
     if scale.ndim == 0:
         return f"{kind}one per layer"
-    power = bool(torch.equal(scale.detach().log2(), scale.detach().log2().round()))
+    power = not scale.requires_grad and bool(torch.equal(scale.detach().log2(), scale.detach().log2().round()))
     return f"{kind}one per filter{', a power of 2' if power else ''}"
 
 
@@ -248,7 +251,7 @@ def _section(f: Facts) -> str:
     if f.options:
         lines += ["", "| option | default | takes |", "|---|---|---|"]
         lines += [f"| `{name}` | `{default}` | {takes} |" for name, default, takes in f.options]
-    return "\n".join([*lines, *_recipe(next(m for m in binary.ALL if m.__name__ == f.name))])
+    return "\n".join([*lines, *_recipe(next(m for m in METHODS if m.__name__ == f.name))])
 
 
 def _recipe(method: type[Quantizer]) -> list[str]:

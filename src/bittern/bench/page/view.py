@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from bittern import binary
+from bittern import binary, quant
 from bittern.bench.core.machine import Machine
 from bittern.bench.trials.candidates import Candidate, candidates
 from bittern.bench.trials.groups import Group, grouped, twins
@@ -104,5 +104,5 @@ def _place(view: View, method: str) -> int:
 def _method_order(name: str) -> tuple[int, str]:
     if name == TWIN:
         return -1, ""
-    known = [method.__name__ for method in binary.ALL]
+    known = [method.__name__ for method in (*binary.ALL, *quant.ALL)]
     return next((place for place, one in enumerate(known) if name == one), len(known)), name
