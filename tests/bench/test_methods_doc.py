@@ -58,6 +58,7 @@ def test_every_method_has_a_row_and_a_section() -> None:
         ("BiT", "one per layer", "±1, learned threshold per channel", 2022),
         ("ReBNN", "learned, one per filter", "±1, learned threshold per channel", 2023),
         ("BNext", "none", "±1, learned threshold per channel", 2022),
+        ("DSQ", "learned, one per layer", "±1", 2019),
         ("TWN", "one per layer", "real", 2016),
         ("TTQ", "learned, one per layer, in each of 2 terms", "real", 2016),
         ("OneBit", "learned, one per filter", "real, learned gain per channel", 2024),

@@ -12,7 +12,7 @@ from torch import nn
 from _binary import METHODS
 from _tolerance import assert_exact, assert_reduction
 from bittern import binary
-from bittern.binary import FDA, RBNN, BiPer, ReBNN, ReCU, ReSTE, SiMaN, XNORNet, XNORNetPlusPlus
+from bittern.binary import DSQ, FDA, RBNN, BiPer, ReBNN, ReCU, ReSTE, SiMaN, XNORNet, XNORNetPlusPlus
 from bittern.nn import BinaryConv2d, BinaryLinear
 from bittern.quantizer import LayerShape, Method, set_progress
 
@@ -146,7 +146,7 @@ def test_only_learned_or_differentiated_scales_carry_a_gradient(method: Method) 
     m = method(LayerShape((6, 4, 3)))
     scale = m.weight(torch.randn(6, 4, 3, requires_grad=True)).scale
     if scale is not None:
-        learned = isinstance(m, (ReCU, ReSTE, RBNN, SiMaN, BiPer, ReBNN)) or (
+        learned = isinstance(m, (ReCU, ReSTE, RBNN, SiMaN, BiPer, ReBNN, DSQ)) or (
             isinstance(m, XNORNet) and m.gradient == "full"
         )
         assert scale.requires_grad is learned

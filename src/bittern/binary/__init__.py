@@ -10,6 +10,7 @@ from bittern.binary.bnext import BNext
 from bittern.binary.bnn import BNN
 from bittern.binary.bnn_plus import BNNPlus
 from bittern.binary.dorefa import DoReFa
+from bittern.binary.dsq import DSQ
 from bittern.binary.ewgs import EWGS
 from bittern.binary.fda import FDA
 from bittern.binary.fracbnn import FracBNN
@@ -44,6 +45,7 @@ ALL: tuple[type[Quantizer], ...] = (
     BiPer,
     ReBNN,
     BNext,
+    DSQ,
 )
 """Every method: the nine that are compared, then those that came after them."""
 
@@ -64,6 +66,7 @@ __all__ = [
     "ALL",
     "BNN",
     "COMPARED",
+    "DSQ",
     "EWGS",
     "FDA",
     "RBNN",

@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 
 from bittern.quantizer import Method
-from bittern.recipes.later_papers import BIPER, BNEXT, BNN_PLUS, RBNN, REBNN, RESTE, SIMAN
+from bittern.recipes.later_papers import BIPER, BNEXT, BNN_PLUS, DSQ, RBNN, REBNN, RESTE, SIMAN
 from bittern.recipes.levels import BIT, EWGS, FRACBNN
 from bittern.recipes.papers import (
     BIREAL_NET,
@@ -55,6 +55,7 @@ ALL: tuple[PaperRecipe, ...] = (
     BIPER,
     REBNN,
     BNEXT,
+    DSQ,
     BWN,
     TWN,
     TTQ,
@@ -88,6 +89,7 @@ __all__ = [
     "BNN_PLUS",
     "BWN",
     "DOREFA",
+    "DSQ",
     "EWGS",
     "FDA",
     "FRACBNN",

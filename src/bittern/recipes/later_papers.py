@@ -8,7 +8,7 @@ import functools
 import torch
 
 from bittern import binary
-from bittern.recipes.papers import vgg_small
+from bittern.recipes.papers import resnet20, vgg_small
 from bittern.recipes.published import Published
 from bittern.recipes.record import Decay, PaperRecipe
 from bittern.train.loss import Distillation, SquaredHinge
@@ -191,4 +191,21 @@ BNEXT = PaperRecipe(
         "The code makes signs gradually: the T of clip(v / T, -1, 1) is 1 at first and times 0.9 after each epoch.",
         "The code decays the last layer by 1e-3 and thresholds by 1e-8.",
     ),
+)
+
+DSQ = PaperRecipe(
+    method=binary.DSQ,
+    task="CIFAR-10, ResNet-20",
+    source="arXiv 1908.05033, abstract and definition; the settings are IR-Net's",
+    published=(resnet20(84.11), vgg_small(91.72)),
+    epochs=400,
+    batch_size=128,
+    optimizer=_MOMENTUM,
+    learning_rate=0.1,
+    schedule=Cosine(),
+    decay=Decay(1e-4, 1e-4),
+    augmentation="not read",
+    crop_and_flip=True,
+    start="not read; here as the network's real weights",
+    differences=("The paper's own settings were not read; these are IR-Net's, without a decay of alpha and u.",),
 )

@@ -22,7 +22,7 @@ _IMAGENET_TABLE = "arXiv 2103.00841, table 5 of the text as submitted"
 """Of FDA's authors, who print the float networks too."""
 
 
-def _resnet20(accuracy: float) -> Published:
+def resnet20(accuracy: float) -> Published:
     return Published(accuracy, "CIFAR-10", "ResNet-20", _CIFAR_TABLE, twin=92.10, like="resnet20_cifar")
 
 
@@ -66,7 +66,7 @@ XNOR_NET = PaperRecipe(
     source="arXiv 1603.05279; allenai/XNOR-Net train.lua, opts.lua, README.md",
     published=(
         Published(43.3, "ImageNet", "AlexNet", "allenai/XNOR-Net README.md"),
-        _resnet20(85.23),
+        resnet20(85.23),
         vgg_small(89.80),
         _resnet18(51.2),
     ),
@@ -100,7 +100,7 @@ DOREFA = PaperRecipe(
             up_to=96.9,
             note="weights and inputs of 1 bit, gradients of 4",
         ),
-        _resnet20(84.44),
+        resnet20(84.44),
         vgg_small(90.20),
         _resnet18(52.5),
     ),
@@ -213,7 +213,7 @@ FDA = PaperRecipe(
     method=binary.FDA,
     task="CIFAR-10, ResNet-20 and VGG-small",
     source="arXiv 2103.00841, section 3.1; no training code was read",
-    published=(_resnet20(86.20), vgg_small(92.54), _resnet18(60.2)),
+    published=(resnet20(86.20), vgg_small(92.54), _resnet18(60.2)),
     epochs=400,
     batch_size=128,
     optimizer=_MOMENTUM,
@@ -238,7 +238,7 @@ IR_NET = PaperRecipe(
         Published(90.4, "CIFAR-10", "VGG-small", "htqin/IR-Net README.md", like="vgg_small"),
         Published(91.5, "CIFAR-10", "ResNet-18", "htqin/IR-Net README.md"),
         Published(58.1, "ImageNet", "ResNet-18", "htqin/IR-Net README.md"),
-        _resnet20(85.40),
+        resnet20(85.40),
         vgg_small(90.40),
         _resnet18(58.1),
     ),
