@@ -9,6 +9,7 @@ namespace bittern {
 
 void bind_sign(nb::module_& m);
 void bind_clipped_sign(nb::module_& m);
+void bind_adapted_sign(nb::module_& m);
 void bind_sign_slopes(nb::module_& m);
 void bind_standard_sign(nb::module_& m);
 void bind_scaled_gradient(nb::module_& m);
@@ -67,6 +68,7 @@ NB_MODULE(_native, m) {
   m.def("pool_name", &pool_name);
   bind_sign(m);
   bind_clipped_sign(m);
+  bind_adapted_sign(m);
   bind_sign_slopes(m);
   bind_standard_sign(m);
   bind_scaled_gradient(m);

@@ -21,8 +21,11 @@ from _bit_cases import PARTS, parts, pools
 from _block_cases import blocks
 from _conv_cases import DEPTHWISE, FEW, GROUPED, WINDOWS, Conv, depthwise, epilogue, generator, grouped, words
 from _estimator_cases import (
+    adapted,
+    adapted_shapes,
     bent,
     gradient,
+    is_adapted,
     is_near,
     is_scaled,
     is_standard,
@@ -442,6 +445,30 @@ def scaled_cases() -> Iterator[Case]:
         yield Case(ops.scaled_gradient, label, partial(scaled, label, rows, n, dtype), light, is_scaled)
 
 
+def adapted_cases(op: ops.Op[Any]) -> Iterator[Case]:
+    for *sizes, dtype in adapted_shapes():
+        for one, label, make in adapted(*sizes, dtype):
+            if one is op:
+                yield Case(op, label, make, demand=is_adapted)
+
+
+def window_cases() -> Iterator[Case]:
+    """Rows of images, strides, windows that reach beyond the image, and a dimension of space less."""
+    windows = (((3, 3), (1, 1), (1, 1), (1, 1)), ((2, 3), (2, 1), (0, 2), (1, 2)), ((1, 5), (3, 2), (3, 4), (1, 1)))
+    for (window, dtype), layout in itertools.product(zip(windows, FLOATS, strict=False), LAYOUTS):
+        label = f"{window}-{layout.__name__}"
+        yield Case(ops.window_mean, label, partial(_windowed, layout, (3, 1, 9, 17), dtype, window))
+    for shape in ((2, 1, 7), (0, 1, 7), (1, 1, 2)):
+        line = ((3,), (2,), (1,), (1,))
+        yield Case(ops.window_mean, f"{shape}", partial(_windowed, dense, shape, torch.float32, line))
+    large = (70, 1, 16, 65)
+    yield Case(ops.window_mean, "threads", partial(_windowed, dense, large, torch.float32, windows[0]))
+
+
+def _windowed(layout: Callable[[Tensor], Tensor], shape: tuple[int, ...], dtype: torch.dtype, window: Any) -> Any:
+    return (layout(numbers(f"{shape}", shape, dtype, (0.0, -0.0))), *map(list, window))
+
+
 def magnitude_cases() -> Iterator[Case]:
     """Channels last and first, in pieces and rows; lanes that are not full."""
     for channels, space in itertools.product((1, 7, 16, 17, 64, 257), ((), (9,), (5, 7), (4, 8))):
@@ -479,7 +506,9 @@ GENERATORS: dict[ops.Op, Callable[[], Iterator[Case]]] = {
     },
     **{op: partial(standard_cases, op) for op in (ops.standard_sign, ops.standard_sign_gradient)},
     ops.scaled_gradient: scaled_cases,
+    **{op: partial(adapted_cases, op) for op in (ops.adapted_sign, ops.adapted_sign_gradient)},
     ops.mean_magnitude: magnitude_cases,
+    ops.window_mean: window_cases,
     ops.pack_signs: pack_cases,
     ops.pack_levels: levels_cases,
     ops.unpack_signs: unpack_cases,
@@ -514,10 +543,13 @@ WITHOUT_KERNEL = (
     ops.error_decay_gradient,
     ops.fourier_gradient,
     ops.noisy_sign,
+    ops.adapted_sign,
+    ops.adapted_sign_gradient,
     ops.standard_sign,
     ops.standard_sign_gradient,
     ops.scaled_gradient,
     ops.mean_magnitude,
+    ops.window_mean,
 )
 """On CUDA these are their references."""
 

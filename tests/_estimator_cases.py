@@ -186,3 +186,56 @@ def is_scaled(op: ops.Op[Any], arguments: tuple[Any, ...], call: Callable[..., A
     assert_exact(to_y, grad * factor)
     largest = (grad * y).abs().max().double() if grad.numel() else 1.0
     assert_reduction(to_factor, (grad.double() * y.double()).sum(0), max(1, len(grad)), largest)
+
+
+def adapted_shapes() -> Iterator[tuple[int, int, int, torch.dtype]]:
+    """Rows, columns and hidden numbers: vectors that are not full, several blocks, several parts with sums."""
+    sizes = ((0, 3, 1), (1, 1, 1), (5, 7, 1), (65, 16, 1), (33, 24, 2), (9, 65, 3), (130, 128, 5), (3, 257, 16))
+    yield from ((*size, torch.float32) for size in (*sizes, (2100, 16, 1)))
+    yield from ((5, 16, 2, dtype) for dtype in FLOATS[1:])
+
+
+def adapted(rows: int, columns: int, hidden: int, dtype: torch.dtype) -> Iterator[Made]:
+    label = f"{str(dtype).removeprefix('torch.')}-{rows}x{columns}x{hidden}"
+    finite = (0.0, -0.0, 1.0, -2.5, 4.0, 70.0)
+
+    def given() -> tuple[Any, ...]:
+        x = numbers(label, (rows, columns), dtype, finite if rows > 1 else ())
+        down, up = (numbers(label + part, (hidden, columns), dtype, ()) for part in ("down", "up"))
+        return x, down, up.t().contiguous(), torch.tensor(0.1), 0.1
+
+    yield ops.adapted_sign, label, given
+    for terms, *rest in SERIES[:3]:
+        yield (
+            ops.adapted_sign_gradient,
+            f"{label}-{terms}-{'-'.join(map(str, rest))}",
+            lambda terms=terms, rest=rest: (
+                gradient(label, (rows, columns), dtype),
+                *given(),
+                torch.tensor(terms),
+                *rest,
+            ),
+        )
+
+
+def is_adapted(op: ops.Op[Any], arguments: tuple[Any, ...], call: Callable[..., Any]) -> None:
+    """Each sum within its rounding; other types than float32 have the reference's bits."""
+    found = call(*arguments)
+    found = found if isinstance(found, tuple) else (found,)
+    if arguments[0].dtype != torch.float32 or not len(arguments[0]):
+        expected = op.reference(*arguments)
+        for mine, theirs in zip(found, expected if isinstance(expected, tuple) else (expected,), strict=True):
+            assert_exact(mine, theirs)
+        return
+    exact = op.reference(*(a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in arguments))
+    x, down, up, alpha = (a.double().abs() for a in arguments[-5 if op is ops.adapted_sign else 1 :][:4])
+    numbers_most, up_most = (x @ down.t()).max(), alpha * up.max()
+    columns, hidden = x.shape[1], len(down)
+    if op is ops.adapted_sign:
+        assert_reduction(found[0], exact, columns, 2.0 + hidden * numbers_most * up_most)
+        return
+    grad = arguments[0].double().abs()
+    reached = (grad @ (alpha * up)).max()
+    assert_reduction(found[0], exact[0], columns, 4.0 * grad.max() + hidden * reached * down.max())
+    assert_reduction(found[1], exact[1], columns * len(x), reached * x.max())
+    assert_reduction(found[2], exact[2], columns * len(x), alpha * numbers_most * grad.max())

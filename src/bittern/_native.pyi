@@ -26,6 +26,43 @@ def fourier_gradient(
     out: int,
 ) -> None: ...
 def noisy_sign(isa: int, threads: int, x: int, noise: int, n: int, wave: float, out: int) -> None: ...
+def adapted_sign(
+    isa: int,
+    threads: int,
+    x: int,
+    rows: int,
+    columns: int,
+    down: int,
+    up: int,
+    hidden: int,
+    alpha: float,
+    wave: float,
+    turned: int,
+    out: int,
+) -> None: ...
+def adapted_sign_gradient(
+    isa: int,
+    threads: int,
+    x: int,
+    rows: int,
+    columns: int,
+    down: int,
+    up: int,
+    hidden: int,
+    alpha: float,
+    wave: float,
+    turned: int,
+    grad: int,
+    terms: int,
+    omega: float,
+    limit: float,
+    rising: bool,
+    parts: int,
+    sums: int,
+    to_x: int,
+    to_down: int,
+    to_up: int,
+) -> None: ...
 def scaled_gradient(
     isa: int, threads: int, grad: int, y: int, factor: int, rows: int, n: int, to_y: int, to_factor: int
 ) -> None: ...
@@ -48,6 +85,19 @@ def mean_magnitude(
     sample_step: int,
     pixel_step: int,
     channel_step: int,
+    out: int,
+) -> None: ...
+def window_mean(
+    isa: int,
+    threads: int,
+    means: int,
+    batch: int,
+    size: tuple[int, int],
+    out_size: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
     out: int,
 ) -> None: ...
 def pack_signs(isa: int, threads: int, x: int, dtype: int, rows: int, cols: int, threshold: int, out: int) -> None: ...

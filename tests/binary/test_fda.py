@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Literal
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from _binary import scaled_input_gradient, scaled_weight_gradient, shape_of
-from _tolerance import assert_elementwise
+from _tolerance import assert_elementwise, assert_reduction
 from bittern.binary import FDA
 from bittern.nn import BinaryConv2d
 from bittern.quantizer import LayerShape, SignCode
@@ -133,6 +134,52 @@ def test_training_gradient_is_series_plus_noise() -> None:
     (found,) = torch.autograd.grad(method.weight(leaf).values, leaf, g)
     assert_elementwise(found, expected, 64, 10.0)
     assert active.any()
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_step_in_float32_is_that_in_float64(last: bool) -> None:
+    """A weight whose noise runs native, one whose hidden layer is too wide for that, and inputs in both layouts."""
+    torch.manual_seed(0)
+    layout = torch.channels_last if last else torch.contiguous_format
+    for shape in (LayerShape((5, 66, 3, 3)), LayerShape((3, 130, 3, 3))):
+        method = FDA(shape)
+        exact = copy.deepcopy(method).double()
+        for part, size in (("weight", shape.weight), ("input", (3, shape.in_channels, 4, 5))):
+            v = torch.randn(size).contiguous(memory_format=layout).requires_grad_()
+            g = torch.randn(size)
+            found, expected = (
+                _with_gradients(m, part, t) for m, t in ((method, (v, g)), (exact, (v.detach().double(), g.double())))
+            )
+            assert found[0].is_contiguous(memory_format=layout)
+            for mine, theirs in zip(found, expected, strict=True):
+                assert_reduction(mine, theirs, v.numel(), 4.0 * theirs.abs().max())
+
+
+def _with_gradients(method: FDA, part: str, given: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    """The values of a weight or an input, and the gradients of it and of its noise module."""
+    v, g = given[0].requires_grad_(), given[1]
+    values = getattr(method, part)(v).values
+    module = getattr(method, f"{part}_noise")
+    return values.detach(), *torch.autograd.grad(values, (v, module.down.weight, module.up.weight), g)
+
+
+def test_second_derivatives_are_those_of_the_noise() -> None:
+    torch.manual_seed(2)
+    x, g = (torch.randn(9, 5, dtype=torch.float64) for _ in range(2))
+    method = FDA(shape_of(x)).double()
+    down, up = method.input_noise.down.weight, method.input_noise.up.weight
+
+    def second(values: Tensor) -> tuple[Tensor, ...]:
+        first = torch.autograd.grad(values, (down, up), g, create_graph=True)
+        return torch.autograd.grad(first[0].square().sum() + first[1].square().sum(), (down, up))
+
+    plain = method.alpha.double() * torch.relu(x @ down.T) @ up.T
+    for mine, theirs in zip(second(method.input(x).values), second(plain), strict=True):
+        torch.testing.assert_close(mine, theirs)
+    leaf = x.clone().requires_grad_()
+    (first,) = torch.autograd.grad(method.input(leaf).values, leaf, g, create_graph=True)
+    with pytest.raises(NotImplementedError, match="no derivative of its own"):
+        first.sum().backward()  # type: ignore[no-untyped-call]
 
 
 def test_the_noise_ends_with_the_schedule_and_with_training() -> None:

@@ -119,6 +119,32 @@ def test_scaled_gradient(isa: ops.Isa, rows: int, n: int) -> None:
 
 
 @ISAS
+@pytest.mark.parametrize(("rows", "columns", "hidden"), [(0, 5, 1), (3, 7, 2), (65, 16, 1), (70, 33, 3)])
+def test_adapted_sign(isa: ops.Isa, rows: int, columns: int, hidden: int) -> None:
+    x, down, up = torch.randn(rows, columns), torch.randn(hidden, columns), torch.randn(columns, hidden)
+    others = torch.empty_like(x), torch.empty_like(down), torch.empty_like(up)
+    working = torch.empty(3, hidden, columns)
+    given = (isa, THREADS, x.data_ptr(), rows, columns, down.data_ptr(), up.data_ptr(), hidden, 0.1, 0.01)
+    check((rows, columns), torch.float32, lambda _, out: _native.adapted_sign(*given, working.data_ptr(), out))
+    at = (working[0].data_ptr(), x.data_ptr(), 10, 0.1, 1.0, False, 1, working[1:].data_ptr())
+    for place, other in enumerate(others):
+
+        def run(_: int, out: int, place: int = place) -> None:
+            to = [t.data_ptr() for t in others]
+            to[place] = out
+            _native.adapted_sign_gradient(*given, *at, *to)
+
+        check(tuple(other.shape), torch.float32, run)
+
+
+@ISAS
+def test_window_mean(isa: ops.Isa) -> None:
+    means = torch.randn(2, 1, 5, 9)
+    given = (isa, THREADS, means.data_ptr(), 2, (5, 9), (3, 11), (3, 3), (2, 1), (1, 2), (1, 1))
+    check((2, 1, 3, 11), torch.float32, lambda _, out: _native.window_mean(*given, out))
+
+
+@ISAS
 @pytest.mark.parametrize(("samples", "n"), [(0, 5), (1, 2), (3, 63), (2, 64), (3, 4097)])
 def test_standard_sign(isa: ops.Isa, samples: int, n: int) -> None:
     x = torch.randn(samples, n)

@@ -80,12 +80,12 @@ class FDA(Quantizer):
         scale = w.detach().abs().mean()
         if not self.training:
             return Quantized(binarize(w, self._estimator()), scale)
-        return Quantized(self._noisy(w, self.weight_noise(w.flatten(1), self.alpha).view_as(w)), scale)
+        return Quantized(self._noisy(w, self.weight_noise, along_filters=True), scale)
 
     def input(self, x: Tensor) -> Quantized:
         if not self.training:
             return Quantized(binarize(x, self._estimator()))
-        return Quantized(self._noisy(x, self.input_noise(x.movedim(1, -1), self.alpha).movedim(-1, 1)))
+        return Quantized(self._noisy(x, self.input_noise, along_filters=False))
 
     def input_code(self) -> InputCode:
         return SignCode()
@@ -95,9 +95,15 @@ class FDA(Quantizer):
         self.n.fill_(TERMS_FIRST + math.floor((TERMS_LAST - TERMS_FIRST) * t))
         self.alpha.fill_(NOISE_FIRST / 2.0 * (1.0 + math.cos(math.pi * t)))
 
-    def _noisy(self, v: Tensor, noise: Tensor) -> Tensor:
-        """sign(v) + (noise + alpha 0.1 sin(v)), where the noise has been multiplied by alpha."""
-        wave, estimator = SINE * self.alpha.to(v.dtype), self._estimator()
+    def _noisy(self, v: Tensor, module: NoiseAdaptation, along_filters: bool) -> Tensor:
+        """sign(v) + alpha e(v) along the filters of a weight, or the channels of an input."""
+        estimator = self._estimator()
+        down, up = module.down.weight.to(v.dtype), module.up.weight.to(v.dtype)
+        if not is_transformed() and len(down) <= ops.MOST_HIDDEN:
+            found: Tensor = _AdaptedSign.apply(v, down, up, self.alpha, estimator, along_filters)  # type: ignore[no-untyped-call]
+            return found
+        noise = _learned_noise(v, down, up, self.alpha.to(v.dtype), along_filters)
+        wave = SINE * self.alpha.to(v.dtype)
         if is_transformed():
             return binarize(v, estimator) + (noise + wave * torch.sin(v))
         result: Tensor = _NoisySign.apply(v, noise, wave, estimator)  # type: ignore[no-untyped-call]
@@ -108,7 +114,7 @@ class FDA(Quantizer):
 
 
 class NoiseAdaptation(nn.Module):
-    """alpha ReLU(v W1) W2 on v [..., d], the learned part of alpha e(v); used in training only."""
+    """W1 and W2 of the learned part of e(v), v [..., d]; used in training only."""
 
     def __init__(self, d: int) -> None:
         super().__init__()
@@ -116,14 +122,16 @@ class NoiseAdaptation(nn.Module):
         self.down = nn.Linear(d, hidden, bias=False)
         self.up = nn.Linear(hidden, d, bias=False)
 
-    def forward(self, v: Tensor, alpha: Tensor) -> Tensor:
-        hidden = torch.relu(self.down(v))
-        noise: Tensor = F.linear(hidden, alpha.to(v.dtype) * self.up.weight)  # alpha where there are few numbers
-        return noise
+
+def _learned_noise(v: Tensor, down: Tensor, up: Tensor, alpha: Tensor, along_filters: bool) -> Tensor:
+    """alpha ReLU(v W1) W2, of the shape of v."""
+    rows = v.flatten(1) if along_filters else v.movedim(1, -1)
+    noise = F.linear(torch.relu(F.linear(rows, down)), alpha * up)  # alpha where there are few numbers
+    return noise.view_as(v) if along_filters else noise.movedim(-1, 1)
 
 
 class _NoisySign(torch.autograd.Function):
-    """sign(v) + (noise + wave sin(v)), whose sign has the gradient of a Fourier series."""
+    """sign(v) + (noise + wave sin(v)), whose sign has the gradient of a Fourier series; for wide hidden layers."""
 
     @staticmethod
     def forward(ctx: Any, v: Tensor, noise: Tensor, wave: Tensor, estimator: Fourier) -> Tensor:
@@ -141,3 +149,54 @@ class _NoisySign(torch.autograd.Function):
             places = in_order(grad, ctx.last), in_order(v, ctx.last)
             to_v = out_of_order(ops.fourier_gradient.direct(*places, terms, *ctx.constants, wave), ctx.last)
         return to_v, grad, None, None
+
+
+class _AdaptedSign(torch.autograd.Function):
+    """sign(v) + alpha e(v), whose sign has the gradient of a Fourier series; v alone is kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, v: Tensor, down: Tensor, up: Tensor, alpha: Tensor, estimator: Fourier, along_filters: bool
+    ) -> Tensor:
+        ctx.along_filters, ctx.constants = along_filters, estimator[1:]
+        ctx.save_for_backward(v, down, up, alpha.clone(), estimator.n + 1)
+        return _like(v, ops.adapted_sign.direct(_rows(v, along_filters), down, up, alpha, SINE), along_filters)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        grad, (v, down, up, alpha, terms) = grads[0], ctx.saved_tensors
+        if torch.is_grad_enabled():  # the result may be differentiated again
+            return *_differentiable(ctx, grad), None, None, None
+        rows = _rows(grad, ctx.along_filters), _rows(v, ctx.along_filters)
+        given = (down, up, alpha, SINE, terms, *ctx.constants)
+        to_v, to_down, to_up = ops.adapted_sign_gradient.direct(*rows, *given)
+        return _like(v, to_v, ctx.along_filters), to_down, to_up, None, None, None
+
+
+def _differentiable(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradients of v, down and up as functions of them and of grad that autograd follows."""
+    v, down, up, alpha, terms = ctx.saved_tensors
+    alpha, wanted = alpha.to(v.dtype), ctx.needs_input_grad[:3]
+    noise = _learned_noise(v, down, up, alpha, ctx.along_filters) + alpha * SINE * torch.sin(v)
+    asked = [t for t, asks in zip((v, down, up), wanted, strict=True) if asks]
+    found = iter(torch.autograd.grad(noise, asked, grad, create_graph=True))
+    to_v, to_down, to_up = (next(found) if asks else None for asks in wanted)
+    if to_v is not None:
+        slope = ops.fourier_gradient(torch.ones_like(grad), v.detach(), terms, *ctx.constants)
+        to_v = grad * once(v, slope) + to_v
+    return to_v, to_down, to_up
+
+
+def _rows(v: Tensor, along_filters: bool) -> Tensor:
+    """[rows, d]: the filters of a weight, or the pixels of an input."""
+    return v.flatten(1) if along_filters else v.movedim(1, -1).flatten(0, -2)
+
+
+def _like(v: Tensor, rows: Tensor, along_filters: bool) -> Tensor:
+    """What `_rows` would make these rows of, in the layout of v."""
+    last = lies_channels_last(v)
+    if along_filters:
+        whole = rows.view(v.shape)
+        return whole.contiguous(memory_format=torch.channels_last) if last else whole
+    whole = rows.view(len(v), *v.shape[2:], v.shape[1]).movedim(-1, 1)
+    return whole if last else whole.contiguous()

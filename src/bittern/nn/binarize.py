@@ -8,21 +8,21 @@ written down in `bittern.quantizer` and docs/numerics.md.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bittern import ops
 from bittern.codes import Code, Ones, PerOutputChannel, PerTensor, Reals, Signs
 from bittern.nn._check import check_floating
 from bittern.nn._frozen import FrozenLinear
 from bittern.nn.cost import Cost, CostedLayer
 from bittern.nn.geometry import Geometry, accumulate
-from bittern.nn.sign_product import may_take, sign_product
+from bittern.nn.scaled_product import scaled_product
+from bittern.nn.sign_product import is_plain, may_take, sign_product
 from bittern.quantizer import (
     InputCode,
     InputScale,
@@ -54,27 +54,10 @@ def spread(scale: Tensor, shape: LayerShape, geometry: Geometry) -> Tensor:
     """
     if not geometry.stride:
         return scale
-    kernel = shape.weight[2:]
-    undilated = all(d == 1 for d in geometry.dilation)
-    if undilated and all(2 * p <= k for p, k in zip(geometry.padding, kernel, strict=True)):
-        pool = F.avg_pool1d if len(kernel) == 1 else F.avg_pool2d
-        return pool(scale, kernel, geometry.stride, geometry.padding)  # counts the zeros outside, several times faster
-    padded = F.pad(scale, [p for p in reversed(geometry.padding) for _ in range(2)])
-    total: Tensor | None = None
-    for tap in itertools.product(*map(range, kernel)):
-        seen = padded[_seen(tap, scale.shape[2:], kernel, geometry)]
-        total = seen if total is None else total + seen
-    assert total is not None
-    return total / math.prod(kernel)
-
-
-def _seen(tap: Sequence[int], size: Sequence[int], kernel: Sequence[int], geometry: Geometry) -> tuple[slice, ...]:
-    """What a tap of all windows sees of a padded image, along each dimension of space."""
-    found = [slice(None), slice(None)]
-    for d, (first, dilation) in enumerate(zip(tap, geometry.dilation, strict=True)):
-        travel = size[d] + 2 * geometry.padding[d] - dilation * (kernel[d] - 1) - 1
-        found.append(slice(first * dilation, first * dilation + travel + 1, geometry.stride[d]))
-    return tuple(found)
+    window = (shape.weight[2:], *geometry[:3])
+    if scale.requires_grad and torch.is_grad_enabled():  # of a method that differentiates its scale
+        return ops.window_mean.reference(scale, *window)
+    return ops.window_mean.direct(scale, *window)
 
 
 Accumulate = Callable[[Tensor, Tensor], Tensor]
@@ -101,7 +84,7 @@ def low_bit_forward(
         for code, term in zip(codes, terms, strict=True):
             static = _static(term.scale, constant)
             repeated = is_repeated(code, is_constant)
-            y = None if repeated else _counted(values, term, static, x_code, code, geometry, product)
+            y = None if repeated else _with_gradients(values, term, static, x_code, code, geometry, product)
             if y is None:
                 y = _multiplied(values, term, static, method.shape, product, repeated)
             y = y if dynamic is None else y * dynamic
@@ -129,7 +112,7 @@ def _multiplied(
     return y if static is None else y * shape.output_view(static)
 
 
-def _counted(
+def _with_gradients(
     x: Tensor,
     term: Quantized,
     static: Tensor | None,
@@ -138,11 +121,14 @@ def _counted(
     geometry: Geometry,
     product: Accumulate,
 ) -> Tensor | None:
-    """The same from bits, where the operands are bits and a gradient is asked for; else None."""
+    """The same where a gradient is asked for: from bits, or real numbers times a scale; else None."""
     if not may_take(x, term.values, geometry) or getattr(product, "__func__", None) is not LowBitLayer.accumulate:
         return None
     low = _low_of_bits(x_code, code)
-    return None if low is None else sign_product(x, term.values, static, geometry, low)
+    y = None if low is None else sign_product(x, term.values, static, geometry, low)
+    if y is None and static is not None and is_plain(static):
+        y = scaled_product(x, term.values, static, geometry)
+    return y
 
 
 def _low_of_bits(x_code: InputCode, code: Code | Reals | None) -> int | None:

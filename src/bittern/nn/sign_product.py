@@ -4,12 +4,8 @@
     y = fl(acc * scale), acc = conv(x, w)      x in {-1, +1} or {0, 1}, w in {-1, +1}; scale [out] or [1], or none
 
 Autograd would keep a float for each number of x and w, and for each accumulator where the scale learns. Here x and w
-are kept as one bit a number and decoded where a gradient is computed. With g the gradient of y,
-
-    dx = conv^T(g, scale * w),   D = corr(x, g),   dw = scale * D,   dscale = sum over each filter of w * D,
-
-the last because sum_p g_p acc_p = sum_p g_p sum_k w_k x_pk = sum_k w_k D_k over the positions p of an output channel.
-The product is counted by the packed kernels; with x = (s + 1) / 2, s = +-1 and -1 around the image,
+are kept as one bit a number and decoded where a gradient is computed. `product_gradients` says
+what these are. The product is counted by the packed kernels; with x = (s + 1) / 2, s = +-1 and -1 around the image,
 acc = (conv(s, w) + sum of the filter) / 2. So y is torch's to the bit. A gradient is torch's but for the place of the
 rounding by the scale.
 
@@ -32,7 +28,8 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from bittern import ops
-from bittern.nn.geometry import Geometry, accumulate, padded
+from bittern.nn.geometry import Geometry, accumulate
+from bittern.nn.product_gradients import differentiable, gradients, lies_channels_last, over_outputs
 
 LEAST_PRODUCTS = 2**24
 """Of numbers of x and w. torch multiplies fewer in the time that the calls from Python around the kernels take."""
@@ -43,7 +40,7 @@ def sign_product(x: Tensor, w: Tensor, scale: Tensor | None, geometry: Geometry,
 
     `geometry.pad_value` is 0 where low is.
     """
-    if not may_take(x, w, geometry) or not (scale is None or _is_plain(scale)):
+    if not may_take(x, w, geometry) or not (scale is None or is_plain(scale)):
         return None
     numbers = _dense(x.detach()), _dense(w.detach())
     bits = ops.flat_bits(numbers[0], low), ops.flat_bits(numbers[1], -1)
@@ -58,12 +55,13 @@ def may_take(x: Tensor, w: Tensor, geometry: Geometry) -> bool:
     """Whether `sign_product` would look at the numbers of these two."""
     if torch.compiler.is_compiling() or not torch.is_grad_enabled() or not (x.requires_grad or w.requires_grad):
         return False
-    if not (_is_plain(x) and _is_plain(w)) or _is_watched():
+    if not (is_plain(x) and is_plain(w)) or _is_watched():
         return False
     return x.numel() // x.shape[1] * w.numel() >= LEAST_PRODUCTS * math.prod(geometry.stride)
 
 
-def _is_plain(t: Tensor) -> bool:
+def is_plain(t: Tensor) -> bool:
+    """Whether t is an ordinary float32 tensor in main memory."""
     plain = type(t) is Tensor or type(t) is nn.Parameter
     return plain and t.dtype == torch.float32 and t.is_cpu and t.layout is torch.strided
 
@@ -112,21 +110,18 @@ class _SignProduct(torch.autograd.Function):
         x_bits, w_bits, scale = ctx.saved_tensors
         x = ops.from_flat_bits(x_bits, ctx.shapes[0], ctx.strides[0], ctx.low)
         w = ops.from_flat_bits(w_bits, ctx.shapes[1], ctx.strides[1], -1)
-        work_out = _differentiable if torch.is_grad_enabled() else _gradients
-        return *work_out(ctx, g, x, w, scale), None, None, None, None, None, None
+        wanted = ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():
+            x, w = (_Linked.apply(link, t) for link, t in zip(ctx.links, (x, w), strict=True))  # type: ignore[no-untyped-call]
+            found = differentiable(g, x, w, scale, ctx.geometry, wanted)
+        else:
+            found = gradients(g, x, w, scale, ctx.geometry, wanted)
+        return *found, None, None, None, None, None, None
 
 
 def _dense(x: Tensor) -> Tensor:
     """x if it lies without gaps in a layout of torch's, else a contiguous copy."""
     return x if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) else x.contiguous()
-
-
-def _lies_channels_last(x: Tensor) -> bool:
-    """By the strides, which torch goes by also where one channel or one pixel leaves both layouts the same."""
-    if x.ndim != 4:
-        return False
-    _, c, h, w = x.shape
-    return x.stride() == (h * w * c, 1, w * c, c)
 
 
 # ---- forward
@@ -138,14 +133,14 @@ def _counted(
     """y; bits: those of x and of w in the order of memory."""
     if ops.chosen_isa() is ops.Isa.SCALAR:  # counts no faster than torch multiplies
         y = accumulate(x, w, geometry)
-        return y if scale is None else y.mul_(_over_outputs(scale, y.ndim))
+        return y if scale is None else y.mul_(over_outputs(scale, y.ndim))
     epilogue = _epilogue(w, scale, low)
     if not geometry.stride:
         words, filters = (ops.rows_of_bits(b, *t.shape) for b, t in zip(bits, (x, w), strict=True))
         return ops.PreparedMatmul(filters, x.shape[1], epilogue)(words)
     words, filters = _pixels(x, bits[0], low), _pixels(w, bits[1], -1)
     y = _convolved(words, filters, x.shape[1], geometry if low else geometry._replace(pad_value=-1), epilogue)
-    y = _laid_out(y, _lies_channels_last(x) or _lies_channels_last(w))
+    y = _laid_out(y, lies_channels_last(x) or lies_channels_last(w))
     return y.squeeze(2) if x.ndim == 3 else y
 
 
@@ -170,7 +165,7 @@ def _epilogue(w: Tensor, scale: Tensor | None, low: int) -> Tensor:
 
 def _pixels(x: Tensor, bits: Tensor, low: int) -> Tensor:
     """x [n, channels, *space] packed along its channels: [n, height, width, words]."""
-    if _lies_channels_last(x):
+    if lies_channels_last(x):
         n, channels, h, w = x.shape
         return ops.rows_of_bits(bits, n * h * w, channels).view(n, h, w, -1)
     return _packer(x.shape[1], low)((x.unsqueeze(2) if x.ndim == 3 else x).permute(0, 2, 3, 1))
@@ -197,71 +192,6 @@ def _laid_out(y: Tensor, channels_last: bool) -> Tensor:
     # a tensor of its own, no view, so that the next layer may work in place
     strides = (h * w * channels, 1, w * channels, channels)
     return y.new_empty(0).set_(y.untyped_storage(), 0, (n, channels, h, w), strides)
-
-
-# ---- backward
-
-
-def _over_outputs(scale: Tensor, ndim: int) -> Tensor:
-    return scale.view(1, -1, *(1,) * (ndim - 2))
-
-
-def _over_filters(scale: Tensor, ndim: int) -> Tensor:
-    return scale.view(-1, *(1,) * (ndim - 1))
-
-
-def _gradients(ctx: Any, g: Tensor, x: Tensor, w: Tensor, scale: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Of x, w and scale, as the top of the file has them."""
-    to_x, to_w, to_scale = ctx.needs_input_grad[:3]
-    factor = None if scale is None else _over_filters(scale, w.ndim)
-    if x.ndim == 4:
-        last = _lies_channels_last(x) or _lies_channels_last(w)
-        g = g.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
-    scaled = w if factor is None else w * factor
-    dx, dw = _to_operands(g, x, scaled, ctx.geometry, (to_x, to_w or to_scale))
-    d_scale = None
-    if to_scale:
-        assert scale is not None
-        assert dw is not None
-        d_scale = (w * dw).sum(tuple(range(1, w.ndim))).sum_to_size(scale.shape)
-    if dw is not None and factor is not None:
-        dw = dw.mul_(factor)
-    return dx, dw if to_w else None, d_scale
-
-
-def _to_operands(
-    g: Tensor, x: Tensor, w: Tensor, geometry: Geometry, wanted: tuple[bool, bool]
-) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of x and w in the product without scale; that of w does not depend on the numbers of w."""
-    if not geometry.stride:
-        return g @ w if wanted[0] else None, g.t() @ x if wanted[1] else None
-    padding = geometry.padding
-    if geometry.pad_value == 0 or not wanted[1]:
-        return _convolution_backward(g, x, w, geometry, padding, wanted)
-    dx = _convolution_backward(g, x, w, geometry, padding, (True, False))[0] if wanted[0] else None
-    return dx, _convolution_backward(g, padded(x, geometry), w, geometry, (0,) * len(padding), (False, True))[1]
-
-
-def _convolution_backward(
-    g: Tensor, x: Tensor, w: Tensor, geometry: Geometry, padding: tuple[int, ...], wanted: tuple[bool, bool]
-) -> tuple[Tensor | None, Tensor | None]:
-    stride, dilation, groups = geometry.stride, geometry.dilation, geometry.groups
-    dx, dw, _ = torch.ops.aten.convolution_backward(
-        g, x, w, None, stride, padding, dilation, False, (0,) * len(stride), groups, (*wanted, False)
-    )
-    return dx, dw
-
-
-def _differentiable(ctx: Any, g: Tensor, x: Tensor, w: Tensor, scale: Tensor | None) -> tuple[Tensor | None, ...]:
-    """The same as functions of x, w, scale and g that autograd follows."""
-    x, w = (_Linked.apply(link, t) for link, t in zip(ctx.links, (x, w), strict=True))  # type: ignore[no-untyped-call]
-    y = accumulate(x, w, ctx.geometry)
-    if scale is not None:
-        y = y * _over_outputs(scale, y.ndim)
-    wanted = ctx.needs_input_grad[:3]
-    asked = [t for t, asks in zip((x, w, scale), wanted, strict=True) if asks and t is not None]
-    found = iter(torch.autograd.grad(y, asked, g, create_graph=True))
-    return tuple(next(found) if asks else None for asks in wanted)
 
 
 # ---- links

@@ -9,6 +9,7 @@ from bittern.ops._epilogue import apply_epilogue, fused_multiply_add
 from bittern.ops._isa import ON_REQUEST, Isa, available_isas, chosen_isa, multiplies_bfloat16
 from bittern.ops._op import Implementation, Op
 from bittern.ops._windows import window_positions
+from bittern.ops.adapted_sign import MOST_HIDDEN, adapted_sign, adapted_sign_gradient
 from bittern.ops.binary_block import (
     Activation,
     BitImages,
@@ -29,7 +30,7 @@ from bittern.ops.flat_bits import flat_bits, from_flat_bits, rows_of_bits
 from bittern.ops.linear_4bit import linear_4bit, linear_4bit_backward
 from bittern.ops.linear_8bit import linear_8bit
 from bittern.ops.linear_groups import dequantize_groups, linear_groups
-from bittern.ops.mean_magnitude import Window, input_scale_step, mean_magnitude, mean_of_sample
+from bittern.ops.mean_magnitude import Window, input_scale_step, mean_magnitude, mean_of_sample, window_mean
 from bittern.ops.optimizer_step import PreparedStep, optimizer_step
 from bittern.ops.pack_levels import pack_levels
 from bittern.ops.pack_signs import PreparedPack, pack_signs
@@ -53,10 +54,13 @@ ALL: tuple[Op[Any], ...] = (
     error_decay_gradient,
     fourier_gradient,
     noisy_sign,
+    adapted_sign,
+    adapted_sign_gradient,
     standard_sign,
     standard_sign_gradient,
     scaled_gradient,
     mean_magnitude,
+    window_mean,
     pack_signs,
     pack_levels,
     unpack_signs,
@@ -79,6 +83,7 @@ ALL: tuple[Op[Any], ...] = (
 
 __all__ = [
     "ALL",
+    "MOST_HIDDEN",
     "ON_REQUEST",
     "Activation",
     "BitImages",
@@ -99,6 +104,8 @@ __all__ = [
     "SumTree",
     "TreePart",
     "Window",
+    "adapted_sign",
+    "adapted_sign_gradient",
     "apply_epilogue",
     "approx_sign_gradient",
     "available_isas",
@@ -146,5 +153,6 @@ __all__ = [
     "standard_sign",
     "standard_sign_gradient",
     "unpack_signs",
+    "window_mean",
     "window_positions",
 ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mean_magnitude` on the CPU, and the step of a native program that carries it to the outputs of a convolution."""
+"""`mean_magnitude` and `window_mean` on the CPU, and the step of a native program that does both."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from torch import Tensor
 from bittern import _native
 from bittern.ops._isa import Isa, threads
 from bittern.ops.binary_block.layout import STEP, StepKind, bytes_of, point
-from bittern.ops.mean_magnitude.reference import mean_magnitude_reference
+from bittern.ops.mean_magnitude.arguments import WindowMeanArguments
+from bittern.ops.mean_magnitude.reference import mean_magnitude_reference, window_mean_reference
 
 
 class Window(NamedTuple):
@@ -36,6 +37,32 @@ def mean_magnitude_cpu(isa: Isa, x: Tensor) -> Tensor:
     sizes = (samples, out[:1].numel() if samples else 0, channels)
     _native.mean_magnitude(isa, threads(), x.data_ptr(), *sizes, *steps, out.data_ptr())
     return out
+
+
+def window_mean_cpu(isa: Isa, a: WindowMeanArguments) -> Tensor:
+    if a.means.dtype != torch.float32:
+        return window_mean_reference(a)
+    means = a.means.contiguous()
+    out = torch.empty((*means.shape[:2], *a.out_size), dtype=torch.float32)
+    _native.window_mean(
+        isa,
+        threads(),
+        means.data_ptr(),
+        len(means) * means.shape[1],
+        _pair(means.shape[2:], 1),
+        _pair(out.shape[2:], 1),
+        _pair(a.kernel, 1),
+        _pair(a.stride, 1),
+        _pair(a.padding, 0),
+        _pair(a.dilation, 1),
+        out.data_ptr(),
+    )
+    return out
+
+
+def _pair(sizes: Sequence[int], of_height: int) -> tuple[int, int]:
+    """(height, width); a line is an image with a height of 1."""
+    return (of_height, sizes[0]) if len(sizes) == 1 else (sizes[0], sizes[1])
 
 
 def _is_one_run(x: Tensor) -> bool:

@@ -23,6 +23,8 @@ struct InputScale {
 
 struct MeanMagnitudeKernels {
   void (*input_scale)(const InputScale& s, int threads);
+  // Its second half: `means` carried to `out`. The images x are not looked at.
+  void (*window_mean)(const InputScale& s, int threads);
 };
 
 BITTERN_DISPATCH(mean_magnitude, MeanMagnitudeKernels)

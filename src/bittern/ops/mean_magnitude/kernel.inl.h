@@ -137,8 +137,15 @@ void sample_task(void* context, i64 image) {
   for (i64 i = 0; i < outputs; ++i) out[i] = mean;
 }
 
+constexpr i64 kWorthThreads = i64{1} << 15;  // numbers
+
+void window_mean(const InputScale& s, int threads) {
+  const i64 additions = s.batch * s.out_height * s.out_width * s.kernel_h * s.kernel_w;
+  parallel_for(s.batch * s.out_height, additions <= kWorthThreads ? 1 : threads, spread_task,
+               const_cast<InputScale*>(&s));
+}
+
 void input_scale(const InputScale& s, int threads) {
-  constexpr i64 kWorthThreads = i64{1} << 15;  // numbers
   const i64 pixels = s.batch * s.height * s.width;
   if (pixels * s.channels <= kWorthThreads) threads = 1;
   const bool whole = s.x_row == s.width * s.x_pixel || s.height == 1;  // an image is one run
@@ -153,4 +160,4 @@ void input_scale(const InputScale& s, int threads) {
 
 }  // namespace
 
-const MeanMagnitudeKernels mean_magnitude_kernels = {input_scale};
+const MeanMagnitudeKernels mean_magnitude_kernels = {input_scale, window_mean};

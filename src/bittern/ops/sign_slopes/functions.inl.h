@@ -5,62 +5,72 @@
 
 namespace {
 
-// pi = kPi1 + kPi2 + kPi3 up to 4e-15; the first two have 11 bits, so that products with up to 2^13 turns are
-// exact.
-constexpr float kPi1 = 3.140625f, kPi2 = 0.0009675025939941406f, kPi3 = 1.5099580252808664e-07f;
-constexpr float kHalfPi = 1.57079632679f, kHalfPiRest = -4.37113883e-08f;
-constexpr float kMostTurns = 8192.0f;
-constexpr float kLargestAngle = kMostTurns * kPi1;
+// The vector functions take angles up to so many turns of pi; others are for double.
+constexpr float kLargestAngle = 8192.0f * 3.14159265f;
+
+BITTERN_INLINE F32 negative(F32 x) {
+  return subtract(splat(0.0f), x);
+}
 
 // A number as the sum of two floats, the second a rounding error of the first.
 struct Pair {
   F32 high, low;
 };
 
-BITTERN_INLINE F32 negative(F32 x) {
-  return subtract(splat(0.0f), x);
-}
-
 BITTERN_INLINE Pair product(F32 a, F32 b) {
   const F32 high = multiply(a, b);
   return {high, multiply_add(a, b, negative(high))};
 }
 
-// angle = turns * pi + rest with |rest| <= pi / 2; sine and cosine change their sign with every turn.
-struct Reduced {
-  Pair rest;
-  F32 sign;
+// An angle over pi as a whole number and a rest, |rest| <= 1/2 and a rounding; sine and cosine change their
+// sign with each whole one. `whole` is that number in the last bits of an integer.
+struct Turns {
+  F32 rest;
+  I32 whole;
 };
 
-// For |angle| <= kLargestAngle.
-BITTERN_INLINE Reduced reduced(Pair angle) {
-  const F32 turns = floor_of(multiply_add(angle.high, splat(0.318309886f), splat(0.5f)));
-  const F32 near = subtract_product(subtract_product(angle.high, turns, splat(kPi1)), turns, splat(kPi2));
-  const F32 correction = subtract_product(angle.low, turns, splat(kPi3));
-  const F32 high = add(near, correction), half = multiply(turns, splat(0.5f));
-  const F32 low = add(subtract(near, high), correction);
-  return {{high, low}, select(greater(half, floor_of(half)), splat(-1.0f), splat(1.0f))};
+// Of x * factor, below 2^22. Adding 3 * 2^22 rounds to a whole number, which the last bits of the sum are;
+// the rest is then rounded once.
+constexpr float kToWhole = 12582912.0f;
+
+BITTERN_INLINE Turns turns(F32 x, F32 factor) {
+  const F32 sum = multiply_add(x, factor, splat(kToWhole));
+  return {multiply_add(x, factor, subtract(splat(kToWhole), sum)), to_bits(sum)};
 }
 
-// sin(x) for |x| <= pi / 2, to 5e-9 and its rounding.
-BITTERN_INLINE F32 sine_near_zero(F32 x) {
-  const F32 t = multiply(x, x);
-  F32 p = splat(2.60886115e-06f);
-  p = multiply_add(p, t, splat(-1.98110831e-04f));
-  p = multiply_add(p, t, splat(8.33308780e-03f));
-  p = multiply_add(p, t, splat(-1.66666605e-01f));
-  return multiply_add(multiply(x, t), p, x);
+// The same where `low` is what `factor` lacks.
+BITTERN_INLINE Turns turns(F32 x, F32 factor, F32 low) {
+  const Turns t = turns(x, factor);
+  return {multiply_add(x, low, t.rest), t.whole};
 }
 
-BITTERN_INLINE F32 sine(Pair angle) {
-  const Reduced r = reduced(angle);
-  return multiply(r.sign, sine_near_zero(r.rest.high));
+// 1 / pi, and what the float lacks.
+constexpr float kPerPi = 0.318309886f, kPerPiRest = 1.28412766e-08f;
+
+// x, with its sign changed where `whole` is odd.
+BITTERN_INLINE F32 turned(F32 x, I32 whole) {
+  return from_bits(exclusive_or(to_bits(x), multiply(whole, splat(i32{-2147483647} - 1))));
 }
 
-BITTERN_INLINE F32 cosine(Pair angle) {
-  const Reduced r = reduced(angle);
-  const F32 rest = absolute(r.rest.high);
-  return multiply(r.sign, sine_near_zero(add(subtract(splat(kHalfPi), rest), splat(kHalfPiRest))));
+// sin(pi r) for |r| <= 1/2, to 5e-9 and its roundings.
+BITTERN_INLINE F32 sine_of_rest(F32 r) {
+  const F32 t = multiply(r, r);
+  F32 p = splat(7.749625019e-02f);
+  p = multiply_add(p, t, splat(-5.982137384e-01f));
+  p = multiply_add(p, t, splat(2.550066751f));
+  p = multiply_add(p, t, splat(-5.167709789f));
+  return multiply(r, multiply_add(p, t, splat(3.14159265f)));
+}
+
+// cos(pi r) for |r| <= 1/2, to 3e-10 and its roundings.
+BITTERN_INLINE F32 cosine_of_rest(F32 r) {
+  const F32 t = multiply(r, r);
+  F32 p = splat(-2.441799560e-02f);
+  p = multiply_add(p, t, splat(2.349524418e-01f));
+  p = multiply_add(p, t, splat(-1.335215828f));
+  p = multiply_add(p, t, splat(4.058709580f));
+  p = multiply_add(p, t, splat(-4.934802156f));
+  return multiply_add(p, t, splat(1.0f));
 }
 
 // f of every lane, for the few numbers that a vector function does not take.
@@ -72,11 +82,6 @@ F32 each_lane(F32 x, Function f) {
   return load(lanes);
 }
 
-// Angles that `reduced` does not take.
-BITTERN_INLINE Mask too_large(F32 angle) {
-  return either(greater(absolute(angle), splat(kLargestAngle)), not_finite(angle));
-}
-
 // fast(x) but where `large`: there exact(x), in double. A lane's result does not depend on the others.
 template <class Fast, class Exact>
 BITTERN_INLINE F32 choose(F32 x, Mask large, Fast fast, Exact exact) {
@@ -84,15 +89,28 @@ BITTERN_INLINE F32 choose(F32 x, Mask large, Fast fast, Exact exact) {
   return select(large, each_lane(x, exact), fast(select(large, splat(0.0f), x)));
 }
 
+// Angles too large for `turns`; NaN is none, and stays.
+BITTERN_INLINE Mask too_large(F32 angle) {
+  return greater(absolute(angle), splat(kLargestAngle));
+}
+
 BITTERN_INLINE F32 sine(F32 x) {
   return choose(
-      x, too_large(x), [](F32 angle) { return sine(Pair{angle, splat(0.0f)}); },
+      x, too_large(x),
+      [](F32 angle) {
+        const Turns t = turns(angle, splat(kPerPi), splat(kPerPiRest));
+        return turned(sine_of_rest(t.rest), t.whole);
+      },
       [](double lane) { return __builtin_sin(lane); });
 }
 
 BITTERN_INLINE F32 cosine(F32 x) {
   return choose(
-      x, too_large(x), [](F32 angle) { return cosine(Pair{angle, splat(0.0f)}); },
+      x, too_large(x),
+      [](F32 angle) {
+        const Turns t = turns(angle, splat(kPerPi), splat(kPerPiRest));
+        return turned(cosine_of_rest(t.rest), t.whole);
+      },
       [](double lane) { return __builtin_cos(lane); });
 }
 

@@ -11,5 +11,7 @@
 namespace bittern::BITTERN_SET {
 #include "functions.inl.h"
 
+#include "fourier.inl.h"
+
 #include "kernel.inl.h"
 }  // namespace bittern::BITTERN_SET

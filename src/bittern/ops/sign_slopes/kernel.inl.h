@@ -67,61 +67,10 @@ void error_decay(const float* grad, const float* x, i64 n, float t, float k, flo
   slope_all(grad, x, n, rule, out, threads);
 }
 
-// ---- the Fourier series: sin(2 m theta) / (2 sin theta) with m terms and theta = omega |x|, taken to the
-// nearest multiple of pi, with every one of which the sum changes its sign
-
-constexpr double kPi = 3.14159265358979323846;
-
-inline double series(double size, double omega, i64 terms) {
-  const double m = static_cast<double>(terms), angle = omega * size,
-               turns = __builtin_floor(angle / kPi + 0.5);
-  const double theta = angle - turns * kPi;
-  const double total = theta == 0 ? m : __builtin_sin(2 * m * theta) / (2 * __builtin_sin(theta));
-  return __builtin_floor(turns / 2) * 2 == turns ? total : -total;
-}
-
-struct FourierRule {
-  FourierSlope slope;
-  F32 omega, omega_rest, terms, twice, limit, scale;
-
-  // The sum where no angle is too large.
-  BITTERN_INLINE F32 quotient(F32 size) const {
-    Pair angle = product(size, omega);
-    angle.low = multiply_add(size, omega_rest, angle.low);
-    const Reduced theta = reduced(angle);
-    Pair many = product(theta.rest.high, twice);
-    many.low = multiply_add(theta.rest.low, twice, many.low);
-    const F32 below = sine_near_zero(theta.rest.high);
-    const F32 total = divide(sine(many), add(below, below));
-    return multiply(theta.sign, select(equal(theta.rest.high, splat(0.0f)), terms, total));
-  }
-
-  // The sum for 0 <= size <= limit.
-  BITTERN_INLINE F32 sum(F32 size) const {
-    const double w = slope.omega;
-    const i64 m = slope.terms;
-    return choose(
-        size, too_large(multiply(multiply(size, omega), twice)),
-        [this](F32 lanes) { return quotient(lanes); }, [w, m](double lane) { return series(lane, w, m); });
-  }
-
-  BITTERN_INLINE F32 apply(F32 grad, F32 x) const {
-    const F32 size = absolute(x), zero = splat(0.0f);
-    const Mask inside = either(greater(limit, size), equal(limit, size));
-    F32 value = select(inside, multiply(scale, sum(select(inside, size, zero))), zero);
-    if (slope.rising) value = maximum(value, zero);
-    if (slope.wave != 0.0f) value = multiply_add(splat(slope.wave), cosine(x), value);
-    return multiply(grad, value);
-  }
-};
+// ---- the Fourier series
 
 void fourier(const float* grad, const float* x, i64 n, const FourierSlope& slope, float* out, int threads) {
-  const float omega = static_cast<float>(slope.omega), terms = static_cast<float>(slope.terms);
-  const float rest = static_cast<float>(slope.omega - static_cast<double>(omega));
-  const float scale = static_cast<float>(4 * slope.omega / kPi);
-  const FourierRule rule{
-      slope, splat(omega), splat(rest), splat(terms), splat(2 * terms), splat(slope.limit), splat(scale)};
-  slope_all(grad, x, n, rule, out, threads);
+  slope_all(grad, x, n, FourierRule(slope), out, threads);
 }
 
 // ---- a sign with noise
@@ -129,9 +78,7 @@ void fourier(const float* grad, const float* x, i64 n, const FourierSlope& slope
 struct NoiseRule {
   F32 wave;
   BITTERN_INLINE F32 apply(F32 x, F32 noise) const {
-    const F32 zero = splat(0.0f);
-    const F32 sign = select(either(greater(x, zero), equal(x, zero)), splat(1.0f), splat(-1.0f));
-    return add(sign, add(noise, multiply(wave, sine(x))));
+    return sign_with(x, add(noise, multiply(wave, sine(x))));
   }
 };
 
