@@ -222,6 +222,17 @@ static inline simde__m512i bittern_srai_epi32(simde__m512i x, unsigned n) {
 #undef _mm512_srai_epi32
 #define _mm512_srai_epi32(x, n) bittern_srai_epi32(x, n)
 
+static inline simde__m512d bittern_cvtps_pd(simde__m256 x) {
+  alignas(32) float in[8];
+  alignas(64) double out[8];
+  simde_mm256_store_ps(in, x);
+  for (int i = 0; i < 8; ++i) out[i] = static_cast<double>(in[i]);
+  return simde_mm512_load_pd(out);
+}
+
+#undef _mm512_cvtps_pd
+#define _mm512_cvtps_pd(x) bittern_cvtps_pd(x)
+
 // SIMDe 0.7.4 defines the name for another number of arguments.
 #undef _mm512_madd_epi16
 #define _mm512_madd_epi16(a, b) simde_mm512_madd_epi16(a, b)

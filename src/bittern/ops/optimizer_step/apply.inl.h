@@ -91,13 +91,17 @@ inline void gate(F32* s) {
   }
 }
 
-// The states of kLanes elements.
+// The states of kLanes elements at i of a block, which are numbers. kGated: they were codes.
 template <class R, bool kGated>
-inline void load_states(F32* s, const Operands& o, i64 i) {
-  BITTERN_UNROLL
-  for (int k = 0; k < R::kStates; ++k) s[k] = load(o.state[k] + i);
-  if constexpr (kGated) gate<R>(s);
-}
+struct LoadedStates {
+  const Operands& o;
+
+  BITTERN_INLINE void operator()(F32* s, i64 i) const {
+    BITTERN_UNROLL
+    for (int k = 0; k < R::kStates; ++k) s[k] = load(o.state[k] + i);
+    if constexpr (kGated) gate<R>(s);
+  }
+};
 
 template <class R>
 inline Mask unusable(F32 g, const F32* s) {
@@ -113,16 +117,17 @@ inline Mask unusable(F32 g, const F32* s) {
   return bad;
 }
 
-// Applies the rule to n elements, rounded up to whole vectors; absmax[k] becomes the largest |state k|.
-template <class R, bool kGated>
-inline void apply(const R& rule, const Operands& o, i64 n, float scale, float* absmax) {
+// Applies the rule to n elements, rounded up to whole vectors, of the states that `states` finds; absmax[k]
+// becomes the largest |state k| if asked for.
+template <class R, bool kAbsmax, class States>
+inline void apply(const R& rule, const Operands& o, const States& states, i64 n, float scale, float* absmax) {
   const F32 factor = splat(scale);
   F32 largest[kMostStates];
   for (int k = 0; k < kMostStates; ++k) largest[k] = splat(0.0f);
   for (i64 i = 0; i < n; i += kLanes) {
     const F32 p = load(o.param + i), g = multiply(load(o.grad + i), factor);
     F32 s[R::kStates + 1], old[R::kStates + 1];
-    load_states<R, kGated>(s, o, i);
+    states(s, i);
     BITTERN_UNROLL
     for (int k = 0; k < R::kStates; ++k) old[k] = s[k];
     F32 moved = rule(p, g, s);
@@ -135,7 +140,7 @@ inline void apply(const R& rule, const Operands& o, i64 n, float scale, float* a
     BITTERN_UNROLL
     for (int k = 0; k < R::kStates; ++k) {
       store(o.state[k] + i, s[k]);
-      if (kGated) largest[k] = maximum(R::kSigned >> k & 1u ? absolute(s[k]) : s[k], largest[k]);
+      if (kAbsmax) largest[k] = maximum(R::kSigned >> k & 1u ? absolute(s[k]) : s[k], largest[k]);
     }
   }
   for (int k = 0; k < R::kStates; ++k) absmax[k] = largest_lane(largest[k]);

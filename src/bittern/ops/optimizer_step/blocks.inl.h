@@ -11,7 +11,7 @@ constexpr int kMostStates = 4;
 // `waiting` are states of a block before, which are known but not yet encoded. The rest is what log_codes
 // works with.
 struct Workspace {
-  float *param, *grad, *state[kMostStates], *waiting[kMostStates], *direction, *unit, *chance;
+  float *param, *grad, *state[kMostStates], *waiting[kMostStates], *unit, *chance;
   i32 *code, *random;
 };
 
@@ -21,16 +21,15 @@ inline i64 pitch_of(i64 block) {
 
 Workspace workspace(i64 block) {
   const i64 pitch = pitch_of(block);
-  float* memory = scratch_array<float>(Scratch::step, pitch * (2 * kMostStates + 7));
+  float* memory = scratch_array<float>(Scratch::step, pitch * (2 * kMostStates + 6));
   Workspace w;
   w.param = memory;
   w.grad = memory + pitch;
-  w.direction = memory + 2 * pitch;
   for (int k = 0; k < kMostStates; ++k) {
-    w.state[k] = memory + (3 + k) * pitch;
-    w.waiting[k] = memory + (3 + kMostStates + k) * pitch;
+    w.state[k] = memory + (2 + k) * pitch;
+    w.waiting[k] = memory + (2 + kMostStates + k) * pitch;
   }
-  float* rest = memory + (3 + 2 * kMostStates) * pitch;
+  float* rest = memory + (2 + 2 * kMostStates) * pitch;
   w.unit = rest;
   w.chance = rest + pitch;
   w.code = reinterpret_cast<i32*>(rest + 2 * pitch);

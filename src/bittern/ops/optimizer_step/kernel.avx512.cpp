@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstring>
+#include <type_traits>
 
 #include "kernel.h"
 #include "parallel.h"
@@ -22,6 +23,10 @@ namespace bittern::avx512 {
 #include "random_squares.inl.h"
 
 #include "apply.inl.h"
+
+#include "squares.avx512.inl.h"
+
+#include "norms.inl.h"
 
 #include "runs.avx512.inl.h"
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstring>
+#include <type_traits>
 
 #include "kernel.h"
 #include "parallel.h"
@@ -23,6 +24,10 @@ namespace bittern::BITTERN_SET {
 #include "random_squares.inl.h"
 
 #include "apply.inl.h"
+
+#include BITTERN_FILE(optimizer_step, squares)
+
+#include "norms.inl.h"
 
 #include BITTERN_FILE(optimizer_step, runs)
 

@@ -3,21 +3,20 @@
 // A step of all tensors, task by task. Included inside the namespace of one instruction set, after runs.
 //
 // A rule with a trust ratio runs twice: first for the two norms, which writes nothing, then for the step.
+// Small tensors go through both together, while the caches hold them, and the step starts with what was read
+// last.
 
 namespace {
 
 constexpr i64 kTaskElements = 16384;
-
-// Sums of squares of one task.
-struct Squares {
-  double param, direction;
-};
+constexpr i64 kTasksTogether = 32;  // for each thread, of tensors that are measured and then stepped
 
 struct StepJob {
   const StepCall* call;
   const i64* first_task;  // of each tensor, and the number of all tasks
   Squares* squares;       // per task; null for rules without a trust ratio
   const float* ratios;    // per tensor
+  i64 first, end;         // the tasks that run
 };
 
 inline i64 blocks_per_task(const StepTensor& t) {
@@ -55,63 +54,25 @@ inline void step_blocks(const StepCall& call, const StepTensor& t, const R& rule
     const Operands o = load_block<R>(call, t, b, w);
     float absmax[kMostStates];
     if (t.bits == 32) {
-      apply<R, false>(rule, o, b.n, scale, absmax);
+      apply<R, false>(rule, o, LoadedStates<R, false>{o}, b.n, scale, absmax);
     } else {
-      apply<R, true>(rule, o, b.n, scale, absmax);
+      apply<R, true>(rule, o, LoadedStates<R, true>{o}, b.n, scale, absmax);
     }
     store_block<R>(call, t, b, o, absmax, w);
   }
 }
 
-// Sixteen sums side by side, whatever the width of the vectors, so that every instruction set adds in one
-// order.
-inline double sum_of_squares(const float* x, i64 n) {
-  double sums[16] = {};
-  i64 i = 0;
-  for (; i + 16 <= n; i += 16) {
-    for (int j = 0; j < 16; ++j) sums[j] += static_cast<double>(x[i + j]) * static_cast<double>(x[i + j]);
-  }
-  for (; i < n; ++i) sums[i % 16] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-  double total = 0;
-  for (double sum : sums) total += sum;
-  return total;
-}
-
-// The parameters and gradients of a block, and the states if the direction needs them or they may not be
-// finite; numbers in codes all are, unless their absmax is not.
-template <class R>
-inline Operands load_measured(const StepCall& call, const StepTensor& t, const Block& b, const Workspace& w) {
-  if (R::kDirectionOfStates || t.bits == 32) return load_block<R>(call, t, b, w);
-  Operands o = load_numbers(t, b, w);
-  for (int k = 0; k < R::kStates; ++k) {
-    o.state[k] = w.state[k];
-    const float absmax = t.absmax[k][b.index];
-    for (i64 i = 0; i < b.n; i += kLanes) store(w.state[k] + i, splat(absmax));
-  }
-  return o;
-}
-
-// Norms of the blocks of a task. An element that the step will skip does not count.
 template <class R>
 inline Squares measure_blocks(const StepCall& call, const StepTensor& t, const R& rule, i64 first, i64 end) {
   const Workspace w = workspace(t.block);
   const F32 scale = splat(call.scalars[t.scalars * call.scalars_per_row]);
   Squares total{0, 0};
   for (Block b = block_at(t, first); b.index < end; b = after(t, b)) {
-    const Operands o = load_measured<R>(call, t, b, w);
-    for (i64 j = 0; j < b.n; j += kLanes) {
-      F32 s[R::kStates];
-      if (t.bits == 32) {
-        load_states<R, false>(s, o, j);
-      } else {
-        load_states<R, true>(s, o, j);
-      }
-      const F32 p = load(o.param + j), g = multiply(load(o.grad + j), scale);
-      const F32 direction = rule.direction(p, g, s);
-      store(w.direction + j, select(either(not_finite(g), unusable<R>(g, s)), splat(0.0f), direction));
-    }
-    total.param += sum_of_squares(o.param, b.n);
-    total.direction += sum_of_squares(w.direction, b.n);
+    const Squares found = t.bits == 32            ? squares_of_loaded(call, t, rule, b, scale, w)
+                          : R::kDirectionOfStates ? squares_of_codes(call, t, rule, b, scale, w)
+                                                  : squares_without_states(t, rule, b, scale, w);
+    total.param += found.param;
+    total.direction += found.direction;
   }
   return total;
 }
@@ -133,7 +94,7 @@ void trusted_step_with(const StepJob& job, const TaskRange& r) {
 
 void step_task(void* context, i64 index) {
   const StepJob& job = *static_cast<const StepJob*>(context);
-  const TaskRange r = range_of(job, index);
+  const TaskRange r = range_of(job, job.end - 1 - index);
   const float* s = job.call->scalars + job.call->tensors[r.tensor].scalars * job.call->scalars_per_row;
   switch (job.call->rule) {
     case Rule::sgd:
@@ -189,17 +150,19 @@ template <class R>
 void measure_task(void* context, i64 index) {
   const StepJob& job = *static_cast<const StepJob*>(context);
   const StepCall& call = *job.call;
-  const TaskRange r = range_of(job, index);
+  const i64 task = job.first + index;
+  const TaskRange r = range_of(job, task);
   const StepTensor& t = call.tensors[r.tensor];
   const R rule(call.scalars + t.scalars * call.scalars_per_row, 1.0f);
-  job.squares[index] = measure_blocks(call, t, rule, r.first, r.end);
+  job.squares[task] = measure_blocks(call, t, rule, r.first, r.end);
 }
 
+// The ratios of tensors [first, end), whose tasks are those of the job.
 template <class R>
-void find_ratios(StepJob& job, float* ratios) {
+void find_ratios(StepJob& job, i64 first, i64 end, float* ratios) {
   const StepCall& call = *job.call;
-  parallel_for(job.first_task[call.count], call.threads, measure_task<R>, &job);
-  for (i64 i = 0; i < call.count; ++i) {
+  parallel_for(job.end - job.first, call.threads, measure_task<R>, &job);
+  for (i64 i = first; i < end; ++i) {
     double param = 0, direction = 0;
     for (i64 task = job.first_task[i]; task < job.first_task[i + 1]; ++task) {
       param += job.squares[task].param;
@@ -213,7 +176,24 @@ void find_ratios(StepJob& job, float* ratios) {
     const double p_norm = __builtin_sqrt(param), norm = __builtin_sqrt(direction);
     ratios[i] = R::ratio(s, static_cast<float>(p_norm), static_cast<float>(norm));
   }
+}
+
+// Measures and steps tensors, as many at a time as the caches may hold, one at least.
+template <class R>
+void trusted_step(StepJob& job) {
+  const StepCall& call = *job.call;
+  job.squares = scratch_array<Squares>(Scratch::step_squares, job.first_task[call.count]);
+  float* ratios = scratch_array<float>(Scratch::step_ratios, call.count);
   job.ratios = ratios;
+  for (i64 first = 0, end; first < call.count; first = end) {
+    end = first + 1;
+    const i64 most = job.first_task[first] + kTasksTogether * call.threads;
+    while (end < call.count && job.first_task[end + 1] <= most) ++end;
+    job.first = job.first_task[first];
+    job.end = job.first_task[end];
+    find_ratios<R>(job, first, end, ratios);
+    if (call.norms == nullptr) parallel_for(job.end - job.first, call.threads, step_task, &job);
+  }
 }
 
 void optimizer_step(const StepCall& call) {
@@ -224,18 +204,11 @@ void optimizer_step(const StepCall& call) {
     tasks += ceil_div(blocks_of(call.tensors[i]), blocks_per_task(call.tensors[i]));
   }
   first_task[call.count] = tasks;
-  StepJob job{&call, first_task, nullptr, call.ratios};
-  const bool trusted = call.rule == Rule::lamb || call.rule == Rule::lars;
-  if (trusted && call.ratios == nullptr) {
-    job.squares = scratch_array<Squares>(Scratch::step_squares, tasks);
-    float* ratios = scratch_array<float>(Scratch::step_ratios, call.count);
-    if (call.rule == Rule::lamb) {
-      find_ratios<Lamb>(job, ratios);
-    } else {
-      find_ratios<Lars>(job, ratios);
-    }
-  }
-  if (call.norms == nullptr) parallel_for(tasks, call.threads, step_task, &job);
+  StepJob job{&call, first_task, nullptr, call.ratios, 0, tasks};
+  const bool known = call.ratios != nullptr;
+  if (call.rule == Rule::lamb && !known) return trusted_step<Lamb>(job);
+  if (call.rule == Rule::lars && !known) return trusted_step<Lars>(job);
+  parallel_for(tasks, call.threads, step_task, &job);
 }
 
 }  // namespace

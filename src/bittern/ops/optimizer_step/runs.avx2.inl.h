@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Whole blocks whose states are those of log_codes. Included inside namespace avx2, after apply.inl.h.
+// Whole blocks whose states have 8 bits or are those of log_codes. Included inside namespace avx2, after
+// norms.inl.h.
 //
-// Two passes: one decodes the states, applies the rule and leaves in the first-level cache what has to be
-// encoded, the means as ratios already, for the root of a square is at hand there; one encodes. The first is
-// bound by the divider (a root and two divisions per element of Adam), so the random bits, which the second
-// needs, are drawn there.
+// Those of log_codes take two passes: one decodes the states, applies the rule and leaves in the first-level
+// cache what has to be encoded, the means as ratios already, for the root of a square is at hand there; one
+// encodes. The first is bound by the divider (a root and two divisions per element of Adam), so the random
+// bits, which the second needs, are drawn there.
 
 namespace {
 
@@ -197,6 +198,32 @@ inline void encode_pairs(const StepTensor& t, const Block& b, const Workspace& w
   }
 }
 
+// States of 8 bits, looked up where they are needed: that keeps the loads of one vector going while the
+// divider works on another.
+template <class R>
+struct ByteStates {
+  const float* values[R::kStates];
+  const u8* codes[R::kStates];
+  F32 factor[R::kStates];
+
+  ByteStates(const StepTensor& t, const Block& b) {
+    for (int k = 0; k < R::kStates; ++k) {
+      values[k] = tree_tables(code_of<R>(k, 8)).values;
+      codes[k] = static_cast<const u8*>(t.state[k]) + b.codes;
+      factor[k] = splat(t.absmax[k][b.index]);
+    }
+  }
+
+  BITTERN_INLINE void operator()(F32* s, i64 i) const {
+    BITTERN_UNROLL
+    for (int k = 0; k < R::kStates; ++k) {
+      const __m256i found = look_up_8(values[k], [&](int j) { return codes[k][i + j]; });
+      s[k] = multiply(_mm256_castsi256_ps(found), factor[k]);
+    }
+    gate<R>(s);
+  }
+};
+
 // Steps block b, which is whole.
 template <class R>
 inline void step_logarithmic(const StepCall& call, const StepTensor& t, const R& rule, const Block& b,
@@ -214,21 +241,58 @@ inline void step_logarithmic(const StepCall& call, const StepTensor& t, const R&
   if (!o.direct_param) store_param(call, t, static_cast<DType>(t.dtypes & 15), o.param, b.start, b.n);
 }
 
+// Steps block b, which is whole and has states of 8 bits.
+template <class R>
+inline void step_bytes(const StepCall& call, const StepTensor& t, const R& rule, const Block& b, float scale,
+                       const Workspace& w) {
+  Operands o = load_numbers(t, b, w);
+  for (int k = 0; k < R::kStates; ++k) o.state[k] = w.state[k];
+  float absmax[kMostStates];
+  apply<R, true>(rule, o, ByteStates<R>(t, b), b.n, scale, absmax);
+  store_block<R>(call, t, b, o, absmax, w);
+}
+
 // Steps blocks from b on as long as they are whole and stored for it; returns their number.
 template <class R>
 inline i64 step_whole_blocks(const StepCall& call, const StepTensor& t, const R& rule, const Block& b,
                              i64 end, float scale, const Workspace& w) {
+  i64 steps = 0;
   if constexpr (R::kStates > 0 && R::kExact == 0) {
     constexpr i64 kWhole = 4 * kLanes;  // elements whose codes are packed together
-    if (!is_logarithmic(call, t)) return 0;
-    i64 steps = 0;
-    for (Block at = b; at.index < end && at.n % kWhole == 0; at = after(t, at), ++steps) {
-      if (!share_upper_bits(static_cast<u64>(at.start), at.n)) break;
-      step_logarithmic(call, t, rule, at, scale, w);
+    if (is_logarithmic(call, t)) {
+      for (Block at = b; at.index < end && at.n % kWhole == 0; at = after(t, at), ++steps) {
+        if (!share_upper_bits(static_cast<u64>(at.start), at.n)) break;
+        step_logarithmic(call, t, rule, at, scale, w);
+      }
+    } else if (t.bits == 8) {
+      for (Block at = b; at.index < end && at.n % kLanes == 0; at = after(t, at), ++steps)
+        step_bytes(call, t, rule, at, scale, w);
     }
-    return steps;
   }
-  return 0;
+  return steps;
+}
+
+// States of log_codes, of which none is slow.
+template <class R>
+struct LogStates {
+  const StepTensor& t;
+  const Block& b;
+  const Workspace& w;
+  StateTables<R> tables;
+
+  LogStates(const StepTensor& t, const Block& b, const Workspace& w) : t(t), b(b), w(w), tables(t, b) {}
+  BITTERN_INLINE void operator()(F32* s, i64 i) const { decode_8<R>(t, b, tables, w, i, s); }
+};
+
+// Of a block in codes, whose direction needs them.
+template <class R>
+inline Squares squares_of_codes(const StepCall& call, const StepTensor& t, const R& rule, const Block& b,
+                                F32 scale, const Workspace& w) {
+  if (t.bits == 8 && b.n % kLanes == 0)
+    return squares_of(rule, load_numbers(t, b, w), ByteStates<R>(t, b), b.n, scale);
+  if (R::kSlow == 0 && is_logarithmic(call, t) && b.n % kLanes == 0)
+    return squares_of(rule, load_numbers(t, b, w), LogStates<R>(t, b, w), b.n, scale);
+  return squares_of_loaded(call, t, rule, b, scale, w);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Runs of whole blocks with 8-bit states to nearest, parameters and gradients being both float32 or both
-// bfloat16. Included inside namespace avx512, after apply.inl.h.
+// bfloat16. Included inside namespace avx512, after norms.inl.h.
 //
 // A block goes through two passes: one decodes the states, applies the rule and keeps the new states as
 // float32 in the first-level cache; one encodes them. The absmax that the second pass needs is the last thing
@@ -222,7 +222,7 @@ __attribute__((noinline)) Largest<R> apply_64_carefully(const R& rule, const Run
     decode_block(code_of<R>(k, 8), run.codes[k] + at, run.absmax[k][block], o.state[k], kDecoded);
   }
   float found[kMostStates];
-  apply<R, true>(rule, o, kDecoded, scale, found);
+  apply<R, true>(rule, o, LoadedStates<R, true>{o}, kDecoded, scale, found);
   param.write_back();
   for (int k = 0; k < R::kStates; ++k)
     largest.of[k] = _mm512_max_epu32(largest.of[k], _mm512_castps_si512(splat(found[k])));
@@ -352,6 +352,13 @@ inline i64 step_whole_blocks(const StepCall& call, const StepTensor& t, const R&
     return run.count;
   }
   return 0;
+}
+
+// Of a block in codes, whose direction needs them.
+template <class R>
+inline Squares squares_of_codes(const StepCall& call, const StepTensor& t, const R& rule, const Block& b,
+                                F32 scale, const Workspace& w) {
+  return squares_of_loaded(call, t, rule, b, scale, w);
 }
 
 }  // namespace
