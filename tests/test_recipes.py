@@ -66,6 +66,7 @@ def test_numbers_are_the_authors() -> None:
         "TTQ": (400, 128, 0.1),
         "OneBit": (50, 128, 4e-4),
         "ParetoQ": (1, 2, 2e-5),
+        "BitNet": (1, 128, 1.5e-3),
     }
     decays = {r.name: (r.first_decay, r.decay) for r in recipes.ALL if any(r.decay) or r.first_decay}
     assert decays == {
@@ -90,6 +91,7 @@ def test_numbers_are_the_authors() -> None:
         "TWN": (None, (1e-4, 1e-4, 1e-4)),
         "TTQ": (None, (2e-4, 2e-4, 0)),
         "OneBit": (None, (1e-2, 1e-2, 0)),
+        "BitNet": (None, (0.1, 0.1, 0)),
     }
     assert recipes.BNN.loss == SquaredHinge()
     assert recipes.BNN.glorot_rates

@@ -63,6 +63,7 @@ def test_every_method_has_a_row_and_a_section() -> None:
         ("TTQ", "learned, one per layer, in each of 2 terms", "real", 2016),
         ("OneBit", "learned, one per filter", "real, learned gain per channel", 2024),
         ("ParetoQ", "learned, one per filter", "real", 2025),
+        ("BitNet", "one per layer", "-128 ... 127, scale of each row", 2024),
     ],
 )
 def test_facts_are_those_of_the_papers(name: str, scale: str, activation: str, year: int) -> None:

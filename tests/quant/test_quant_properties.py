@@ -26,7 +26,7 @@ every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.k
 
 
 def test_all_names_every_method_once() -> None:
-    assert [cls.__name__ for cls in quant.ALL] == ["BWN", "TWN", "TTQ", "OneBit", "ParetoQ"]
+    assert [cls.__name__ for cls in quant.ALL] == ["BWN", "TWN", "TTQ", "OneBit", "ParetoQ", "BitNet"]
     assert {cls.__name__ for cls in quant.ALL} == set(quant.__all__) - {"ALL"}
 
 

@@ -27,6 +27,7 @@ class BiT(FirstBatchQuantizer):
     (unsigned: 1{0 <= v <= a}); da = sum g sign(v) / sqrt(n) (unsigned: sum g (round(q) - q) / sqrt(n) inside,
     q = v / a, and g beyond 1), n the numbers of x: LSQ's gradient and its scale.
     Start: weights as the network's real ones; a on the first batch in training 2 mean |v|, unsigned 4 mean |v|.
+    The latter is made for what a ReLU or a softmax gives: behind a Hardtanh no input would reach a / 2.
 
     Differences: sign(0) = +1 here, 0 in the authors' code. Their inputs of more bits have an offset that is the
     minimum of each batch, which is no constant that a file could hold; they are not offered.

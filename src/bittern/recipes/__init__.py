@@ -33,7 +33,7 @@ from bittern.recipes.papers import (
 )
 from bittern.recipes.published import Published
 from bittern.recipes.record import Decay, PaperRecipe, crop_and_flip_for
-from bittern.recipes.weight_papers import BWN, ONE_BIT, PARETO_Q, TTQ, TWN
+from bittern.recipes.weight_papers import BIT_NET, BWN, ONE_BIT, PARETO_Q, TTQ, TWN
 
 ALL: tuple[PaperRecipe, ...] = (
     BNN,
@@ -61,6 +61,7 @@ ALL: tuple[PaperRecipe, ...] = (
     TTQ,
     ONE_BIT,
     PARETO_Q,
+    BIT_NET,
 )
 """One for each method of `bittern.binary.ALL` and of `bittern.quant.ALL`, in that order."""
 
@@ -84,6 +85,7 @@ __all__ = [
     "BIPER",
     "BIREAL_NET",
     "BIT",
+    "BIT_NET",
     "BNEXT",
     "BNN",
     "BNN_PLUS",

@@ -11,7 +11,7 @@ from bittern import quant
 from bittern.recipes.published import Published
 from bittern.recipes.record import Decay, PaperRecipe
 from bittern.train.loss import Distillation
-from bittern.train.schedule import Cosine, Steps
+from bittern.train.schedule import Cosine, Linear, Steps
 
 _MOMENTUM = functools.partial(torch.optim.SGD, momentum=0.9)
 
@@ -114,4 +114,30 @@ PARETO_Q = PaperRecipe(
     crop_and_flip=False,
     start="a trained network's",
     differences=("The script is an example on WikiText-2; how many tokens the paper's networks saw is not in it.",),
+)
+
+_CARD = "huggingface.co/1bitLLM/bitnet_b1_58-3B README.md"
+
+BIT_NET = PaperRecipe(
+    method=quant.BitNet,
+    task="text, LLaMA-like of 3B",
+    source=f"arXiv 2402.17764; {_CARD}; microsoft/BitNet gpu/model.py; no training code was read",
+    published=(
+        Published(50.2, "7 zero-shot tasks", "3B", _CARD, twin=49.7, note="the mean, as reported by the authors"),
+        Published(49.6, "7 zero-shot tasks", "3B", _CARD, twin=49.7, note="the mean, as trained by others"),
+    ),
+    epochs=1,
+    batch_size=128,
+    optimizer=torch.optim.AdamW,
+    learning_rate=1.5e-3,
+    schedule=Linear(),
+    decay=Decay(0.1, 0.1),
+    augmentation="none",
+    crop_and_flip=False,
+    start="not read; here as the network's real weights",
+    differences=(
+        "Neither how many sequences a batch has nor the optimizer was read; 100B tokens are one pass.",
+        "Rates and decay are those of notes on the authors' network of 2B (kevbuh/bitnet SPEC.md): the rate falls from "
+        "1.5e-3 to 8e-4 and then from 5e-4 to 0, without decay in that second part; here in one line, with.",
+    ),
 )
