@@ -72,6 +72,23 @@ def test_images_are_packed_where_they_lie(
         assert not untouched.any(), "the border stays 0"
 
 
+@pytest.mark.parametrize("isa", ops.available_isas(), ids=lambda isa: isa.label)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
+def test_signs_behind_an_affine_map(isa: ops.Isa, layout: Callable[[Tensor], Tensor]) -> None:
+    """Of x * a + b, rounded once: with falling channels, zeros of a, and sums that only one rounding keeps apart."""
+    generator = torch.Generator().manual_seed(0)
+    for size in SIZES:
+        x = values(f"encode {size}", size, torch.float32)
+        affine = torch.randn(2, size[-1], generator=generator)
+        affine[0, ::3] = 0.0
+        affine[1, 1::4] = -affine[0, 1::4] * x[0, 0, 0, 1::4].nan_to_num(nan=0.0, posinf=1.0, neginf=1.0)
+        mapped = ops.fused_multiply_add(x, *affine)
+        for threshold in (None, mapped[0, 0, 0].nan_to_num(nan=0.0)):
+            bits = ops.BitImages.empty(*size, 1)
+            ops.run_steps(isa, ops.encode_step(layout(x), threshold, bits, affine.contiguous()))
+            assert_exact(bits.view(), ops.pack_signs.reference(mapped, threshold))
+
+
 def test_other_strides_are_copied_and_refused_by_the_step() -> None:
     every_second = torch.ones(2, 3, 4, 10)[..., ::2]
     assert readable(every_second).is_contiguous()

@@ -47,8 +47,8 @@ def encoding(planes: int = 1, planar: bool = False) -> Made:
     x, result = torch.ones(2, 5, 6, 70), bits(5, 6, 70, planes=planes)
     if planar:
         x = torch.ones(2, 70, 5, 6).permute(0, 2, 3, 1)
-    threshold = torch.zeros(70) if planes == 1 else None
-    return ops.encode_step(x, threshold, result), [x, threshold, result]
+    threshold, affine = (torch.zeros(70), torch.ones(2, 70)) if planes == 1 else (None, None)
+    return ops.encode_step(x, threshold, result, affine), [x, threshold, result, affine]
 
 
 def pool(lanes: int = 0) -> Made:

@@ -52,7 +52,7 @@ def fuse(program: Program, forms: Forms, native_products: bool = True) -> tuple[
     taken |= {number for product in products for number in product.nodes}
     grown: dict[int, Group] = {group.output: group for group in (*blocks, *products)}
     groups: list[Group] = []
-    for node in reversed(program.nodes):  # a pool is seen before the affine node that it takes in
+    for node in reversed(program.nodes):  # a pool or a sign is seen before the affine node that it takes in
         if node.output in grown:
             groups.append(grown[node.output])
         elif node.output not in taken:
@@ -82,10 +82,10 @@ def _check(program: Program, groups: Sequence[Group]) -> None:
 
 
 def _single(program: Program, forms: Forms, node: Node, taken: set[int]) -> Group:
-    """A single node, or a pool with an affine node in front of it, as native code runs it if it does."""
+    """A single node, or a pool or signs with an affine node in front, as native code runs it if it does."""
     rank = len(forms[node.output].shape)
     if node.kind == "encode" and rank == IMAGE_RANK[integer(node, "dims")]:
-        return Encode(node)
+        return Encode(node, _affine_in_front(program, node, taken) if integer(node, "planes") == 1 else None)
     several_rows = forms[node.output].last and rank > IMAGE_RANK[0]
     if node.kind == "pool_bits" and not several_rows:
         return BitPool(node)
@@ -97,10 +97,15 @@ def _single(program: Program, forms: Forms, node: Node, taken: set[int]) -> Grou
         return RowScale(node, _flatten_of_pixels(program, forms, node))
     if rank != IMAGE_RANK[2] or node.kind != "pool":
         return TorchNode(node, reason(program, forms, node) or "")
+    return Pool(node, _affine_in_front(program, node, taken))
+
+
+def _affine_in_front(program: Program, node: Node, taken: set[int]) -> Node | None:
+    """The affine node that a node alone reads, if no other group has it."""
     before = program.producer(node.inputs[0])
     if before is None or before.kind != "affine" or before.output in taken:
-        return Pool(node, None)
-    return Pool(node, before if program.single_consumer(before.output) is node else None)
+        return None
+    return before if program.single_consumer(before.output) is node else None
 
 
 def _flatten_of_pixels(program: Program, forms: Forms, node: Node) -> Node | None:

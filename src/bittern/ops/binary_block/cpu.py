@@ -171,10 +171,11 @@ class PreparedBlock:
         conv["input_row"], conv["input_image"], conv["input_border"] = x.row_words, x.image_words, x.border
 
 
-def encode_step(x: Tensor, threshold: Tensor | None, bits: BitImages) -> np.ndarray:
+def encode_step(x: Tensor, threshold: Tensor | None, bits: BitImages, affine: Tensor | None = None) -> np.ndarray:
     """The record of packing images: float32 [batch, height, width, channels], `readable`.
 
-    One plane of bits: of x >= threshold. Several: of round(clip(x, 0, 1) * (2^planes - 1)), ties to even.
+    One plane of bits: of x >= threshold, or of x * affine[0] + affine[1] >= threshold, rounded once, with float32
+    [2, channels]. Several: of round(clip(x, 0, 1) * (2^planes - 1)), ties to even.
     """
     record = np.zeros(1, STEP)
     record["kind"] = StepKind.ENCODE
@@ -182,8 +183,10 @@ def encode_step(x: Tensor, threshold: Tensor | None, bits: BitImages) -> np.ndar
     e["batch"], e["height"], e["width"], e["channels"] = x.shape
     e["planes"], e["plane_words"] = bits.planes, bits.plane_words
     e["threshold"] = 0 if threshold is None else threshold.data_ptr()
+    e["affine"] = 0 if affine is None else affine.data_ptr()
     e["bits"], e["bits_row"], e["bits_image"] = bits.address, bits.row_words, bits.image_words
     record["sizes"]["mask"], record["sizes"]["bits"] = bytes_of(threshold), bits.bytes_behind
+    record["sizes"]["rows"] = bytes_of(affine)
     point(record, "encode", x)
     return record
 

@@ -162,6 +162,8 @@ void check_encode(Findings& f, const EncodeImage& e, const Sizes& sizes) {
   f.need(has_channels_last(e) || e.x_pixel == 1 || e.width == 1, "the strides of its input");
   f.holds(e.x, lying(e), sizes.input, "its input");
   if (e.threshold != nullptr) f.holds(e.threshold, Extent(e.channels), sizes.mask, "its threshold");
+  f.need(e.affine == nullptr || e.planes == 1, "its affine map in front of levels");
+  if (e.affine != nullptr) f.holds(e.affine, dense(2, e.channels, 1), sizes.rows, "its affine map");
   f.holds(e.bits,
           Extent(words)
               .along(e.width, words)

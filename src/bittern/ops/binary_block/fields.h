@@ -57,8 +57,8 @@ constexpr std::array kEncodeImageFields = {
     BITTERN_FIELD(EncodeImage, x),         BITTERN_FIELD(EncodeImage, x_image),
     BITTERN_FIELD(EncodeImage, x_row),     BITTERN_FIELD(EncodeImage, x_pixel),
     BITTERN_FIELD(EncodeImage, x_channel), BITTERN_FIELD(EncodeImage, threshold),
-    BITTERN_FIELD(EncodeImage, bits),      BITTERN_FIELD(EncodeImage, bits_row),
-    BITTERN_FIELD(EncodeImage, bits_image)};
+    BITTERN_FIELD(EncodeImage, affine),    BITTERN_FIELD(EncodeImage, bits),
+    BITTERN_FIELD(EncodeImage, bits_row),  BITTERN_FIELD(EncodeImage, bits_image)};
 static_assert(is_whole(kEncodeImageFields, sizeof(EncodeImage)));
 
 constexpr std::array kPoolImagesFields = {

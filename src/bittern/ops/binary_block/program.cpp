@@ -21,13 +21,16 @@ void encode_row(void* context, i64 index) {
   const EncodeImage& e = *job.image;
   u64* out = e.bits + index / e.height * e.bits_image + index % e.height * e.bits_row;
   const float* x = e.x + index / e.height * e.x_image + index % e.height * e.x_row;
+  if (e.affine != nullptr) {
+    return job.kernels->pack_mapped(x, e.width, e.channels, e.affine, e.threshold, out);
+  }
   if (e.planes == 1) return job.kernels->pack(x, DType::f32, e.width, e.channels, e.threshold, out, 1);
   job.kernels->pack_levels(x, e.width, e.channels, e.planes, out, e.plane_words, 1);
 }
 
 PlanarImages planar(const EncodeImage& e) {
-  return {e.x,         DType::f32,  e.batch, e.height,   e.width,      e.channels, e.x_image,    e.x_row,
-          e.x_channel, e.threshold, e.bits,  e.bits_row, e.bits_image, e.planes,   e.plane_words};
+  return {e.x,         DType::f32,  e.batch,  e.height, e.width,    e.channels,   e.x_image, e.x_row,
+          e.x_channel, e.threshold, e.affine, e.bits,   e.bits_row, e.bits_image, e.planes,  e.plane_words};
 }
 
 void encode(Isa isa, const EncodeImage& e, int threads) {

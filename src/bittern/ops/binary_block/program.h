@@ -33,7 +33,8 @@ struct EncodeImage {
   const float* x;
   i64 x_image, x_row, x_pixel, x_channel;  // elements from one to the next
   const float* threshold;                  // [channels], or null for 0
-  u64* bits;                               // pixel (0, 0)
+  const float* affine;  // [2, channels], factor and addend in front of the comparison of one plane, or null
+  u64* bits;            // pixel (0, 0)
   i64 bits_row, bits_image;
 };
 

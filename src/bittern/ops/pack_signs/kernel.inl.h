@@ -70,6 +70,59 @@ void pack_any(const void* x, DType type, i64 rows, i64 cols, const void* thresho
   }
 }
 
+// ---- behind an affine map
+
+// What is compared: a number as it is, or behind the map of its channel.
+struct AsItIs {
+  template <class Vector>
+  Vector operator()(Vector x) const {
+    return x;
+  }
+};
+
+struct Mapped {
+  F32 factor, addend;
+  F32 operator()(F32 x) const { return multiply_add(x, factor, addend); }
+};
+
+struct MappedRow {
+  const float *factor, *addend, *threshold;  // of one channel after another
+};
+
+template <bool kZero>
+inline u64 pack_mapped_word(const float* x, const MappedRow& row, i64 first, i64 count) {
+  u64 word = 0;
+  i64 c = 0;
+  for (; c + kLanes <= count; c += kLanes) {
+    const Mapped map{load(row.factor + first + c), load(row.addend + first + c)};
+    const F32 limit = kZero ? splat(0.0f) : load(row.threshold + first + c);
+    word |= u64{at_least(map(load(x + first + c)), limit)} << c;
+  }
+  for (; c < count; ++c) {
+    const float value = __builtin_fmaf(x[first + c], row.factor[first + c], row.addend[first + c]);
+    word |= static_cast<u64>(value >= (kZero ? 0.0f : row.threshold[first + c])) << c;
+  }
+  return word;
+}
+
+template <bool kZero>
+void pack_mapped_rows(const float* x, i64 rows, i64 cols, const MappedRow& row, u64* words) {
+  for (i64 i = 0; i < rows; ++i, x += cols) {
+    for (i64 first = 0; first < cols; first += kWordBits) {
+      const i64 left = cols - first;
+      *words++ = left >= kWordBits ? pack_mapped_word<kZero>(x, row, first, kWordBits)
+                                   : pack_mapped_word<kZero>(x, row, first, left);
+    }
+  }
+}
+
+void pack_mapped(const float* x, i64 rows, i64 cols, const float* affine, const float* threshold,
+                 u64* words) {
+  const MappedRow row{affine, affine + cols, threshold};
+  if (threshold == nullptr) return pack_mapped_rows<true>(x, rows, cols, row, words);
+  pack_mapped_rows<false>(x, rows, cols, row, words);
+}
+
 // ---- levels
 
 // Adding this rounds a float32 of less than 2^22 to an integer, ties to even, which its low bits then hold.
@@ -120,4 +173,4 @@ void pack_levels(const float* x, i64 rows, i64 cols, i64 planes, u64* words, i64
 
 #include "planar.inl.h"
 
-const PackSignsKernels pack_signs_kernels = {pack_any, pack_levels, pack_planar};
+const PackSignsKernels pack_signs_kernels = {pack_any, pack_mapped, pack_levels, pack_planar};

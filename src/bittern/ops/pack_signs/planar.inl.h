@@ -44,23 +44,23 @@ class PixelWords {
   u64* start_;
 };
 
-// Bit i: pixel i of kUnit is at least the limit.
-template <class T, class Threshold>
-inline u32 compare_unit(const T* x, Threshold limit) {
+// Bit i: pixel i of kUnit, behind the map, is at least the limit.
+template <class T, class Threshold, class Map>
+inline u32 compare_unit(const T* x, Threshold limit, Map map) {
   u32 bits = 0;
   BITTERN_UNROLL
-  for (i64 i = 0; i < kUnit; i += kLanes) bits |= at_least(load(x + i), splat(limit)) << i;
+  for (i64 i = 0; i < kUnit; i += kLanes) bits |= at_least(map(load(x + i)), splat(limit)) << i;
   return bits;
 }
 
 // Byte [i / 8][channel] of the tile: bit i % 8 says that pixel i of the channel is at least its limit.
-template <class T, class Threshold>
-void compare_channel(const T* x, Threshold limit, i64 pixels, u8 (*tile)[kWordBits], i64 channel) {
+template <class T, class Threshold, class Map>
+void compare_channel(const T* x, Threshold limit, Map map, i64 pixels, u8 (*tile)[kWordBits], i64 channel) {
   for (i64 i = 0; i < pixels; i += kUnit) {
     T rest[kUnit] = {};
     const bool whole = i + kUnit <= pixels;
     if (!whole) std::memcpy(rest, x + i, static_cast<std::size_t>(pixels - i) * sizeof(T));
-    const u32 bits = compare_unit(whole ? x + i : rest, limit);
+    const u32 bits = compare_unit(whole ? x + i : rest, limit, map);
     BITTERN_UNROLL
     for (i64 j = 0; j < kUnit; j += kTurned) {
       tile[(i + j) / kTurned][channel] = static_cast<u8>(bits >> j);
@@ -68,7 +68,15 @@ void compare_channel(const T* x, Threshold limit, i64 pixels, u8 (*tile)[kWordBi
   }
 }
 
-template <class T, class Threshold>
+inline AsItIs map_of(const PlanarImages&, i64, AsItIs) {
+  return {};
+}
+
+inline Mapped map_of(const PlanarImages& images, i64 channel, Mapped) {
+  return {splat(images.affine[channel]), splat(images.affine[images.channels + channel])};
+}
+
+template <class T, class Threshold, class Map = AsItIs>
 void pack_stretch(const Stretch& s) {
   const PlanarImages& images = *s.images;
   const T* x = static_cast<const T*>(images.x) + s.x_offset();
@@ -79,7 +87,8 @@ void pack_stretch(const Stretch& s) {
     if (channels < kWordBits) std::memset(tile, 0, sizeof tile);  // surplus bits are 0
     for (i64 c = 0; c < channels; ++c) {
       const Threshold limit = threshold == nullptr ? Threshold(0) : threshold[first + c];
-      compare_channel(x + (first + c) * images.x_channel, limit, s.pixels, tile, c);
+      compare_channel(x + (first + c) * images.x_channel, limit, map_of(images, first + c, Map{}), s.pixels,
+                      tile, c);
     }
     PixelWords words(s);
     for (i64 i = 0; i < s.pixels; i += kTurned) {
@@ -129,6 +138,7 @@ void pack_planar_task(void* context, i64 index) {
 
 PackStretch planar_packer(const PlanarImages& images) {
   if (images.planes > 1) return pack_levels_stretch;
+  if (images.affine != nullptr) return pack_stretch<float, float, Mapped>;
   switch (images.type) {
     case DType::f64:
       return pack_stretch<double, double>;

@@ -11,7 +11,7 @@ from torch import Tensor
 from bittern import ops
 from bittern.deploy.engine.groups.group import CPU, AtBatch, Material, OneNode, always
 from bittern.deploy.engine.groups.native import NativeGroup
-from bittern.deploy.engine.kernel_parameters import sign_threshold
+from bittern.deploy.engine.kernel_parameters import affine_rows, sign_threshold
 from bittern.deploy.engine.layout import Layout
 from bittern.deploy.engine.native_run import NativeRun
 from bittern.deploy.kinds.bits import flip_words, image_windows
@@ -33,21 +33,36 @@ class BitGroup(OneNode, NativeGroup):
         return self.node.output
 
 
+@dataclass(frozen=True)
 class Encode(BitGroup):
-    """An encode node that native code runs."""
+    """An encode node that native code runs, with an affine node in front of it if there is one."""
+
+    before: Node | None = None
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        return tuple(node.output for node in (self.before, self.node) if node is not None)
+
+    @property
+    def source(self) -> int:
+        """Value number of what it reads."""
+        return (self.before or self.node).inputs[0]
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return (self.source,)
 
     def does(self) -> str:
-        return "bits"
+        return "bits" if self.before is None else "scale, bits"
 
     def prepare(self, material: Material) -> AtBatch:
         threshold = sign_threshold(self.node, material.tensors) if self.node.attrs["planes"] == 1 else None
-        return always(self, partial(self._run, threshold))
+        return always(self, partial(self._run, threshold, affine_rows(self.before, material.tensors)))
 
-    def _run(self, threshold: Tensor | None, layout: Layout) -> NativeRun:
-        source = self.node.inputs[0]
-        images, planned = layout.images_at(source)
-        record = ops.encode_step(images, threshold, layout.plan.bits[self.node.output])
-        return NativeRun(ops.chosen_isa(), record, strided=[] if planned else [("encode", 0, source)])
+    def _run(self, threshold: Tensor | None, affine: Tensor | None, layout: Layout) -> NativeRun:
+        images, planned = layout.images_at(self.source)
+        record = ops.encode_step(images, threshold, layout.plan.bits[self.node.output], affine)
+        return NativeRun(ops.chosen_isa(), record, strided=[] if planned else [("encode", 0, self.source)])
 
 
 class BitPool(BitGroup):
