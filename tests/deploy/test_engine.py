@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -35,6 +36,8 @@ from bittern.deploy.engine.groups.torch_node import TorchNode
 from bittern.deploy.interpreter import Interpreter
 from bittern.deploy.packed import from_bytes
 from bittern.deploy.program import Node
+from bittern.models.binary_densenet import DenseStages, Shape
+from bittern.models.melius_net import blocks
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, RPReLU
 from bittern.ops import Activation, PreparedRealConv, SumOrder, chosen_isa, run_steps
 from bittern.quantizer import InputScale
@@ -718,3 +721,49 @@ def test_an_order_does_not_hang_on_what_the_weights_are(batch: int) -> None:
     for weight in (sparse, torch.randn(8, 3, 1, 1)):
         found.add(exact_order(node, {"weight": weight}, (), (batch, 3, 5, 9)))
     assert len(found) == 1
+
+
+def dense(groups: int = 1) -> nn.Module:
+    """Appended and improved channels; a first stage of 64 channels, and one whose pieces begin within words."""
+    shape = Shape((2, 2), (96,), (1, 1), groups)
+    return DenseStages(BNN, 5, 3, shape=shape, stem=nn.Conv2d(3, 64, 3, 2, 1), units=blocks)
+
+
+def test_concatenations_that_only_signs_read_are_not_written() -> None:
+    torch.manual_seed(0)
+    packed = pack(shuffle(dense()), torch.randn(2, 3, 13, 11))
+    engine, _ = assert_same(packed, torch.randn(3, 3, 13, 11))
+    does = Counter(group.does() for group in engine.groups)
+    assert does["nothing: its parts are read"] == 2 * 4 + 6, "two slices a block, and all but the last of each stage"
+    assert does["concatenate"] == 2
+    assert (does["scale, bits of 2 parts"], does["scale, bits of 3 parts"]) == (4, 2)
+    for samples in (1, 7):
+        assert_same(packed, torch.randn(samples, 3, 13, 11))
+    special = torch.tensor([float("nan"), float("inf"), -float("inf"), 0.0, -0.0]).repeat(86)[: 3 * 13 * 11]
+    found, expected = (run.accumulators(special.view(1, 3, 13, 11)) for run in both(packed))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+class Slices(nn.Module):
+    """Concatenations that are read in other ways, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = BinaryConv2d(64, 64, 3, padding=1, method=BNN), BinaryConv2d(96, 32, 1, method=BNN)
+        self.norm = nn.BatchNorm2d(160)
+        self.c = BinaryConv2d(160, 8, 3, padding=1, method=ReActNet)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.cat((x, self.a(x)), 1)
+        odd = y[:, 16:112]
+        z = torch.cat((y, self.b(odd)), 1)
+        kept = z[:, 64:128].relu()
+        return torch.cat((self.c(self.norm(z)), kept[:, :3], self.c(z) + y[:, :8]), 1)
+
+
+def test_slices_within_pieces_and_concatenations_read_by_others() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 64, 6, 5)
+    engine, _ = assert_same(pack(shuffle(Slices()), x), x)
+    assert any(group.does() == "concatenate" for group in engine.groups)
+    assert any("bits of 3 parts" in group.does() for group in engine.groups)

@@ -82,11 +82,41 @@ def test_signs_behind_an_affine_map(isa: ops.Isa, layout: Callable[[Tensor], Ten
         affine = torch.randn(2, size[-1], generator=generator)
         affine[0, ::3] = 0.0
         affine[1, 1::4] = -affine[0, 1::4] * x[0, 0, 0, 1::4].nan_to_num(nan=0.0, posinf=1.0, neginf=1.0)
-        mapped = ops.fused_multiply_add(x, *affine)
+        mapped, images = ops.fused_multiply_add(x, *affine), layout(x)
         for threshold in (None, mapped[0, 0, 0].nan_to_num(nan=0.0)):
             bits = ops.BitImages.empty(*size, 1)
-            ops.run_steps(isa, ops.encode_step(layout(x), threshold, bits, affine.contiguous()))
+            ops.run_steps(isa, ops.encode_step(images, threshold, bits, affine))
             assert_exact(bits.view(), ops.pack_signs.reference(mapped, threshold))
+
+
+@pytest.mark.parametrize("isa", ops.available_isas(), ids=lambda isa: isa.label)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
+@pytest.mark.parametrize("mapped", [False, True])
+def test_channels_behind_others(isa: ops.Isa, layout: Callable[[Tensor], Tensor], mapped: bool) -> None:
+    """Images side by side give the bits of all their channels, wherever in a word some begin."""
+    generator = torch.Generator().manual_seed(0)
+    for widths in ((64, 64), (160, 64, 64, 1), (3, 61, 70), (65, 127, 128), (1, 2, 200)):
+        parts = [torch.randn(2, 3, 5, width, generator=generator) for width in widths]
+        affine, limits = torch.randn(3, sum(widths), generator=generator).split((2, 1))
+        bits = ops.BitImages.empty(2, 3, 5, sum(widths), 1)
+        bits.view().fill_(-1)  # of a call before
+        first = 0
+        for part in parts:
+            last = first + part.shape[-1]
+            rows = affine[:, first:last].contiguous() if mapped else None
+            limit = limits[0, first:last].contiguous()
+            images = layout(part)
+            ops.run_steps(isa, ops.encode_step(images, limit, bits, rows, first=first))
+            first = last
+        whole = torch.cat(parts, -1)
+        whole = ops.fused_multiply_add(whole, *affine) if mapped else whole
+        assert_exact(bits.view(), ops.pack_signs.reference(whole, limits[0]))
+
+
+def test_channels_beyond_their_words_are_refused() -> None:
+    x, bits = torch.ones(1, 2, 2, 64), ops.BitImages.empty(1, 2, 2, 96)
+    with pytest.raises(RuntimeError, match="its bits"):
+        ops.run_steps(ops.chosen_isa(), ops.encode_step(x, None, bits, first=65))
 
 
 def test_other_strides_are_copied_and_refused_by_the_step() -> None:

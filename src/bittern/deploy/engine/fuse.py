@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bittern.deploy.engine.groups.bits import BitConcatenation, BitPool, Encode
+from bittern.deploy.engine.groups.bits import BitConcatenation, BitPool, Encode, Unread
 from bittern.deploy.engine.groups.block import NO_RULE, Block
 from bittern.deploy.engine.groups.group import Group
 from bittern.deploy.engine.groups.pool import Pool
 from bittern.deploy.engine.groups.real import RealProduct, WholeMean
 from bittern.deploy.engine.groups.rows import MOST_WEIGHTS, RowProduct, RowScale
 from bittern.deploy.engine.groups.torch_node import TorchNode
+from bittern.deploy.engine.pieces import Pieces, find_pieces
 from bittern.deploy.form import Form
 from bittern.deploy.kinds.binary import TORCH, has_input_scale
 from bittern.deploy.kinds.kind import integer, integers
@@ -37,11 +38,12 @@ def fuse(program: Program, forms: Forms, native_products: bool = True) -> tuple[
 
     forms: what every value is (`shapes.forms_of`). native_products: whether native code may run real products.
     """
+    pieces = find_pieces(program, forms)
     heads = [node for node in program.nodes if reason(program, forms, node) is None]
     blocks: list[Block] = []
     taken: set[int] = set()
     for node in reversed(heads):  # of two products that are added, the later one takes the addition
-        blocks.append(_grow(program, forms, node, taken))
+        blocks.append(_reading_pieces(_grow(program, forms, node, taken), pieces))
         taken |= set(blocks[-1].taken)
     products: list[Group] = []
     for node in program.nodes if native_products else ():
@@ -52,15 +54,34 @@ def fuse(program: Program, forms: Forms, native_products: bool = True) -> tuple[
     taken |= {number for product in products for number in product.nodes}
     grown: dict[int, Group] = {group.output: group for group in (*blocks, *products)}
     groups: list[Group] = []
+    read = {program.output}
     for node in reversed(program.nodes):  # a pool or a sign is seen before the affine node that it takes in
         if node.output in grown:
             groups.append(grown[node.output])
         elif node.output not in taken:
-            groups.append(_single(program, forms, node, taken))
+            groups.append(_in_pieces(node, pieces, read) or _single(program, forms, node, taken, pieces))
             taken |= set(groups[-1].nodes)
+        else:
+            continue
+        read.update(groups[-1].reads)
     groups.reverse()
     _check(program, groups)
     return tuple(groups)
+
+
+def _reading_pieces(block: Block, pieces: Pieces) -> Block:
+    """The block, whose residual is the one piece that a slice takes, if it takes one."""
+    found = () if block.residual is None else pieces.get(block.residual, ())
+    return replace(block, residual=found[0]) if len(found) == 1 else block
+
+
+def _in_pieces(node: Node, pieces: Pieces, read: set[int]) -> Group | None:
+    """A node whose result is made of other values: not run where nothing reads it, else put together at once."""
+    if node.output not in pieces:
+        return None
+    if node.output not in read:
+        return Unread(node)
+    return TorchNode(replace(node, inputs=pieces[node.output])) if node.kind == "concatenate" else None
 
 
 def _check(program: Program, groups: Sequence[Group]) -> None:
@@ -81,11 +102,14 @@ def _check(program: Program, groups: Sequence[Group]) -> None:
         raise AssertionError(f"fuse: the result, value {program.output}, is written by no group")
 
 
-def _single(program: Program, forms: Forms, node: Node, taken: set[int]) -> Group:
+def _single(program: Program, forms: Forms, node: Node, taken: set[int], pieces: Pieces) -> Group:
     """A single node, or a pool or signs with an affine node in front, as native code runs it if it does."""
     rank = len(forms[node.output].shape)
     if node.kind == "encode" and rank == IMAGE_RANK[integer(node, "dims")]:
-        return Encode(node, _affine_in_front(program, node, taken) if integer(node, "planes") == 1 else None)
+        if integer(node, "planes") > 1:
+            return Encode(node)
+        before = _affine_in_front(program, node, taken)
+        return Encode(node, before, pieces.get((before or node).inputs[0], ()))
     several_rows = forms[node.output].last and rank > IMAGE_RANK[0]
     if node.kind == "pool_bits" and not several_rows:
         return BitPool(node)

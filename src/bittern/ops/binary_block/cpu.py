@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bittern import _native
+from bittern.ops._check import WORD_BITS
 from bittern.ops._isa import Isa, threads
 from bittern.ops.binary_block.arguments import BlockArguments
-from bittern.ops.binary_block.images import BitImages
+from bittern.ops.binary_block.images import WORD_BYTES, BitImages
 from bittern.ops.binary_block.layout import (
     ROWS,
     STEP,
@@ -171,11 +172,15 @@ class PreparedBlock:
         conv["input_row"], conv["input_image"], conv["input_border"] = x.row_words, x.image_words, x.border
 
 
-def encode_step(x: Tensor, threshold: Tensor | None, bits: BitImages, affine: Tensor | None = None) -> np.ndarray:
+def encode_step(
+    x: Tensor, threshold: Tensor | None, bits: BitImages, affine: Tensor | None = None, *, first: int = 0
+) -> np.ndarray:
     """The record of packing images: float32 [batch, height, width, channels], `readable`.
 
     One plane of bits: of x >= threshold, or of x * affine[0] + affine[1] >= threshold, rounded once, with float32
     [2, channels]. Several: of round(clip(x, 0, 1) * (2^planes - 1)), ties to even.
+    first: of the channels of `bits`, the one where those of x begin. What stands in front of it stays; write channels
+    from the first to the last, since those behind x in its last word become 0.
     """
     record = np.zeros(1, STEP)
     record["kind"] = StepKind.ENCODE
@@ -184,8 +189,10 @@ def encode_step(x: Tensor, threshold: Tensor | None, bits: BitImages, affine: Te
     e["planes"], e["plane_words"] = bits.planes, bits.plane_words
     e["threshold"] = 0 if threshold is None else threshold.data_ptr()
     e["affine"] = 0 if affine is None else affine.data_ptr()
-    e["bits"], e["bits_row"], e["bits_image"] = bits.address, bits.row_words, bits.image_words
-    record["sizes"]["mask"], record["sizes"]["bits"] = bytes_of(threshold), bits.bytes_behind
+    before = first // WORD_BITS * WORD_BYTES
+    e["pixel_words"], e["first_bit"] = bits.pixel_words, first % WORD_BITS
+    e["bits"], e["bits_row"], e["bits_image"] = bits.address + before, bits.row_words, bits.image_words
+    record["sizes"]["mask"], record["sizes"]["bits"] = bytes_of(threshold), bits.bytes_behind - before
     record["sizes"]["rows"] = bytes_of(affine)
     point(record, "encode", x)
     return record

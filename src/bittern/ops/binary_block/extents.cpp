@@ -158,7 +158,10 @@ void check_encode(Findings& f, const EncodeImage& e, const Sizes& sizes) {
   f.need(sound(0, {e.batch, e.height, e.width}) && sound(1, {e.channels}), "its sizes");
   f.need(e.planes >= 1 && e.planes <= kMostPlanes, "its planes");
   if (!f.ok()) return;
-  const i64 words = ceil_div(e.channels, kWordBits);
+  f.need(e.planes > 1 || (e.first_bit >= 0 && e.first_bit < kWordBits), "where its bits begin");
+  if (!f.ok()) return;
+  const i64 words = ceil_div(e.channels + (e.planes == 1 ? e.first_bit : 0), kWordBits);
+  f.need(e.planes > 1 || e.pixel_words >= words, "the words of a pixel");
   f.need(has_channels_last(e) || e.x_pixel == 1 || e.width == 1, "the strides of its input");
   f.holds(e.x, lying(e), sizes.input, "its input");
   if (e.threshold != nullptr) f.holds(e.threshold, Extent(e.channels), sizes.mask, "its threshold");
@@ -166,7 +169,7 @@ void check_encode(Findings& f, const EncodeImage& e, const Sizes& sizes) {
   if (e.affine != nullptr) f.holds(e.affine, dense(2, e.channels, 1), sizes.rows, "its affine map");
   f.holds(e.bits,
           Extent(words)
-              .along(e.width, words)
+              .along(e.width, e.planes == 1 ? e.pixel_words : words)
               .along(e.height, e.bits_row)
               .along(e.batch, e.bits_image)
               .along(e.planes, e.plane_words),

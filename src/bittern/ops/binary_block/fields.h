@@ -51,14 +51,15 @@ constexpr std::array kPlanesFields = {BITTERN_FIELD(Planes, input), BITTERN_FIEL
 static_assert(is_whole(kPlanesFields, sizeof(Planes)));
 
 constexpr std::array kEncodeImageFields = {
-    BITTERN_FIELD(EncodeImage, batch),     BITTERN_FIELD(EncodeImage, height),
-    BITTERN_FIELD(EncodeImage, width),     BITTERN_FIELD(EncodeImage, channels),
-    BITTERN_FIELD(EncodeImage, planes),    BITTERN_FIELD(EncodeImage, plane_words),
-    BITTERN_FIELD(EncodeImage, x),         BITTERN_FIELD(EncodeImage, x_image),
-    BITTERN_FIELD(EncodeImage, x_row),     BITTERN_FIELD(EncodeImage, x_pixel),
-    BITTERN_FIELD(EncodeImage, x_channel), BITTERN_FIELD(EncodeImage, threshold),
-    BITTERN_FIELD(EncodeImage, affine),    BITTERN_FIELD(EncodeImage, bits),
-    BITTERN_FIELD(EncodeImage, bits_row),  BITTERN_FIELD(EncodeImage, bits_image)};
+    BITTERN_FIELD(EncodeImage, batch),       BITTERN_FIELD(EncodeImage, height),
+    BITTERN_FIELD(EncodeImage, width),       BITTERN_FIELD(EncodeImage, channels),
+    BITTERN_FIELD(EncodeImage, planes),      BITTERN_FIELD(EncodeImage, plane_words),
+    BITTERN_FIELD(EncodeImage, x),           BITTERN_FIELD(EncodeImage, x_image),
+    BITTERN_FIELD(EncodeImage, x_row),       BITTERN_FIELD(EncodeImage, x_pixel),
+    BITTERN_FIELD(EncodeImage, x_channel),   BITTERN_FIELD(EncodeImage, threshold),
+    BITTERN_FIELD(EncodeImage, affine),      BITTERN_FIELD(EncodeImage, bits),
+    BITTERN_FIELD(EncodeImage, bits_row),    BITTERN_FIELD(EncodeImage, bits_image),
+    BITTERN_FIELD(EncodeImage, pixel_words), BITTERN_FIELD(EncodeImage, first_bit)};
 static_assert(is_whole(kEncodeImageFields, sizeof(EncodeImage)));
 
 constexpr std::array kPoolImagesFields = {

@@ -93,7 +93,8 @@ STEP = _step()
 
 def one_array(parts: Sequence[np.ndarray]) -> np.ndarray:
     """Records of several arrays in one. Joined as bytes: numpy compares two record types field by field, in Python."""
-    return np.frombuffer(bytearray(b"".join(part.tobytes() for part in parts)), STEP)
+    joined = bytearray(b"".join(part.tobytes() for part in parts))
+    return np.frombuffer(joined, STEP) if joined else np.zeros(0, STEP)
 
 
 def bytes_of(x: Tensor | None) -> int:

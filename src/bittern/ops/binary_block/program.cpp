@@ -16,16 +16,40 @@ struct EncodeJob {
   const PackSignsKernels* kernels;
 };
 
+// Whether the bits of a pixel are whole words of its own.
+bool has_own_words(const EncodeImage& e) {
+  return e.first_bit == 0 && e.pixel_words == ceil_div(e.channels, kWordBits);
+}
+
 void encode_row(void* context, i64 index) {
   const auto& job = *static_cast<const EncodeJob*>(context);
   const EncodeImage& e = *job.image;
   u64* out = e.bits + index / e.height * e.bits_image + index % e.height * e.bits_row;
   const float* x = e.x + index / e.height * e.x_image + index % e.height * e.x_row;
-  if (e.affine != nullptr) {
-    return job.kernels->pack_mapped(x, e.width, e.channels, e.affine, e.threshold, out);
+  if (e.planes > 1) return job.kernels->pack_levels(x, e.width, e.channels, e.planes, out, e.plane_words, 1);
+  if (e.affine == nullptr && has_own_words(e)) {
+    return job.kernels->pack(x, DType::f32, e.width, e.channels, e.threshold, out, 1);
   }
-  if (e.planes == 1) return job.kernels->pack(x, DType::f32, e.width, e.channels, e.threshold, out, 1);
-  job.kernels->pack_levels(x, e.width, e.channels, e.planes, out, e.plane_words, 1);
+  const float* addend = e.affine == nullptr ? nullptr : e.affine + e.channels;
+  job.kernels->pack_mapped(x, e.width, e.channels, e.affine, addend, e.threshold,
+                           {out, e.pixel_words, e.first_bit});
+}
+
+// The same of a row of pixels whose channels lie apart, and whose bits stand behind others.
+void encode_apart(void* context, i64 index) {
+  const EncodeImage& e = *static_cast<const EncodeImage*>(context);
+  u64* out = e.bits + index / e.height * e.bits_image + index % e.height * e.bits_row;
+  const float* x = e.x + index / e.height * e.x_image + index % e.height * e.x_row;
+  for (i64 pixel = 0; pixel < e.width; ++pixel, x += e.x_pixel, out += e.pixel_words) {
+    u64* word = out;
+    *word &= (u64{1} << e.first_bit) - 1;
+    for (i64 c = 0, bit = e.first_bit; c < e.channels; ++c, ++bit) {
+      if (bit == kWordBits) bit = 0, *++word = 0;
+      float value = x[c * e.x_channel];
+      if (e.affine != nullptr) value = __builtin_fmaf(value, e.affine[c], e.affine[e.channels + c]);
+      *word |= static_cast<u64>(value >= (e.threshold == nullptr ? 0.0f : e.threshold[c])) << bit;
+    }
+  }
 }
 
 PlanarImages planar(const EncodeImage& e) {
@@ -38,6 +62,9 @@ void encode(Isa isa, const EncodeImage& e, int threads) {
   if (e.batch * e.height * e.width * e.channels <= kWorthThreads) threads = 1;
   EncodeJob job{&e, &pack_signs_kernels(isa)};
   if (has_channels_last(e)) return parallel_for(e.batch * e.height, threads, encode_row, &job);
+  if (e.planes == 1 && !has_own_words(e)) {
+    return parallel_for(e.batch * e.height, threads, encode_apart, const_cast<EncodeImage*>(&e));
+  }
   job.kernels->pack_planar(planar(e), threads);
 }
 

@@ -36,6 +36,7 @@ struct EncodeImage {
   const float* affine;  // [2, channels], factor and addend in front of the comparison of one plane, or null
   u64* bits;            // pixel (0, 0)
   i64 bits_row, bits_image;
+  i64 pixel_words, first_bit;  // of one plane: channels that stand behind others, as `BitPlace` says
 };
 
 // Whether the numbers of a row of pixels follow each other, channels last; else the pixels of a channel do.

@@ -15,11 +15,18 @@ struct PlanarImages {
   i64 images, rows, width, channels;
   i64 x_image, x_row, x_channel;  // elements from one to the next
   const void* threshold;          // as for `pack`; null for levels
-  const float* affine;            // as for `pack_mapped`; null for none
+  const float* affine;            // [2, channels], factor and addend as for `pack_mapped`; null for none
   u64* words;  // pixel (0, 0); the words of a pixel lie side by side, and the pixels of a row do
   i64 words_row, words_image;
   i64 planes;       // 1: signs; more, of float32 only: the bit planes of `pack_levels`
   i64 plane_words;  // from one to the next
+};
+
+// Where the bits of a pixel's channels begin, which may be behind those of others.
+struct BitPlace {
+  u64* words;       // of the first pixel: the word that holds the first bit
+  i64 pixel_words;  // from one pixel to the next
+  i64 first_bit;    // 0 ... 63; bits below it stay, and those above the last channel of its word become 0
 };
 
 struct PackSignsKernels {
@@ -28,9 +35,9 @@ struct PackSignsKernels {
   // others.
   void (*pack)(const void* x, DType type, i64 rows, i64 cols, const void* threshold, u64* words, int threads);
   // The same of float32 x that is multiplied and added to first, rounded once: 1 where x * affine[0, column]
-  // + affine[1, column] >= threshold. affine [2, cols].
-  void (*pack_mapped)(const float* x, i64 rows, i64 cols, const float* affine, const float* threshold,
-                      u64* words);
+  // + affine[1, column] >= threshold. factor, addend: [cols], or null for none.
+  void (*pack_mapped)(const float* x, i64 rows, i64 cols, const float* factor, const float* addend,
+                      const float* threshold, const BitPlace& place);
   // Bit planes, `plane_words` apart, of round(clip(x, 0, 1) * (2^planes - 1)), ties to even; planes <= 8.
   void (*pack_levels)(const float* x, i64 rows, i64 cols, i64 planes, u64* words, i64 plane_words,
                       int threads);

@@ -89,38 +89,50 @@ struct MappedRow {
   const float *factor, *addend, *threshold;  // of one channel after another
 };
 
-template <bool kZero>
+template <bool kMapped, bool kZero>
 inline u64 pack_mapped_word(const float* x, const MappedRow& row, i64 first, i64 count) {
   u64 word = 0;
   i64 c = 0;
   for (; c + kLanes <= count; c += kLanes) {
-    const Mapped map{load(row.factor + first + c), load(row.addend + first + c)};
+    F32 value = load(x + first + c);
+    if (kMapped) value = multiply_add(value, load(row.factor + first + c), load(row.addend + first + c));
     const F32 limit = kZero ? splat(0.0f) : load(row.threshold + first + c);
-    word |= u64{at_least(map(load(x + first + c)), limit)} << c;
+    word |= u64{at_least(value, limit)} << c;
   }
   for (; c < count; ++c) {
-    const float value = __builtin_fmaf(x[first + c], row.factor[first + c], row.addend[first + c]);
+    float value = x[first + c];
+    if (kMapped) value = __builtin_fmaf(value, row.factor[first + c], row.addend[first + c]);
     word |= static_cast<u64>(value >= (kZero ? 0.0f : row.threshold[first + c])) << c;
   }
   return word;
 }
 
-template <bool kZero>
-void pack_mapped_rows(const float* x, i64 rows, i64 cols, const MappedRow& row, u64* words) {
+template <bool kMapped, bool kZero>
+void pack_mapped_rows(const float* x, i64 rows, i64 cols, const MappedRow& row, const BitPlace& place) {
+  const i64 shift = place.first_bit;
   for (i64 i = 0; i < rows; ++i, x += cols) {
+    u64* words = place.words + i * place.pixel_words;
+    u64 before = shift == 0 ? 0 : *words & ((u64{1} << shift) - 1);
     for (i64 first = 0; first < cols; first += kWordBits) {
       const i64 left = cols - first;
-      *words++ = left >= kWordBits ? pack_mapped_word<kZero>(x, row, first, kWordBits)
-                                   : pack_mapped_word<kZero>(x, row, first, left);
+      const u64 word = left >= kWordBits ? pack_mapped_word<kMapped, kZero>(x, row, first, kWordBits)
+                                         : pack_mapped_word<kMapped, kZero>(x, row, first, left);
+      *words++ = before | word << shift;
+      before = shift == 0 ? 0 : word >> (kWordBits - shift);
+      if (shift != 0 && left <= kWordBits && left + shift > kWordBits) *words = before;
     }
   }
 }
 
-void pack_mapped(const float* x, i64 rows, i64 cols, const float* affine, const float* threshold,
-                 u64* words) {
-  const MappedRow row{affine, affine + cols, threshold};
-  if (threshold == nullptr) return pack_mapped_rows<true>(x, rows, cols, row, words);
-  pack_mapped_rows<false>(x, rows, cols, row, words);
+void pack_mapped(const float* x, i64 rows, i64 cols, const float* factor, const float* addend,
+                 const float* threshold, const BitPlace& place) {
+  const MappedRow row{factor, addend, threshold};
+  if (factor == nullptr) {
+    if (threshold == nullptr) return pack_mapped_rows<false, true>(x, rows, cols, row, place);
+    return pack_mapped_rows<false, false>(x, rows, cols, row, place);
+  }
+  if (threshold == nullptr) return pack_mapped_rows<true, true>(x, rows, cols, row, place);
+  pack_mapped_rows<true, false>(x, rows, cols, row, place);
 }
 
 // ---- levels

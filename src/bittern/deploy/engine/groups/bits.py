@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -16,6 +19,7 @@ from bittern.deploy.engine.layout import Layout
 from bittern.deploy.engine.native_run import NativeRun
 from bittern.deploy.kinds.bits import flip_words, image_windows
 from bittern.deploy.program import Node
+from bittern.ops.binary_block.layout import one_array
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Encode(BitGroup):
     """An encode node that native code runs, with an affine node in front of it if there is one."""
 
     before: Node | None = None
+    pieces: tuple[int, ...] = ()
+    """Values whose channels, one behind the other, are what it reads; (): one value, what its first node reads."""
 
     @property
     def nodes(self) -> tuple[int, ...]:
@@ -45,24 +51,79 @@ class Encode(BitGroup):
 
     @property
     def source(self) -> int:
-        """Value number of what it reads."""
+        """Value number of what its first node reads."""
         return (self.before or self.node).inputs[0]
 
     @property
     def reads(self) -> tuple[int, ...]:
-        return (self.source,)
+        return self.pieces or (self.source,)
 
     def does(self) -> str:
-        return "bits" if self.before is None else "scale, bits"
+        scaled = "" if self.before is None else "scale, "
+        return f"{scaled}bits" + (f" of {len(self.pieces)} parts" if self.pieces else "")
 
     def prepare(self, material: Material) -> AtBatch:
         threshold = sign_threshold(self.node, material.tensors) if self.node.attrs["planes"] == 1 else None
-        return always(self, partial(self._run, threshold, affine_rows(self.before, material.tensors)))
+        affine = affine_rows(self.before, material.tensors)
+        channels = [material.forms[value].channels for value in self.reads]
+        firsts = tuple(accumulate(channels, initial=0))
+        parts = [
+            _Part(
+                value,
+                first,
+                threshold if threshold is None else threshold[first:end].contiguous(),
+                affine if affine is None else affine[:, first:end].contiguous(),
+            )
+            for value, (first, end) in zip(self.reads, pairwise(firsts), strict=True)
+        ]
+        return always(self, partial(self._run, parts))
 
-    def _run(self, threshold: Tensor | None, affine: Tensor | None, layout: Layout) -> NativeRun:
-        images, planned = layout.images_at(self.source)
-        record = ops.encode_step(images, threshold, layout.plan.bits[self.node.output], affine)
-        return NativeRun(ops.chosen_isa(), record, strided=[] if planned else [("encode", 0, self.source)])
+    def _run(self, parts: Sequence[_Part], layout: Layout) -> NativeRun:
+        bits, records, strided = layout.plan.bits[self.node.output], [], []
+        for index, part in enumerate(parts):
+            images, planned = layout.images_at(part.value)
+            records.append(ops.encode_step(images, part.threshold, bits, part.affine, first=part.first))
+            strided += [] if planned else [("encode", index, part.value)]
+        return NativeRun(ops.chosen_isa(), one_array(records), strided=strided)
+
+
+class _Part(NamedTuple):
+    """Some channels of what an encode node reads."""
+
+    value: int
+    first: int
+    """Of its channels, in the bits."""
+    threshold: Tensor | None
+    affine: Tensor | None
+
+
+class Unread(OneNode, NativeGroup):
+    """A node that is not run: whoever reads it reads the parts that it would put together or take out."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return ()
+
+    @property
+    def writes(self) -> tuple[int, ...]:
+        return ()
+
+    @property
+    def real(self) -> int | None:
+        return None
+
+    @property
+    def bits(self) -> int | None:
+        return None
+
+    def does(self) -> str:
+        return "nothing: its parts are read"
+
+    def prepare(self, material: Material) -> AtBatch:
+        return always(self, lambda layout: NativeRun(ops.chosen_isa(), one_array([])))
 
 
 class BitPool(BitGroup):
