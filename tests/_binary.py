@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bittern import binary
-from bittern.binary import EWGS, BiT, DoReFa, XNORNet, XNORNetPlusPlus
+from bittern.binary import EWGS, HORQ, ABCNet, AdaBin, BiT, DoReFa, XNORNet, XNORNetPlusPlus
 from bittern.quantizer import InputScale, LayerShape, Method, Quantizer
 
 METHODS: dict[str, Method] = {cls.__name__: cls for cls in binary.ALL} | {
@@ -25,6 +25,9 @@ METHODS: dict[str, Method] = {cls.__name__: cls for cls in binary.ALL} | {
         centering="per_tap_in_channel",
         clip_latent=1.0,
     ),
+    "HORQ-3-per-sample": partial(HORQ, order=3, input_scale=InputScale.PER_SAMPLE),
+    "ABCNet-per-filter": partial(ABCNet, bases=2, activations=1, per_filter=True),
+    "AdaBin-released": partial(AdaBin, offset="released"),
     "XNORNetPlusPlus-1": partial(XNORNetPlusPlus, case=1),
     "XNORNetPlusPlus-2": partial(XNORNetPlusPlus, case=2),
     "XNORNetPlusPlus-3": partial(XNORNetPlusPlus, case=3),

@@ -81,6 +81,7 @@ def test_sizes_that_are_no_sizes(wrong: partial[Start]) -> None:
 HE = (
     *(binary.XNORNet, binary.DoReFa, binary.ReCU, binary.IRNet),
     *(binary.ReSTE, binary.RBNN, binary.FracBNN, binary.SiMaN, binary.BiPer),
+    *(binary.HORQ, binary.AdaBin),
 )
 UNIFORM = (binary.BNN, binary.BNNPlus)
 

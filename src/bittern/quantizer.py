@@ -256,6 +256,8 @@ class Quantizer(nn.Module, ABC):
     """Bits an input takes, for a reader; what counts is `input_code`."""
     clip_latent: float | None = None
     """Latent weights are clipped to [-clip_latent, clip_latent] after each step; None: never."""
+    terms_of_ones: tuple[bool, ...] = ()
+    """Which terms of the weight are `Ones`, told by its layer: torch.compile cannot trace every code; (): none."""
     start: Start | None = None
     """How latent weights start; None: as the network starts its real weights (alone: `bittern.start.TorchUniform`)."""
 

@@ -64,6 +64,9 @@ def test_every_method_has_a_row_and_a_section() -> None:
         ("OneBit", "learned, one per filter", "real, learned gain per channel", 2024),
         ("ParetoQ", "learned, one per filter", "real", 2025),
         ("BitNet", "one per layer", "-128 ... 127, scale of each row", 2024),
+        ("HORQ", "one per filter", "±1, mean per pixel and ±1 of what is left, mean per pixel", 2017),
+        ("ABCNet", "one per layer, in each of 3 terms", "3 terms of ±1, learned threshold per channel", 2017),
+        ("AdaBin", "one per filter; offset one per filter", "±1, learned threshold per channel and an offset", 2022),
     ],
 )
 def test_facts_are_those_of_the_papers(name: str, scale: str, activation: str, year: int) -> None:
@@ -72,7 +75,8 @@ def test_facts_are_those_of_the_papers(name: str, scale: str, activation: str, y
 
 
 def test_schedules_and_options() -> None:
-    assert {m.__name__ for m in METHODS if facts(m).schedule} == {"ReCU", "FDA", "IRNet", "ReSTE", "RBNN", "SiMaN"}
+    scheduled = {"ReCU", "FDA", "IRNet", "ReSTE", "RBNN", "SiMaN", "AdaBin"}
+    assert {m.__name__ for m in METHODS if facts(m).schedule} == scheduled
     assert facts(BNN).options[0] == ("input_gradient", "'paper'", "`'paper'`, `'released'`")
     assert facts(BNN).clip_latent == "to ±1 after each step"
 

@@ -12,10 +12,24 @@ from _binary import METHODS, SPECIAL
 from _tolerance import assert_elementwise, assert_exact, assert_reduction
 from bittern import binary
 from bittern.binary import EWGS, BiT, DoReFa, FracBNN, XNORNetPlusPlus
-from bittern.codes import Integers, odd_integers
+from bittern.codes import Integers, Ones, odd_integers
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear
 from bittern.ops import mean_magnitude, mean_of_sample
-from bittern.quantizer import InputScale, LayerShape, LevelsCode, Method, Quantizer, SignCode
+from bittern.quantizer import (
+    InputCode,
+    InputScale,
+    LayerShape,
+    LevelsCode,
+    Method,
+    OnesCode,
+    Quantized,
+    Quantizer,
+    SignCode,
+    input_codes,
+    input_terms,
+    weight_codes,
+    weight_terms,
+)
 
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 
@@ -39,6 +53,7 @@ def test_all_names_every_method_once_in_order() -> None:
     compared = ["BNN", "XNORNet", "DoReFa", "BiRealNet", "XNORNetPlusPlus", "ReActNet", "ReCU", "FDA", "IRNet"]
     assert [cls.__name__ for cls in binary.COMPARED] == compared
     later = ["FracBNN", "EWGS", "BiT", "SiMaN", "BNNPlus", "BiPer", "ReBNN", "BNext", "DSQ"]
+    later += ["HORQ", "ABCNet", "AdaBin"]
     assert names == [*compared, "ReSTE", "RBNN", *later]
     assert set(names) == set(binary.__all__) - {"ALL", "COMPARED"}
     assert all(getattr(binary, name) is cls for name, cls in zip(names, binary.ALL, strict=True))
@@ -54,15 +69,20 @@ def test_values_are_on_the_grid(method: Method, training: bool, dtype: torch.dty
     x = torch.cat([finite, torch.randn(30).to(dtype)]).view(2, 5, 4)
     m = method(LayerShape(tuple(w.shape))).to(dtype).train(training)
     m.set_progress(1.0)  # the last step: FDA's noise, which is off the grid until then, has ended
-    w_q, x_q = m.weight(w), m.input(x)
-    assert w_q.values.dtype == x_q.values.dtype == dtype
-    assert m.weight_code() == odd_integers(m.weight_bits), "every shipped method has odd integers"
-    assert m.weight_code().contains(w_q.values)
-    assert m.weight_code().scale.holds(w_q.scale, w.shape)
-    assert m.input_code().grid == (Integers(0, 2**m.input_bits - 1) if has_zero(m) else odd_integers(m.input_bits))
-    assert m.input_code().grid.contains(x_q.values)
-    assert len(x_q.values.unique()) > 1
-    for q in (w_q, x_q):
+    w_terms, x_terms = weight_terms(m, w), input_terms(m, x)
+    if not isinstance(m.weight_code(), tuple):
+        assert m.weight_code() == odd_integers(m.weight_bits), "every shipped method of one term has odd integers"
+    for code, w_q in zip(weight_codes(m), w_terms, strict=True):
+        assert code.contains(w_q.values)
+        assert code.scale.holds(w_q.scale, w.shape)
+    for code, x_q in zip(input_codes(m), x_terms, strict=True):
+        bits = m.input_bits // len([c for c in input_codes(m) if not isinstance(c, OnesCode)])
+        expected = Integers(0, 2**bits - 1) if has_zero(m) else odd_integers(bits)
+        assert code.grid == (Ones() if isinstance(code, OnesCode) else expected)
+        assert code.grid.contains(x_q.values)
+        assert len(x_q.values.unique()) > 1 or isinstance(code, OnesCode)
+    for q in (*w_terms, *x_terms):
+        assert q.values.dtype == dtype
         assert q.scale is None or q.scale.dtype == dtype
 
 
@@ -70,16 +90,18 @@ def test_values_are_on_the_grid(method: Method, training: bool, dtype: torch.dty
 def test_zero_and_negative_zero_become_one_value(method: Method) -> None:
     zeros = torch.tensor([[0.0, -0.0, 0.0, -0.0]])
     m = method(LayerShape((1, 4))).eval()
-    assert len(m.weight(zeros).values.unique()) == 1
-    assert m.weight(zeros).values[0, 0] == 1.0
-    assert m.input(zeros).values.unique().tolist() == [0.0 if has_zero(m) else 1.0]
+    assert all(term.values.unique().tolist() == [1.0] for term in weight_terms(m, zeros))
+    for code, term in zip(input_codes(m), input_terms(m, zeros), strict=True):
+        below = isinstance(code, SignCode) and code.threshold is not None and bool((code.threshold > 0).any())
+        assert term.values.unique().tolist() == [0.0 if has_zero(m) else -1.0 if below else 1.0]
 
 
 @every_method
 def test_gradients_are_finite_also_at_infinite_inputs(method: Method) -> None:
     x = SPECIAL.view(1, 4, 3).clone().requires_grad_()
     m = method(LayerShape((1, 4, 1))).eval()
-    (found,) = torch.autograd.grad(m.input(x).values.sum(), x)
+    values = [term.values.sum() for term in input_terms(m, x) if term.values.requires_grad]
+    (found,) = torch.autograd.grad(sum(values), x)
     assert found.isfinite().all()
 
 
@@ -164,18 +186,18 @@ def test_conv1d_equals_conv2d_of_height_one(method: Method, training: bool) -> N
 def expected_output(layer: BinaryConv2d, x: Tensor) -> Tensor:
     """The layer by torch's own convolution in float64 on the quantized operands."""
     m, g = layer.method, layer.geometry
-    w_q, x_q = m.weight(layer.weight), m.input(x)
-    y = F.conv2d(x_q.values.double(), w_q.values.double(), None, g.stride, g.padding, g.dilation, g.groups)
-    if w_q.scale is not None:
-        y = y * w_q.scale.double().view(1, -1, 1, 1)
-    if x_q.scale is not None:
-        k = x_q.scale.double()
-        code = m.input_code()
-        if isinstance(code, SignCode) and code.scale is InputScale.SPATIAL:
-            height, width = layer.weight.shape[2:]
-            patches = F.unfold(k, (height, width), g.dilation, g.padding, g.stride)
-            k = patches.mean(1).view(len(x), 1, *y.shape[2:])
-        y = y * k
+    w = sum(q.values.double() * (1.0 if q.scale is None else q.scale.double()) for q in weight_terms(m, layer.weight))
+    y = torch.zeros(())
+    for code, x_q in zip(input_codes(m), input_terms(m, x), strict=True):
+        term = F.conv2d(x_q.values.double(), w, None, g.stride, g.padding, g.dilation, g.groups)
+        if x_q.scale is not None:
+            k = x_q.scale.double()
+            if isinstance(code, SignCode) and code.scale is InputScale.SPATIAL:
+                height, width = layer.weight.shape[2:]
+                patches = F.unfold(k, (height, width), g.dilation, g.padding, g.stride)
+                k = patches.mean(1).view(len(x), 1, *term.shape[2:])
+            term = term * k
+        y = y + term
     for factor in m.output_factors():
         y = y * factor.double()
     return y if layer.bias is None else y + layer.bias.double().view(1, -1, 1, 1)
@@ -254,26 +276,43 @@ def test_input_code_says_what_input_computes(method: Method) -> None:
             nn.init.normal_(p)
     x = torch.randn(3, 6, 5, 7)
     x.view(-1)[: len(SPECIAL)] = SPECIAL
-    code = m.input_code()
+    thresholds = [c.threshold for c in input_codes(m) if isinstance(c, SignCode) and c.threshold is not None]
+    for pixel, threshold in enumerate(thresholds):
+        assert threshold.shape == (6,)
+        x[1, :, 0, pixel] = threshold.detach()  # a tie is +1
+    for code, q in zip(input_codes(m), input_terms(m, x), strict=True):
+        assert_says_what_is_computed(m, code, q, x)
+
+
+def assert_says_what_is_computed(m: Quantizer, code: InputCode, q: Quantized, x: Tensor) -> None:
     if isinstance(code, LevelsCode):
         assert code.bits == m.input_bits
         expected = torch.round(x.clamp(0, 1) * (2**code.bits - 1)) if code.low is None else code.values(x)
-    else:
-        assert m.input_bits == 1
-        threshold = torch.zeros(6) if code.threshold is None else code.threshold
-        assert threshold.shape == (6,)
-        x[0, :, 0, 0] = threshold  # a tie is +1
-        expected = torch.where(x >= threshold.view(1, 6, 1, 1), 1.0, -1.0)
-    q = m.input(x)
-    assert torch.equal(q.values, expected)
-    if isinstance(m, (DoReFa, FracBNN)):
-        assert (1.0 if q.scale is None else q.scale.item()) == pytest.approx(1 / (2**m.input_bits - 1))
-    elif isinstance(code, LevelsCode) or code.scale is InputScale.NONE:
+        assert torch.equal(q.values, expected)
+        if isinstance(m, (DoReFa, FracBNN)):
+            assert (1.0 if q.scale is None else q.scale.item()) == pytest.approx(1 / (2**code.bits - 1))
+        else:
+            assert q.scale is None or q.scale.ndim == 0
+        return
+    if isinstance(code, OnesCode):
+        assert torch.equal(q.values, torch.ones_like(x))
         assert q.scale is None or q.scale.ndim == 0
-    else:
-        means = mean_magnitude.reference(x)
-        assert q.scale is not None
-        assert torch.equal(q.scale, means if code.scale is InputScale.SPATIAL else mean_of_sample(means))
+        return
+    assert isinstance(code, SignCode)
+    rest = x
+    for _ in range(code.order):
+        mean = mean_magnitude.reference(rest)
+        mean = mean if code.scale is InputScale.SPATIAL else mean_of_sample(mean)
+        rest = rest - mean * torch.where(rest >= 0, 1.0, -1.0)
+    threshold = torch.zeros(6) if code.threshold is None else code.threshold
+    assert torch.equal(q.values, torch.where(rest >= threshold.view(1, 6, 1, 1), 1.0, -1.0))
+    if code.scale is InputScale.NONE:
+        assert q.scale is None or q.scale.ndim == 0
+        return
+    means = mean_magnitude.reference(rest)
+    assert q.scale is not None
+    expected = means if code.scale is InputScale.SPATIAL else mean_of_sample(means)
+    assert torch.equal(q.scale.nan_to_num(nan=-1.0), expected.nan_to_num(nan=-1.0))
 
 
 @every_method

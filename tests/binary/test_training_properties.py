@@ -12,9 +12,9 @@ from torch import nn
 from _binary import METHODS
 from _tolerance import assert_exact, assert_reduction
 from bittern import binary
-from bittern.binary import DSQ, FDA, RBNN, BiPer, ReBNN, ReCU, ReSTE, SiMaN, XNORNet, XNORNetPlusPlus
+from bittern.binary import DSQ, FDA, RBNN, AdaBin, BiPer, ReBNN, ReCU, ReSTE, SiMaN, XNORNet, XNORNetPlusPlus
 from bittern.nn import BinaryConv2d, BinaryLinear
-from bittern.quantizer import LayerShape, Method, set_progress
+from bittern.quantizer import LayerShape, Method, input_terms, set_progress, weight_terms
 
 # torch's tracer itself instantiates a Function, which torch then warns about
 compiles = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
@@ -63,8 +63,8 @@ def test_backward_does_not_write_into_its_gradient(method: Method, training: boo
     layer = BinaryConv2d(4, 6, 3, method=method).train(training)
     x = torch.randn(2, 4, 6, 6, requires_grad=True)
     y = layer(x)
-    w_q, x_q = layer.method.weight(layer.weight), layer.method.input(x)
-    for out in (y, layer.method.output(y), w_q.values, x_q.values):
+    terms = (*weight_terms(layer.method, layer.weight), *input_terms(layer.method, x))
+    for out in (y, layer.method.output(y), *(term.values for term in terms if term.values.requires_grad)):
         g = torch.randn_like(out)
         kept = g.clone()
         out.backward(g, retain_graph=True)
@@ -144,9 +144,10 @@ def test_every_parameter_receives_a_gradient(method: Method) -> None:
 @every_method
 def test_only_learned_or_differentiated_scales_carry_a_gradient(method: Method) -> None:
     m = method(LayerShape((6, 4, 3)))
-    scale = m.weight(torch.randn(6, 4, 3, requires_grad=True)).scale
-    if scale is not None:
-        learned = isinstance(m, (ReCU, ReSTE, RBNN, SiMaN, BiPer, ReBNN, DSQ)) or (
+    for scale in (term.scale for term in weight_terms(m, torch.randn(6, 4, 3, requires_grad=True))):
+        if scale is None:
+            continue
+        learned = isinstance(m, (ReCU, ReSTE, RBNN, SiMaN, BiPer, ReBNN, DSQ, AdaBin)) or (
             isinstance(m, XNORNet) and m.gradient == "full"
         )
         assert scale.requires_grad is learned
@@ -183,5 +184,6 @@ def test_schedules_live_in_the_state_and_need_not_be_driven(method: Method) -> N
         "ReSTE": ["o"],
         "RBNN": ["t", "k", "due"],
         "SiMaN": ["percent"],
+        "AdaBin": ["t", "k"],
     }
     assert moved == scheduled.get(type(m).__name__, [])

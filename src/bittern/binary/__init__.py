@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from bittern.binary.abc_net import ABCNet
+from bittern.binary.adabin import AdaBin
 from bittern.binary.biper import BiPer
 from bittern.binary.bireal_net import BiRealNet
 from bittern.binary.bit import BiT
@@ -14,6 +16,7 @@ from bittern.binary.dsq import DSQ
 from bittern.binary.ewgs import EWGS
 from bittern.binary.fda import FDA
 from bittern.binary.fracbnn import FracBNN
+from bittern.binary.horq import HORQ
 from bittern.binary.ir_net import IRNet
 from bittern.binary.rbnn import RBNN
 from bittern.binary.reactnet import ReActNet
@@ -46,6 +49,9 @@ ALL: tuple[type[Quantizer], ...] = (
     ReBNN,
     BNext,
     DSQ,
+    HORQ,
+    ABCNet,
+    AdaBin,
 )
 """Every method: the nine that are compared, then those that came after them."""
 
@@ -69,7 +75,10 @@ __all__ = [
     "DSQ",
     "EWGS",
     "FDA",
+    "HORQ",
     "RBNN",
+    "ABCNet",
+    "AdaBin",
     "BNNPlus",
     "BNext",
     "BiPer",

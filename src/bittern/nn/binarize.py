@@ -73,18 +73,17 @@ def low_bit_forward(
     ones, which are the same in every sample and every filter, with those of one sample, and one filter of each group.
     """
     terms = weight_terms(method, weight)
-    compiles = torch.compiler.is_compiling()  # torch.compile cannot trace every way to make a frozen dataclass
-    codes: tuple[Code | Reals | None, ...] = (None,) * len(terms) if compiles else weight_codes(method)
+    ones = method.terms_of_ones or (False,) * len(terms)
     total: Tensor | None = None
     for x_code, x_q in zip(input_codes(method), input_terms(method, x), strict=True):
         is_constant = x_q.scale is None or x_q.scale.ndim == 0
         constant = x_q.scale if is_constant else None
         dynamic = None if is_constant else _over_outputs(x_q.scale, x_code, method, geometry)
         values = x_q.values[:1] if isinstance(x_code, OnesCode) else x_q.values
-        for code, term in zip(codes, terms, strict=True):
+        for index, term in enumerate(terms):
             static = _static(term.scale, constant)
-            repeated = is_repeated(code, is_constant)
-            y = None if repeated else _with_gradients(values, term, static, x_code, code, geometry, product)
+            repeated = ones[index] and is_constant
+            y = None if repeated else _with_gradients(values, term, static, x_code, method, index, geometry, product)
             if y is None:
                 y = _multiplied(values, term, static, method.shape, product, repeated)
             y = y if dynamic is None else y * dynamic
@@ -94,10 +93,10 @@ def low_bit_forward(
     return y if bias is None else y + method.shape.output_view(bias)
 
 
-def is_repeated(code: Code | Reals | None, constant: bool) -> bool:
+def is_repeated(code: Code | Reals, constant: bool) -> bool:
     """Whether all filters of a group have one and the same product: those of ones, where the input's scale is constant.
 
-    Behind a scale that depends on the input, ones are multiplied like other weights. code: None where it is not known.
+    Behind a scale that depends on the input, ones are multiplied like other weights.
     """
     return isinstance(code, Ones) and constant
 
@@ -117,21 +116,25 @@ def _with_gradients(
     term: Quantized,
     static: Tensor | None,
     x_code: InputCode,
-    code: Code | Reals | None,
+    method: Quantizer,
+    index: int,
     geometry: Geometry,
     product: Accumulate,
 ) -> Tensor | None:
-    """The same where a gradient is asked for: from bits, or real numbers times a scale; else None."""
+    """The same where a gradient is asked for: from bits, or real numbers times a scale; else None.
+
+    index: of the term of the weight.
+    """
     if not may_take(x, term.values, geometry) or getattr(product, "__func__", None) is not LowBitLayer.accumulate:
         return None
-    low = _low_of_bits(x_code, code)
+    low = _low_of_bits(x_code, weight_codes(method)[index])
     y = None if low is None else sign_product(x, term.values, static, geometry, low)
     if y is None and static is not None and is_plain(static):
         y = scaled_product(x, term.values, static, geometry)
     return y
 
 
-def _low_of_bits(x_code: InputCode, code: Code | Reals | None) -> int | None:
+def _low_of_bits(x_code: InputCode, code: Code | Reals) -> int | None:
     """The lower of the two numbers of an input, where the weight's are signs; None: one of them is no bits."""
     grid = x_code.grid
     if isinstance(grid, Reals):
@@ -263,6 +266,8 @@ def build_method(owner: str, method: Method, shape: LayerShape) -> Quantizer:
         raise TypeError(
             f"{owner}: method must make a Quantizer; {method!r} made a {type(built).__name__}; {_METHOD_ADVICE}"
         )
+    ones = tuple(isinstance(code, Ones) for code in weight_codes(built))
+    built.terms_of_ones = ones if any(ones) else ()
     return built
 
 

@@ -31,6 +31,7 @@ from bittern.recipes.papers import (
     XNOR_NET,
     XNOR_NET_PLUS_PLUS,
 )
+from bittern.recipes.plane_papers import ABC_NET, ADABIN, HORQ
 from bittern.recipes.published import Published
 from bittern.recipes.record import Decay, PaperRecipe, crop_and_flip_for
 from bittern.recipes.weight_papers import BIT_NET, BWN, ONE_BIT, PARETO_Q, TTQ, TWN
@@ -56,6 +57,9 @@ ALL: tuple[PaperRecipe, ...] = (
     REBNN,
     BNEXT,
     DSQ,
+    HORQ,
+    ABC_NET,
+    ADABIN,
     BWN,
     TWN,
     TTQ,
@@ -81,6 +85,8 @@ def for_method(method: Method) -> PaperRecipe:
 
 
 __all__ = [
+    "ABC_NET",
+    "ADABIN",
     "ALL",
     "BIPER",
     "BIREAL_NET",
@@ -95,6 +101,7 @@ __all__ = [
     "EWGS",
     "FDA",
     "FRACBNN",
+    "HORQ",
     "IR_NET",
     "ONE_BIT",
     "PARETO_Q",
