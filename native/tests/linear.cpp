@@ -170,7 +170,7 @@ std::vector<Linear8bitKernels> ways_of(Isa isa) {
 // Every type, a bias and an addend, and the largest products that there are: -128 in the weight against
 // inputs that become 127 or -127.
 void test_8bit_forms(Isa isa, Results& results, DType type, bool largest) {
-  constexpr i64 kM = 7, kN = 9, kK = 4099;
+  constexpr i64 kM = 11, kN = 9, kK = 4099;
   Random random(31);
   Numbers x(random, kM * kK, type);
   std::vector<std::int8_t> weight(static_cast<std::size_t>(kN * kK), -128);
@@ -200,6 +200,21 @@ void test_8bit_forms(Isa isa, Results& results, DType type, bool largest) {
   }
 }
 
+// As many columns as int32 holds the sums of, where what a sum is formed by need not fit.
+void test_8bit_most(Isa isa, Results& results) {
+  constexpr i64 kM = 9, kN = 5, kMost = 2147483647 / (127 * 127);
+  const std::vector<float> x(static_cast<std::size_t>(kM * kMost), -1.0f), scale(kN, 1.0f);
+  const std::vector<std::int8_t> weight(static_cast<std::size_t>(kN * kMost), -127);
+  Guarded<float> found(kM * kN);
+  linear_8bit_kernels(isa).forward(
+      {x.data(), DType::f32, kM, kN, kMost, weight.data(), scale.data(), nullptr, nullptr, found.data()}, 1);
+  constexpr float kStep = 1.0f / 127;
+  const float expected = static_cast<float>(127 * 127 * kMost) * kStep * kStep;
+  bool right = found.intact();
+  for (i64 i = 0; i < kM * kN; ++i) right = right && found[i] == expected;
+  results.record(right, std::string(isa_name(isa)) + ": 8-bit linear, the most columns");
+}
+
 }  // namespace
 
 void test_linear(Isa isa, Results& results) {
@@ -207,6 +222,7 @@ void test_linear(Isa isa, Results& results) {
     if (isa == Isa::scalar) break;  // what the others are compared with
     for (bool largest : {false, true}) test_8bit_forms(isa, results, type, largest);
   }
+  test_8bit_most(isa, results);
   for (const Shape& s : kShapes) {
     for (i64 m : kInputs) {
       test_4bit(isa, results, s, m, DType::f32);

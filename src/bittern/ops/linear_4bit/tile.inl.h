@@ -21,30 +21,30 @@ struct DotF32 {
 };
 
 // sums[i][r] += w[r] . x[i] over `length` elements, a multiple of Dot::kStep.
-template <class Dot, int kInputs>
+template <class Dot, int kInputs, int kRows = kRowTile>
 inline void dot_tile(const typename Dot::In* w, i64 w_pitch, const typename Dot::In* x, i64 x_pitch,
                      i64 length, typename Dot::Sum* sums) {
-  typename Dot::Sum sum[kInputs][kRowTile];
+  typename Dot::Sum sum[kInputs][kRows];
   BITTERN_UNROLL
   for (int i = 0; i < kInputs; ++i) {
     BITTERN_UNROLL
-    for (int r = 0; r < kRowTile; ++r) sum[i][r] = sums[i * kRowTile + r];
+    for (int r = 0; r < kRows; ++r) sum[i][r] = sums[i * kRows + r];
   }
   for (i64 at = 0; at < length; at += Dot::kStep) {
-    decltype(Dot::load_in(w)) row[kRowTile];
+    decltype(Dot::load_in(w)) row[kRows];
     BITTERN_UNROLL
-    for (int r = 0; r < kRowTile; ++r) row[r] = Dot::load_in(w + r * w_pitch + at);
+    for (int r = 0; r < kRows; ++r) row[r] = Dot::load_in(w + r * w_pitch + at);
     BITTERN_UNROLL
     for (int i = 0; i < kInputs; ++i) {
       const auto input = Dot::load_in(x + i * x_pitch + at);
       BITTERN_UNROLL
-      for (int r = 0; r < kRowTile; ++r) sum[i][r] = Dot::step(sum[i][r], row[r], input);
+      for (int r = 0; r < kRows; ++r) sum[i][r] = Dot::step(sum[i][r], row[r], input);
     }
   }
   BITTERN_UNROLL
   for (int i = 0; i < kInputs; ++i) {
     BITTERN_UNROLL
-    for (int r = 0; r < kRowTile; ++r) sums[i * kRowTile + r] = sum[i][r];
+    for (int r = 0; r < kRows; ++r) sums[i * kRows + r] = sum[i][r];
   }
 }
 

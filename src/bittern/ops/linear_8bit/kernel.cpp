@@ -20,4 +20,6 @@ namespace bittern::BITTERN_SET {
 #include "row_codes.inl.h"
 
 #include "kernel.inl.h"
+
+const Linear8bitKernels linear_8bit_kernels = {linear_8bit};
 }  // namespace bittern::BITTERN_SET
