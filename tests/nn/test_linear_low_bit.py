@@ -141,6 +141,29 @@ def test_4bit_file(nested: bool) -> None:
         Linear4bit(64, 16, nested=not nested).load_state_dict(layer.state_dict())
 
 
+def test_4bit_state_of_before() -> None:
+    """The table's name was `code`."""
+    layer, other = Linear4bit(64, 16, code=codebooks.fp4()), nn.Sequential(Linear4bit(64, 16))
+    old = {"code" if name == "table" else name: value for name, value in layer.state_dict().items()}
+    Linear4bit(64, 16).load_state_dict(old)
+    other.load_state_dict({f"0.{name}": value for name, value in old.items()})
+    x = torch.randn(3, 64)
+    assert torch.equal(layer(x), other(x))
+    assert torch.equal(layer.code, layer.table)
+    with pytest.raises(RuntimeError, match="code"):
+        layer.load_state_dict({**layer.state_dict(), "code": layer.table})
+    with pytest.raises(RuntimeError, match=r"table must be .*; got torch\.float64"):
+        layer.load_state_dict({**old, "code": layer.table.double()})
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_4bit_layer_exports_as_the_whole_and_as_a_part(nested: bool) -> None:
+    layer, x = Linear4bit(64, 16, nested=nested), torch.randn(3, 64)
+    for model in (layer, nn.Sequential(layer, nn.ReLU())):
+        program = torch.export.export(model, (x,))
+        assert torch.equal(program.module()(x), model(x))
+
+
 def test_8bit_layer_is_close_and_its_file_too() -> None:
     linear = nn.Linear(256, 64)
     layer, other = Linear8bit.from_float(linear), Linear8bit(256, 64)

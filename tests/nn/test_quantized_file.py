@@ -184,6 +184,19 @@ def test_headers_that_lie(tmp_path: Path, header: dict[str, str], message: str) 
         load_quantized(Net(), path)
 
 
+def test_the_name_of_a_table_in_files(tmp_path: Path) -> None:
+    """`code`, as in files of before, whatever the layer calls it."""
+    path = tmp_path / "net.safetensors"
+    small = saved(path)
+    names = set(load_file(path))
+    assert "layer.code" in names
+    assert "layer.table" not in names
+    assert_exact(load_quantized(Net(), path).get_buffer("layer.table"), small.get_buffer("layer.table"))
+    single = nn.Sequential(nn.Linear(64, 8))
+    save_quantized(quantize(single, Linear4bit).get_submodule("0"), path)
+    assert "code" in load_file(path)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
@@ -192,7 +205,7 @@ def test_headers_that_lie(tmp_path: Path, header: dict[str, str], message: str) 
         ("layer.packed", torch.zeros(2080), "must be torch.uint8; got torch.float32"),
         ("layer.absmax", torch.zeros(65, dtype=torch.float64), "must be torch.float32; got torch.float64"),
         ("layer.absmax", torch.full((65,), float("nan")), "Linear4bit: absmax must be finite; got 65 NaN"),
-        ("layer.code", torch.full((16,), float("inf")), "Linear4bit: code must be finite"),
+        ("layer.code", torch.full((16,), float("inf")), "Linear4bit: table must be finite"),
         ("layer.weight", torch.zeros(2), "'layer.weight' is unexpected"),
         ("steps", torch.zeros(()), "'steps' must be torch.int64"),
         ("embed.weight", torch.zeros(9, 65), r"'embed.weight' must be \[10, 65\]; got \[9, 65\]"),

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +25,9 @@ class Linear4bit(FrozenLinear):
     """x W^T + bias with W frozen in 4 bits, decoded inside the product; adapters around it train through it.
 
     x: [..., in_features] float32, bfloat16 or float16 -> [..., out_features] of x's dtype.
-    code: float32 [16], ascending; None is NF4. block_size: weights per scale, in row order. nested: the scales are
-    quantized to 8 bits too (double quantization). Storage per weight: 4 bits + 32 / block_size, or + about
-    8 / block_size nested: 4.5 and 4.13 bits for blocks of 64.
+    code: float32 [16], ascending, the buffer `table`; None is NF4. block_size: weights per scale, in row order. nested:
+    the scales are quantized to 8 bits too (double quantization). Storage per weight: 4 bits + 32 / block_size, or +
+    about 8 / block_size nested: 4.5 and 4.13 bits for blocks of 64.
     W has no gradient; x and bias have: dx = dy W, with W decoded and rounded to dy's dtype.
     `.half()` and its like cast the bias alone; scales and table stay float32.
     Second and higher derivatives, forward mode and torch.func work too.
@@ -37,7 +38,8 @@ class Linear4bit(FrozenLinear):
 
     packed: Tensor
     absmax: Tensor
-    code: Tensor
+    table: Tensor
+    """The numbers that codes stand for. Not `code`, which is the source text of a module that torch.export gives."""
 
     def __init__(
         self,
@@ -71,13 +73,27 @@ class Linear4bit(FrozenLinear):
         table = (codebooks.nf4() if code is None else code).to(weight.device)
         packed, absmax = quantize_4bit(weight, table, block_size)
         self.register_buffer("packed", packed)
-        self.register_buffer("code", table.clone())
+        self.register_buffer("table", table.clone())
         if nested:
             for name, value in quantize_absmax(absmax)._asdict().items():
                 self.register_buffer(f"absmax_{name}", value)
         else:
             self.register_buffer("absmax", absmax)
         self.bias = linear.bias
+
+    @property
+    def code(self) -> Tensor:
+        """`table`, as the argument names it."""
+        return self.table
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, metadata: dict[str, Any], strict: bool, *lists: list[str]
+    ) -> None:
+        """As every frozen layer; where `table` is missing, `code`, as it was called before, is taken for it."""
+        old, new = f"{prefix}code", f"{prefix}table"
+        if old in state_dict and new not in state_dict:
+            state_dict = {new if name == old else name: value for name, value in state_dict.items()}
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, *lists)
 
     def _scales(self) -> tuple[Tensor, ...]:
         """absmax, or its codes, their scales and the offset."""
@@ -92,14 +108,14 @@ class Linear4bit(FrozenLinear):
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """W [out_features, in_features]: code * absmax, rounded to `dtype`."""
         shape = (self.out_features, self.in_features)
-        return dequantize_4bit(self.packed, self.scales(), self.code, self.block_size, shape, dtype)
+        return dequantize_4bit(self.packed, self.scales(), self.table, self.block_size, shape, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_input(x)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         codes, *nested = self._scales()
         product = linear_4bit.direct
-        return product(x, self.packed, codes, self.code, self.block_size, self.out_features, bias, *nested)
+        return product(x, self.packed, codes, self.table, self.block_size, self.out_features, bias, *nested)
 
     def extra_repr(self) -> str:
         return (

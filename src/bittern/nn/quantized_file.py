@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """save_quantized and load_quantized: a model with frozen layers in one safetensors file, loaded into a fresh model.
 
-The file holds the model's state_dict, each tensor once, and as text in its header which layers are frozen and how:
+The file holds the model's state_dict, each tensor once (`table` of a Linear4bit is `code` there), and as text in its
+header which layers are frozen and how:
 
     {"format": "bittern quantized model", "version": "1",
      "layers": {name: {"kind": "Linear4bit", "in_features": 64, ..., "block_size": 64, "nested": false}},
@@ -52,6 +53,8 @@ _SETTINGS: dict[str, dict[str, type]] = {
 _KINDS = (Linear4bit, Linear8bit, LinearGroups, LinearMXFP4)
 _ADDED: dict[str, dict[str, Any]] = {"LinearGroups": {"ordered": False}}
 """What files of before do not say, and meant."""
+_IN_FILES = {"Linear4bit": {"table": "code"}}
+"""Tensors of a layer that files call otherwise."""
 
 
 def save_quantized(model: nn.Module, path: str | PathLike[str]) -> None:
@@ -67,7 +70,9 @@ def save_quantized(model: nn.Module, path: str | PathLike[str]) -> None:
     tensors: dict[str, Tensor] = {}
     shared: dict[str, str] = {}
     first: dict[Any, str] = {}
-    for name, value in model.state_dict().items():
+    names = _names_in_file(layers)
+    for own, value in model.state_dict().items():
+        name = names.get(own, own)
         if not isinstance(value, Tensor):
             raise TypeError(f"save_quantized: state_dict must hold tensors; got {type(value).__name__} as {name!r}")
         if value.is_meta:
@@ -138,7 +143,19 @@ def _json(path: Path, header: Mapping[str, str], key: str) -> dict[str, Any]:
 
 def _fill(model: nn.Module, layers: dict[str, Any], shared: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module:
     state = {**tensors, **{name: _shared(name, other, tensors) for name, other in shared.items()}}
-    return fill(model, {name: _skeleton(model, name, layers[name]) for name in layers}, state)
+    frozen = {name: _skeleton(model, name, layers[name]) for name in layers}
+    own = {name: own for own, name in _names_in_file(layers).items()}
+    return fill(model, frozen, {own.get(name, name): value for name, value in state.items()})
+
+
+def _names_in_file(layers: Mapping[str, dict[str, Any]]) -> dict[str, str]:
+    """Of the tensors that a file calls otherwise than the model."""
+    return {
+        f"{prefix}{own}": f"{prefix}{name}"
+        for layer, settings in layers.items()
+        for prefix in (f"{layer}." if layer else "",)
+        for own, name in _IN_FILES.get(settings["kind"], {}).items()
+    }
 
 
 def _old(model: nn.Module, name: str) -> nn.Linear | Linear4bit | Linear8bit | LinearGroups | LinearMXFP4:
