@@ -138,7 +138,11 @@ def test_weights_measures_and_writes(command: Command, tmp_path: Path) -> None:
         ("--models", "mlp,resnet20_cifar", {"networks": ("resnet20_cifar", "mlp")}),
         ("--methods", "recu, bnn", {"methods": ("ReCU", "BNN")}),
         ("--methods", "bittern.binary.fda:FDA", {"methods": ("FDA",)}),
-        ("--methods", "all", {"methods": tuple(m.__name__ for m in (*binary.ALL, *quant.ALL))}),
+        (
+            "--methods",
+            "all",
+            {"methods": tuple(m.__name__ for m in (*binary.ALL, *quant.ALL) if m is not quant.BitNet)},
+        ),
         ("--budget", 0.5, {"budget_s": 0.5}),
         ("--out", "t.json", {"out": Path("t.json")}),
     ],
@@ -159,6 +163,17 @@ def test_every_option_of_train_is_heard(
     plain, other = seen
     assert other == plain | changed != plain
     assert plain["methods"] == tuple(m.__name__ for m in binary.COMPARED)
+
+
+def test_all_leaves_out_what_cannot_serve_the_network(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bittern.bench.train.run.run", lambda *_, methods, **__: " ".join(m.__name__ for m in methods))
+    small = command("bench", "train", "--models", "mlp", "--methods", "all")
+    assert "BitNet" in small.out
+    images = command("bench", "train", "--models", "resnet20_cifar", "--methods", "all")
+    assert "BitNet" not in images.out
+    (line,) = images.err.splitlines()
+    assert line.startswith("left out: ")
+    assert "BitNet" in line
 
 
 def test_bad_options_of_train_are_one_line(command: Command) -> None:

@@ -86,13 +86,16 @@ def train(
     from bittern.bench.train.networks import NETWORKS
     from bittern.cli.screen import screen
 
+    networks = lists.several("model", models, {network.name: network for network in NETWORKS})
     chosen = names.method_classes(None if methods is None else methods.split(","))
+    if methods == lists.ALL:
+        chosen = names.those_that_fit(chosen, [network.build for network in networks])
     with screen(stderr=True).status("measuring") as status:
         result = bench.run(
             tuple(threads or (1,)),
             command=shlex.join(["bittern", *sys.argv[1:]]),
             budget_s=budget,
-            networks=lists.several("model", models, {network.name: network for network in NETWORKS}),
+            networks=networks,
             methods=chosen,
             out=out,
             on_row=lambda subject: status.update(f"measuring {subject}"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +15,8 @@ from bittern.cli import lists, names
 from bittern.cli.errors import Interrupted, Misused
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from bittern.quantizer import Method
 
 
@@ -48,7 +50,7 @@ def methods(
         raise Misused(f"--recipe must be common or paper; got {recipe!r}")
     chosen = bench.ALL
     if method:
-        chosen = _chosen(method)
+        chosen = _chosen(method, names.network(model))
     images = names.data_set(names.data_spec(data)).in_memory()
     try:
         report = bench.run(
@@ -72,9 +74,12 @@ def methods(
     typer.echo(report.page())
 
 
-def _chosen(wanted: Sequence[str]) -> tuple[Method | None, ...]:
-    """Of "all" the float twin and every method. Raises: Misused."""
+def _chosen(wanted: Sequence[str], network: Callable[..., nn.Module]) -> tuple[Method | None, ...]:
+    """Of "all" the float twin and every method that serves the network. Raises: Misused."""
     found: list[Method | None] = []
     for text in wanted:
-        found += (None, *names.method_classes([lists.ALL])) if text == lists.ALL else (names.method(text, ()),)
+        if text == lists.ALL:
+            found += (None, *names.those_that_fit(names.method_classes([lists.ALL]), [network]))
+        else:
+            found.append(names.method(text, ()))
     return tuple(dict.fromkeys(found))

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from bittern.cli import lists
 from bittern.cli.errors import Misused, unknown
 
@@ -89,6 +91,22 @@ def method_classes(wanted: Sequence[str] | None) -> tuple[type[Quantizer], ...]:
     for name in map(str.strip, wanted):
         found += every_method() if name == lists.ALL else (method_class(name),)
     return tuple(dict.fromkeys(found))
+
+
+def those_that_fit(
+    methods: Sequence[type[Quantizer]], networks: Sequence[Callable[[Method], nn.Module]]
+) -> tuple[type[Quantizer], ...]:
+    """Of all methods those that serve each of the networks; which do not, and why, is said on the error stream."""
+    kept: list[type[Quantizer]] = []
+    for cls in methods:
+        try:
+            for build in networks:
+                build(cls)
+        except ValueError as error:
+            typer.echo(f"left out: {error}", err=True)
+        else:
+            kept.append(cls)
+    return tuple(kept)
 
 
 def method(name: str, options: Sequence[str]) -> Method | None:
