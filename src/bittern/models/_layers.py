@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from bittern.nn._layer_checks import check_method
 from bittern.nn._probe import eval_mode
-from bittern.nn.binarize import LowBitLayer, check_method
+from bittern.nn.binarize import LowBitLayer
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d
 from bittern.nn.linear import BinaryLinear
 from bittern.quantizer import Method, SignCode

@@ -7,8 +7,9 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
+from bittern.nn._layer_checks import check_input
 from bittern.nn._padding import work_out
-from bittern.nn.binarize import LowBitLayer, check_input, low_bit_forward
+from bittern.nn.binarize import LowBitLayer, low_bit_forward
 from bittern.nn.geometry import Geometry
 from bittern.quantizer import LayerShape, Method
 

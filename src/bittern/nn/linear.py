@@ -7,7 +7,8 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from bittern.nn.binarize import LowBitLayer, check_input, low_bit_forward
+from bittern.nn._layer_checks import check_input
+from bittern.nn.binarize import LowBitLayer, low_bit_forward
 from bittern.nn.geometry import Geometry
 from bittern.quantizer import LayerShape, Method
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 from torch import nn
 
 from bittern.nn._frozen import FrozenLinear
-from bittern.nn.binarize import check_method
+from bittern.nn._layer_checks import check_method
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d, pads_on_grid
 from bittern.nn.linear import BinaryLinear
 from bittern.quantizer import LayerShape, Method

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from bittern.codes import Code, PerTensor, Ternary
 from bittern.estimators import straight_through, without_scale
-from bittern.quantizer import ROW_TOP, Quantized, Quantizer, RowCode
+from bittern.input_codes import ROW_TOP
+from bittern.quantizer import Quantized, Quantizer, RowCode
 
 LEAST = 1e-5
 """No scale of weights is smaller."""

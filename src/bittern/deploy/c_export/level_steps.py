@@ -9,7 +9,7 @@ from bittern.deploy.c_export.arithmetic import PRODUCT
 from bittern.deploy.c_export.plan import Step
 from bittern.deploy.c_export.source import CFunction, Source, value
 from bittern.deploy.kinds.kind import integer
-from bittern.quantizer import LEAST_ROW, ROW_TOP
+from bittern.input_codes import LEAST_ROW, ROW_TOP
 
 IN_RANGE = CFunction(
     "bt_in_range",

@@ -13,19 +13,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bittern.deploy.engine.groups.bits import BitConcatenation, BitPool, Encode, Unread
-from bittern.deploy.engine.groups.block import NO_RULE, Block
+from bittern.deploy.engine.groups.block import Block
 from bittern.deploy.engine.groups.group import Group
 from bittern.deploy.engine.groups.pool import Pool
 from bittern.deploy.engine.groups.real import RealProduct, WholeMean
 from bittern.deploy.engine.groups.rows import MOST_WEIGHTS, RowProduct, RowScale
 from bittern.deploy.engine.groups.torch_node import TorchNode
 from bittern.deploy.engine.pieces import Pieces, find_pieces
+from bittern.deploy.engine.residual import trace_residual
 from bittern.deploy.form import Form
 from bittern.deploy.kinds.binary import TORCH, has_input_scale
 from bittern.deploy.kinds.kind import integer, integers
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Node, Program
-from bittern.ops import Activation, ResidualRule
+from bittern.ops import Activation
 
 Forms = Mapping[int, Form]
 
@@ -228,43 +229,13 @@ def _with_residual(program: Program, forms: Forms, block: Block, node: Node) -> 
         block, other, reader = _taking(block, mapping), mapping.inputs[0], mapping
     else:
         mapping, reader = None, node
-    source, rule, arranging = _trace_residual(program, other, reader)
+    source, rule, arranging = trace_residual(program, other, reader)
     rule = rule._replace(last=block.activation is not Activation.NONE)
     return replace(_extend(block, node, *arranging), residual=source, rule=rule, residual_map=mapping)
 
 
 def _taking(block: Block, node: Node) -> Block:
     return replace(block, taken=(*block.taken, node.output))
-
-
-def _trace_residual(program: Program, value: int, reader: Node) -> tuple[int, ResidualRule, tuple[int, ...]]:
-    """(source, rule, nodes in between that the rule replaces) of one side of an addition."""
-    rule = NO_RULE
-    arranging: list[int] = []
-    while program.single_consumer(value) is reader:
-        node = program.producer(value)
-        changed = None if node is None else _arranged(node, rule)
-        if node is None or changed is None:
-            break
-        rule, value, reader = changed, node.inputs[0], node
-        arranging.append(node.output)
-    return value, rule, tuple(arranging)
-
-
-def _arranged(node: Node, rule: ResidualRule) -> ResidualRule | None:
-    """The rule with a node in front of it, or None where a rule cannot say what the node does."""
-    if node.kind == "pool" and node.attrs["mode"] == "average" and rule.pool == 1:
-        kernel, stride, padding = (integers(node, key) for key in ("kernel", "stride", "padding"))
-        square = len(kernel) == 2 and kernel[0] == kernel[1] and stride == kernel and padding == [0, 0]
-        return rule._replace(pool=kernel[0]) if square else None
-    plain = not rule.repeats and rule.shift == 0
-    if node.kind == "concatenate" and plain and len(set(node.inputs)) == 1 and node.attrs["dim"] == 1:
-        return rule._replace(repeats=True)
-    if node.kind == "pad" and plain and node.attrs["value"] == 0.0:
-        amount = integers(node, "amount")
-        if len(amount) == 6 and not any(amount[:4]) and min(amount) >= 0:
-            return rule._replace(shift=amount[4])
-    return None
 
 
 def _with_sign(program: Program, block: Block) -> Block:

@@ -3,43 +3,41 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from bittern.codes import Code, Ones, Reals, Signs, symmetric
+from bittern.codes import Code, Ones, Signs
 from bittern.deploy.bit_stream import to_streams
 from bittern.deploy.errors import PackError
 from bittern.deploy.finite import all_finite
 from bittern.deploy.front.builder import Builder, Ref
-from bittern.deploy.kinds.binary import SUMS, TORCH
-from bittern.deploy.kinds.node_codes import MOST_PLANES
+from bittern.deploy.front.terms import (
+    BinaryLayer,
+    Term,
+    check_term,
+    checked_codes,
+    is_dynamic,
+    scale_order,
+    static_scale,
+)
 from bittern.nn.activation import RPReLU, RSign
-from bittern.nn.binarize import MAX_EXACT_FAN_IN, is_repeated
-from bittern.nn.conv import BinaryConv1d, BinaryConv2d
-from bittern.nn.linear import BinaryLinear
+from bittern.nn.binarize import is_repeated
 from bittern.quantizer import (
     InputCode,
     InputScale,
     LevelsCode,
     OnesCode,
     Quantized,
-    Quantizer,
     RealCode,
     RowCode,
     SignCode,
     input_codes,
-    input_terms,
     product_names,
-    reads_reals,
-    weight_codes,
     weight_terms,
 )
-
-BinaryLayer = BinaryConv1d | BinaryConv2d | BinaryLinear
 
 _EPILOGUES = {(False, False): "none", (True, False): "scale", (False, True): "bias", (True, True): "scale+bias"}
 """Name of the epilogue by whether it has a scale and a bias."""
@@ -64,9 +62,9 @@ def call_name(b: Builder, name: str, layer: Any) -> str:
 def _low_bit(b: Builder, name: str, layer: BinaryLayer, x: Ref) -> Ref:
     """Nodes of one low-bit layer: the very steps of `nn.binarize.low_bit_forward` in eval mode."""
     method, x_codes = layer.method, input_codes(layer.method)
-    factors, codes = method.output_factors(), _checked_codes(name, layer)
+    factors, codes = method.output_factors(), checked_codes(name, layer)
     single = len(x_codes) == len(codes) == 1 and codes[0].bits == x_codes[0].grid.bits == 1
-    folds_bias = single and not _is_dynamic(x_codes[0]) and not factors
+    folds_bias = single and not is_dynamic(x_codes[0]) and not factors
     y = _sum_of_terms(b, name, layer, x, codes, layer.bias if folds_bias else None)
     if factors:
         y = _factors(b, f"{name}.factors", y, factors)
@@ -85,8 +83,8 @@ def _sum_of_terms(b: Builder, name: str, layer: BinaryLayer, x: Ref, codes: Sequ
         first = bits if first is None else first
         of_rows = b.add("row_scale", f"{name}.row_scale", (x,), {}) if isinstance(x_code, RowCode) else None
         for code, weight in zip(codes, weights, strict=True):
-            term = _Term(next(names), index, x_code, code, weight, bias)
-            _check_term(term, layer.method)
+            term = Term(next(names), index, x_code, code, weight, bias)
+            check_term(term, layer.method)
             if bits is None:
                 assert y is not None
                 assert first is not None
@@ -110,55 +108,6 @@ def _factors(b: Builder, name: str, x: Ref, factors: tuple[Tensor, ...]) -> Ref:
     shapes = [number for factor in factors for number in (factor.ndim, *factor.shape)]
     flat = torch.cat([factor.flatten() for factor in factors])
     return b.add("factors", name, (x,), {"factors": flat}, shapes=shapes)
-
-
-def _checked_codes(name: str, layer: BinaryLayer) -> tuple[Code, ...]:
-    """The code of each term of a weight.
-
-    Raises: PackError for weights that have no sign, for codes that are no sums of planes about 0, and for accumulators
-    that float32 training does not compute exactly.
-    """
-    if not all_finite(layer.weight):
-        raise PackError(f"pack: layer {name!r} has NaN or infinity among its weights; train it again or repair it")
-    method = layer.method
-    if reads_reals(method):
-        return tuple(_decodable(name, code) for code in weight_codes(method))
-    codes = tuple(_packable(name, code) for code in weight_codes(method))
-    for code, x_code in itertools.product(codes, input_codes(method)):
-        grid = x_code.grid
-        assert not isinstance(grid, Reals)
-        reach = method.shape.fan_in * max(1, sum(code.plane_factors)) * max(1, sum(grid.plane_factors))
-        if reach > MAX_EXACT_FAN_IN:
-            raise PackError(
-                f"pack: layer {name!r} reaches accumulators of {reach}, beyond 2^24, where float32 training is not "
-                "exact; use fewer bits or a smaller layer"
-            )
-    return codes
-
-
-def _decodable(name: str, code: Code | Reals) -> Code:
-    """A code of weights that meet real inputs. Raises: PackError unless a file can hold it."""
-    if isinstance(code, Reals):
-        raise PackError(f"pack: layer {name!r} has real weights; train it with those of its method first")
-    if code.bits > MOST_PLANES:
-        raise PackError(f"pack: layer {name!r} has weights of {code.bits} bits; at most {MOST_PLANES} are packed")
-    if isinstance(code, Ones):
-        raise PackError(f"pack: layer {name!r} has weights of ones for inputs that stay real; leave the offset out")
-    return code
-
-
-def _packable(name: str, code: Code | Reals) -> Code:
-    """A code of weights that meet bits. Raises: PackError unless a file can hold it."""
-    if isinstance(code, Ones):
-        return code
-    code = _decodable(name, code)
-    nearest = symmetric(code.levels)
-    if (code.low, code.high, code.step) != (nearest.low, nearest.high, nearest.step):
-        raise PackError(
-            f"pack: layer {name!r} has weights of the code {code}; {code.levels} numbers are packed as "
-            f"{nearest.low} ... {nearest.high} in steps of {nearest.step}; put the rest into the scale"
-        )
-    return code
 
 
 def _residual(b: Builder, name: str, layer: BinaryLayer, code: SignCode, x: Ref) -> Ref:
@@ -214,23 +163,6 @@ def _common(layer: BinaryLayer, code: InputCode) -> dict[str, Any]:
     return {"dims": shape.space_dims, "code": kind, "channels": shape.in_channels}
 
 
-SEED, SAMPLES = 0, 32
-"""Of the random numbers on which the order of an input scale is seen."""
-
-
-class _Term(NamedTuple):
-    """A term of the input with one of the weight."""
-
-    name: str
-    of_input: int
-    """Which term of the input it is."""
-    x_code: InputCode
-    code: Code
-    weight: Quantized
-    bias: Tensor | None
-    """What its product adds at last."""
-
-
 def _geometry(layer: BinaryLayer) -> dict[str, Any]:
     geometry = layer.geometry
     return {
@@ -242,7 +174,7 @@ def _geometry(layer: BinaryLayer) -> dict[str, Any]:
     }
 
 
-def _weights(term: _Term) -> tuple[Tensor, dict[str, int]]:
+def _weights(term: Term) -> tuple[Tensor, dict[str, int]]:
     """The planes of a weight, and the attributes that say what they stand for."""
     if isinstance(term.code, Ones):  # its bits are those of signs that are all +1
         return to_streams(Signs(), term.weight.values), {"weight_planes": 1}
@@ -250,12 +182,12 @@ def _weights(term: _Term) -> tuple[Tensor, dict[str, int]]:
     return to_streams(term.code, term.weight.values), {"weight_planes": term.code.bits, **levels}
 
 
-def _product(b: Builder, layer: BinaryLayer, term: _Term, x: Ref, bits: Ref) -> Ref:
+def _product(b: Builder, layer: BinaryLayer, term: Term, x: Ref, bits: Ref) -> Ref:
     """binary, with the constant scale and, if given, the bias as epilogue; of ones, one output of each group."""
     shape, x_code = layer.method.shape, term.x_code
     dynamic = x_code.scale if isinstance(x_code, SignCode) else InputScale.NONE
-    scale, bias = _static_scale(layer, term), term.bias
-    repeated = is_repeated(term.code, not _is_dynamic(x_code))
+    scale, bias = static_scale(layer, term), term.bias
+    repeated = is_repeated(term.code, not is_dynamic(x_code))
     if repeated:
         term = term._replace(weight=Quantized(term.weight.values[: shape.groups]))
     rows = [] if repeated else [row for row in (scale, bias) if row is not None]
@@ -272,7 +204,7 @@ def _product(b: Builder, layer: BinaryLayer, term: _Term, x: Ref, bits: Ref) -> 
         input_planes=x_code.grid.bits,
         pad_value=layer.geometry.pad_value,
         input_scale=dynamic.value,
-        scale_order=_scale_order(layer, term, dynamic),
+        scale_order=scale_order(layer, term, dynamic),
         epilogue="none" if repeated else _EPILOGUES[scale is not None, bias is not None],
         result="real",
     )
@@ -282,13 +214,13 @@ def _product(b: Builder, layer: BinaryLayer, term: _Term, x: Ref, bits: Ref) -> 
     return b.add("copies", f"{term.name}.copies", (y,), {"scale": scale}, last=not shape.space_dims)
 
 
-def _with_ones(b: Builder, layer: BinaryLayer, term: _Term, y: Ref, bits: Ref) -> Ref:
+def _with_ones(b: Builder, layer: BinaryLayer, term: Term, y: Ref, bits: Ref) -> Ref:
     """y and the product of ones of the input, which is the same in every sample.
 
     bits: of images of the input's size. Where no window meets a 0 it is one number for each output.
     """
     shape, geometry = layer.method.shape, layer.geometry
-    scale = _static_scale(layer, term)
+    scale = static_scale(layer, term)
     if geometry.pad_value != 0 or not any(geometry.padding):
         sums = term.weight.values.flatten(1).sum(1)
         return _with_bias(b, f"{term.name}.ones", layer, y, sums if scale is None else sums * scale)
@@ -306,7 +238,7 @@ def _with_ones(b: Builder, layer: BinaryLayer, term: _Term, y: Ref, bits: Ref) -
     )
 
 
-def _real_product(b: Builder, layer: BinaryLayer, term: _Term, x: Ref) -> Ref:
+def _real_product(b: Builder, layer: BinaryLayer, term: Term, x: Ref) -> Ref:
     """decoded, and the constant scale behind it."""
     shape = layer.method.shape
     y = b.add(
@@ -322,77 +254,5 @@ def _real_product(b: Builder, layer: BinaryLayer, term: _Term, x: Ref) -> Ref:
         high=term.code.high,
         step=term.code.step,
     )
-    scale = _static_scale(layer, term)
+    scale = static_scale(layer, term)
     return y if scale is None else _factors(b, f"{term.name}.scale", y, (shape.output_view(scale),))
-
-
-def _scale_order(layer: BinaryLayer, term: _Term, scale: InputScale) -> str:
-    """In which order a method adds |x| for its input scale, seen on random numbers: `mean_magnitude`'s, or torch's.
-
-    Raises: PackError for torch's where signs are those of what scaled signs leave.
-    """
-    if scale is InputScale.NONE:
-        return TORCH
-    assert isinstance(term.x_code, SignCode)
-    shape, draw = layer.method.shape, torch.Generator().manual_seed(SEED)
-    size = (SAMPLES, shape.in_channels, *(3,) * shape.space_dims)
-    x = torch.randn(size, generator=draw, dtype=torch.float32, device="cpu")
-    found, rest = input_terms(layer.method, x)[term.of_input].scale, x
-    for _ in range(term.x_code.order):
-        rest = scale.residual(rest)
-    if found is not None and torch.equal(found, scale.mean(rest)):
-        return SUMS
-    if term.x_code.order:
-        raise PackError(
-            f"pack: layer {term.name!r}: {type(layer.method).__name__} has signs of order {term.x_code.order}, whose "
-            "scales are not those of InputScale.mean and InputScale.residual; use these in `input`"
-        )
-    return TORCH
-
-
-def _check_term(term: _Term, method: Quantizer) -> None:
-    """Refuse a weight that is not what its code says. Raises: PackError."""
-    values, scale = term.weight
-    owner = type(method).__name__
-    if not term.code.contains(values):
-        raise PackError(f"pack: layer {term.name!r}: {owner} gave weights off its grid, {term.code}")
-    if not term.code.scale.holds(scale, values.shape):
-        assert scale is not None
-        raise PackError(
-            f"pack: layer {term.name!r}: {owner} gave scales {list(scale.shape)}, and its code {term.code} has "
-            f"{list(term.code.scale.shape(values.shape))}"
-        )
-
-
-def _static_scale(layer: BinaryLayer, term: _Term) -> Tensor | None:
-    """The constant scale per output channel, computed by the very expression of `nn.binarize.low_bit_forward`."""
-    static = None if term.weight.scale is None else term.weight.scale.reshape(-1)
-    constant = None if _is_dynamic(term.x_code) else _constant_input_scale(layer, term.of_input)
-    if constant is not None:
-        static = constant.reshape(1) if static is None else static * constant
-    return None if static is None else static.expand(layer.method.shape.out_channels)
-
-
-def _is_dynamic(code: InputCode) -> bool:
-    """Whether the scale of an input is computed from it at run time."""
-    return isinstance(code, RowCode) or (isinstance(code, SignCode) and code.has_scale)
-
-
-def _constant_input_scale(layer: BinaryLayer, index: int) -> Tensor | None:
-    """The scale that a method gives a term of every input, or None.
-
-    Raises: PackError where it differs from input to input.
-    """
-    method, shape = layer.method, layer.method.shape
-    size = (2, shape.in_channels, *(1,) * shape.space_dims)
-    first, second = (
-        input_terms(method, torch.full(size, value, dtype=torch.float32))[index].scale for value in (0.0, 2.0)
-    )
-    if first is None and second is None:
-        return None
-    if first is None or second is None or first.ndim != 0 or not torch.equal(first, second):
-        raise PackError(
-            f"pack: {type(method).__name__} gives an input scale that is no constant, and its input_code names none; "
-            "give a 0-dim constant, or name an InputScale in input_code"
-        )
-    return first
