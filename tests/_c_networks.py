@@ -152,6 +152,11 @@ def planes(method: Method) -> nn.Module:
     )
 
 
+def rows(method: Method) -> nn.Module:
+    """Linear layers alone."""
+    return nn.Sequential(BinaryLinear(9, 70, bias=True, method=method), nn.ReLU(), BinaryLinear(70, 4, method=method))
+
+
 class Twice(nn.Module):
     """A layer that is called twice, so its constants are shared, and the input as the shortcut."""
 
@@ -191,6 +196,9 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "windows DoReFa": (partial(Windows, DoReFa), (5, 11, 14)),
     "side by side": (partial(Inception, ReActNet), (3, 9, 10)),
     "planes side by side": (partial(Inception, partial(DoReFa, weight_bits=2, input_bits=2)), (3, 9, 10)),
+    "learned range": (partial(planes, partial(_quantizers.Ranged, bits=2)), (3, 6, 6)),
+    "odd levels": (partial(rows, partial(_quantizers.Ranged, bits=2, signed=True)), (9,)),
+    "rows": (partial(rows, _quantizers.Rows), (9,)),
     "XNORNetPlusPlus": (partial(planes, XNORNetPlusPlus), (3, 6, 6)),
 }
 """Name -> (model, shape of a sample)."""

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -165,6 +165,13 @@ class Quantizer(nn.Module, ABC):
         """Change the latent weight in place after an optimizer step; the default clips it to +-`clip_latent`."""
         if self.clip_latent is not None:
             w.clamp_(-self.clip_latent, self.clip_latent)
+
+    def was_loaded(self) -> None:
+        """Called where parameters and buffers have been loaded from a state; the default does nothing."""
+
+    def _load_from_state_dict(self, *arguments: Any, **named: Any) -> None:
+        super()._load_from_state_dict(*arguments, **named)
+        self.was_loaded()
 
     def set_progress(self, t: float) -> None:
         """Tell the schedule how much of the training is done: 0 at the first step, 1 at the last."""

@@ -17,6 +17,7 @@ from bittern.deploy import pack, verify
 from bittern.estimators import gradient_scaled_levels
 from bittern.nn import BinaryConv2d, BinaryLinear, Thermometer
 from bittern.quantizer import LayerShape, Method, Quantizer
+from bittern.train.real_weights import real_weights
 
 W = torch.tensor([[0.5, -1.4, 1.3, -0.1], [0.0, -0.0, -1.3, 2.0]])
 ONES = torch.ones(2, 4)
@@ -249,3 +250,19 @@ def test_packed_equals_trained(method: Method) -> None:
     assert report.logits_identical
     rows = nn.Sequential(BinaryLinear(5, 3, method=method)).eval()
     assert verify(pack(rows, x), rows, x).logits_identical
+
+
+def test_a_loaded_state_says_what_has_started_whichever_stage_it_is_of() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, 5, 5)
+    for make in (EWGS, real_weights(EWGS)):
+        trained, other = BinaryConv2d(4, 6, 3, method=EWGS), BinaryConv2d(4, 6, 3, method=make)
+        fresh = {name: value.clone() for name, value in trained.state_dict().items()}
+        trained(x)
+        other.load_state_dict(trained.state_dict())
+        before = {name: value.clone() for name, value in other.state_dict().items()}
+        other(5 * x)
+        assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+        other.load_state_dict(fresh)
+        other(5 * x)
+        assert not torch.equal(other.state_dict()["method.input_high"], before["method.input_high"])

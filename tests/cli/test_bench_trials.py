@@ -76,7 +76,7 @@ def test_an_own_method_is_found_where_the_command_starts(
     ("words", "message"),
     [
         (("--track", "to"), "unknown track 'to': did you mean toy?"),
-        (("--method", "bn"), "unknown method 'bn': did you mean BNN? ('bittern methods' lists them)"),
+        (("--method", "recoo"), "unknown method 'recoo': did you mean ReCU? ('bittern methods' lists them)"),
         (("--recipe", "papers"), "unknown recipe 'papers': did you mean paper?"),
         (("--jobs", 0), "--jobs must be at least 1; got 0"),
         (("--threads", 0), "--threads must be at least 1; got 0"),

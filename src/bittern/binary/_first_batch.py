@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
-
 import torch
 from torch import Tensor
 
 from bittern.quantizer import LayerShape, Quantizer
+
+OPERANDS = ("weight", "input")
 
 
 class FirstBatchQuantizer(Quantizer):
@@ -17,28 +17,21 @@ class FirstBatchQuantizer(Quantizer):
     Which of them have been set is part of the state: a loaded network goes on, it does not start anew.
     """
 
+    started: Tensor
+
     def __init__(self, shape: LayerShape) -> None:
         super().__init__(shape)
-        self._seen: set[str] = set()
+        self.register_buffer("started", torch.zeros(len(OPERANDS), dtype=torch.bool))
+        """Whether the parameters of the weight, of the input, have been set."""
+        self._known: frozenset[str] = frozenset()  # asking a buffer takes a GPU's time, and no compiler traces it
 
     def starts(self, operand: str) -> bool:
         """Whether this is the first batch in training mode of "weight" or "input"; from then on it is not."""
-        if not self.training or operand in self._seen:
+        if not self.training or operand in self._known:
             return False
-        self._seen = {*self._seen, operand}
+        self._known = self._known | {operand}
+        self.started[OPERANDS.index(operand)] = True
         return True
 
-    def get_extra_state(self) -> Tensor:
-        """[2]: 1 where the parameters of the weight, of the input, have been set."""
-        return torch.tensor([float(operand in self._seen) for operand in OPERANDS])
-
-    def set_extra_state(self, state: Tensor) -> None:
-        self._seen = {operand for operand, seen in zip(OPERANDS, state.tolist(), strict=True) if seen}
-
-    @property
-    def seen(self) -> AbstractSet[str]:
-        """Operands whose parameters have been set."""
-        return self._seen
-
-
-OPERANDS = ("weight", "input")
+    def was_loaded(self) -> None:
+        self._known = frozenset(operand for operand, flag in zip(OPERANDS, self.started.tolist(), strict=True) if flag)

@@ -31,7 +31,7 @@ class AdaBin(Quantizer):
     Start: He's, N(0, 2 / fan_in), as the authors' ResNet-20; a = 1, b = 0.
 
     t_min, t_max: 1e-3 and 10, as the authors' script for CIFAR-10; without its option --progressive t = 0.1 and k = 10.
-    Differences: the authors' code multiplies the centre of the inputs by the distance too (`offset`="released"), so
+    Differences: the authors' code multiplies the centre of the inputs by the distance too (offset="released"), so
     that their two values are not centre plus and minus distance; the paper's own text was not found. A filter of equal
     weights divides by 0 there; here its deviation is at least 1e-19 in float32. In grouped convolutions the authors'
     deviation divides by the inputs of all groups. A distance below 0 gives the same values here as there, but at x = b.

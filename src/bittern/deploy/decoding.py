@@ -15,8 +15,10 @@ from bittern.deploy.program import Node, Program, tensor_name
 def decoded(program: Program, tensors: Mapping[str, Tensor]) -> tuple[Program, dict[str, Tensor]]:
     """The same program with nodes `conv` and `linear` in place of those that are `decoded`, and their weights.
 
-    Nodes that share a weight go on sharing it.
+    Nodes that share a weight go on sharing it. A program without such nodes is given back.
     """
+    if all(node.kind != DECODED.name for node in program.nodes):
+        return program, dict(tensors)
     found: dict[str, Tensor] = dict(tensors)
     names: dict[object, str] = {}
 

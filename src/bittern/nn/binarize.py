@@ -202,8 +202,8 @@ class LowBitLayer(CostedLayer):
         else:
             planes = sum(code.grid.bits for code in input_codes(method))
             for code in codes:
-                filters = (1, shape.groups) if isinstance(code, Ones) else (code.bits, shape.out_channels)
-                products += output // shape.out_channels * shape.fan_in * planes * math.prod(filters)
+                outputs = output * shape.groups // shape.out_channels if isinstance(code, Ones) else output * code.bits
+                products += outputs * shape.fan_in * planes
         real = [p for p in self.parameters(recurse=False) if p is not self.weight]
         real += method.parameters(recurse=False)
         return Cost(macs, products, math.ceil(bits / 8), bits, 0, self.weight, tuple(real), type(method).__name__)

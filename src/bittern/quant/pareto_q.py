@@ -73,6 +73,9 @@ class ParetoQ(RealInputs):
             values, divisor = torch.round(real).clamp(low, high), 1.0
         return Quantized(straight_through(values, v, inside.to(w.dtype) * divisor), a / divisor)
 
+    def was_loaded(self) -> None:
+        self._has_started = bool(self.started)
+
     def _scale(self, w: Tensor) -> Tensor:
         """a [out, 1, ...], with the gradient that it has."""
         a = self._started(w.detach()).clamp(min=LEAST_SCALE)

@@ -54,6 +54,9 @@ class RealWeights(Quantizer):
     def set_progress(self, t: float) -> None:
         self._method.set_progress(t)
 
+    def was_loaded(self) -> None:
+        self._method.was_loaded()
+
     def train(self, mode: bool = True) -> Self:
         """Set the mode here and in `method`, which is no submodule."""
         self._method.training = mode
