@@ -94,7 +94,7 @@ def test_importing_bittern_loads_nothing_heavy() -> None:
 
 def test_packages_come_alone() -> None:
     """Asking for one package imports no other that it stands below or beside."""
-    always, layers = {"_native", "_version", "ops"}, {"codes", "estimators", "quantizer", "start"}
+    always, layers = {"_native", "_version", "ops"}, {"codes", "estimators", "input_codes", "quantizer", "start"}
     with_it = {
         "binary": {"binary", "_options", *layers},
         "models": {"models", "nn", "_files", "_tensor_file", *layers},

@@ -18,8 +18,8 @@ from bittern.quantizer import LayerShape, Method, input_terms, set_progress, wei
 
 # torch's tracer itself instantiates a Function, which torch then warns about
 compiles = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-SETTLED = ("R1", "R2", "learned", "signs", "share")
-"""Buffers of RBNN and ReBNN that are no schedule: `settle` changes them."""
+SETTLED = ("started", "R1", "R2", "learned", "signs", "share")
+"""Buffers that are no schedule: `settle` changes those of RBNN and ReBNN, a first batch `started`."""
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 
 

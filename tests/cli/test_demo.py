@@ -197,4 +197,4 @@ def test_bench_methods_hands_on_its_options(command: Command, tmp_path: Path, mo
     assert options["seeds"] == (0, 1, 2)
     assert options["methods"] == (None, *binary.COMPARED)
     command.done("bench", "methods", "--data", "digits", "--out", tmp_path, "--method", "all")
-    assert asked[2][1]["methods"] == (None, *binary.ALL, *quant.ALL)
+    assert asked[2][1]["methods"] == (None, *binary.ALL, *(m for m in quant.ALL if m is not quant.BitNet))

@@ -89,20 +89,21 @@ struct MappedRow {
   const float *factor, *addend, *threshold;  // of one channel after another
 };
 
+// Bits of `count` <= 64 channels from the first of x and of the row on.
 template <bool kMapped, bool kZero>
-inline u64 pack_mapped_word(const float* x, const MappedRow& row, i64 first, i64 count) {
+inline u64 pack_mapped_word(const float* x, const MappedRow& row, i64 count) {
   u64 word = 0;
   i64 c = 0;
   for (; c + kLanes <= count; c += kLanes) {
-    F32 value = load(x + first + c);
-    if (kMapped) value = multiply_add(value, load(row.factor + first + c), load(row.addend + first + c));
-    const F32 limit = kZero ? splat(0.0f) : load(row.threshold + first + c);
+    F32 value = load(x + c);
+    if (kMapped) value = multiply_add(value, load(row.factor + c), load(row.addend + c));
+    const F32 limit = kZero ? splat(0.0f) : load(row.threshold + c);
     word |= u64{at_least(value, limit)} << c;
   }
   for (; c < count; ++c) {
-    float value = x[first + c];
-    if (kMapped) value = __builtin_fmaf(value, row.factor[first + c], row.addend[first + c]);
-    word |= static_cast<u64>(value >= (kZero ? 0.0f : row.threshold[first + c])) << c;
+    float value = x[c];
+    if (kMapped) value = __builtin_fmaf(value, row.factor[c], row.addend[c]);
+    word |= static_cast<u64>(value >= (kZero ? 0.0f : row.threshold[c])) << c;
   }
   return word;
 }
@@ -114,12 +115,15 @@ void pack_mapped_rows(const float* x, i64 rows, i64 cols, const MappedRow& row, 
     u64* words = place.words + i * place.pixel_words;
     u64 before = shift == 0 ? 0 : *words & ((u64{1} << shift) - 1);
     for (i64 first = 0; first < cols; first += kWordBits) {
-      const i64 left = cols - first;
-      const u64 word = left >= kWordBits ? pack_mapped_word<kMapped, kZero>(x, row, first, kWordBits)
-                                         : pack_mapped_word<kMapped, kZero>(x, row, first, left);
+      const i64 count = smaller(kWordBits, cols - first);
+      const MappedRow at{kMapped ? row.factor + first : nullptr, kMapped ? row.addend + first : nullptr,
+                         kZero ? nullptr : row.threshold + first};
+      // The constant count lets the compiler unroll the common case.
+      const u64 word = count == kWordBits ? pack_mapped_word<kMapped, kZero>(x + first, at, kWordBits)
+                                          : pack_mapped_word<kMapped, kZero>(x + first, at, count);
       *words++ = before | word << shift;
       before = shift == 0 ? 0 : word >> (kWordBits - shift);
-      if (shift != 0 && left <= kWordBits && left + shift > kWordBits) *words = before;
+      if (count + shift > kWordBits) *words = before;
     }
   }
 }
