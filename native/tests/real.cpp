@@ -22,6 +22,8 @@ RealConv draw_conv(Random& random) {
   c.width = random.pick({1, 4, 7, 15});
   c.channels = random.pick({1, 3, 5, 16});
   c.out_channels = random.pick({1, 7, 16, 17, 31, 32, 33, 64, 200});
+  c.groups = random.pick({1, 1, 2, 3});
+  c.channels *= c.groups, c.out_channels *= c.groups;
   c.kernel_h = random.pick({1, 2, 3}), c.kernel_w = random.pick({1, 3, 5});
   c.stride_h = random.pick({1, 1, 2}), c.stride_w = random.pick({1, 2, 3});
   c.pad_h = random.pick({0, 1, 2}), c.pad_w = random.pick({0, 0, 1, 3});
@@ -34,38 +36,49 @@ RealConv draw_conv(Random& random) {
   c.out_width = extent(c.width, c.kernel_w, c.stride_w, c.pad_w, c.dilation_w);
   c.channels_first = random.below(2);
   c.chain = random.pick({1, 2, 7, 128, 100000});
+  c.in_turn = random.pick({0, 0, 1, 3, 40});
   return c;
 }
 
 // One output in the order that the call asks for. weights: [product, out_channel].
 float naive_sum(const RealConv& c, const std::vector<float>& weights, i64 pixel, i64 o) {
   const i64 image = pixel / c.out_width / c.out_height, oy = pixel / c.out_width % c.out_height,
-            ox = pixel % c.out_width, taps = c.kernel_h * c.kernel_w, products = taps * c.channels;
-  volatile float total = 0, sum = 0;
+            ox = pixel % c.out_width, taps = c.kernel_h * c.kernel_w, channels = c.channels / c.groups,
+            products = taps * channels, first = o / (c.out_channels / c.groups) * channels;
+  const bool in_turn = o % (c.out_channels / c.groups) + c.in_turn >= c.out_channels / c.groups;
+  volatile float total = 0, sum = 0, turns[2] = {0, 0};
   for (i64 i = 0; i < products; ++i) {
-    const i64 tap = c.channels_first != 0 ? i % taps : i / c.channels;
-    const i64 channel = c.channels_first != 0 ? i / taps : i % c.channels;
+    const i64 tap = c.channels_first != 0 ? i % taps : i / channels;
+    const i64 channel = first + (c.channels_first != 0 ? i / taps : i % channels);
     const i64 y = oy * c.stride_h - c.pad_h + tap / c.kernel_w * c.dilation_h;
     const i64 x = ox * c.stride_w - c.pad_w + tap % c.kernel_w * c.dilation_w;
     const bool inside = y >= 0 && x >= 0 && y < c.height && x < c.width;
     const float value =
         inside ? c.x[image * c.x_image + y * c.x_row + x * c.x_pixel + channel * c.x_channel] : 0;
-    sum = std::fma(value, weights[static_cast<std::size_t>(i * c.out_channels + o)], sum);
+    const float weight = weights[static_cast<std::size_t>(i * c.out_channels + o)];
+    if (in_turn) {
+      if (i == products - products % 2) turns[0] = turns[0] + turns[1], turns[1] = 0;
+      volatile float product = value * weight;
+      turns[i % 2] = turns[i % 2] + product;
+      continue;
+    }
+    sum = std::fma(value, weight, sum);
     if ((i + 1) % c.chain != 0 && i + 1 != products) continue;
     total = i < c.chain ? sum : total + sum;
     sum = 0;
   }
-  return total;
+  return in_turn ? turns[0] + turns[1] : total;
 }
 
-// As PreparedRealConv lays them out: units of 16 output channels, an even number of them.
+// As PreparedRealConv lays them out: units of 16 output channels, an even number of them for each group.
 std::vector<float> laid_out(const RealConv& c, const std::vector<float>& weights) {
-  const i64 products = c.kernel_h * c.kernel_w * c.channels,
-            units = round_up(ceil_div(c.out_channels, kRealUnit), 2);
-  std::vector<float> out(static_cast<std::size_t>(units * products * kRealUnit), 0.0f);
+  const i64 products = c.kernel_h * c.kernel_w * c.channels / c.groups, outputs = c.out_channels / c.groups,
+            padded = padded_outputs(outputs);
+  std::vector<float> out(static_cast<std::size_t>(c.groups * padded * products), 0.0f);
   for (i64 o = 0; o < c.out_channels; ++o) {
+    const i64 lane = o / outputs * padded + o % outputs;
     for (i64 i = 0; i < products; ++i) {
-      const i64 at = (o / kRealUnit * products + i) * kRealUnit + o % kRealUnit;
+      const i64 at = (lane / kRealUnit * products + i) * kRealUnit + lane % kRealUnit;
       out[static_cast<std::size_t>(at)] = weights[static_cast<std::size_t>(i * c.out_channels + o)];
     }
   }
@@ -75,13 +88,14 @@ std::vector<float> laid_out(const RealConv& c, const std::vector<float>& weights
 void test_conv(RealConv c, Isa isa, Random& random, Results& results) {
   std::vector<float> x(static_cast<std::size_t>(c.batch * c.height * c.width * c.channels + 1));
   for (float& value : x) value = random.uniform();
-  std::vector<float> weights(static_cast<std::size_t>(c.kernel_h * c.kernel_w * c.channels * c.out_channels));
+  std::vector<float> weights(
+      static_cast<std::size_t>(c.kernel_h * c.kernel_w * c.channels / c.groups * c.out_channels));
   for (float& value : weights) value = random.uniform();
   const std::vector<float> lanes = laid_out(c, weights);
   c.x = x.data();
   c.weights = lanes.data();
-  const i64 affine_row = round_up(c.out_channels, kUnitsTogether * kRealUnit);
-  std::vector<float> affine(static_cast<std::size_t>(2 * affine_row)), limits{-0.5f, 0.75f};
+  const i64 row = affine_row(c.out_channels);
+  std::vector<float> affine(static_cast<std::size_t>(2 * row)), limits{-0.5f, 0.75f};
   for (float& value : affine) value = random.uniform();
   if (random.below(2) != 0) c.affine = affine.data();
   if (random.below(2) != 0) c.limits = limits.data();
@@ -100,14 +114,14 @@ void test_conv(RealConv c, Isa isa, Random& random, Results& results) {
       for (i64 i = 0; i < count; ++i) {
         const i64 o = i % c.out_channels;
         float expected = naive_sum(c, weights, i / c.out_channels, o);
-        if (c.affine != nullptr) expected = std::fma(expected, c.affine[o], c.affine[affine_row + o]);
+        if (c.affine != nullptr) expected = std::fma(expected, c.affine[o], c.affine[row + o]);
         if (c.limits != nullptr && expected < c.limits[0]) expected = c.limits[0];
         if (c.limits != nullptr && expected > c.limits[1]) expected = c.limits[1];
         good &= out[i] == expected || (std::isnan(out[i]) && std::isnan(expected));
       }
       results.record(good, std::string("real_conv ") + isa_name(isa) + " channels " +
                                std::to_string(c.channels) + " out " + std::to_string(c.out_channels) +
-                               " chain " + std::to_string(c.chain));
+                               " groups " + std::to_string(c.groups) + " chain " + std::to_string(c.chain));
     }
   }
 }
@@ -182,16 +196,15 @@ void test_pool(PoolImages p, Isa isa, Random& random, Results& results) {
 void test_both(Isa isa, Random& random, Results& results) {
   RealConv c = draw_conv(random);
   if (random.below(4) == 0) {
-    c.batch = 1, c.height = 60, c.width = 50, c.channels = 1, c.out_channels = 100;
+    c.batch = 1, c.height = 60, c.width = 50, c.channels = c.groups = 1, c.out_channels = 100;
     c.kernel_h = c.kernel_w = 1, c.stride_h = c.stride_w = c.dilation_h = c.dilation_w = 1;
     c.pad_h = random.below(2), c.pad_w = 0;
     c.out_height = c.height + 2 * c.pad_h, c.out_width = c.width;
   }
   std::vector<float> x(static_cast<std::size_t>(c.batch * c.height * c.width * c.channels + 1));
   for (float& value : x) value = random.uniform();
-  const i64 units = round_up(ceil_div(c.out_channels, kRealUnit), 2);
-  std::vector<float> weights(
-      static_cast<std::size_t>(c.kernel_h * c.kernel_w * c.channels * units * kRealUnit));
+  std::vector<float> weights(static_cast<std::size_t>(c.kernel_h * c.kernel_w * c.channels *
+                                                      padded_outputs(c.out_channels / c.groups)));
   for (float& value : weights) value = random.uniform();
   c.x = x.data(), c.weights = weights.data();
   c.x_channel = c.height * c.width, c.x_pixel = 1, c.x_row = c.width, c.x_image = c.channels * c.x_channel;

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,12 +47,25 @@ def test_nothing_fits(command: Command, store: Path) -> None:
 def test_json_has_trials_and_intervals(command: Command, store: Path) -> None:
     (found,) = json.loads(command.done("advise", store, "--ops", "1M", "--json"))
     assert found["limits"] == {"ops": 1e6}
+    assert found["several_builds"] == ""
     best = found["choices"][0]
     assert best["method"] == "BNN"
     assert best["score"]["seeds"] == 3
     assert len(best["trials"][0]) == 64
     assert best["behind_the_best"]["mean"] == 0.0
     assert best["ops"] == pytest.approx(864864.86, abs=0.1)
+
+
+def test_choices_of_several_builds_are_told(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "builds.trials"
+    with TrialStore.open(path) as trials:
+        for done in made.trials(tasks=1):
+            other = replace(done, machine=replace(done.machine, build="0123456789ab"))
+            trials.add(other if done.trial.method == "BNN" else done)
+    out = " ".join(command.done("advise", path).split())
+    assert "These trials are of two builds of bittern" in out
+    (found,) = json.loads(command.done("advise", path, "--json"))
+    assert found["several_builds"].startswith("These trials are of two builds")
 
 
 def test_report_writes_a_page(command: Command, store: Path, tmp_path: Path) -> None:

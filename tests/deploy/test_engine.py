@@ -204,17 +204,34 @@ def test_the_order_of_a_convolution_is_found() -> None:
         torch.set_num_threads(before)
 
 
-def test_a_chain_is_measured() -> None:
-    """A stand-in for torch that adds in chains of 5."""
-    order = SumOrder(channels_first=True, chain=5)
+@pytest.mark.parametrize("order", [SumOrder(True, 5), SumOrder(True, 36, 2)], ids=str)
+def test_an_order_is_measured(order: SumOrder) -> None:
+    """A stand-in for torch that adds in chains of 5, or even and odd products of the last outputs of a group."""
 
     def run(w: Tensor) -> Tensor:
-        conv = PreparedRealConv(w, [1, 1], [0, 0], [1, 1], order)
-        image, out = torch.ones(1, 4, 4, w.shape[1]), torch.empty(1, 2, 2, w.shape[0])
+        conv = PreparedRealConv(w, [1, 1], [0, 0], [1, 1], order, groups=2)
+        image, out = torch.ones(1, 4, 4, 2 * w.shape[1]), torch.empty(1, 2, 2, w.shape[0])
         run_steps(chosen_isa(), conv.step(image, out))
         return out.permute(0, 3, 1, 2)
 
-    assert order in list(conv_orders(run, (7, 4, 3, 3)))
+    assert order in list(conv_orders(run, (14, 4, 3, 3), 2))
+
+
+def test_grouped_convolutions_are_native_with_torchs_own_bits() -> None:
+    """As MeliusNet's stem: few channels and outputs a group, which torch multiplies in more than one way."""
+    torch.manual_seed(0)
+    wide = nn.Sequential(nn.Conv2d(16, 16, 3, 1, 1, groups=2, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+    narrow = nn.Sequential(nn.Conv2d(16, 40, 3, 1, 1, groups=4, bias=False), nn.BatchNorm2d(40), nn.ReLU())
+    depthwise = nn.Conv2d(40, 40, 3, 1, 1, groups=40, bias=False)
+    rest = BinaryConv2d(40, 8, 3, padding=1, method=BNN)
+    model = shuffle(nn.Sequential(wide, narrow, nn.MaxPool2d(3, 2, 1), depthwise, nn.BatchNorm2d(40), rest)).eval()
+    x = torch.randn(1, 16, 21, 18)
+    packed = pack(model, x)
+    for batch in (1, 3):
+        assert_same(packed, torch.randn(batch, 16, 21, 18))
+    native = [item.node.attrs["groups"] for item in resolved(packed, 1) if isinstance(item, RealProduct)]
+    assert 2 in native
+    assert 40 not in native
 
 
 class Stem(nn.Module):

@@ -21,6 +21,7 @@ from bittern.quantizer import LayerShape
 
 ISAS = pytest.mark.parametrize("isa", ops.available_isas(), ids=lambda isa: isa.label)
 ORDERS = [ops.SumOrder(first, chain) for first, chain in itertools.product((False, True), (1, 7, 1000))]
+ORDERS += [ops.SumOrder(True, 1000, 3), ops.SumOrder(False, 7, 20)]
 POOLS = [
     ops.PoolRule(average, kernel, stride, padding, count)
     for average, count in ((False, True), (True, True), (True, False))
@@ -53,13 +54,13 @@ def run_on(isa: ops.Isa, record: np.ndarray, part: str, x: Tensor) -> None:
 
 @ISAS
 @pytest.mark.parametrize("order", ORDERS, ids=str)
-@pytest.mark.parametrize("out", [1, 17, 40])
+@pytest.mark.parametrize(("out", "groups"), [(1, 1), (17, 1), (40, 1), (24, 3), (40, 2)])
 @pytest.mark.parametrize("rest", [False, True], ids=["sum", "affine-limits"])
-def test_real_conv(isa: ops.Isa, order: ops.SumOrder, out: int, rest: bool) -> None:
-    x, w = numbers("x", 2, 7, 6, 5), torch.randn(out, 5, 3, 2, generator=generator("w"))
+def test_real_conv(isa: ops.Isa, order: ops.SumOrder, out: int, groups: int, rest: bool) -> None:
+    x, w = numbers("x", 2, 7, 6, 5 * groups), torch.randn(out, 5, 3, 2, generator=generator("w"))
     affine = torch.randn(2, out, generator=generator("affine")) if rest else None
     geometry = ((2, 1), (1, 1), (1, 2))
-    fixed = (w, *geometry, order, affine, (-0.5, 1.5) if rest else None)
+    fixed = (w, *geometry, order, affine, (-0.5, 1.5) if rest else None, groups)
     expected = real_conv_reference(x, *fixed)
     y = torch.full_like(expected, -7.0)
     conv = ops.PreparedRealConv(*fixed)  # a record keeps nothing alive

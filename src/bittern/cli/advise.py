@@ -118,6 +118,8 @@ def _sentences(one: Advice, limits: Mapping[str, float]) -> list[str]:
     if one.unmeasured:
         names = "; ".join(printable(candidate.name) for candidate in one.unmeasured)
         said.append(f"Not judged, since a limited cost was not measured: {names}.")
+    if mixed := _builds(one):
+        said.append(mixed)
     return said
 
 
@@ -166,6 +168,15 @@ def _limits(limits: Mapping[str, float]) -> str:
     return ", ".join(words[cost](limit) for cost, limit in limits.items())
 
 
+def _builds(one: Advice) -> str:
+    """A sentence where what is compared was trained by several builds; "" else."""
+    from bittern.bench.trials.builds import builds_told
+
+    compared = [beside.candidate for beside in (*one.choices, *one.ties)] + [near.candidate for near in one.nearest]
+    evidence = {done.trial.key: done for candidate in compared for done in candidate.evidence}
+    return builds_told(evidence.values())
+
+
 def _machines(best: Candidate) -> str:
     from bittern.cli.screen import printable
 
@@ -180,6 +191,7 @@ def _as_json(one: Advice, limits: Mapping[str, float]) -> dict[str, Any]:
         "not_told_apart_from_the_best": [{**_candidate(b.candidate), **_difference(b)} for b in one.ties],
         "nearest": [{**_candidate(near.candidate), "times_the_limit": dict(near.times)} for near in one.nearest],
         "unmeasured": [candidate.name for candidate in one.unmeasured],
+        "several_builds": _builds(one),
     }
 
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bittern import ops
-from bittern.deploy.kinds.kind import Step, integers
+from bittern.deploy.kinds.kind import Step, integer, integers
 from bittern.deploy.kinds.real import CONV
 from bittern.deploy.program import Node
 
@@ -83,6 +83,7 @@ def exact_order(
     """
     weight = with_random_weight(tensors)["weight"]
     stride, padding, dilation = (integers(node, key) for key in ("stride", "padding", "dilation"))
+    groups = integer(node, "groups")
     torchs = CONV.build(node, {"weight": weight}, CPU)
 
     def run(batch: int, other: Tensor) -> Tensor:
@@ -91,7 +92,7 @@ def exact_order(
         return result
 
     def agrees(order: ops.SumOrder, few: Tensor, _: Tensor, expected: Tensor) -> bool:
-        conv = ops.PreparedRealConv(weight, stride, (0, 0), dilation, order)
+        conv = ops.PreparedRealConv(weight, stride, (0, 0), dilation, order, groups=groups)
         padded = F.pad(few, (padding[1], padding[1], padding[0], padding[0]))
         reach = dilation[0] * (weight.shape[2] - 1) + 1
         row_numbers = few.shape[0] * max(1, expected[0, :, 0].numel())
@@ -105,7 +106,7 @@ def exact_order(
         return True
 
     tried: set[ops.SumOrder] = set()
-    for order in _likely_orders(known, run, weight.shape, shape[0]):
+    for order in _likely_orders(known, run, weight.shape, groups, shape[0]):
         if order not in tried and same_bits(torchs, partial(agrees, order), shape):
             return order
         tried.add(order)
@@ -113,12 +114,12 @@ def exact_order(
 
 
 def _likely_orders(
-    known: Iterable[ops.SumOrder], run: Callable[[int, Tensor], Tensor], weight: Sequence[int], batch: int
+    known: Iterable[ops.SumOrder], run: Callable[[int, Tensor], Tensor], weight: Sequence[int], groups: int, batch: int
 ) -> Iterator[ops.SumOrder]:
     """Orders that are worth a trial, those that cost least to find out first: measuring takes calls of torch."""
     yield from known
     for images in dict.fromkeys((1, batch)):
-        yield from conv_orders(partial(run, images), weight)
+        yield from conv_orders(partial(run, images), weight, groups)
 
 
 @torch.no_grad()
@@ -170,11 +171,16 @@ def repeats(few: Tensor, batch: Tensor) -> bool:
     return all(torch.equal(part, few[: part.shape[0]]) for part in torch.split(batch, few.shape[0]))
 
 
-def conv_orders(run: Run, weight: Sequence[int]) -> Iterator[ops.SumOrder]:
-    """Orders in which a convolution with weights of this shape, [out, channels, *kernel], may add its products."""
-    for chain in dict.fromkeys((_first_chain(run, weight), torch.Size(weight[1:]).numel())):
+def conv_orders(run: Run, weight: Sequence[int], groups: int = 1) -> Iterator[ops.SumOrder]:
+    """Orders in which a convolution with weights of this shape, [out, channels / groups, *kernel], may add."""
+    whole = torch.Size(weight[1:]).numel()
+    for chain in dict.fromkeys((_first_chain(run, weight), whole)):
         for channels_first in (False, True):
             yield ops.SumOrder(channels_first, chain)
+    # of matrix products: what is a window there lies with channels first
+    last = _in_turn(run, weight, weight[0] // groups)
+    if last:
+        yield ops.SumOrder(True, whole, last)
 
 
 def _first_chain(run: Run, weight: Sequence[int]) -> int:
@@ -198,6 +204,17 @@ def _first_chain(run: Run, weight: Sequence[int]) -> int:
             break
         chain = size
     return chain
+
+
+def _in_turn(run: Run, weight: Sequence[int], outputs: int) -> int:
+    """So many of the last outputs of the first group do not add the second product to the first."""
+    products = torch.Size(weight[1:]).numel()
+    if products < 2:
+        return 0
+    w = torch.ones(weight[0], products, dtype=torch.float32)
+    w[:, 0], w[:, 1] = HUGE, -HUGE
+    left = _middle(run(w.view(*weight)))[:outputs]
+    return sum(n != products - 2 for n in left)
 
 
 def _middle(images: Tensor) -> list[int]:

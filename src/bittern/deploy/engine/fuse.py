@@ -30,6 +30,9 @@ from bittern.ops import Activation
 
 Forms = Mapping[int, Form]
 
+LEAST_OF_GROUP = 8
+"""Output channels of a group that the native convolution takes; of fewer, half a vector would stay empty."""
+
 IMAGE_RANK = {0: 2, 1: 3, 2: 4}
 """Dimensions of what a product over so many dimensions of space writes; for 0, one row of features per sample."""
 
@@ -254,7 +257,10 @@ def _packs_signs(node: Node, product: Node) -> bool:
 
 def _is_real_product(forms: Forms, node: Node) -> bool:
     images = len(forms[node.output].shape) == IMAGE_RANK[2]
-    return images and node.kind == "conv" and node.attrs["groups"] == 1 and "bias" not in node.tensors
+    if not images or node.kind != "conv" or "bias" in node.tensors:
+        return False
+    groups = integer(node, "groups")
+    return groups == 1 or forms[node.output].channels // groups >= LEAST_OF_GROUP
 
 
 def _is_row_product(forms: Forms, node: Node) -> bool:

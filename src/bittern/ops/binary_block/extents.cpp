@@ -200,7 +200,9 @@ void check_pool(Findings& f, const PoolImages& p, const Sizes& sizes) {
 
 void check_real(Findings& f, const ProgramStep& step, bool pooled) {
   const RealConv& c = step.real;
-  f.need(sound(0, {c.batch, c.height, c.width}) && sound(1, {c.channels, c.out_channels, c.chain}),
+  f.need(sound(0, {c.batch, c.height, c.width, c.in_turn}) &&
+             sound(1, {c.channels, c.out_channels, c.chain, c.groups}) && c.channels % c.groups == 0 &&
+             c.out_channels % c.groups == 0,
          "its sizes");
   f.need(sound(1, {c.kernel_h, c.kernel_w, c.stride_h, c.stride_w}) &&
              sound(1, {c.dilation_h, c.dilation_w}) && sound(0, {c.pad_h, c.pad_w}),
@@ -209,10 +211,13 @@ void check_real(Findings& f, const ProgramStep& step, bool pooled) {
   f.need(c.out_height == out_extent(c.height, c.kernel_h, c.stride_h, c.pad_h, c.dilation_h) &&
              c.out_width == out_extent(c.width, c.kernel_w, c.stride_w, c.pad_w, c.dilation_w),
          "the size of its result");
-  const i64 rows = round_up(c.out_channels, kRealUnit * kUnitsTogether);
   f.holds(c.x, lying(c), step.sizes.input, "its input");
-  f.holds(c.weights, dense(rows, c.channels, c.kernel_h, c.kernel_w), step.sizes.weights, "its weights");
-  if (c.affine != nullptr) f.holds(c.affine, dense(2, rows, 1), step.sizes.rows, "its affine map");
+  f.holds(c.weights,
+          dense(c.groups * padded_outputs(c.out_channels / c.groups), c.channels / c.groups, c.kernel_h,
+                c.kernel_w),
+          step.sizes.weights, "its weights");
+  if (c.affine != nullptr)
+    f.holds(c.affine, dense(2, affine_row(c.out_channels), 1), step.sizes.rows, "its affine map");
   if (c.limits != nullptr) f.holds(c.limits, Extent(2), step.sizes.mask, "its limits");
   if (!pooled) {
     f.holds(c.out, dense(c.batch, c.out_height, c.out_width, c.out_channels), step.sizes.real, "its result");

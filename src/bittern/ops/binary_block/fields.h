@@ -75,19 +75,20 @@ constexpr std::array kPoolImagesFields = {
 static_assert(is_whole(kPoolImagesFields, sizeof(PoolImages)));
 
 constexpr std::array kRealConvFields = {
-    BITTERN_FIELD(RealConv, batch),        BITTERN_FIELD(RealConv, height),
-    BITTERN_FIELD(RealConv, width),        BITTERN_FIELD(RealConv, channels),
-    BITTERN_FIELD(RealConv, out_height),   BITTERN_FIELD(RealConv, out_width),
-    BITTERN_FIELD(RealConv, out_channels), BITTERN_FIELD(RealConv, kernel_h),
-    BITTERN_FIELD(RealConv, kernel_w),     BITTERN_FIELD(RealConv, stride_h),
-    BITTERN_FIELD(RealConv, stride_w),     BITTERN_FIELD(RealConv, pad_h),
-    BITTERN_FIELD(RealConv, pad_w),        BITTERN_FIELD(RealConv, dilation_h),
-    BITTERN_FIELD(RealConv, dilation_w),   BITTERN_FIELD(RealConv, channels_first),
-    BITTERN_FIELD(RealConv, chain),        BITTERN_FIELD(RealConv, x),
-    BITTERN_FIELD(RealConv, x_image),      BITTERN_FIELD(RealConv, x_row),
-    BITTERN_FIELD(RealConv, x_pixel),      BITTERN_FIELD(RealConv, x_channel),
-    BITTERN_FIELD(RealConv, weights),      BITTERN_FIELD(RealConv, out),
-    BITTERN_FIELD(RealConv, affine),       BITTERN_FIELD(RealConv, limits)};
+    BITTERN_FIELD(RealConv, batch),          BITTERN_FIELD(RealConv, height),
+    BITTERN_FIELD(RealConv, width),          BITTERN_FIELD(RealConv, channels),
+    BITTERN_FIELD(RealConv, out_height),     BITTERN_FIELD(RealConv, out_width),
+    BITTERN_FIELD(RealConv, out_channels),   BITTERN_FIELD(RealConv, kernel_h),
+    BITTERN_FIELD(RealConv, kernel_w),       BITTERN_FIELD(RealConv, stride_h),
+    BITTERN_FIELD(RealConv, stride_w),       BITTERN_FIELD(RealConv, pad_h),
+    BITTERN_FIELD(RealConv, pad_w),          BITTERN_FIELD(RealConv, dilation_h),
+    BITTERN_FIELD(RealConv, dilation_w),     BITTERN_FIELD(RealConv, groups),
+    BITTERN_FIELD(RealConv, channels_first), BITTERN_FIELD(RealConv, chain),
+    BITTERN_FIELD(RealConv, in_turn),        BITTERN_FIELD(RealConv, x),
+    BITTERN_FIELD(RealConv, x_image),        BITTERN_FIELD(RealConv, x_row),
+    BITTERN_FIELD(RealConv, x_pixel),        BITTERN_FIELD(RealConv, x_channel),
+    BITTERN_FIELD(RealConv, weights),        BITTERN_FIELD(RealConv, out),
+    BITTERN_FIELD(RealConv, affine),         BITTERN_FIELD(RealConv, limits)};
 static_assert(is_whole(kRealConvFields, sizeof(RealConv)));
 
 constexpr std::array kInputScaleFields = {

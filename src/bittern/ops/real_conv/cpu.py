@@ -16,14 +16,14 @@ from bittern.ops.pool_images.cpu import pool_step
 from bittern.ops.pool_images.rule import PoolRule
 from bittern.ops.real_conv.order import SumOrder
 
-UNITS_TOGETHER = 2
-"""Units that the widest kernel takes at once: weights are padded to a multiple of it."""
+TOGETHER = 2 * REAL_UNIT
+"""Output channels to a multiple of which the weights of a group are padded (kUnitsTogether * kRealUnit)."""
 
 
 class PreparedRealConv:
-    """A real convolution without bias and groups, its weights laid out for one order of summation.
+    """A real convolution without bias, its weights laid out for one order of summation.
 
-    w: float32 [out, channels, kernel_h, kernel_w]. Every output is a sum of fused multiply-adds: the same bits at every
+    w: float32 [out, channels / groups, kernel_h, kernel_w]. Every output is a sum in that order: the same bits at every
     instruction set and number of threads. affine: float32 [2, out], rows alpha and beta of an fma that follows; limits:
     the least and the most of what follows that (hardtanh, relu), NaN stays.
     """
@@ -37,17 +37,19 @@ class PreparedRealConv:
         order: SumOrder,
         affine: Tensor | None = None,
         limits: tuple[float, float] | None = None,
+        groups: int = 1,
     ) -> None:
         self.out_channels, self.channels, *self.kernel = w.shape
+        self.groups = groups
         self.stride, self.padding, self.dilation = tuple(stride), tuple(padding), tuple(dilation)
         self.order = order
-        rows = (w if order.channels_first else w.permute(0, 2, 3, 1)).reshape(self.out_channels, -1)
-        whole = UNITS_TOGETHER * REAL_UNIT
-        padded = torch.zeros(-(-self.out_channels // whole) * whole, rows.shape[1], dtype=torch.float32)
-        padded[: self.out_channels] = rows
-        self.affine = None if affine is None else F.pad(affine, (0, padded.shape[0] - self.out_channels))
+        rows = (w if order.channels_first else w.permute(0, 2, 3, 1)).reshape(groups, self.out_channels // groups, -1)
+        padded = F.pad(rows, (0, 0, 0, -rows.shape[1] % TOGETHER))
+        # the last tile of a group may begin anywhere
+        beyond = -self.out_channels % TOGETHER + TOGETHER
+        self.affine = None if affine is None else F.pad(affine, (0, beyond))
         self.limits = None if limits is None else torch.tensor(limits, dtype=torch.float32)
-        self.weights = padded.view(-1, REAL_UNIT, rows.shape[1]).transpose(1, 2).contiguous()
+        self.weights = padded.reshape(-1, REAL_UNIT, rows.shape[2]).transpose(1, 2).contiguous()
 
     @property
     def products(self) -> int:
@@ -65,7 +67,8 @@ class PreparedRealConv:
         r["stride_h"], r["stride_w"] = self.stride
         r["pad_h"], r["pad_w"] = self.padding
         r["dilation_h"], r["dilation_w"] = self.dilation
-        r["channels_first"], r["chain"] = self.order
+        r["groups"] = self.groups
+        r["channels_first"], r["chain"], r["in_turn"] = self.order
         r["weights"], r["out"] = self.weights.data_ptr(), out.data_ptr()
         r["affine"] = 0 if self.affine is None else self.affine.data_ptr()
         r["limits"] = 0 if self.limits is None else self.limits.data_ptr()

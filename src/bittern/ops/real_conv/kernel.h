@@ -11,20 +11,33 @@ namespace bittern {
 // Output channels whose weights lie side by side.
 constexpr i64 kRealUnit = 16;
 
-// Weights and affine rows are padded to a multiple of so many units.
+// The weights of a group are padded to a multiple of so many units.
 constexpr i64 kUnitsTogether = 2;
+
+constexpr i64 padded_outputs(i64 out_channels) {
+  return (out_channels + kUnitsTogether * kRealUnit - 1) / (kUnitsTogether * kRealUnit) *
+         (kUnitsTogether * kRealUnit);
+}
+
+// Floats of each row of an affine map: what the last tile of the last group reads is there, wherever it
+// begins.
+constexpr i64 affine_row(i64 out_channels) {
+  return padded_outputs(out_channels) + kUnitsTogether * kRealUnit;
+}
 
 // All fields are 64 bits wide, because Python fills them.
 struct RealConv {
   i64 batch, height, width, channels, out_height, out_width, out_channels;
   i64 kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+  i64 groups;          // that split channels and out_channels
   i64 channels_first;  // 1: the products of a channel follow each other; 0: those of a kernel position
-  i64 chain;  // so many products are added one by one; the sums of such chains are then added in order
+  i64 chain;    // so many products are added one by one; the sums of such chains are then added in order
+  i64 in_turn;  // see SumOrder
   const float* x;
   i64 x_image, x_row, x_pixel, x_channel;  // floats from one to the next
-  const float* weights;  // [ceil(out_channels / kRealUnit), products, kRealUnit], products in their order
+  const float* weights;  // [groups, units of a group, products, kRealUnit], products in their order
   float* out;            // [batch, out_height, out_width, out_channels]
-  const float* affine;   // null, or [2, out_channels rounded up]: y * alpha + beta, rounded once
+  const float* affine;   // null, or [2, affine_row(out_channels)]: y * alpha + beta, rounded once
   const float* limits;   // null, or [2]: the least and the most that follows; NaN stays
 };
 

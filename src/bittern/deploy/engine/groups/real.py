@@ -21,7 +21,7 @@ from bittern.deploy.engine.groups.torch_node import TorchNode, steps_of
 from bittern.deploy.engine.kernel_parameters import affine_rows, clamp_limits, pool_rule
 from bittern.deploy.engine.layout import Layout
 from bittern.deploy.engine.native_run import NativeRun
-from bittern.deploy.kinds.kind import integers
+from bittern.deploy.kinds.kind import integer, integers
 from bittern.deploy.program import Node
 
 
@@ -61,6 +61,7 @@ class RealProduct(RealGroup):
         tensors = self.node.named(material.tensors)
         tail = affine_rows(self.affine, material.tensors), clamp_limits(self.clamp)
         stride, padding, dilation = (integers(self.node, key) for key in ("stride", "padding", "dilation"))
+        groups = integer(self.node, "groups")
         parts = Parts(self._parts(), material)
         convs: dict[ops.SumOrder, tuple[Prepared, ...]] = {}
 
@@ -70,7 +71,7 @@ class RealProduct(RealGroup):
             if order is None:
                 return None
             if order not in convs:
-                conv = ops.PreparedRealConv(tensors["weight"], stride, padding, dilation, order, *tail)
+                conv = ops.PreparedRealConv(tensors["weight"], stride, padding, dilation, order, *tail, groups)
                 convs[order] = (Prepared(self, partial(self._run, conv)),)
             return convs[order]
 
