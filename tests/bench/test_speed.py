@@ -18,17 +18,20 @@ from bittern.bench.core.store import from_json
 from bittern.bench.core.timing import Comparison, Spread
 from bittern.bench.speed import networks as speed_networks
 from bittern.bench.speed import run as bench
+from bittern.bench.speed.accuracy import points_of, points_table
 from bittern.bench.speed.layers import CALLS, LayerRow, kernels, peak_gmac_s
 from bittern.bench.speed.memory import MemoryRow
 from bittern.bench.speed.mobilenet import mobilenet_v1, mobilenet_v2, mobilenet_v3_large
 from bittern.bench.speed.networks import Network, Twin, networks
 from bittern.bench.speed.peers import AUTOCAST, CHANNELS_LAST, ONNX_FP32, OPENVINO_INT8, PEERS, Forward, Peer
 from bittern.bench.speed.plot import latencies_svg
-from bittern.bench.speed.report import ITSELF, NetworkLayers, SpeedReport, SpeedRow
+from bittern.bench.speed.report import NetworkLayers, SpeedReport
+from bittern.bench.speed.rows import ITSELF, SpeedRow
 from bittern.deploy.interpreter import Interpreter
 from bittern.models import resnet20_cifar, vgg_small
 from bittern.nn.summary import summary
 from bittern.ops import Isa, available_isas, chosen_isa
+from bittern.recipes.published import Published
 
 ONE = Spread(1.0, 1.0, 1.0)
 
@@ -180,6 +183,38 @@ def test_reached_follows_the_medians() -> None:
     assert "net: binary layers 4 us, all else 7 us" in lines
 
 
+def _row(network: str, own: float, twin: str, peer: str, theirs: float, threads: int = 1) -> SpeedRow:
+    return SpeedRow(
+        network, twin, peer, threads, Spread(own, own, own), Spread(theirs, theirs, theirs), ONE, None
+    )  # fmt: skip
+
+
+def test_published_accuracies_stand_beside_the_fastest_engine() -> None:
+    dataset = "ImageNet"
+    binary_one = Published(60.0, dataset, "Signs", "paper A")
+    fp32, int8 = Published(75.0, dataset, "Small", "paper B"), Published(74.0, dataset, "Small", "paper C")
+    twins = (Twin("dense", resnet20_cifar), Twin("Small", resnet20_cifar, {}, fp32, int8))
+    net = Network("signs", "Signs, 8 x 8", resnet20_cifar, (3, 8, 8), twins, published=binary_one)
+    rows = [
+        _row("Signs, 8 x 8", 5.0, "dense", "torch fp32", 90.0),
+        _row("Signs, 8 x 8", 7.0, "Small", "torch fp32", 9.0),
+        _row("Signs, 8 x 8", 6.0, "Small", "torch fp32, channels-last", 8.0),
+        _row("Signs, 8 x 8", 6.0, "Small", "Runtime int8 QDQ", 4.0),
+        _row("Signs, 8 x 8", 6.0, "Small", "Vino int8 QDQ", 8.5),
+        _row("Signs, 8 x 8", 6.0, "Small", "torch bf16, channels-last", 1.0),
+        _row("Signs, 8 x 8", 1.0, "Small", "Runtime int8 QDQ", 1.0, threads=2),
+    ]
+    found = points_of(rows, [net], 1)
+    assert [(p.network, p.engine, p.latency_us, p.accuracy) for p in found] == [
+        ("Small", "Runtime int8 QDQ", 4.0, 74.0),
+        ("Signs, 8 x 8", "bittern", 6.0, 60.0),
+        ("Small", "torch fp32, channels-last", 8.0, 75.0),
+    ]
+    assert [p.beaten_by for p in found] == [(), ("Small",), ()]
+    lines = points_table(found).splitlines()
+    assert lines[3].split() == ["Signs,", "8", "x", "8", "bittern", "0.01", "60.0", "%", "Small", "paper", "A"]
+
+
 def test_plot_has_a_bar_for_each_engine(report: SpeedReport) -> None:
     text = latencies_svg(report)
     assert text == latencies_svg(report)
@@ -236,6 +271,9 @@ def test_networks_and_targets(monkeypatch: pytest.MonkeyPatch) -> None:
         "bireal_net18",
         "reactnet_a",
         "react_resnet18",
+        "binary_densenet28",
+        "meliusnet22",
+        "quicknet",
         "resnet20_cifar",
         "vgg_small",
     ]

@@ -32,7 +32,7 @@ def speed(
         list[int] | None, typer.Option(help="CPU threads; may be given again. [default: 1 and 2]")
     ] = None,
     network: Annotated[
-        list[str] | None, typer.Option(help="A network by its name; may be given again. [default: all five]")
+        list[str] | None, typer.Option(help="A network by its name; may be given again. [default: all]")
     ] = None,
     budget: Annotated[float, typer.Option(help="Seconds for each comparison.")] = 2.0,
     compiled: Annotated[

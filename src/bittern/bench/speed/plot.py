@@ -9,7 +9,8 @@ from statistics import median
 from typing import Any
 
 from bittern.bench.core.drawing import INK, LINE
-from bittern.bench.speed.report import ITSELF, US_PER_MS, SpeedReport, SpeedRow
+from bittern.bench.speed.report import SpeedReport
+from bittern.bench.speed.rows import ITSELF, US_PER_MS, SpeedRow
 
 OURS, THEIRS = "#0f766e", "#9ca3af"
 BAR_INCHES = 0.24

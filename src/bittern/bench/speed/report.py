@@ -10,13 +10,13 @@ from bittern.bench.core.machine import Machine
 from bittern.bench.core.rows import Figure, figures_table
 from bittern.bench.core.store import to_json
 from bittern.bench.core.timing import Spread
+from bittern.bench.speed.accuracy import LEGEND as POINTS_LEGEND
+from bittern.bench.speed.accuracy import Point, points_table
 from bittern.bench.speed.layers import LayerRow
 from bittern.bench.speed.memory import MemoryRow
+from bittern.bench.speed.rows import SpeedRow, reached, speed_table
 from bittern.nn._table import text_table
 
-ITSELF = "itself"
-"""In place of a float network: the packed one, run in another way."""
-US_PER_MS = 1e3
 MIB = 2**20
 LEGEND = (
     "ratio: the other engine's time / bittern's, pair by pair, median (min - max); above 1 bittern is faster. Each row "
@@ -27,21 +27,6 @@ LAYERS_LEGEND = (
     "first-level cache, one thread; of kernels in the median of pairs, of layers against the best. Layers are timed "
     "one by one, so each time contains some microseconds of Python."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class SpeedRow:
-    """One comparison of a packed network with another engine on a float network."""
-
-    network: str
-    twin: str
-    peer: str
-    threads: int
-    latency_us: Spread
-    peer_latency_us: Spread
-    ratio: Spread
-    target: float | None
-    """Least ratio that the project wants; None: no target for this row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +55,8 @@ class SpeedReport:
     peak_gmac_s: Spread
     kernels: tuple[LayerRow, ...]
     layers: tuple[NetworkLayers, ...]
+    points: tuple[Point, ...] = ()
+    """Published accuracies beside the latencies of the least number of threads."""
 
     def to_json(self) -> str:
         return to_json(self)
@@ -77,6 +64,8 @@ class SpeedReport:
     def __str__(self) -> str:
         parts = [self.command, f"{self.machine}; {self.load}", speed_table(self.rows), LEGEND]
         parts += [f"left out: {text}" for text in self.missing]
+        if self.points:
+            parts += [points_table(self.points), POINTS_LEGEND]
         if self.figures:
             parts.append(figures_table(self.figures))
         if self.memory:
@@ -95,38 +84,6 @@ class SpeedReport:
         return "\n\n".join(parts)
 
     __repr__ = __str__
-
-
-def reached(value: float, target: float | None) -> tuple[str, str]:
-    """Cells of a least value and of whether it is reached."""
-    if target is None:
-        return "", ""
-    return f">= {target:g}", "yes" if value >= target else "NO"
-
-
-def speed_table(rows: Sequence[SpeedRow]) -> str:
-    """One line per comparison."""
-    header = ("packed", "threads", "ms", "against", "float network", "ms", "ratio", "(min - max)", "target", "reached")
-    lines: list[tuple[str, ...]] = []
-    before: SpeedRow | None = None
-    for row in rows:
-        if before is not None and (row.network, row.twin, row.threads) != (before.network, before.twin, before.threads):
-            lines.append(())
-        before = row
-        lines.append(
-            (
-                row.network,
-                str(row.threads),
-                f"{row.latency_us.median / US_PER_MS:.2f}",
-                row.peer,
-                row.twin,
-                f"{row.peer_latency_us.median / US_PER_MS:.2f}",
-                f"{row.ratio.median:.2f}",
-                f"({row.ratio.min:.2f} - {row.ratio.max:.2f})",
-                *reached(row.ratio.median, row.target),
-            )
-        )
-    return text_table(header, lines, right=(1, 2, 5, 6, 7))
 
 
 def layers_table(rows: Sequence[LayerRow]) -> str:

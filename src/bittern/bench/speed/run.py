@@ -24,12 +24,15 @@ from bittern.bench.core.machine import this_machine
 from bittern.bench.core.rows import Figure
 from bittern.bench.core.timing import Spread, check_budget, compare, torch_threads
 from bittern.bench.speed import layers as speed_layers
+from bittern.bench.speed.accuracy import points_of
 from bittern.bench.speed.memory import MemoryRow, measure
 from bittern.bench.speed.networks import Network, Twin, networks
 from bittern.bench.speed.peers import PEERS, Peer
-from bittern.bench.speed.report import ITSELF, MIB, NetworkLayers, SpeedReport, SpeedRow
+from bittern.bench.speed.report import MIB, NetworkLayers, SpeedReport
+from bittern.bench.speed.rows import ITSELF, SpeedRow
 from bittern.deploy.engine.groups.block import Block
 from bittern.deploy.packed import Packed
+from bittern.nn import ConstantInputWarning
 from bittern.ops import chosen_isa
 
 ONE_THREAD = "bittern, 1 thread"
@@ -81,7 +84,8 @@ def run(
         state.tell("peak of counting")
         peak = speed_layers.peak_gmac_s(chosen_isa())
         found = tuple(speed_layers.kernels(chosen_isa(), kernels))
-    for network in networks() if chosen is None else chosen:
+    measured = networks() if chosen is None else tuple(chosen)
+    for network in measured:
         state.tell(f"{network.title}: packing")
         packed = _packed(network)
         for count in threads:
@@ -93,7 +97,7 @@ def run(
             layers.append(_layers(network, packed, speed_layers.peak_gmac_s(chosen_isa())))
     return SpeedReport(
         command, machine, load, tuple(state.rows), tuple(state.missing), tuple(figures), tuple(memory), peak, found,
-        tuple(layers),
+        tuple(layers), points_of(state.rows, measured, least),
     )  # fmt: skip
 
 
@@ -106,7 +110,9 @@ def _load() -> str:
 
 def _packed(network: Network) -> Packed:
     torch.manual_seed(0)
-    return deploy.pack(network.build().eval(), torch.randn(1, *network.input_shape))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConstantInputWarning)  # of norms that nobody trained
+        return deploy.pack(network.build().eval(), torch.randn(1, *network.input_shape))
 
 
 def _compare(state: _Run, network: Network, packed: Packed, threads: int) -> None:
