@@ -23,6 +23,8 @@ void bind_binary_block(nb::module_& m);
 void bind_linear_4bit(nb::module_& m);
 void bind_linear_8bit(nb::module_& m);
 void bind_linear_groups(nb::module_& m);
+void bind_multibit_quantize(nb::module_& m);
+void bind_multibit_matvec(nb::module_& m);
 void bind_optimizer_step(nb::module_& m);
 void bind_quantize_blockwise(nb::module_& m);
 
@@ -82,6 +84,8 @@ NB_MODULE(_native, m) {
   bind_linear_4bit(m);
   bind_linear_8bit(m);
   bind_linear_groups(m);
+  bind_multibit_quantize(m);
+  bind_multibit_matvec(m);
   bind_optimizer_step(m);
   bind_quantize_blockwise(m);
 }

@@ -38,6 +38,7 @@ from _estimator_cases import (
 )
 from _group_cases import check_group_product, group_products, group_weights
 from _linear_cases import check_int8, check_sum, linears
+from _multibit_cases import product_arguments, quantized_arguments
 from _step_cases import Step, check_step, steps
 from _tolerance import assert_exact
 from bittern import ops
@@ -490,6 +491,16 @@ def _laid_out(layout: Callable[[Tensor], Tensor], label: str, shape: tuple[int, 
     return (layout(numbers(label, shape, dtype)),)
 
 
+def multibit_quantize_cases() -> Iterator[Case]:
+    for label, make in quantized_arguments():
+        yield Case(ops.multibit_quantize, label, make, light=label in ("vector", "65-3planes-2cycles-refined"))
+
+
+def multibit_matvec_cases() -> Iterator[Case]:
+    for label, make in product_arguments():
+        yield Case(ops.multibit_matvec, label, make, light=label in ("vector", "65x7x2x2x1"))
+
+
 GENERATORS: dict[ops.Op, Callable[[], Iterator[Case]]] = {
     ops.sign: sign_cases,
     **{
@@ -527,6 +538,8 @@ GENERATORS: dict[ops.Op, Callable[[], Iterator[Case]]] = {
     ops.linear_8bit: int8_cases,
     ops.dequantize_groups: decoded_group_cases,
     ops.linear_groups: group_cases,
+    ops.multibit_quantize: multibit_quantize_cases,
+    ops.multibit_matvec: multibit_matvec_cases,
 }
 
 
@@ -550,6 +563,7 @@ WITHOUT_KERNEL = (
     ops.scaled_gradient,
     ops.mean_magnitude,
     ops.window_mean,
+    ops.multibit_quantize,
 )
 """On CUDA these are their references."""
 

@@ -52,6 +52,8 @@ def test_public_names() -> None:
         "linear_8bit",
         "dequantize_groups",
         "linear_groups",
+        "multibit_quantize",
+        "multibit_matvec",
     ]
     for name in bittern.__all__:
         assert getattr(bittern, name) is not None

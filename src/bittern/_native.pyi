@@ -267,3 +267,32 @@ def dequantize_groups(
     dtype: int,
     out: int,
 ) -> None: ...
+def multibit_quantize(
+    isa: int,
+    threads: int,
+    x: int,
+    rows: int,
+    n: int,
+    planes: int,
+    cycles: int,
+    refined: bool,
+    words: int,
+    scale: int,
+) -> None: ...
+def multibit_bytes(isa: int, planes: int, rows: int, n: int) -> int: ...
+def multibit_prepare(isa: int, canonical: int, planes: int, rows: int, n: int, prepared: int) -> None: ...
+def multibit_matvec(
+    isa: int,
+    threads: int,
+    x: int,
+    x_scale: int,
+    batch: int,
+    x_planes: int,
+    weights: int,
+    w_scale: int,
+    bias: int,
+    w_planes: int,
+    rows: int,
+    n: int,
+    out: int,
+) -> None: ...

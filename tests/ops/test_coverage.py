@@ -47,6 +47,8 @@ KERNELS = {
     ops.linear_8bit: {"linear_8bit"},
     ops.dequantize_groups: {"dequantize_groups"},
     ops.linear_groups: {"linear_groups"},
+    ops.multibit_quantize: {"multibit_quantize"},
+    ops.multibit_matvec: {"multibit_bytes", "multibit_prepare", "multibit_matvec"},
 }
 """Native functions behind each op that take an instruction set."""
 

@@ -31,6 +31,8 @@ from bittern.ops.linear_4bit import linear_4bit, linear_4bit_backward
 from bittern.ops.linear_8bit import linear_8bit
 from bittern.ops.linear_groups import dequantize_groups, linear_groups
 from bittern.ops.mean_magnitude import Window, input_scale_step, mean_magnitude, mean_of_sample, window_mean
+from bittern.ops.multibit_matvec import PreparedMultibitMatvec, multibit_matvec
+from bittern.ops.multibit_quantize import MOST_MULTIBIT_PLANES, multibit_quantize
 from bittern.ops.optimizer_step import PreparedStep, optimizer_step
 from bittern.ops.pack_levels import pack_levels
 from bittern.ops.pack_signs import PreparedPack, pack_signs
@@ -79,11 +81,14 @@ ALL: tuple[Op[Any], ...] = (
     linear_8bit,
     dequantize_groups,
     linear_groups,
+    multibit_quantize,
+    multibit_matvec,
 )
 
 __all__ = [
     "ALL",
     "MOST_HIDDEN",
+    "MOST_MULTIBIT_PLANES",
     "ON_REQUEST",
     "Activation",
     "BitImages",
@@ -94,6 +99,7 @@ __all__ = [
     "PreparedBlock",
     "PreparedConv2d",
     "PreparedMatmul",
+    "PreparedMultibitMatvec",
     "PreparedPack",
     "PreparedRealConv",
     "PreparedRealLinear",
@@ -136,6 +142,8 @@ __all__ = [
     "mean_magnitude",
     "mean_of_sample",
     "mean_step",
+    "multibit_matvec",
+    "multibit_quantize",
     "multiplies_bfloat16",
     "noisy_sign",
     "optimizer_step",

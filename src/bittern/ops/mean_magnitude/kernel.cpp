@@ -8,5 +8,7 @@
 #include BITTERN_SIMD
 
 namespace bittern::BITTERN_SET {
+#include "sums.inl.h"
+
 #include "kernel.inl.h"
 }  // namespace bittern::BITTERN_SET

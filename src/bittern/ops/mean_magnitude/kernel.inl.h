@@ -6,19 +6,8 @@
 
 namespace {
 
-constexpr i64 kSums = 16;
-constexpr int kParts = static_cast<int>(kSums / kLanes);
-
 inline float magnitude(float x) {
   return __builtin_fabsf(x);
-}
-
-// The total of n sums, which it overwrites.
-inline float joined(float* sums, i64 n) {
-  for (i64 half = n / 2; half > 0; half /= 2) {
-    for (i64 k = 0; k < half; ++k) sums[k] += sums[k + half];
-  }
-  return sums[0];
 }
 
 // Of numbers side by side.
@@ -37,13 +26,7 @@ inline float sum_of_row(const float* x, i64 count) {
     BITTERN_UNROLL
     for (int j = 0; j < kParts; ++j) part[j] = add(part[j], absolute(load(rest + j * kLanes)));
   }
-  BITTERN_UNROLL
-  for (int half = kParts / 2; half > 0; half /= 2) {
-    for (int k = 0; k < half; ++k) part[k] = add(part[k], part[k + half]);
-  }
-  float lanes[kLanes];
-  store(lanes, part[0]);
-  return joined(lanes, kLanes);
+  return joined_vectors(part);
 }
 
 // Of numbers anywhere.

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`multibit_matvec` on the CPU, by native code, and its weights prepared for repeated use."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bittern import _native
+from bittern.ops._check import check_same_device
+from bittern.ops._isa import Isa, chosen_isa, threads
+from bittern.ops.multibit_matvec.arguments import MultibitMatvecArguments
+from bittern.ops.multibit_matvec.check import OP, check_planes, check_weight
+
+
+class PreparedMultibitMatvec:
+    """`multibit_matvec` with a fixed weight, laid out once in the order in which this CPU's kernel reads it.
+
+    w: int64 [k_w, rows, words], w_scale: float32 [rows, k_w], in_features, bias: float32 [rows] or None. Call with x
+    int64 [k_h, *batch, words] and x_scale float32 [*batch, k_h] -> float32 [*batch, rows].
+    Errors: TypeError / ValueError as the op's.
+    """
+
+    def __init__(
+        self, w: Tensor, w_scale: Tensor, in_features: int, bias: Tensor | None = None, isa: Isa | None = None
+    ) -> None:
+        check_weight(w, w_scale, in_features, bias)
+        self.isa = chosen_isa() if isa is None else isa
+        self.planes, self.rows = w.shape[:2]
+        self.in_features = in_features
+        self._scale = w_scale.t().contiguous()
+        self._bias = None if bias is None else bias.contiguous()
+        w = w.contiguous()
+        sizes = (self.planes, self.rows, in_features)
+        self._weights = torch.empty(_native.multibit_bytes(self.isa, *sizes), dtype=torch.uint8)
+        _native.multibit_prepare(self.isa, w.data_ptr(), *sizes, self._weights.data_ptr())
+
+    def __call__(self, x: Tensor, x_scale: Tensor) -> Tensor:
+        check_planes("x", x, x_scale, self.in_features)
+        check_same_device(OP, x=x, x_scale=x_scale, w_scale=self._scale)
+        return self._multiplied(x.contiguous(), x_scale.contiguous())
+
+    def _multiplied(self, x: Tensor, x_scale: Tensor) -> Tensor:
+        batch = x_scale.shape[:-1]
+        out = torch.empty((*batch, self.rows), dtype=torch.float32)
+        _native.multibit_matvec(
+            self.isa,
+            threads(),
+            x.data_ptr(),
+            x_scale.data_ptr(),
+            batch.numel(),
+            len(x),
+            self._weights.data_ptr(),
+            self._scale.data_ptr(),
+            0 if self._bias is None else self._bias.data_ptr(),
+            self.planes,
+            self.rows,
+            self.in_features,
+            out.data_ptr(),
+        )
+        return out
+
+
+def multibit_matvec_cpu(isa: Isa, a: MultibitMatvecArguments) -> Tensor:
+    return PreparedMultibitMatvec(a.w, a.w_scale, a.in_features, a.bias, isa)(a.x, a.x_scale)
