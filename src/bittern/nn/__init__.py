@@ -21,12 +21,15 @@ from bittern.nn.parameters import clip_latent_weights, parameter_groups, start_l
 from bittern.nn.plan import Action, Plan, PlanRow
 from bittern.nn.quantize import quantize
 from bittern.nn.quantized_file import load_quantized, save_quantized
+from bittern.nn.recurrent import GRU, LSTM, GRUCell, LSTMCell
 from bittern.nn.sign_shares import ConstantInputWarning, SignShare, sign_shares
 from bittern.nn.summary import Report, SummaryRow, summary
 from bittern.nn.thermometer import Thermometer
 
 __all__ = [
     "DEFAULT_KEEP",
+    "GRU",
+    "LSTM",
     "Action",
     "BinaryConv1d",
     "BinaryConv2d",
@@ -35,6 +38,8 @@ __all__ = [
     "ConstantInputWarning",
     "Cost",
     "CostedLayer",
+    "GRUCell",
+    "LSTMCell",
     "Linear4bit",
     "Linear8bit",
     "LinearGroups",

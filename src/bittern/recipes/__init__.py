@@ -34,7 +34,7 @@ from bittern.recipes.papers import (
 from bittern.recipes.plane_papers import ABC_NET, ADABIN, HORQ
 from bittern.recipes.published import Published
 from bittern.recipes.record import Decay, PaperRecipe, crop_and_flip_for
-from bittern.recipes.weight_papers import BIT_NET, BWN, ONE_BIT, PARETO_Q, TTQ, TWN
+from bittern.recipes.weight_papers import ALTERNATING, BIT_NET, BWN, ONE_BIT, PARETO_Q, TTQ, TWN
 
 ALL: tuple[PaperRecipe, ...] = (
     BNN,
@@ -63,6 +63,7 @@ ALL: tuple[PaperRecipe, ...] = (
     BWN,
     TWN,
     TTQ,
+    ALTERNATING,
     ONE_BIT,
     PARETO_Q,
     BIT_NET,
@@ -88,6 +89,7 @@ __all__ = [
     "ABC_NET",
     "ADABIN",
     "ALL",
+    "ALTERNATING",
     "BIPER",
     "BIREAL_NET",
     "BIT",
