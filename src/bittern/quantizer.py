@@ -34,7 +34,6 @@ from bittern.codes import Code, Reals, odd_integers
 from bittern.input_codes import InputCode as InputCode
 from bittern.input_codes import InputScale as InputScale
 from bittern.input_codes import LevelsCode as LevelsCode
-from bittern.input_codes import MultibitCode as MultibitCode
 from bittern.input_codes import OnesCode as OnesCode
 from bittern.input_codes import RealCode as RealCode
 from bittern.input_codes import RowCode as RowCode
@@ -120,6 +119,8 @@ class Quantizer(nn.Module, ABC):
     """Bits an input takes, for a reader; what counts is `input_code`."""
     clip_latent: float | None = None
     """Latent weights are clipped to [-clip_latent, clip_latent] after each step; None: never."""
+    latent_free: bool = False
+    """Whether the weight is its own quantized value, which only an optimizer that flips signs may move."""
     terms_of_ones: tuple[bool, ...] = ()
     """Which terms of the weight are `Ones`, told by its layer: torch.compile cannot trace every code; (): none."""
     start: Start | None = None

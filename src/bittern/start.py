@@ -69,6 +69,14 @@ class HeNormal:
         _fill(w, torch.empty_like(w).normal_(0.0, math.sqrt(2.0 / fan)))
 
 
+@dataclass(frozen=True, slots=True)
+class RandomSigns:
+    """-1 or +1, each with chance 1/2."""
+
+    def __call__(self, w: Tensor) -> None:
+        _fill(w, torch.randint_like(w, 2) * 2.0 - 1.0)
+
+
 def fan_in(w: Tensor) -> int:
     """Weights of one output."""
     return math.prod(w.shape[1:])

@@ -23,6 +23,7 @@ from bittern.binary.reactnet import ReActNet
 from bittern.binary.rebnn import ReBNN
 from bittern.binary.recu import ReCU
 from bittern.binary.reste import ReSTE
+from bittern.binary.sign_weights import SignWeights
 from bittern.binary.siman import SiMaN
 from bittern.binary.xnor_net import XNORNet
 from bittern.binary.xnor_net_pp import XNORNetPlusPlus
@@ -68,6 +69,9 @@ COMPARED: tuple[type[Quantizer], ...] = (
 )
 """The nine that benchmarks and the demo compare unless asked otherwise: BiBench's eight and IR-Net."""
 
+LATENT_FREE: tuple[type[Quantizer], ...] = (SignWeights,)
+"""Methods whose weights are signs themselves, which only `optim.Bop` and `optim.BayesBiNN` move; not among `ALL`."""
+
 __all__ = [
     "ALL",
     "BNN",
@@ -76,6 +80,7 @@ __all__ = [
     "EWGS",
     "FDA",
     "HORQ",
+    "LATENT_FREE",
     "RBNN",
     "ABCNet",
     "AdaBin",
@@ -92,6 +97,7 @@ __all__ = [
     "ReCU",
     "ReSTE",
     "SiMaN",
+    "SignWeights",
     "XNORNet",
     "XNORNetPlusPlus",
 ]

@@ -17,19 +17,23 @@ from bittern.nn.linear_4bit import Linear4bit
 from bittern.nn.linear_8bit import Linear8bit
 from bittern.nn.linear_groups import LinearGroups
 from bittern.nn.linear_mxfp4 import LinearMXFP4
-from bittern.nn.parameters import clip_latent_weights, parameter_groups, start_latent_weights
+from bittern.nn.parameters import (
+    clip_latent_weights,
+    is_latent_free,
+    is_latent_weight,
+    parameter_groups,
+    sign_latent_weights,
+    start_latent_weights,
+)
 from bittern.nn.plan import Action, Plan, PlanRow
 from bittern.nn.quantize import quantize
 from bittern.nn.quantized_file import load_quantized, save_quantized
-from bittern.nn.recurrent import GRU, LSTM, GRUCell, LSTMCell
 from bittern.nn.sign_shares import ConstantInputWarning, SignShare, sign_shares
 from bittern.nn.summary import Report, SummaryRow, summary
 from bittern.nn.thermometer import Thermometer
 
 __all__ = [
     "DEFAULT_KEEP",
-    "GRU",
-    "LSTM",
     "Action",
     "BinaryConv1d",
     "BinaryConv2d",
@@ -38,8 +42,6 @@ __all__ = [
     "ConstantInputWarning",
     "Cost",
     "CostedLayer",
-    "GRUCell",
-    "LSTMCell",
     "Linear4bit",
     "Linear8bit",
     "LinearGroups",
@@ -59,12 +61,15 @@ __all__ = [
     "convert",
     "depthwise",
     "first_and_last",
+    "is_latent_free",
+    "is_latent_weight",
     "load_quantized",
     "parameter_groups",
     "plan_conversion",
     "quantize",
     "save_quantized",
     "shortcuts",
+    "sign_latent_weights",
     "sign_shares",
     "start_latent_weights",
     "summary",

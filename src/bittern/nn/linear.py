@@ -10,10 +10,7 @@ from torch import Tensor, nn
 from bittern.nn._layer_checks import check_input
 from bittern.nn.binarize import LowBitLayer, low_bit_forward
 from bittern.nn.geometry import Geometry
-from bittern.quantizer import LayerShape, Method, Quantized, weight_terms
-
-QuantizedWeight = tuple[Quantized, ...]
-"""The terms of a weight: values and scale of each."""
+from bittern.quantizer import LayerShape, Method
 
 
 class BinaryLinear(LowBitLayer):
@@ -43,22 +40,13 @@ class BinaryLinear(LowBitLayer):
     def out_features(self) -> int:
         return self.method.shape.out_channels
 
-    def quantized_weight(self) -> QuantizedWeight:
-        """The terms of the weight, for several calls with one and the same weight."""
-        return weight_terms(self.method, self.weight)
-
-    def forward(self, x: Tensor, weight: QuantizedWeight | None = None) -> Tensor:
-        """weight: what `quantized_weight` gives, so that it need not be found again; None: it is."""
-        return self.product(self.operand(x)) if weight is None else self.product(self.operand(x), weight)
-
-    def product(self, x: Tensor, weight: QuantizedWeight | None = None) -> Tensor:
+    def product(self, x: Tensor) -> Tensor:
         features = self.in_features
         if x.ndim < 1 or x.shape[-1] != features:
             raise ValueError(f"BinaryLinear: expected an input [..., {features}]; got {list(x.shape)}")
         rows = x.reshape(-1, features)
         check_input("BinaryLinear", rows, self.method.shape)
-        terms = self.quantized_weight() if weight is None else weight
-        y = low_bit_forward(rows, terms, self.bias, self.method, self.geometry, self.accumulate)
+        y = low_bit_forward(rows, self.weight, self.bias, self.method, self.geometry, self.accumulate)
         return y.reshape(*x.shape[:-1], y.shape[-1])
 
     def extra_repr(self) -> str:

@@ -16,8 +16,9 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from bittern import ops
 from bittern.codes import Reals
 from bittern.nn._probe import check_materialized
 from bittern.nn.binarize import LowBitLayer, start_weight
@@ -106,10 +107,15 @@ def clip_latent_weights(model: nn.Module) -> None:
     """Clamp the latent weights of each low-bit layer to +-clip_latent of its method, in place; None: never.
 
     Methods whose authors do more after a step do it here (`Quantizer.settle`). Call it after each optimizer step.
+
+    Raises: ValueError, with the layer's name, for weights that a method cannot have after a step.
     """
-    for module in model.modules():
+    for name, module in model.named_modules():
         if isinstance(module, LowBitLayer):
-            module.method.settle(module.weight)
+            try:
+                module.method.settle(module.weight)
+            except ValueError as error:
+                raise ValueError(f"layer {name!r}: {error}") from None
 
 
 def start_latent_weights(model: nn.Module) -> None:
@@ -123,6 +129,33 @@ def start_latent_weights(model: nn.Module) -> None:
         raise ValueError("start_latent_weights: the model has no low-bit layer; convert it first")
     for layer in layers:
         start_weight(layer)
+
+
+@torch.no_grad()
+def sign_latent_weights(model: nn.Module) -> None:
+    """Put -1 or +1, the signs of what stands there, into the layers whose weights are signs themselves, in place.
+
+    For a network that was converted to such a method (`binary.SignWeights`) and shall keep the signs that it had.
+    Raises: ValueError for a model without such layers.
+    """
+    layers = [m for m in model.modules() if isinstance(m, LowBitLayer) and m.method.latent_free]
+    if not layers:
+        raise ValueError(
+            "sign_latent_weights: no layer has a method whose weights are signs themselves; convert the model with "
+            "bittern.binary.SignWeights"
+        )
+    for layer in layers:
+        layer.weight.copy_(ops.sign(layer.weight))
+
+
+def is_latent_weight(name: str, module: nn.Module, p: Tensor) -> bool:
+    """Whether p is the weight of a low-bit layer: a claim for `optim.Case`."""
+    return isinstance(module, LowBitLayer) and p is module.weight
+
+
+def is_latent_free(name: str, module: nn.Module, p: Tensor) -> bool:
+    """Whether p is a weight that is a sign itself, which only Bop or BayesBiNN moves: a claim for `optim.Case`."""
+    return isinstance(module, LowBitLayer) and p is module.weight and module.method.latent_free
 
 
 def _kinds(model: nn.Module) -> dict[int, str]:

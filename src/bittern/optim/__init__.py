@@ -21,6 +21,9 @@ from bittern.optim.ademamix import AdEMAMix
 from bittern.optim.apollo import APOLLOAdamW
 from bittern.optim.asgd import ASGD
 from bittern.optim.backward import BackwardSteps, fuse_into_backward
+from bittern.optim.bayes_binn import BayesBiNN
+from bittern.optim.bop import Bop
+from bittern.optim.cases import Case, CaseOptimizer, Cases
 from bittern.optim.clipping import GradientNorms, clip_grad_percentile_
 from bittern.optim.galore import GaLoreAdamW
 from bittern.optim.groups import param_groups
@@ -53,6 +56,11 @@ __all__ = [
     "Adamax",
     "Adan",
     "BackwardSteps",
+    "BayesBiNN",
+    "Bop",
+    "Case",
+    "CaseOptimizer",
+    "Cases",
     "GaLoreAdamW",
     "GradientNorms",
     "Lion",
