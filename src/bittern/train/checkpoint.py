@@ -2,8 +2,8 @@
 """Checkpoints: one safetensors file with everything that an exact resume needs. No pickle.
 
 Tensors: "model/<name>" (the model's state_dict), "optimizer/<key>/<parameter name>" (its state tensors), "rng/cpu" and,
-on a GPU, "rng/cuda" (states of torch's generators, bytes). Metadata: "bittern_checkpoint", a JSON object with the keys
-of `_describe_run`, and "crc32", over that text and all tensors.
+on a GPU, "rng/cuda" (states of torch's generators, bytes), and "watch/<layer>" (`WeightWatch.tensors`). Metadata:
+"bittern_checkpoint", a JSON object with the keys of `_describe_run`, and "crc32", over that text and all tensors.
 
 The file is written beside its place and renamed over it, so at every moment the last complete checkpoint is there.
 """
@@ -24,6 +24,7 @@ from bittern._tensor_file import pieces
 from bittern.optim._options import ADDED
 from bittern.train.history import ACCURACY, Epoch
 from bittern.train.optimizer_state import pack_optimizer, unpack_optimizer
+from bittern.train.watch import WeightWatch
 
 FILE_NAME = "checkpoint.safetensors"
 VERSION = 1
@@ -61,6 +62,7 @@ def save_checkpoint(
     state: RunState,
     identity: Json,
     device: torch.device,
+    watch: WeightWatch | None = None,
 ) -> None:
     """Write the checkpoint; the previous one stays whole until the new one is.
 
@@ -71,11 +73,13 @@ def save_checkpoint(
     tensors = {f"model/{name}": value for name, value in _model_state(model).items()}
     optimizer_tensors, optimizer_json = pack_optimizer(optimizer, model)
     tensors |= {f"optimizer/{name}": value for name, value in optimizer_tensors.items()}
+    if watch is not None:
+        tensors |= {f"watch/{name}": value for name, value in watch.tensors().items()}
     tensors["rng/cpu"] = torch.get_rng_state()
     if device.type == "cuda":
         tensors["rng/cuda"] = torch.cuda.get_rng_state(device)
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    text = json.dumps(_describe_run(state, identity, optimizer_json), allow_nan=False)
+    text = json.dumps(_describe_run(state, identity, optimizer_json, watch), allow_nan=False)
     metadata = {"bittern_checkpoint": text, "crc32": str(_checksum(text, tensors))}
     write_atomically(path, pieces(tensors, metadata))
 
@@ -87,6 +91,7 @@ def restore_checkpoint(
     identity: Json,
     device: torch.device,
     metric: str = ACCURACY,
+    watch: WeightWatch | None = None,
 ) -> RunState:
     """Put model, optimizer and torch's generators back to where the checkpoint was written.
 
@@ -100,6 +105,8 @@ def restore_checkpoint(
     _check_identity(path, run.get("identity"), identity)
     try:
         state = _run_state(run, metric)
+        if watch is not None and "watch" in run:
+            watch.restore(run["watch"], _section(tensors, "watch/"))
         unpacked = unpack_optimizer(optimizer, model, _section(tensors, "optimizer/"), run["optimizer"])
         generators = {"cpu": torch.Generator().set_state(tensors["rng/cpu"]).get_state()}
         if device.type == "cuda":
@@ -153,7 +160,8 @@ def _model_state(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def _describe_run(state: RunState, identity: Json, optimizer: Json) -> Json:
+def _describe_run(state: RunState, identity: Json, optimizer: Json, watch: WeightWatch | None) -> Json:
+    watched = [dict(row.watched) for row in state.rows]
     return {
         "version": VERSION,
         "step": state.step,
@@ -161,12 +169,20 @@ def _describe_run(state: RunState, identity: Json, optimizer: Json) -> Json:
         "rows": [list(row)[: len(ROW)] for row in state.rows],
         "identity": identity,
         "optimizer": optimizer,
+        **({"watched": watched} if any(watched) else {}),
+        **({} if watch is None else {"watch": watch.describe()}),
     }
 
 
 def _run_state(run: Json, metric: str) -> RunState:
     loss_sum, score_sum, seen, seconds = run["epoch_so_far"]
-    rows = [Epoch(*(kind(v) for kind, v in zip(ROW, row, strict=True)))._replace(metric=metric) for row in run["rows"]]
+    watched = run.get("watched", [{}] * len(run["rows"]))
+    rows = [
+        Epoch(*(kind(v) for kind, v in zip(ROW, row, strict=True)))._replace(
+            metric=metric, watched=tuple((str(name), float(share)) for name, share in found.items())
+        )
+        for row, found in zip(run["rows"], watched, strict=True)
+    ]
     state = RunState(int(run["step"]), float(loss_sum), float(score_sum), int(seen), float(seconds), rows)
     if min(state.step, state.seen) < 0:
         raise ValueError("a negative count")

@@ -33,6 +33,8 @@ class Epoch(NamedTuple):
     """Wall time of the epoch, the test included."""
     metric: str = ACCURACY
     """What the scores are called."""
+    watched: tuple[tuple[str, float], ...] = ()
+    """What `watch_weights` found, by name (`bittern.train.watch`)."""
 
     @property
     def train_accuracy(self) -> float:
@@ -50,8 +52,9 @@ class Epoch(NamedTuple):
         return score
 
     def named(self) -> dict[str, float]:
-        """The row as the logs have it, with scores under their metric's name."""
-        return dict(zip(columns(self.metric), self[:-1], strict=True))
+        """The row as the logs have it, with scores under their metric's name, and then what was watched."""
+        numbers: tuple[float, ...] = self[:-2]
+        return {**dict(zip(columns(self.metric), numbers, strict=True)), **dict(self.watched)}
 
 
 class History(NamedTuple):

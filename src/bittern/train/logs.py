@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -23,12 +24,14 @@ TENSORBOARD_NAME = "tensorboard"
 def write_csv(folder: Path, rows: list[Epoch], metric: str = ACCURACY) -> None:
     """Write all rows to log.csv, at once: a resumed run leaves no row twice.
 
-    metric: what their scores are called. Raises: OSError.
+    metric: what their scores are called. What was watched has columns behind the others, empty where a row lacks it.
+    Raises: OSError.
     """
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns(metric))
-    writer.writerows(row.named().values() for row in rows)
+    watched = dict.fromkeys(name for row in rows for name, _ in row.watched)
+    writer = csv.DictWriter(text, (*columns(metric), *watched), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row.named() for row in rows)
     write_atomically(folder / CSV_NAME, text.getvalue().encode())
 
 
@@ -57,9 +60,11 @@ class Logs:
         if self._events is not None:
             self._events.close()
 
-    def step(self, step: int, loss: float, learning_rate: float) -> None:
+    def step(self, step: int, loss: float, learning_rate: float, watched: Mapping[str, float]) -> None:
+        """watched: shares of this step by name, {} where nobody watches."""
         if self._events is not None:
-            self._events.add(step, {"step/loss": loss, "step/learning_rate": learning_rate})
+            shares = {f"step/{name}": value for name, value in watched.items()}
+            self._events.add(step, {"step/loss": loss, "step/learning_rate": learning_rate, **shares})
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=step)
 
@@ -71,6 +76,7 @@ class Logs:
         if self._events is not None:
             # at the epoch's last step, because readers drop what a killed run wrote by its step
             measured = {name: value for name, value in row.named().items() if name.startswith(("train_", "test_"))}
+            measured |= dict(row.watched)
             self._events.add(row.step, {f"epoch/{name}": value for name, value in measured.items()})
             self._events.flush()
         if self._bar is not None and self._task is not None:

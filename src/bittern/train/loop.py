@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bittern.nn.parameters import clip_latent_weights, parameter_groups
 from bittern.quantizer import set_progress
@@ -22,16 +22,20 @@ from bittern.train.modes import in_eval, to_eval, to_train
 from bittern.train.precision import Mixed
 from bittern.train.recipe import Recipe
 from bittern.train.setup import (
+    build_optimizer,
     check_arguments,
+    draws_samples,
     held_still,
     open_folder,
     own_randomness,
     run_identity,
+    schedules_of,
     task_of,
     write_recipe,
 )
 from bittern.train.source import TrainingData, on_device, open_source
 from bittern.train.tasks.task import Task
+from bittern.train.watch import WeightWatch
 
 OnStep = Callable[[int, float], None]
 """(steps done, loss of the last step)."""
@@ -57,6 +61,7 @@ def train(
     task: Task | None = None,
     checkpoint_steps: int | None = None,
     progress: bool = True,
+    watch_weights: bool = False,
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> History:
@@ -77,6 +82,8 @@ def train(
     the weights are not those of a run that was planned so long.
     teacher: gives logits to learn from, as `recipe.distillation` says; it is not changed. task: what is learned; None:
     the classification by `recipe.loss`.
+    watch_weights: log which low-bit weights flip and which are dead (`bittern.train.watch`): columns of log.csv,
+    TensorBoard's numbers, and `Epoch.watched`. It changes nothing else, and a resumed run may begin or end with it.
     progress: show a bar on stderr. Random draws come from `recipe.seed`; the caller's generators are left alone.
     An optimizer that has `eval()` and `train()` (schedule-free ones) is told so around evaluations and checkpoints,
     which hold the weights to judge, and at the end.
@@ -94,7 +101,8 @@ def train(
     plain = torch.autocast(device.type, enabled=False)
     own = own_randomness(recipe.seed, device)
     with open_folder(folder, resume) as path, plain, own, InterruptGuard() as guard, held_still(teacher):
-        run = _Run(model, data, recipe, device, teacher, task, path, checkpoint_steps, guard)
+        watch = WeightWatch(model) if watch_weights else None
+        run = _Run(model, data, recipe, device, teacher, task, path, checkpoint_steps, guard, watch)
         if resume:
             run.restore()
         else:
@@ -119,6 +127,7 @@ class _Run:
         path: Path | None,
         checkpoint_steps: int | None,
         guard: InterruptGuard,
+        watch: WeightWatch | None,
     ) -> None:
         self.model = model
         self.data = data
@@ -128,6 +137,7 @@ class _Run:
         self.path = path
         self.checkpoint_steps = checkpoint_steps
         self.guard = guard
+        self.watch = watch
         self.source = open_source(data, recipe, device, self.task)
         groups = parameter_groups(
             model,
@@ -136,8 +146,9 @@ class _Run:
             elementwise_weight_decay=recipe.elementwise_weight_decay,
             glorot_lr=recipe.learning_rate if recipe.glorot_rates else None,
         )
-        self.optimizer = recipe.optimizer(groups, lr=recipe.learning_rate)
+        self.optimizer = build_optimizer(recipe, model, groups)
         self.full_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.schedules = schedules_of(self.optimizer, recipe)
         self.forward = model if recipe.precision == "32-true" else Mixed(model, device)
         self.state = RunState()
         self.identity = run_identity(recipe, self.source, teacher, task)
@@ -169,7 +180,8 @@ class _Run:
                 if state.step == self.total:
                     break
                 loss = self._step()
-                logs.step(state.step, loss, self._learning_rate(state.step - 1))
+                watched = {} if self.watch is None else self.watch.last
+                logs.step(state.step, loss, self._learning_rate(state.step - 1), watched)
                 if self.checkpoint_steps is not None and state.step % self.checkpoint_steps == 0:
                     self.save()
                 if on_step is not None:
@@ -190,12 +202,14 @@ class _Run:
             if broken is not None:
                 raise DivergedError(f"{broken} holds NaN or infinity after step {self.state.step}", self._what_to_try())
             if self.path is not None:
-                save_checkpoint(self.path, self.model, self.optimizer, self.state, self.identity, self.device)
+                save_checkpoint(
+                    self.path, self.model, self.optimizer, self.state, self.identity, self.device, self.watch
+                )
 
     def restore(self) -> None:
         assert self.path is not None  # resume without a folder was refused
         self.state = restore_checkpoint(
-            self.path, self.model, self.optimizer, self.identity, self.device, self.task.metric
+            self.path, self.model, self.optimizer, self.identity, self.device, self.task.metric, self.watch
         )
         write_csv(self.path.parent, self.state.rows, self.task.metric)
 
@@ -204,9 +218,8 @@ class _Run:
         started = time.perf_counter()
         recipe, state = self.recipe, self.state
         set_progress(self.model, state.step / (self.total - 1) if self.total > 1 else 1.0)
-        factor = recipe.schedule(state.step, self.total)
-        for group, rate in zip(self.optimizer.param_groups, self.full_rates, strict=True):
-            group["lr"] = rate * factor
+        for group, rate, schedule in zip(self.optimizer.param_groups, self.full_rates, self.schedules, strict=True):
+            group["lr"] = rate * schedule(state.step, self.total)
         batch = self.source.at(state.step)
         size, parts = len(batch[0]), recipe.accumulation_steps
         if size % parts:
@@ -214,24 +227,41 @@ class _Run:
                 f"train: accumulation_steps must divide every batch; got {parts} and a batch of {size}; "
                 "let the loader drop its last one (drop_last=True)"
             )
+        if self.watch is not None:
+            self.watch.begin()
+        scores: list[float] = []
+        if draws_samples(self.optimizer):
+            loss = float(self.optimizer.step(lambda: self._gradients(batch, parts, scores)))
+        else:
+            loss = self._gradients(batch, parts, scores)
+            self.optimizer.step()
+        if recipe.clip_latent:
+            clip_latent_weights(self.model)
+        if self.watch is not None:
+            self.watch.end()
+        state.step += 1
+        state.loss_sum += loss
+        state.score_sum += sum(scores) / len(scores)
+        state.seen += size
+        state.seconds += time.perf_counter() - started
+        return loss
+
+    def _gradients(self, batch: tuple[Tensor, ...], parts: int, scores: list[float]) -> float:
+        """Gradients of a batch, run in equal parts; returns its loss, and adds its score to `scores`."""
         self.optimizer.zero_grad()
-        loss = 0.0
+        loss, score = 0.0, 0.0
         for part in zip(*(tensor.chunk(parts) for tensor in batch), strict=True):
             measured = self.task.measure(self.forward, part)
             # every part has the same size, so the mean of their means is the mean over the batch
             part_loss = measured.loss / parts
             loss += float(part_loss.detach())
             if not math.isfinite(loss):
-                raise DivergedError(f"the loss is {loss} at step {state.step + 1}", self._what_to_try())
+                raise DivergedError(f"the loss is {loss} at step {self.state.step + 1}", self._what_to_try())
             part_loss.backward()  # type: ignore[no-untyped-call]
-            state.score_sum += float(measured.score.detach())
-        self.optimizer.step()
-        if recipe.clip_latent:
-            clip_latent_weights(self.model)
-        state.step += 1
-        state.loss_sum += loss
-        state.seen += size
-        state.seconds += time.perf_counter() - started
+            score += float(measured.score.detach())
+        scores.append(score)
+        if self.watch is not None:
+            self.watch.gradients()
         return loss
 
     def _finish_epoch(self, logs: Logs) -> None:
@@ -251,6 +281,7 @@ class _Run:
             test_score=tested.score,
             seconds=state.seconds + time.perf_counter() - started,
             metric=self.task.metric,
+            watched=() if self.watch is None else self.watch.epoch(),
         )
         state.rows.append(row)
         state.loss_sum, state.score_sum, state.seen, state.seconds = 0.0, 0.0, 0, 0.0

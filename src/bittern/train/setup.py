@@ -17,10 +17,12 @@ from torch.utils.data import DataLoader
 from bittern._files import only_one, remove_leftovers, write_atomically
 from bittern.data.folder import FolderData
 from bittern.data.images import ImageData
+from bittern.optim import BayesBiNN, CaseOptimizer, Cases
 from bittern.train.checkpoint import FILE_NAME
 from bittern.train.evaluate import classification_of
 from bittern.train.loss import CrossEntropy
 from bittern.train.recipe import Recipe
+from bittern.train.schedule import Schedule
 from bittern.train.source import Source, TrainingData, check_pair
 from bittern.train.tasks.task import Task
 
@@ -110,6 +112,24 @@ def task_of(recipe: Recipe, data: TrainingData, teacher: nn.Module | None, task:
             "leave them out"
         )
     return task
+
+
+def build_optimizer(recipe: Recipe, model: nn.Module, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """The recipe's optimizer; of cases one for each, which the model's names and modules tell apart."""
+    if isinstance(recipe.optimizer, Cases):
+        return recipe.optimizer(groups, recipe.learning_rate, model=model)
+    return recipe.optimizer(groups, lr=recipe.learning_rate)
+
+
+def schedules_of(optimizer: torch.optim.Optimizer, recipe: Recipe) -> list[Schedule]:
+    """The schedule of the rate of each parameter group."""
+    own = optimizer.schedules if isinstance(optimizer, CaseOptimizer) else (None,) * len(optimizer.param_groups)
+    return [recipe.schedule if schedule is None else schedule for schedule in own]
+
+
+def draws_samples(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a step draws weights and evaluates the model by a closure."""
+    return isinstance(optimizer, BayesBiNN) or (isinstance(optimizer, CaseOptimizer) and optimizer.draws_samples)
 
 
 def run_identity(recipe: Recipe, source: Source, teacher: nn.Module | None, task: Task | None) -> dict[str, Any]:

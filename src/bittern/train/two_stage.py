@@ -37,6 +37,7 @@ def train_two_stage(
     task: Task | None = None,
     checkpoint_steps: int | None = None,
     progress: bool = True,
+    watch_weights: bool = False,
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> TwoStageHistory:
@@ -45,7 +46,8 @@ def train_two_stage(
     Stage 2 starts from the weights of stage 1, loaded strictly: every name, shape and dtype must be there. Each stage
     has its own recipe and its own subfolder of `folder`, "stage1" and "stage2". In stage 1 the weights of low-bit
     layers are real and decay by `weight_decay` like all others: ReActNet's 1e-5 in the first and 0 in the second stage
-    are `weight_decay` of the two recipes. The other arguments are those of `train`. A resumed run may have more epochs
+    are `weight_decay` of the two recipes. watch_weights: in the second stage, whose weights are those to watch. The
+    other arguments are those of `train`. A resumed run may have more epochs
     in the second stage, and in the first as long as the second has not begun.
 
     Raises: as `train`; ValueError when the model has no low-bit layer, and for more epochs of a first stage from whose
@@ -86,6 +88,7 @@ def train_two_stage(
             task=task,
             checkpoint_steps=checkpoint_steps,
             progress=progress,
+            watch_weights=watch_weights,
             on_step=on_step,
             on_epoch=on_epoch,
         ),
