@@ -67,7 +67,6 @@ def test_numbers_are_the_authors() -> None:
         "BWN": (55, 128, 1e-2),
         "TWN": (25, 50, 1e-2),
         "TTQ": (400, 128, 0.1),
-        "Alternating": (55, 128, 1e-2),
         "OneBit": (50, 128, 4e-4),
         "ParetoQ": (1, 2, 2e-5),
         "BitNet": (1, 128, 1.5e-3),
@@ -97,7 +96,6 @@ def test_numbers_are_the_authors() -> None:
         "BWN": (None, (5e-4, 0, 0)),
         "TWN": (None, (1e-4, 1e-4, 1e-4)),
         "TTQ": (None, (2e-4, 2e-4, 0)),
-        "Alternating": (None, (5e-4, 0, 0)),
         "OneBit": (None, (1e-2, 1e-2, 0)),
         "BitNet": (None, (0.1, 0.1, 0)),
     }
@@ -114,6 +112,29 @@ def test_last_rates_are_the_authors() -> None:
     assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 5e-4, 1e-4, 1e-4, 5e-5, 5e-5, 1e-5, 1e-5])
     recu = [recipes.RECU.schedule(epoch, 600) for epoch in range(600)]
     assert recu[5] == max(recu) == 1.0
+
+
+def test_papers_on_training_have_records_of_their_own() -> None:
+    """AdamBNN's two run.sh; Bop's hyper-parameters of section 5.2; BayesBiNN's main_cifar10.py."""
+    first, second = recipes.ADAM_BNN.stages()
+    assert (first.weight_decay, second.weight_decay) == (5e-6, 0.0)
+    assert {(s.epochs, s.batch_size, s.learning_rate, s.optimizer) for s in (first, second)} == {
+        (256, 256, 1.25e-3, torch.optim.Adam)
+    }
+    assert str(recipes.ADAM_BNN) == "AdamBNN (ImageNet, ReActNet-A), all 256 epochs of each stage"
+    bop, rest = recipes.BOP.optimizer.cases
+    assert (bop.lr, bop.optimizer.keywords, rest.lr) == (1e-4, {"threshold": 1e-8}, None)
+    gammas = [1e-4 * bop.schedule(epoch, 500) for epoch in (0, 99, 100, 200, 300, 400, 499)]
+    assert gammas == pytest.approx([1e-4, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-8])
+    assert (recipes.BOP.learning_rate, recipes.BOP.schedule(499, 500)) == (1e-2, 1.0)
+    assert recipes.BAYES_BINN.learning_rate == 3e-4
+    assert for_method(binary.SignWeights) is recipes.BOP
+    assert for_method(binary.ReActNet) is recipes.REACTNET
+    assert [r.name for r in recipes.OF_OPTIMIZERS] == ["AdamBNN", "Bop", "BayesBiNN"]
+    for record in recipes.OF_OPTIMIZERS:
+        described = record.scaled(epochs=2).stages()[0].describe()
+        assert json.loads(json.dumps(described)) == described
+        assert "0x" not in str(described)
 
 
 @every_record

@@ -31,7 +31,7 @@ def test_page_does_not_depend_on_the_random_state() -> None:
 
 def test_every_method_has_a_row_and_a_section() -> None:
     page = generate()
-    assert (*binary.ALL, *quant.ALL) == METHODS
+    assert (*binary.ALL, *binary.LATENT_FREE, *quant.ALL) == METHODS
     for method in METHODS:
         assert f"[`{method.__name__}`](#{method.__name__.lower()})" in page
         assert f"\n## {method.__name__}\n" in page
@@ -61,7 +61,6 @@ def test_every_method_has_a_row_and_a_section() -> None:
         ("DSQ", "learned, one per layer", "±1", 2019),
         ("TWN", "one per layer", "real", 2016),
         ("TTQ", "learned, one per layer, in each of 2 terms", "real", 2016),
-        ("Alternating", "one per filter, in each of 2 terms", "real", 2018),
         ("OneBit", "learned, one per filter", "real, learned gain per channel", 2024),
         ("ParetoQ", "learned, one per filter", "real", 2025),
         ("BitNet", "one per layer", "-128 ... 127, scale of each row", 2024),

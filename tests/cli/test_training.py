@@ -44,6 +44,23 @@ def test_train_says_what_and_what_next(command: Command, tmp_path: Path) -> None
     assert (tmp_path / "a run.safetensors").is_file()
 
 
+def test_signs_train_by_their_own_optimizers_and_are_watched(command: Command, tmp_path: Path) -> None:
+    words = ("--method", "signweights", "--watch-weights", *SMALL)
+    command.done("train", "--folder", tmp_path / "bop", "--optimizer", "bop:lr=1e-3,threshold=1e-6", *words)
+    header, row = (tmp_path / "bop" / "log.csv").read_text().splitlines()
+    shares = dict(zip(header.split(","), row.split(","), strict=True))
+    assert 0.0 < float(shares["flips"]) < float(shares["epoch_flips"]) < 1.0
+    assert sum(name.startswith("flips/") for name in shares) == 2
+    _, network = run_folder.trained(tmp_path / "bop")
+    weights = [m.weight.detach() for m in network.modules() if hasattr(m, "method")]
+    assert torch.cat(weights).unique().tolist() == [-1.0, 1.0]
+    out = command.done("train", "--folder", tmp_path / "bayes", "--recipe", "bayesbinn", *SMALL)
+    assert "recipe: BayesBiNN (CIFAR-10, VGG-like), epochs 1 of 500" in out
+    assert run_folder.load(tmp_path / "bayes").options.method == "SignWeights"
+    for text, message in (("bop:speed=2", "'speed=2' is none of its options"), ("bop", "claims no parameter")):
+        assert message in command("train", "--folder", tmp_path / f"new {text}", "--optimizer", text, *SMALL).err
+
+
 def test_same_seed_same_weights(command: Command, tmp_path: Path) -> None:
     weights = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):

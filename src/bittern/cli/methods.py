@@ -38,7 +38,7 @@ def _list() -> None:
     table = plain_table(
         "method", "year", "arXiv", "weight scale", "input", "estimator", whole=("method", "arXiv", "estimator")
     )
-    for method in names.every_method():
+    for method in names.listed_methods():
         f = facts(method)
         cells = (f.name, str(f.year), f.arxiv or "-", f.weight_scale, f.activation, estimator(method))
         table.add_row(*(Text(cell) for cell in cells))

@@ -50,8 +50,12 @@ OPTIMIZERS = (
     "galoreadamw-8bit",
     "apolloadamw-8bit",
     "soap-8bit",
+    "bop",
+    "bayesbinn",
 )
-"""torch's, and bittern's with states of so many bits."""
+"""torch's, and bittern's with states of so many bits; the last two for SignWeights, beside Adam for the rest."""
+OF_SIGNS = ("bop", "bayesbinn")
+"""Optimizers that take NAME=VALUE behind a colon."""
 FOLDER = "folder"
 DATA_HELP = (
     "digits, or a folder with MNIST, Fashion-MNIST, CIFAR-10, or a subfolder of images for each class; mnist:FOLDER "
@@ -68,13 +72,20 @@ def every_method() -> tuple[type[Quantizer], ...]:
     return *binary.ALL, *quant.ALL
 
 
+def listed_methods() -> tuple[type[Quantizer], ...]:
+    """The same, and those that need optimizers of their own, which "all" does not mean."""
+    from bittern import binary
+
+    return *every_method(), *binary.LATENT_FREE
+
+
 def method_class(name: str) -> type[Quantizer]:
     """The method of a name, in any case, or of MODULE:CLASS. Raises: Misused."""
     if ":" in name:
         found_there = _imported(name)
         cls: Any = found_there.func if isinstance(found_there, partial) else found_there
         return cls  # type: ignore[no-any-return]
-    found = {method.__name__.lower(): method for method in every_method()}
+    found = {method.__name__.lower(): method for method in listed_methods()}
     if name.lower() not in found:
         known = [method.__name__ for method in found.values()]
         raise unknown("method", name, [*known, FLOAT], " ('bittern methods' lists them)")
@@ -163,9 +174,12 @@ def own_code(option: str, text: str) -> OwnCode:
 
 
 def paper_recipe(name: str, method_name: str) -> PaperRecipe:
-    """The recipe of a method's paper; "paper" is that of `method_name`. Raises: Misused."""
+    """The recipe of a method's paper, or of a paper on training; "paper" is that of `method_name`. Raises: Misused."""
     from bittern import recipes
 
+    for record in recipes.OF_OPTIMIZERS:
+        if record.name.lower() == name.lower():
+            return record
     if name.lower() != PAPER:
         return recipes.for_method(method_class(name))
     if method_name.lower() == FLOAT:
@@ -228,6 +242,8 @@ def optimizer(name: str) -> OptimizerFactory:
     """Raises: Misused."""
     import torch
 
+    if name.lower().partition(":")[0] in OF_SIGNS:
+        return _of_signs(name)
     if name.lower() not in OPTIMIZERS:
         raise unknown("optimizer", name, OPTIMIZERS)
     rule, _, bits = name.lower().partition("-")
@@ -236,6 +252,24 @@ def optimizer(name: str) -> OptimizerFactory:
     if rule == "sgd":
         return partial(torch.optim.SGD, momentum=0.9, nesterov=True)
     return torch.optim.AdamW if rule == "adamw" else torch.optim.Adam
+
+
+def _of_signs(text: str) -> OptimizerFactory:
+    """Bop or BayesBiNN for weights that are signs, and Adam for the rest; "bop:lr=1e-3,threshold=1e-6".
+
+    lr is the optimizer's own; without it BayesBiNN has Adam's, and Bop its gamma of 1e-4. Raises: Misused.
+    """
+    import torch
+
+    from bittern import optim
+    from bittern.nn import is_latent_free
+
+    name, colon, listed = text.lower().partition(":")
+    factory: Any = optim.Bop if name == "bop" else optim.BayesBiNN
+    options = _listed_options(text, factory, listed) if colon else {}
+    lr = options.pop("lr", 1e-4 if name == "bop" else None)
+    member = partial(factory, **options) if options else factory
+    return optim.Cases(optim.Case(member, is_latent_free, lr=lr), optim.Case(torch.optim.Adam))
 
 
 def _low_bit_optimizer(rule: str, state_bits: int) -> OptimizerFactory:
@@ -253,22 +287,29 @@ def _low_bit_optimizer(rule: str, state_bits: int) -> OptimizerFactory:
 
 def optimizer_rule(text: str) -> OptimizerFactory:
     """An optimizer of this package by "name-8bit:option=value,...", in any bits. Raises: Misused."""
-    import inspect
-
     name, colon, listed = text.partition(":")
     rule, _, bits = name.lower().partition("-")
     known = {known.partition("-")[0] for known in OPTIMIZERS if "-" in known}
     if rule not in known or bits not in ("32bit", "8bit", "4bit"):
         raise unknown("optimizer", name, [f"{rule}-8bit" for rule in sorted(known)])
     factory = _low_bit_optimizer(rule, int(bits.removesuffix("bit")))
-    parameters = inspect.signature(factory).parameters
+    return partial(factory, **(_listed_options(text, factory, listed) if colon else {}))
+
+
+def _listed_options(text: str, factory: OptimizerFactory, listed: str) -> dict[str, Any]:
+    """The options "name=value,..." of an optimizer. Raises: Misused."""
+    import inspect
+
+    from bittern.optim._options import DEFAULTS
+
+    known = {*inspect.signature(factory).parameters, *DEFAULTS} - {"params", "options"}
     options = {}
-    for part in listed.split(",") if colon else ():
+    for part in listed.split(","):
         key, equals, value = part.partition("=")
-        if not equals or key not in parameters or key == "params":
+        if not equals or key not in known:
             raise Misused(f"{text}: {part!r} is none of its options; write NAME=VALUE, e.g. weight_decay=0.1")
         options[key] = _literal(value)
-    return partial(factory, **options)
+    return options
 
 
 def _literal(text: str) -> Any:
@@ -276,7 +317,7 @@ def _literal(text: str) -> Any:
     import ast
 
     try:
-        return ast.literal_eval(text)
+        return ast.literal_eval(text.title() if text in ("true", "false", "none") else text)
     except (ValueError, SyntaxError):
         return text
 

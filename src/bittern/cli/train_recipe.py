@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bittern.cli import names
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from bittern.cli.run_folder import Options
     from bittern.data import FolderData, ImageData
     from bittern.train import Recipe
+    from bittern.train.recipe import OptimizerFactory
 
 WARMUP = 0.05
 """Share of all steps in which the learning rate rises."""
@@ -23,6 +25,7 @@ RECIPE_SETS = ("learning_rate", "optimizer", "weight_decay", "latent_weight_deca
 def with_recipe(chosen: dict[str, Any]) -> dict[str, Any]:
     """What was chosen, filled up from the paper's recipe. Raises: Misused for what the recipe decides."""
     from bittern.cli.run_folder import Options
+    from bittern.optim import Cases
 
     for name in RECIPE_SETS:
         if name in chosen:
@@ -30,14 +33,17 @@ def with_recipe(chosen: dict[str, Any]) -> dict[str, Any]:
                 f"--{name.replace('_', '-')} is decided by --recipe {chosen['recipe']}; leave one of them out"
             )
     record = names.paper_recipe(chosen["recipe"], chosen.get("method", Options.method))
+    if record.called and "method" not in chosen:
+        chosen = {**chosen, "method": record.method.__name__}
     if "teacher" in chosen and record.distillation is None:
         raise Misused(f"--teacher: {record.name}'s recipe has none; leave one of them out")
+    of_cases = isinstance(record.optimizer, Cases)
     optimizer = getattr(record.optimizer, "func", record.optimizer)
     filled = {
         "epochs": record.epochs,
         "batch_size": record.batch_size,
         "learning_rate": record.learning_rate,
-        "optimizer": optimizer.__name__.lower(),
+        "optimizer": record.name.lower() if of_cases else optimizer.__name__.lower(),
         "weight_decay": record.decay.real,
         "latent_weight_decay": record.decay.latent,
         "augment": record.crop_and_flip,
@@ -75,6 +81,25 @@ def _recipe(options: Options) -> Recipe:
         distillation=None if options.teacher is None else Distillation(),
         seed=options.seed,
     )
+
+
+def of_size(stages: tuple[Recipe, ...], images: ImageData | FolderData) -> tuple[Recipe, ...]:
+    """The stages with the size of the training set where an optimizer needs it and nobody said it."""
+    return tuple(dataclasses.replace(stage, optimizer=_sized(stage.optimizer, images.counts[0])) for stage in stages)
+
+
+def _sized(optimizer: OptimizerFactory, size: int) -> OptimizerFactory:
+    from bittern.optim import BayesBiNN, Cases
+
+    if not isinstance(optimizer, Cases):
+        return optimizer
+    cases = []
+    for case in optimizer.cases:
+        options = getattr(case.optimizer, "keywords", {})
+        if getattr(case.optimizer, "func", case.optimizer) is BayesBiNN and "train_set_size" not in options:
+            case = dataclasses.replace(case, optimizer=partial(BayesBiNN, **options, train_set_size=size))
+        cases.append(case)
+    return Cases(*cases)
 
 
 def augmented(stages: tuple[Recipe, ...], images: ImageData | FolderData) -> tuple[Recipe, ...]:

@@ -44,7 +44,11 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Images per step. [default: 64]")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The highest of the schedule. [default: 0.003]")] = None,
     optimizer: Annotated[
-        str | None, typer.Option(help=f"One of {', '.join(names.OPTIMIZERS)}. [default: adamw]")
+        str | None,
+        typer.Option(
+            help=f"One of {', '.join(names.OPTIMIZERS)}; the last two, for SignWeights, take options, "
+            "bop:lr=1e-3,threshold=1e-6, and Adam the rest. [default: adamw]"
+        ),
     ] = None,
     weight_decay: Annotated[
         float | None, typer.Option(help="Of real weights; those of bits have their own. [default: 0]")
@@ -55,8 +59,9 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="Train as a paper does: 'paper' for the method's own, or a method's name. Sets rate, optimizer, "
-            "schedule, loss, decays, augmentation and stages; --epochs scales it. [default: none of them]"
+            help="Train as a paper does: 'paper' for the method's own, a method's name, or AdamBNN, Bop, BayesBiNN. "
+            "Sets rate, optimizer, schedule, loss, decays, augmentation and stages; --epochs scales it. "
+            "[default: none of them]"
         ),
     ] = None,
     augment: Annotated[
@@ -78,6 +83,10 @@ def train(
     checkpoint_steps: Annotated[
         int | None, typer.Option(help="Save every so many steps too, not only every epoch. [default: none]")
     ] = None,
+    watch_weights: Annotated[
+        bool,
+        typer.Option("--watch-weights", help="Log the shares of weights that flip, and that are dead, in each layer."),
+    ] = False,
     threads: Annotated[int | None, typer.Option(help="CPU threads. [default: torch's own choice]")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
@@ -98,6 +107,7 @@ def train(
         images = _as_before(images, folder)
     if options.augment:
         stages = train_recipe.augmented(stages, images)
+    stages = train_recipe.of_size(stages, images)
     run = run_folder.Run(options, images.classes, images.mean, images.std, images.image_shape)
     torch.manual_seed(options.seed)
     network = run.network().to(place)
@@ -112,6 +122,7 @@ def train(
         if options.recipe is not None:
             typer.echo(f"recipe: {stages[-1].origin}")
         arguments: dict[str, Any] = {"resume": resume, "teacher": mentor, "checkpoint_steps": checkpoint_steps}
+        arguments["watch_weights"] = watch_weights
         last = _run(network, images, stages, folder, arguments)
     scaled = "" if options.recipe is None else f" ({stages[-1].origin})"
     trained = f"test accuracy {last.test_accuracy:.2%} after {plural(last.epoch, 'epoch')}{scaled}"
@@ -303,5 +314,5 @@ def _headline(run: Run, images: ImageData | FolderData, options: Options) -> str
 def _complete(kind: str) -> list[str]:
     from bittern import models
 
-    found = names.every_method() if kind == "method" else models.ALL
+    found = names.listed_methods() if kind == "method" else models.ALL
     return [item.__name__ for item in found]

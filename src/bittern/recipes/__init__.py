@@ -20,6 +20,7 @@ import functools
 from bittern.quantizer import Method
 from bittern.recipes.later_papers import BIPER, BNEXT, BNN_PLUS, DSQ, RBNN, REBNN, RESTE, SIMAN
 from bittern.recipes.levels import BIT, EWGS, FRACBNN
+from bittern.recipes.optimizer_papers import ADAM_BNN, BAYES_BINN, BOP, OF_OPTIMIZERS
 from bittern.recipes.papers import (
     BIREAL_NET,
     BNN,
@@ -34,7 +35,7 @@ from bittern.recipes.papers import (
 from bittern.recipes.plane_papers import ABC_NET, ADABIN, HORQ
 from bittern.recipes.published import Published
 from bittern.recipes.record import Decay, PaperRecipe, crop_and_flip_for
-from bittern.recipes.weight_papers import ALTERNATING, BIT_NET, BWN, ONE_BIT, PARETO_Q, TTQ, TWN
+from bittern.recipes.weight_papers import BIT_NET, BWN, ONE_BIT, PARETO_Q, TTQ, TWN
 
 ALL: tuple[PaperRecipe, ...] = (
     BNN,
@@ -63,7 +64,6 @@ ALL: tuple[PaperRecipe, ...] = (
     BWN,
     TWN,
     TTQ,
-    ALTERNATING,
     ONE_BIT,
     PARETO_Q,
     BIT_NET,
@@ -72,12 +72,12 @@ ALL: tuple[PaperRecipe, ...] = (
 
 
 def for_method(method: Method) -> PaperRecipe:
-    """The record of a method: of its class, whatever its options.
+    """The record of a method: of its class, whatever its options; of `binary.SignWeights` Bop's.
 
     Raises: ValueError for a method without one.
     """
     cls = method.func if isinstance(method, functools.partial) else method
-    for record in ALL:
+    for record in (*ALL, *(r for r in OF_OPTIMIZERS if r.method.latent_free)):
         if record.method is cls:
             return record
     known = ", ".join(record.name for record in ALL)
@@ -88,8 +88,9 @@ def for_method(method: Method) -> PaperRecipe:
 __all__ = [
     "ABC_NET",
     "ADABIN",
+    "ADAM_BNN",
     "ALL",
-    "ALTERNATING",
+    "BAYES_BINN",
     "BIPER",
     "BIREAL_NET",
     "BIT",
@@ -97,6 +98,7 @@ __all__ = [
     "BNEXT",
     "BNN",
     "BNN_PLUS",
+    "BOP",
     "BWN",
     "DOREFA",
     "DSQ",
@@ -105,6 +107,7 @@ __all__ = [
     "FRACBNN",
     "HORQ",
     "IR_NET",
+    "OF_OPTIMIZERS",
     "ONE_BIT",
     "PARETO_Q",
     "RBNN",

@@ -14,7 +14,7 @@ from bittern.quantizer import Quantizer
 from bittern.recipes.published import Published
 from bittern.train.loss import CrossEntropy, Distillation, Loss
 from bittern.train.recipe import OptimizerFactory, Recipe
-from bittern.train.schedule import Cosine, Exponential, Linear, Steps
+from bittern.train.schedule import Constant, Cosine, Exponential, Linear, Steps
 
 CROP_PADDING = {8: 1, 28: 2, 32: 4}
 """Pixels by which images of each size are shifted: the usual 4 for CIFAR, less for smaller ones."""
@@ -53,7 +53,7 @@ class PaperRecipe:
     start: latent weights at the start, in words. differences: one sentence for each.
     paper_epochs, paper_batch_size: the authors', of a record that was scaled; 0: this one's are the authors'.
     labels_only: set by `without_teacher`. published: test accuracies of the method, and where they were read; those of
-    the authors first. Empty where none was read.
+    the authors first. Empty where none was read. called: the name of a way to train; "": that of the method.
     """
 
     method: type[Quantizer]
@@ -63,7 +63,7 @@ class PaperRecipe:
     batch_size: int
     optimizer: OptimizerFactory
     learning_rate: float
-    schedule: Cosine | Exponential | Linear | Steps
+    schedule: Constant | Cosine | Exponential | Linear | Steps
     decay: Decay = NO_DECAY
     first_decay: Decay | None = None
     loss: Loss = field(default_factory=CrossEntropy)
@@ -77,6 +77,7 @@ class PaperRecipe:
     paper_batch_size: int = 0
     labels_only: bool = False
     published: tuple[Published, ...] = ()
+    called: str = ""
 
     def scaled(self, *, epochs: int, batch_size: int | None = None) -> PaperRecipe:
         """The same in fewer (or more) epochs: milestones, warm-up and schedules keep their share of all steps.
@@ -126,7 +127,7 @@ class PaperRecipe:
 
     @property
     def name(self) -> str:
-        return self.method.__name__
+        return self.called or self.method.__name__
 
     def __str__(self) -> str:
         """Where it comes from and how far it follows it, in one line."""

@@ -28,7 +28,6 @@ from bittern.quantizer import (
     InputScale,
     LayerShape,
     LevelsCode,
-    MultibitCode,
     OnesCode,
     Quantizer,
     RealCode,
@@ -39,10 +38,10 @@ from bittern.quantizer import (
 )
 from bittern.recipes import PaperRecipe, for_method
 from bittern.recipes.published import NONE_READ
-from bittern.start import HeNormal, Normal, Uniform
-from bittern.train import Cosine, Exponential, Linear, Steps
+from bittern.start import HeNormal, Normal, RandomSigns, Uniform
+from bittern.train import Constant, Cosine, Exponential, Linear, Steps
 
-METHODS: tuple[type[Quantizer], ...] = (*binary.ALL, *quant.ALL)
+METHODS: tuple[type[Quantizer], ...] = (*binary.ALL, *binary.LATENT_FREE, *quant.ALL)
 """All that come with bittern."""
 PAGE = Path("docs") / "methods.md"
 """Relative to the root of the repository, where the command runs."""
@@ -54,6 +53,7 @@ START: dict[type, str] = {
     Uniform: "U(-{start.bound:g}, {start.bound:g})",
     HeNormal: "N(0, 2 / fan_{start.fan})",
     Normal: "N(0, {start.std:g}^2)",
+    RandomSigns: "-1 or +1 at random",
 }
 """Starts in words."""
 HEADINGS = ("Differences", "Errors", "Source")
@@ -212,8 +212,6 @@ def _in_words(code: InputCode) -> str:
         learned = "" if code.width is None else ", range learned" if code.width.requires_grad else ", range given"
         numbers = ", ".join(map(str, code.grid.values))
         return (f"{{{numbers}}}" if code.grid.levels <= MOST_NAMED else f"0 ... {code.grid.high}") + learned
-    if isinstance(code, MultibitCode):
-        return "±1 of a sum, scale of each row"
     if isinstance(code, RowCode):
         return f"{code.grid.low} ... {code.grid.high}, scale of each row"
     threshold = "" if code.threshold is None else ", learned threshold per channel"
@@ -273,7 +271,7 @@ def recipe_rows(record: PaperRecipe) -> tuple[tuple[str, str], ...]:
     first = "" if record.first_decay is None else f"first stage, with real weights: {record.first_decay}; second: "
     return (
         ("data, network", record.task),
-        ("optimizer", str(words["optimizer"]).removeprefix("torch.optim.").partition(".")[2]),
+        ("optimizer", _optimizer(str(words["optimizer"]))),
         ("learning rate", f"{record.learning_rate:g}{', times the Glorot factor' if record.glorot_rates else ''}"),
         ("schedule", schedule_in_words(record)),
         ("epochs, batch", f"{stages}, {record.batch_size}"),
@@ -294,8 +292,13 @@ def schedule_in_words(record: PaperRecipe) -> str:
     elif isinstance(s, Exponential):
         fall = f"exponential to x{s.end:g}"
     else:
-        fall = {Cosine: "half a cosine to 0", Linear: "a line to 0"}[type(s)]
+        fall = {Cosine: "half a cosine to 0", Linear: "a line to 0", Constant: "none"}[type(s)]
     return f"{s.warmup * epochs:.0f} epochs of warm-up, {fall}" if s.warmup else fall
+
+
+def _optimizer(described: str) -> str:
+    """Classes and functions without their modules."""
+    return re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Za-z_])", "", described)
 
 
 def _prose(text: str) -> str:
