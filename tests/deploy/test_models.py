@@ -78,6 +78,7 @@ LARGE = (
     models.meliusnet_c,
     models.quicknet,
     models.quicknet_large,
+    *models.ALL[models.ALL.index(models.resnet_e18) :],
 )
 """Those of whose blocks another network is packed, in fewer layers, or as an exported module."""
 

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from bittern import models
-from bittern.binary import BNN, ReActNet
+from bittern.binary import BNN, BNext, ReActNet
 from bittern.nn import summary
-from bittern.quantizer import Quantizer
+from bittern.nn.summary import Report
+from bittern.quantizer import Method, Quantizer
 
 PUBLISHED = [
     (models.bireal_net18, BNN, 224, "1.676", "137.8", "1.640", "10.985", "4.00"),
@@ -98,3 +99,89 @@ def test_parameters_of_quicknet_are_those_of_its_authors_tables(
     model = build(BNN)
     filters = sum(b.numel() for name, b in model.named_buffers() if name.endswith(".kernel"))
     assert sum(p.numel() for p in model.parameters()) + filters + statistics == parameters
+
+
+def _on_meta(build: Callable[..., nn.Module], method: Method | None, size: int = 224, **options: bool) -> Report:
+    with torch.device("meta"):
+        model = build(method, input_size=size, **options)
+    return summary(model, torch.zeros(1, 3, size, size, device="meta"))
+
+
+@pytest.mark.parametrize(
+    ("build", "grouped", "ops", "mib"),
+    [
+        pytest.param(models.resnet_e18, False, 1.63e8, 4.0, marks=pytest.mark.slow),
+        (models.resnet_e18, True, 1.14e8, 3.98),
+        pytest.param(models.resnet_e34, False, 1.92e8, 5.23, marks=pytest.mark.slow),
+        pytest.param(models.resnet_e34, True, 1.43e8, 5.21, marks=pytest.mark.slow),
+    ],
+)
+def test_resnet_e_costs_what_its_authors_print(
+    build: Callable[..., nn.Module], grouped: bool, ops: float, mib: float
+) -> None:
+    """hpi-xnor/BMXNet-v2-wiki CurrentBestResults.md; larq/zoo prints the products and weights of the 18, exactly."""
+    report = _on_meta(build, BNN, grouped=grouped)
+    assert report.ops == pytest.approx(ops, rel=0.01)
+    assert report.bytes / 2**20 == pytest.approx(mib, abs=0.005)
+    if (build, grouped) == (models.resnet_e18, False):
+        assert (report.bmac, report.fmac) == (1_676_279_808, 137_793_536)
+        assert (report.binary_params, report.float_params) == (10_985_472, 704_168)
+
+
+def test_alexnet_multiplies_signs_as_often_as_larq_prints() -> None:
+    """larq/zoo XNORNet. Real ones by hand: its first image has 56 x 56 pixels, ours 55 x 55."""
+    report = _on_meta(models.alexnet, BNN)
+    assert (report.bmac, report.binary_params) == (1_025_744_896, 58_236_928)
+    assert report.fmac == 55 * 55 * 96 * 3 * 11 * 11 + 4096 * 1000
+    assert report.fmac == 113_379_328 - (56 * 56 - 55 * 55) * 96 * 3 * 11 * 11
+
+
+def test_nin_costs_what_its_layers_say() -> None:
+    """By hand: nobody prints it."""
+    report = _on_meta(models.nin, BNN, 32)
+    first = 192 * 160 + 160 * 96
+    second = 96 * 192 * 25 + 2 * 192 * 192
+    third = 192 * 192 * 9 + 192 * 192
+    assert report.bmac == 1024 * first + 256 * second + 64 * third
+    assert report.binary_params == first + second + third
+    assert report.fmac == 1024 * 3 * 192 * 25 + 64 * 192 * 10
+
+
+@pytest.mark.parametrize(
+    ("build", "billions"),
+    [
+        (models.bnext_tiny, "0.077"),
+        pytest.param(models.bnext_small, "0.172", marks=pytest.mark.slow),
+        pytest.param(models.bnext_middle, "0.317", marks=pytest.mark.slow),
+        pytest.param(models.bnext_large, "0.819", marks=pytest.mark.slow),
+    ],
+)
+def test_bnext_costs_what_its_authors_print(build: Callable[..., nn.Module], billions: str) -> None:
+    """hpi-xnor/BNext README.md, whose real layers have 8 bits: 8 of their products are one operation there."""
+    report = _on_meta(build, BNext)
+    assert _digits((report.bmac / 64 + report.fmac / 8) / 1e9, billions) == billions
+
+
+@pytest.mark.parametrize(
+    ("build", "signs"),
+    [
+        (models.pokebnn_1x, 3_609_460_736),
+        pytest.param(models.pokebnn_half, None, marks=pytest.mark.slow),
+        pytest.param(models.pokebnn_2x, None, marks=pytest.mark.slow),
+    ],
+)
+def test_pokebnn_costs_what_its_authors_test(build: Callable[..., nn.Module], signs: int | None) -> None:
+    """google/aqt pokebnn_test.py: the efforts of 1.0x, products times bits of both sides (1, 4 in gates, else 8).
+
+    The others by hand from it: all products of signs but the very first layer's are of two widths that scale.
+    """
+    report = _on_meta(build, BNN)
+    stem, head = 56 * 56 * (32 * 3 * 16 + 64 * 9), 1000 * {"1x": 2048, "half": 1024, "2x": 4096}[build.__name__[8:]]
+    if signs is None:
+        factor, first = {"half": 0.5, "2x": 2}[build.__name__[8:]], 56 * 56 * 64 * 64
+        assert report.bmac == factor**2 * (3_609_460_736 - first) + factor * first
+    else:
+        gates = report.fmac - stem - head
+        assert report.bmac == signs
+        assert report.bmac + 16 * gates + 64 * stem == 4_091_469_824
+        assert 64 * head == 131_072_000

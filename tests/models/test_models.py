@@ -34,8 +34,15 @@ DEEP = (
     models.meliusnet_b,
     models.meliusnet_c,
     models.quicknet_large,
+    models.resnet_e34,
+    models.alexnet,
+    models.bnext_small,
+    models.bnext_middle,
+    models.bnext_large,
+    models.pokebnn_1x,
+    models.pokebnn_2x,
 )
-"""More of the layers that another network has; run by `slow`."""
+"""More of the layers that another network has, or so many weights that they take seconds to draw; run by `slow`."""
 every_method = pytest.mark.parametrize(
     "method", [None, *binary.ALL], ids=lambda m: "float" if m is None else m.__name__
 )

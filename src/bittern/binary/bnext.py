@@ -23,7 +23,7 @@ class BNext(Quantizer):
     dL/dx = dL/db (summed over all but the channels) = dL/dx_q * 1{|x + b| <= limit}.
     Start: N(0, 0.001^2), as the authors' code.
 
-    The blocks, squeeze-and-excite branches and norms of the paper belong to the model, which is not here.
+    The blocks, gates and norms of the paper are `bittern.models.bnext_tiny` and its larger sizes.
     limit: 1.5 in the authors' code. With b held at 0 this is BNN(limit=1.5, clip_latent=1.5).
     Differences: the authors' code clips latent weights in each forward pass of the training instead of after each step,
     and makes signs of weights gradually, clip(W / T, -1, 1) with T = 0.9^epoch; here they are signs from the start.

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks of the binary literature; each takes its method as an object: `resnet20_cifar(method=ReCU)`."""
+"""Networks of the binary literature; each takes its method as an object: `resnet20_cifar(method=ReCU)`.
+
+Each is a function to its answers, and `feature_maps(x)` gives what it makes of x on the way: a tuple of tensors, one
+for each size of image (or for each block, where tokens, points or rows have one size), from fine to coarse; the last is
+what the head sees. `Backbone(model, example)` is the same as a module, for detectors, distillation and transfer.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,8 @@ from collections.abc import Callable
 
 from torch import nn
 
+from bittern.models.alexnet import alexnet
+from bittern.models.backbone import Backbone, HasFeatureMaps
 from bittern.models.binary_densenet import (
     binary_densenet28,
     binary_densenet37,
@@ -14,6 +21,7 @@ from bittern.models.binary_densenet import (
     binary_densenet45,
 )
 from bittern.models.bireal_net import bireal_net18, bireal_net34
+from bittern.models.bnext import bnext_large, bnext_middle, bnext_small, bnext_tiny
 from bittern.models.cell_detector import cell_detector
 from bittern.models.ds_cnn import ds_cnn
 from bittern.models.language import GPT, GPTShape, LSTMLanguageModel
@@ -28,10 +36,13 @@ from bittern.models.melius_net import (
 )
 from bittern.models.mixer import mixer_small
 from bittern.models.mlp import mlp
+from bittern.models.nin import nin
 from bittern.models.point_net import point_net
+from bittern.models.poke_bnn import pokebnn_1x, pokebnn_2x, pokebnn_half
 from bittern.models.quick_net import quicknet, quicknet_large, quicknet_small
 from bittern.models.reactnet_a import react_resnet18, reactnet_a
 from bittern.models.resnet_cifar import resnet18_cifar, resnet20_cifar
+from bittern.models.resnet_e import resnet_e18, resnet_e34
 from bittern.models.series_cnn import series_cnn
 from bittern.models.text_encoder import text_encoder
 from bittern.models.vgg_small import vgg_small
@@ -60,6 +71,17 @@ ALL: tuple[Callable[..., nn.Module], ...] = (
     quicknet_small,
     quicknet,
     quicknet_large,
+    resnet_e18,
+    resnet_e34,
+    alexnet,
+    nin,
+    bnext_tiny,
+    bnext_small,
+    bnext_middle,
+    bnext_large,
+    pokebnn_half,
+    pokebnn_1x,
+    pokebnn_2x,
 )
 """Networks for images, of convolutions, and the MLP: each a function (method=None, num_classes, in_channels, *,
 input_size) -> nn.Module. `vit_small` and `mixer_small` are called alike."""
@@ -67,14 +89,21 @@ input_size) -> nn.Module. `vit_small` and `mixer_small` are called alike."""
 __all__ = [
     "ALL",
     "GPT",
+    "Backbone",
     "GPTShape",
+    "HasFeatureMaps",
     "LSTMLanguageModel",
+    "alexnet",
     "binary_densenet28",
     "binary_densenet37",
     "binary_densenet37_dilated",
     "binary_densenet45",
     "bireal_net18",
     "bireal_net34",
+    "bnext_large",
+    "bnext_middle",
+    "bnext_small",
+    "bnext_tiny",
     "cell_detector",
     "ds_cnn",
     "meliusnet22",
@@ -86,7 +115,11 @@ __all__ = [
     "meliusnet_c",
     "mixer_small",
     "mlp",
+    "nin",
     "point_net",
+    "pokebnn_1x",
+    "pokebnn_2x",
+    "pokebnn_half",
     "quicknet",
     "quicknet_large",
     "quicknet_small",
@@ -94,6 +127,8 @@ __all__ = [
     "reactnet_a",
     "resnet18_cifar",
     "resnet20_cifar",
+    "resnet_e18",
+    "resnet_e34",
     "series_cnn",
     "text_encoder",
     "vgg_small",

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,8 +15,13 @@ from bittern.nn._probe import eval_mode
 from bittern.nn.binarize import LowBitLayer
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d
 from bittern.nn.linear import BinaryLinear
-from bittern.quantizer import Method, SignCode
+from bittern.quantizer import Method, SignCode, input_codes
 from bittern.start import HeNormal
+
+GATE_REDUCTION = 8
+"""Channels of a `ChannelGate` over those of its hidden layer."""
+THUMBNAIL = 50
+"""Images smaller than this keep their size in the first layers of networks that have other ones for such images."""
 
 
 def conv(in_channels: int, out_channels: int, kernel: int, stride: int, method: Method | None) -> nn.Module:
@@ -26,17 +33,25 @@ def conv(in_channels: int, out_channels: int, kernel: int, stride: int, method: 
 
 
 def padded_conv(
-    in_channels: int, out_channels: int, method: Method | None, pad_value: int, dilation: int = 1
+    in_channels: int,
+    out_channels: int,
+    method: Method | None,
+    pad_value: int,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
 ) -> nn.Module:
-    """A 3x3 convolution of stride 1 without bias that keeps the size, padded with signs of `pad_value`.
+    """A 3x3 convolution without bias that keeps the size at stride 1, padded with signs of `pad_value`.
 
-    Padded with 0 where it is float, and where the inputs of its method are no signs (DoReFa's levels have no -1).
+    Where the input is a sum of terms that are all signs (HORQ, ABC-Net), each is padded so. Padded with 0 where it is
+    float, where the inputs of its method are no signs (DoReFa's levels have no -1), and where signs stand beside a term
+    of ones (AdaBin): that term has no -1 either, and one value pads all.
     """
-    sizes = (in_channels, out_channels, 3, 1, dilation, dilation)
+    sizes = (in_channels, out_channels, 3, stride, dilation, dilation)
     if method is None:
         return nn.Conv2d(*sizes, bias=False)
     layer = BinaryConv2d(*sizes, method=method)
-    if not isinstance(layer.method.input_code(), SignCode):
+    if not all(isinstance(code, SignCode) for code in input_codes(layer.method)):
         return layer
     return BinaryConv2d(*sizes, method=method, pad_value=pad_value)
 
@@ -59,6 +74,36 @@ def linear(in_features: int, out_features: int, method: Method | None) -> nn.Mod
 def halve() -> nn.Module:
     """Mean over 2x2 pixels; an odd size is rounded up, as by a 3x3 convolution of stride 2."""
     return nn.AvgPool2d(2, ceil_mode=True)
+
+
+def maps_behind(blocks: nn.Sequential, places: Collection[int], x: Tensor) -> tuple[Tensor, ...]:
+    """What the blocks in turn make of x, at `places`: 0 is x itself, n what leaves the n-th block."""
+    maps = [x] if 0 in places else []
+    for place, block in enumerate(blocks, 1):
+        x = block(x)
+        if place in places:
+            maps.append(x)
+    return tuple(maps)
+
+
+class ChannelGate(nn.Module):
+    """Squeeze and excitation (Hu et al. 2017, arXiv 1709.01507): x [batch, in, h, w] -> factors [batch, out, 1, 1].
+
+    Mean over the image -> linear, to an eighth of the channels -> ReLU -> linear -> `gate`, all float.
+    """
+
+    def __init__(self, channels: int, out_channels: int, gate: nn.Module) -> None:
+        super().__init__()
+        hidden = max(1, channels // GATE_REDUCTION)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.squeeze = nn.Conv2d(channels, hidden, 1)
+        self.act = nn.ReLU()
+        self.excite = nn.Conv2d(hidden, out_channels, 1)
+        self.gate = gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.gate(self.excite(self.act(self.squeeze(self.pool(x)))))
+        return y
 
 
 class PadChannels(nn.Module):

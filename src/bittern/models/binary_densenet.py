@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bittern.models._layers import check_arguments, materialize, padded_conv, start_weights
+from bittern.models._layers import THUMBNAIL, check_arguments, maps_behind, materialize, padded_conv, start_weights
 from bittern.quantizer import Method
 from bittern.start import HeNormal
 
@@ -26,8 +26,6 @@ GROWTH = 64
 """Channels that a layer adds; also those of the first layers."""
 PADDING = -1
 """What surrounds the image of signs."""
-THUMBNAIL = 50
-"""Images smaller than this keep their size in the first layers."""
 
 
 class Shape(NamedTuple):
@@ -54,7 +52,7 @@ class DenseLayer(nn.Module):
         super().__init__()
         self.bn = nn.BatchNorm2d(channels)
         self.clip = nn.Hardtanh() if method is None else None
-        self.conv = padded_conv(channels, GROWTH, method, PADDING, dilation)
+        self.conv = padded_conv(channels, GROWTH, method, PADDING, dilation=dilation)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.bn(x)
@@ -118,8 +116,13 @@ class DenseStages(nn.Module):
         self.head = nn.Linear(channels, num_classes)
         start_weights(self, HeNormal("in"))
 
+    def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What leaves each stage; the last behind norm and ReLU."""
+        *maps, last = maps_behind(self.stages, range(1, len(self.stages) + 1), self.stem(x))
+        return (*maps, self.norm(last))
+
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.flatten(self.pool(self.norm(self.stages(self.stem(x))))))
+        logits: Tensor = self.head(self.flatten(self.pool(self.feature_maps(x)[-1])))
         return logits
 
 

@@ -13,10 +13,11 @@ of the activations by which the paper pre-trains its networks. sign(Hardtanh(x))
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import accumulate
 
 from torch import Tensor, nn
 
-from bittern.models._layers import check_arguments, conv, halve, materialize
+from bittern.models._layers import check_arguments, conv, halve, maps_behind, materialize
 from bittern.quantizer import Method
 
 STAGE_WIDTHS = (64, 128, 256, 512)
@@ -84,12 +85,17 @@ class BiRealNet(nn.Module):
                 layers.append(BiRealBlock(channels, width, stride, method, activation))
                 channels = width
         self.blocks = nn.Sequential(*layers)
+        self.stage_ends = tuple(accumulate(blocks))
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.head = nn.Linear(channels, num_classes)
 
+    def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What leaves each stage."""
+        return maps_behind(self.blocks, self.stage_ends, self.stem(x))
+
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.flatten(self.pool(self.blocks(self.stem(x)))))
+        logits: Tensor = self.head(self.flatten(self.pool(self.feature_maps(x)[-1])))
         return logits
 
 

@@ -8,7 +8,15 @@ import math
 import torch
 from torch import Tensor, nn
 
-from bittern.models._layers import PadChannels, check_arguments, conv, halve, materialize_on, start_weights
+from bittern.models._layers import (
+    PadChannels,
+    check_arguments,
+    conv,
+    halve,
+    maps_behind,
+    materialize_on,
+    start_weights,
+)
 from bittern.quantizer import Method
 from bittern.start import HeNormal
 
@@ -46,6 +54,7 @@ class CellDetector(nn.Module):
         fine = [DetectorBlock(width, method) for _ in range(2)]
         coarse = [DetectorBlock(2 * width, method) for _ in range(4)]
         self.blocks = nn.Sequential(*fine, halve(), PadChannels(width // 2), *coarse)
+        self.size_ends = (len(fine), len(self.blocks))
         self.norm = nn.BatchNorm2d(2 * width)
         self.head = nn.Conv2d(2 * width, 5 + num_classes, 1)
         start_weights(self, HeNormal("in"))
@@ -53,10 +62,15 @@ class CellDetector(nn.Module):
         nn.init.zeros_(self.head.bias)
         nn.init.constant_(self.head.bias[0], math.log(PRIOR / (1 - PRIOR)))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Maps of 1/4 and 1/8 of the image; the second behind the norm."""
         if x.shape[2] % STRIDE or x.shape[3] % STRIDE:
             raise ValueError(f"CellDetector: height and width must be multiples of {STRIDE}; got {list(x.shape)}")
-        y: Tensor = self.head(self.norm(self.blocks(self.stem(x))))
+        fine, last = maps_behind(self.blocks, self.size_ends, self.stem(x))
+        return fine, self.norm(last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.feature_maps(x)[-1])
         return y
 
 

@@ -62,14 +62,20 @@ class GPT(nn.Module):
             if p.ndim == 2 and not (embedding is not None and name.startswith("tokens")):
                 nn.init.normal_(p, std=0.02)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def feature_maps(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """What leaves each block, [batch, time, width]; the last behind the norm."""
         time = tokens.shape[1]
         if time > self.context:
             raise ValueError(f"GPT: at most {self.context} tokens fit its context; got {time}")
         x = self.tokens(tokens) + self.places(torch.arange(time, device=tokens.device))
+        maps = []
         for block in self.blocks:
             x = block(x)
-        logits: Tensor = self.head(self.norm(x))
+            maps.append(x)
+        return (*maps[:-1], self.norm(x))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.feature_maps(tokens)[-1])
         return logits
 
 
@@ -82,7 +88,11 @@ class LSTMLanguageModel(nn.Module):
         self.lstm = nn.LSTM(width, width, layers, batch_first=True)
         self.head = nn.Linear(width, words)
 
+    def feature_maps(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """What leaves the last layer, [batch, time, width]."""
+        hidden: Tensor = self.lstm(self.tokens(tokens))[0]
+        return (hidden,)
+
     def forward(self, tokens: Tensor) -> Tensor:
-        hidden, _ = self.lstm(self.tokens(tokens))
-        logits: Tensor = self.head(hidden)
+        logits: Tensor = self.head(self.feature_maps(tokens)[-1])
         return logits

@@ -24,7 +24,7 @@ class ImprovementBlock(nn.Module):
         super().__init__()
         self.bn = nn.BatchNorm2d(channels)
         self.clip = nn.Hardtanh() if method is None else None
-        self.conv = padded_conv(channels, GROWTH, method, PADDING, dilation)
+        self.conv = padded_conv(channels, GROWTH, method, PADDING, dilation=dilation)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.bn(x)

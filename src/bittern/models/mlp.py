@@ -7,8 +7,11 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from bittern.models._layers import check_arguments, linear, materialize
+from bittern.models._layers import check_arguments, linear, maps_behind, materialize
 from bittern.quantizer import Method
+
+LAYER = 3
+"""Modules that make one hidden layer: linear, norm, Hardtanh."""
 
 
 class MLP(nn.Module):
@@ -28,10 +31,15 @@ class MLP(nn.Module):
         for before, after in pairwise(widths):
             layers += [linear(before, after, method), nn.BatchNorm1d(after), nn.Hardtanh()]
         self.features = nn.Sequential(*layers)
+        self.layer_ends = tuple(range(1 + LAYER, len(layers) + 1, LAYER))
         self.head = nn.Linear(widths[-1], num_classes)
 
+    def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What leaves each Hardtanh, [batch, width]."""
+        return maps_behind(self.features, self.layer_ends, x)
+
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.features(x))
+        logits: Tensor = self.head(self.feature_maps(x)[-1])
         return logits
 
 

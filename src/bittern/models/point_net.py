@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from bittern.models._layers import check_arguments, conv1d, linear, materialize_on, start_weights
+from bittern.models._layers import check_arguments, conv1d, linear, maps_behind, materialize_on, start_weights
 from bittern.quantizer import Method
 from bittern.start import HeNormal
 
@@ -29,6 +29,7 @@ class PointNet(nn.Module):
         for before, after in pairwise(widths):
             layers += [nn.BatchNorm1d(before), nn.Hardtanh(), conv1d(before, after, 1, method)]
         self.features = nn.Sequential(*layers)
+        self.layer_ends = tuple(place for place, layer in enumerate(layers) if isinstance(layer, nn.BatchNorm1d))
         self.pool, self.flatten = nn.AdaptiveMaxPool1d(1), nn.Flatten()
         last, hidden = widths[-1], widths[-1] // 2
         self.hidden = nn.Sequential(
@@ -37,8 +38,12 @@ class PointNet(nn.Module):
         self.head = nn.Linear(hidden, num_classes)
         start_weights(self, HeNormal("in"))
 
+    def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What each convolution says of each point, [batch, width, points]; the last is what the maximum is of."""
+        return maps_behind(self.features, (*self.layer_ends, len(self.features)), x)
+
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.hidden(self.flatten(self.pool(self.features(x)))))
+        logits: Tensor = self.head(self.hidden(self.flatten(self.pool(self.feature_maps(x)[-1]))))
         return logits
 
 

@@ -17,8 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bittern.models._layers import check_arguments, materialize, padded_conv, start_weights
-from bittern.models.binary_densenet import THUMBNAIL
+from bittern.models._layers import THUMBNAIL, check_arguments, maps_behind, materialize, padded_conv, start_weights
 from bittern.quantizer import Method
 from bittern.start import HeNormal
 
@@ -110,8 +109,13 @@ class QuickNet(nn.Module):
         self.head = nn.Linear(channels, num_classes)
         start_weights(self, HeNormal("in"))
 
+    def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What leaves each stage; the last behind a ReLU."""
+        *maps, last = maps_behind(self.stages, range(1, len(self.stages) + 1), self.stem(x))
+        return (*maps, self.act(last))
+
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.flatten(self.pool(self.act(self.stages(self.stem(x))))))
+        logits: Tensor = self.head(self.flatten(self.pool(self.feature_maps(x)[-1])))
         return logits
 
 

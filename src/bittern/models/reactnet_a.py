@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from bittern.models._layers import check_arguments, conv, halve, materialize
+from bittern.models._layers import check_arguments, conv, halve, maps_behind, materialize
 from bittern.models.bireal_net import BiRealNet
 from bittern.nn.activation import RPReLU
 from bittern.quantizer import Method
@@ -58,16 +58,23 @@ class ReActNetA(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(in_channels, WIDTHS[0], 3, 2, 1, bias=False), nn.BatchNorm2d(WIDTHS[0]))
         layers: list[nn.Module] = []
+        ends: list[int] = []
         for before, after in pairwise(WIDTHS):
             stride = 2 if after not in (before, DOUBLED_WITHOUT_HALVING) else 1
+            ends += [len(layers)] if stride == 2 else []
             layers.append(ReActBlock(before, after, stride, method))
         self.blocks = nn.Sequential(*layers)
+        self.stage_ends = (*ends, len(layers))
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.head = nn.Linear(WIDTHS[-1], num_classes)
 
+    def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What leaves the last block of each size: 1/2, 1/4, 1/8, 1/16 and 1/32 of the image."""
+        return maps_behind(self.blocks, self.stage_ends, self.stem(x))
+
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.flatten(self.pool(self.blocks(self.stem(x)))))
+        logits: Tensor = self.head(self.flatten(self.pool(self.feature_maps(x)[-1])))
         return logits
 
 

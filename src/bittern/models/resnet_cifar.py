@@ -9,11 +9,12 @@ layer starts as torch's. Sizes that are odd before a stride of 2 (28x28 input) a
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Literal
 
 from torch import Tensor, nn
 
-from bittern.models._layers import PadChannels, check_arguments, conv, halve, materialize, start_weights
+from bittern.models._layers import PadChannels, check_arguments, conv, halve, maps_behind, materialize, start_weights
 from bittern.quantizer import Method
 from bittern.start import HeNormal
 
@@ -89,14 +90,19 @@ class ResNetCifar(nn.Module):
                 layers.append(block(channels, width, 2 if stage > 0 and index == 0 else 1, method))
                 channels = width
         self.blocks = nn.Sequential(*layers)
+        self.stage_ends = tuple(accumulate(blocks))
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.norm = nn.BatchNorm1d(channels)
         self.head = nn.Linear(channels, num_classes)
         start_weights(self, HeNormal("in"))
 
+    def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What leaves each stage."""
+        return maps_behind(self.blocks, self.stage_ends, self.stem(x))
+
     def forward(self, x: Tensor) -> Tensor:
-        x = self.flatten(self.pool(self.blocks(self.stem(x))))
+        x = self.flatten(self.pool(self.feature_maps(x)[-1]))
         logits: Tensor = self.head(self.norm(x))
         return logits
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bittern.models._layers import check_arguments, conv1d, materialize_on, start_weights
+from bittern.models._layers import check_arguments, conv1d, maps_behind, materialize_on, start_weights
 from bittern.quantizer import Method
 from bittern.start import HeNormal
 
@@ -39,14 +39,20 @@ class SeriesCNN(nn.Module):
         layers: list[nn.Module] = [SeriesBlock(width, method) for _ in range(blocks)]
         layers.insert(blocks // 2, nn.AvgPool1d(2, ceil_mode=True))
         self.blocks = nn.Sequential(*layers)
+        self.size_ends = (blocks // 2, blocks + 1)
         self.norm = nn.BatchNorm1d(width)
         self.pool = nn.AdaptiveAvgPool1d(1)
         self.flatten = nn.Flatten()
         self.head = nn.Linear(width, num_classes)
         start_weights(self, HeNormal("in"))
 
+    def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The last map of each of two sizes; the second behind the norm."""
+        fine, last = maps_behind(self.blocks, self.size_ends, self.stem(x))
+        return fine, self.norm(last)
+
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.flatten(self.pool(self.norm(self.blocks(self.stem(x))))))
+        logits: Tensor = self.head(self.flatten(self.pool(self.feature_maps(x)[-1])))
         return logits
 
 

@@ -109,20 +109,34 @@ class TextEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, num_classes)
 
+    def feature_maps(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """What leaves each block, [batch, context, width]; the last behind the norm. Padding has values, too."""
+        return self._encoded(tokens, self._visible(tokens))
+
     def forward(self, tokens: Tensor) -> Tensor:
+        visible = self._visible(tokens)
+        last = self._encoded(tokens, visible)[-1]
+        shown = visible.unsqueeze(2).to(last.dtype)
+        logits: Tensor = self.head((last * shown).sum(1) / shown.sum(1))
+        return logits
+
+    def _visible(self, tokens: Tensor) -> Tensor:
+        """bool [batch, context]."""
         if tokens.ndim != 2 or tokens.shape[1] != self.context:
             raise ValueError(f"TextEncoder: needs tokens [batch, {self.context}]; got {list(tokens.shape)}")
         places = torch.arange(self.context, device=tokens.device)
-        visible = (tokens != PADDING) | (places == 0)
+        return (tokens != PADDING) | (places == 0)
+
+    def _encoded(self, tokens: Tensor, visible: Tensor) -> tuple[Tensor, ...]:
         x = self.words(tokens)
         if self.widen is not None:
             x = self.widen(x)
         x = x + self.places.weight
+        maps = []
         for block in self.blocks:
             x = block(x, visible[:, None, None, :])
-        shown = visible.unsqueeze(2).to(x.dtype)
-        logits: Tensor = self.head((self.norm(x) * shown).sum(1) / shown.sum(1))
-        return logits
+            maps.append(x)
+        return (*maps[:-1], self.norm(x))
 
 
 def text_encoder(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from bittern.models._layers import check_arguments, conv, materialize, start_weights
+from bittern.models._layers import check_arguments, conv, maps_behind, materialize, start_weights
 from bittern.quantizer import Method
 from bittern.start import HeNormal, Normal
 
@@ -35,6 +35,8 @@ class VGGSmall(nn.Module):
                 layers.append(nn.MaxPool2d(2))
             layers += [nn.BatchNorm2d(channels), nn.Hardtanh()]
         self.features = nn.Sequential(*layers)
+        pools = [place for place, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+        self.size_ends = (*(pool - 1 for pool in pools), len(layers))
         self.flatten = nn.Flatten()
         side = input_size // 2**HALVINGS
         self.head = nn.Linear(channels * side * side, num_classes)
@@ -42,8 +44,12 @@ class VGGSmall(nn.Module):
         HEAD_START(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
+    def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The last map of each size: in front of the convolution that a pool stands behind, and what the head sees."""
+        return maps_behind(self.features, self.size_ends, x)
+
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.flatten(self.features(x)))
+        logits: Tensor = self.head(self.flatten(self.feature_maps(x)[-1]))
         return logits
 
 

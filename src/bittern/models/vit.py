@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bittern.models._layers import check_arguments, linear
+from bittern.models._layers import check_arguments, linear, maps_behind
 from bittern.quantizer import Method
 
 POSITION_STD = 0.02
@@ -76,9 +76,14 @@ class ViT(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What leaves each block, [batch, patches, width]; the last behind the norm."""
         tokens = self.patches(x).flatten(2).transpose(1, 2) + self.positions
-        logits: Tensor = self.head(self.norm(self.blocks(tokens)).mean(1))
+        *maps, last = maps_behind(self.blocks, range(1, len(self.blocks) + 1), tokens)
+        return (*maps, self.norm(last))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.feature_maps(x)[-1].mean(1))
         return logits
 
 

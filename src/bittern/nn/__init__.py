@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from bittern.nn.activation import RPReLU, RSign
+from bittern.nn.activation import DPReLU, RPReLU, RSign
 from bittern.nn.attention import MultiheadAttention
 from bittern.nn.binarize import LowBitLayer
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d
@@ -42,6 +42,7 @@ __all__ = [
     "ConstantInputWarning",
     "Cost",
     "CostedLayer",
+    "DPReLU",
     "Linear4bit",
     "Linear8bit",
     "LinearGroups",

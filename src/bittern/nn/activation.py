@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ReActNet's activations with learned shifts per channel (Liu et al. 2020, arXiv 2003.03488).
+"""Activations with learned shifts per channel: ReActNet's (Liu et al. 2020, arXiv 2003.03488), PokeBNN's (2112.00133).
 
 `torch.nn.Hardtanh` and `torch.nn.PReLU` serve the other papers as they are.
 """
@@ -14,7 +14,7 @@ from bittern.estimators import ApproxSign, binarize
 from bittern.nn._check import check_floating
 
 INITIAL_SLOPE = 0.25
-"""Slope of RPReLU's negative side at the start, as in the authors' code (and torch.nn.PReLU)."""
+"""Slope of the negative side at the start, as in the authors' codes (and torch.nn.PReLU)."""
 
 
 class RSign(nn.Module):
@@ -71,6 +71,37 @@ class RPReLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         _check_input("RPReLU", x, self.channels)
         return rprelu(x, self.before, self.slope, self.after)
+
+    def extra_repr(self) -> str:
+        return str(self.channels)
+
+
+class DPReLU(nn.Module):
+    """Dynamic PReLU: two learned slopes per channel, with learned shifts before and after them.
+
+    x [batch, channels, *space] -> the same shape.
+    Formula: t = x - before_c; y = rise_c * t where t >= 0, else fall_c * t, minus after_c. At the start rise = 1,
+    fall = 0.25, shifts 0.
+    Differences: none from the authors' code but float32, where they have bfloat16.
+    Source: PokeBNN, arXiv 2112.00133.
+
+    Raises: ValueError when x does not have `channels` channels; TypeError for an input that is not floating point.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        _check_channels("DPReLU", channels)
+        self.channels = channels
+        self.before = nn.Parameter(torch.zeros(channels))
+        self.rise = nn.Parameter(torch.ones(channels))
+        self.fall = nn.Parameter(torch.full((channels,), INITIAL_SLOPE))
+        self.after = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        _check_input("DPReLU", x, self.channels)
+        t = x - per_channel(self.before, x)
+        slope = torch.where(t >= 0, per_channel(self.rise, x), per_channel(self.fall, x))
+        return slope * t - per_channel(self.after, x)
 
     def extra_repr(self) -> str:
         return str(self.channels)

@@ -172,10 +172,10 @@ BNEXT = PaperRecipe(
     task="ImageNet, BNext",
     source="arXiv 2211.12933; hpi-xnor/BNext src/train_assistant_group_amp.py, src/script/BNext-Tiny, README.md",
     published=(
-        Published(72.4, "ImageNet", "BNext-T", _BNEXT),
-        Published(76.1, "ImageNet", "BNext-S", _BNEXT),
-        Published(78.3, "ImageNet", "BNext-M", _BNEXT),
-        Published(80.6, "ImageNet", "BNext-L", _BNEXT),
+        Published(72.4, "ImageNet", "BNext-T", _BNEXT, like="bnext_tiny"),
+        Published(76.1, "ImageNet", "BNext-S", _BNEXT, like="bnext_small"),
+        Published(78.3, "ImageNet", "BNext-M", _BNEXT, like="bnext_middle"),
+        Published(80.6, "ImageNet", "BNext-L", _BNEXT, like="bnext_large"),
     ),
     epochs=512,
     batch_size=512,
@@ -187,7 +187,7 @@ BNEXT = PaperRecipe(
     crop_and_flip=True,
     start="N(0, 0.001^2)",
     differences=(
-        "The network is not here, nor are the several teachers whose outputs the authors' loss takes.",
+        "The several teachers whose outputs the authors' loss takes are not here.",
         "The code makes signs gradually: the T of clip(v / T, -1, 1) is 1 at first and times 0.9 after each epoch.",
         "The code decays the last layer by 1e-3 and thresholds by 1e-8.",
     ),

@@ -34,6 +34,9 @@ def _resnet18(accuracy: float) -> Published:
     return Published(accuracy, "ImageNet", "ResNet-18", _IMAGENET_TABLE, twin=69.6)
 
 
+_XNOR_PYTORCH = "jiecaoyu/XNOR-Net-PyTorch README.md"
+_RESNET_E = "hpi-xnor/BMXNet-v2-wiki CurrentBestResults.md"
+
 BNN = PaperRecipe(
     method=binary.BNN,
     task="CIFAR-10, VGG-like",
@@ -42,6 +45,8 @@ BNN = PaperRecipe(
         Published(88.6, "CIFAR-10", "VGG-like", "MatthieuCourbariaux/BinaryNet Train-time/README.md"),
         vgg_small(89.90),
         _resnet18(42.2),
+        Published(60.0, "ImageNet", "ResNetE-18", _RESNET_E, note="clip 1.3, 120 epochs of RAdam", like="resnet_e18"),
+        Published(63.2, "ImageNet", "ResNetE-34", _RESNET_E, note="clip 1.3, 120 epochs of RAdam", like="resnet_e34"),
     ),
     epochs=500,
     batch_size=50,
@@ -65,7 +70,9 @@ XNOR_NET = PaperRecipe(
     task="ImageNet, AlexNet",
     source="arXiv 1603.05279; allenai/XNOR-Net train.lua, opts.lua, README.md",
     published=(
-        Published(43.3, "ImageNet", "AlexNet", "allenai/XNOR-Net README.md"),
+        Published(43.3, "ImageNet", "AlexNet", "allenai/XNOR-Net README.md", like="alexnet"),
+        Published(44.87, "ImageNet", "AlexNet", _XNOR_PYTORCH, twin=57.1, like="alexnet"),
+        Published(86.28, "CIFAR-10", "NIN", _XNOR_PYTORCH, twin=89.67, like="nin"),
         resnet20(85.23),
         vgg_small(89.80),
         _resnet18(51.2),
