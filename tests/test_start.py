@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bittern import binary, models
 from bittern.nn import BinaryConv2d, BinaryLinear, LowBitLayer, convert, parameter_groups, start_latent_weights
-from bittern.start import HeNormal, Normal, Start, TorchUniform, Uniform
+from bittern.start import GlorotNormal, HeNormal, Normal, Start, TorchUniform, Uniform
 from bittern.train import RealWeights
 from bittern.train.real_weights import real_weights
 
@@ -45,7 +45,12 @@ def test_uniform_starts(start: Start, bound: float) -> None:
 
 @pytest.mark.parametrize(
     ("start", "std"),
-    [(HeNormal(), (2 / FAN_IN) ** 0.5), (HeNormal("out"), (2 / FAN_OUT) ** 0.5), (Normal(0.01), 0.01)],
+    [
+        (HeNormal(), (2 / FAN_IN) ** 0.5),
+        (HeNormal("out"), (2 / FAN_OUT) ** 0.5),
+        (GlorotNormal(), (2 / (FAN_IN + FAN_OUT)) ** 0.5),
+        (Normal(0.01), 0.01),
+    ],
 )
 def test_normal_starts(start: Start, std: float) -> None:
     torch.manual_seed(0)
@@ -59,6 +64,7 @@ def test_starts_are_torchs_own() -> None:
     """The same draws as torch.nn.init and torch.nn.Conv2d."""
     for start, theirs in (
         (HeNormal(), nn.init.kaiming_normal_),
+        (GlorotNormal(), nn.init.xavier_normal_),
         (HeNormal("out"), partial(nn.init.kaiming_normal_, mode="fan_out")),
         (TorchUniform(), partial(nn.init.kaiming_uniform_, a=math.sqrt(5))),
     ):
@@ -94,6 +100,8 @@ def test_layers_start_as_their_method_says(method: type) -> None:
         assert_deviation(layer.weight, 1 / math.sqrt(3), 9 / 5)
     elif method is binary.BNext:
         assert_deviation(layer.weight, 0.001, 3.0)
+    elif method is binary.RealToBinary:
+        assert_deviation(layer.weight, (2 / (FAN_IN + FAN_OUT)) ** 0.5, 3.0)
     elif method in HE:
         assert_deviation(layer.weight, (2 / FAN_IN) ** 0.5, 3.0)
     else:

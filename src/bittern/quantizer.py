@@ -11,7 +11,8 @@ The arithmetic of a layer (docs/numerics.md, "Order of operations"), with x_q = 
     acc = conv(x_q.values, w_q.values)              an exact integer; a rounded number where the input stays real
     y   = acc * static_scale                        static_scale = w_q.scale * x_q.scale where x_q.scale has 0 dims
     y   = y * spread(x_q.scale)                     only for a scale that depends on the input
-    y   = output(y) + bias
+    y   = output(y)
+    y   = y * gate(x) + bias                        the gate only where the method has one
 
 Where `input` or `weight` gives several terms, they stand for their sum: the first three lines make one y of each pair,
 and these are added in their order, for each term of the input those of the weight. An offset on an operand is a term
@@ -121,6 +122,8 @@ class Quantizer(nn.Module, ABC):
     """Latent weights are clipped to [-clip_latent, clip_latent] after each step; None: never."""
     latent_free: bool = False
     """Whether the weight is its own quantized value, which only an optimizer that flips signs may move."""
+    gate_macs: int = 0
+    """Multiply-accumulates of real numbers that `gate` takes for one sample, or one row of a linear layer."""
     terms_of_ones: tuple[bool, ...] = ()
     """Which terms of the weight are `Ones`, told by its layer: torch.compile cannot trace every code; (): none."""
     start: Start | None = None
@@ -163,6 +166,14 @@ class Quantizer(nn.Module, ABC):
         """Factors whose product `output` multiplies y by in eval mode, each broadcastable to y; () means 1."""
         return ()
 
+    def gate(self, x: Tensor) -> Tensor | None:
+        """A factor of the output that is computed from x, the layer's own input; the default is none.
+
+        x: [batch, channels, *space], before any padding, or of a linear layer [..., features]. -> broadcastable to the
+        output. It is made of operators of torch: a packed program holds those, and no part of the low-bit product.
+        """
+        return None
+
     def settle(self, w: Tensor) -> None:
         """Change the latent weight in place after an optimizer step; the default clips it to +-`clip_latent`."""
         if self.clip_latent is not None:
@@ -175,8 +186,18 @@ class Quantizer(nn.Module, ABC):
         super()._load_from_state_dict(*arguments, **named)
         self.was_loaded()
 
+    @property
+    def unwrapped(self) -> Quantizer:
+        """The method that this one stands in for; itself, unless it wraps another."""
+        return self
+
     def set_progress(self, t: float) -> None:
         """Tell the schedule how much of the training is done: 0 at the first step, 1 at the last."""
+
+
+def has_gate(method: Quantizer) -> bool:
+    """Whether a method multiplies its output by a factor that it computes from the input."""
+    return type(method.unwrapped).gate is not Quantizer.gate
 
 
 def reads_reals(method: Quantizer) -> bool:

@@ -77,6 +77,14 @@ class RandomSigns:
         _fill(w, torch.randint_like(w, 2) * 2.0 - 1.0)
 
 
+@dataclass(frozen=True, slots=True)
+class GlorotNormal:
+    """N(0, 2 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
+
+    def __call__(self, w: Tensor) -> None:
+        _fill(w, torch.empty_like(w).normal_(0.0, math.sqrt(2.0 / (fan_in(w) + fan_out(w)))))
+
+
 def fan_in(w: Tensor) -> int:
     """Weights of one output."""
     return math.prod(w.shape[1:])

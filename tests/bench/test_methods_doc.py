@@ -66,6 +66,7 @@ def test_every_method_has_a_row_and_a_section() -> None:
         ("BitNet", "one per layer", "-128 ... 127, scale of each row", 2024),
         ("HORQ", "one per filter", "±1, mean per pixel and ±1 of what is left, mean per pixel", 2017),
         ("ABCNet", "one per layer, in each of 3 terms", "3 terms of ±1, learned threshold per channel", 2017),
+        ("RealToBinary", "computed from the input, on the output: [batch, out]", "±1", 2020),
         ("AdaBin", "one per filter; offset one per filter", "±1, learned threshold per channel and an offset", 2022),
     ],
 )

@@ -20,6 +20,7 @@ from bittern.binary.horq import HORQ
 from bittern.binary.ir_net import IRNet
 from bittern.binary.rbnn import RBNN
 from bittern.binary.reactnet import ReActNet
+from bittern.binary.real_to_binary import RealToBinary
 from bittern.binary.rebnn import ReBNN
 from bittern.binary.recu import ReCU
 from bittern.binary.reste import ReSTE
@@ -53,6 +54,7 @@ ALL: tuple[type[Quantizer], ...] = (
     HORQ,
     ABCNet,
     AdaBin,
+    RealToBinary,
 )
 """Every method: the nine that are compared, then those that came after them."""
 
@@ -96,6 +98,7 @@ __all__ = [
     "ReBNN",
     "ReCU",
     "ReSTE",
+    "RealToBinary",
     "SiMaN",
     "SignWeights",
     "XNORNet",

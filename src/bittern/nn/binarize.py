@@ -31,6 +31,7 @@ from bittern.quantizer import (
     Quantized,
     Quantizer,
     SignCode,
+    has_gate,
     input_codes,
     input_terms,
     reads_reals,
@@ -185,14 +186,30 @@ class LowBitLayer(CostedLayer):
         """What `product` is called with for an input x of the layer: padded, where padding copies real values."""
         return x
 
+    @property
+    def product_bias(self) -> nn.Parameter | None:
+        """The bias that `product` adds: none where the method has a gate, behind which it comes."""
+        return None if has_gate(self.method) else self.bias
+
+    def gated(self, y: Tensor, x: Tensor) -> Tensor:
+        """y = product(operand(x)) times the method's gate, and the bias behind that; y itself without a gate."""
+        gate = self.method.gate(x)
+        if gate is None:
+            return y
+        y, shape = y * gate, self.method.shape
+        if self.bias is None:
+            return y
+        return y + (shape.output_view(self.bias) if shape.space_dims else self.bias)
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.product(self.operand(x))
+        return self.gated(self.product(self.operand(x)), x)
 
     def cost(self, output: int) -> Cost:
         """1-bit products of all planes; the scales of a method that are derived from the weight are not stored.
 
         Ones of the input take none, their product is a constant; ones of the weight those of one filter a group. Where
-        the input stays real a product is a multiply-accumulate of numbers, one for each term of the weight.
+        the input stays real a product is a multiply-accumulate of numbers, one for each term of the weight. So are
+        those of a gate.
         """
         method, codes = self.method, weight_codes(self.method)
         bits, shape = self.weight.numel() * sum(code.bits for code in codes), method.shape
@@ -204,6 +221,8 @@ class LowBitLayer(CostedLayer):
             for code in codes:
                 outputs = output * shape.groups // shape.out_channels if isinstance(code, Ones) else output * code.bits
                 products += outputs * shape.fan_in * planes
+        # of a convolution one gate serves a whole sample
+        macs += method.gate_macs * (1 if shape.space_dims else output // shape.out_channels)
         real = [p for p in self.parameters(recurse=False) if p is not self.weight]
         real += method.parameters(recurse=False)
         return Cost(macs, products, math.ceil(bits / 8), bits, 0, self.weight, tuple(real), type(method).__name__)

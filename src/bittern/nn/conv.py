@@ -116,13 +116,13 @@ class _BinaryConv(LowBitLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         check_input(type(self).__name__, x, self.method.shape)
-        return self._pads.cropped(self.product(self.operand(x)))
+        return self.gated(self._pads.cropped(self.product(self.operand(x))), x)
 
     def operand(self, x: Tensor) -> Tensor:
         return self._pads.copied(x)
 
     def product(self, x: Tensor) -> Tensor:
-        return low_bit_forward(x, self.weight, self.bias, self.method, self.geometry, self.accumulate)
+        return low_bit_forward(x, self.weight, self.product_bias, self.method, self.geometry, self.accumulate)
 
     def extra_repr(self) -> str:
         mode = "" if self._pads.mode == "zeros" else f"padding_mode={self._pads.mode!r}, "

@@ -46,7 +46,7 @@ class BinaryLinear(LowBitLayer):
             raise ValueError(f"BinaryLinear: expected an input [..., {features}]; got {list(x.shape)}")
         rows = x.reshape(-1, features)
         check_input("BinaryLinear", rows, self.method.shape)
-        y = low_bit_forward(rows, self.weight, self.bias, self.method, self.geometry, self.accumulate)
+        y = low_bit_forward(rows, self.weight, self.product_bias, self.method, self.geometry, self.accumulate)
         return y.reshape(*x.shape[:-1], y.shape[-1])
 
     def extra_repr(self) -> str:

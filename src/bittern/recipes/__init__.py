@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 
 from bittern.quantizer import Method
+from bittern.recipes.gated_papers import REAL_TO_BINARY
 from bittern.recipes.later_papers import BIPER, BNEXT, BNN_PLUS, DSQ, RBNN, REBNN, RESTE, SIMAN
 from bittern.recipes.levels import BIT, EWGS, FRACBNN
 from bittern.recipes.optimizer_papers import ADAM_BNN, BAYES_BINN, BOP, OF_OPTIMIZERS
@@ -61,6 +62,7 @@ ALL: tuple[PaperRecipe, ...] = (
     HORQ,
     ABC_NET,
     ADABIN,
+    REAL_TO_BINARY,
     BWN,
     TWN,
     TTQ,
@@ -112,6 +114,7 @@ __all__ = [
     "PARETO_Q",
     "RBNN",
     "REACTNET",
+    "REAL_TO_BINARY",
     "REBNN",
     "RECU",
     "RESTE",

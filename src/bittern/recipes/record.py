@@ -49,6 +49,7 @@ class PaperRecipe:
     method: the class. task: data set and network of the authors. source: arXiv id, and the file that was read.
     epochs, batch_size, optimizer, learning_rate, schedule, loss, distillation, glorot_rates: as in `Recipe`.
     decay: of the only stage, or of the second; first_decay: of a first stage with real weights; None: there is none.
+    first_rate: learning rate of the first of two stages, where it is another.
     augmentation: the authors', in words. crop_and_flip: whether `recipe` shifts and mirrors images in its place.
     start: latent weights at the start, in words. differences: one sentence for each.
     paper_epochs, paper_batch_size: the authors', of a record that was scaled; 0: this one's are the authors'.
@@ -66,6 +67,7 @@ class PaperRecipe:
     schedule: Constant | Cosine | Exponential | Linear | Steps
     decay: Decay = NO_DECAY
     first_decay: Decay | None = None
+    first_rate: float | None = None
     loss: Loss = field(default_factory=CrossEntropy)
     distillation: Distillation | None = None
     glorot_rates: bool = False
@@ -123,7 +125,10 @@ class PaperRecipe:
     def stages(self, **changes: Any) -> tuple[Recipe, ...]:
         """One recipe, or the two that `bittern.train.train_two_stage` takes. changes: fields of `Recipe`, of both."""
         decays = (self.decay,) if self.first_decay is None else (self.first_decay, self.decay)
-        return tuple(dataclasses.replace(self._stage(decay), **changes) for decay in decays)
+        found = [self._stage(decay) for decay in decays]
+        if self.first_rate is not None:
+            found[0] = dataclasses.replace(found[0], learning_rate=self.first_rate)
+        return tuple(dataclasses.replace(stage, **changes) for stage in found)
 
     @property
     def name(self) -> str:

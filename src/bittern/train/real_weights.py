@@ -13,7 +13,7 @@ from bittern.quantizer import REAL_BITS, InputCode, Method, Quantized, Quantizer
 class RealWeights(Quantizer):
     """A method with its inputs and outputs as they are, and its weights left real: w_q = w, no scale.
 
-    Forward: weight(w) = w; input(x), output(y) as `method`. Backward: dL/dw = dL/dw_q. Latent weights are not
+    Forward: weight(w) = w; input(x), output(y), gate(x) as `method`. Backward: dL/dw = dL/dw_q. Latent weights are not
     clipped. A parameter that only the quantized weight uses gets no gradient.
 
     Its parameters and buffers are those of `method` itself, under the same names, so that the state of one stage
@@ -50,6 +50,13 @@ class RealWeights(Quantizer):
 
     def output_factors(self) -> tuple[Tensor, ...]:
         return self._method.output_factors()
+
+    def gate(self, x: Tensor) -> Tensor | None:
+        return self._method.gate(x)
+
+    @property
+    def unwrapped(self) -> Quantizer:
+        return self._method.unwrapped
 
     def set_progress(self, t: float) -> None:
         self._method.set_progress(t)

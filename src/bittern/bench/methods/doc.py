@@ -38,7 +38,7 @@ from bittern.quantizer import (
 )
 from bittern.recipes import PaperRecipe, for_method
 from bittern.recipes.published import NONE_READ
-from bittern.start import HeNormal, Normal, RandomSigns, Uniform
+from bittern.start import GlorotNormal, HeNormal, Normal, RandomSigns, Uniform
 from bittern.train import Constant, Cosine, Exponential, Linear, Steps
 
 METHODS: tuple[type[Quantizer], ...] = (*binary.ALL, *binary.LATENT_FREE, *quant.ALL)
@@ -52,6 +52,7 @@ START: dict[type, str] = {
     type(None): "as the network starts its real weights",
     Uniform: "U(-{start.bound:g}, {start.bound:g})",
     HeNormal: "N(0, 2 / fan_{start.fan})",
+    GlorotNormal: "N(0, 2 / (fan_in + fan_out))",
     Normal: "N(0, {start.std:g}^2)",
     RandomSigns: "-1 or +1 at random",
 }
@@ -174,6 +175,9 @@ def _weight_scale(example: Quantizer) -> str:
         axes = ("batch", "out", "height", "width")
         spans = [", ".join(axis for axis, n in zip(axes, f.shape, strict=True) if n > 1) for f in factors]
         return "learned, on the output: " + " x ".join(f"[{span}]" for span in spans)
+    gate = example.gate(torch.zeros(OUTPUT[0], SHAPE.in_channels, *OUTPUT[2:]))
+    if gate is not None:
+        return "computed from the input, on the output: [batch, out]"
     found: list[str] = []
     for code, term in zip(weight_codes(example), weight_terms(example, w), strict=True):
         offset = "offset " if isinstance(code, Ones) else ""

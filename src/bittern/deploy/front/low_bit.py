@@ -60,15 +60,18 @@ def call_name(b: Builder, name: str, layer: Any) -> str:
 
 
 def _low_bit(b: Builder, name: str, layer: BinaryLayer, x: Ref) -> Ref:
-    """Nodes of one low-bit layer: the very steps of `nn.binarize.low_bit_forward` in eval mode."""
+    """Nodes of one low-bit layer: the very steps of `nn.binarize.low_bit_forward` in eval mode.
+
+    A gate is no part of them: torch.export finds its operators around the layer.
+    """
     method, x_codes = layer.method, input_codes(layer.method)
-    factors, codes = method.output_factors(), checked_codes(name, layer)
+    factors, codes, bias = method.output_factors(), checked_codes(name, layer), layer.product_bias
     single = len(x_codes) == len(codes) == 1 and codes[0].bits == x_codes[0].grid.bits == 1
     folds_bias = single and not is_dynamic(x_codes[0]) and not factors
-    y = _sum_of_terms(b, name, layer, x, codes, layer.bias if folds_bias else None)
+    y = _sum_of_terms(b, name, layer, x, codes, bias if folds_bias else None)
     if factors:
         y = _factors(b, f"{name}.factors", y, factors)
-    return y if layer.bias is None or folds_bias else _with_bias(b, f"{name}.bias", layer, y, layer.bias)
+    return y if bias is None or folds_bias else _with_bias(b, f"{name}.bias", layer, y, bias)
 
 
 def _sum_of_terms(b: Builder, name: str, layer: BinaryLayer, x: Ref, codes: Sequence[Code], bias: Tensor | None) -> Ref:
