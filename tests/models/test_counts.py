@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bittern import models
-from bittern.binary import BNN, BNext, ReActNet
+from bittern.binary import BNN, BNext, ReActNet, RealToBinary
 from bittern.nn import summary
 from bittern.nn.summary import Report
 from bittern.quantizer import Method, Quantizer
@@ -19,6 +19,7 @@ PUBLISHED = [
     (models.bireal_net18, BNN, 224, "1.676", "137.8", "1.640", "10.985", "4.00"),
     (models.bireal_net34, BNN, 224, "3.526", "137.8", "1.929", "21.086", "5.23"),
     (models.reactnet_a, ReActNet, 224, "4.817", "11.9", "0.871", "28.253", "7.53"),
+    (models.real_to_binary_net, RealToBinary, 224, "1.676", "138.1", "1.643", "10.985", "5.13"),
     (models.resnet20_cifar, BNN, 32, "0.040", "0.4", "0.0107", "0.267", "0.04"),
     (models.vgg_small, BNN, 32, "0.604", "3.6", "0.131", "4.571", "0.88"),
     (models.resnet18_cifar, BNN, 32, "0.547", "1.8", "0.103", "10.985", "1.37"),
@@ -185,3 +186,10 @@ def test_pokebnn_costs_what_its_authors_test(build: Callable[..., nn.Module], si
         assert report.bmac == signs
         assert report.bmac + 16 * gates + 64 * stem == 4_091_469_824
         assert 64 * head == 131_072_000
+
+
+def test_parameters_of_real_to_binary_net_are_those_of_larqs_table() -> None:
+    """Which counts mean and variance of norms. Its 5.13 MB stand above."""
+    model = models.real_to_binary_net(RealToBinary)
+    statistics = sum(b.numel() for name, b in model.named_buffers() if "running" in name)
+    assert sum(p.numel() for p in model.parameters()) + statistics == 11_995_624

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bittern.data import RandomCropFlip
-from bittern.train import Cosine, CrossEntropy, Distillation, Recipe
+from bittern.train import Cosine, CrossEntropy, Distillation, LogitsMatching, Recipe
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,7 @@ from bittern.train import Cosine, CrossEntropy, Distillation, Recipe
         ({"loss": "hinge"}, TypeError, "not its name"),
         ({"augment": "crop"}, TypeError, "not its name"),
         ({"distillation": 0.5}, TypeError, "must be a Distillation"),
+        ({"losses": [1]}, TypeError, "losses must be a tuple of added losses"),
         ({"clip_latent": 1}, TypeError, "True or False"),
         ({"glorot_rates": None}, TypeError, "True or False"),
         ({"elementwise_weight_decay": -1.0}, ValueError, "finite and at least 0"),
@@ -77,7 +78,7 @@ def test_recipes_that_differ_describe_differently(changes: dict[str, Any]) -> No
 
 def test_identity_leaves_out_what_older_runs_do_not_have() -> None:
     """A checkpoint of before these fields resumes where they are at their defaults, and only there."""
-    added = {"elementwise_weight_decay", "origin"}
+    added = {"elementwise_weight_decay", "losses", "origin"}
     assert set(Recipe(epochs=1).describe()) - set(Recipe(epochs=1).identity()) == added
-    changed = Recipe(epochs=1, elementwise_weight_decay=0.1, origin="here")
+    changed = Recipe(epochs=1, elementwise_weight_decay=0.1, losses=(LogitsMatching(),), origin="here")
     assert changed.identity() == changed.describe()

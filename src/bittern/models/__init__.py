@@ -41,6 +41,7 @@ from bittern.models.point_net import point_net
 from bittern.models.poke_bnn import pokebnn_1x, pokebnn_2x, pokebnn_half
 from bittern.models.quick_net import quicknet, quicknet_large, quicknet_small
 from bittern.models.reactnet_a import react_resnet18, reactnet_a
+from bittern.models.real_to_binary_net import real_to_binary_net
 from bittern.models.resnet_cifar import resnet18_cifar, resnet20_cifar
 from bittern.models.resnet_e import resnet_e18, resnet_e34
 from bittern.models.series_cnn import series_cnn
@@ -82,6 +83,7 @@ ALL: tuple[Callable[..., nn.Module], ...] = (
     pokebnn_half,
     pokebnn_1x,
     pokebnn_2x,
+    real_to_binary_net,
 )
 """Networks for images, of convolutions, and the MLP: each a function (method=None, num_classes, in_channels, *,
 input_size) -> nn.Module. `vit_small` and `mixer_small` are called alike."""
@@ -125,6 +127,7 @@ __all__ = [
     "quicknet_small",
     "react_resnet18",
     "reactnet_a",
+    "real_to_binary_net",
     "resnet18_cifar",
     "resnet20_cifar",
     "resnet_e18",

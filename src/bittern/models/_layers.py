@@ -16,7 +16,7 @@ from bittern.nn.binarize import LowBitLayer
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d
 from bittern.nn.linear import BinaryLinear
 from bittern.quantizer import Method, SignCode, input_codes
-from bittern.start import HeNormal
+from bittern.start import GlorotNormal, HeNormal
 
 GATE_REDUCTION = 8
 """Channels of a `ChannelGate` over those of its hidden layer."""
@@ -120,16 +120,16 @@ class PadChannels(nn.Module):
         return str(self.each_side)
 
 
-def start_weights(model: nn.Module, he: HeNormal) -> None:
-    """Start the convolutions of `model` by `he`, low-bit ones too unless their method starts otherwise (BNN).
+def start_weights(model: nn.Module, rule: HeNormal | GlorotNormal) -> None:
+    """Start the convolutions of `model` by `rule`, low-bit ones too unless their method starts otherwise (BNN).
 
-    The authors of networks and of methods both start as He says; whether by fan_in or fan_out is the network's.
+    Where authors of networks and of methods both start by fans, which of the rules it is is the network's.
     """
     for module in model.modules():
-        if isinstance(module, LowBitLayer) and not isinstance(module.method.start, HeNormal | None):
+        if isinstance(module, LowBitLayer) and not isinstance(module.method.start, HeNormal | GlorotNormal | None):
             module.method.start(module.weight)
         elif isinstance(module, LowBitLayer | nn.Conv1d | nn.Conv2d):
-            he(module.weight)
+            rule(module.weight)
 
 
 def check_arguments(owner: str, method: Method | None, **sizes: int) -> None:

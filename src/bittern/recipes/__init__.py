@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 
 from bittern.quantizer import Method
-from bittern.recipes.gated_papers import REAL_TO_BINARY
+from bittern.recipes.gated_papers import REAL_TO_BINARY, real_to_binary_stages
 from bittern.recipes.later_papers import BIPER, BNEXT, BNN_PLUS, DSQ, RBNN, REBNN, RESTE, SIMAN
 from bittern.recipes.levels import BIT, EWGS, FRACBNN
 from bittern.recipes.optimizer_papers import ADAM_BNN, BAYES_BINN, BOP, OF_OPTIMIZERS
@@ -128,4 +128,5 @@ __all__ = [
     "Published",
     "crop_and_flip_for",
     "for_method",
+    "real_to_binary_stages",
 ]

@@ -3,44 +3,65 @@
 
 from __future__ import annotations
 
+from bittern.train.added.added_loss import AddedLoss, Matching, Seen
+from bittern.train.added.attention import AttentionMatching
+from bittern.train.added.directions import DirectionMatching
+from bittern.train.added.logits import LogitsMatching
+from bittern.train.added.weights import KurtosisRegularizer, SignRegularizer
 from bittern.train.checkpoint import CheckpointError, load_weights
 from bittern.train.evaluate import evaluate
 from bittern.train.history import Epoch, History
 from bittern.train.loop import DivergedError, train
 from bittern.train.loss import CrossEntropy, Distillation, SquaredHinge
-from bittern.train.real_weights import RealWeights
+from bittern.train.real_weights import RealWeights, tanh_operands, use_real_weights, use_tanh_operands
 from bittern.train.recipe import Recipe
 from bittern.train.schedule import Constant, Cosine, Exponential, Linear, Steps
+from bittern.train.stages import Stage, train_stages
 from bittern.train.tasks.classification import Classification
 from bittern.train.tasks.detection import Detection
 from bittern.train.tasks.next_token import NextToken
 from bittern.train.tasks.task import Evaluation, Measured, Task
+from bittern.train.tasks.with_losses import WithLosses
 from bittern.train.two_stage import TwoStageHistory, train_two_stage
 
 __all__ = [
+    "AddedLoss",
+    "AttentionMatching",
     "CheckpointError",
     "Classification",
     "Constant",
     "Cosine",
     "CrossEntropy",
     "Detection",
+    "DirectionMatching",
     "Distillation",
     "DivergedError",
     "Epoch",
     "Evaluation",
     "Exponential",
     "History",
+    "KurtosisRegularizer",
     "Linear",
+    "LogitsMatching",
+    "Matching",
     "Measured",
     "NextToken",
     "RealWeights",
     "Recipe",
+    "Seen",
+    "SignRegularizer",
     "SquaredHinge",
+    "Stage",
     "Steps",
     "Task",
     "TwoStageHistory",
+    "WithLosses",
     "evaluate",
     "load_weights",
+    "tanh_operands",
     "train",
+    "train_stages",
     "train_two_stage",
+    "use_real_weights",
+    "use_tanh_operands",
 ]

@@ -53,6 +53,8 @@ class RunState:
     seen: int = 0
     seconds: float = 0.0
     rows: list[Epoch] = field(default_factory=list)
+    parts: dict[str, float] = field(default_factory=dict)
+    """Of `loss_sum`, by name, where losses were added."""
 
 
 def save_checkpoint(
@@ -162,11 +164,17 @@ def _model_state(model: nn.Module) -> dict[str, Tensor]:
 
 def _describe_run(state: RunState, identity: Json, optimizer: Json, watch: WeightWatch | None) -> Json:
     watched = [dict(row.watched) for row in state.rows]
+    parts: Json = {}
+    if state.parts:
+        parts["epoch_parts"] = state.parts
+    if any(row.losses for row in state.rows):
+        parts["row_parts"] = [dict(row.losses) for row in state.rows]
     return {
         "version": VERSION,
         "step": state.step,
         "epoch_so_far": [state.loss_sum, state.score_sum, state.seen, state.seconds],
         "rows": [list(row)[: len(ROW)] for row in state.rows],
+        **parts,
         "identity": identity,
         "optimizer": optimizer,
         **({"watched": watched} if any(watched) else {}),
@@ -176,17 +184,22 @@ def _describe_run(state: RunState, identity: Json, optimizer: Json, watch: Weigh
 
 def _run_state(run: Json, metric: str) -> RunState:
     loss_sum, score_sum, seen, seconds = run["epoch_so_far"]
-    watched = run.get("watched", [{}] * len(run["rows"]))
+    none: list[Json] = [{}] * len(run["rows"])
     rows = [
         Epoch(*(kind(v) for kind, v in zip(ROW, row, strict=True)))._replace(
-            metric=metric, watched=tuple((str(name), float(share)) for name, share in found.items())
+            metric=metric, watched=_named(watched), losses=_named(parts)
         )
-        for row, found in zip(run["rows"], watched, strict=True)
+        for row, watched, parts in zip(run["rows"], run.get("watched", none), run.get("row_parts", none), strict=True)
     ]
-    state = RunState(int(run["step"]), float(loss_sum), float(score_sum), int(seen), float(seconds), rows)
+    parts = dict(_named(run.get("epoch_parts", {})))
+    state = RunState(int(run["step"]), float(loss_sum), float(score_sum), int(seen), float(seconds), rows, parts)
     if min(state.step, state.seen) < 0:
         raise ValueError("a negative count")
     return state
+
+
+def _named(stored: Json) -> tuple[tuple[str, float], ...]:
+    return tuple((str(name), float(value)) for name, value in stored.items())
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], Json]:

@@ -14,6 +14,11 @@ def columns(metric: str) -> tuple[str, ...]:
     return ("epoch", "step", "learning_rate", *measured, "seconds")
 
 
+def column_of(part: str) -> str:
+    """What the logs call a part of the loss."""
+    return f"train_loss_{part}"
+
+
 class Epoch(NamedTuple):
     """One row of the log."""
 
@@ -35,6 +40,8 @@ class Epoch(NamedTuple):
     """What the scores are called."""
     watched: tuple[tuple[str, float], ...] = ()
     """What `watch_weights` found, by name (`bittern.train.watch`)."""
+    losses: tuple[tuple[str, float], ...] = ()
+    """What `train_loss` is the sum of, by name, where losses were added: "task", and each times its weight."""
 
     @property
     def train_accuracy(self) -> float:
@@ -52,9 +59,10 @@ class Epoch(NamedTuple):
         return score
 
     def named(self) -> dict[str, float]:
-        """The row as the logs have it, with scores under their metric's name, and then what was watched."""
-        numbers: tuple[float, ...] = self[:-2]
-        return {**dict(zip(columns(self.metric), numbers, strict=True)), **dict(self.watched)}
+        """The row as the logs have it, with scores under their metric's name, parts of the loss, and the watch."""
+        numbers: tuple[float, ...] = self[:8]
+        row = dict(zip(columns(self.metric), numbers, strict=True))
+        return {**row, **{column_of(name): value for name, value in self.losses}, **dict(self.watched)}
 
 
 class History(NamedTuple):

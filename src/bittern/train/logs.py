@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from bittern._files import write_atomically
 from bittern.train.events import EventFile
-from bittern.train.history import ACCURACY, Epoch, columns
+from bittern.train.history import ACCURACY, Epoch, column_of, columns
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -24,12 +24,12 @@ TENSORBOARD_NAME = "tensorboard"
 def write_csv(folder: Path, rows: list[Epoch], metric: str = ACCURACY) -> None:
     """Write all rows to log.csv, at once: a resumed run leaves no row twice.
 
-    metric: what their scores are called. What was watched has columns behind the others, empty where a row lacks it.
-    Raises: OSError.
+    metric: what their scores are called. Parts of the loss and what was watched have columns behind the others, empty
+    where a row lacks them. Raises: OSError.
     """
     text = io.StringIO(newline="")
-    watched = dict.fromkeys(name for row in rows for name, _ in row.watched)
-    writer = csv.DictWriter(text, (*columns(metric), *watched), restval="", lineterminator="\n")
+    behind = dict.fromkeys(name for row in rows for name in [*map(column_of, dict(row.losses)), *dict(row.watched)])
+    writer = csv.DictWriter(text, (*columns(metric), *behind), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(row.named() for row in rows)
     write_atomically(folder / CSV_NAME, text.getvalue().encode())

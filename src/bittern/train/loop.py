@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +81,8 @@ def train(
     that generator too.
     A recipe with more epochs extends the run: from there on its schedule spans all epochs, so the rate may jump, and
     the weights are not those of a run that was planned so long.
-    teacher: gives logits to learn from, as `recipe.distillation` says; it is not changed. task: what is learned; None:
+    teacher: gives logits to learn from, as `recipe.distillation` says, and what `recipe.losses` compare; it is not
+    changed. task: what is learned; None:
     the classification by `recipe.loss`.
     watch_weights: log which low-bit weights flip and which are dead (`bittern.train.watch`): columns of log.csv,
     TensorBoard's numbers, and `Epoch.watched`. It changes nothing else, and a resumed run may begin or end with it.
@@ -111,6 +113,14 @@ def train(
             write_recipe(path.parent, recipe)
         with Logs(None if path is None else path.parent, run.state.step, run.total, progress) as logs:
             return run.go(logs, on_step, on_epoch)
+
+
+class _Sample(NamedTuple):
+    """One evaluation of a batch: an optimizer that draws samples takes several a step."""
+
+    score: float
+    parts: dict[str, float]
+    """Of the loss, by name."""
 
 
 class _Run:
@@ -229,11 +239,11 @@ class _Run:
             )
         if self.watch is not None:
             self.watch.begin()
-        scores: list[float] = []
+        found: list[_Sample] = []
         if draws_samples(self.optimizer):
-            loss = float(self.optimizer.step(lambda: self._gradients(batch, parts, scores)))
+            loss = float(self.optimizer.step(lambda: self._gradients(batch, parts, found)))
         else:
-            loss = self._gradients(batch, parts, scores)
+            loss = self._gradients(batch, parts, found)
             self.optimizer.step()
         if recipe.clip_latent:
             clip_latent_weights(self.model)
@@ -241,15 +251,19 @@ class _Run:
             self.watch.end()
         state.step += 1
         state.loss_sum += loss
-        state.score_sum += sum(scores) / len(scores)
+        for sample in found:
+            state.score_sum += sample.score / len(found)
+            for name, value in sample.parts.items():
+                state.parts[name] = state.parts.get(name, 0.0) + value / len(found)
         state.seen += size
         state.seconds += time.perf_counter() - started
         return loss
 
-    def _gradients(self, batch: tuple[Tensor, ...], parts: int, scores: list[float]) -> float:
-        """Gradients of a batch, run in equal parts; returns its loss, and adds its score to `scores`."""
+    def _gradients(self, batch: tuple[Tensor, ...], parts: int, found: list[_Sample]) -> float:
+        """Gradients of a batch, run in equal parts; returns its loss, and adds the rest to `found`."""
         self.optimizer.zero_grad()
         loss, score = 0.0, 0.0
+        named: dict[str, float] = {}
         for part in zip(*(tensor.chunk(parts) for tensor in batch), strict=True):
             measured = self.task.measure(self.forward, part)
             # every part has the same size, so the mean of their means is the mean over the batch
@@ -259,7 +273,9 @@ class _Run:
                 raise DivergedError(f"the loss is {loss} at step {self.state.step + 1}", self._what_to_try())
             part_loss.backward()  # type: ignore[no-untyped-call]
             score += float(measured.score.detach())
-        scores.append(score)
+            for name, value in measured.parts:
+                named[name] = named.get(name, 0.0) + float(value.detach()) / parts
+        found.append(_Sample(score, named))
         if self.watch is not None:
             self.watch.gradients()
         return loss
@@ -282,9 +298,10 @@ class _Run:
             seconds=state.seconds + time.perf_counter() - started,
             metric=self.task.metric,
             watched=() if self.watch is None else self.watch.epoch(),
+            losses=tuple((name, value / self.source.steps_per_epoch) for name, value in state.parts.items()),
         )
         state.rows.append(row)
-        state.loss_sum, state.score_sum, state.seen, state.seconds = 0.0, 0.0, 0, 0.0
+        state.loss_sum, state.score_sum, state.seen, state.seconds, state.parts = 0.0, 0.0, 0, 0.0, {}
         logs.epoch(state.rows)
         self.save()
 

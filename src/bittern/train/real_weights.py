@@ -7,7 +7,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from bittern.quantizer import REAL_BITS, InputCode, Method, Quantized, Quantizer
+from bittern.quantizer import REAL_BITS, InputCode, Method, Quantized, Quantizer, RealCode
 
 
 class RealWeights(Quantizer):
@@ -75,6 +75,27 @@ class RealWeights(Quantizer):
         return method
 
 
+class TanhOperands(RealWeights):
+    """A method with real weights and tanh of its inputs in place of their values; output and gate as `method`.
+
+    Forward: weight(w) = w, input(x) = tanh(x). Backward: theirs. Parameters and buffers as in `RealWeights`; those that
+    only the quantized input uses get no gradient.
+
+    Source: the teacher of Real-to-Binary's second stage (2003.11535), as Larq has it.
+    """
+
+    def input(self, x: Tensor) -> Quantized:
+        return Quantized(x.tanh())
+
+    def input_code(self) -> InputCode:
+        return RealCode()
+
+
+def tanh_operands(method: Method) -> Method:
+    """The method whose layers have real weights and tanh in place of signs: the network without its quantization."""
+    return lambda shape: TanhOperands(method(shape))
+
+
 def real_weights(method: Method) -> Method:
     """The method whose layers have real weights: `BinaryConv2d(..., method=real_weights(ReActNet))`."""
     return lambda shape: RealWeights(method(shape))
@@ -85,14 +106,26 @@ def use_real_weights(model: nn.Module) -> nn.Module:
 
     Raises: ValueError when it has no low-bit layer.
     """
+    return _wrapped(model, RealWeights, "use_real_weights")
+
+
+def use_tanh_operands(model: nn.Module) -> nn.Module:
+    """Give every low-bit layer of `model` real weights and tanh in place of signs, in place; returns `model`.
+
+    Raises: ValueError when it has no low-bit layer.
+    """
+    return _wrapped(model, TanhOperands, "use_tanh_operands")
+
+
+def _wrapped(model: nn.Module, kind: type[RealWeights], owner: str) -> nn.Module:
     found = [
-        (owner, name, child)
-        for owner in model.modules()
-        for name, child in owner.named_children()
+        (parent, name, child)
+        for parent in model.modules()
+        for name, child in parent.named_children()
         if isinstance(child, Quantizer) and not isinstance(child, RealWeights)
     ]
     if not found:
-        raise ValueError("use_real_weights: the model has no low-bit layer; convert it first")
-    for owner, name, child in found:
-        setattr(owner, name, RealWeights(child))
+        raise ValueError(f"{owner}: the model has no low-bit layer; convert it first")
+    for parent, name, child in found:
+        setattr(parent, name, kind(child))
     return model

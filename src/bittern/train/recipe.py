@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from bittern.data.augment import Augment
+from bittern.train.added.added_loss import AddedLoss
 from bittern.train.loss import CrossEntropy, Distillation, Loss
 from bittern.train.schedule import Cosine, Schedule
 
@@ -20,7 +21,7 @@ OptimizerFactory = Callable[..., torch.optim.Optimizer]
 """Called as factory(parameter_groups, lr=learning_rate): a class of torch.optim, or a partial of one."""
 
 
-ADDED = ("elementwise_weight_decay", "origin")
+ADDED = ("elementwise_weight_decay", "losses", "origin")
 """Fields that came after the first checkpoints were written: these resume as if they had them at their defaults."""
 
 
@@ -38,6 +39,8 @@ class Recipe:
     glorot_rates: scale the rate of each latent weight by sqrt((n_in + n_out) / 1.5), as BNN does (1602.02830).
     augment: applied to training batches before normalization.
     distillation: how a teacher counts; needs one, and a teacher needs this.
+    losses: added to that of the task, each times its weight; those that compare with a teacher need one. The history
+        has each by its name.
     clip_latent: clip latent weights after each step, where the method has a range for them.
     precision: "32-true", or "bf16-mixed" (autocast; accumulators beyond 2^8 are rounded).
     seed: of shuffling, augmentation and every draw inside the model. Initial weights are the caller's.
@@ -59,6 +62,7 @@ class Recipe:
     loss: Loss = field(default_factory=CrossEntropy)
     augment: Augment | None = None
     distillation: Distillation | None = None
+    losses: tuple[AddedLoss, ...] = ()
     clip_latent: bool = True
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     seed: int = 0
@@ -83,6 +87,7 @@ class Recipe:
             _check_callable("augment", self.augment)
         if self.distillation is not None and not isinstance(self.distillation, Distillation):
             raise TypeError(f"Recipe: distillation must be a Distillation or None; got {self.distillation!r}")
+        _check_losses(self.losses)
         for name in ("clip_latent", "glorot_rates"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"Recipe: {name} must be True or False; got {getattr(self, name)!r}")
@@ -120,13 +125,21 @@ def _check_callable(name: str, value: Any) -> None:
         raise TypeError(f"Recipe: {name} must be an object to call, not its name; got {value!r}")
 
 
+def _check_losses(losses: Any) -> None:
+    if not isinstance(losses, tuple) or not all(isinstance(loss, AddedLoss) for loss in losses):
+        raise TypeError(f"Recipe: losses must be a tuple of added losses, e.g. (LogitsMatching(),); got {losses!r}")
+    names = [loss.name for loss in losses]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Recipe: each of losses needs a name of its own; got {names}; give name=...")
+
+
 def _describe(value: Any) -> int | float | bool | str | None:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, functools.partial):
         options = [repr(a) for a in value.args] + [f"{k}={v!r}" for k, v in sorted(value.keywords.items())]
         return f"{_describe(value.func)}({', '.join(options)})"
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, tuple) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
         return repr(value)
     kind = value if hasattr(value, "__qualname__") else type(value)
     return f"{kind.__module__}.{kind.__qualname__}"

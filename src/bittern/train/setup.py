@@ -25,6 +25,7 @@ from bittern.train.recipe import Recipe
 from bittern.train.schedule import Schedule
 from bittern.train.source import Source, TrainingData, check_pair
 from bittern.train.tasks.task import Task
+from bittern.train.tasks.with_losses import WithLosses, check_losses
 
 RECIPE_NAME = "recipe.json"
 
@@ -52,11 +53,13 @@ def check_arguments(
         raise ValueError(f"train: checkpoint_steps must be at least 1 or None; got {checkpoint_steps}")
     if folder is None and (resume or checkpoint_steps is not None):
         raise ValueError("train: resume and checkpoint_steps need a folder; got folder=None")
-    if (teacher is None) != (recipe.distillation is None):
+    check_losses(recipe.losses, model, teacher)
+    looks = recipe.distillation is not None or any(loss.pairs for loss in recipe.losses)
+    if (teacher is None) == looks:
         given = "None" if teacher is None else type(teacher).__name__
         raise ValueError(
-            "train: a teacher and recipe.distillation go together; "
-            f"got teacher={given}, distillation={recipe.distillation}"
+            "train: a teacher and recipe.distillation, or losses that compare with one, go together; "
+            f"got teacher={given}, distillation={recipe.distillation}, losses={recipe.losses}"
         )
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError("train: the model has no parameter to train; leave requires_grad on for some")
@@ -99,11 +102,17 @@ def _check_checkpoint(path: Path, resume: bool) -> None:
 
 
 def task_of(recipe: Recipe, data: TrainingData, teacher: nn.Module | None, task: Task | None) -> Task:
-    """What is learned: the recipe's classification, unless it is said. Raises: TypeError, ValueError."""
+    """The recipe's classification, unless it is said, with the recipe's added losses. Raises: TypeError, ValueError."""
+    own = _own_task(recipe, data, teacher, task)
+    return WithLosses(own, recipe.losses, teacher) if recipe.losses else own
+
+
+def _own_task(recipe: Recipe, data: TrainingData, teacher: nn.Module | None, task: Task | None) -> Task:
     if task is None:
-        return dataclasses.replace(
-            classification_of(data, recipe.loss), distillation=recipe.distillation, teacher=teacher
-        )
+        own = classification_of(data, recipe.loss)
+        if recipe.distillation is None:
+            return own
+        return dataclasses.replace(own, distillation=recipe.distillation, teacher=teacher)
     if not isinstance(task, Task):
         raise TypeError(f"train: task must be a Task; got {type(task).__name__}")
     if recipe.loss != CrossEntropy() or recipe.distillation is not None:

@@ -22,6 +22,8 @@ class Measured(NamedTuple):
     """Mean over its examples, 0-dim, to be differentiated."""
     score: Tensor
     """Sum over its examples, 0-dim; higher is better."""
+    parts: tuple[tuple[str, Tensor], ...] = ()
+    """What the loss is the sum of, by name, where it has parts."""
 
 
 class Evaluation(NamedTuple):
