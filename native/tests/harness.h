@@ -84,6 +84,7 @@ void test_groups(Isa isa, Results& results);
 void test_real(Isa isa, Results& results);
 void test_rows(Isa isa, Results& results);
 void test_bits(Isa isa, Results& results);
+void test_multibit(Isa isa, Results& results);
 void test_threads(bool with_fork, Results& results);
 
 }  // namespace bittern::test

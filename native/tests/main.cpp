@@ -42,7 +42,8 @@ constexpr Group kGroups[] = {{"elementwise", test_elementwise},
                              {"groups", test_groups},
                              {"real", test_real},
                              {"rows", test_rows},
-                             {"bits", test_bits}};
+                             {"bits", test_bits},
+                             {"multibit", test_multibit}};
 
 bool among(const std::vector<std::string>& names, const char* name) {
   return names.empty() || std::find(names.begin(), names.end(), name) != names.end();

@@ -296,3 +296,19 @@ def multibit_matvec(
     n: int,
     out: int,
 ) -> None: ...
+def multibit_linear(
+    isa: int,
+    threads: int,
+    x: int,
+    batch: int,
+    x_planes: int,
+    cycles: int,
+    refined: bool,
+    weights: int,
+    w_scale: int,
+    bias: int,
+    w_planes: int,
+    rows: int,
+    n: int,
+    out: int,
+) -> None: ...

@@ -24,6 +24,7 @@ SMALL = Sizes(
     matmul=(8, 16, 65),
     convs=((64, 5), (65, 3)),
     groups=(Grouped(65, 65, 5, 2), Grouped(64, 16, 4)),
+    hidden=(65,),
     pack_rows=4,
     copy_elements=1000,
     fp32_side=16,
@@ -56,6 +57,10 @@ def test_every_row_is_there(report: OpsReport, told: list[str]) -> None:
         ("binary_conv2d 3x3 65 in 65 groups at 5x5, stride 2, signs", chosen),
         ("binary_conv2d 3x3 64 in 16 groups at 4x4, numbers", chosen),
         ("binary_conv2d 3x3 64 in 16 groups at 4x4, signs", chosen),
+        ("multibit_matvec W2A2 65x65", chosen),
+        ("multibit_matvec W2A2 65x65, quantizing counted", chosen),
+        ("multibit_matvec W3A3 65x65", chosen),
+        ("multibit_matvec W3A3 65x65, quantizing counted", chosen),
         ("pack_signs fp32, 0 MiB moved", chosen),
         ("ResNet-20 BNN, packed, batch 1", chosen),
         ("ResNet-20 XNORNetPlusPlus, packed, batch 1", chosen),
@@ -84,6 +89,8 @@ def test_targets_stand_on_the_right_rows(report: OpsReport) -> None:
         elif "groups" in row.subject:
             wanted = ops_groups.DEPTHWISE_TARGETS if "65 groups" in row.subject else ops_groups.GROUPED_TARGETS
             wanted = wanted[row.subject.rpartition(" ")[2]]
+        elif row.subject.startswith("multibit_matvec"):
+            wanted = {"W2A2": 4.0, "W3A3": 2.5}[row.subject.split()[1]] if "quantizing" in row.subject else None
         elif row.subject.startswith("binary_conv2d"):
             wanted = None if "packing" in row.subject else 6.0
         else:
@@ -96,7 +103,7 @@ def test_values_are_sound(report: OpsReport) -> None:
         for spread in (row.latency_us, row.baseline_latency_us, row.ratio):
             assert 0.0 < spread.min <= spread.median <= spread.max
         assert (row.rate is None) == (row.rate_unit == "")
-        assert (row.of_peak is None) == (row.rate is None or "groups" in row.subject)
+        assert (row.of_peak is None) == (row.rate is None or "groups" in row.subject or "multibit" in row.subject)
 
 
 def test_json_round_trip(report: OpsReport) -> None:

@@ -126,9 +126,12 @@ def test_prepared_takes_inputs_as_the_op() -> None:
     draw = torch.Generator().manual_seed(3)
     w = ops.multibit_quantize(torch.randn(37, 150, generator=draw), 3, cycles=10)
     prepared = ops.PreparedMultibitMatvec(*w, 150)
-    for shape in ((150,), (1, 150), (2, 3, 150)):
-        x = ops.multibit_quantize(torch.randn(shape, generator=draw), 2)
+    for shape in ((150,), (1, 150), (0, 150), (2, 3, 150)):
+        real = torch.randn(shape, generator=draw)
+        x = ops.multibit_quantize(real, 2)
         assert_exact(prepared(*x), ops.multibit_matvec.reference(*x, *w, 150))
+        for isa in ops.available_isas():
+            assert_exact(ops.PreparedMultibitMatvec(*w, 150, isa=isa).quantized(real, 2), prepared(*x))
     exact = decoded(*x_rows(x), 150) @ decoded(*w, 150).t()
     assert_elementwise(prepared(*x).view(6, 37), exact, 3 + 3 * 6, 150 * float(x[1].max() * w[1].max()))
 
@@ -146,6 +149,19 @@ def test_both_compile_into_one_graph_and_pass_opcheck() -> None:
 
 
 # ---- messages
+
+
+def test_messages_of_prepared() -> None:
+    w = ops.multibit_quantize(torch.randn(5, 70), 2)
+    prepared = ops.PreparedMultibitMatvec(*w, 70)
+    with pytest.raises(ValueError, match=re.escape("x must be [..., 70]; got [2, 71]")):
+        prepared.quantized(torch.zeros(2, 71), 2)
+    with pytest.raises(ValueError, match=re.escape("planes must lie in 1 ... 8; got 0")):
+        prepared.quantized(torch.zeros(2, 70), 0)
+    with pytest.raises(ValueError, match="x must have 2 words"):
+        prepared(*ops.multibit_quantize(torch.zeros(2, 60), 2))
+    with pytest.raises(ValueError, match="bias must be"):
+        ops.PreparedMultibitMatvec(*w, 70, torch.zeros(4))
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ class OpRow:
     """"GMAC/s" or "GB/s moved"; "" where a rate means nothing."""
     of_peak: float | None
     """Share of the best in-cache rate of this instruction set (MAC), or of the copy bandwidth (bytes).
-    None for groups, whose kernels count in another way than what the rate was measured with."""
+    None for groups and `multibit_matvec`, whose kernels count in another way than what the rate was measured with."""
     target: float | None
     """Least ratio that the project wants; None: no target for this row."""
 

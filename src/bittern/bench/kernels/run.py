@@ -35,6 +35,7 @@ from bittern.bench.core.machine import (
 from bittern.bench.core.rows import Figure, OpRow
 from bittern.bench.core.timing import Comparison, Spread, check_budget, compare, latency, torch_threads
 from bittern.bench.kernels.groups import MOBILE, Grouped, grouped_rows
+from bittern.bench.kernels.multibit import multibit_rows
 from bittern.bench.kernels.report import OpsReport, Peak
 from bittern.models import resnet20_cifar
 from bittern.nn.summary import summary
@@ -68,6 +69,8 @@ class Sizes:
     convs: tuple[tuple[int, int], ...] = ((64, 56), (128, 28), (256, 14), (512, 7))
     """(channels in and out, height and width) of 3x3 convolutions: the stages of ResNet-18 at 224 x 224."""
     groups: tuple[Grouped, ...] = MOBILE
+    hidden: tuple[int, ...] = (1024, 2048, 4096)
+    """Inputs, and outputs, of `multibit_matvec`."""
     pack_rows: int = COPY_ELEMENTS // PACK_COLUMNS
     copy_elements: int = COPY_ELEMENTS
     fp32_side: int = MATMUL_SIDE
@@ -131,6 +134,7 @@ def _kernels(sizes: Sizes, peaks: dict[Isa, Spread], budget_s: float) -> list[_M
             call = partial(conv2d, best, channels, size, peaks[best], budget_s, packing=packing)
             listed.append((f"binary_conv2d {channels}, {size} x {size}", call))
     listed += grouped_rows(best, sizes.groups, budget_s)
+    listed += multibit_rows(best, sizes.hidden, budget_s)
     listed.append(("pack_signs", partial(packing_rate, sizes.pack_rows, budget_s)))
     return [_Measurement(subject, call) for subject, call in listed]
 

@@ -13,8 +13,7 @@ Each product and each sum is rounded to float32: over the planes of x, within th
 order of `nn.binarize.low_bit_forward` for a method that gives several terms, so trained and packed layers agree to the
 bit, and it is the same on every instruction set, with any number of threads, in any batch.
 All k_w * k_h binary products come from one pass over the weights. `PreparedMultibitMatvec` keeps these in the order in
-which this CPU reads them. Of few inputs the time is that of reading k_w n rows / 8 bytes, or of counting; of x = 1 to
-8 planes at once, or of several inputs, weights are read once.
+which this CPU reads them, one bit a sign, and its `quantized` takes real inputs in the same native call.
 Errors: TypeError / ValueError for wrong dtypes, shapes and devices, n = 0 or n > 2^24.
 Not differentiable. Source: Xu et al., arXiv:1802.00150, section on the binary products of a recurrent step.
 """

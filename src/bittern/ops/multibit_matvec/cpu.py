@@ -11,13 +11,15 @@ from bittern.ops._check import check_same_device
 from bittern.ops._isa import Isa, chosen_isa, threads
 from bittern.ops.multibit_matvec.arguments import MultibitMatvecArguments
 from bittern.ops.multibit_matvec.check import OP, check_planes, check_weight
+from bittern.ops.multibit_quantize.arguments import MultibitQuantizeArguments
+from bittern.ops.multibit_quantize.check import check as check_quantize
 
 
 class PreparedMultibitMatvec:
     """`multibit_matvec` with a fixed weight, laid out once in the order in which this CPU's kernel reads it.
 
     w: int64 [k_w, rows, words], w_scale: float32 [rows, k_w], in_features, bias: float32 [rows] or None. Call with x
-    int64 [k_h, *batch, words] and x_scale float32 [*batch, k_h] -> float32 [*batch, rows].
+    int64 [k_h, *batch, words] and x_scale float32 [*batch, k_h] -> float32 [*batch, rows]; or call `quantized`.
     Errors: TypeError / ValueError as the op's.
     """
 
@@ -32,17 +34,18 @@ class PreparedMultibitMatvec:
         self._bias = None if bias is None else bias.contiguous()
         w = w.contiguous()
         sizes = (self.planes, self.rows, in_features)
-        self._weights = torch.empty(_native.multibit_bytes(self.isa, *sizes), dtype=torch.uint8)
+        self._weights = torch.empty(_native.multibit_bytes(self.isa, *sizes), dtype=torch.uint8, device="cpu")
         _native.multibit_prepare(self.isa, w.data_ptr(), *sizes, self._weights.data_ptr())
 
     def __call__(self, x: Tensor, x_scale: Tensor) -> Tensor:
         check_planes("x", x, x_scale, self.in_features)
-        check_same_device(OP, x=x, x_scale=x_scale, w_scale=self._scale)
+        if not (x.is_cpu and x_scale.is_cpu):
+            check_same_device(OP, x=x, x_scale=x_scale, w_scale=self._scale)
         return self._multiplied(x.contiguous(), x_scale.contiguous())
 
     def _multiplied(self, x: Tensor, x_scale: Tensor) -> Tensor:
         batch = x_scale.shape[:-1]
-        out = torch.empty((*batch, self.rows), dtype=torch.float32)
+        out = torch.empty((*batch, self.rows), dtype=torch.float32, device="cpu")
         _native.multibit_matvec(
             self.isa,
             threads(),
@@ -50,15 +53,48 @@ class PreparedMultibitMatvec:
             x_scale.data_ptr(),
             batch.numel(),
             len(x),
-            self._weights.data_ptr(),
-            self._scale.data_ptr(),
-            0 if self._bias is None else self._bias.data_ptr(),
-            self.planes,
-            self.rows,
-            self.in_features,
+            *self._numbers(),
             out.data_ptr(),
         )
         return out
+
+    def quantized(self, x: Tensor, planes: int, cycles: int = 2, refined: bool = False) -> Tensor:
+        """The product with the planes of a real x [*batch, in_features], in one native call.
+
+        The bits of `self(*multibit_quantize(x, planes, cycles, refined))`; errors as there.
+        """
+        check_quantize(MultibitQuantizeArguments(x, planes, cycles, refined))
+        if not x.is_cpu:
+            check_same_device(OP, x=x, w_scale=self._scale)
+        *batch, n = x.shape
+        if n != self.in_features:
+            raise ValueError(f"{OP}: x must be [..., {self.in_features}]; got {list(x.shape)}")
+        x = x.float().contiguous()
+        out = torch.empty((*batch, self.rows), dtype=torch.float32, device="cpu")
+        _native.multibit_linear(
+            self.isa,
+            threads(),
+            x.data_ptr(),
+            x.numel() // n,
+            planes,
+            cycles,
+            refined,
+            *self._numbers(),
+            out.data_ptr(),
+        )
+        return out
+
+    def _numbers(self) -> tuple[int, int, int, int, int, int]:
+        """The weight as native code takes it."""
+        bias = 0 if self._bias is None else self._bias.data_ptr()
+        return (
+            self._weights.data_ptr(),
+            self._scale.data_ptr(),
+            bias,
+            self.planes,
+            self.rows,
+            self.in_features,
+        )
 
 
 def multibit_matvec_cpu(isa: Isa, a: MultibitMatvecArguments) -> Tensor:

@@ -9,6 +9,8 @@
 namespace bittern::BITTERN_SET {
 #include "combine.inl.h"
 
+#include "parts.inl.h"
+
 #include "products.inl.h"
 
 const MultibitMatvecKernels multibit_matvec_kernels = {product_bytes, prepare_products, multiply_products};

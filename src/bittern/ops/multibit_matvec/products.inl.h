@@ -2,7 +2,7 @@
 
 // All planes of the weight are the output channels of one binary product, all planes of the inputs its
 // pixels: so weights are read once, by the kernels of binary_conv2d. Included inside the namespace of one
-// instruction set, after combine.inl.h.
+// instruction set, after parts.inl.h.
 
 namespace {
 
@@ -19,29 +19,7 @@ void prepare_products(const MultibitWeight& w, const BinaryConv2dKernels& produc
   products.prepare_weights(shape_of(w), canonical, prepared);
 }
 
-// Inputs [first, first + count) of a job: acc [planes of x][count][planes of w][rows]
-struct Part {
-  const MultibitMatvec* job;
-  i64 first, count;
-  i32* acc;
-  i64 pieces;  // of an input's rows
-};
-
-constexpr i64 kPieceRows = 1024;
-
-void combine_task(void* context, i64 index) {
-  const auto& part = *static_cast<const Part*>(context);
-  const MultibitMatvec& job = *part.job;
-  const MultibitWeight& w = job.weight;
-  const i64 input = index / part.pieces, first = index % part.pieces * kPieceRows;
-  const i64 outputs = w.planes * w.rows;
-  combine({part.acc + input * outputs + first, part.count * outputs, w.rows, job.w_scale + first, w.rows,
-           job.x_scale + (part.first + input) * job.planes, job.bias == nullptr ? nullptr : job.bias + first,
-           job.planes, w.planes, job.out + (part.first + input) * w.rows + first},
-          smaller(kPieceRows, w.rows - first));
-}
-
-void multiply_part(const Part& part, const BinaryConv2dKernels& products, int threads) {
+void count_part(const Part& part, const BinaryConv2dKernels& products, int threads) {
   const MultibitMatvec& job = *part.job;
   const bool whole = part.count == job.batch;  // then planes of x follow each other
   Conv2d conv{};
@@ -56,26 +34,10 @@ void multiply_part(const Part& part, const BinaryConv2dKernels& products, int th
   conv.weights = job.weights;
   conv.output = part.acc;
   products.conv2d(conv, threads);
-  constexpr i64 kWorthThreads = i64{1} << 15;  // integers
-  const i64 integers = part.count * job.planes * conv.out_channels;
-  parallel_for(part.count * part.pieces, integers <= kWorthThreads ? 1 : threads, combine_task,
-               const_cast<Part*>(&part));
 }
 
-// In parts whose integers stay in the second cache, and that are large enough to read the weights seldom.
 void multiply_products(const MultibitMatvec& job, const BinaryConv2dKernels& products, int threads) {
-  constexpr i64 kIntegers = i64{1} << 17, kLeastPixels = 64;
-  const MultibitWeight& w = job.weight;
-  if (job.batch == 0 || w.rows == 0) return;
-  const i64 of_input = job.planes * w.planes * w.rows;
-  const i64 least = ceil_div(kLeastPixels, job.planes);
-  const i64 most = smaller(job.batch, larger(least, kIntegers / of_input));
-  const i64 parts = ceil_div(job.batch, most);
-  i32* acc = scratch_array<i32>(Scratch::linear_sums, most * of_input);
-  for (i64 p = 0; p < parts; ++p) {
-    const i64 first = p * job.batch / parts, end = (p + 1) * job.batch / parts;
-    multiply_part({&job, first, end - first, acc, ceil_div(w.rows, kPieceRows)}, products, threads);
-  }
+  multiply_in_parts(job, threads, [&](const Part& part) { count_part(part, products, threads); });
 }
 
 }  // namespace

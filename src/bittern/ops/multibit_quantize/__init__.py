@@ -34,28 +34,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bittern.ops._check import check_dtype, words_for
+from bittern.ops._check import words_for
 from bittern.ops._op import Op, lazily
 from bittern.ops.multibit_quantize.arguments import MultibitQuantizeArguments
+from bittern.ops.multibit_quantize.check import MOST_MULTIBIT_PLANES, check
 from bittern.ops.multibit_quantize.cpu import multibit_quantize_cpu
 from bittern.ops.multibit_quantize.reference import multibit_quantize_reference
 
 __all__ = ["MOST_MULTIBIT_PLANES", "multibit_quantize"]
-
-MOST_MULTIBIT_PLANES = 8
-"""Of signs that stand for a row."""
-
-
-def _check(a: MultibitQuantizeArguments) -> None:
-    check_dtype("multibit_quantize", "x", a.x, (torch.float32, torch.bfloat16, torch.float16))
-    if a.x.ndim == 0 or not 1 <= a.x.shape[-1] <= 2**24:
-        raise ValueError(
-            f"multibit_quantize: rows of x must hold 1 to 2^24 numbers; got shape {list(a.x.shape)}; pass [..., n]"
-        )
-    if not 1 <= a.planes <= MOST_MULTIBIT_PLANES:
-        raise ValueError(f"multibit_quantize: planes must lie in 1 ... {MOST_MULTIBIT_PLANES}; got {a.planes}")
-    if a.cycles < 0:
-        raise ValueError(f"multibit_quantize: cycles must be at least 0; got {a.cycles}; 0 is the greedy start alone")
 
 
 def _fake(a: MultibitQuantizeArguments) -> tuple[Tensor, Tensor]:
@@ -69,7 +55,7 @@ def _fake(a: MultibitQuantizeArguments) -> tuple[Tensor, Tensor]:
 multibit_quantize: Op[tuple[Tensor, Tensor]] = Op(
     "multibit_quantize(Tensor x, int planes, int cycles=2, bool refined=False) -> (Tensor, Tensor)",
     record=MultibitQuantizeArguments,
-    check=_check,
+    check=check,
     reference=multibit_quantize_reference,
     fake=_fake,
     cpu=multibit_quantize_cpu,
