@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from bittern import deploy
 from bittern.binary import BNN, SignWeights
 from bittern.nn import BinaryLinear, is_latent_free, is_latent_weight, sign_latent_weights
-from bittern.optim import AdamW, BayesBiNN, Bop, Case, CaseOptimizer, Cases
+from bittern.optim import SGD, AdamW, BayesBiNN, Bop, Case, CaseOptimizer, Cases
 from bittern.quantizer import Method
 from bittern.train import Constant, Linear, Recipe, Steps, train
 
@@ -136,6 +137,34 @@ def test_cases_are_one_optimizer_to_its_user() -> None:
         "Cases(Case(bittern.optim.bop.Bop(threshold=1e-06), bittern.nn.parameters.is_latent_free, "
         "schedule=Constant(warmup=0.0)), Case(torch.optim.adam.Adam, rest))"
     )
+
+
+def test_others_step_by_the_mean_gradient_over_the_samples() -> None:
+    model = net()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    bayes = partial(BayesBiNN, train_set_size=9, samples=3, temperature=0.5, strength=0.5, seed=4)
+    momentum = partial(SGD, momentum=0.9, state_bits=8, min_8bit_size=0)
+    optimizer = CaseOptimizer(model, (Case(bayes, is_latent_free), Case(momentum)), lr=0.25)
+    x, seen = data()[0].tensors[0], []
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = model(x)[:, 0].sigmoid().mean()
+        loss.backward()
+        seen.append((float(loss.detach()), model[3].weight.grad.clone()))
+        return loss
+
+    found = optimizer.step(closure)
+    assert len(seen) == 3
+    assert float(found) == pytest.approx(sum(loss for loss, _ in seen) / 3)
+    mean = (seen[0][1] + seen[1][1] + seen[2][1]) / 3
+    assert torch.allclose(model[3].weight.detach(), before["3.weight"] - 0.25 * mean)
+    assert not torch.equal(seen[0][1], seen[1][1])
+    twin = CaseOptimizer(net(), (Case(bayes, is_latent_free), Case(momentum)), lr=0.25)
+    twin.load_state_dict(optimizer.state_dict())
+    assert twin.state_dict()["param_groups"] == optimizer.state_dict()["param_groups"]
+    with pytest.raises(TypeError, match="neither copied nor pickled"):
+        copy.deepcopy(optimizer)
 
 
 def test_each_case_has_its_schedule() -> None:

@@ -146,7 +146,9 @@ class CaseOptimizer(torch.optim.Optimizer):
         for member in self.members:
             own = member.state_dict()
             state |= {first + number: value for number, value in own["state"].items()}
-            groups += [{**g, "params": [first + number for number in g["params"]]} for g in own["param_groups"]]
+            # without the empty group behind, by which SGD and others refuse to be loaded by torch's own classes
+            real = own["param_groups"][: len(member.param_groups)]
+            groups += [{**group, "params": [first + number for number in group["params"]]} for group in real]
             first += sum(len(g["params"]) for g in member.param_groups)
         return {"state": state, "param_groups": groups}
 
@@ -171,6 +173,9 @@ class CaseOptimizer(torch.optim.Optimizer):
             raise
         finally:
             self._join()
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise TypeError("CaseOptimizer: it is neither copied nor pickled; make another one and load its state_dict")
 
     def _join(self) -> None:
         self.param_groups = [group for member in self.members for group in member.param_groups]
