@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from _tolerance import assert_exact
-from bittern.nn import RPReLU, RSign
+from bittern.binary import BNN
+from bittern.deploy import pack
+from bittern.nn import BinaryConv2d, PowerOfTwoRPReLU, RPReLU, RSign
 
 SHAPES = [(4, 3), (4, 3, 5), (4, 3, 5, 6)]
 
@@ -71,7 +75,7 @@ def test_rprelu_gradient_in_float64() -> None:
     assert torch.autograd.gradcheck(call, (x, *rprelu.parameters()))
 
 
-@pytest.mark.parametrize("cls", [RSign, RPReLU])
+@pytest.mark.parametrize("cls", [RSign, RPReLU, PowerOfTwoRPReLU])
 def test_wrong_inputs_are_refused(cls: type[nn.Module]) -> None:
     with pytest.raises(ValueError, match="at least one channel"):
         cls(0)
@@ -79,3 +83,36 @@ def test_wrong_inputs_are_refused(cls: type[nn.Module]) -> None:
         cls(3)(torch.zeros(2, 4))
     with pytest.raises(TypeError, match="floating point"):
         cls(3)(torch.zeros(2, 3, dtype=torch.int32))
+
+
+def test_slopes_are_powers_of_two_to_the_bit() -> None:
+    act = PowerOfTwoRPReLU(252)
+    assert act.slope.tolist() == [0.125] * 252
+    with torch.no_grad():
+        act.exponent.copy_(torch.arange(-126.0, 126.0) + torch.linspace(-0.4, 0.4, 252))
+    assert act.slope.tolist() == [2.0**n for n in range(-126, 126)]
+    small = PowerOfTwoRPReLU(3)
+    with torch.no_grad():
+        small.exponent.copy_(torch.tensor([-2.5, 0.5, 1.5]))  # ties go to even
+    assert small.slope.tolist() == [0.25, 1.0, 4.0]
+
+
+def test_power_of_two_rprelu_by_hand_and_packed() -> None:
+    act = PowerOfTwoRPReLU(2)
+    with torch.no_grad():
+        act.exponent.copy_(torch.tensor([-1.2, 1.1]))
+        act.before.copy_(torch.tensor([1.0, -1.0]))
+        act.after.copy_(torch.tensor([0.5, 0.25]))
+    x = torch.tensor([[[3.0, -1.0], [1.0, -4.0]]])
+    # channel 0: 2 -> 2.5 and -2 / 2 -> -0.5; channel 1: 2 -> 2.25 and -3 * 2 -> -5.75
+    y = act(x)
+    assert y.tolist() == [[[2.5, -0.5], [2.25, -5.75]]]
+    y.sum().backward()
+    assert act.exponent.grad is not None
+    assert torch.allclose(act.exponent.grad, math.log(2.0) * torch.tensor([-2.0 * 0.5, -3.0 * 2.0]))
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(BinaryConv2d(2, 2, 3, method=BNN), act).eval()
+    images = torch.randn(3, 2, 5, 5)
+    packed = pack(model, images[:1])
+    assert "rprelu" in str([node.kind for node in packed.program.nodes])
+    assert torch.equal(packed(images), model(images))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from bittern.nn.activation import DPReLU, RPReLU, RSign
+from bittern.nn.activation import DPReLU, PowerOfTwoRPReLU, RPReLU, RSign
 from bittern.nn.attention import MultiheadAttention
 from bittern.nn.binarize import LowBitLayer
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d
@@ -51,6 +51,7 @@ __all__ = [
     "MultiheadAttention",
     "Plan",
     "PlanRow",
+    "PowerOfTwoRPReLU",
     "RPReLU",
     "RSign",
     "Report",

@@ -6,15 +6,19 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bittern.estimators import ApproxSign, binarize
+from bittern.estimators import ApproxSign, binarize, straight_through
 from bittern.nn._check import check_floating
 
 INITIAL_SLOPE = 0.25
 """Slope of the negative side at the start, as in the authors' codes (and torch.nn.PReLU)."""
+INITIAL_EXPONENT = -3.0
+"""Of the slope of `PowerOfTwoRPReLU` at the start, as in the authors' code."""
 
 
 class RSign(nn.Module):
@@ -102,6 +106,43 @@ class DPReLU(nn.Module):
         t = x - per_channel(self.before, x)
         slope = torch.where(t >= 0, per_channel(self.rise, x), per_channel(self.fall, x))
         return slope * t - per_channel(self.after, x)
+
+    def extra_repr(self) -> str:
+        return str(self.channels)
+
+
+class PowerOfTwoRPReLU(nn.Module):
+    """RPReLU whose slopes are powers of two, so that a circuit shifts where others multiply.
+
+    x [batch, channels, *space] -> the same shape.
+    Formula: y = PReLU_c(x - before_c) + after_c with slope_c = 2^round(e_c), ties to even; at the start e = -3, shifts
+    0. Order of operations: as `RPReLU`; the product with the slope is exact unless it is subnormal.
+    Backward: round counts as the identity, dslope/de = ln 2 * slope; the rest by autograd.
+    Differences: the authors' code adds its first shift, which is -before.
+    Source: A&B BNN, arXiv 2403.03739; Ruichen0424/AB-BNN Network/BNN.py.
+
+    Raises: ValueError when x does not have `channels` channels; TypeError for an input that is not floating point.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        _check_channels("PowerOfTwoRPReLU", channels)
+        self.channels = channels
+        self.before = nn.Parameter(torch.zeros(channels))
+        self.exponent = nn.Parameter(torch.full((channels,), INITIAL_EXPONENT))
+        """e [channels]."""
+        self.after = nn.Parameter(torch.zeros(channels))
+
+    @property
+    def slope(self) -> Tensor:
+        """2^round(e) [channels], to the bit."""
+        # of float32 torch's powers need not be exact
+        values = torch.exp2(self.exponent.detach().round().double()).to(self.exponent.dtype)
+        return straight_through(values, self.exponent, values * math.log(2.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        _check_input("PowerOfTwoRPReLU", x, self.channels)
+        return rprelu(x, self.before, self.slope, self.after)
 
     def extra_repr(self) -> str:
         return str(self.channels)
