@@ -104,6 +104,10 @@ def test_what_bop_refuses() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             optim.Bop([_signs(3)], **options)  # type: ignore[arg-type]
+    odd = _signs(70, 90)
+    odd.optimizer_state_bits = 4  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="state_bits must be 32 or 8"):
+        optim.Bop([odd])
     p = _signs(3)
     p.grad = torch.ones(3)
     with pytest.raises(ValueError, match=r"at most 1; got 1\.5"):

@@ -13,7 +13,7 @@ from torch._compile import _disable_dynamo
 from bittern.ops._random import random32
 from bittern.ops.optimizer_step import State
 from bittern.optim._batch import state_seed
-from bittern.optim._layout import first_element, local_tensor
+from bittern.optim._layout import first_element, layout_for, local_tensor
 from bittern.optim._optimizer import LowBitOptimizer, ParamsT
 from bittern.optim._options import Group, Number, Options, check_not_negative, scalar
 from bittern.optim._running_mean import moved_mean
@@ -98,7 +98,7 @@ class BayesBiNN(LowBitOptimizer):
             raise ValueError(f'BayesBiNN: evaluate must be "sign" or "mean"; got {group["evaluate"]!r}')
         if group["weight_decay"] != 0:
             raise ValueError(f"BayesBiNN: weight_decay must be 0; use kl_weight; got {group['weight_decay']}")
-        if group["state_bits"] == 4:
+        if group["state_bits"] == 4 or any(layout_for(p, group).bits == 4 for p in group["params"]):
             raise ValueError("BayesBiNN: state_bits must be 32 or 8; got 4")
         for name, only in (("rounding", "nearest"), ("offload", None)):
             if group[name] != only:

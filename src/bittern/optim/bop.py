@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bittern.ops.optimizer_step import State
-from bittern.optim._layout import local_tensor
+from bittern.optim._layout import layout_for, local_tensor
 from bittern.optim._optimizer import LowBitOptimizer, ParamsT
 from bittern.optim._options import Group, Number, Options, check_not_negative, scalar
 from bittern.optim._running_mean import moved_mean
@@ -65,7 +65,7 @@ class Bop(LowBitOptimizer):
             raise ValueError(f"Bop: tie must be one of {_TIES}; got {group['tie']!r}")
         if group["weight_decay"] != 0:
             raise ValueError(f"Bop: weight_decay must be 0, a sign has no size; got {group['weight_decay']}")
-        if group["state_bits"] == 4:
+        if group["state_bits"] == 4 or any(layout_for(p, group).bits == 4 for p in group["params"]):
             raise ValueError("Bop: state_bits must be 32 or 8, a step moves m by less than a code of 4 bits; got 4")
         for name, only in (("rounding", "nearest"), ("offload", None)):
             if group[name] != only:
