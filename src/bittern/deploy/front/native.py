@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from bittern.deploy.errors import PackError
+from bittern.deploy.front.along_channels import ALONG_CHANNELS, along_channels
 from bittern.deploy.front.builder import Builder, Ref
 from bittern.deploy.front.call import Call
 from bittern.deploy.front.same import MOST_ELEMENTS
@@ -283,6 +284,10 @@ IN_ORDER: dict[str, Recognise] = {
 
 def recognised(b: Builder, call: Call, inputs: list[Rows], out: Rows) -> Ref | None:
     """The value of a call as a native node; None: it stays an operator. inputs, out: what torch.export says of them."""
+    if call.operator in ALONG_CHANNELS and not call.sized:
+        mapped = along_channels(b, call, inputs, out)
+        if mapped is not None:
+            return mapped
     known = ANYHOW.get(call.operator)
     if call.sized and known is not _reshape:
         return None  # its attributes would have to be numbers
