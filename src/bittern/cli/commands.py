@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bittern.cli import advise, bench, demo, export, info, methods, packing, pretrained, run, training
+from bittern.cli import advise, bench, ddnn, demo, export, info, methods, packing, pretrained, run, training
 
 app = typer.Typer(
     name="bittern",
@@ -27,6 +27,7 @@ app.command()(methods.methods)
 app.command()(pretrained.pretrained)
 app.command()(advise.advise)
 app.add_typer(bench.app, name="bench")
+app.add_typer(ddnn.app, name="ddnn")
 
 
 def _version(wanted: bool) -> None:

@@ -21,6 +21,7 @@ from bittern.data.spam_assassin import spam_assassin
 from bittern.data.spoken_digits import SpokenDigits, spoken_digits
 from bittern.data.strokes import Strokes, strokes
 from bittern.data.text import TextData, characters, read_characters, read_words, sample_text, windows
+from bittern.data.views import Views, tiled, tiles
 from bittern.data.words import Vocabulary, words_of
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Strokes",
     "TextClasses",
     "TextData",
+    "Views",
     "Vocabulary",
     "basic_motions",
     "blood_cells",
@@ -57,6 +59,8 @@ __all__ = [
     "spam_assassin",
     "spoken_digits",
     "strokes",
+    "tiled",
+    "tiles",
     "windows",
     "words_of",
 ]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from bittern.models.aggregation import Aggregation, AveragePooling, Concatenation, MaxPooling
 from bittern.models.alexnet import alexnet
 from bittern.models.backbone import Backbone, HasFeatureMaps
 from bittern.models.binary_densenet import (
@@ -23,6 +24,7 @@ from bittern.models.binary_densenet import (
 from bittern.models.bireal_net import bireal_net18, bireal_net34
 from bittern.models.bnext import bnext_large, bnext_middle, bnext_small, bnext_tiny
 from bittern.models.cell_detector import cell_detector
+from bittern.models.ddnn import DDNN, Level, ddnn
 from bittern.models.ds_cnn import ds_cnn
 from bittern.models.language import GPT, GPTShape, LSTMLanguageModel
 from bittern.models.melius_net import (
@@ -90,11 +92,17 @@ input_size) -> nn.Module. `vit_small` and `mixer_small` are called alike."""
 
 __all__ = [
     "ALL",
+    "DDNN",
     "GPT",
+    "Aggregation",
+    "AveragePooling",
     "Backbone",
+    "Concatenation",
     "GPTShape",
     "HasFeatureMaps",
     "LSTMLanguageModel",
+    "Level",
+    "MaxPooling",
     "alexnet",
     "binary_densenet28",
     "binary_densenet37",
@@ -107,6 +115,7 @@ __all__ = [
     "bnext_small",
     "bnext_tiny",
     "cell_detector",
+    "ddnn",
     "ds_cnn",
     "meliusnet22",
     "meliusnet29",

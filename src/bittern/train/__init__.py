@@ -10,6 +10,7 @@ from bittern.train.added.logits import LogitsMatching
 from bittern.train.added.weights import KurtosisRegularizer, SignRegularizer
 from bittern.train.checkpoint import CheckpointError, load_weights
 from bittern.train.evaluate import evaluate
+from bittern.train.exit_history import ExitHistory
 from bittern.train.history import Epoch, History
 from bittern.train.loop import DivergedError, train
 from bittern.train.loss import CrossEntropy, Distillation, SquaredHinge
@@ -19,6 +20,7 @@ from bittern.train.schedule import Constant, Cosine, Exponential, Linear, Steps
 from bittern.train.stages import Stage, train_stages
 from bittern.train.tasks.classification import Classification
 from bittern.train.tasks.detection import Detection
+from bittern.train.tasks.many_exits import ManyExits
 from bittern.train.tasks.next_token import NextToken
 from bittern.train.tasks.task import Evaluation, Measured, Task
 from bittern.train.tasks.with_losses import WithLosses
@@ -38,11 +40,13 @@ __all__ = [
     "DivergedError",
     "Epoch",
     "Evaluation",
+    "ExitHistory",
     "Exponential",
     "History",
     "KurtosisRegularizer",
     "Linear",
     "LogitsMatching",
+    "ManyExits",
     "Matching",
     "Measured",
     "NextToken",
