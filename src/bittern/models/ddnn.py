@@ -39,7 +39,7 @@ class BinaryStep(nn.Module):
 
 
 class OfSigns(Quantizer):
-    """The weights and output scales of a method, on inputs that are signs already.
+    """The weights, output scales and gate of a method, on inputs that are signs already.
 
     Forward: w_q = method.weight(w), x_q = sign(x), which is x. Backward: 1{|x| <= 1}, which is 1 at a sign. Methods
     with other estimators have no derivative there (Bi-Real Net's 2 - 2|x| is 0), so that nothing in front of what was
@@ -53,6 +53,8 @@ class OfSigns(Quantizer):
         self.inner = method(shape)
         self.start = self.inner.start
         self.clip_latent = self.inner.clip_latent
+        self.latent_free = self.inner.latent_free
+        self.gate_macs = self.inner.gate_macs
 
     def weight(self, w: Tensor) -> Quantized | tuple[Quantized, ...]:
         return self.inner.weight(w)
@@ -71,6 +73,13 @@ class OfSigns(Quantizer):
 
     def output_factors(self) -> tuple[Tensor, ...]:
         return self.inner.output_factors()
+
+    def gate(self, x: Tensor) -> Tensor | None:
+        return self.inner.gate(x)
+
+    @property
+    def unwrapped(self) -> Quantizer:
+        return self.inner.unwrapped
 
     def settle(self, w: Tensor) -> None:
         self.inner.settle(w)
