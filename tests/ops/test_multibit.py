@@ -141,11 +141,25 @@ def x_rows(x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return words.flatten(1, -2), scale.flatten(0, -2)
 
 
-def test_both_compile_into_one_graph_and_pass_opcheck() -> None:
+def test_opcheck() -> None:
+    """Without its last part, which compiles."""
     draw = torch.Generator().manual_seed(5)
     w, x = (ops.multibit_quantize(torch.randn(rows, 70, generator=draw), 2) for rows in (9, 4))
-    torch.library.opcheck(ops.multibit_quantize.overload, (torch.randn(3, 65, generator=draw), 2), {"refined": True})
-    torch.library.opcheck(ops.multibit_matvec.overload, (*x, *w, 70), {"bias": torch.ones(9)})
+    parts = ("test_schema", "test_faketensor", "test_autograd_registration")
+    real, options = torch.randn(3, 65, generator=draw), {"refined": True}
+    torch.library.opcheck(ops.multibit_quantize.overload, (real, 2), options, test_utils=parts)
+    torch.library.opcheck(ops.multibit_matvec.overload, (*x, *w, 70), {"bias": torch.ones(9)}, test_utils=parts)
+
+
+def test_compiles_into_one_graph() -> None:
+    torch.compiler.reset()
+    draw = torch.Generator().manual_seed(6)
+    w, x = ops.multibit_quantize(torch.randn(9, 70, generator=draw), 2), torch.randn(4, 70, generator=draw)
+
+    def product(x: Tensor) -> Tensor:
+        return ops.multibit_matvec(*ops.multibit_quantize(x * 2, 3), *w, 70) + 1
+
+    assert_exact(torch.compile(product, fullgraph=True, backend="eager")(x), product(x))
 
 
 # ---- messages
