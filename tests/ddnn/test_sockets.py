@@ -30,6 +30,7 @@ from bittern.ddnn import (
     save_ddnn,
     serve,
 )
+from bittern.ddnn.wire import Link, ask
 
 HERE = "tcp://127.0.0.1:0"
 SOON, PATIENT = 0.3, 20.0
@@ -49,6 +50,11 @@ class Town:
         thread.start()
         self._running.append((thread, server))
         return server.address
+
+    def received(self, address: str) -> int:
+        """Bytes of messages that this server has read."""
+        (found,) = [server.traffic.received for _, server in self._running if server.address == address]
+        return found
 
     def device(self, case: Case, index: int) -> str:
         def look(numbers: list[int]) -> torch.Tensor:
@@ -194,6 +200,19 @@ def test_one_that_lies_is_missing(plain: Case, town: Town, lie: bytes) -> None:
         found = edge(range(EXAMPLES), [1.0])
         assert found.missing == ("device 0",)
         assert edge.traffic["device 0"].refused == 1
+
+
+def test_strangers_do_not_stop_a_server(plain: Case, town: Town) -> None:
+    """Bytes that are no ZeroMQ, and a message of a megabyte, end their own connection alone."""
+    address, other = town.device(plain, 0), town.device(plain, 1)
+    with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as stranger:
+        stranger.sendall(b"GET / HTTP/1.1\r\n\r\n" * 10)
+    with Link("stranger", address, 100) as large:
+        assert ask([large], b"x" * 2**20, 1, SOON) == [None]
+        assert large.traffic.sent > 2**20, "it was on its way"
+        assert town.received(address) == 0, "and nobody read it"
+        with _edge(plain, [address, other], NOBODY) as edge:
+            assert edge(range(EXAMPLES), [1.0]).missing == ()
 
 
 def test_arguments_of_an_edge(plain: Case) -> None:

@@ -43,7 +43,7 @@ def edge(
     names.set_threads(threads)
     opened = open_ddnn(folder)
     wanted = tuple(threshold) if threshold else opened.thresholds
-    labels = None if data is None else names.data_set(names.data_spec(data)).test_labels  # type: ignore[union-attr]
+    labels = None if data is None else _labels(data)
     if labels is not None and len(labels) < count:
         raise Misused(f"--count {count}: {data} has {len(labels)} test examples")
     found = _Found()
@@ -53,6 +53,15 @@ def edge(
             found.add(asking(numbers, wanted), None if labels is None else labels[start : numbers.stop])
             found.refusals.update(asking.refusals)
         _tell(found, asking, opened, as_json)
+
+
+def _labels(data: str) -> Tensor:
+    from bittern.data import ImageData
+
+    images = names.data_set(names.data_spec(data))
+    if not isinstance(images, ImageData):
+        raise Misused(f"--data {data}: must be digits, MNIST, Fashion-MNIST or CIFAR-10, as for the devices")
+    return images.test_labels
 
 
 @dataclass
