@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from _tolerance import assert_elementwise
-from bittern.binary import RealToBinary
+from bittern.binary import BNN, RealToBinary
 from bittern.deploy import pack, to_c, verify
 from bittern.nn import BinaryConv2d, BinaryLinear, summary
 from bittern.nn.parameters import parameter_groups
@@ -132,6 +132,21 @@ def test_with_real_weights_the_gate_stays() -> None:
     expected = nn.functional.conv2d(signs, layer[0].weight, None, padding=1) * layer[0].method.gate(x)
     assert torch.equal(real(x), expected + layer[0].bias.view(1, -1, 1, 1))
     assert layer.state_dict().keys() == real.state_dict().keys()
+
+
+def test_a_method_whose_gate_is_none_keeps_its_bias() -> None:
+    class Ungated(RealToBinary):
+        def gate(self, x: Tensor) -> None:  # type: ignore[override]
+            return None
+
+    torch.manual_seed(0)
+    for layer, x in (
+        (BinaryConv2d(4, 3, 3, bias=True, method=Ungated), torch.randn(2, 4, 5, 5)),
+        (BinaryLinear(4, 3, bias=True, method=Ungated), torch.randn(2, 6, 4)),
+    ):
+        plain = type(layer)(*layer.weight.shape[1::-1], *layer.weight.shape[2:3], bias=True, method=BNN)
+        plain.weight, plain.bias = layer.weight, layer.bias
+        assert torch.equal(layer(x), plain(x))
 
 
 def test_sizes_start_and_cost() -> None:

@@ -193,10 +193,10 @@ class LowBitLayer(CostedLayer):
 
     def gated(self, y: Tensor, x: Tensor) -> Tensor:
         """y = product(operand(x)) times the method's gate, and the bias behind that; y itself without a gate."""
-        gate = self.method.gate(x)
-        if gate is None:
+        if not has_gate(self.method):
             return y
-        y, shape = y * gate, self.method.shape
+        gate, shape = self.method.gate(x), self.method.shape
+        y = y if gate is None else y * gate  # None: of a method that decides by its options
         if self.bias is None:
             return y
         return y + (shape.output_view(self.bias) if shape.space_dims else self.bias)
