@@ -151,7 +151,7 @@ def test_nin_costs_what_its_layers_say() -> None:
 @pytest.mark.parametrize(
     ("build", "billions"),
     [
-        (models.bnext_tiny, "0.077"),
+        pytest.param(models.bnext_tiny, "0.077", marks=pytest.mark.slow),
         pytest.param(models.bnext_small, "0.172", marks=pytest.mark.slow),
         pytest.param(models.bnext_middle, "0.317", marks=pytest.mark.slow),
         pytest.param(models.bnext_large, "0.819", marks=pytest.mark.slow),
