@@ -7,7 +7,7 @@ front of it; its ReLU and the mean over the image give the logits. All others ar
 
 Differences: no dropout, which that code has behind the sign, where it would put a third value; norms' weights are not
 kept above 0.01; the last mean is of the whole image, whatever its size. The float twin (method=None) has no sign; its
-ReLUs keep it from being linear.
+ReLUs keep it from being linear. Without shortcuts it learns slowly: on digits in 8 epochs far less than the others.
 """
 
 from __future__ import annotations
