@@ -115,10 +115,11 @@ def test_info_times_the_plan(command: Command, trained: Trained) -> None:
 
 def test_info_says_why_a_product_is_not_fused(command: Command, tmp_path: Path) -> None:
     model = torch.nn.Sequential(BinaryLinear(8, 8, method=XNORNet), torch.nn.Flatten())
-    bittern.pack(model.eval(), torch.randn(1, 4, 8)).save(tmp_path / "packed")
+    bittern.pack(model.eval(), torch.randn(1, 2, 4, 8)).save(tmp_path / "packed")
     rows = _plan(command.done("info", tmp_path / "packed", "--plan", "--no-time"))
     reasons = [(row[0], row[1], row[-1]) for row in rows]
-    assert ("own call", "0", "not fused: it multiplies several rows of a sample") in reasons
+    why = "it multiplies rows of a sample in several dimensions, or beside low-bit layers of signals"
+    assert ("own call", "0", f"not fused: {why}") in reasons
 
 
 def test_info_without_a_plan_has_no_time_to_leave_out(command: Command, trained: Trained) -> None:

@@ -641,6 +641,48 @@ def test_inputs_in_any_layout(resnet: tuple[nn.Module, Packed]) -> None:
     assert torch.equal(packed(strided), expected)
 
 
+class Tokens(nn.Module):
+    """Layers on several rows a sample, of 1, 2 and 8 bits, in chains and branches."""
+
+    def __init__(self, *method: Any) -> None:
+        super().__init__()
+        self.first, self.second = (BinaryLinear(n, m, True, method=method[0]) for n, m in ((10, 70), (70, 10)))
+        self.third, self.last = (BinaryLinear(10, n, True, method=method[-1]) for n in (10, 3))
+        self.norm = nn.LayerNorm(10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(x)
+        mixed = self.third(y).transpose(1, 2).softmax(-1).transpose(1, 2)
+        logits: Tensor = self.last(F.hardtanh(x + self.second(self.first(y)), -2.0, 3.0) - mixed)
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("methods", "rows"),
+    [((BNN, XNORNet), 10), ((BNN, XNORNet), 1), ((ReActNet, partial(DoReFa, weight_bits=2, input_bits=3)), 7)],
+    ids=["as many as features", "one", "of several bits"],
+)
+def test_rows_of_a_sample_run_native(methods: tuple[Any, ...], rows: int) -> None:
+    """Exact zeros among them, laid out in another order; no sample; a result in planned memory."""
+    torch.manual_seed(0)
+    packed = pack(Tokens(*methods).eval(), torch.randn(2, rows, 10))
+    for batch in (1, 3, 0):
+        x = torch.randn(batch, 10, rows).transpose(1, 2)
+        x[..., ::3] = 0.0
+        engine, _ = assert_same(packed, x)
+    assert [group.how for group in engine.groups if group.product is not None] == ["block"] * 4
+    assert any(group.does().startswith("residual, hardtanh") for group in engine.groups)
+
+
+def test_rows_beside_signals_keep_calls_of_their_own() -> None:
+    """One value may be read as both: here 10 channels of a signal, and rows of 10 features."""
+    torch.manual_seed(0)
+    conv, linear = BinaryConv1d(10, 10, 3, padding=1, method=BNN), BinaryLinear(10, 10, method=BNN)
+    packed = pack(nn.Sequential(conv, linear).eval(), torch.randn(2, 10, 10))
+    engine, _ = assert_same(packed, torch.randn(3, 10, 10))
+    assert [group.how for group in engine.groups if group.product is not None] == ["block", "own call"]
+
+
 def test_threads_have_their_own_memory(resnet: tuple[nn.Module, Packed]) -> None:
     packed = resnet[1]
     inputs = [torch.randn(2, 3, 32, 32) for _ in range(6)]

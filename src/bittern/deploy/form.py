@@ -32,6 +32,8 @@ class Form:
     planes: int = 1
     last: bool = False
     """Whether channels are the last dimension (values of linear layers)."""
+    rows: bool = False
+    """Whether the engine's native code takes it as several rows of features a sample, [batch, rows, features]."""
     meta: tuple[Any, Any] | None = field(default=None, compare=False)
     """Of operators of torch: what they give at batches of `BATCHES`, as tensors without memory."""
 

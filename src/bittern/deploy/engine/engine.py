@@ -24,7 +24,7 @@ from bittern.deploy.decoding import decoded
 from bittern.deploy.engine.fuse import fuse
 from bittern.deploy.engine.groups.group import CPU, Group, Material
 from bittern.deploy.engine.idle import IdleSchedules
-from bittern.deploy.engine.memory_plan import Values, as_torch_sees, image_size
+from bittern.deploy.engine.memory_plan import Values, as_torch_sees, image_size, with_rows
 from bittern.deploy.engine.schedule import Schedule, Way
 from bittern.deploy.kinds.binary import Accumulator
 from bittern.deploy.plain import plain_cpu, untracked
@@ -51,7 +51,7 @@ class Engine:
         self.program = program
         self.real = real
         self.tensors = tensors
-        self.forms = forms_of(program, tensors)
+        self.forms = with_rows(program, forms_of(program, tensors))
         self.groups = fuse(program, self.forms, native_products=real == torch.float32)
         material = Material(tensors, self.forms, real)
         self._prepared = [group.prepare(material) for group in self.groups]

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bittern.deploy.engine.groups.bits import BitConcatenation, BitPool, Encode, Unread
-from bittern.deploy.engine.groups.block import Block
+from bittern.deploy.engine.groups.block import NO_RULE, Block
 from bittern.deploy.engine.groups.group import Group
 from bittern.deploy.engine.groups.pool import Pool
 from bittern.deploy.engine.groups.real import RealProduct, WholeMean
@@ -109,8 +109,8 @@ def _check(program: Program, groups: Sequence[Group]) -> None:
 def _single(program: Program, forms: Forms, node: Node, taken: set[int], pieces: Pieces) -> Group:
     """A single node, or a pool or signs with an affine node in front, as native code runs it if it does."""
     rank = len(forms[node.output].shape)
-    if node.kind == "encode" and rank == IMAGE_RANK[integer(node, "dims")]:
-        if integer(node, "planes") > 1:
+    if node.kind == "encode" and _is_native(forms[node.output], node):
+        if integer(node, "planes") > 1 or forms[node.output].rows:
             return Encode(node)
         before = _affine_in_front(program, node, taken)
         return Encode(node, before, pieces.get((before or node).inputs[0], ()))
@@ -161,13 +161,19 @@ def reason(program: Program, forms: Forms, node: Node) -> str | None:
         return "no product of bits"
     if has_input_scale(node) and node.attrs["scale_order"] == TORCH:
         return "its scale depends on the input, in torch's order of sums"
-    if len(forms[node.output].shape) != IMAGE_RANK[integer(node, "dims")]:
-        return "it multiplies several rows of a sample"
+    if not _is_native(forms[node.output], node):
+        return "it multiplies rows of a sample in several dimensions, or beside low-bit layers of signals"
     if node.attrs["result"] == "acc":
         reader = program.single_consumer(node.output)
         if reader is None or reader.kind != "threshold":
             return "its accumulators are read by other nodes"
     return None
+
+
+def _is_native(form: Form, node: Node) -> bool:
+    """Whether native code takes what a low-bit node gives as images: also several rows of features a sample."""
+    dims = integer(node, "dims")
+    return len(form.shape) == IMAGE_RANK[dims] or (dims == 0 and form.rows)
 
 
 # -- growing a block ---------------------------------------------------------------------------------------
@@ -181,16 +187,32 @@ def _grow(program: Program, forms: Forms, node: Node, others: set[int]) -> Block
         assert sign is not None
         return replace(block, taken=(node.output, sign.output), sign=sign)
     while (reader := program.single_consumer(block.value)) is not None and reader.output not in others:
-        grown = (
-            _with_channel_scales(block, reader)
-            or _with_norm(block, reader)
-            or _with_residual(program, forms, block, reader)
-            or _with_activation(block, reader)
-        )
+        if forms[node.output].rows:
+            grown = _with_one_of_rows(forms, block, reader)
+        else:
+            grown = (
+                _with_channel_scales(block, reader)
+                or _with_norm(block, reader)
+                or _with_residual(program, forms, block, reader)
+                or _with_activation(block, reader)
+            )
         if grown is None:
             break
         block = grown
     return _with_sign(program, block)
+
+
+def _with_one_of_rows(forms: Forms, block: Block, node: Node) -> Block | None:
+    """A product of several rows a sample, whose channels come last: what goes along dimension 1 is none of theirs."""
+    if node.kind == "bias":
+        return _with_norm(block, node) if node.attrs["last"] else None
+    if node.kind == "add" and block.residual is None and node.inputs[0] != node.inputs[1]:
+        other = node.inputs[1 - node.inputs.index(block.value)]
+        if not forms[other].rows or forms[other].shape != forms[block.value].shape:
+            return None
+        rule = NO_RULE._replace(last=block.activation is not Activation.NONE)
+        return replace(_extend(block, node), residual=other, rule=rule)
+    return _with_activation(block, node) if node.kind in ("relu", "hardtanh") else None
 
 
 def _extend(block: Block, node: Node, *more: int) -> Block:

@@ -22,6 +22,8 @@ class Layout:
         self.plan = plan
         self.forms = forms
         self.batch = batch
+        self.rows = any(form.rows for form in forms.values())
+        """Whether values of three dimensions are rows of features."""
 
     def size(self, value: int) -> tuple[int, int, int, int]:
         """(samples, height, width, channels) of a value as images."""

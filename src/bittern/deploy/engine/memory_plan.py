@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,7 @@ from bittern import ops
 from bittern.deploy.arena import Life, placed
 from bittern.deploy.engine.buffers import BufferPool
 from bittern.deploy.form import Form
+from bittern.deploy.program import Program
 
 if TYPE_CHECKING:
     from bittern.deploy.engine.groups.group import Group
@@ -26,10 +28,25 @@ CACHE_LINE = 64 // FLOAT_BYTES
 Values = dict[int, Any]
 
 
+def with_rows(program: Program, forms: Mapping[int, Form]) -> dict[int, Form]:
+    """The forms, where values of three dimensions are rows of features, if native code may read and write them so.
+
+    It may unless a program has low-bit layers over signals, whose channels are dimension 1, besides: then the same
+    value may be read as either, and all are signals.
+    """
+    if any(node.kind in ("binary", "encode") and node.attrs["dims"] == 1 for node in program.nodes):
+        return dict(forms)
+    rows = (value for value, form in forms.items() if len(form.shape) == 3 and form.samples_first)
+    return {**forms, **{value: replace(forms[value], last=True, rows=True) for value in rows}}
+
+
 def image_size(form: Form) -> tuple[int, int, int]:
-    """(height, width, channels) of a value of one sample; a row of features is one pixel, a 1-d signal has height 1."""
+    """(height, width, channels) of a value of one sample; a row of features is one pixel, several rows of features and
+    a 1-d signal have height 1."""
+    if form.rows:
+        return 1, form.shape[1], form.shape[2]
     if form.last and len(form.shape) > 2:
-        raise AssertionError(f"memory_plan: several rows of a sample, {list(form.shape)}, are no image")
+        raise AssertionError(f"memory_plan: several rows of a sample, {list(form.shape)}, are no image here")
     channels, *space = form.shape[1:]
     height, width = [1] * (2 - len(space)) + space
     return height, width, channels
@@ -39,19 +56,26 @@ def as_torch_sees(images: Tensor, form: Form) -> Tensor:
     """NHWC memory -> the shape that torch gives such a value, without moving data."""
     if len(form.shape) == 2:
         return images.flatten(1)
+    if form.rows:
+        return images.squeeze(1)
     return images.permute(0, 3, 1, 2) if len(form.shape) == 4 else images.permute(0, 3, 1, 2).squeeze(2)
 
 
-def images_where_they_lie(x: Tensor) -> Tensor:
-    """A value as torch sees it -> [batch, height, width, channels], without moving data."""
+def images_where_they_lie(x: Tensor, rows: bool) -> Tensor:
+    """A value as torch sees it -> [batch, height, width, channels], without moving data.
+
+    rows: whether one of three dimensions is rows of features, else a signal.
+    """
     if x.ndim == 2:
         return x[:, None, None]
+    if rows and x.ndim == 3:
+        return x[:, None]
     return (x if x.ndim == 4 else x.unsqueeze(2)).permute(0, 2, 3, 1)
 
 
-def as_images(x: Tensor) -> Tensor:
+def as_images(x: Tensor, rows: bool = False) -> Tensor:
     """A value as torch sees it -> NHWC, contiguous; moves data only where it does not lie so."""
-    return images_where_they_lie(x).contiguous()
+    return images_where_they_lie(x, rows).contiguous()
 
 
 class MemoryPlan:
@@ -117,8 +141,14 @@ class MemoryPlan:
                 memories[key] = ops.BitImages.empty(*form)
             self.bits[value] = memories[key]
             planes = [memories[key].view(plane) for plane in range(forms[value].planes)]
-            flat = len(forms[value].shape) == 2
-            self.values[value] = tuple(plane.flatten(0, 2) if flat else plane for plane in planes)
+            self.values[value] = tuple(_as_torch_packs(plane, forms[value]) for plane in planes)
+
+
+def _as_torch_packs(plane: Tensor, form: Form) -> Tensor:
+    """A plane of bits [batch, height, width, words] as `pack_signs` would give it."""
+    if len(form.shape) == 2:
+        return plane.flatten(0, 2)
+    return plane.squeeze(1) if form.rows else plane
 
 
 def last_uses(groups: Sequence[Group], result: int) -> dict[int, int]:

@@ -29,8 +29,9 @@ Given = Values | Sequence[Any]
 class Aim:
     """Lets a record read images that torch made, at every call; all but the address only where they lie otherwise."""
 
-    def __init__(self, records: np.ndarray, part: str, record: int, value: int) -> None:
+    def __init__(self, records: np.ndarray, part: str, record: int, value: int, rows: bool) -> None:
         self.value = value
+        self._rows = rows
         self._part = part
         self._record = records[record : record + 1]
         self._addresses = self._record[part]["x"]
@@ -43,7 +44,7 @@ class Aim:
         if signature == self._seen:
             self._addresses[0] = x.data_ptr()
             return x
-        images = images_where_they_lie(x)
+        images = images_where_they_lie(x, self._rows)
         read = readable(images) if self._part == "encode" else images
         point(self._record, self._part, read)
         self._seen = signature if read is images else None
@@ -60,6 +61,8 @@ class NativeRun:
     """Addresses of what torch computes, filled in before every call."""
     strided: list[tuple[str, int, int]] = field(default_factory=list)
     """(part of a record, number of the record, number of the value) of what reads images as they lie."""
+    rows: bool = False
+    """Whether values of three dimensions are rows of features (`memory_plan.with_rows`)."""
 
     def __post_init__(self) -> None:
         sizes = self.records["sizes"]
@@ -67,7 +70,7 @@ class NativeRun:
             (self.records[part][name], sizes["residual" if name == "residual" else "input"], record, value)
             for part, name, record, value in self.patches
         ]
-        self._aims = [Aim(self.records, *place) for place in self.strided]
+        self._aims = [Aim(self.records, *place, self.rows) for place in self.strided]
         self._steps = ops.Steps(self.isa, self.records)
 
     def __call__(self, values: Given) -> None:
@@ -75,7 +78,7 @@ class NativeRun:
         held = []
         for addresses, sizes, record, value in self._fields:
             there = values[value]
-            images = there[0].contiguous() if isinstance(there, tuple) else as_images(there)
+            images = there[0].contiguous() if isinstance(there, tuple) else as_images(there, self.rows)
             held.append(images)
             addresses[record], sizes[record] = images.data_ptr(), ops.bytes_of(images)
         for aim in self._aims:
@@ -92,7 +95,8 @@ class NativeRun:
             patches += [(part, name, record + shift, value) for part, name, record, value in run.patches]
             strided += [(part, record + shift, value) for part, record, value in run.strided]
             shift += len(run.records)
-        return NativeRun(runs[0].isa, one_array([run.records for run in runs]), patches, strided)
+        rows = any(run.rows for run in runs)
+        return NativeRun(runs[0].isa, one_array([run.records for run in runs]), patches, strided, rows)
 
 
 class TorchRun:

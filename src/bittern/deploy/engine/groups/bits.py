@@ -84,7 +84,7 @@ class Encode(BitGroup):
             images, planned = layout.images_at(part.value)
             records.append(ops.encode_step(images, part.threshold, bits, part.affine, first=part.first))
             strided += [] if planned else [("encode", index, part.value)]
-        return NativeRun(ops.chosen_isa(), one_array(records), strided=strided)
+        return NativeRun(ops.chosen_isa(), one_array(records), strided=strided, rows=layout.rows)
 
 
 class _Part(NamedTuple):

@@ -193,7 +193,7 @@ class Block(Group):
         real = layout.plan.images[self.value] if self.is_real else None
         bits = None if self.bits is None else layout.plan.bits[self.bits]
         records.append(prepared.step(x, residual, real, bits, scale))
-        return NativeRun(prepared.isa, one_array(records), patches, strided)
+        return NativeRun(prepared.isa, one_array(records), patches, strided, layout.rows)
 
     def _input_scale(self, layout: Layout) -> tuple[np.ndarray, Tensor, bool]:
         """(record that computes the scale of the input, its result, whether the input is in planned memory)."""
