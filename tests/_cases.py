@@ -260,6 +260,27 @@ def matmul_cases() -> Iterator[Case]:
         yield _all_differ(k)
 
 
+def sign_product_cases() -> Iterator[Case]:
+    """Floats below, bits from `LEAST_COUNTED` on; batches, no rows, no columns, nothing to add up."""
+
+    def case(
+        front: tuple[int, ...], m: int, n: int, k: int, dtype: torch.dtype = torch.float32, layout: Any = dense
+    ) -> Case:
+        label = f"{'x'.join(map(str, (*front, m, n, k)))}-{_name(dtype)}-{layout.__name__}"
+
+        def make() -> tuple[Any, ...]:
+            return tuple(layout(values(label + name, (*front, rows, k), dtype)) for name, rows in (("a", m), ("b", n)))
+
+        return Case(ops.sign_products, label, make)
+
+    yield from (case((2, 2), 129, 127, 257, layout=layout) for layout in LAYOUTS)
+    yield from (case((2, 3), 5, 7, k, dtype) for k, dtype in zip((1, 63, 64, 65), FLOATS, strict=True))
+    yield from (case((3,), 100, 130, 255, dtype) for dtype in FLOATS[1:])
+    yield case((2,), 65, 1000, 65, layout=planar)
+    yield from (case(front, m, n, k) for front, m, n, k in (((), 3, 5, 65), ((0, 2), 3, 5, 7), ((2,), 0, 5, 7)))
+    yield from (case((2,), *sizes) for sizes in ((3, 0, 7), (3, 5, 0)))
+
+
 def _all_differ(k: int) -> Case:
     """The largest counts that k bits can give: counters of 8 or 16 bits overflow here first."""
 
@@ -524,6 +545,7 @@ GENERATORS: dict[ops.Op, Callable[[], Iterator[Case]]] = {
     ops.pack_levels: levels_cases,
     ops.unpack_signs: unpack_cases,
     ops.binary_matmul: matmul_cases,
+    ops.sign_products: sign_product_cases,
     ops.binary_conv2d: conv_cases,
     ops.binary_block: block_cases,
     ops.pool_bits: pool_bits_cases,
@@ -564,6 +586,7 @@ WITHOUT_KERNEL = (
     ops.mean_magnitude,
     ops.window_mean,
     ops.multibit_quantize,
+    ops.sign_products,
 )
 """On CUDA these are their references."""
 

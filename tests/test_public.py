@@ -38,6 +38,7 @@ def test_public_names() -> None:
         "pack_levels",
         "unpack_signs",
         "binary_matmul",
+        "sign_products",
         "binary_conv2d",
         "binary_block",
         "pool_bits",
@@ -99,11 +100,11 @@ def test_packages_come_alone() -> None:
     always, layers = {"_native", "_version", "ops"}, {"codes", "estimators", "input_codes", "quantizer", "start"}
     with_it = {
         "binary": {"binary", "_options", *layers},
-        "models": {"models", "nn", "_files", "_tensor_file", *layers},
-        "nn": {"nn", "_files", "_tensor_file", *layers},
+        "models": {"models", "nn", "attention_method", "_files", "_tensor_file", *layers},
+        "nn": {"nn", "attention_method", "_files", "_tensor_file", *layers},
         "optim": {"optim"},
         "quant": {"quant", "_options", *layers},
-        "pack": {"deploy", "nn", "_files", "_tensor_file", *layers},
+        "pack": {"deploy", "nn", "attention_method", "_files", "_tensor_file", *layers},
     }
     loaded = added_by(*(f"import bittern; bittern.{name}" for name in with_it))
     assert [own(modules) for modules in loaded] == [always | expected for expected in with_it.values()]

@@ -56,6 +56,7 @@ def test_every_method_has_a_row_and_a_section() -> None:
         ("FracBNN", "none", "{-3, -1, 1, 3}, range given", 2020),
         ("EWGS", "none", "{0, 1}, range learned", 2021),
         ("BiT", "one per layer", "±1, learned threshold per channel", 2022),
+        ("BiBERT", "one per filter", "±1", 2022),
         ("ReBNN", "learned, one per filter", "±1, learned threshold per channel", 2023),
         ("BNext", "none", "±1, learned threshold per channel", 2022),
         ("DSQ", "learned, one per layer", "±1", 2019),

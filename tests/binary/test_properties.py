@@ -53,7 +53,7 @@ def test_all_names_every_method_once_in_order() -> None:
     compared = ["BNN", "XNORNet", "DoReFa", "BiRealNet", "XNORNetPlusPlus", "ReActNet", "ReCU", "FDA", "IRNet"]
     assert [cls.__name__ for cls in binary.COMPARED] == compared
     later = ["FracBNN", "EWGS", "BiT", "SiMaN", "BNNPlus", "BiPer", "ReBNN", "BNext", "DSQ"]
-    later += ["HORQ", "ABCNet", "AdaBin", "RealToBinary"]
+    later += ["HORQ", "ABCNet", "AdaBin", "RealToBinary", "BiBERT"]
     assert names == [*compared, "ReSTE", "RBNN", *later]
     assert set(names) == set(binary.__all__) - {"ALL", "COMPARED", "LATENT_FREE", "SignWeights"}
     assert all(getattr(binary, name) is cls for name, cls in zip(names, binary.ALL, strict=True))

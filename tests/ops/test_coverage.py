@@ -33,6 +33,7 @@ KERNELS = {
     ops.pack_levels: {"run_block_program"},
     ops.unpack_signs: {"unpack_signs"},
     ops.binary_matmul: {"prepared_bytes", "prepare_weights", "binary_matmul"},
+    ops.sign_products: {"pack_signs", "pack_planar", "prepared_bytes", "prepare_weights", "binary_matmul"},
     ops.binary_conv2d: {"prepared_bytes", "prepare_weights", "binary_conv2d"},
     ops.binary_block: {"prepared_bytes", "prepare_weights", "run_block_program"},
     ops.pool_bits: {"run_block_program"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from bittern.binary.abc_net import ABCNet
 from bittern.binary.adabin import AdaBin
+from bittern.binary.bibert import BiBERT
 from bittern.binary.biper import BiPer
 from bittern.binary.bireal_net import BiRealNet
 from bittern.binary.bit import BiT
@@ -55,6 +56,7 @@ ALL: tuple[type[Quantizer], ...] = (
     ABCNet,
     AdaBin,
     RealToBinary,
+    BiBERT,
 )
 """Every method: the nine that are compared, then those that came after them."""
 
@@ -88,6 +90,7 @@ __all__ = [
     "AdaBin",
     "BNNPlus",
     "BNext",
+    "BiBERT",
     "BiPer",
     "BiRealNet",
     "BiT",

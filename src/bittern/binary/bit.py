@@ -9,12 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from bittern.binary._common import check_choice
+from bittern.binary._elastic import elastic_bits, elastic_signs, learned, positive, start_of
 from bittern.binary._first_batch import FirstBatchQuantizer
-from bittern.estimators import binarize, straight_through, without_scale
+from bittern.estimators import binarize, without_scale
 from bittern.quantizer import InputCode, LayerShape, LevelsCode, Quantized, SignCode
-
-LEAST = 1e-5
-"""No scale of inputs is smaller."""
 
 
 class BiT(FirstBatchQuantizer):
@@ -26,6 +24,7 @@ class BiT(FirstBatchQuantizer):
     Backward: dW = g, the gradient of the scaled weight (mean and scale held constant); dx = db_c = g 1{|v| <= a}
     (unsigned: 1{0 <= v <= a}); da = sum g sign(v) / sqrt(n) (unsigned: sum g (round(q) - q) / sqrt(n) inside,
     q = v / a, and g beyond 1), n the numbers of x: LSQ's gradient and its scale.
+    The attention that goes with it is `bittern.binary.attention.ElasticAttention`.
     Start: weights as the network's real ones; a on the first batch in training 2 mean |v|, unsigned 4 mean |v|.
     The latter is made for what a ReLU or a softmax gives: behind a Hardtanh no input would reach a / 2.
 
@@ -38,7 +37,7 @@ class BiT(FirstBatchQuantizer):
     def __init__(self, shape: LayerShape, *, inputs: Literal["signed", "unsigned"] = "signed") -> None:
         super().__init__(shape)
         check_choice("BiT", "inputs", inputs, ("signed", "unsigned"))
-        self.inputs = inputs
+        self.inputs: Literal["signed", "unsigned"] = inputs
         self.shift = nn.Parameter(torch.zeros(shape.in_channels))
         """b [in_channels]."""
         self.scale = nn.Parameter(torch.tensor(1.0))
@@ -53,25 +52,15 @@ class BiT(FirstBatchQuantizer):
         shifted = x + self.shape.input_view(self.shift)
         if self.starts("input") and x.numel():
             with torch.no_grad():
-                self.scale.copy_((2.0 if self.inputs == "signed" else 4.0) * shifted.abs().mean())
-        a = self._positive(straight_through(self.scale, self.scale, self._learning(x)))
+                self.scale.copy_(start_of(shifted, self.inputs))
+        a = learned(self.scale, x)
         if self.inputs == "signed":
-            inside = (shifted.detach().abs() <= a.detach()).to(x.dtype)
-            return Quantized(binarize(shifted, inside / a.detach()), a)
-        ratio = shifted / a
-        inside = ((ratio.detach() >= 0.0) & (ratio.detach() <= 1.0)).to(x.dtype)
-        return Quantized(straight_through(self._unsigned().values(x), ratio, inside), a)
-
-    def _learning(self, x: Tensor) -> Tensor:
-        """1 / sqrt(n), LSQ's scale of the gradient of a."""
-        return torch.full((), max(1, x.numel()) ** -0.5, dtype=x.dtype, device=x.device)
-
-    def _positive(self, a: Tensor) -> Tensor:
-        return torch.where(a > LEAST, a, LEAST)
+            return elastic_signs(shifted, a)
+        return elastic_bits(shifted, a, self._unsigned().values(x))
 
     def _unsigned(self) -> LevelsCode:
         low = -self.shape.input_view(self.shift.detach())
-        return LevelsCode(1, low, self._positive(self.scale.detach()))
+        return LevelsCode(1, low, positive(self.scale.detach()))
 
     def input_code(self) -> InputCode:
         if self.inputs == "unsigned":

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bittern.attention_method import Attended, made_by
 from bittern.models._layers import check_arguments, linear
 from bittern.quantizer import Method
 
@@ -20,9 +21,10 @@ class Attention(nn.Module):
     """Attention of several heads over the visible tokens: x [batch, time, width] and visible [batch, 1, 1, time].
 
     head(q, k, v) = softmax(norm(q) norm(k)^T / sqrt(width / heads)) v;   y = norm(project(norm(concat heads))).
+    With an `AttentionMethod` the two products are those of `bittern.attention_method`, of norm(q), norm(k), norm(v).
     """
 
-    def __init__(self, width: int, heads: int, method: Method | None) -> None:
+    def __init__(self, width: int, heads: int, method: Method | None, attention: Attended | None) -> None:
         super().__init__()
         self.heads = heads
         self.query, self.key, self.value = (linear(width, width, method) for _ in range(3))
@@ -30,11 +32,26 @@ class Attention(nn.Module):
         self.mixed_norm = nn.LayerNorm(width)
         self.project = linear(width, width, method)
         self.norm = nn.LayerNorm(width)
+        # drawn, and called, here alone, so that an encoder without it starts as ever
+        self.products = None if attention is None else made_by("text_encoder", attention, width, heads)
+        self.value_norm = None if attention is None else nn.LayerNorm(width // heads)
 
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
-        q, k, v = self._heads(self.query(x)), self._heads(self.key(x)), self._heads(self.value(x))
-        mixed = F.scaled_dot_product_attention(self.query_norm(q), self.key_norm(k), v, attn_mask=visible)
-        y: Tensor = self.norm(self.project(self.mixed_norm(mixed.transpose(1, 2).flatten(2))))
+        q, k, v = self.query(x), self.key(x), self.value(x)
+        if self.products is None:
+            q, k, v = self._heads(q), self._heads(k), self._heads(v)
+            mixed = F.scaled_dot_product_attention(self.query_norm(q), self.key_norm(k), v, attn_mask=visible)
+            mixed = mixed.transpose(1, 2).flatten(2)
+        else:
+            assert self.value_norm is not None
+            q, k, v = self._normed(q, self.query_norm), self._normed(k, self.key_norm), self._normed(v, self.value_norm)
+            mixed, _ = self.products(q, k, v, ~visible)
+        y: Tensor = self.norm(self.project(self.mixed_norm(mixed)))
+        return y
+
+    def _normed(self, x: Tensor, norm: nn.Module) -> Tensor:
+        """A norm of each head of x [batch, time, width]."""
+        y: Tensor = norm(x.view(*x.shape[:2], self.heads, -1)).flatten(2)
         return y
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -60,9 +77,9 @@ class Perceptron(nn.Module):
 class EncoderBlock(nn.Module):
     """x + attention(norm(x)), then x + perceptron(norm(x))."""
 
-    def __init__(self, width: int, heads: int, method: Method | None) -> None:
+    def __init__(self, width: int, heads: int, method: Method | None, attention: Attended | None) -> None:
         super().__init__()
-        self.attention_norm, self.attention = nn.LayerNorm(width), Attention(width, heads, method)
+        self.attention_norm, self.attention = nn.LayerNorm(width), Attention(width, heads, method, attention)
         self.perceptron_norm, self.perceptron = nn.LayerNorm(width), Perceptron(width, method)
 
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
@@ -78,9 +95,9 @@ class TextEncoder(nn.Module):
     unless it is PADDING; the first one always is, so that an empty text has an answer too. What stands at a place that
     is not visible changes nothing.
 
-    Float: embeddings, norms, products of attention, the last layer. All other layers are low-bit. Different from BERT:
-    a norm stands in front of each low-bit layer, where it centres what a sign is taken of, and behind each, since some
-    methods have no scale; layers have no bias, which the norms have.
+    Float: embeddings, norms, the last layer, and without `attention` the products of attention. All other layers are
+    low-bit. Different from BERT: a norm stands in front of each low-bit layer, where it centres what a sign is taken
+    of, and behind each, since some methods have no scale; layers have no bias, which the norms have.
 
     word_width: of the embeddings of words, which a float matrix then brings to `width`, as ALBERT has it (Lan et al.
     2019, arXiv 1909.11942): most bytes of a small encoder are its words. None: they have the width, and no matrix.
@@ -97,6 +114,7 @@ class TextEncoder(nn.Module):
         heads: int,
         blocks: int,
         word_width: int | None = None,
+        attention: Attended | None = None,
     ) -> None:
         super().__init__()
         self.context = context
@@ -105,7 +123,7 @@ class TextEncoder(nn.Module):
             nn.init.normal_(embedding.weight, std=SPREAD)
         # drawn here alone, so that an encoder without it starts as ever
         self.widen = None if word_width is None else nn.Linear(word_width, width, bias=False)
-        self.blocks = nn.ModuleList(EncoderBlock(width, heads, method) for _ in range(blocks))
+        self.blocks = nn.ModuleList(EncoderBlock(width, heads, method, attention) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, num_classes)
 
@@ -149,11 +167,14 @@ def text_encoder(
     heads: int = 4,
     blocks: int = 2,
     word_width: int | None = None,
+    attention: Attended | None = None,
 ) -> TextEncoder:
     """TextEncoder for tokens [batch, context], numbers below `words`.
 
     method: a Quantizer class or a partial of one; None: the same network with float layers.
     word_width: numbers of a word, fewer than `width`; None: as many.
+    attention: an AttentionMethod class, as `bittern.binary.attention.ElasticAttention`, which gives the products of
+        attention operands of one bit; None: they stay real.
 
     Raises: TypeError when `method` is no class; ValueError for a size below 1, or a width that is no multiple of heads.
     """
@@ -179,4 +200,5 @@ def text_encoder(
         heads=heads,
         blocks=blocks,
         word_width=word_width,
+        attention=attention,
     )

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bittern.attention_method import Attended, made_by
 from bittern.models._layers import check_arguments, linear, maps_behind
 from bittern.quantizer import Method
 
@@ -18,10 +19,11 @@ class EncoderBlock(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)); tokens [batch, tokens, width].
 
     Low-bit: the four projections of the attention and the two layers of the perceptron. A norm stands behind each of
-    the six, since the sums of signs have no scale of their own; products of queries, keys and values stay real.
+    the six, since the sums of signs have no scale of their own; products of queries, keys and values stay real, or are
+    those of an `AttentionMethod`.
     """
 
-    def __init__(self, width: int, heads: int, method: Method | None) -> None:
+    def __init__(self, width: int, heads: int, method: Method | None, attention: Attended | None) -> None:
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
@@ -31,13 +33,17 @@ class EncoderBlock(nn.Module):
         self.up, self.up_norm = linear(width, 2 * width, method), nn.LayerNorm(2 * width)
         self.activation = nn.Hardtanh()
         self.down, self.down_norm = linear(2 * width, width, method), nn.LayerNorm(width)
+        self.products = None if attention is None else made_by("vit_small", attention, width, heads)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm1(x)
-        query = self._split(self.query_norm(self.query(y)))
-        key = self._split(self.key_norm(self.key(y)))
-        value = self._split(self.value_norm(self.value(y)))
-        mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        query, key = self.query_norm(self.query(y)), self.key_norm(self.key(y))
+        value = self.value_norm(self.value(y))
+        if self.products is None:
+            query, key, value = self._split(query), self._split(key), self._split(value)
+            mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        else:
+            mixed, _ = self.products(query, key, value)
         x = x + self.project_norm(self.project(mixed))
         hidden = self.activation(self.up_norm(self.up(self.norm2(x))))
         result: Tensor = x + self.down_norm(self.down(hidden))
@@ -68,11 +74,12 @@ class ViT(nn.Module):
         width: int,
         heads: int,
         depth: int,
+        attention: Attended | None = None,
     ) -> None:
         super().__init__()
         self.patches = nn.Conv2d(in_channels, width, patch, patch)
         self.positions = nn.Parameter(torch.randn(1, (input_size // patch) ** 2, width) * POSITION_STD)
-        self.blocks = nn.Sequential(*(EncoderBlock(width, heads, method) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(EncoderBlock(width, heads, method, attention) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, num_classes)
 
@@ -97,11 +104,14 @@ def vit_small(
     width: int = 64,
     heads: int = 4,
     depth: int = 4,
+    attention: Attended | None = None,
 ) -> ViT:
     """A transformer of `depth` blocks for x [batch, in_channels, input_size, input_size].
 
     method: a Quantizer class or a partial of one; None: the same network with float layers. patch: side of a patch;
-    None: the largest of 1, 2 and 4 that leaves at least four patches a side.
+    None: the largest of 1, 2 and 4 that leaves at least four patches a side. attention: an AttentionMethod class, as
+    `bittern.binary.attention.ElasticAttention`, which gives the products of attention operands of one bit; None: they
+    stay real.
 
     Raises: TypeError when `method` is no class; ValueError for a size below 1, a patch that does not divide the size
     of the images, and a number of heads that does not divide the width.
@@ -113,7 +123,8 @@ def vit_small(
     if width % heads:
         raise ValueError(f"{owner}: heads must divide width; got {heads} and {width}")
     check_patch(owner, input_size, side)
-    return ViT(method, num_classes, in_channels, input_size, patch=side, width=width, heads=heads, depth=depth)
+    sizes = {"patch": side, "width": width, "heads": heads, "depth": depth}
+    return ViT(method, num_classes, in_channels, input_size, **sizes, attention=attention)
 
 
 def default_patch(input_size: int) -> int:

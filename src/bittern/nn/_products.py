@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bittern import ops
+
 aten = torch.ops.aten
 
 
@@ -84,6 +86,7 @@ _RULES: dict[Any, Callable[..., int]] = {
     aten.baddbmm: _inner_added,
     aten.addbmm: lambda y, added, a, *rest: a.shape[0] * _inner(y, a),
     aten.addmv: _inner_added,
+    ops.sign_products.overload.overloadpacket: _inner,
     aten.convolution: _convolution,
     aten._trilinear: _trilinear,
     aten.mkldnn_rnn_layer: _recurrent,

@@ -9,7 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bittern.attention_method import Attended, made_by
 from bittern.nn._check import check_tensor
+
+OWNER = "MultiheadAttention"
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
 
@@ -26,6 +29,8 @@ class MultiheadAttention(nn.Module):
     q_proj, k_proj, v_proj and out_proj are nn.Linear; any module of the same sizes may take the place of each. The
     products between them stay real. key_padding_mask: [batch, source]; attn_mask: [length, source] or
     [batch * heads, length, source]; bool (True: not attended to) or floating point (added).
+    attention: a method that gives both products operands of one bit, as `bittern.binary.attention.BiAttention`;
+    `bittern.attention_method` has the arithmetic. It may be set later, too: `module.attention = method(64, 4)`.
     Differences: no bias_k and bias_v, no add_zero_attn. A state_dict of torch's (in_proj_weight) is taken too.
     Errors: ValueError for sizes and masks that do not fit, and is_causal without attn_mask.
     Reference: Attention Is All You Need (arXiv:1706.03762).
@@ -44,6 +49,7 @@ class MultiheadAttention(nn.Module):
         kdim: int | None = None,
         vdim: int | None = None,
         batch_first: bool = False,
+        attention: Attended | None = None,
     ) -> None:
         super().__init__()
         if embed_dim < 1 or num_heads < 1 or embed_dim % num_heads:
@@ -58,6 +64,7 @@ class MultiheadAttention(nn.Module):
         self.k_proj: nn.Module = nn.Linear(self.kdim, embed_dim, bias)
         self.v_proj: nn.Module = nn.Linear(self.vdim, embed_dim, bias)
         self.out_proj: nn.Module = nn.Linear(embed_dim, embed_dim, bias)
+        self.attention = None if attention is None else made_by("MultiheadAttention", attention, embed_dim, num_heads)
         self.reset_parameters()
 
     @property
@@ -113,25 +120,33 @@ class MultiheadAttention(nn.Module):
         operands = [x.transpose(0, 1) if across else x for x in (query, key, value)]
         operands = [x if batched else x.unsqueeze(0) for x in operands]
         projections = (self.q_proj, self.k_proj, self.v_proj)
-        q, k, v = (self._heads(project(x)) for project, x in zip(projections, operands, strict=True))
+        q, k, v = (project(x) for project, x in zip(projections, operands, strict=True))
         if key_padding_mask is not None and not batched:
             key_padding_mask = key_padding_mask.unsqueeze(0)
-        mask = _merged(attn_mask, key_padding_mask, (*q.shape[:3], k.shape[2]), q)
-        dropout = self.dropout if self.training else 0.0
-        weights = None
-        if need_weights:
-            scores = (q * self.head_dim**-0.5) @ k.transpose(-2, -1)
-            weights = F.dropout(torch.softmax(scores if mask is None else scores + mask, dim=-1), dropout)
-            mixed = weights @ v
-        else:
-            mixed = F.scaled_dot_product_attention(q, k, v, mask, dropout)
-        y = self.out_proj(mixed.transpose(1, 2).flatten(2))
+        mask = _merged(attn_mask, key_padding_mask, (q.shape[0], self.num_heads, q.shape[1], k.shape[1]), q)
+        mixed, weights = self._mixed(q, k, v, mask, need_weights)
+        y = self.out_proj(mixed)
         y = y.transpose(0, 1) if across else y
         if weights is not None and average_attn_weights:
             weights = weights.mean(dim=1)
         if batched:
             return y, weights
         return y.squeeze(0), None if weights is None else weights.squeeze(0)
+
+    def _mixed(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """What is attended to, [batch, length, embed_dim], and the weights where they are asked for."""
+        dropout = self.dropout if self.training else 0.0
+        if self.attention is not None:
+            mixed, weights = self.attention(q, k, v, mask, dropout)
+            return mixed, weights if need_weights else None
+        q, k, v = self._heads(q), self._heads(k), self._heads(v)
+        if not need_weights:
+            return F.scaled_dot_product_attention(q, k, v, mask, dropout).transpose(1, 2).flatten(2), None
+        scores = (q * self.head_dim**-0.5) @ k.transpose(-2, -1)
+        weights = F.dropout(torch.softmax(scores if mask is None else scores + mask, dim=-1), dropout)
+        return (weights @ v).transpose(1, 2).flatten(2), weights
 
     def _heads(self, x: Tensor) -> Tensor:
         """[batch, length, embed_dim] -> [batch, heads, length, head_dim]."""

@@ -3,7 +3,8 @@
 
 Counting, for one sample (the batch size does not matter):
 
-    BMAC  multiply-accumulates of low-bit layers, times the bits of their weights' and inputs' codes: 1-bit products
+    BMAC  multiply-accumulates of low-bit layers, times the bits of their weights' and inputs' codes: 1-bit products;
+          and those of attention whose operands have one bit (`AttentionMethod`)
     FMAC  all other multiply-accumulates of matrix products and convolutions: of layers, of frozen 4- and 8-bit layers,
           and of what a forward computes by functions (attention, F.linear, recurrent cells), in the row of the module
           whose forward it is
@@ -34,6 +35,7 @@ from typing import NamedTuple
 
 from torch import nn
 
+from bittern.attention_method import AttentionMethod
 from bittern.nn._probe import Example, arguments, check_materialized
 from bittern.nn._table import text_table
 from bittern.nn._watch import Watched, watch
@@ -170,7 +172,10 @@ def _row(name: str, module: nn.Module, watched: Watched, seen: set[tuple[int, bo
     shape = watched.shapes.get(id(module), ())
     if not isinstance(module, CostedLayer):
         floats, size = _floats(list(module.parameters(recurse=False)), seen)
-        return SummaryRow(name, kind, shape, 0, floats, size, 0, watched.macs.get(id(module), 0))
+        products = watched.macs.get(id(module), 0)
+        if isinstance(module, AttentionMethod):
+            return SummaryRow(name, kind, shape, 0, floats, size, products, 0)
+        return SummaryRow(name, kind, shape, 0, floats, size, 0, products)
     cost = module.cost(watched.outputs.get(id(module), 0))
     stored, parameters = cost, list(cost.real)
     if cost.latent is not None:

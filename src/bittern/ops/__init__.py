@@ -43,6 +43,7 @@ from bittern.ops.real_conv import PreparedRealConv, SumOrder
 from bittern.ops.real_linear import PreparedRealLinear, SumTree, TreePart
 from bittern.ops.scaled_gradient import scaled_gradient
 from bittern.ops.sign import sign
+from bittern.ops.sign_products import sign_products
 from bittern.ops.sign_slopes import approx_sign_gradient, error_decay_gradient, fourier_gradient, noisy_sign
 from bittern.ops.standard_sign import standard_sign, standard_sign_gradient
 from bittern.ops.unpack_signs import unpack_signs
@@ -67,6 +68,7 @@ ALL: tuple[Op[Any], ...] = (
     pack_levels,
     unpack_signs,
     binary_matmul,
+    sign_products,
     binary_conv2d,
     binary_block,
     pool_bits,
@@ -158,6 +160,7 @@ __all__ = [
     "run_steps",
     "scaled_gradient",
     "sign",
+    "sign_products",
     "standard_sign",
     "standard_sign_gradient",
     "unpack_signs",

@@ -20,7 +20,7 @@ import functools
 from bittern.quantizer import Method
 from bittern.recipes.gated_papers import REAL_TO_BINARY, real_to_binary_stages
 from bittern.recipes.later_papers import BIPER, BNEXT, BNN_PLUS, DSQ, RBNN, REBNN, RESTE, SIMAN
-from bittern.recipes.levels import BIT, EWGS, FRACBNN
+from bittern.recipes.levels import BIBERT, BIT, EWGS, FRACBNN
 from bittern.recipes.optimizer_papers import ADAM_BNN, BAYES_BINN, BOP, OF_OPTIMIZERS
 from bittern.recipes.papers import (
     BIREAL_NET,
@@ -63,6 +63,7 @@ ALL: tuple[PaperRecipe, ...] = (
     ABC_NET,
     ADABIN,
     REAL_TO_BINARY,
+    BIBERT,
     BWN,
     TWN,
     TTQ,
@@ -93,6 +94,7 @@ __all__ = [
     "ADAM_BNN",
     "ALL",
     "BAYES_BINN",
+    "BIBERT",
     "BIPER",
     "BIREAL_NET",
     "BIT",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The records of methods whose inputs have levels of their own: FracBNN, EWGS, BiT."""
+"""The records of methods whose inputs have levels of their own, FracBNN, EWGS and BiT, and BiBERT's beside BiT's."""
 
 from __future__ import annotations
 
@@ -79,5 +79,30 @@ BIT = PaperRecipe(
     differences=(
         "The code learns from a teacher's logits and hidden states, in several steps.",
         "Its optimizer is BERT's own Adam; other tasks have 6 to 50 epochs and rates to 5e-4.",
+    ),
+)
+
+BIBERT = PaperRecipe(
+    method=binary.BiBERT,
+    task="SST-2, BERT-base",
+    source="arXiv 2203.06390; htqin/BiBERT quant_task_glue.py, scripts/train_sst2.sh; figures from "
+    "facebookresearch/bit README.md",
+    published=(
+        Published(88.7, "SST-2", "BERT-base", "facebookresearch/bit README.md", twin=93.2),
+        Published(72.6, "QNLI", "BERT-base", "facebookresearch/bit README.md", twin=92.1),
+        Published(66.1, "MNLI", "BERT-base", "facebookresearch/bit README.md", twin=84.9, note="matched"),
+    ),
+    epochs=10,
+    batch_size=16,
+    optimizer=torch.optim.AdamW,
+    learning_rate=1e-4,
+    schedule=Linear(warmup=0.1),
+    decay=Decay(0.01, 0.01),
+    augmentation="none",
+    crop_and_flip=False,
+    start="a real network's that was tuned for the task; here as the network's real weights",
+    differences=(
+        "The code learns from a teacher's logits, hidden states, and products of queries, of keys and of values.",
+        "Its optimizer is BERT's own Adam; other tasks have 5 to 50 epochs.",
     ),
 )

@@ -90,6 +90,7 @@ ALLOWED = frozenset(
         ),
         *_each("vec", "_upsample_bilinear2d_aa _upsample_bicubic2d_aa _upsample_nearest_exact2d upsample_trilinear3d"),
         *("to.dtype", "to.device", "to.dtype_layout", "_to_copy.default", "type_as.default", "bittern::sign.default"),
+        *("bittern::sign_products.default",),
         *("bittern::linear_4bit.default", "bittern::linear_8bit.default", "bittern::linear_groups.default"),
     )
 )

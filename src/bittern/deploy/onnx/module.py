@@ -103,6 +103,8 @@ class Parts:
                 return Lowered(tensors, lambda c: low_bit.shifted_sign(c["shift"], dialect))
             case "aten" if recurrent.is_recurrent(node):
                 return Lowered(recurrent.constants(node, tensors), lambda c: recurrent.step(_in_any_layout(node), c))
+            case "aten" if node.attrs["operator"] == SIGN_PRODUCTS:
+                return Lowered({}, lambda c: lambda a, b: dialect.sign(a) @ dialect.sign(b).transpose(-2, -1))
             case _:
                 return Lowered(tensors, lambda c: KINDS[node.kind].build(_in_any_layout(node), c, CPU))
 
@@ -150,6 +152,10 @@ def _in_any_layout(node: Node) -> Node:
         return argument
 
     return node.with_attrs(arguments=plain(node.attrs["arguments"]))
+
+
+SIGN_PRODUCTS = "bittern::sign_products.default"
+"""An operator of Bittern's own, which no other runtime has."""
 
 
 class _Call(nn.Module):

@@ -68,8 +68,9 @@ def text_problem(
 
 
 def _build(words: int, context: int, classes: int, word_width: int | None, method: Method | None) -> nn.Module:
-    sizes = {"context": context, "width": WIDTH, "heads": HEADS, "blocks": BLOCKS}
-    return models.text_encoder(method, classes, words, **sizes, word_width=word_width)
+    return models.text_encoder(
+        method, classes, words, context=context, width=WIDTH, heads=HEADS, blocks=BLOCKS, word_width=word_width
+    )
 
 
 def _drawn(words: int, context: int, count: int) -> Tensor:
