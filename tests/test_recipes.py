@@ -69,6 +69,7 @@ def test_numbers_are_the_authors() -> None:
         "BWN": (55, 128, 1e-2),
         "TWN": (25, 50, 1e-2),
         "TTQ": (400, 128, 0.1),
+        "Alternating": (55, 128, 1e-2),
         "OneBit": (50, 128, 4e-4),
         "ParetoQ": (1, 2, 2e-5),
         "BitNet": (1, 128, 1.5e-3),
@@ -100,6 +101,7 @@ def test_numbers_are_the_authors() -> None:
         "BWN": (None, (5e-4, 0, 0)),
         "TWN": (None, (1e-4, 1e-4, 1e-4)),
         "TTQ": (None, (2e-4, 2e-4, 0)),
+        "Alternating": (None, (5e-4, 0, 0)),
         "OneBit": (None, (1e-2, 1e-2, 0)),
         "BitNet": (None, (0.1, 0.1, 0)),
     }

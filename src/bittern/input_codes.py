@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a method makes of an input, as data: signs, levels of a range, int8 by rows, the input itself, or ones.
+"""What a method makes of an input, as data: signs, levels, int8 by rows, planes, the input itself, or ones.
 
 A code says how numbers follow from a real input, in the order of operations that training, packed models and exports
 share, and on which grid of `bittern.codes` they lie. `Quantizer.input_code` gives one, or one for each term.
@@ -132,6 +132,25 @@ ROW_TOP, LEAST_ROW = 127, 1e-5
 """Of `RowCode`: the largest number, and the least that a row's largest |x| counts as."""
 
 
+class MultibitCode(NamedTuple):
+    """Input code of linear layers: the signs of one of the planes whose scaled sum is nearly a row (bittern.multibit).
+
+    The scales of all rows [rows, 1] are found with them, at run time.
+    """
+
+    planes: int
+    """How many there are."""
+    plane: int
+    """Which of them this is, the one of the largest scale first."""
+    cycles: int
+    refined: bool = False
+
+    @property
+    def grid(self) -> Code:
+        """The numbers that it gives."""
+        return Signs()
+
+
 class RealCode(NamedTuple):
     """Input code: value = x, or x * gain of its channel. The input stays real, as where weights alone have few bits.
 
@@ -156,4 +175,4 @@ class OnesCode(NamedTuple):
         return Ones()
 
 
-InputCode = SignCode | LevelsCode | RowCode | RealCode | OnesCode
+InputCode = SignCode | LevelsCode | RowCode | MultibitCode | RealCode | OnesCode

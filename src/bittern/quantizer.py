@@ -35,6 +35,7 @@ from bittern.codes import Code, Reals, odd_integers
 from bittern.input_codes import InputCode as InputCode
 from bittern.input_codes import InputScale as InputScale
 from bittern.input_codes import LevelsCode as LevelsCode
+from bittern.input_codes import MultibitCode as MultibitCode
 from bittern.input_codes import OnesCode as OnesCode
 from bittern.input_codes import RealCode as RealCode
 from bittern.input_codes import RowCode as RowCode

@@ -62,6 +62,7 @@ def test_every_method_has_a_row_and_a_section() -> None:
         ("DSQ", "learned, one per layer", "±1", 2019),
         ("TWN", "one per layer", "real", 2016),
         ("TTQ", "learned, one per layer, in each of 2 terms", "real", 2016),
+        ("Alternating", "one per filter, in each of 2 terms", "real", 2018),
         ("OneBit", "learned, one per filter", "real, learned gain per channel", 2024),
         ("ParetoQ", "learned, one per filter", "real", 2025),
         ("BitNet", "one per layer", "-128 ... 127, scale of each row", 2024),

@@ -26,8 +26,8 @@ every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.k
 
 
 def test_all_names_every_method_once() -> None:
-    assert [cls.__name__ for cls in quant.ALL] == ["BWN", "TWN", "TTQ", "OneBit", "ParetoQ", "BitNet"]
-    assert {cls.__name__ for cls in quant.ALL} == set(quant.__all__) - {"ALL"}
+    assert [cls.__name__ for cls in quant.ALL] == ["BWN", "TWN", "TTQ", "Alternating", "OneBit", "ParetoQ", "BitNet"]
+    assert {cls.__name__ for cls in quant.ALL} == set(quant.__all__) - {"ALL", "approximate", "multibit"}
 
 
 @every_method
@@ -165,6 +165,7 @@ def test_bits_in_a_file() -> None:
         "TWN": 2 * plane + row,
         "TWN-filter": 2 * plane + row,
         "TTQ": 2 * (plane + row) - row,  # the scales of both terms are alike, and stored once
+        "Alternating": 2 * (plane + row),
         "OneBit": plane + row + 64 * 4,
         "ParetoQ": plane + row,
         "ParetoQ-3": 2 * plane + row,

@@ -28,12 +28,15 @@ from bittern.nn.parameters import (
 from bittern.nn.plan import Action, Plan, PlanRow
 from bittern.nn.quantize import quantize
 from bittern.nn.quantized_file import load_quantized, save_quantized
+from bittern.nn.recurrent import GRU, LSTM, GRUCell, LSTMCell
 from bittern.nn.sign_shares import ConstantInputWarning, SignShare, sign_shares
 from bittern.nn.summary import Report, SummaryRow, summary
 from bittern.nn.thermometer import Thermometer
 
 __all__ = [
     "DEFAULT_KEEP",
+    "GRU",
+    "LSTM",
     "Action",
     "BinaryConv1d",
     "BinaryConv2d",
@@ -43,6 +46,8 @@ __all__ = [
     "Cost",
     "CostedLayer",
     "DPReLU",
+    "GRUCell",
+    "LSTMCell",
     "Linear4bit",
     "Linear8bit",
     "LinearGroups",

@@ -36,7 +36,6 @@ from bittern.quantizer import (
     input_terms,
     reads_reals,
     weight_codes,
-    weight_terms,
 )
 from bittern.start import TorchUniform
 
@@ -60,14 +59,19 @@ Accumulate = Callable[[Tensor, Tensor], Tensor]
 
 
 def low_bit_forward(
-    x: Tensor, weight: Tensor, bias: Tensor | None, method: Quantizer, geometry: Geometry, product: Accumulate
+    x: Tensor,
+    terms: tuple[Quantized, ...],
+    bias: Tensor | None,
+    method: Quantizer,
+    geometry: Geometry,
+    product: Accumulate,
 ) -> Tensor:
     """Run one low-bit layer on x [batch, channels, *space] -> [batch, out_channels, *space].
 
+    terms: of the weight, as `weight_terms` gives them.
     product: called with the values of each term of the input and those of each term of the weight, in their order; of
     ones, which are the same in every sample and every filter, with those of one sample, and one filter of each group.
     """
-    terms = weight_terms(method, weight)
     ones = method.terms_of_ones or (False,) * len(terms)
     total: Tensor | None = None
     for x_code, x_q in zip(input_codes(method), input_terms(method, x), strict=True):

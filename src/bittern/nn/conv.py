@@ -11,7 +11,7 @@ from bittern.nn._layer_checks import check_input
 from bittern.nn._padding import work_out
 from bittern.nn.binarize import LowBitLayer, low_bit_forward
 from bittern.nn.geometry import Geometry
-from bittern.quantizer import LayerShape, Method
+from bittern.quantizer import LayerShape, Method, weight_terms
 
 
 class _BinaryConv(LowBitLayer):
@@ -122,7 +122,8 @@ class _BinaryConv(LowBitLayer):
         return self._pads.copied(x)
 
     def product(self, x: Tensor) -> Tensor:
-        return low_bit_forward(x, self.weight, self.product_bias, self.method, self.geometry, self.accumulate)
+        terms = weight_terms(self.method, self.weight)
+        return low_bit_forward(x, terms, self.product_bias, self.method, self.geometry, self.accumulate)
 
     def extra_repr(self) -> str:
         mode = "" if self._pads.mode == "zeros" else f"padding_mode={self._pads.mode!r}, "

@@ -12,7 +12,6 @@ from bittern.nn._noise import noise_batches
 from bittern.nn._probe import Example, arguments
 from bittern.nn._watch import Watched
 from bittern.nn.activations import Activation, Swap
-from bittern.nn.attention import PROJECTIONS, MultiheadAttention
 from bittern.nn.binarize import LowBitLayer
 from bittern.nn.decide import Prepared, functional_relus, prepare, watch_layers
 from bittern.nn.keep import Keep
@@ -67,8 +66,10 @@ def convert(
     A layer behind a ReLU sees no sign but +1 (docs/make_it_binary.md says what to change).
 
     Converted as an nn.Conv1d, Conv2d or Linear are also the four projections of nn.MultiheadAttention (and so the
-    encoder and decoder layers of torch), the Conv1D of GPT-2, convolutions that standardise their weight (once, here)
-    and subclasses that compute as their base; the plan names each, and no other subclass is replaced.
+    encoder and decoder layers of torch), the products of nn.LSTM, nn.GRU and their cells (ih_l0 of inputs, hh_l0 of
+    states; the gates stay real, and `bittern.nn.LSTM` takes no packed sequences), the Conv1D of GPT-2, convolutions
+    that standardise their weight (once, here) and subclasses that compute as their base; the plan names each, and no
+    other subclass is replaced.
 
     method: a Quantizer class, e.g. bittern.binary.ReActNet, or a partial of one; or a rule (name, layer) -> a method, a
         layer class with `from_float` (Linear4bit, LinearGroups, partial(BinaryConv2d, method=..., pad_value=1)), or
@@ -125,9 +126,7 @@ def _carry_out(prepared: Prepared, pad_value: int) -> nn.Module:
 
 def _converts(substitute: nn.Module, new: dict[int, nn.Module]) -> bool:
     """Whether a layer that was put in for another one, or any part of it, becomes a new layer."""
-    if isinstance(substitute, MultiheadAttention):
-        return any(id(substitute.get_submodule(name)) in new for name in PROJECTIONS)
-    return id(substitute) in new
+    return any(id(module) in new for module in (substitute, *substitute.children()))
 
 
 def _new_activations(model: nn.Module, swaps: tuple[Swap, ...]) -> dict[int, nn.Module]:

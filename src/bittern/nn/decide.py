@@ -16,7 +16,6 @@ from bittern.nn._frozen import FrozenLinear
 from bittern.nn._probe import Example, arguments
 from bittern.nn._watch import Watched, watch
 from bittern.nn.activations import Activation, Swap, plan_swaps
-from bittern.nn.attention import MultiheadAttention
 from bittern.nn.binarize import LowBitLayer
 from bittern.nn.keep import DEFAULT_KEEP, Candidate, Keep, Predicate, check_all_used, keep_rules, why_kept
 from bittern.nn.plan import READ_THEIR_CHILDREN, Action, Plan, PlanRow, layers_of
@@ -155,7 +154,7 @@ class _Decider:
         source = self.given.of(module)
         kind = type(source.old if source is not None else module).__name__
         action, reason = self._decide(name, module, patterns)
-        notes = self._notes_on(name, module) if action is Action.CONVERT else ""
+        notes = self._notes_on(module) if action is Action.CONVERT else ""
         return PlanRow(name, kind, _weight_shape(module), action, "; ".join(filter(None, (reason, notes))))
 
     def _decide(self, name: str, module: nn.Module, patterns: Sequence[str]) -> tuple[Action, str]:
@@ -199,12 +198,9 @@ class _Decider:
     def _parent(self, name: str) -> nn.Module | None:
         return self.model.get_submodule(name.rpartition(".")[0]) if name else None
 
-    def _notes_on(self, name: str, module: nn.Module) -> str:
+    def _notes_on(self, module: nn.Module) -> str:
         """What a plan says of the plain layer that stands for another one."""
-        source = self.given.of(module)
-        parent = self._parent(name)
-        if source is None and isinstance(parent, MultiheadAttention):
-            source = self.given.of(parent)
+        source = self.given.of(module) or self.given.around(module)
         return "" if source is None else source.note
 
 

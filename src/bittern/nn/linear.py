@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from bittern.nn._layer_checks import check_input
 from bittern.nn.binarize import LowBitLayer, low_bit_forward
 from bittern.nn.geometry import Geometry
-from bittern.quantizer import LayerShape, Method
+from bittern.quantizer import LayerShape, Method, Quantized, weight_terms
+
+QuantizedWeight = tuple[Quantized, ...]
+"""The terms of a weight: values and scale of each."""
 
 
 class BinaryLinear(LowBitLayer):
@@ -40,13 +43,22 @@ class BinaryLinear(LowBitLayer):
     def out_features(self) -> int:
         return self.method.shape.out_channels
 
-    def product(self, x: Tensor) -> Tensor:
+    def quantized_weight(self) -> QuantizedWeight:
+        """The terms of the weight, for several calls with one and the same weight."""
+        return weight_terms(self.method, self.weight)
+
+    def forward(self, x: Tensor, weight: QuantizedWeight | None = None) -> Tensor:
+        """weight: what `quantized_weight` gives, so that it need not be found again; None: it is."""
+        return self.product(self.operand(x)) if weight is None else self.product(self.operand(x), weight)
+
+    def product(self, x: Tensor, weight: QuantizedWeight | None = None) -> Tensor:
         features = self.in_features
         if x.ndim < 1 or x.shape[-1] != features:
             raise ValueError(f"BinaryLinear: expected an input [..., {features}]; got {list(x.shape)}")
         rows = x.reshape(-1, features)
         check_input("BinaryLinear", rows, self.method.shape)
-        y = low_bit_forward(rows, self.weight, self.product_bias, self.method, self.geometry, self.accumulate)
+        terms = self.quantized_weight() if weight is None else weight
+        y = low_bit_forward(rows, terms, self.product_bias, self.method, self.geometry, self.accumulate)
         return y.reshape(*x.shape[:-1], y.shape[-1])
 
     def extra_repr(self) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from bittern.nn._probe import eval_mode
 from bittern.nn.binarize import LowBitLayer
 from bittern.nn.linear import BinaryLinear
-from bittern.quantizer import OnesCode, SignCode, input_codes, input_terms, reads_reals
+from bittern.quantizer import MultibitCode, OnesCode, SignCode, input_codes, input_terms, reads_reals
 
 LEAST_SAMPLES = 8
 """Samples among which no input differs before it counts as one that never does."""
@@ -110,7 +110,7 @@ class ShareCounter:
         planes = [v for code, v in zip(codes, values, strict=True) if not isinstance(code, OnesCode)]
         seen = self._seen.get(name)
         if seen is None:
-            levels = any(not isinstance(code, (SignCode, OnesCode)) for code in codes)
+            levels = any(not isinstance(code, (SignCode, MultibitCode, OnesCode)) for code in codes)
             seen = self._seen[name] = _Seen(-1 if linear else 1, levels)
         if len(planes) > 1:
             samples = [v if v.ndim > 1 else v.unsqueeze(0) for v in planes]
@@ -190,8 +190,12 @@ _OF_LEVELS = (
 
 
 def warn_of_constant_inputs(owner: str, shares: Mapping[str, SignShare], stacklevel: int = 3) -> None:
-    """Warn (`ConstantInputWarning`) by name of every layer whose input never changes, and say what to do."""
-    constant = {name: share for name, share in shares.items() if share.constant}
+    """Warn (`ConstantInputWarning`) by name of every layer whose input never changes, and say what to do.
+
+    A first call is not named where another call of its layer sees inputs that change: recurrent states start at 0.
+    """
+    varied = {name.partition("#")[0] for name, share in shares.items() if not share.constant}
+    constant = {name: share for name, share in shares.items() if share.constant and name not in varied}
     if constant:
         named = ", ".join(f"{name!r} ({_what(share)})" for name, share in constant.items())
         kinds = {share.levels for share in constant.values()}

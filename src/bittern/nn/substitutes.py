@@ -2,8 +2,8 @@
 """Layers that compute what a layer of torch computes, and can be converted as that one.
 
 A class may hold its weight otherwise (the Conv1D of GPT-2), compute it (standardised convolutions), hold several layers
-in one (nn.MultiheadAttention), or be a subclass that adds nothing. A conversion puts the plain layer in its place
-first, and only where that is shown to compute the same: a class that does anything else is never replaced.
+in one (nn.MultiheadAttention, nn.LSTM), or be a subclass that adds nothing. A conversion puts the plain layer in its
+place first, and only where that is shown to compute the same: a class that does anything else is never replaced.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
+from bittern.nn import recurrent
 from bittern.nn._copy import copied
 from bittern.nn._probe import eval_mode
 from bittern.nn._watch import Watched
@@ -60,6 +61,10 @@ class Substitutes(NamedTuple):
                 reasons[id(substitute.old)] = f"{named} reads its weight itself, which must stay real"
         return Substitutes(found, reasons)
 
+    def around(self, module: nn.Module) -> Substitute | None:
+        """The substitution that made a module of several layers, of which `module` is one."""
+        return next((s for s in self.found.values() if any(child is module for child in s.new.children())), None)
+
     def of(self, new: nn.Module) -> Substitute | None:
         """The substitution that made `new`."""
         return next((s for s in self.found.values() if s.new is new), None)
@@ -96,6 +101,8 @@ def _maker(module: nn.Module) -> Callable[[Any], Substitute | str] | None:
         return None
     if isinstance(module, nn.MultiheadAttention):
         return _attention
+    if isinstance(module, recurrent.LAYERS):
+        return _recurrent
     if is_conv1d_of_gpt(module):
         return _transposed
     if isinstance(module, PLAIN) and type(module) not in PLAIN:
@@ -137,6 +144,13 @@ _COMPUTING = ("forward", "_conv_forward", "__call__", "_call_impl", "__getattr__
 def _attention(old: nn.MultiheadAttention) -> Substitute | str:
     problem = why_not(old)
     return problem or Substitute(old, MultiheadAttention.from_torch(old), "a projection of nn.MultiheadAttention")
+
+
+def _recurrent(old: nn.Module) -> Substitute | str:
+    problem = recurrent.why_not(old) or has_hooks(old)
+    if problem:
+        return problem
+    return Substitute(old, recurrent.COUNTERPARTS[type(old)].from_torch(old), f"a product of nn.{type(old).__name__}")
 
 
 def _same_class(old: nn.Module) -> Substitute:

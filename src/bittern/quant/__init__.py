@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Methods whose weights alone have few bits, one paper a file: each is a `bittern.quantizer.Quantizer`, as in
-`bittern.binary`, and leaves the input of a layer real, or takes it as int8 (`BitNet`)."""
+`bittern.binary`, and leaves the input of a layer real, or takes it as int8 (`BitNet`) or, if asked, as
+planes of signs (`Alternating`)."""
 
 from __future__ import annotations
 
+from bittern.multibit import multibit
+from bittern.quant.alternating import Alternating, approximate
 from bittern.quant.bitnet import BitNet
 from bittern.quant.bwn import BWN
 from bittern.quant.one_bit import OneBit
@@ -12,7 +15,7 @@ from bittern.quant.ttq import TTQ
 from bittern.quant.twn import TWN
 from bittern.quantizer import Quantizer
 
-ALL: tuple[type[Quantizer], ...] = (BWN, TWN, TTQ, OneBit, ParetoQ, BitNet)
+ALL: tuple[type[Quantizer], ...] = (BWN, TWN, TTQ, Alternating, OneBit, ParetoQ, BitNet)
 """Every method, in the order of their papers."""
 
-__all__ = ["ALL", "BWN", "TTQ", "TWN", "BitNet", "OneBit", "ParetoQ"]
+__all__ = ["ALL", "BWN", "TTQ", "TWN", "Alternating", "BitNet", "OneBit", "ParetoQ", "approximate", "multibit"]

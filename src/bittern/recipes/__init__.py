@@ -36,7 +36,7 @@ from bittern.recipes.papers import (
 from bittern.recipes.plane_papers import ABC_NET, ADABIN, HORQ
 from bittern.recipes.published import Published
 from bittern.recipes.record import Decay, PaperRecipe, crop_and_flip_for
-from bittern.recipes.weight_papers import BIT_NET, BWN, ONE_BIT, PARETO_Q, TTQ, TWN
+from bittern.recipes.weight_papers import ALTERNATING, BIT_NET, BWN, ONE_BIT, PARETO_Q, TTQ, TWN
 
 ALL: tuple[PaperRecipe, ...] = (
     BNN,
@@ -67,6 +67,7 @@ ALL: tuple[PaperRecipe, ...] = (
     BWN,
     TWN,
     TTQ,
+    ALTERNATING,
     ONE_BIT,
     PARETO_Q,
     BIT_NET,
@@ -93,6 +94,7 @@ __all__ = [
     "ADABIN",
     "ADAM_BNN",
     "ALL",
+    "ALTERNATING",
     "BAYES_BINN",
     "BIBERT",
     "BIPER",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import torch
@@ -78,6 +79,19 @@ TTQ = PaperRecipe(
     differences=(
         "The code's decay falls to a fifth every 480,000 steps.",
         "The code goes on from a trained float network where it is given one.",
+    ),
+)
+
+ALTERNATING = dataclasses.replace(
+    BWN,
+    method=quant.Alternating,
+    task="settings of BWN",
+    source="arXiv 1802.00150, whose first pages were read; allenai/XNOR-Net train.lua, opts.lua",
+    published=(),
+    start="as the network's real weights",
+    differences=(
+        "The paper trains language models; its settings were not read, and no code of its authors was found: rates, "
+        "schedule and decay are BWN's.",
     ),
 )
 

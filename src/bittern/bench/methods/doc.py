@@ -28,6 +28,7 @@ from bittern.quantizer import (
     InputScale,
     LayerShape,
     LevelsCode,
+    MultibitCode,
     OnesCode,
     Quantizer,
     RealCode,
@@ -216,6 +217,8 @@ def _in_words(code: InputCode) -> str:
         learned = "" if code.width is None else ", range learned" if code.width.requires_grad else ", range given"
         numbers = ", ".join(map(str, code.grid.values))
         return (f"{{{numbers}}}" if code.grid.levels <= MOST_NAMED else f"0 ... {code.grid.high}") + learned
+    if isinstance(code, MultibitCode):
+        return "±1 of a sum, scale of each row"
     if isinstance(code, RowCode):
         return f"{code.grid.low} ... {code.grid.high}, scale of each row"
     threshold = "" if code.threshold is None else ", learned threshold per channel"

@@ -29,6 +29,7 @@ from bittern.quantizer import (
     InputCode,
     InputScale,
     LevelsCode,
+    MultibitCode,
     OnesCode,
     Quantized,
     RealCode,
@@ -129,6 +130,11 @@ def _encoded(b: Builder, name: str, layer: BinaryLayer, code: InputCode, x: Ref)
     """
     if isinstance(code, RealCode):
         return x if code.gain is None else _factors(b, f"{name}.input", x, (layer.method.shape.input_view(code.gain),))
+    if isinstance(code, MultibitCode):
+        raise PackError(
+            f"pack: layer {name!r} has inputs of {code.planes} planes that are found by {code.cycles} cycles at run "
+            "time, which no packed program computes; train it with input_cycles=0, or with real inputs"
+        )
     if isinstance(code, RowCode):
         x = b.add("row_levels", f"{name}.rows", (x,), {})
     elif isinstance(code, LevelsCode) and code.low is not None and code.width is not None:
