@@ -23,12 +23,12 @@ TORCH := torch==2.13.0
 TRITON := triton==3.9.0
 
 .PHONY: help demo test check lint types imports docs pytest peers slow-peers zoo slow fuzz fuzz-files kills native-test emulate neon sanitize wheel release edge lock \
-	bench results results-optim evidence pretrained clean
+	bench results results-optim results-sequences evidence pretrained clean
 
 help:
 	@echo "make demo   train, pack and compare nine binary networks on handwritten digits (writes bittern-report/)"
 	@echo "make test   lint, types, import layers, native tests, python tests"
-	@echo "others:     lint types imports docs pytest peers slow-peers zoo slow fuzz fuzz-files kills native-test emulate neon sanitize wheel release edge lock bench results results-optim evidence pretrained clean"
+	@echo "others:     lint types imports docs pytest peers slow-peers zoo slow fuzz fuzz-files kills native-test emulate neon sanitize wheel release edge lock bench results results-optim results-sequences evidence pretrained clean"
 
 demo: $(VENV)/.ready
 	$(BIN)/bittern demo
@@ -200,6 +200,12 @@ results-optim: $(VENV)/.ready
 	$(BIN)/bittern bench optim-ablation --words '$(DATA)/text/wikitext-2.valid.txt' --out docs/results/optim_ablation.json
 	$(BIN)/bittern bench optim-curvature --out docs/results/optim_curvature.json
 	$(BIN)/bittern bench optim-scales --out docs/results/optim_scales.json
+
+# Recurrent language models of few bits, by words and by characters, three seeds: hours. A stopped run goes on.
+results-sequences: $(VENV)/.ready
+	$(BIN)/bittern bench sequences '$(DATA)/text/tinyshakespeare.txt' --level character --results docs/results/sequences_characters.json
+	$(BIN)/bittern bench sequences '$(DATA)/text/wikitext-2.valid.txt' --test '$(DATA)/text/wikitext-2.test.txt' --vocabulary 4000 \
+	--results docs/results/sequences_words.json
 
 # The networks that come with bittern, trained anew: what the store in build/ has already is kept, so a run that was
 # stopped goes on.

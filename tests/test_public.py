@@ -100,10 +100,10 @@ def test_packages_come_alone() -> None:
     always, layers = {"_native", "_version", "ops"}, {"codes", "estimators", "input_codes", "quantizer", "start"}
     with_it = {
         "binary": {"binary", "_options", *layers},
-        "models": {"models", "nn", "attention_method", "_files", "_tensor_file", *layers},
+        "models": {"models", "nn", "_options", "attention_method", "_files", "_tensor_file", *layers},
         "nn": {"nn", "attention_method", "_files", "_tensor_file", *layers},
         "optim": {"optim"},
-        "quant": {"quant", "_options", *layers},
+        "quant": {"quant", "_options", "multibit", *layers},
         "pack": {"deploy", "nn", "attention_method", "_files", "_tensor_file", *layers},
     }
     loaded = added_by(*(f"import bittern; bittern.{name}" for name in with_it))

@@ -8,9 +8,9 @@ A row w of n numbers becomes B a, B in {-1, +1}^(n x k), a in R^k:
     alternating      greedy, then `cycles` times: a = least squares for these signs; then each number takes the nearest
                      of the 2^k sums of +-a_i, which is found among their midpoints (a tie takes the larger one)
 
-Each half of a cycle can only lessen the squared error. a is then at least 0 and descends. Least squares solves
-(B'B / n + ridge) a = B'w / n in float64: rows of few different numbers have planes that are equal, which have no unique
-solution. All sums are in float64.
+Each half of a cycle can only lessen the squared error. a is then at least 0 and descends. Rows of float32 and less are
+`ops.multibit_quantize`, whose order of operations is written there. Those of float64 are in float64 throughout; their
+least squares solves (B'B / n + ridge) a = B'w / n, since rows of few different numbers have planes that are equal.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-MOST_PLANES = 8
+from bittern import ops
+
+MOST_PLANES = ops.MOST_MULTIBIT_PLANES
 RIDGE = 2.0**-30
-"""Added to the diagonal of B'B / n, which is 1: it moves a by less than float32 rounds."""
+"""Added to the diagonal of B'B / n, which is 1."""
 
 
 class Multibit(NamedTuple):
@@ -50,13 +52,16 @@ def multibit(rows: Tensor, planes: int, *, cycles: int = 10, refined: bool = Fal
         raise TypeError(f"multibit: rows must be floating point; got {rows.dtype}")
     if rows.ndim < 1 or rows.shape[-1] == 0:
         raise ValueError(f"multibit: a row must have at least one number; got {list(rows.shape)}")
-    w = rows.detach().double()
+    if rows.dtype != torch.float64:
+        words, scales = ops.multibit_quantize(rows.detach(), planes, cycles, refined)
+        return Multibit(ops.unpack_signs(words, rows.shape[-1], rows.dtype), scales.to(rows.dtype))
+    w = rows.detach()
     signs, scales = _greedy(w, planes, refined)
     for _ in range(cycles):
         scales = _least_squares(w, signs).abs().sort(dim=-1, descending=True, stable=True).values
         signs = _nearest(w, scales)
     scales = torch.where(w.isfinite().all(-1, keepdim=True), scales, float("nan"))
-    return Multibit(torch.stack(signs).to(rows.dtype), scales.to(rows.dtype))
+    return Multibit(torch.stack(signs), scales)
 
 
 def check_planes(owner: str, option: str, value: object) -> None:

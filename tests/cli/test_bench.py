@@ -235,3 +235,54 @@ def test_rules_take_options(command: Command, tmp_path: Path) -> None:
     ):
         assert message in command(*run, *out, "--rule", rule).error
     assert "--width must be a multiple of 32; got 48" in command(*run[:-3], 48, *out, "--rule", "adamw-8bit").error
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "changed"),
+    [
+        ("--level", "character", {"level": "character"}),
+        ("--kind", "gru", {"kind": "gru"}),
+        ("--width", 9, {"width": 9}),
+        ("--layers", 2, {"layers": 2}),
+        ("--tied", None, {"tied": True}),
+        ("--epochs", 3, {"epochs": 3}),
+        ("--retrain-epochs", 5, {"retrain_epochs": 5}),
+        ("--batch", 4, {"batch": 4}),
+        ("--unroll", 7, {"unroll": 7}),
+        ("--seed", 5, {"seeds": (5,)}),
+        ("--threads", 2, {"threads": 2}),
+        ("--results", "s.json", {"path": Path("s.json")}),
+    ],
+)
+def test_every_option_of_sequences_is_heard(
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    option: str,
+    value: object,
+    changed: dict[str, Any],
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def run(texts: tuple[Any, ...], *, command: str, on_run: object, **options: Any) -> str:
+        seen.append({"words": texts[3], **options})
+        return "measured"
+
+    text = tmp_path / "text.txt"
+    text.write_text("a b a c " * 9)
+    monkeypatch.setattr("bittern.bench.sequences.run.run", run)
+    command.done("bench", "sequences", text)
+    command.done("bench", "sequences", text, option, *([] if value is None else [value]))
+    plain, other = seen
+    assert plain["words"] == 5
+    assert other == plain | changed | ({"words": 4} if option == "--level" else {})
+    assert other != plain
+
+
+def test_texts_that_are_none_are_one_line(command: Command, tmp_path: Path) -> None:
+    run = ("bench", "sequences", tmp_path)
+    assert "no corpus is in this folder; put in it ptb.train.txt or wiki.train.tokens" in command(*run).error
+    assert "unknown level 'line'" in command(*run, "--level", "line").error
+    assert "unknown kind 'rnn'" in command(*run, "--kind", "rnn").error
+    (tmp_path / "ptb.train.txt").write_text("a b")
+    assert "ptb.valid.txt is missing" in command(*run).error

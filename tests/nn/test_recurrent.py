@@ -131,10 +131,11 @@ class Tagger(nn.Module):
         self.head = nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        y, _ = self.lstm(x)
+        self.lstm.flatten_parameters()
+        y, _ = self.lstm(input=x)
         y, _ = self.gru(y)
         state = self.cell(y[:, -2])
-        h, _ = self.cell(y[:, -1], state)
+        h, _ = self.cell(y[:, -1], hx=state)
         answer: Tensor = self.head(h)
         return answer
 

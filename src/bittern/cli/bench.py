@@ -12,6 +12,7 @@ from bittern.cli import (
     bench_optim,
     bench_page,
     bench_publish,
+    bench_sequences,
     bench_speed,
     bench_store,
     bench_trials,
@@ -32,6 +33,7 @@ app.command()(bench_speed.speed)
 app.command()(bench_layers.weights)
 app.command()(bench_layers.train)
 app.command()(bench_decode.decode)
+app.command()(bench_sequences.sequences)
 app.command()(bench_methods.methods)
 app.command()(bench_optim.optim)
 app.command()(bench_optim.optim_training)

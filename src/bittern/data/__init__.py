@@ -8,6 +8,7 @@ from bittern.data.batches import Batch, Batches
 from bittern.data.blood_cells import BoxedImages, blood_cells
 from bittern.data.cifar10 import cifar10
 from bittern.data.clinc150 import clinc150
+from bittern.data.corpus import Corpus, penn_treebank, read_corpus, wikitext2
 from bittern.data.digits import digits
 from bittern.data.folder import FolderData, image_folder
 from bittern.data.idx import read_idx
@@ -28,6 +29,7 @@ __all__ = [
     "Batch",
     "Batches",
     "BoxedImages",
+    "Corpus",
     "FolderData",
     "ImageData",
     "LabelledTexts",
@@ -51,8 +53,10 @@ __all__ = [
     "image_folder",
     "mnist",
     "normalize",
+    "penn_treebank",
     "points_of",
     "read_characters",
+    "read_corpus",
     "read_idx",
     "read_words",
     "sample_text",
@@ -61,6 +65,7 @@ __all__ = [
     "strokes",
     "tiled",
     "tiles",
+    "wikitext2",
     "windows",
     "words_of",
 ]

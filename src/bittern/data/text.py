@@ -29,7 +29,7 @@ def read_characters(path: str | Path, held_out: float = 0.1) -> TextData:
 
     Raises: OSError; ValueError for an empty file, one that is not UTF-8, or a part outside (0, 1).
     """
-    return characters(_read(path), held_out)
+    return characters(read_utf8(path), held_out)
 
 
 def characters(text: str, held_out: float = 0.1) -> TextData:
@@ -46,7 +46,7 @@ def read_words(path: str | Path, vocabulary_size: int, held_out: float = 0.1) ->
     """
     if vocabulary_size < 2:
         raise ValueError(f"read_words: vocabulary_size must be at least 2; got {vocabulary_size}")
-    tokens = [token for line in _read(path).splitlines() for token in (*line.split(), "<eos>")]
+    tokens = [token for line in read_utf8(path).splitlines() for token in (*line.split(), "<eos>")]
     counts: dict[str, int] = {}
     for token in tokens:
         if token != UNKNOWN:
@@ -86,7 +86,8 @@ def windows(tokens: Tensor, length: int, batch: int, draw: torch.Generator) -> t
     return tokens[places], tokens[places + 1]
 
 
-def _read(path: str | Path) -> str:
+def read_utf8(path: str | Path) -> str:
+    """The text of a file. Raises: OSError; ValueError where it is not UTF-8."""
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

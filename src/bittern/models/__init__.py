@@ -26,7 +26,7 @@ from bittern.models.bnext import bnext_large, bnext_middle, bnext_small, bnext_t
 from bittern.models.cell_detector import cell_detector
 from bittern.models.ddnn import DDNN, Level, ddnn
 from bittern.models.ds_cnn import ds_cnn
-from bittern.models.language import GPT, GPTShape, LSTMLanguageModel
+from bittern.models.language import GPT, GPTShape, LSTMLanguageModel, RecurrentLanguageModel
 from bittern.models.melius_net import (
     meliusnet22,
     meliusnet29,
@@ -103,6 +103,7 @@ __all__ = [
     "LSTMLanguageModel",
     "Level",
     "MaxPooling",
+    "RecurrentLanguageModel",
     "alexnet",
     "binary_densenet28",
     "binary_densenet37",

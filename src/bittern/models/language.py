@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small language models, a transformer and an LSTM: tokens [batch, time] -> logits [batch, time, words]."""
+"""Small language models, a transformer and recurrent ones: tokens [batch, time] -> logits [batch, time, words]."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from bittern._options import check_choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +99,44 @@ class LSTMLanguageModel(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         logits: Tensor = self.head(self.feature_maps(tokens)[-1])
         return logits
+
+
+RecurrentState = Tensor | tuple[Tensor, Tensor]
+"""h of a GRU, (h, c) of an LSTM."""
+
+
+class RecurrentLanguageModel(nn.Module):
+    """Embedding, recurrent layers and a linear output, of words or characters, whose state goes in and out.
+
+    tokens [batch, time], state (as the layers have it; None: zeros) -> logits [batch, time, words], state. Dropout
+    follows the embedding, lies between layers and follows the last one. tied: the output's weight is the embedding's.
+
+    Raises: ValueError for another kind.
+    """
+
+    def __init__(
+        self,
+        words: int,
+        width: int = 200,
+        layers: int = 1,
+        *,
+        kind: Literal["lstm", "gru"] = "lstm",
+        tied: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_choice("RecurrentLanguageModel", "kind", kind, ("lstm", "gru"))
+        self.tokens = nn.Embedding(words, width)
+        nn.init.uniform_(self.tokens.weight, -0.1, 0.1)
+        cls = nn.LSTM if kind == "lstm" else nn.GRU
+        self.recurrent = cls(width, width, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(width, words)
+        if tied:
+            self.head.weight = self.tokens.weight
+
+    def forward(self, tokens: Tensor, state: RecurrentState | None = None) -> tuple[Tensor, RecurrentState]:
+        hidden, state = self.recurrent(self.dropout(self.tokens(tokens)), state)
+        logits: Tensor = self.head(self.dropout(hidden))
+        assert state is not None
+        return logits, state

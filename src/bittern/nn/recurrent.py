@@ -137,8 +137,9 @@ class LSTMCell(_Cell):
 
     rule = LSTM_STEP
 
-    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        h, c = self._step(x, state)
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """As torch names them: x and (h, c)."""
+        h, c = self._step(input, hx)
         return h, c
 
 
@@ -157,8 +158,9 @@ class GRUCell(_Cell):
 
     rule = GRU_STEP
 
-    def forward(self, x: Tensor, state: Tensor | None = None) -> Tensor:
-        (h,) = self._step(x, None if state is None else (state,))
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        """As torch names them: x and h."""
+        (h,) = self._step(input, None if hx is None else (hx,))
         return h
 
 
@@ -201,6 +203,9 @@ class _Layers(_Recurrent):
         with torch.device("meta"):  # draws no random numbers
             new = cls(*sizes, 0.0 if old.num_layers == 1 else old.dropout, old.bidirectional)
         return new._take_over(old)
+
+    def flatten_parameters(self) -> None:
+        """Nothing: forwards written for torch's layers call it, whose weights a GPU wants in one piece."""
 
     def _suffixes(self) -> Iterator[str]:
         """Of the names of products, layer by layer, the backward direction behind the forward one."""
@@ -295,8 +300,9 @@ class LSTM(_Layers):
 
     rule = LSTM_STEP
 
-    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        y, (h, c) = self._run(x, state)
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """As torch names them: x and (h, c)."""
+        y, (h, c) = self._run(input, hx)
         return y, (h, c)
 
 
@@ -309,8 +315,9 @@ class GRU(_Layers):
 
     rule = GRU_STEP
 
-    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        y, (h,) = self._run(x, None if state is None else (state,))
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As torch names them: x and h."""
+        y, (h,) = self._run(input, None if hx is None else (hx,))
         return y, h
 
 

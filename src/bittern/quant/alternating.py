@@ -41,8 +41,8 @@ class Alternating(Quantizer):
     The paper's networks have input_bits 2 or 3 and 2 cycles for both; for weights more cycles gain much beyond two
     planes (docs/results/sequences.md), hence 10. With input_cycles=0 inputs are HORQ's residuals, and pack; those of
     more cycles train, and pack refuses them by name.
-    Differences: the authors' code was not found; the ridge of 2^-30 in the least squares is this library's, for rows
-    whose planes are equal. sign(0) = +1.
+    Differences: the authors' code was not found; what least squares gives rows whose planes are equal is this library's
+    choice (`ops.multibit_quantize`). sign(0) = +1.
     Errors: ValueError for bits outside 1 ... 8, cycles below 0, and input_bits in a convolution, whose input is no row.
     Source: arXiv 1802.00150.
     """

@@ -17,6 +17,7 @@ from bittern.train.loss import CrossEntropy, Distillation, SquaredHinge
 from bittern.train.real_weights import RealWeights, tanh_operands, use_real_weights, use_tanh_operands
 from bittern.train.recipe import Recipe
 from bittern.train.schedule import Constant, Cosine, Exponential, Linear, Steps
+from bittern.train.sequences import SequenceRecipe, perplexity, train_sequences
 from bittern.train.stages import Stage, train_stages
 from bittern.train.tasks.classification import Classification
 from bittern.train.tasks.detection import Detection
@@ -53,6 +54,7 @@ __all__ = [
     "RealWeights",
     "Recipe",
     "Seen",
+    "SequenceRecipe",
     "SignRegularizer",
     "SquaredHinge",
     "Stage",
@@ -62,8 +64,10 @@ __all__ = [
     "WithLosses",
     "evaluate",
     "load_weights",
+    "perplexity",
     "tanh_operands",
     "train",
+    "train_sequences",
     "train_stages",
     "train_two_stage",
     "use_real_weights",
