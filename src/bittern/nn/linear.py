@@ -49,7 +49,8 @@ class BinaryLinear(LowBitLayer):
 
     def forward(self, x: Tensor, weight: QuantizedWeight | None = None) -> Tensor:
         """weight: what `quantized_weight` gives, so that it need not be found again; None: it is."""
-        return self.product(self.operand(x)) if weight is None else self.product(self.operand(x), weight)
+        given = () if weight is None else (weight,)
+        return self.gated(self.product(self.operand(x), *given), x)
 
     def product(self, x: Tensor, weight: QuantizedWeight | None = None) -> Tensor:
         features = self.in_features
