@@ -166,7 +166,7 @@ def test_real_process_has_the_status_and_no_traceback() -> None:
 
 def test_shell_completion_knows_names() -> None:
     outcome = run(_BITTERN_COMPLETE="complete_bash", COMP_WORDS="bittern train --method Re", COMP_CWORD="3")
-    assert sorted(outcome.out.split()) == ["ReActNet", "ReBNN", "ReCU", "ReSTE"]
+    assert sorted(outcome.out.split()) == ["ReActNet", "ReBNN", "ReCU", "ReSTE", "RealToBinary"]
 
 
 def test_import_loads_nothing_heavy_beyond_the_package() -> None:

@@ -683,6 +683,16 @@ def test_rows_beside_signals_keep_calls_of_their_own() -> None:
     assert [group.how for group in engine.groups if group.product is not None] == ["block", "own call"]
 
 
+def test_a_mean_over_positions_beside_rows_is_torchs() -> None:
+    """Native code would read its channels, dimension 1, as positions, where 3 dimensions are rows of features."""
+    torch.manual_seed(0)
+    linear = nn.Sequential(BinaryLinear(9, 9, method=BNN), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(7, 4))
+    assert_same(pack(linear.eval(), torch.randn(2, 7, 9)), torch.randn(3, 7, 9))
+    real = nn.Sequential(nn.Conv1d(4, 6, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, 3)).eval()
+    engine, _ = assert_same(pack(real, torch.randn(2, 4, 11)), torch.randn(3, 4, 11))
+    assert any(isinstance(group, WholeMean) for group in engine.groups)
+
+
 def test_threads_have_their_own_memory(resnet: tuple[nn.Module, Packed]) -> None:
     packed = resnet[1]
     inputs = [torch.randn(2, 3, 32, 32) for _ in range(6)]

@@ -119,7 +119,7 @@ def _single(program: Program, forms: Forms, node: Node, taken: set[int], pieces:
         return BitPool(node)
     if node.kind == "concatenate_bits" and not several_rows:
         return BitConcatenation(node)
-    if _is_whole_mean(node, len(forms[node.inputs[0]].shape)):
+    if not forms[node.inputs[0]].rows and _is_whole_mean(node, len(forms[node.inputs[0]].shape)):
         return WholeMean(node)
     if node.kind == "affine" and rank == IMAGE_RANK[0]:
         return RowScale(node, _flatten_of_pixels(program, forms, node))

@@ -31,10 +31,11 @@ Values = dict[int, Any]
 def with_rows(program: Program, forms: Mapping[int, Form]) -> dict[int, Form]:
     """The forms, where values of three dimensions are rows of features, if native code may read and write them so.
 
-    It may unless a program has low-bit layers over signals, whose channels are dimension 1, besides: then the same
-    value may be read as either, and all are signals.
+    It may where a program has low-bit layers over rows, and none over signals, whose channels are dimension 1: with
+    both the same value may be read as either, and all are signals.
     """
-    if any(node.kind in ("binary", "encode") and node.attrs["dims"] == 1 for node in program.nodes):
+    dims = {node.attrs["dims"] for node in program.nodes if node.kind in ("binary", "encode")}
+    if 0 not in dims or 1 in dims:
         return dict(forms)
     rows = (value for value, form in forms.items() if len(form.shape) == 3 and form.samples_first)
     return {**forms, **{value: replace(forms[value], last=True, rows=True) for value in rows}}
