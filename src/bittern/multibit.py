@@ -9,8 +9,8 @@ A row w of n numbers becomes B a, B in {-1, +1}^(n x k), a in R^k:
                      of the 2^k sums of +-a_i, which is found among their midpoints (a tie takes the larger one)
 
 Each half of a cycle can only lessen the squared error. a is then at least 0 and descends. Rows of float32 and less are
-`ops.multibit_quantize`, whose order of operations is written there. Those of float64 are in float64 throughout; their
-least squares solves (B'B / n + ridge) a = B'w / n, since rows of few different numbers have planes that are equal.
+`ops.multibit_quantize`, whose order of operations is written there; those of float64 are its reference, in float64
+throughout.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ import torch
 from torch import Tensor
 
 from bittern import ops
+from bittern.ops.multibit_quantize.reference import rows_of_planes
 
 MOST_PLANES = ops.MOST_MULTIBIT_PLANES
-RIDGE = 2.0**-30
-"""Added to the diagonal of B'B / n, which is 1."""
 
 
 class Multibit(NamedTuple):
@@ -33,7 +32,7 @@ class Multibit(NamedTuple):
     signs: Tensor
     """[planes, *rows, n] of -1 and +1, in the type of the rows."""
     scales: Tensor
-    """[*rows, planes], at least 0."""
+    """[*rows, planes], at least 0; those of a refined start without cycles may be below."""
 
     def real(self) -> Tensor:
         """What they stand for, [*rows, n]."""
@@ -55,13 +54,8 @@ def multibit(rows: Tensor, planes: int, *, cycles: int = 10, refined: bool = Fal
     if rows.dtype != torch.float64:
         words, scales = ops.multibit_quantize(rows.detach(), planes, cycles, refined)
         return Multibit(ops.unpack_signs(words, rows.shape[-1], rows.dtype), scales.to(rows.dtype))
-    w = rows.detach()
-    signs, scales = _greedy(w, planes, refined)
-    for _ in range(cycles):
-        scales = _least_squares(w, signs).abs().sort(dim=-1, descending=True, stable=True).values
-        signs = _nearest(w, scales)
-    scales = torch.where(w.isfinite().all(-1, keepdim=True), scales, float("nan"))
-    return Multibit(torch.stack(signs), scales)
+    signs, scales = rows_of_planes(rows.detach().reshape(-1, rows.shape[-1]), planes, cycles, refined)
+    return Multibit(torch.stack(signs).view(planes, *rows.shape), scales.view(*rows.shape[:-1], planes))
 
 
 def check_planes(owner: str, option: str, value: object) -> None:
@@ -74,49 +68,3 @@ def check_cycles(owner: str, option: str, value: object) -> None:
     """Raises: ValueError unless `value` is an integer of at least 0."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{owner}: {option} must be an integer of at least 0; got {value!r}")
-
-
-def _greedy(w: Tensor, planes: int, refined: bool) -> tuple[list[Tensor], Tensor]:
-    signs: list[Tensor] = []
-    found: list[Tensor] = []
-    rest = w
-    for _ in range(planes):
-        signs.append(torch.where(rest >= 0, 1.0, -1.0).to(w.dtype))
-        found.append(rest.abs().mean(-1))
-        scales = _least_squares(w, signs) if refined else torch.stack(found, -1)
-        rest = w - _sum(signs, scales) if refined else rest - found[-1].unsqueeze(-1) * signs[-1]
-    if not refined:
-        return signs, torch.stack(found, -1)
-    flips = torch.where(scales < 0, -1.0, 1.0)  # a scale below 0 is one above, of the opposite signs
-    return [s * flips[..., i : i + 1] for i, s in enumerate(signs)], scales.abs()
-
-
-def _sum(signs: list[Tensor], scales: Tensor) -> Tensor:
-    total = scales[..., :1] * signs[0]
-    for i, plane in enumerate(signs[1:], 1):
-        total = total + scales[..., i : i + 1] * plane
-    return total
-
-
-def _least_squares(w: Tensor, signs: list[Tensor]) -> Tensor:
-    """a [*rows, k] of the least sum of squares of w - sum_i a_i b_i."""
-    planes = torch.stack(signs, -2)
-    n, k = w.shape[-1], len(signs)
-    if k == 1:
-        return (planes * w.unsqueeze(-2)).mean(-1)
-    products = planes @ planes.mT / n + RIDGE * torch.eye(k, dtype=w.dtype, device=w.device)
-    target = (planes * w.unsqueeze(-2)).mean(-1, keepdim=True)
-    solution: Tensor = torch.linalg.solve(products, target)
-    return solution.squeeze(-1)
-
-
-def _nearest(w: Tensor, scales: Tensor) -> list[Tensor]:
-    """The signs of the sum of +-a_i that is nearest to each number, a tie to the larger sum."""
-    k = scales.shape[-1]
-    codes = torch.arange(2**k, device=w.device)
-    table = torch.stack([(codes >> i & 1) * 2.0 - 1.0 for i in range(k)], -1).to(w.dtype)  # [2^k, k]
-    sums, order = (scales.unsqueeze(-2) * table).sum(-1).sort(dim=-1, stable=True)
-    middles = (sums[..., 1:] + sums[..., :-1]) / 2
-    places = torch.searchsorted(middles.contiguous(), w.contiguous(), right=True)
-    chosen = order.gather(-1, places)
-    return [(chosen >> i & 1).to(w.dtype) * 2.0 - 1.0 for i in range(k)]

@@ -16,19 +16,27 @@ DEPENDENT = 2.0**-10
 
 
 def multibit_quantize_reference(a: MultibitQuantizeArguments) -> tuple[Tensor, Tensor]:
-    """Planes one after the other, then scales and planes in turn."""
+    """`rows_of_planes` in float32, with its planes as packed signs."""
     *rows, n = a.x.shape
-    x = a.x.float().reshape(-1, n)
-    planes, scale = _started(x, a.planes, a.refined)
+    planes, scale = rows_of_planes(a.x.float().reshape(-1, n), a.planes, a.cycles, a.refined)
+    words = torch.stack([pack_signs_reference(b) for b in planes])
+    return words.view(a.planes, *rows, words.shape[-1]), scale.view(*rows, a.planes)
+
+
+def rows_of_planes(x: Tensor, count: int, cycles: int, refined: bool) -> tuple[list[Tensor], Tensor]:
+    """Rows [rows, n] of float32 or float64, whose type all sums have -> `count` planes of +-1 and scales [rows, count].
+
+    Planes one after the other, then scales and planes in turn. A row without finite scales has -1 in all its planes.
+    """
+    planes, scale = _started(x, count, refined)
     finite = scale.isfinite().all(1)
-    for _ in range(a.cycles):
+    for _ in range(cycles):
         scale = least_squares(x, planes).abs().sort(1, descending=True).values
         finite = finite & scale.isfinite().all(1)
         planes = nearest(x, scale)
-    finite = finite & _combined(scale, [True] * a.planes).isfinite()
-    words = torch.stack([pack_signs_reference(torch.where(finite[:, None], b, -1.0)) for b in planes])
-    scale = torch.where(finite[:, None], scale, torch.nan)
-    return words.view(a.planes, *rows, words.shape[-1]), scale.view(*rows, a.planes)
+    finite = finite & _combined(scale, [True] * count).isfinite()
+    planes = [torch.where(finite[:, None], b, -1.0).to(x.dtype) for b in planes]
+    return planes, torch.where(finite[:, None], scale, torch.nan)
 
 
 def _started(x: Tensor, count: int, refined: bool) -> tuple[list[Tensor], Tensor]:
@@ -67,7 +75,7 @@ def _row_sums(x: Tensor) -> Tensor:
 
 
 def least_squares(x: Tensor, planes: list[Tensor]) -> Tensor:
-    """float32 [rows, planes]: a of the least |x - sum_i a_i B_i|^2; 0 for a plane that those before it make up.
+    """[rows, planes] of the type of x: a of the least |x - sum_i a_i B_i|^2; 0 for a plane that those before make up.
 
     A pivot is the squared distance of its plane from what those before it span. Where j planes are independent, some j
     of their columns are a j x j matrix of +-1 that has an inverse: its determinant is a multiple of 2^(j - 1), that of
@@ -92,7 +100,7 @@ def least_squares(x: Tensor, planes: list[Tensor]) -> Tensor:
         found[i] = torch.where(upper[i, i] > DEPENDENT, target[i] / upper[i, i], 0.0)
         for m in range(i + 1, count):
             found[i] = found[i] - low[m, i] * found[m]
-    return torch.stack(found, 1).float()
+    return torch.stack(found, 1).to(x.dtype)
 
 
 def _combined(scale: Tensor, plus: list[bool]) -> Tensor:
