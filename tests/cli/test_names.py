@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bittern import binary, models, quant
-from bittern.cli import names
+from bittern.cli import names, optimizers
 from bittern.cli.errors import Misused
 from bittern.data.mnist import FILES
 from bittern.quantizer import InputScale
@@ -73,18 +73,18 @@ def test_options_that_cannot_be(name: str, text: str, message: str) -> None:
         names.method(name, [text])
 
 
-@pytest.mark.parametrize("name", [name for name in names.OPTIMIZERS if "bit" in name] + ["AdamW-8bit"])
+@pytest.mark.parametrize("name", [name for name in optimizers.OPTIMIZERS if "bit" in name] + ["AdamW-8bit"])
 def test_low_bit_optimizers(name: str) -> None:
     bits = int(name.partition("-")[2].removesuffix("bit"))
-    made = names.optimizer(name)([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    made = optimizers.optimizer(name)([torch.nn.Parameter(torch.ones(1))], lr=0.1)
     assert type(made).__module__.startswith("bittern.optim")
     assert made.param_groups[0]["state_bits"] == bits
 
 
 def test_optimizers() -> None:
-    assert names.optimizer("AdamW") is torch.optim.AdamW
-    assert names.optimizer("adam") is torch.optim.Adam
-    sgd = names.optimizer("sgd")([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    assert optimizers.optimizer("AdamW") is torch.optim.AdamW
+    assert optimizers.optimizer("adam") is torch.optim.Adam
+    sgd = optimizers.optimizer("sgd")([torch.nn.Parameter(torch.ones(1))], lr=0.1)
     assert sgd.defaults["momentum"] == 0.9
 
 

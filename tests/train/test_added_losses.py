@@ -21,6 +21,7 @@ from bittern.train import (
     CheckpointError,
     DirectionMatching,
     Distillation,
+    HiddenMatching,
     KurtosisRegularizer,
     LogitsMatching,
     Recipe,
@@ -49,6 +50,19 @@ def test_attention_by_hand() -> None:
     assert float(twice) == pytest.approx(2 * float(paper), rel=1e-6)
     wide = seen(student, torch.cat((teacher, teacher), 1))
     assert float(AttentionMatching(points=("a",))(wide)) == pytest.approx(float(paper), rel=1e-6)
+
+
+def test_hidden_by_hand() -> None:
+    """Squares of (1, 0, 2) over three numbers, and of a second point (3) over one."""
+    both = Seen(
+        nn.Identity(),
+        {"a": torch.tensor([[1.0, 2.0, 3.0]]), "b": torch.tensor([[5.0]])},
+        {"a": torch.tensor([[0.0, 2.0, 5.0]]), "c": torch.tensor([[2.0]])},
+    )
+    assert float(HiddenMatching(points=("a",))(both)) == pytest.approx(5 / 3)
+    assert float(HiddenMatching(points=("a", ("b", "c")))(both)) == pytest.approx(5 / 3 + 9)
+    with pytest.raises(ValueError, match=r"'a' gives \[1, 3\], and the teacher's 'c' \[1, 1\]"):
+        HiddenMatching(points=(("a", "c"),))(both)
 
 
 def test_logits_by_hand() -> None:

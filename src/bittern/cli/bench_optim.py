@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from bittern._files import write_atomically
-from bittern.cli import names
+from bittern.cli import names, optimizers
 from bittern.cli.errors import Misused
 
 
@@ -121,7 +121,7 @@ def optim_rules(
         tasks.append(bench.RuleTask(data.read_words(words, vocabulary_size=4000), make))
     report = bench.run(
         tasks,
-        [bench.Rule(text, names.optimizer_rule(text)) for text in rule],
+        [bench.Rule(text, optimizers.optimizer_rule(text)) for text in rule],
         command=shlex.join(["bittern", *sys.argv[1:]]),
         out=out,
         seeds=tuple(seed or (0, 1, 2)),

@@ -55,9 +55,22 @@ class Options:
     """Run folder or checkpoint whose weights it began with."""
     first_epochs: int | None = None
     """Of the first of two stages, where the second got more `epochs` after it had begun."""
+    attention: str | None = None
+    """Method of the products of attention."""
+    loss: tuple[str, ...] = ()
+    """NAME:OPTION=VALUE,... of losses beside that of the task."""
+    stage: tuple[str, ...] = ()
+    """NAME:OPTION=VALUE,... of stages of the user's."""
+    stages: str | None = None
+    """Whose paper's stages were followed."""
+    stage_names: tuple[str, ...] = ()
+    """Subfolders of the stages of either, in their order."""
 
 
-ADDED = ("latent_weight_decay", "recipe", "init", "first_epochs")
+ADDED = (
+    *("latent_weight_decay", "recipe", "init", "first_epochs"),
+    *("attention", "loss", "stage", "stages", "stage_names"),
+)
 """Options that older run folders do not name."""
 
 
@@ -80,7 +93,9 @@ class Run:
             raise ValueError(f"networks take square images; got {height} x {width}; crop or pad the data set")
         method = names.method(self.options.method, self.options.option)
         build = names.network(self.options.model)
-        return build(method=method, num_classes=len(self.classes), in_channels=channels, input_size=height)
+        chosen = self.options.attention
+        given = {} if chosen is None else {"attention": names.attention(chosen, self.options.model)}
+        return build(method=method, num_classes=len(self.classes), in_channels=channels, input_size=height, **given)
 
 
 @contextmanager
@@ -128,7 +143,13 @@ def _with_added(text: str) -> str:
 
 def exists(folder: Path) -> bool:
     """Whether a run was begun there."""
-    return any((folder / place / CHECKPOINT).exists() for place in ("", *STAGES))
+    return any((folder / place / CHECKPOINT).exists() for place in ("", *_stages(folder)))
+
+
+def _stages(folder: Path) -> tuple[str, ...]:
+    """Subfolders of the stages of a run, whether it has any or not."""
+    named = load(folder).options.stage_names if (folder / FILE_NAME).is_file() else ()
+    return named or STAGES
 
 
 def second_began(folder: Path) -> bool:
@@ -139,11 +160,13 @@ def second_began(folder: Path) -> bool:
 def find(target: Path) -> tuple[Path, Path]:
     """(run folder, newest checkpoint) of a run folder or of a checkpoint inside one. Raises: FileNotFoundError."""
     if target.is_dir():
-        places = [target / STAGES[1] / CHECKPOINT, target / CHECKPOINT]
+        *before, last = _stages(target)
+        places = [target / last / CHECKPOINT, target / CHECKPOINT]
         found = [path for path in places if path.is_file()]
         if (target / FILE_NAME).is_file() and not found:
-            unfinished = (target / STAGES[0] / CHECKPOINT).is_file()
-            why = "its first stage is not finished" if unfinished else f"it has no {CHECKPOINT}"
+            begun = [stage for stage in before if (target / stage / CHECKPOINT).is_file()]
+            which = "first stage" if begun == [STAGES[0]] else f"stage {begun[-1]!r}" if begun else ""
+            why = f"its {which} is not finished" if begun else f"it has no {CHECKPOINT}"
             raise FileNotFoundError(f"{target}: {why}; go on with: {how_to_go_on(target)}")
         return target, found[0] if found else target / CHECKPOINT
     if not target.is_file():

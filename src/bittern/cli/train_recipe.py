@@ -4,22 +4,25 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bittern.cli import names
+from bittern.cli import names, optimizers
+from bittern.cli import stages as staged
 from bittern.cli.errors import Misused
+from bittern.cli.losses import compares, losses
 
 if TYPE_CHECKING:
     from bittern.cli.run_folder import Options
     from bittern.data import FolderData, ImageData
-    from bittern.train import Recipe
+    from bittern.train import AddedLoss, Recipe, Stage
     from bittern.train.recipe import OptimizerFactory
+
+    Plan = tuple[Recipe, ...] | tuple[Stage, ...]
 
 WARMUP = 0.05
 """Share of all steps in which the learning rate rises."""
-RECIPE_SETS = ("learning_rate", "optimizer", "weight_decay", "latent_weight_decay", "augment", "two_stage")
-"""Options that --recipe decides."""
 
 
 def with_recipe(chosen: dict[str, Any]) -> dict[str, Any]:
@@ -27,7 +30,7 @@ def with_recipe(chosen: dict[str, Any]) -> dict[str, Any]:
     from bittern.cli.run_folder import Options
     from bittern.optim import Cases
 
-    for name in RECIPE_SETS:
+    for name in staged.DECIDED:
         if name in chosen:
             raise Misused(
                 f"--{name.replace('_', '-')} is decided by --recipe {chosen['recipe']}; leave one of them out"
@@ -35,7 +38,8 @@ def with_recipe(chosen: dict[str, Any]) -> dict[str, Any]:
     record = names.paper_recipe(chosen["recipe"], chosen.get("method", Options.method))
     if record.called and "method" not in chosen:
         chosen = {**chosen, "method": record.method.__name__}
-    if "teacher" in chosen and record.distillation is None:
+    compared = any(map(compares, losses(chosen.get("loss", ()))))
+    if "teacher" in chosen and record.distillation is None and not compared:
         raise Misused(f"--teacher: {record.name}'s recipe has none; leave one of them out")
     of_cases = isinstance(record.optimizer, Cases)
     optimizer = getattr(record.optimizer, "func", record.optimizer)
@@ -52,13 +56,21 @@ def with_recipe(chosen: dict[str, Any]) -> dict[str, Any]:
     return {**filled, **chosen, "recipe": record.name}
 
 
-def stages(options: Options) -> tuple[Recipe, ...]:
-    """One recipe, or those of two stages."""
+def plan(options: Options) -> Plan:
+    """One recipe, those of two stages, or stages with names and teachers of their own. Raises: Misused."""
+    if options.stages is not None:
+        return staged.of_paper(options)
+    added = losses(options.loss)
+    for loss in added:
+        if compares(loss) and options.teacher is None and not options.stage:
+            raise Misused(f"--loss {loss.name} compares with a teacher; give --teacher FOLDER")
+    if options.stage:
+        return staged.of_user(options.stage, _recipe(options, ()), added, has_teacher=options.teacher is not None)
     if options.recipe is not None:
         record = names.paper_recipe(options.recipe, options.method)
         record = record.scaled(epochs=options.epochs, batch_size=options.batch_size)
-        return (record if options.teacher else record.without_teacher()).stages(seed=options.seed)
-    recipe = _recipe(options)
+        return (record if options.teacher else record.without_teacher()).stages(seed=options.seed, losses=added)
+    recipe = _recipe(options, added)
     if not options.two_stage:
         return (recipe,)
     # real weights decay by weight_decay in any case; this is what older first stages have on record
@@ -66,26 +78,55 @@ def stages(options: Options) -> tuple[Recipe, ...]:
     return (dataclasses.replace(recipe, epochs=first_epochs, latent_weight_decay=recipe.weight_decay), recipe)
 
 
-def _recipe(options: Options) -> Recipe:
+def stage_names(options: Options) -> tuple[str, ...]:
+    """Subfolders of stages with names; () where there are none. Raises: Misused."""
+    from bittern.train import Stage
+
+    if options.stages is None and not options.stage:
+        return ()
+    return tuple(stage.name for stage in plan(options) if isinstance(stage, Stage))
+
+
+def _recipe(options: Options, added: tuple[AddedLoss, ...]) -> Recipe:
+    """A teacher counts by its logits, or where losses compare with it by them alone."""
     from bittern.train import Constant, Cosine, Distillation, Recipe
 
-    schedule = Cosine if names.falling_rate(options.optimizer) else Constant
+    schedule = Cosine if optimizers.falling_rate(options.optimizer) else Constant
+    taught = options.teacher is not None and not options.stage and not any(map(compares, added))
     return Recipe(
         epochs=options.epochs,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
-        optimizer=names.optimizer(options.optimizer),
+        optimizer=optimizers.optimizer(options.optimizer),
         schedule=schedule(warmup=WARMUP),
         weight_decay=options.weight_decay,
         latent_weight_decay=options.latent_weight_decay,
-        distillation=None if options.teacher is None else Distillation(),
+        distillation=Distillation() if taught else None,
+        losses=added,
         seed=options.seed,
     )
 
 
-def of_size(stages: tuple[Recipe, ...], images: ImageData | FolderData) -> tuple[Recipe, ...]:
+def recipes_of(plan: Plan) -> tuple[Recipe, ...]:
+    """Of each stage."""
+    from bittern.train import Stage
+
+    return tuple(stage.recipe if isinstance(stage, Stage) else stage for stage in plan)
+
+
+def _changed(plan: Plan, change: Callable[[Recipe], Recipe]) -> Plan:
+    from bittern.train import Stage
+
+    found = (
+        dataclasses.replace(stage, recipe=change(stage.recipe)) if isinstance(stage, Stage) else change(stage)
+        for stage in plan
+    )
+    return tuple(found)  # type: ignore[return-value]  # of one kind, as they were
+
+
+def of_size(plan: Plan, images: ImageData | FolderData) -> Plan:
     """The stages with the size of the training set where an optimizer needs it and nobody said it."""
-    return tuple(dataclasses.replace(stage, optimizer=_sized(stage.optimizer, images.counts[0])) for stage in stages)
+    return _changed(plan, lambda r: dataclasses.replace(r, optimizer=_sized(r.optimizer, images.counts[0])))
 
 
 def _sized(optimizer: OptimizerFactory, size: int) -> OptimizerFactory:
@@ -102,8 +143,8 @@ def _sized(optimizer: OptimizerFactory, size: int) -> OptimizerFactory:
     return Cases(*cases)
 
 
-def augmented(stages: tuple[Recipe, ...], images: ImageData | FolderData) -> tuple[Recipe, ...]:
+def augmented(plan: Plan, images: ImageData | FolderData) -> Plan:
     """The stages with images shifted, and mirrored where that leaves them what they are."""
     from bittern.recipes import crop_and_flip_for
 
-    return tuple(dataclasses.replace(stage, augment=crop_and_flip_for(images)) for stage in stages)
+    return _changed(plan, lambda r: dataclasses.replace(r, augment=crop_and_flip_for(images)))

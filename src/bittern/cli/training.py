@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bittern.cli import names, sizes, train_recipe
-from bittern.cli.errors import Interrupted
+from bittern.cli import losses, names, optimizers, sizes, train_options, train_recipe
+from bittern.cli import stages as staged
+from bittern.cli.errors import Interrupted, Misused
 from bittern.cli.program import command
 
 if TYPE_CHECKING:
     from bittern.cli.run_folder import Options, Run
+    from bittern.cli.train_recipe import Plan
     from bittern.data import FolderData, ImageData
-    from bittern.train import Epoch, Recipe
+    from bittern.train import Epoch
 
 
 def train(
@@ -39,6 +41,13 @@ def train(
         str | None,
         typer.Option(help="The network. [default: resnet20_cifar]", autocompletion=lambda: _complete("model")),
     ] = None,
+    attention: Annotated[
+        str | None,
+        typer.Option(
+            help="What gives the products of attention bits, in vit_small: BiAttention or ElasticAttention. "
+            "[default: they stay real]"
+        ),
+    ] = None,
     data: Annotated[str | None, typer.Option(help=f"{names.DATA_HELP} [default: digits]")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, of each stage. [default: 10]")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per step. [default: 64]")] = None,
@@ -46,7 +55,7 @@ def train(
     optimizer: Annotated[
         str | None,
         typer.Option(
-            help=f"One of {', '.join(names.OPTIMIZERS)}; the last two, for SignWeights, take options, "
+            help=f"One of {', '.join(optimizers.OPTIMIZERS)}; the last two, for SignWeights, take options, "
             "bop:lr=1e-3,threshold=1e-6, and Adam the rest. [default: adamw]"
         ),
     ] = None,
@@ -71,7 +80,15 @@ def train(
         bool | None,
         typer.Option("--two-stage/--one-stage", help="Binary inputs first, then weights too. [default: one]"),
     ] = None,
-    teacher: Annotated[str | None, typer.Option(help="Run folder of a network to learn from. [default: none]")] = None,
+    stage: Annotated[list[str] | None, typer.Option(help=staged.STAGE_HELP)] = None,
+    stages: Annotated[str | None, typer.Option(help=staged.STAGES_HELP)] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="Run folder of a network to learn from: its logits, or what a --loss compares. [default: none]"
+        ),
+    ] = None,
+    loss: Annotated[list[str] | None, typer.Option(help=losses.LOSS_HELP)] = None,
     init: Annotated[
         str | None,
         typer.Option(help="Run folder or checkpoint of such a network, to begin with its weights. [default: none]"),
@@ -96,18 +113,21 @@ def train(
     from bittern.bench.core.words import plural
     from bittern.cli import run_folder
 
-    chosen = {k: v for k, v in context.params.items() if k in _option_names() and v is not None and v != []}
-    options = _resumed(folder, chosen) if resume else _fresh(folder, chosen)
+    given = {k: v for k, v in context.params.items() if v is not None and v not in ([], ())}
+    options = train_options.resumed(folder, given) if resume else train_options.fresh(folder, given)
+    if watch_weights and options.stage_names:
+        raise Misused("--watch-weights watches one training, and this one has stages of its own; leave one of them out")
     if threads is not None:
         names.set_threads(threads)
     place = names.device(device)
-    stages = train_recipe.stages(options)
+    plan = train_recipe.plan(options)
     images = names.data_set(options.data)
     if resume:
         images = _as_before(images, folder)
     if options.augment:
-        stages = train_recipe.augmented(stages, images)
-    stages = train_recipe.of_size(stages, images)
+        plan = train_recipe.augmented(plan, images)
+    plan = train_recipe.of_size(plan, images)
+    origin = train_recipe.recipes_of(plan)[-1].origin
     run = run_folder.Run(options, images.classes, images.mean, images.std, images.image_shape)
     torch.manual_seed(options.seed)
     network = run.network().to(place)
@@ -119,47 +139,50 @@ def train(
             raise FileExistsError(f"{folder} holds a run by now; go on with it by --resume, or choose another --folder")
         run_folder.save(folder, run)
         typer.echo(_headline(run, images, options))
-        if options.recipe is not None:
-            typer.echo(f"recipe: {stages[-1].origin}")
+        if origin:
+            typer.echo(f"recipe: {origin}")
         arguments: dict[str, Any] = {"resume": resume, "teacher": mentor, "checkpoint_steps": checkpoint_steps}
         arguments["watch_weights"] = watch_weights
-        last = _run(network, images, stages, folder, arguments)
-    scaled = "" if options.recipe is None else f" ({stages[-1].origin})"
+        last = _run(network, images, plan, folder, arguments)
+    scaled = f" ({origin})" if origin else ""
     trained = f"test accuracy {last.test_accuracy:.2%} after {plural(last.epoch, 'epoch')}{scaled}"
     typer.echo(f"{trained}, saved in {folder}")
     typer.echo(f"next: {command('pack', folder, '-o', f'{folder.resolve().name}.safetensors')}")
 
 
-def _run(
-    network: Any, images: ImageData | FolderData, stages: tuple[Recipe, ...], folder: Path, arguments: Any
-) -> Epoch:
+def _run(network: Any, images: ImageData | FolderData, plan: Plan, folder: Path, arguments: Any) -> Epoch:
     """Returns the last row of the log. What ends the run early is told in words of the command line."""
     from bittern.cli import run_folder
-    from bittern.train import DivergedError, train_two_stage
+    from bittern.train import DivergedError, Stage, train_stages, train_two_stage
     from bittern.train import train as run_one
 
+    recipes = train_recipe.recipes_of(plan)
+    epochs = recipes[0].epochs if len({recipe.epochs for recipe in recipes}) == 1 else None
     # a bar says nothing in a file or a pipe
-    arguments = {**arguments, "on_epoch": None if sys.stdout.isatty() else partial(_tell, stages[-1].epochs)}
+    arguments = {**arguments, "on_epoch": None if sys.stdout.isatty() else partial(_tell, epochs)}
     try:
-        if len(stages) == 1:
-            return run_one(network, images, stages[0], folder=folder, **arguments).final
-        first, second = stages
-        return train_two_stage(network, images, first, second, folder=folder, **arguments).second.final
+        if isinstance(plan[0], Stage):
+            del arguments["watch_weights"]
+            return train_stages(network, images, plan, folder=folder, **arguments)[-1].final
+        if len(recipes) == 1:
+            return run_one(network, images, recipes[0], folder=folder, **arguments).final
+        return train_two_stage(network, images, *recipes, folder=folder, **arguments).second.final
     except KeyboardInterrupt as error:
         if not run_folder.exists(folder):
             raise Interrupted("stopped before anything was saved") from error
         raise Interrupted(f"stopped and saved; go on with: {run_folder.how_to_go_on(folder)}") from error
     except DivergedError as error:
-        rate = stages[-1].learning_rate
+        rate = recipes[-1].learning_rate
         raise ArithmeticError(
             f"diverged: {error.what}; start anew in another --folder with a --learning-rate below {rate:g}; what was "
             f"good last is kept in {folder}"
         ) from error
 
 
-def _tell(epochs: int, row: Epoch) -> None:
+def _tell(epochs: int | None, row: Epoch) -> None:
+    of_all = "" if epochs is None else f" of {epochs}"
     typer.echo(
-        f"epoch {row.epoch} of {epochs}: train loss {row.train_loss:.4f}, test loss {row.test_loss:.4f}, "
+        f"epoch {row.epoch}{of_all}: train loss {row.train_loss:.4f}, test loss {row.test_loss:.4f}, "
         f"test accuracy {row.test_accuracy:.2%}, {row.seconds:.1f} s"
     )
 
@@ -203,86 +226,6 @@ def evaluate(
         )
 
 
-def _option_names() -> set[str]:
-    from bittern.cli.run_folder import Options
-
-    return {field.name for field in dataclasses.fields(Options)}
-
-
-def _fresh(folder: Path, chosen: dict[str, Any]) -> Options:
-    """The options of a new run. Raises: FileExistsError when there is one already."""
-    from bittern.cli import run_folder
-
-    if run_folder.exists(folder):
-        raise FileExistsError(f"{folder} holds a run already; go on with it by --resume, or choose another --folder")
-    if "option" in chosen:
-        chosen = {**chosen, "option": tuple(chosen["option"])}
-    if "recipe" in chosen:
-        chosen = train_recipe.with_recipe(chosen)
-    options = run_folder.Options(**chosen)
-    # through the tables, so that run.json has the proper spelling and errors come before anything is written
-    names.method(options.method, options.option)
-    names.optimizer(options.optimizer)
-    return dataclasses.replace(
-        options,
-        method=names.method_name(options.method),
-        model=names.network(options.model).__name__,
-        data=names.data_spec(options.data),
-        optimizer=options.optimizer.lower(),
-        teacher=_absolute(options.teacher),
-        init=_absolute(options.init),
-    )
-
-
-def _absolute(path: str | None) -> str | None:
-    return None if path is None else str(Path(path).expanduser().absolute())
-
-
-def _resumed(folder: Path, chosen: dict[str, Any]) -> Options:
-    """The options of the run in `folder`. Raises: ValueError for one that was given and differs; FileNotFoundError."""
-    from bittern.cli import run_folder
-
-    options = run_folder.load(folder).options
-    if not run_folder.exists(folder):
-        raise FileNotFoundError(f"{folder} holds no checkpoint yet, nothing to go on from; start anew without --resume")
-    for name, value in chosen.items():
-        stored = getattr(options, name)
-        given = tuple(value) if isinstance(value, list) else value
-        if name == "data":
-            given = names.data_spec(value)
-        if name == "recipe":
-            given = names.paper_recipe(value, options.method).name
-        if name in ("teacher", "init"):
-            given = _absolute(value)
-        if name == "epochs" and value > options.epochs:
-            options = _extended(options, folder, value)
-            continue
-        same = given == stored or (
-            isinstance(given, str) and isinstance(stored, str) and given.lower() == stored.lower()
-        )
-        if not same:
-            flag = name.replace("_", "-")
-            raise ValueError(f"--{flag} was {stored!r} in {folder} and is {given!r}; leave it out, or start a new run")
-    return options
-
-
-def _extended(options: Options, folder: Path, epochs: int) -> Options:
-    """The options of a run that goes on beyond its end, which is told. Raises: ValueError for one that cannot."""
-    from bittern.cli import run_folder
-
-    if options.recipe is not None:
-        why = f"which follows the recipe of {options.recipe} to its end"
-        raise ValueError(f"--epochs was {options.epochs} in {folder}, {why}; leave it out, or start a new run")
-    second_began = options.two_stage and run_folder.second_began(folder)
-    which = f" in {'its second stage' if second_began else 'each stage'}" if options.two_stage else ""
-    typer.echo(
-        f"{folder} was planned for {options.epochs} epochs and now for {epochs}{which}: from here on the learning rate "
-        f"follows the schedule of {epochs}, so it may rise again; the result is not that of {epochs} epochs at once"
-    )
-    first = (options.first_epochs or options.epochs) if second_began else None
-    return dataclasses.replace(options, epochs=epochs, first_epochs=first)
-
-
 def _as_before(images: ImageData | FolderData, folder: Path) -> ImageData | FolderData:
     """The data set with the statistics of the run in `folder`, whose last bit may depend on the number of threads."""
     from bittern.cli import run_folder
@@ -312,7 +255,5 @@ def _headline(run: Run, images: ImageData | FolderData, options: Options) -> str
 
 
 def _complete(kind: str) -> list[str]:
-    from bittern import models
-
-    found = names.listed_methods() if kind == "method" else models.ALL
+    found = names.listed_methods() if kind == "method" else names.networks()
     return [item.__name__ for item in found]

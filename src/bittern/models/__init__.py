@@ -88,12 +88,16 @@ ALL: tuple[Callable[..., nn.Module], ...] = (
     real_to_binary_net,
 )
 """Networks for images, of convolutions, and the MLP: each a function (method=None, num_classes, in_channels, *,
-input_size) -> nn.Module. `vit_small` and `mixer_small` are called alike."""
+input_size) -> nn.Module."""
+
+OF_PATCHES: tuple[Callable[..., nn.Module], ...] = (vit_small, mixer_small)
+"""Networks for images whose layers are linear, called as those of `ALL`."""
 
 __all__ = [
     "ALL",
     "DDNN",
     "GPT",
+    "OF_PATCHES",
     "Aggregation",
     "AveragePooling",
     "Backbone",

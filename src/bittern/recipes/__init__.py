@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 
 from bittern.quantizer import Method
-from bittern.recipes.gated_papers import REAL_TO_BINARY, real_to_binary_stages
+from bittern.recipes.gated_papers import REAL_TO_BINARY, TRANSFER_POINTS, real_to_binary_stages
 from bittern.recipes.later_papers import BIPER, BNEXT, BNN_PLUS, DSQ, RBNN, REBNN, RESTE, SIMAN
 from bittern.recipes.levels import BIBERT, BIT, EWGS, FRACBNN
 from bittern.recipes.optimizer_papers import ADAM_BNN, BAYES_BINN, BOP, OF_OPTIMIZERS
@@ -123,6 +123,7 @@ __all__ = [
     "RECU",
     "RESTE",
     "SIMAN",
+    "TRANSFER_POINTS",
     "TTQ",
     "TWN",
     "XNOR_NET",

@@ -6,6 +6,7 @@ from __future__ import annotations
 from bittern.train.added.added_loss import AddedLoss, Matching, Seen
 from bittern.train.added.attention import AttentionMatching
 from bittern.train.added.directions import DirectionMatching
+from bittern.train.added.hidden import HiddenMatching
 from bittern.train.added.logits import LogitsMatching
 from bittern.train.added.weights import KurtosisRegularizer, SignRegularizer
 from bittern.train.checkpoint import CheckpointError, load_weights
@@ -27,7 +28,18 @@ from bittern.train.tasks.task import Evaluation, Measured, Task
 from bittern.train.tasks.with_losses import WithLosses
 from bittern.train.two_stage import TwoStageHistory, train_two_stage
 
+ADDED_LOSSES: tuple[type[AddedLoss], ...] = (
+    LogitsMatching,
+    AttentionMatching,
+    DirectionMatching,
+    HiddenMatching,
+    SignRegularizer,
+    KurtosisRegularizer,
+)
+"""Every loss that comes with bittern, for `Recipe.losses`."""
+
 __all__ = [
+    "ADDED_LOSSES",
     "AddedLoss",
     "AttentionMatching",
     "CheckpointError",
@@ -43,6 +55,7 @@ __all__ = [
     "Evaluation",
     "ExitHistory",
     "Exponential",
+    "HiddenMatching",
     "History",
     "KurtosisRegularizer",
     "Linear",
