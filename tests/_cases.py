@@ -39,7 +39,7 @@ from _estimator_cases import (
 from _group_cases import check_group_product, group_products, group_weights
 from _linear_cases import check_int8, check_sum, linears
 from _multibit_cases import product_arguments, quantized_arguments
-from _step_cases import Step, check_step, steps
+from _step_cases import Step, check_step, interpreted_steps, steps
 from _tolerance import assert_exact
 from bittern import ops
 from bittern.ops import codebooks
@@ -340,8 +340,8 @@ def follows_formulas(_: ops.Op, arguments: tuple[Any, ...], call: Callable[..., 
     check_step(arguments, call)
 
 
-def step_cases() -> Iterator[Case]:
-    for step in steps():
+def step_cases(chosen: Callable[[], Iterator[Step]] = steps) -> Iterator[Case]:
+    for step in chosen():
         yield Case(
             ops.optimizer_step, str(step), step.make, light=step == Step(step.rule, step.bits), demand=follows_formulas
         )
@@ -570,10 +570,6 @@ def pure_cases() -> list[Case]:
     return [case for case in all_cases() if "(a!)" not in case.op.schema]
 
 
-MANY_ROWS = {"row1", "row63"}
-"""Steps of so many short rows take the interpreter seconds each; others of rows do not."""
-
-
 WITHOUT_KERNEL = (
     ops.error_decay_gradient,
     ops.fourier_gradient,
@@ -593,11 +589,8 @@ WITHOUT_KERNEL = (
 
 def interpreted_cases() -> list[Case]:
     """What Triton's interpreter runs: the light cases of ops that have a kernel, and nearly all steps."""
-    steps = [case for case in all_cases() if case.op is ops.optimizer_step]
-    return [
-        *(case for case in pure_cases() if case.light and case.op not in WITHOUT_KERNEL),
-        *(step for step in steps if not MANY_ROWS & set(step.label.split("-"))),
-    ]
+    own = (case for case in pure_cases() if case.light and case.op not in WITHOUT_KERNEL)
+    return [*own, *step_cases(interpreted_steps)]
 
 
 def all_cases() -> list[Case]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -110,6 +110,17 @@ class Step:
         scalars = scalars_of(self.rule, **dict(self.options))
         return (int(self.rule), params, grads, states, absmax, scalars, bits, [self.block] * len(bits), rows,
                 compensation, self.seed)  # fmt: skip
+
+
+INTERPRETED_SIZES = (0, 1, 63, 257, 1025)
+"""A tile of the kernel has 1024 elements, which take Triton's interpreter 50 ms."""
+
+
+def interpreted_steps() -> Iterator[Step]:
+    """Every step on smaller tensors, without those of many short rows, which take the interpreter seconds each."""
+    for step in steps():
+        if step.row not in (1, 63) and not (step.row and step.bits == 4):
+            yield replace(step, sizes=INTERPRETED_SIZES) if step.sizes == SIZES else step
 
 
 def steps() -> Iterator[Step]:

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from _few_photographs import with_few_photographs
 from _tolerance import assert_exact, assert_reduction
 from bittern.bench.tracks.parts import Parts
 from bittern.bench.tracks.problem import Problem, find
-from bittern.bench.tracks.problems import DIGITS, PROBLEMS
+from bittern.bench.tracks.problems import CIFAR10_JPEG75, DIGITS, PROBLEMS
 from bittern.bench.tracks.problems.wand import test_part as wand_test_part
 from bittern.data import ImageData, clinc150, spoken_digits, strokes
 from bittern.data.npz import read_npz
@@ -68,7 +69,7 @@ def test_digits() -> None:
 
 @pytest.mark.data
 @pytest.mark.parametrize("problem", [p for p in PROBLEMS if p.use and p.folder and p.licence], ids=lambda p: p.name)
-def test_every_task_that_publishes(problem: Problem) -> None:
+def test_every_task_that_publishes(problem: Problem, tmp_path: Path) -> None:
     if problem.missing(DATA) is not None:
         pytest.skip("needs the real data sets")
-    _check(problem, DATA)
+    _check(problem, with_few_photographs(DATA, tmp_path) if problem is CIFAR10_JPEG75 else DATA)

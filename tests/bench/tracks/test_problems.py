@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from _few_photographs import with_few_photographs
 from bittern.bench.tracks.parts import PEEK, SHOWN, VERIFIED, png, split, tensor_parts
 from bittern.bench.tracks.problem import Problem, find
-from bittern.bench.tracks.problems import DIGITS, FASHION_MNIST, PROBLEMS
+from bittern.bench.tracks.problems import CIFAR10_JPEG75, DIGITS, FASHION_MNIST, PROBLEMS
 from bittern.binary import BNN, XNORNetPlusPlus
 from bittern.data import ImageData
 from bittern.nn import LowBitLayer
@@ -127,10 +128,10 @@ def test_data_that_are_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.data
 @pytest.mark.parametrize("problem", [p for p in PROBLEMS if p.folder], ids=lambda p: p.name)
-def test_real_data(problem: Problem) -> None:
+def test_real_data(problem: Problem, tmp_path: Path) -> None:
     if problem.missing(DATA) is not None:
         pytest.skip("needs the real data sets")
-    parts = problem.load(DATA, 100)
+    parts = problem.load(with_few_photographs(DATA, tmp_path) if problem is CIFAR10_JPEG75 else DATA, 100)
     assert parts.inputs.shape[1:] == problem.inputs(1).shape[1:]
     if isinstance(parts.final, ImageData):
         assert parts.final.classes == problem.classes
