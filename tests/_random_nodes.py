@@ -252,6 +252,18 @@ def _decoded(d: Draft) -> Proposal | None:
     return [v], {**attrs, "low": low, "high": high, "step": step}, {"weight": (planes, -(-numbers // 8))}
 
 
+def _multibit_linear(d: Draft) -> Proposal | None:
+    v, r = d.value("real"), d.r
+    if v is None:
+        return None
+    n, out, planes = d.forms[v].shape[-1], r.choice((1, 3, 33)), r.choice((1, 2, 3))
+    found = {"input_planes": r.choice((1, 2, 3)), "cycles": r.choice((0, 1, 2)), "refined": r.random() < 0.5}
+    shapes: dict[str, tuple[int, ...]] = {"weight": (planes, -(-n * out // 8)), "scale": (planes, out)}
+    if r.random() < 0.5:
+        shapes["bias"] = (out,)
+    return [v], {"channels": n, "out_channels": out, "weight_planes": planes, **found}, shapes
+
+
 def _linear(d: Draft) -> Proposal | None:
     v, out = d.value("real"), d.r.choice((1, 3, 8, 33))
     if v is None:
@@ -415,6 +427,7 @@ PROPOSALS: dict[str, Callable[[Draft], Proposal | None]] = {
     "sign_residual": _sign_residual,
     "factors": _factors,
     "decoded": _decoded,
+    "multibit_linear": _multibit_linear,
     "conv": _conv,
     "linear": _linear,
     "batch_norm": _vectors("mean", "var", optional=("weight", "bias")),

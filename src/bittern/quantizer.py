@@ -259,7 +259,11 @@ def product_names(layer: str, method: Quantizer) -> tuple[str, ...]:
 
     layer: its name, with "#2" and so on behind it at its second call.
     """
-    count = len(input_codes(method)) * len(weight_codes(method))
+    return term_names(layer, len(input_codes(method)) * len(weight_codes(method)))
+
+
+def term_names(layer: str, count: int) -> tuple[str, ...]:
+    """What so many products of one layer are called."""
     name, mark, call = layer.partition("#")
     return (layer,) if count == 1 else tuple(f"{name}.term{i}{mark}{call}" for i in range(count))
 

@@ -29,6 +29,7 @@ from bittern.deploy.onnx.dialect import ARITHMETIC
 from bittern.deploy.onnx.module import Parts
 from bittern.deploy.packed import Packed
 from bittern.nn import BinaryConv2d, BinaryLinear, RPReLU
+from bittern.quant import Alternating
 from bittern.quantizer import Method
 from deploy.test_models import METHODS, SIZES, trained_look
 
@@ -118,7 +119,8 @@ def test_pools_that_round_up_and_prelus_of_any_shape(size: int) -> None:
 
 def test_every_kind_but_those_of_torch_has_a_lowering() -> None:
     """A weight is decoded before anything is lowered (`export_arguments.decoded_model`)."""
-    assert set(LOWERINGS) == set(KINDS) - {"aten", "part", "decoded", "ones_product", "sign_residual"} | {INPUT_SCALE}
+    without = {"aten", "part", "decoded", "ones_product", "sign_residual", "multibit_linear"}
+    assert set(LOWERINGS) == set(KINDS) - without | {INPUT_SCALE}
 
 
 @pytest.mark.parametrize(("code", "kind"), [("residuals-spatial", "sign_residual"), ("offsets-2", "ones_product")])
@@ -134,6 +136,18 @@ def test_what_has_no_lowering_is_refused_by_name(code: str, kind: str, tmp_path:
         residual = next(node for node in packed.program.nodes if node.kind == kind)
         with pytest.raises(ExportError, match=r"to_onnx: node .0\.residual. takes the mean off an input"):
             Parts(low_bit.split(packed.program), packed.tensors, ARITHMETIC).of(residual)
+
+
+def test_exports_refuse_inputs_of_planes_by_name(tmp_path: Path) -> None:
+    method = partial(Alternating, input_bits=2)
+    packed = pack(nn.Sequential(BinaryLinear(9, 3, method=method)), torch.randn(2, 9))
+    with pytest.raises(ExportError, match=r"to_c: node '0' .*has no C code"):
+        to_c(packed, tmp_path / "net.c")
+    with pytest.raises(ExportError, match="to_onnx: node '0' finds the planes of its input by 2 cycles"):
+        Parts(packed.program, packed.tensors, ARITHMETIC).of(packed.program.nodes[0])
+    with pytest.raises(ExportError, match="to_executorch: node '0' is of kind 'multibit_linear'"):
+        ExportModule(packed.program, packed.tensors, (packed.program.output,))
+    assert not list(tmp_path.iterdir())
 
 
 def test_unknown_kind_is_named() -> None:

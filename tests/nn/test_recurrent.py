@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import bittern.nn
-from _tolerance import assert_reduction
+from _tolerance import assert_exact, assert_reduction
 from bittern.binary import BNN, HORQ, DoReFa
 from bittern.codes import Reals
 from bittern.deploy import pack, verify
@@ -175,25 +175,36 @@ def test_convert_leaves_what_has_no_counterpart() -> None:
 
 
 class Reader(nn.Module):
-    """The last result of LSTM layers."""
+    """The last result of recurrent layers, whose rows are no whole number of vectors."""
 
-    def __init__(self) -> None:
+    def __init__(self, cls: type[nn.LSTM] | type[nn.GRU]) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(6, 8, batch_first=True)
+        self.layers = cls(6, 13, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.lstm(x)[0]
+        y: Tensor = self.layers(x)[0]
         return y[:, -1]
 
 
-def test_layers_pack_over_a_length() -> None:
+@pytest.mark.parametrize(
+    ("cls", "method", "kind"),
+    [
+        (nn.LSTM, BNN, "binary"),
+        (nn.LSTM, partial(Alternating, bits=2, input_bits=2), "multibit_linear"),
+        (nn.GRU, partial(Alternating, bits=2, input_bits=2), "multibit_linear"),
+    ],
+)
+def test_layers_pack_over_a_length(cls: type[nn.LSTM] | type[nn.GRU], method: Method, kind: str) -> None:
     """The recurrent product is packed once a step; a state of 0 is no constant input. Gates are torch's real functions,
-    whose last bit depends on where numbers lie in memory."""
+    whose last bit depends on where numbers lie in memory, which is alike in both."""
     torch.manual_seed(3)
-    model, x = convert(Reader(), BNN, keep=()).eval(), torch.randn(2, 2, 6)
+    model, x = convert(Reader(cls), method, keep=()).eval(), torch.randn(2, 2, 6)
     packed = pack(model, x)
-    assert verify(packed, model, x).exact
-    assert_reduction(packed(x), model(x).detach().double(), 8, 1.0)
+    assert sum(node.kind == kind for node in packed.program.nodes) == 3
+    report = verify(packed, model, x)
+    assert report.exact
+    assert report.logits_identical
+    assert_exact(packed(x), model(x).detach())
 
 
 def test_dropout_is_between_layers_and_in_training_alone() -> None:

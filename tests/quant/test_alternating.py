@@ -10,10 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from _tolerance import assert_elementwise, assert_exact
+from bittern.codes import Code, Ternary
 from bittern.deploy import PackError, pack, verify
+from bittern.deploy.packed import from_bytes
 from bittern.nn import BinaryConv2d, BinaryLinear
 from bittern.quant import Alternating, approximate, multibit
-from bittern.quantizer import LayerShape, MultibitCode, RealCode, SignCode, input_codes
+from bittern.quantizer import (
+    InputCode,
+    LayerShape,
+    Method,
+    MultibitCode,
+    Quantized,
+    RealCode,
+    SignCode,
+    input_codes,
+)
 
 ROWS = 64
 RELATIVE = {
@@ -180,23 +191,58 @@ def test_codes_say_what_inputs_are() -> None:
     assert all(isinstance(code, SignCode) for code in greedy)
 
 
-def test_greedy_inputs_pack_and_others_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("cycles", "refined", "kind"), [(0, False, "binary"), (2, False, "multibit_linear"), (0, True, "multibit_linear")]
+)
+def test_layers_pack_bit_for_bit(cycles: int, refined: bool, kind: str) -> None:
+    """Rows of zeros, of both zeros, of one size, of few sizes, and one that holds infinity; several rows a sample."""
     torch.manual_seed(3)
+    method = partial(Alternating, bits=2, input_bits=3, input_cycles=cycles, refined=refined)
+    plain = nn.Sequential(
+        BinaryLinear(65, 9, bias=True, method=method), nn.Tanh(), BinaryLinear(9, 4, method=method)
+    ).eval()
+    for shape in ((7, 65), (7, 2, 65))[: 1 + (cycles > 0)]:
+        x = torch.randn(shape)
+        x[0], x[1, ..., ::2], x[2], x[3], x[4, ..., 5] = 0.0, -0.0, 0.5, x[3].round(), float("inf")
+        packed = pack(plain, x)
+        report = verify(packed, plain, x)
+        assert report.exact
+        assert report.logits_identical
+        assert {layer.name for layer in report.layers} == {f"{name}.term{i}" for name in "02" for i in range(6)}
+        assert kind in {node.kind for node in packed.program.nodes}
+        assert_exact(packed(x)[torch.arange(7) != 4], plain(x).detach()[torch.arange(7) != 4])
+        assert bool(packed(x)[4].isnan().all())
+        assert_exact(from_bytes(packed.to_bytes())(x[:3]), packed(x)[:3])
 
-    def model(cycles: int) -> nn.Sequential:
-        method = partial(Alternating, bits=2, input_bits=3, input_cycles=cycles)
-        return nn.Sequential(
-            BinaryLinear(65, 9, bias=True, method=method), nn.Tanh(), BinaryLinear(9, 4, method=method)
-        )
 
-    x = torch.randn(5, 65)
-    x[0] = 0.0
-    plain = model(0).eval()
-    packed = pack(plain, x)
-    assert verify(packed, plain, x).exact
-    assert_exact(packed(x), plain(x).detach())
-    with pytest.raises(PackError, match="layer '0' has inputs of 3 planes that are found by 2 cycles at run time"):
-        pack(model(2), x)
+class Mixed(Alternating):
+    """Weights of another code beside inputs of planes."""
+
+    def weight(self, w: Tensor) -> tuple[Quantized, ...]:
+        return (Quantized(w.sign()),)
+
+    def weight_code(self) -> tuple[Code, ...]:
+        return (Ternary(),)
+
+
+class Doubled(Alternating):
+    """Inputs of which one plane is left out, or met twice."""
+
+    def input_code(self) -> InputCode | tuple[InputCode, ...]:
+        return (MultibitCode(2, 0, 2), MultibitCode(2, 0, 2))
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (partial(Mixed, input_bits=2), "layer '0': Mixed has inputs of several planes .* packed with weights of signs"),
+        (partial(Doubled, input_bits=2), "layer '0': Doubled has inputs .* all of them, in their order"),
+        (partial(Alternating, input_bits=1, input_cycles=1001), "by 1001 cycles at each call; at most 1000"),
+    ],
+)
+def test_what_no_node_says_is_refused(method: Method, message: str) -> None:
+    with pytest.raises(PackError, match=message):
+        pack(nn.Sequential(BinaryLinear(9, 3, method=method)), torch.randn(2, 9))
 
 
 def test_approximate_quantizes_rows_of_every_matrix_once() -> None:

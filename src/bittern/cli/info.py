@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bittern.deploy.program import Input, Node
 
 
-LOW_BIT = ("binary", "decoded")
+LOW_BIT = ("binary", "decoded", "multibit_linear")
 """Kinds of nodes whose weights lie in planes of bits."""
 
 
@@ -92,10 +92,11 @@ def _weight_bits(node: Node) -> int:
     from bittern.deploy.kinds.decoded import code_of
     from bittern.deploy.kinds.kind import integer, integers
 
-    per_group = integer(node, "channels") // integer(node, "groups")
-    fan_in = per_group * prod(integers(node, "kernel"))
-    planes = integer(node, "weight_planes") if node.kind == "binary" else code_of(node).bits
-    return fan_in * integer(node, "out_channels") * planes
+    planes = code_of(node).bits if node.kind == "decoded" else integer(node, "weight_planes")
+    numbers = integer(node, "channels") * integer(node, "out_channels") * planes
+    if node.kind == "multibit_linear":
+        return numbers
+    return numbers // integer(node, "groups") * prod(integers(node, "kernel"))
 
 
 def _parts(packed: Packed, size: int) -> Table:
@@ -110,7 +111,7 @@ def _parts(packed: Packed, size: int) -> Table:
         for role, name in node.tensors.items():
             if name not in seen:
                 seen.add(name)
-                low_bit = KINDS[node.kind].low_bit
+                low_bit = KINDS[node.kind].low_bit or (node.kind in LOW_BIT and role == "scale")
                 part = first if node.kind in LOW_BIT and role == "weight" else second if low_bit else third
                 parts[part] += packed.tensors[name].numel() * packed.tensors[name].element_size()
     parts["program and header"] = size - sum(parts.values())

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bittern.deploy.kinds.binary import BinaryStep
 from bittern.deploy.kinds.kind import Step
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.liveness import of_nodes, released_after
@@ -22,6 +21,7 @@ class Interpreter:
 
     def __init__(self, program: Program, tensors: Mapping[str, Tensor], device: torch.device) -> None:
         self.program = program
+        self._tensors, self._device = tensors, device
         self.steps = [step_of(node, tensors, device) for node in program.nodes]
         """What each node computes, in the order of the program."""
         self._released = released_after(of_nodes(program.nodes), program.output, len(program.inputs))
@@ -39,8 +39,9 @@ class Interpreter:
         values: dict[int, Any] = dict(enumerate(inputs))
         for node, step, released in zip(self.program.nodes, self.steps, self._released, strict=True):
             read = [values[v] for v in node.inputs]
-            if accumulators is not None and isinstance(step, BinaryStep):
-                accumulators[node.name] = step.accumulator(read[0])
+            count = KINDS[node.kind].accumulators
+            if accumulators is not None and count is not None:
+                accumulators |= count(node, node.named(self._tensors), self._device)(read[0])
             values[node.output] = step(*read)
             for v in released:
                 del values[v]

@@ -293,7 +293,7 @@ class Packed:
         return f"inputs {', '.join(f'{given.name} {in_words(given.sizes)}' for given in self.inputs)}"
 
     def __repr__(self) -> str:
-        low_bit = sum(node.kind in ("binary", "decoded") for node in self.program.nodes)
+        low_bit = sum(node.kind in ("binary", "decoded", "multibit_linear") for node in self.program.nodes)
         return (
             f"Packed({self._inputs_in_words()}, {len(self.program.nodes)} nodes, {low_bit} low-bit layers, "
             f"{self.nbytes} bytes, on {self.device})"

@@ -39,8 +39,8 @@ class Alternating(Quantizer):
     Start: as the network's real weights. Latent weights are clipped to +-1 after each step.
 
     The paper's networks have input_bits 2 or 3 and 2 cycles for both; for weights more cycles gain much beyond two
-    planes (docs/results/sequences.md), hence 10. With input_cycles=0 inputs are HORQ's residuals, and pack; those of
-    more cycles train, and pack refuses them by name.
+    planes (docs/results/sequences.md), hence 10. With input_cycles=0 inputs are HORQ's residuals, which exports take;
+    those of more cycles, or refined, pack, as one node a layer, and exports refuse them by name.
     Differences: the authors' code was not found; what least squares gives rows whose planes are equal is this library's
     choice (`ops.multibit_quantize`). sign(0) = +1.
     Errors: ValueError for bits outside 1 ... 8, cycles below 0, and input_bits in a convolution, whose input is no row.

@@ -26,7 +26,7 @@ from bittern.deploy.engine.groups.group import CPU, Group, Material
 from bittern.deploy.engine.idle import IdleSchedules
 from bittern.deploy.engine.memory_plan import Values, as_torch_sees, image_size, with_rows
 from bittern.deploy.engine.schedule import Schedule, Way
-from bittern.deploy.kinds.binary import Accumulator
+from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.plain import plain_cpu, untracked
 from bittern.deploy.program import Program
 from bittern.deploy.shapes import forms_of
@@ -57,7 +57,7 @@ class Engine:
         self._prepared = [group.prepare(material) for group in self.groups]
         self._ways: dict[tuple[int, int], tuple[Way, list[int]]] = {}
         """By batch size and number of torch's threads, for good, each with the sizes of the parts of a batch."""
-        self._accumulators: dict[str, Accumulator] = {}
+        self._accumulators: dict[str, Callable[[Any], dict[str, Tensor]]] = {}
         """What `accumulators` computes with, by layer."""
         self._planning = threading.Lock()
         self._idle = idle or IdleSchedules()
@@ -97,18 +97,19 @@ class Engine:
 
         Its products are kept for further calls, until `release`.
         """
-        found: dict[str, Tensor] = {}
+        found: dict[str, dict[str, Tensor]] = {}
 
         def look(group: Group, read: Callable[[int], Any]) -> None:
-            node = group.product
-            if node is not None:
-                product = self._accumulators.get(node.name) or Accumulator(node, node.named(self.tensors), CPU)
-                self._accumulators[node.name] = product
-                found[node.name] = product(read(node.inputs[0]))
+            node = group.node
+            make = KINDS[node.kind].accumulators
+            if make is not None:
+                count = self._accumulators.get(node.name) or make(node, node.named(self.tensors), CPU)
+                self._accumulators[node.name] = count
+                found[node.name] = count(read(node.inputs[0]))
 
         with self.schedule(self.program.batch_of(inputs)) as schedule:
             schedule.run_each(inputs, look)
-        return {node.name: found[node.name] for node in self.program.nodes if node.name in found}
+        return {name: acc for node in self.program.nodes for name, acc in found.get(node.name, {}).items()}
 
     def profile(self, *inputs: Tensor, repeats: int = 5) -> list[tuple[Group, float]]:
         """Every group with its median time in microseconds, each run alone."""

@@ -14,6 +14,7 @@ from bittern.deploy.bit_stream import to_streams
 from bittern.deploy.errors import PackError
 from bittern.deploy.finite import all_finite
 from bittern.deploy.front.builder import Builder, Ref
+from bittern.deploy.front.multibit import has_multibit_inputs, multibit_linear
 from bittern.deploy.front.terms import (
     BinaryLayer,
     Term,
@@ -29,7 +30,6 @@ from bittern.quantizer import (
     InputCode,
     InputScale,
     LevelsCode,
-    MultibitCode,
     OnesCode,
     Quantized,
     RealCode,
@@ -68,6 +68,12 @@ def _low_bit(b: Builder, name: str, layer: BinaryLayer, x: Ref) -> Ref:
     method, x_codes = layer.method, input_codes(layer.method)
     factors, codes, bias = method.output_factors(), checked_codes(name, layer), layer.product_bias
     single = len(x_codes) == len(codes) == 1 and codes[0].bits == x_codes[0].grid.bits == 1
+    if has_multibit_inputs(layer):
+        y = multibit_linear(b, name, layer, x, codes, None if factors else bias)
+        if not factors:
+            return y
+        y = _factors(b, f"{name}.factors", y, factors)
+        return y if bias is None else _with_bias(b, f"{name}.bias", layer, y, bias)
     folds_bias = single and not is_dynamic(x_codes[0]) and not factors
     y = _sum_of_terms(b, name, layer, x, codes, bias if folds_bias else None)
     if factors:
@@ -130,11 +136,6 @@ def _encoded(b: Builder, name: str, layer: BinaryLayer, code: InputCode, x: Ref)
     """
     if isinstance(code, RealCode):
         return x if code.gain is None else _factors(b, f"{name}.input", x, (layer.method.shape.input_view(code.gain),))
-    if isinstance(code, MultibitCode):
-        raise PackError(
-            f"pack: layer {name!r} has inputs of {code.planes} planes that are found by {code.cycles} cycles at run "
-            "time, which no packed program computes; train it with input_cycles=0, or with real inputs"
-        )
     if isinstance(code, RowCode):
         x = b.add("row_levels", f"{name}.rows", (x,), {})
     elif isinstance(code, LevelsCode) and code.low is not None and code.width is not None:

@@ -20,6 +20,7 @@ from bittern.nn.linear import BinaryLinear
 from bittern.quantizer import (
     InputCode,
     InputScale,
+    MultibitCode,
     Quantized,
     Quantizer,
     RowCode,
@@ -147,7 +148,7 @@ def static_scale(layer: BinaryLayer, term: Term) -> Tensor | None:
 
 def is_dynamic(code: InputCode) -> bool:
     """Whether the scale of an input is computed from it at run time."""
-    return isinstance(code, RowCode) or (isinstance(code, SignCode) and code.has_scale)
+    return isinstance(code, RowCode | MultibitCode) or (isinstance(code, SignCode) and code.has_scale)
 
 
 def _constant_input_scale(layer: BinaryLayer, index: int) -> Tensor | None:

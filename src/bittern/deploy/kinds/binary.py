@@ -221,6 +221,11 @@ class BinaryStep:
         return Accumulator(self.node, self.tensors, self.device)(planes)
 
 
+def _accumulators(node: Node, tensors: Tensors, device: torch.device) -> Callable[[Planes], dict[str, Tensor]]:
+    count = Accumulator(node, tensors, device)
+    return lambda planes: {node.name: count(planes)}
+
+
 def _form(node: Node, tensors: Tensors, x: Form, real: Form | None = None) -> Form:
     dims, out = integer(node, "dims"), integer(node, "out_channels")
     need(node, x.type == "bits", f"it takes bits; got {x.type}")
@@ -284,6 +289,7 @@ BINARY = Kind(
     check=_check,
     shape=_form,
     build=BinaryStep,
+    accumulators=_accumulators,
     low_bit=True,
     loaded=_loaded,
     working=_working,

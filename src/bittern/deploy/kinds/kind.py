@@ -30,6 +30,9 @@ Build = Callable[[Node, Tensors, torch.device], Step]
 Falls = Callable[[Tensors], Tensor | None]
 """From a node's tensors: bool [channels], where its result falls as its input rises; None: nowhere."""
 
+Accumulators = Callable[[Node, Tensors, torch.device], Callable[[Any], dict[str, Tensor]]]
+"""Makes, from a node and its tensors by role, a function from its first input to the integers it counts, by name."""
+
 Clamp = Callable[[Node], tuple[float, float]]
 """The least and the most that a node lets through."""
 
@@ -82,6 +85,8 @@ class Kind:
     """Whether it reads or writes bits or accumulators: exact on every device."""
     product: bool = False
     """Whether it multiplies its input with a weight, so that it may compute in bfloat16."""
+    accumulators: Accumulators | None = None
+    """For kinds that multiply bits: what they count, for `verify`."""
     monotone: Falls | None = None
     """For kinds that treat each channel by one function that never falls or never rises: where it falls.
 

@@ -13,6 +13,7 @@ from bittern.deploy.kinds.decoded import DECODED
 from bittern.deploy.kinds.kind import Kind
 from bittern.deploy.kinds.layout import LAYOUT_KINDS
 from bittern.deploy.kinds.levels import LEVEL_KINDS
+from bittern.deploy.kinds.multibit import MULTIBIT_LINEAR
 from bittern.deploy.kinds.ones import ONES_KINDS
 from bittern.deploy.kinds.real import REAL_KINDS
 from bittern.deploy.kinds.results import RESULTS
@@ -34,6 +35,7 @@ ALL: tuple[Kind, ...] = (
     SIGN_RESIDUAL,
     CHANNEL_SCALES,
     DECODED,
+    MULTIBIT_LINEAR,
     *TORCH_KINDS,
     ATEN,
     PART,

@@ -90,6 +90,11 @@ class Parts:
                     f"to_onnx: node {node.name!r} takes the mean off an input before its sign, and a runtime adds that "
                     "mean in an order of its own, so that signs would turn; run the packed model"
                 )
+            case "multibit_linear":
+                raise ExportError(
+                    f"to_onnx: node {node.name!r} finds the planes of its input by {node.attrs['cycles']} cycles of "
+                    "least squares, for which ONNX has no operators that round alike; run the packed model"
+                )
             case split_products.INPUT_SCALE:
                 return Lowered({}, lambda c: split_products.scale_by_input(node))
             case "factors":

@@ -25,8 +25,12 @@ class StepRule(NamedTuple):
 
 
 def _lstm(of_input: Tensor, of_state: Tensor, state: State) -> State:
-    """i, f, g, o in this order, as torch has them."""
-    i, f, g, o = (of_input + of_state).chunk(4, -1)
+    """i, f, g, o in this order, as torch has them.
+
+    Each is a sum of its own and so lies without gaps: torch computes the ends of rows that have some by another
+    sigmoid, a bit apart, and a packed program has no gaps.
+    """
+    i, f, g, o = (a + b for a, b in zip(of_input.chunk(4, -1), of_state.chunk(4, -1), strict=True))
     c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c
 

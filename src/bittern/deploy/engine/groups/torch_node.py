@@ -33,7 +33,7 @@ class TorchNode(OneNode, OwnMemory):
 
     @property
     def how(self) -> str:
-        return "torch" if self.product is None else "own call"
+        return "torch" if KINDS[self.node.kind].accumulators is None else "own call"
 
     @property
     def real(self) -> int | None:
