@@ -66,6 +66,7 @@ def test_numbers_are_the_authors() -> None:
         "AdaBin": (400, 128, 0.1),
         "RealToBinary": (75, 256, 2e-4),
         "BiBERT": (10, 16, 1e-4),
+        "ABBNN": (256, 256, 1e-3),
         "BWN": (55, 128, 1e-2),
         "TWN": (25, 50, 1e-2),
         "TTQ": (400, 128, 0.1),

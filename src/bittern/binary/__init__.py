@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from bittern.binary.ab_bnn import ABBNN
 from bittern.binary.abc_net import ABCNet
 from bittern.binary.adabin import AdaBin
 from bittern.binary.bibert import BiBERT
@@ -57,6 +58,7 @@ ALL: tuple[type[Quantizer], ...] = (
     AdaBin,
     RealToBinary,
     BiBERT,
+    ABBNN,
 )
 """Every method: the nine that are compared, then those that came after them."""
 
@@ -77,6 +79,7 @@ LATENT_FREE: tuple[type[Quantizer], ...] = (SignWeights,)
 """Methods whose weights are signs themselves, which only `optim.Bop` and `optim.BayesBiNN` move; not among `ALL`."""
 
 __all__ = [
+    "ABBNN",
     "ALL",
     "BNN",
     "COMPARED",

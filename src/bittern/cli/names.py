@@ -221,7 +221,7 @@ def networks() -> tuple[Callable[..., nn.Module], ...]:
     """All that commands know."""
     from bittern import models
 
-    return *models.ALL, *models.OF_PATCHES
+    return *models.ALL, *models.OF_PATCHES, *models.WITHOUT_NORMS
 
 
 def network(name: str) -> Callable[..., nn.Module]:

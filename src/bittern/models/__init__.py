@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from bittern.models.ab_resnet import ab_resnet18
 from bittern.models.aggregation import Aggregation, AveragePooling, Concatenation, MaxPooling
 from bittern.models.alexnet import alexnet
 from bittern.models.backbone import Backbone, HasFeatureMaps
@@ -92,12 +93,15 @@ input_size) -> nn.Module."""
 
 OF_PATCHES: tuple[Callable[..., nn.Module], ...] = (vit_small, mixer_small)
 """Networks for images whose layers are linear, called as those of `ALL`."""
+WITHOUT_NORMS: tuple[Callable[..., nn.Module], ...] = (ab_resnet18,)
+"""Networks whose weights are standardized in place of norms, called as those of `ALL`."""
 
 __all__ = [
     "ALL",
     "DDNN",
     "GPT",
     "OF_PATCHES",
+    "WITHOUT_NORMS",
     "Aggregation",
     "AveragePooling",
     "Backbone",
@@ -108,6 +112,7 @@ __all__ = [
     "Level",
     "MaxPooling",
     "RecurrentLanguageModel",
+    "ab_resnet18",
     "alexnet",
     "binary_densenet28",
     "binary_densenet37",

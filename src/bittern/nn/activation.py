@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -48,36 +49,81 @@ class RSign(nn.Module):
         return str(self.channels)
 
 
-class RPReLU(nn.Module):
-    """PReLU with a learned slope per channel and learned shifts per channel before and after it.
+class ShiftedPReLU(nn.Module, ABC):
+    """PReLU with a slope per channel between two learned shifts; how its slopes are learned is left to subclasses.
 
     x [batch, channels, *space] -> the same shape.
-    Formula: y = PReLU_c(x - before_c) + after_c, PReLU_c(t) = t where t > 0, else slope_c * t. The paper's names are
-    gamma, beta, zeta for before, slope, after. At the start slope = 0.25, shifts 0.
+    Formula: y = PReLU_c(x - before_c) + after_c, PReLU_c(t) = t where t > 0, else slope_c * t; shifts 0 at the start.
     Order of operations, which packed inference repeats: three roundings, fl(fl(slope * fl(x - before)) + after); the
     middle one only where t <= 0; never a fused multiply-add.
-    Differences: the authors' code adds its first shift, which is -before.
+    Differences: the authors' codes add their first shift, which is -before.
 
+    learned: name of the parameter [channels] that slopes are made of; initial: its start.
     Raises: ValueError when x does not have `channels` channels; TypeError for an input that is not floating point.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, learned: str, initial: float) -> None:
         super().__init__()
-        _check_channels("RPReLU", channels)
+        _check_channels(type(self).__name__, channels)
         self.channels = channels
         self.before = nn.Parameter(torch.zeros(channels))
-        """gamma [channels]."""
-        self.slope = nn.Parameter(torch.full((channels,), INITIAL_SLOPE))
-        """beta [channels]."""
+        """[channels]."""
+        self.register_parameter(learned, nn.Parameter(torch.full((channels,), initial)))
         self.after = nn.Parameter(torch.zeros(channels))
-        """zeta [channels]."""
+        """[channels]."""
+
+    @abstractmethod
+    def slopes(self) -> Tensor:
+        """[channels], with their gradient."""
 
     def forward(self, x: Tensor) -> Tensor:
-        _check_input("RPReLU", x, self.channels)
-        return rprelu(x, self.before, self.slope, self.after)
+        _check_input(type(self).__name__, x, self.channels)
+        return rprelu(x, self.before, self.slopes(), self.after)
 
     def extra_repr(self) -> str:
         return str(self.channels)
+
+
+class RPReLU(ShiftedPReLU):
+    """`ShiftedPReLU` whose slopes are learned, 0.25 at the start.
+
+    Formula: y = PReLU_c(x - before_c) + after_c. The paper's names are gamma, beta, zeta for before, slope, after.
+    Source: ReActNet, arXiv 2003.03488.
+    """
+
+    slope: nn.Parameter
+    """beta [channels]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, "slope", INITIAL_SLOPE)
+
+    def slopes(self) -> Tensor:
+        return self.slope
+
+
+class PowerOfTwoRPReLU(ShiftedPReLU):
+    """`ShiftedPReLU` whose slopes are powers of two, so that a circuit shifts where others multiply.
+
+    Formula: slope_c = 2^round(e_c), ties to even; e = -3 at the start. The product with it is exact unless subnormal.
+    Backward: round counts as the identity, dslope/de = ln 2 * slope; the rest by autograd.
+    Source: A&B BNN, arXiv 2403.03739; Ruichen0424/AB-BNN Network/BNN.py.
+    """
+
+    exponent: nn.Parameter
+    """e [channels]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, "exponent", INITIAL_EXPONENT)
+
+    @property
+    def slope(self) -> Tensor:
+        """2^round(e) [channels], to the bit."""
+        # of float32 torch's powers need not be exact
+        values = torch.exp2(self.exponent.detach().round().double()).to(self.exponent.dtype)
+        return straight_through(values, self.exponent, values * math.log(2.0))
+
+    def slopes(self) -> Tensor:
+        return self.slope
 
 
 class DPReLU(nn.Module):
@@ -111,45 +157,8 @@ class DPReLU(nn.Module):
         return str(self.channels)
 
 
-class PowerOfTwoRPReLU(nn.Module):
-    """RPReLU whose slopes are powers of two, so that a circuit shifts where others multiply.
-
-    x [batch, channels, *space] -> the same shape.
-    Formula: y = PReLU_c(x - before_c) + after_c with slope_c = 2^round(e_c), ties to even; at the start e = -3, shifts
-    0. Order of operations: as `RPReLU`; the product with the slope is exact unless it is subnormal.
-    Backward: round counts as the identity, dslope/de = ln 2 * slope; the rest by autograd.
-    Differences: the authors' code adds its first shift, which is -before.
-    Source: A&B BNN, arXiv 2403.03739; Ruichen0424/AB-BNN Network/BNN.py.
-
-    Raises: ValueError when x does not have `channels` channels; TypeError for an input that is not floating point.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        _check_channels("PowerOfTwoRPReLU", channels)
-        self.channels = channels
-        self.before = nn.Parameter(torch.zeros(channels))
-        self.exponent = nn.Parameter(torch.full((channels,), INITIAL_EXPONENT))
-        """e [channels]."""
-        self.after = nn.Parameter(torch.zeros(channels))
-
-    @property
-    def slope(self) -> Tensor:
-        """2^round(e) [channels], to the bit."""
-        # of float32 torch's powers need not be exact
-        values = torch.exp2(self.exponent.detach().round().double()).to(self.exponent.dtype)
-        return straight_through(values, self.exponent, values * math.log(2.0))
-
-    def forward(self, x: Tensor) -> Tensor:
-        _check_input("PowerOfTwoRPReLU", x, self.channels)
-        return rprelu(x, self.before, self.slope, self.after)
-
-    def extra_repr(self) -> str:
-        return str(self.channels)
-
-
 def rprelu(x: Tensor, before: Tensor, slope: Tensor, after: Tensor) -> Tensor:
-    """PReLU(x - before) + after for x [batch, channels, *space] and vectors [channels]: the arithmetic of `RPReLU`."""
+    """PReLU(x - before) + after for x [batch, channels, *space] and vectors [channels], as in `ShiftedPReLU`."""
     return F.prelu(x - per_channel(before, x), slope) + per_channel(after, x)
 
 

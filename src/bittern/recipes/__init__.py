@@ -19,7 +19,7 @@ import functools
 
 from bittern.quantizer import Method
 from bittern.recipes.gated_papers import REAL_TO_BINARY, TRANSFER_POINTS, real_to_binary_stages
-from bittern.recipes.later_papers import BIPER, BNEXT, BNN_PLUS, DSQ, RBNN, REBNN, RESTE, SIMAN
+from bittern.recipes.later_papers import AB_BNN, BIPER, BNEXT, BNN_PLUS, DSQ, RBNN, REBNN, RESTE, SIMAN
 from bittern.recipes.levels import BIBERT, BIT, EWGS, FRACBNN
 from bittern.recipes.optimizer_papers import ADAM_BNN, BAYES_BINN, BOP, OF_OPTIMIZERS
 from bittern.recipes.papers import (
@@ -64,6 +64,7 @@ ALL: tuple[PaperRecipe, ...] = (
     ADABIN,
     REAL_TO_BINARY,
     BIBERT,
+    AB_BNN,
     BWN,
     TWN,
     TTQ,
@@ -91,6 +92,7 @@ def for_method(method: Method) -> PaperRecipe:
 
 __all__ = [
     "ABC_NET",
+    "AB_BNN",
     "ADABIN",
     "ADAM_BNN",
     "ALL",

@@ -209,3 +209,33 @@ DSQ = PaperRecipe(
     start="not read; here as the network's real weights",
     differences=("The paper's own settings were not read; these are IR-Net's, without a decay of alpha and u.",),
 )
+
+_AB = "Ruichen0424/AB-BNN README.md"
+
+AB_BNN = PaperRecipe(
+    method=binary.ABBNN,
+    task="CIFAR-10, ReAct-ResNet-18 without norms",
+    source="arXiv 2403.03739; Ruichen0424/AB-BNN Train_Cifar_step1.ipynb, Train_Cifar_step2.ipynb, README.md",
+    published=(
+        Published(91.94, "CIFAR-10", "ReAct-ResNet-18", _AB, note="without norms"),
+        Published(89.44, "CIFAR-10", "ReActNet-A", _AB, note="without norms"),
+        Published(61.39, "ImageNet", "ReAct-ResNet-18", _AB, note="without norms"),
+        Published(65.19, "ImageNet", "ReAct-ResNet-34", _AB, note="without norms"),
+        Published(66.89, "ImageNet", "ReActNet-A", _AB, note="without norms"),
+    ),
+    epochs=256,
+    batch_size=256,
+    optimizer=torch.optim.Adam,
+    learning_rate=1e-3,
+    schedule=Linear(),
+    first_decay=Decay(real=5e-6),
+    augmentation="random crop of 32 from 40 pixels (reflected), mirrored",
+    crop_and_flip=True,
+    start="the first stage's weights, which start as torch's",
+    differences=(
+        "The authors clip gradients to 0.001 times the size of what they change, per filter, but for the last layer's.",
+        "Their networks have no norm: `models.ab_resnet18`. Labels alone teach them.",
+        "The abstract says 92.30 % on CIFAR-10. " + _BEST,
+        "In the first stage the shifts in front of signs decay too.",
+    ),
+)

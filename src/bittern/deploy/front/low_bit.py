@@ -24,7 +24,7 @@ from bittern.deploy.front.terms import (
     scale_order,
     static_scale,
 )
-from bittern.nn.activation import PowerOfTwoRPReLU, RPReLU, RSign
+from bittern.nn.activation import RSign, ShiftedPReLU
 from bittern.nn.binarize import is_repeated
 from bittern.quantizer import (
     InputCode,
@@ -46,8 +46,8 @@ _EPILOGUES = {(False, False): "none", (True, False): "scale", (False, True): "bi
 
 def lower_layer(b: Builder, name: str, layer: Any, x: Ref) -> Ref:
     """Nodes of one layer of Bittern's, called with value x."""
-    if isinstance(layer, RPReLU | PowerOfTwoRPReLU):
-        return b.add("rprelu", name, (x,), {"before": layer.before, "slope": layer.slope, "after": layer.after})
+    if isinstance(layer, ShiftedPReLU):
+        return b.add("rprelu", name, (x,), {"before": layer.before, "slope": layer.slopes(), "after": layer.after})
     if isinstance(layer, RSign):
         return b.add("shifted_sign", name, (x,), {"shift": layer.shift})
     return _low_bit(b, name, layer, x)
