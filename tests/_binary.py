@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bittern import binary
-from bittern.binary import EWGS, HORQ, ABCNet, AdaBin, BiT, DoReFa, XNORNet, XNORNetPlusPlus
+from bittern.binary import EWGS, HORQ, ABCNet, AdaBin, BiT, BMXNet, DoReFa, XNORNet, XNORNetPlusPlus
 from bittern.quantizer import InputScale, LayerShape, Method, Quantizer
 
 METHODS: dict[str, Method] = {cls.__name__: cls for cls in binary.ALL} | {
@@ -31,6 +31,7 @@ METHODS: dict[str, Method] = {cls.__name__: cls for cls in binary.ALL} | {
     "XNORNetPlusPlus-1": partial(XNORNetPlusPlus, case=1),
     "XNORNetPlusPlus-2": partial(XNORNetPlusPlus, case=2),
     "XNORNetPlusPlus-3": partial(XNORNetPlusPlus, case=3),
+    "BMXNet-w2a3": partial(BMXNet, weight_bits=2, input_bits=3),
     "EWGS-w2a3": partial(EWGS, weight_bits=2, input_bits=3),
     "BiT-unsigned": partial(BiT, inputs="unsigned"),
 }

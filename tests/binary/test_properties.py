@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from _binary import METHODS, SPECIAL
 from _tolerance import assert_elementwise, assert_exact, assert_reduction
 from bittern import binary
-from bittern.binary import EWGS, BiT, DoReFa, FracBNN, XNORNetPlusPlus
+from bittern.binary import EWGS, BiT, BMXNet, DoReFa, FracBNN, XNORNetPlusPlus
 from bittern.codes import Integers, Ones, odd_integers
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear
 from bittern.ops import mean_magnitude, mean_of_sample
@@ -45,6 +45,8 @@ def randomize(layer: nn.Module) -> None:
 
 def has_zero(m: Quantizer) -> bool:
     """Whether inputs are levels from 0 on, rather than odd numbers."""
+    if isinstance(m, BMXNet):
+        return m.input_bits > 1
     return isinstance(m, (DoReFa, EWGS)) or (isinstance(m, BiT) and m.inputs == "unsigned")
 
 
@@ -53,7 +55,7 @@ def test_all_names_every_method_once_in_order() -> None:
     compared = ["BNN", "XNORNet", "DoReFa", "BiRealNet", "XNORNetPlusPlus", "ReActNet", "ReCU", "FDA", "IRNet"]
     assert [cls.__name__ for cls in binary.COMPARED] == compared
     later = ["FracBNN", "EWGS", "BiT", "SiMaN", "BNNPlus", "BiPer", "ReBNN", "BNext", "DSQ"]
-    later += ["HORQ", "ABCNet", "AdaBin", "RealToBinary", "BiBERT"]
+    later += ["HORQ", "ABCNet", "AdaBin", "RealToBinary", "BiBERT", "ABBNN", "BMXNet"]
     assert names == [*compared, "ReSTE", "RBNN", *later]
     assert set(names) == set(binary.__all__) - {"ALL", "COMPARED", "LATENT_FREE", "SignWeights"}
     assert all(getattr(binary, name) is cls for name, cls in zip(names, binary.ALL, strict=True))

@@ -10,6 +10,7 @@ from bittern.binary.bibert import BiBERT
 from bittern.binary.biper import BiPer
 from bittern.binary.bireal_net import BiRealNet
 from bittern.binary.bit import BiT
+from bittern.binary.bmxnet import BMXNet
 from bittern.binary.bnext import BNext
 from bittern.binary.bnn import BNN
 from bittern.binary.bnn_plus import BNNPlus
@@ -59,6 +60,7 @@ ALL: tuple[type[Quantizer], ...] = (
     RealToBinary,
     BiBERT,
     ABBNN,
+    BMXNet,
 )
 """Every method: the nine that are compared, then those that came after them."""
 
@@ -91,6 +93,7 @@ __all__ = [
     "RBNN",
     "ABCNet",
     "AdaBin",
+    "BMXNet",
     "BNNPlus",
     "BNext",
     "BiBERT",

@@ -66,7 +66,8 @@ class ABBNN(Quantizer):
         # equal weights need not be 0 when they are centered
         centered = torch.where(constant, 0.0, centered)
         deviation = torch.where(constant, 1.0, filter_mean(centered.square())).sqrt()
-        return centered / (deviation + EPSILON) * self.shape.fan_in**-0.5
+        standard: Tensor = centered / (deviation + EPSILON) * self.shape.fan_in**-0.5
+        return standard
 
     def input(self, x: Tensor) -> Quantized:
         if self.shift is None:

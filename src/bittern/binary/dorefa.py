@@ -40,8 +40,7 @@ class DoReFa(Quantizer):
     Start: He's, N(0, 2 / fan_in), the default of the authors' convolutions.
 
     Differences: sign(0) = +1 here as in the authors' code, which truncates the start at two deviations. Larq and
-    bitorch stop the gradient of the maximum. BMXNet's layers (q_helper.h, q_activation-inl.h) of
-    2 to 8 bits are this forward; those of 1 bit `BNN`'s; more than 8 bits no packed layer holds.
+    bitorch stop the gradient of the maximum. `BMXNet` has this forward from 2 bits on.
     Errors: ValueError for bits outside 1 ... 8 (gradients: 1 ... 16 or 32): a layer of 32 bits is not a low-bit layer.
     Source: arXiv 1606.06160.
     """
@@ -64,10 +63,7 @@ class DoReFa(Quantizer):
             scale = w.detach().abs().mean()
             return Quantized(binarize(w, without_scale(torch.ones_like(scale), scale)), scale)
         top = _top(self.weight_bits)
-        squashed = torch.tanh(w)
-        largest = squashed.abs().amax()
-        largest = torch.where(largest == 0.0, 1.0, largest)
-        real = (squashed / (2.0 * largest) + 0.5) * top
+        real = squashed(w) * top
         level = straight_through(torch.round(real.detach()), real)
         return Quantized(2.0 * level - top, _constant(1.0 / top, w))
 
@@ -83,6 +79,13 @@ class DoReFa(Quantizer):
             return y
         result: Tensor = _QuantizeGradient.apply(y, self.gradient_bits)  # type: ignore[no-untyped-call]
         return result
+
+
+def squashed(w: Tensor) -> Tensor:
+    """tanh(w) / (2 max|tanh w|) + 1/2, in [0, 1]; 1/2 for a weight of zeros."""
+    bent = torch.tanh(w)
+    largest = bent.abs().amax()
+    return bent / (2.0 * torch.where(largest == 0.0, 1.0, largest)) + 0.5
 
 
 def _top(bits: int) -> float:

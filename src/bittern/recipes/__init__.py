@@ -19,7 +19,7 @@ import functools
 
 from bittern.quantizer import Method
 from bittern.recipes.gated_papers import REAL_TO_BINARY, TRANSFER_POINTS, real_to_binary_stages
-from bittern.recipes.later_papers import AB_BNN, BIPER, BNEXT, BNN_PLUS, DSQ, RBNN, REBNN, RESTE, SIMAN
+from bittern.recipes.later_papers import AB_BNN, BIPER, BMXNET, BNEXT, BNN_PLUS, DSQ, RBNN, REBNN, RESTE, SIMAN
 from bittern.recipes.levels import BIBERT, BIT, EWGS, FRACBNN
 from bittern.recipes.optimizer_papers import ADAM_BNN, BAYES_BINN, BOP, OF_OPTIMIZERS
 from bittern.recipes.papers import (
@@ -65,6 +65,7 @@ ALL: tuple[PaperRecipe, ...] = (
     REAL_TO_BINARY,
     BIBERT,
     AB_BNN,
+    BMXNET,
     BWN,
     TWN,
     TTQ,
@@ -103,6 +104,7 @@ __all__ = [
     "BIREAL_NET",
     "BIT",
     "BIT_NET",
+    "BMXNET",
     "BNEXT",
     "BNN",
     "BNN_PLUS",

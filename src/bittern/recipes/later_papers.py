@@ -12,7 +12,7 @@ from bittern.recipes.papers import resnet20, vgg_small
 from bittern.recipes.published import Published
 from bittern.recipes.record import Decay, PaperRecipe
 from bittern.train.loss import Distillation, SquaredHinge
-from bittern.train.schedule import Cosine, Exponential, Linear
+from bittern.train.schedule import Cosine, Exponential, Linear, Steps
 
 _MOMENTUM = functools.partial(torch.optim.SGD, momentum=0.9)
 _CROP = "random crop of 32 from 40 pixels, mirrored"
@@ -237,5 +237,24 @@ AB_BNN = PaperRecipe(
         "Their networks have no norm: `models.ab_resnet18`. Labels alone teach them.",
         "The abstract says 92.30 % on CIFAR-10. " + _BEST,
         "In the first stage the shifts in front of signs decay too.",
+    ),
+)
+
+BMXNET = PaperRecipe(
+    method=binary.BMXNet,
+    task="CIFAR-10, 5 layers",
+    source="arXiv 1705.09864; hpi-xnor/BMXNet smd_hpi/examples/binary-imagenet1k: train_cifar10.py, common/fit.py",
+    epochs=100,
+    batch_size=256,
+    optimizer=_MOMENTUM,
+    learning_rate=0.5,
+    schedule=Steps(tuple((epoch / 100, 0.5 ** (epoch // 10)) for epoch in range(10, 100, 10))),
+    decay=Decay(1e-4, 1e-4),
+    augmentation="not read",
+    crop_and_flip=True,
+    start=_HE,
+    differences=(
+        "MXNet decays the factors of norms too.",
+        "Of the text of the paper, and of its figures, nothing was read.",
     ),
 )

@@ -65,6 +65,8 @@ def checked_codes(name: str, layer: BinaryLayer) -> tuple[Code, ...]:
     for code, x_code in itertools.product(codes, input_codes(method)):
         grid = x_code.grid
         assert not isinstance(grid, Reals)
+        if grid.bits > MOST_PLANES:
+            raise PackError(f"pack: layer {name!r} has inputs of {grid.bits} bits; at most {MOST_PLANES} are packed")
         reach = method.shape.fan_in * max(1, sum(code.plane_factors)) * max(1, sum(grid.plane_factors))
         if reach > MAX_EXACT_FAN_IN:
             raise PackError(
