@@ -122,6 +122,21 @@ def test_product_by_hand() -> None:
     assert y.tolist() == [[(-1 * 3.0) * 2.0 + (-1 * 0.5) * 2.0 + 0.25]]
 
 
+@pytest.mark.parametrize("isa", ops.available_isas(), ids=lambda isa: isa.label)
+def test_the_largest_counts(isa: ops.Isa) -> None:
+    """All signs differ, or none, in chunks that are full and not; an odd number of planes of inputs."""
+    n, draw = 1000, torch.Generator().manual_seed(8)
+    signs = ops.pack_signs(torch.randn(2, n, generator=draw))
+    opposite = ops.pack_signs(-ops.unpack_signs(signs, n))
+    for planes in ((0,), (0, 1, 0), (0, 0, 1, 1, 0)):
+        x = torch.stack([(signs, opposite)[plane] for plane in planes])
+        ones = torch.ones(2, len(planes))
+        y = ops.multibit_matvec.native(isa, x, ones, signs.repeat(20, 1)[None], torch.ones(40, 1), n)
+        expected = n * (len(planes) - 2 * sum(planes))
+        assert y[0, ::2].tolist() == [expected] * 20
+        assert y[1, 1::2].tolist() == [expected] * 20
+
+
 def test_prepared_takes_inputs_as_the_op() -> None:
     draw = torch.Generator().manual_seed(3)
     w = ops.multibit_quantize(torch.randn(37, 150, generator=draw), 3, cycles=10)
@@ -134,6 +149,26 @@ def test_prepared_takes_inputs_as_the_op() -> None:
             assert_exact(ops.PreparedMultibitMatvec(*w, 150, isa=isa).quantized(real, 2), prepared(*x))
     exact = decoded(*x_rows(x), 150) @ decoded(*w, 150).t()
     assert_elementwise(prepared(*x).view(6, 37), exact, 3 + 3 * 6, 150 * float(x[1].max() * w[1].max()))
+
+
+def test_prepared_writes_where_it_is_told_and_looks_at_each_input_anew() -> None:
+    draw = torch.Generator().manual_seed(4)
+    w = ops.multibit_quantize(torch.randn(5, 70, generator=draw), 2)
+    prepared, x = ops.PreparedMultibitMatvec(*w, 70), torch.randn(3, 70, generator=draw)
+    out, expected = torch.full((3, 5), 7.0), prepared(*ops.multibit_quantize(x, 2))
+    assert prepared.quantized(x, 2, out=out) is out
+    assert_exact(out, expected)
+    assert_exact(prepared.quantized(x.t().contiguous().t(), 2), expected)
+    assert_exact(prepared.quantized(x.double().float()[:1], 2), expected[:1])
+    assert_exact(prepared.quantized(x.bfloat16(), 3), prepared(*ops.multibit_quantize(x.bfloat16(), 3)))
+    assert_exact(prepared.quantized(x, 2, 0, True), prepared(*ops.multibit_quantize(x, 2, 0, True)))
+    for wrong in (out[:2], out.double(), torch.empty(5, 3).t(), torch.empty((3, 5), device="meta")):
+        with pytest.raises(ValueError, match=re.escape("out must be float32 [3, 5], contiguous, on the CPU; got")):
+            prepared.quantized(x, 2, out=wrong)
+    with pytest.raises(TypeError, match="x must be float32"):
+        prepared.quantized(x.double(), 2)
+    with pytest.raises(ValueError, match="all tensors must be on one device"):
+        prepared.quantized(x.to("meta"), 2)
 
 
 def x_rows(x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

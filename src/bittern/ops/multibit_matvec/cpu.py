@@ -30,6 +30,9 @@ class PreparedMultibitMatvec:
         self.isa = chosen_isa() if isa is None else isa
         self.planes, self.rows = w.shape[:2]
         self.in_features = in_features
+        self._known: tuple[tuple[object, ...], int, tuple[int, ...]] | None = None
+        """Of the last real input that was seen to be right: shape, type and how its planes are found; how many rows it
+        has; the shape of the result."""
         self._scale = w_scale.t().contiguous()
         self._bias = None if bias is None else bias.contiguous()
         w = w.contiguous()
@@ -45,7 +48,7 @@ class PreparedMultibitMatvec:
 
     def _multiplied(self, x: Tensor, x_scale: Tensor) -> Tensor:
         batch = x_scale.shape[:-1]
-        out = torch.empty((*batch, self.rows), dtype=torch.float32, device="cpu")
+        out = self._scale.new_empty((*batch, self.rows))
         _native.multibit_matvec(
             self.isa,
             threads(),
@@ -58,24 +61,35 @@ class PreparedMultibitMatvec:
         )
         return out
 
-    def quantized(self, x: Tensor, planes: int, cycles: int = 2, refined: bool = False) -> Tensor:
+    def quantized(
+        self, x: Tensor, planes: int, cycles: int = 2, refined: bool = False, out: Tensor | None = None
+    ) -> Tensor:
         """The product with the planes of a real x [*batch, in_features], in one native call.
 
         The bits of `self(*multibit_quantize(x, planes, cycles, refined))`; errors as there.
+        out: float32 [*batch, rows], contiguous and no part of x, to write to, for calls in a loop: memory of its own
+        takes a tenth of a small product. It is what comes back. ValueError for another.
         """
-        check_quantize(MultibitQuantizeArguments(x, planes, cycles, refined))
-        if not x.is_cpu:
-            check_same_device(OP, x=x, w_scale=self._scale)
-        *batch, n = x.shape
-        if n != self.in_features:
-            raise ValueError(f"{OP}: x must be [..., {self.in_features}]; got {list(x.shape)}")
-        x = x.float().contiguous()
-        out = torch.empty((*batch, self.rows), dtype=torch.float32, device="cpu")
+        signature = (x.shape, x.dtype, planes, cycles, refined)
+        known = self._known
+        if known is None or signature != known[0] or not x.is_cpu:
+            self._check_real(x, planes, cycles, refined)
+            batch = x.shape[:-1]
+            known = self._known = signature, batch.numel(), (*batch, self.rows)
+        _, inputs, shape = known
+        if x.dtype != torch.float32:
+            x = x.float()
+        if not x.is_contiguous():
+            x = x.contiguous()
+        if out is None:
+            out = self._scale.new_empty(shape)
+        elif out.shape != shape or out.dtype != torch.float32 or not (out.is_cpu and out.is_contiguous()):
+            raise self._wrong_out(shape, out)
         _native.multibit_linear(
             self.isa,
             threads(),
             x.data_ptr(),
-            x.numel() // n,
+            inputs,
             planes,
             cycles,
             refined,
@@ -83,6 +97,19 @@ class PreparedMultibitMatvec:
             out.data_ptr(),
         )
         return out
+
+    def _check_real(self, x: Tensor, planes: int, cycles: int, refined: bool) -> None:
+        check_quantize(MultibitQuantizeArguments(x, planes, cycles, refined))
+        if not x.is_cpu:
+            check_same_device(OP, x=x, w_scale=self._scale)
+        if x.shape[-1] != self.in_features:
+            raise ValueError(f"{OP}: x must be [..., {self.in_features}]; got {list(x.shape)}")
+
+    def _wrong_out(self, shape: tuple[int, ...], out: Tensor) -> ValueError:
+        return ValueError(
+            f"{OP}: out must be float32 {list(shape)}, contiguous, on the CPU; got {out.dtype} {list(out.shape)} of "
+            f"strides {list(out.stride())} on {out.device}"
+        )
 
     def _numbers(self) -> tuple[int, int, int, int, int, int]:
         """The weight as native code takes it."""
