@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from _binary import scaled_input_gradient, scaled_weight_gradient, shape_of
 from bittern.binary import EWGS, BiT, FracBNN
+from bittern.binary.bit import use_input_bits
 from bittern.deploy import pack, verify
 from bittern.estimators import gradient_scaled_levels
 from bittern.nn import BinaryConv2d, BinaryLinear, Thermometer
-from bittern.quantizer import LayerShape, Method, Quantizer
+from bittern.quantizer import LayerShape, Method, Quantizer, input_terms
 from bittern.train.real_weights import real_weights
 
 W = torch.tensor([[0.5, -1.4, 1.3, -0.1], [0.0, -0.0, -1.3, 2.0]])
@@ -218,7 +219,43 @@ def test_bit_starts_from_the_first_batch(inputs: str, factor: int) -> None:
     assert q.scale.item() == pytest.approx(1e-5)
 
 
+def test_bit_inputs_of_two_bits() -> None:
+    """Signed, v = -6, -4, -1, 1, 2, 4 and a = 2; q = -0.5 and 0.5 go to 0. Unsigned, q = -0.5, 0.5, 1.5, 3, 4."""
+    x = torch.tensor([[-6.5, -4.5, -1.5, 0.5, 1.5, 3.5]], requires_grad=True)
+    m = set_to(BiT(shape_of(x), input_bits=2), scale=2.0, shift=0.5).eval()
+    terms = input_terms(m, x)
+    assert [term.values[0].tolist() for term in terms] == [[0, 0, 2, 2, 3, 3], [1] * 6]
+    real = sum(term.values * term.scale for term in terms if term.scale is not None)
+    assert isinstance(real, Tensor)
+    assert real[0].tolist() == [-4, -4, 0, 0, 2, 2]
+    real.backward(torch.arange(1.0, 7.0)[None])
+    assert x.grad is not None
+    assert x.grad[0].tolist() == pytest.approx([0, 2, 3, 4, 5, 0])
+    grad = m.get_parameter("scale").grad
+    assert grad is not None
+    assert grad.item() == pytest.approx((-2 + 3 * 0.5 - 4 * 0.5 + 6) / math.sqrt(6))
+
+    x = torch.tensor([[-1.5, 0.5, 2.5, 5.5, 7.5]], requires_grad=True)
+    m = set_to(BiT(shape_of(x), inputs="unsigned", input_bits=2), scale=2.0, shift=0.5).eval()
+    (q,) = input_terms(m, x)
+    assert q.values[0].tolist() == [0, 0, 2, 3, 3]
+    assert q.scale is not None
+    (q.values * q.scale).backward(torch.arange(1.0, 6.0)[None])
+    assert x.grad is not None
+    assert x.grad[0].tolist() == pytest.approx([0, 2, 3, 4, 0])
+    grad = m.get_parameter("scale").grad
+    assert grad is not None
+    assert grad.item() == pytest.approx((2 * -0.5 + 3 * 0.5 + 5 * 3) / math.sqrt(5 * 3))
+    m = BiT(shape_of(x), inputs="unsigned", input_bits=2)
+    m.input(torch.tensor([[1.0, -2.0, 3.0, 0.0, 0.0]]))
+    assert m.scale.item() == pytest.approx(4 * 6 / 5 / math.sqrt(3))
+
+
 def test_bit_refuses() -> None:
+    with pytest.raises(ValueError, match="BiT: input_bits must be an integer from 1 to 8; got 9"):
+        BiT(LayerShape((2, 4)), input_bits=9)
+    with pytest.raises(ValueError, match="use_input_bits: the model has no layer of BiT"):
+        use_input_bits(nn.Linear(2, 2), 2)
     with pytest.raises(ValueError, match="BiT: inputs must be one of 'signed', 'unsigned'; got 'both'"):
         BiT(LayerShape((2, 4)), inputs="both")  # type: ignore[arg-type]
 
@@ -228,8 +265,15 @@ def test_bit_refuses() -> None:
 
 @pytest.mark.parametrize(
     "method",
-    [partial(EWGS, weight_bits=2, input_bits=3), EWGS, FracBNN, BiT, partial(BiT, inputs="unsigned")],
-    ids=["EWGS-w2a3", "EWGS", "FracBNN", "BiT", "BiT-unsigned"],
+    [
+        partial(EWGS, weight_bits=2, input_bits=3),
+        EWGS,
+        FracBNN,
+        BiT,
+        partial(BiT, inputs="unsigned"),
+        partial(BiT, input_bits=2),
+    ],
+    ids=["EWGS-w2a3", "EWGS", "FracBNN", "BiT", "BiT-unsigned", "BiT-a2"],
 )
 def test_packed_equals_trained(method: Method) -> None:
     """After a step: ranges, scales and thresholds are no round numbers; ties of the code among the inputs."""

@@ -107,6 +107,14 @@ def test_stages_of_a_paper() -> None:
     assert [len(recipe.losses) for recipe in recipes] == [0, 2, 1]
     with pytest.raises(Misused, match="--learning-rate is decided by --stages RealToBinary"):
         stages.with_paper({"stages": "realtobinary", "learning_rate": 0.1})
+    bit = stages.with_paper({"stages": "bit", "model": "vit_small", "teacher": "here"})
+    plan = train_recipe.plan(Options(**bit))
+    assert [loss.points for recipe in train_recipe.recipes_of(plan) for loss in recipe.losses] == [
+        ("blocks.0", "blocks.1", "blocks.2", "blocks.3")
+    ] * 2
+    for changed, message in (({"teacher": None}, "learns from a teacher alone"), ({"model": "mlp"}, "mlp has none")):
+        with pytest.raises(Misused, match=message):
+            train_recipe.plan(Options(**(bit | changed)))
     with pytest.raises(Misused, match="unknown stages 'xnor'"):
         stages.paper_name("xnor")
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,22 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
-from bittern.binary import RealToBinary
+from bittern import models
+from bittern.binary import BiT, RealToBinary
+from bittern.binary.attention import ElasticAttention
 from bittern.data import ImageData
 from bittern.nn import BinaryConv2d
-from bittern.recipes import real_to_binary_stages
+from bittern.recipes import bit_stages, real_to_binary_stages
 from bittern.train import (
     AttentionMatching,
+    Distillation,
     LogitsMatching,
     Recipe,
     Stage,
     load_weights,
+    start_from,
     tanh_operands,
     train_stages,
     use_tanh_operands,
@@ -139,3 +145,29 @@ def test_stages_that_do_not_fit(few: ImageData, stages: tuple[Stage, ...], messa
         Stage(name="a", recipe=PLAIN, operands="float")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="Stage: name must be of"):
         Stage(name="A/b", recipe=PLAIN)
+
+
+def test_bit_learns_in_two_steps_from_a_real_network() -> None:
+    """Two bits of inputs first; labels count nothing; the last network has signs, and starts from the first step's."""
+    sizes: dict[str, Any] = {"words": 9, "num_classes": 2, "context": 4, "width": 8, "heads": 2, "blocks": 2}
+    torch.manual_seed(0)
+    teacher, model = models.text_encoder(None, **sizes), models.text_encoder(BiT, **sizes)
+    tokens = torch.randint(0, 9, (16, 4))
+    begun = start_from(models.text_encoder(BiT, **sizes, attention=ElasticAttention), teacher).state_dict()
+    assert all(torch.equal(begun[name], value) for name, value in teacher.state_dict().items())
+    with pytest.raises(ValueError, match=r"TextEncoder is not the same network .*'words\.weight' is not in"):
+        start_from(model, models.text_encoder(None, **(sizes | {"words": 10})))
+    with pytest.raises(ValueError, match=r"start_from: .*'widen\.weight' is not in both"):
+        start_from(models.text_encoder(BiT, **sizes, word_width=8), teacher)
+    data = (TensorDataset(tokens, torch.arange(16) % 2), TensorDataset(tokens, torch.arange(16) % 2))
+    stages = bit_stages(("blocks.0", "blocks.1"), epochs=1, batch_size=8)
+    assert [(s.start, s.teacher) for s in stages] == [(None, "given"), ("two_bits", "two_bits")]
+    assert all(s.recipe.distillation == Distillation() for s in stages)
+    first = stages[0].made(copy.deepcopy(model))
+    assert {m.input_bits for m in first.modules() if isinstance(m, BiT)} == {2}
+    histories = train_stages(model, data, stages, teacher=teacher, progress=False)
+    assert [dict(history.final.losses).keys() for history in histories] == [{"task": 0, "hidden": 0}.keys()] * 2
+    assert {m.input_bits for m in model.modules() if isinstance(m, BiT)} == {1}
+    assert all(m.started[1] for m in model.modules() if isinstance(m, BiT))
+    with pytest.raises(ValueError, match="operands must be one of 'tanh', 'real_weights', 'low_bit', or a function"):
+        Stage(name="a", recipe=PLAIN, operands="half")  # type: ignore[arg-type]

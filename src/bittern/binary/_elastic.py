@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -20,9 +21,9 @@ def positive(a: Tensor) -> Tensor:
     return torch.where(a > LEAST, a, LEAST)
 
 
-def learned(a: Tensor, x: Tensor) -> Tensor:
-    """The scale of an input x, whose gradient is LSQ's: divided by sqrt(n), n the numbers of x."""
-    share = torch.full((), max(1, x.numel()) ** -0.5, dtype=x.dtype, device=x.device)
+def learned(a: Tensor, x: Tensor, most: int = 1) -> Tensor:
+    """The scale of an input x, whose gradient is LSQ's: divided by sqrt(n most), n the numbers of x, most the level."""
+    share = torch.full((), (max(1, x.numel()) * most) ** -0.5, dtype=x.dtype, device=x.device)
     return positive(straight_through(a, a, share))
 
 
@@ -32,16 +33,21 @@ def elastic_signs(v: Tensor, a: Tensor) -> Quantized:
     return Quantized(binarize(v, inside / a.detach()), a)
 
 
-def elastic_bits(v: Tensor, a: Tensor, values: Tensor) -> Quantized:
-    """a {0, 1}, the values given; dv = g 1{0 <= q <= 1}, q = v / a; da = sum g (value - q) inside, and g beyond 1."""
+def elastic_levels(v: Tensor, a: Tensor, values: Tensor, low: int = 0, high: int = 1) -> Quantized:
+    """a times the values given, which count from q = v / a = low up.
+
+    dv = g 1{low <= q <= high}; with an offset a low beside it, da = sum g (round(q) - q) inside, g low below and g high
+    above.
+    """
     ratio = v / a
-    inside = ((ratio.detach() >= 0.0) & (ratio.detach() <= 1.0)).to(v.dtype)
+    inside = ((ratio.detach() >= low) & (ratio.detach() <= high)).to(v.dtype)
     return Quantized(straight_through(values, ratio, inside), a)
 
 
-def start_of(v: Tensor, kind: Literal["signed", "unsigned"]) -> Tensor:
-    """a on the first batch: 2 mean |v|, unsigned 4 mean |v|."""
-    return (2.0 if kind == "signed" else 4.0) * v.abs().mean()
+def start_of(v: Tensor, kind: Literal["signed", "unsigned"], most: int = 1) -> Tensor:
+    """a on the first batch: 2 mean |v|, unsigned 4 mean |v|, over the root of the highest level."""
+    size: Tensor = v.abs().mean() * (2.0 if kind == "signed" else 4.0)
+    return size / math.sqrt(most)
 
 
 class Elastic(nn.Module):
@@ -67,7 +73,7 @@ class Elastic(nn.Module):
         if self.shift is not None:
             return elastic_signs(v, a)
         # round_half_even(clip(q, 0, 1)) is 1 exactly where q > 1/2, and 0 for NaN
-        return elastic_bits(v, a, (v.detach() / a.detach() > 0.5).to(v.dtype))
+        return elastic_levels(v, a, (v.detach() / a.detach() > 0.5).to(v.dtype))
 
     def _start(self, v: Tensor) -> None:
         if not self.training or self._known or not v.numel():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from bittern.cli.errors import Misused, unknown
 from bittern.cli.losses import compares
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from bittern.cli.run_folder import Options
     from bittern.train import AddedLoss, Recipe, Stage
 
@@ -24,10 +27,15 @@ OF_RECIPE = ("epochs", "learning_rate", "weight_decay", "latent_weight_decay")
 OF_STAGE = ("operands", "start", "teacher")
 LOSSES = "losses"
 NONE = "none"
+BLOCK = re.compile(r"blocks\.\d+")
+"""Modules whose outputs are hidden states."""
 GIVEN = "given"
 DECIDED = ("learning_rate", "optimizer", "weight_decay", "latent_weight_decay", "augment", "two_stage")
 """Options that a paper's recipe, or its stages, decide."""
-STAGES_HELP = "Train in a paper's stages: RealToBinary, which teach each other; --epochs scales each. [default: none]"
+STAGES_HELP = (
+    "Train in a paper's stages, which teach each other: RealToBinary, or BiT with --model vit_small and --teacher; "
+    "--epochs scales each. [default: none]"
+)
 
 
 def of_user(
@@ -86,7 +94,22 @@ def _real_to_binary(options: Options) -> tuple[Stage, ...]:
     return real_to_binary_stages(**given, teacher_points=points)
 
 
-PAPERS: Mapping[str, Callable[[Options], tuple[Stage, ...]]] = {"RealToBinary": _real_to_binary}
+def _bit(options: Options) -> tuple[Stage, ...]:
+    """Its teacher is the same network with real weights. Raises: Misused."""
+    from bittern.cli import names
+    from bittern.recipes import bit_stages
+
+    if options.teacher is None:
+        raise Misused("--stages BiT learns from a teacher alone; give --teacher FOLDER, a run of --method float")
+    # its blocks have the names that they have for images of any size
+    network = names.network(options.model)(num_classes=2, in_channels=1, input_size=8)
+    blocks = [name for name, _ in network.named_modules() if BLOCK.fullmatch(name)]
+    if not blocks:
+        raise Misused(f"--stages BiT matches what leaves blocks, and {options.model} has none; take --model vit_small")
+    return bit_stages(blocks, epochs=options.epochs, batch_size=options.batch_size, seed=options.seed)
+
+
+PAPERS: Mapping[str, Callable[[Options], tuple[Stage, ...]]] = {"RealToBinary": _real_to_binary, "BiT": _bit}
 """By the name of the method."""
 
 
@@ -116,3 +139,11 @@ def of_paper(options: Options) -> tuple[Stage, ...]:
     """The stages of the paper that the options name."""
     assert options.stages is not None
     return PAPERS[options.stages](options)
+
+
+def begin(paper: str, network: nn.Module, teacher: nn.Module | None) -> None:
+    """Give the network the weights that its stages begin with, where those are the teacher's. Raises: ValueError."""
+    from bittern.train import start_from
+
+    if paper == "BiT" and teacher is not None:
+        start_from(network, teacher)

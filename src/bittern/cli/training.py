@@ -134,6 +134,8 @@ def train(
     mentor = None if options.teacher is None else _teacher(Path(options.teacher), run).to(place)
     if options.init is not None and not resume:
         _begin_with(network, Path(options.init))
+    if options.stages is not None and not resume:
+        staged.begin(options.stages, network, mentor)
     with run_folder.alone(folder):
         if not resume and run_folder.exists(folder):
             raise FileExistsError(f"{folder} holds a run by now; go on with it by --resume, or choose another --folder")

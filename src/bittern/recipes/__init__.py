@@ -20,7 +20,7 @@ import functools
 from bittern.quantizer import Method
 from bittern.recipes.gated_papers import REAL_TO_BINARY, TRANSFER_POINTS, real_to_binary_stages
 from bittern.recipes.later_papers import AB_BNN, BIPER, BMXNET, BNEXT, BNN_PLUS, DSQ, RBNN, REBNN, RESTE, SIMAN
-from bittern.recipes.levels import BIBERT, BIT, EWGS, FRACBNN
+from bittern.recipes.levels import BIBERT, BIT, EWGS, FRACBNN, bit_stages
 from bittern.recipes.optimizer_papers import ADAM_BNN, BAYES_BINN, BOP, OF_OPTIMIZERS
 from bittern.recipes.papers import (
     BIREAL_NET,
@@ -135,6 +135,7 @@ __all__ = [
     "Decay",
     "PaperRecipe",
     "Published",
+    "bit_stages",
     "crop_and_flip_for",
     "for_method",
     "real_to_binary_stages",

@@ -3,12 +3,20 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+
 import torch
 
 from bittern import binary
+from bittern.binary.bit import use_input_bits
 from bittern.recipes.published import Published
 from bittern.recipes.record import Decay, PaperRecipe
+from bittern.train.added.added_loss import Point
+from bittern.train.added.hidden import HiddenMatching
+from bittern.train.loss import Distillation
 from bittern.train.schedule import Cosine, Linear, Steps
+from bittern.train.stages import GIVEN, Stage
 
 _CROP = "random crop of 32 from 40 pixels, mirrored"
 _HE = "N(0, 2 / fan_in)"
@@ -77,10 +85,41 @@ BIT = PaperRecipe(
     crop_and_flip=False,
     start="a network's of more bits, distilled in steps; here as the network's real weights",
     differences=(
-        "The code learns from a teacher's logits and hidden states, in several steps.",
+        "The code learns from a teacher's logits and hidden states, in several steps: `recipes.bit_stages`.",
         "Its optimizer is BERT's own Adam; other tasks have 6 to 50 epochs and rates to 5e-4.",
     ),
 )
+
+
+def bit_stages(
+    points: Sequence[Point], *, epochs: int = BIT.epochs, batch_size: int = BIT.batch_size, seed: int = 0
+) -> tuple[Stage, ...]:
+    """BiT's steps for `train.train_stages` and a network of `binary.BiT`, from a given teacher that is real.
+
+        stage      inputs                             teacher
+        two_bits   2 bits                             the given one
+        binary     signs; starts from "two_bits"      stage "two_bits"
+
+    Each learns, without labels, from its teacher's logits and from the mean square between what leaves the `points` of
+    both, the blocks of a `text_encoder` or a `vit_small`: ("blocks.0", "blocks.1", ...). The network comes with the
+    teacher's weights, as `train.start_from` gives it.
+
+    Differences: the authors match what leaves the embeddings too, which no module here gives. Their first step has
+    attention of 2 bits; here the products of attention have in both steps the bits that the network has. Which weights
+    the second step starts from is an argument of their script; here it is the first step's. Its schedule and
+    optimizer are `BIT`'s.
+    Errors: ValueError without points.
+    Source: arXiv 2205.13016; facebookresearch/bit kd_learner_glue.py, quant_task_distill_glue.py, scripts/run_glue.sh.
+    """
+    record = BIT.scaled(epochs=epochs, batch_size=batch_size)
+    hidden = HiddenMatching(points=tuple(points))
+    recipe = record.recipe(seed=seed, distillation=Distillation(), losses=(hidden,))
+    two_bits = functools.partial(use_input_bits, bits=2)
+    return (
+        Stage(name="two_bits", recipe=recipe, operands=two_bits, teacher=GIVEN),
+        Stage(name="binary", recipe=recipe, start="two_bits", teacher="two_bits"),
+    )
+
 
 BIBERT = PaperRecipe(
     method=binary.BiBERT,

@@ -15,7 +15,7 @@ from bittern.train.exit_history import ExitHistory
 from bittern.train.history import Epoch, History
 from bittern.train.loop import DivergedError, train
 from bittern.train.loss import CrossEntropy, Distillation, SquaredHinge
-from bittern.train.real_weights import RealWeights, tanh_operands, use_real_weights, use_tanh_operands
+from bittern.train.real_weights import RealWeights, start_from, tanh_operands, use_real_weights, use_tanh_operands
 from bittern.train.recipe import Recipe
 from bittern.train.schedule import Constant, Cosine, Exponential, Linear, Steps
 from bittern.train.sequences import SequenceRecipe, perplexity, train_sequences
@@ -78,6 +78,7 @@ __all__ = [
     "evaluate",
     "load_weights",
     "perplexity",
+    "start_from",
     "tanh_operands",
     "train",
     "train_sequences",

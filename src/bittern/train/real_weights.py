@@ -7,6 +7,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
+from bittern.attention_method import AttentionMethod
 from bittern.quantizer import REAL_BITS, InputCode, Method, Quantized, Quantizer, RealCode
 
 
@@ -129,3 +130,30 @@ def _wrapped(model: nn.Module, kind: type[RealWeights], owner: str) -> nn.Module
     for parent, name, child in found:
         setattr(parent, name, kind(child))
     return model
+
+
+def start_from(model: nn.Module, other: nn.Module) -> nn.Module:
+    """Give `model` the weights of the same network with real layers, in place; returns `model`.
+
+    Every parameter and buffer of `other` must be in `model`, of the same shape. What `model` has beyond them stays; it
+    must belong to its methods, or to modules that hold a method of attention, which may have norms of their own.
+
+    Raises: ValueError.
+    """
+    mine, theirs = model.state_dict(), other.state_dict()
+    own = tuple(f"{place}." for place in _places_of_methods(model))
+    beyond = [name for name in mine if name not in theirs and not name.startswith(own)]
+    unlike = [name for name, value in theirs.items() if name not in mine or mine[name].shape != value.shape]
+    if beyond or unlike:
+        raise ValueError(
+            f"start_from: {type(other).__name__} is not the same network with real layers: {(unlike + beyond)[0]!r} is "
+            f"not in both, or of another shape ({len(unlike + beyond)} such names); build both with the same sizes"
+        )
+    model.load_state_dict({**mine, **theirs}, strict=True)
+    return model
+
+
+def _places_of_methods(model: nn.Module) -> list[str]:
+    places = [name for name, child in model.named_modules() if isinstance(child, Quantizer)]
+    attends = [name for name, child in model.named_modules() if isinstance(child, AttentionMethod)]
+    return [*places, *(name.rpartition(".")[0] or name for name in attends)]

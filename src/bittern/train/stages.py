@@ -38,7 +38,8 @@ class Stage:
     """One of several stages.
 
     name: of its subfolder. operands: "tanh" (real weights, tanh in place of signs), "real_weights" (inputs as the
-    method says) or "low_bit" (all as the method says). start: the earlier stage with whose weights it begins, strictly
+    method says), "low_bit" (all as the method says), or a function that makes the stage's network of the model, in
+    place, with the same names in its state. start: the earlier stage with whose weights it begins, strictly
     loaded; None: as the model comes. teacher: an earlier stage, "given" for the one that `train_stages` gets, or None.
 
     Raises: ValueError.
@@ -46,15 +47,20 @@ class Stage:
 
     name: str
     recipe: Recipe
-    operands: Operands = "low_bit"
+    operands: Operands | Callable[[nn.Module], nn.Module] = "low_bit"
     start: str | None = None
     teacher: str | None = None
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name) or self.name == GIVEN:
             raise ValueError(f"Stage: name must be of a-z, 0-9 and _, and not {GIVEN!r}; got {self.name!r}")
-        if self.operands not in _MADE:
-            raise ValueError(f"Stage: operands must be one of {', '.join(map(repr, _MADE))}; got {self.operands!r}")
+        if not callable(self.operands) and self.operands not in _MADE:
+            named = ", ".join(map(repr, _MADE))
+            raise ValueError(f"Stage: operands must be one of {named}, or a function; got {self.operands!r}")
+
+    def made(self, model: nn.Module) -> nn.Module:
+        """The network of this stage, of a model that may be changed."""
+        return self.operands(model) if callable(self.operands) else _MADE[self.operands](model)
 
 
 def train_stages(
@@ -91,7 +97,7 @@ def train_stages(
     networks: dict[str, nn.Module] = {}
     histories = []
     for stage, place, start, has_begun in zip(stages, places, [*fresh, model], began, strict=True):
-        network = networks[stage.name] = _MADE[stage.operands](start)
+        network = networks[stage.name] = stage.made(start)
         if stage.start is not None:
             network.load_state_dict(networks[stage.start].state_dict(), strict=True)
         taught = teacher if stage.teacher == GIVEN else networks.get(stage.teacher or "")
