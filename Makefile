@@ -96,10 +96,12 @@ GPU_LIBRARIES := cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,
 compile = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 	$(addprefix --no-emit-package ,torch $(GPU_LIBRARIES)) --constraint <(echo $(TORCH)) \
 	--override <(echo '$(TRITON); sys_platform == "linux"') $(1) pyproject.toml
+# What LiteRT needs of it; from 1.3 on it refuses Python 3.11, at which uv does not look.
+STRENUM := backports-strenum<1.3
 lock: $(VENV)/.ready
 	$(BIN)/pip install --quiet uv
 	$(call compile,--extra dev) --output-file constraints.txt
-	$(call compile,--extra dev --extra peers) --constraint <(sed -n 's/ \\$$//; /==/p' constraints.txt) --output-file constraints-peers.txt
+	$(call compile,--extra dev --extra peers) --constraint <(echo '$(STRENUM)') --constraint <(sed -n 's/ \\$$//; /==/p' constraints.txt) --output-file constraints-peers.txt
 
 # Thousands of new random networks at every instruction set that this CPU has, half an hour on two cores; the ordinary
 # run tries the same few every time.

@@ -411,6 +411,79 @@ def _aten(d: Draft) -> Proposal | None:
     return inputs, {"operator": name, "arguments": arguments}, tensors
 
 
+def _zeros(d: Draft, *names: str) -> dict[str, Any]:
+    """Zero points, and limits that let something through."""
+    low = d.r.choice((-128, -128, -20))
+    return {**{name: d.r.choice((-128, -3, 0, 127)) for name in names}, "low": low, "high": d.r.choice((127, low + 9))}
+
+
+def _factor(d: Draft, prefix: str = "") -> dict[str, Any]:
+    return {f"{prefix}multiplier": d.r.choice((0, 2**30, 2**31 - 1)), f"{prefix}shift": d.r.choice((-31, -7, 0, 2))}
+
+
+def _integer_conv(d: Draft) -> Proposal | None:
+    v, r = d.value("int8"), d.r
+    if v is None or len(d.forms[v].shape) != 4:
+        return None
+    channels = d.forms[v].shape[1]
+    windows = _windows(d, 2)
+    groups = r.choice([g for g in (1, 1, 2, 3, channels) if channels % g == 0])
+    out = groups * r.choice((1, 2, 8))
+    attrs = {"stride": windows["stride"], "dilation": windows["dilation"], "groups": groups, "once": r.random() < 0.5}
+    attrs["padding"] = [r.choice((0, 1, 2)) for _ in range(4)]
+    shapes = {"weight": (out, channels // groups, *windows["kernel"]), "multiplier": (out,), "shift": (out,)}
+    return [v], {**attrs, **_zeros(d, "zero", "out_zero")}, shapes | ({"bias": (out,)} if r.random() < 0.7 else {})
+
+
+def _integer_linear(d: Draft) -> Proposal | None:
+    v, out = d.value("int8"), d.r.choice((1, 3, 8, 33))
+    if v is None:
+        return None
+    shapes = {"weight": (out, d.forms[v].shape[-1]), "multiplier": (out,), "shift": (out,)}
+    attrs = {**_zeros(d, "zero", "out_zero"), "once": d.r.random() < 0.5}
+    return [v], attrs, shapes | ({"bias": (out,)} if d.r.random() < 0.7 else {})
+
+
+def _integer_add(d: Draft) -> Proposal | None:
+    v = d.value("int8")
+    if v is None:
+        return None
+    other = d.alike(v, lambda a, b: b.type == "int8" and len(a.shape) == len(b.shape))
+    factors = {**_factor(d, "a_"), **_factor(d, "b_"), **_factor(d)}
+    return [v, other], {**_zeros(d, "zero_a", "zero_b", "out_zero"), **factors}, {}
+
+
+def _integer_pool(d: Draft) -> Proposal | None:
+    v = d.value("int8")
+    if v is None:
+        return None
+    kernel = [d.r.choice((1, 2, 3)) for _ in range(2)]
+    sides = [d.r.randint(0, kernel[1 - i // 2] - 1) for i in range(4)]
+    return [v], {"kernel": kernel, "stride": [d.r.choice((1, 2)) for _ in kernel], "padding": sides, **_zeros(d)}, {}
+
+
+def _of_int8(attrs: Callable[[Draft], dict[str, Any]]) -> Callable[[Draft], Proposal | None]:
+    """One value of integers, attributes, no tensors."""
+
+    def propose(d: Draft) -> Proposal | None:
+        v = d.value("int8")
+        return None if v is None else ([v], attrs(d), {})
+
+    return propose
+
+
+def _scale(d: Draft) -> dict[str, Any]:
+    return {"scale": d.r.choice((0.01, 0.5, 3.0)), "zero": d.r.choice((-128, 0, 5))}
+
+
+def _softmax_factor(d: Draft) -> dict[str, Any]:
+    return {"multiplier": 2**30 + d.r.randrange(2**30), "shift": d.r.choice((20, 23, 26)), "least": -d.r.randrange(256)}
+
+
+def _requantize(d: Draft) -> dict[str, Any]:
+    return {"zero": d.r.choice((-128, 0, 5)), "out_zero": d.r.choice((-128, 0, 5)), **_factor(d)}
+
+
 def _part(d: Draft) -> Proposal | None:
     found = [v for v, form in enumerate(d.forms) if form.type == "tuple"]
     return ([d.r.choice(found)], {"index": d.r.choice((0, 0, 1))}, {}) if found else None
@@ -460,20 +533,31 @@ PROPOSALS: dict[str, Callable[[Draft], Proposal | None]] = {
         lambda d, shape: {"operation": d.r.choice(("add", "multiply")), "value": d.r.choice((0.5, -2.0))}
     ),
     "concatenate": _concatenate,
+    "integer_conv": _integer_conv,
+    "integer_linear": _integer_linear,
+    "integer_add": _integer_add,
+    "integer_average": _integer_pool,
+    "integer_max": _integer_pool,
+    "integer_softmax": _of_int8(_softmax_factor),
+    "quantize": _with(lambda d, shape: _scale(d)),
+    "dequantize": _of_int8(_scale),
+    "requantize": _of_int8(_requantize),
     "aten": _aten,
     "part": _part,
     "add": _two,
     "subtract": _two,
     "multiply": _two,
 }
-OFTEN = ("pool", "affine", "add", "concatenate_bits", "pool_bits", "conv")
+OFTEN = ("pool", "affine", "add", "concatenate_bits", "pool_bits", "conv", "shifted_sign", "integer_softmax")
 WEIGHTED = (
     *(kind for kind in KINDS if kind != "results"),
     *("encode",) * 8,
     *("binary", "threshold") * 24,
     *("ones_product",) * 4,
+    *("quantize",) * 6,
+    *[kind for kind in KINDS if kind.startswith("integer")] * 3,
     *OFTEN * 3,
     *("aten",) * 8,
     *("part",) * 8,
 )
-"""Low-bit layers fit only where bits are, and thresholds where accumulators are, which are rarer."""
+"""Low-bit layers fit only where bits or integers are, and thresholds where accumulators are, which are rarer."""

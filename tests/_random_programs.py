@@ -34,7 +34,7 @@ SEVERAL_EVERY = 4
 LARGER = 16
 """Sides of the images of a large program are so many times those of the others."""
 
-DTYPES = {torch.float32: "F32", torch.int32: "I32", torch.uint8: "U8"}
+DTYPES = {torch.float32: "F32", torch.int32: "I32", torch.uint8: "U8", torch.int8: "I8"}
 
 
 def draft(seed: int, large: bool = False) -> Draft:
@@ -182,10 +182,11 @@ def _spelled(weight: bytes, planes: int) -> bytes:
 
 def _numbers(r: random.Random, dtype: torch.dtype, shape: tuple[int, ...], role: str) -> bytes:
     count = math.prod(shape)
-    if dtype == torch.uint8:
+    if dtype in (torch.uint8, torch.int8):
         return r.randbytes(count)
     if dtype == torch.int32:
-        return struct.pack(f"<{count}i", *r.choices(range(-40, 41), k=count))
+        within = {"multiplier": range(2**30, 2**31), "shift": range(-12, 2)}.get(role, range(-40, 41))
+        return struct.pack(f"<{count}i", *r.choices(within, k=count))
     low = 0.1 if role == "var" else -2.0
     drawn = [r.uniform(low, 2.0) for _ in range(min(count, DIFFERENT))]
     return struct.pack(f"<{count}f", *r.choices(drawn if low > 0 else drawn + [0.0, 1.0] * len(drawn), k=count))

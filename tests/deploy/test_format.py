@@ -188,7 +188,7 @@ def entry(kind: str, place: int, value: Any) -> Callable[[dict[str, Any]], None]
         (entry("conv", INPUTS, [0, 0]), "takes"),
         (entry("conv", INPUTS, []), "out of order"),
         (lambda p: p.update(output=10**6), "computed by no node"),
-        (lambda p: p.update(output=1 + [n[KIND] for n in p["nodes"]].index("encode")), "must be a real tensor"),
+        (lambda p: p.update(output=1 + [n[KIND] for n in p["nodes"]].index("encode")), "must be a real or int8 tensor"),
         (lambda p: p.update(input=[2**24, 2**24, 8]), "too large"),
         (lambda p: p.update(input=[3, 8]), "does not fit its input"),
         (lambda p: p.update(input=[]), "one to four"),
@@ -233,7 +233,7 @@ def branches() -> bytes:
         (attrs("concatenate_bits", channels=[1] * 17), "must be a list"),
         (attrs("concatenate_bits", channels=[33, 24, 0]), "integers in"),
         (entry("concatenate_bits", INPUTS, [1, 1, 1]), "it takes bits; got real"),
-        (lambda p: p.update(output=1 + [n[KIND] for n in p["nodes"]].index("pool_bits")), "must be a real tensor"),
+        (lambda p: p.update(output=1 + [n[KIND] for n in p["nodes"]].index("pool_bits")), "a real or int8 tensor"),
     ],
 )
 def test_hostile_bits(change: Any, text: str, branches: bytes) -> None:

@@ -48,8 +48,10 @@ def check_program(program: Program, tensors: Mapping[str, Tensor], memory_limit:
     forms = forms_of(program, tensors)
     result = forms[program.output]
     several = result.type == RESULTS.name
-    if not several and (result.type != "real" or not result.samples_first):
-        raise FormatError(f"the result must be a real tensor [batch, ...]; it is {result.type} {list(result.shape)}")
+    if not several and (result.type not in ("real", "int8") or not result.samples_first):
+        raise FormatError(
+            f"the result must be a real or int8 tensor [batch, ...]; it is {result.type} {list(result.shape)}"
+        )
     if any(node.kind == RESULTS.name for node in program.nodes[: -1 if several else None]):
         raise FormatError("results must be the last node of a program, and its result")
     check_memory(program, tensors, forms, memory_limit)

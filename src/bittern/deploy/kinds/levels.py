@@ -28,7 +28,9 @@ def _check_range(node: Node, tensors: Tensors) -> None:
 
 def _range_form(node: Node, tensors: Tensors, x: Form) -> Form:
     need_real(node, x)
-    channels = x.shape[-1 if integer(node, "dims") == 0 else 1]
+    dims = integer(node, "dims")
+    need(node, dims in (0, len(x.shape) - 2), f"it takes {dims} dimensions behind the channels; got {list(x.shape)}")
+    channels = x.shape[-1 if dims == 0 else 1]
     need(node, len(tensors["low"]) in (1, channels), f"it takes {len(tensors['low'])} channels; got {channels}")
     return x
 

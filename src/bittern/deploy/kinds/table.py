@@ -10,6 +10,7 @@ from bittern.deploy.kinds.binary import BINARY
 from bittern.deploy.kinds.bits import BIT_KINDS
 from bittern.deploy.kinds.channel_scales import CHANNEL_SCALES
 from bittern.deploy.kinds.decoded import DECODED
+from bittern.deploy.kinds.integer import INTEGER_KINDS
 from bittern.deploy.kinds.kind import Kind
 from bittern.deploy.kinds.layout import LAYOUT_KINDS
 from bittern.deploy.kinds.levels import LEVEL_KINDS
@@ -37,6 +38,7 @@ ALL: tuple[Kind, ...] = (
     DECODED,
     MULTIBIT_LINEAR,
     *TORCH_KINDS,
+    *INTEGER_KINDS,
     ATEN,
     PART,
     RESULTS,

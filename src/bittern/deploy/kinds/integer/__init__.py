@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Node kinds of networks of integers: int8 in, int32 sums, a fixed-point factor, int8 out.
+
+A value is int8 [batch, channels, height, width] or [batch, features]; a real number is scale * (integer - zero), and
+scales are gone from a program: `ops.fixed_point` says what remains of them. Every step is exact, on every device.
+"""
+
+from __future__ import annotations
+
+from bittern.deploy.kinds.integer.conversions import CONVERSION_KINDS
+from bittern.deploy.kinds.integer.pools import POOL_KINDS
+from bittern.deploy.kinds.integer.products import PRODUCT_KINDS
+from bittern.deploy.kinds.integer.softmax import SOFTMAX
+from bittern.deploy.kinds.integer.sums import ADD
+
+INTEGER_KINDS = (*PRODUCT_KINDS, ADD, *POOL_KINDS, SOFTMAX, *CONVERSION_KINDS)

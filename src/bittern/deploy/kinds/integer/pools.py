@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pools of int8 values, whose scale is that of their input: a mean is rounded to the nearest, halves away from zero."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bittern.deploy.form import Form, Tensors, need
+from bittern.deploy.kinds.integer.parts import INT8, LEAST, LIMITS, int8_form, need_int8
+from bittern.deploy.kinds.kind import IMAGE_DIMS, Kind, Step, integer, integers, sizes
+from bittern.deploy.kinds.shape_rules import window
+from bittern.deploy.program import Node
+
+
+def _form(node: Node, tensors: Tensors, x: Form) -> Form:
+    need_int8(node, x, IMAGE_DIMS)
+    kernel, stride = integers(node, "kernel"), integers(node, "stride")
+    left, right, top, bottom = integers(node, "padding")
+    need(node, max(top, bottom) < kernel[0] and max(left, right) < kernel[1], "a window may lie in the padding alone")
+    padded = (x.shape[2] + top + bottom, x.shape[3] + left + right)
+    geometry = zip(padded, kernel, stride, strict=True)
+    return int8_form((1, x.shape[1], *(window(node, size, k, s, 0, 1) for size, k, s in geometry)))
+
+
+def _build_average(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    kernel, stride, padding = (integers(node, key) for key in ("kernel", "stride", "padding"))
+    low, high = integer(node, "low"), integer(node, "high")
+
+    def sums(x: Tensor) -> Tensor:
+        """Of each window, in float64, where they are exact."""
+        return F.avg_pool2d(F.pad(x, padding), kernel, stride, divisor_override=1)
+
+    def step(x: Tensor) -> Tensor:
+        inside = sums(torch.ones_like(x[:1, :1], dtype=torch.float64)).long()
+        total = sums(x.double()).long()
+        half = torch.where(total > 0, inside // 2, -(inside // 2))
+        return torch.div(total + half, inside, rounding_mode="trunc").clamp(low, high).to(INT8)
+
+    return step
+
+
+def _build_max(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    kernel, stride, padding = (integers(node, key) for key in ("kernel", "stride", "padding"))
+    low, high = integer(node, "low"), integer(node, "high")
+    return lambda x: (
+        F.max_pool2d(F.pad(x.float(), padding, value=float(LEAST)), kernel, stride).clamp(low, high).to(INT8)
+    )
+
+
+ATTRS = {
+    "kernel": sizes(2, least=1),
+    "stride": sizes(2, least=1),
+    "padding": sizes(4, default=[0, 0, 0, 0]),
+    **LIMITS,
+}
+
+AVERAGE = Kind(
+    name="integer_average",
+    attrs=ATTRS,
+    shape=_form,
+    build=_build_average,
+    low_bit=True,
+    working=lambda node, tensors, inputs, form: 8 * (4 * _padded_size(node, inputs[0]) + 6 * form.elements),
+)
+"""The mean of what a window sees of the image; padding: left, right, top, bottom, which it does not count."""
+
+MAX = Kind(
+    name="integer_max",
+    attrs=ATTRS,
+    shape=_form,
+    build=_build_max,
+    low_bit=True,
+    working=lambda node, tensors, inputs, form: 8 * (4 * _padded_size(node, inputs[0]) + 6 * form.elements),
+)
+
+
+def _padded_size(node: Node, x: Form) -> int:
+    left, right, top, bottom = integers(node, "padding")
+    return x.shape[1] * (x.shape[2] + top + bottom) * (x.shape[3] + left + right) + math.prod(x.shape)
+
+
+POOL_KINDS: tuple[Kind, ...] = (AVERAGE, MAX)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The integers of a file are those of LiteRT's reference kernels, bit for bit; some files are of other people."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+
+from _tflite_cases import Case, cases
+from bittern.compat.tflite import load
+
+pytestmark = pytest.mark.peers("ai_edge_litert")
+
+DATA = Path(os.environ.get("BITTERN_DATA", Path(__file__).parents[4] / "shared" / "data"))
+Numbers = npt.NDArray[np.generic]
+
+
+def by_litert(data: bytes, x: Numbers) -> Numbers:
+    """What LiteRT's reference kernels answer, one sample after another."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    made = Interpreter(model_content=data, num_threads=1, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+    made.allocate_tensors()
+    (given,), (answer,) = made.get_input_details(), made.get_output_details()
+    found = []
+    for one in x:
+        made.set_tensor(given["index"], one[None])
+        made.invoke()
+        found.append(made.get_tensor(answer["index"]))
+    return np.concatenate(found)
+
+
+def assert_agrees(path: Path, x: Numbers, batch: int = 50) -> Numbers:
+    wanted, packed = by_litert(path.read_bytes(), x), load(path)
+    found = np.concatenate([packed(torch.from_numpy(x[i : i + batch])).numpy() for i in range(0, len(x), batch)])
+    assert found.dtype == wanted.dtype
+    np.testing.assert_array_equal(found, wanted)
+    return found
+
+
+@pytest.mark.parametrize("case", list(cases()), ids=str)
+def test_every_operator(case: Case, tmp_path: Path) -> None:
+    data, x = case.made()
+    path = tmp_path / "net.tflite"
+    path.write_bytes(data)
+    found = assert_agrees(path, x)
+    assert case.label.endswith("-1") or len(np.unique(found)) > 1
+
+
+def clips(count: int) -> tuple[Numbers, Numbers]:
+    """(key words as int8 MFCC, their labels)."""
+    with np.load(DATA / "kws01_speech_commands" / "kws01_mfcc_int8.npz", allow_pickle=False) as arrays:
+        return arrays["x"][:count].reshape(-1, 49, 10, 1), arrays["y"][:count]
+
+
+def photographs(count: int) -> tuple[Numbers, Numbers]:
+    """(the first test images of CIFAR-10 about -128, their labels)."""
+    with np.load(next((DATA / "cifar10_jpeg75").glob("*.npz")), allow_pickle=False) as arrays:
+        jpeg, offsets, labels = (arrays[key] for key in ("test_jpeg", "test_offsets", "y_test"))
+    pixels = [Image.open(io.BytesIO(jpeg[offsets[i] : offsets[i + 1]].tobytes())) for i in range(count)]
+    return (np.stack([np.asarray(image) for image in pixels]).astype(np.int16) - 128).astype(np.int8), labels[:count]
+
+
+def pieces(count: int) -> tuple[Numbers, None]:
+    """Pieces of photographs, 96 x 96, about -128; nobody says what is on them."""
+    draw = np.random.default_rng(0)
+    images = [
+        np.asarray(Image.open(DATA / "photos_sr" / f"{name}.png").convert("RGB"))
+        for name in ("astronaut", "coffee", "chelsea")
+    ]
+    found = []
+    for index in range(count):
+        image = images[index % len(images)]
+        row, column = (draw.integers(size - 96) for size in image.shape[:2])
+        found.append(image[row : row + 96, column : column + 96])
+    return (np.stack(found).astype(np.int16) - 128).astype(np.int8), None
+
+
+Inputs = Callable[[int], tuple[Numbers, Numbers | None]]
+NETWORKS = pytest.mark.parametrize(
+    ("name", "inputs", "accuracy"),
+    [("kws_dscnn", clips, 0.901), ("ic_resnet8", photographs, None), ("vww_mobilenet025", pieces, None)],
+)
+
+
+def check_network(name: str, inputs: Inputs, count: int) -> tuple[Numbers, Numbers | None]:
+    path = DATA / "mlperf_tiny_models" / f"{name}_int8.tflite"
+    if not path.is_file():
+        pytest.skip("needs the real data sets")
+    x, labels = inputs(count)
+    return assert_agrees(path, x).argmax(1), labels
+
+
+@pytest.mark.data
+@NETWORKS
+def test_networks_of_mlperf_tiny(name: str, inputs: Inputs, accuracy: float | None) -> None:
+    check_network(name, inputs, 60)
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@NETWORKS
+def test_networks_of_mlperf_tiny_on_a_thousand_inputs(name: str, inputs: Inputs, accuracy: float | None) -> None:
+    answers, labels = check_network(name, inputs, 1000)
+    if accuracy is not None:
+        assert labels is not None
+        assert round(float((answers == labels).mean()), 3) == accuracy
