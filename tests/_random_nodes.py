@@ -506,6 +506,7 @@ PROPOSALS: dict[str, Callable[[Draft], Proposal | None]] = {
     "batch_norm": _vectors("mean", "var", optional=("weight", "bias")),
     "affine": _vectors("affine", rows=(2,)),
     "rprelu": _vectors("before", "slope", "after"),
+    "dprelu": _vectors("before", "rise", "fall", "after"),
     "prelu": _vectors("weight"),
     "shifted_sign": _vectors("shift"),
     "bias": _vectors("bias"),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bittern import ops
 from bittern.ops import SumTree, TreePart
-from bittern.ops.binary_block.layout import STEP
+from bittern.ops.binary_block.layout import STEP, StepKind
 
 Made = tuple[np.ndarray, list[object]]
 """Records, and what keeps their memory alive."""
@@ -77,6 +77,17 @@ def linear() -> Made:
     return record, [product, x, out]
 
 
+def mapping() -> Made:
+    operations = (ops.MapOperation.ADD_RESIDUAL, ops.MapOperation.MULTIPLY_FACTOR, ops.MapOperation.RELU)
+    steps = [ops.MapStep(ops.MapOperation.AFFINE, torch.ones(2, 7)), *map(ops.MapStep, operations)]
+    prepared = ops.PreparedMap(steps, 7)
+    x, residual, factor, out = torch.ones(2, 5, 6, 7), torch.ones(2, 5, 6, 7), torch.ones(2, 7), torch.empty(2, 5, 6, 7)
+    record = prepared.step(x.shape, out, 30, 1)
+    for name, role, operand in (("x", "input", x), ("residual", "residual", residual), ("factor", "factor", factor)):
+        record["map"][name], record["sizes"][role] = operand.data_ptr(), ops.bytes_of(operand)
+    return record, [prepared, x, residual, factor, out]
+
+
 def pool_of_bits() -> Made:
     x, out, flip = bits(5, 6, 70), bits(3, 3, 70), torch.zeros(2, dtype=torch.int64)
     return ops.pool_bits_step((3, 2), (2, 2), (1, 0), flip, x, out), [x, out, flip]
@@ -107,6 +118,7 @@ MAKERS: dict[str, Callable[[], Made]] = {
     "linear": linear,
     "input_scale": lambda: input_scale(ops.Window((3, 3), (2, 1), (1, 2), (1, 2))),
     "sample input_scale": lambda: input_scale(None),
+    "map": mapping,
     "pool_bits": pool_of_bits,
     "concatenate_bits": concatenation,
 }
@@ -149,7 +161,7 @@ def test_no_number_is_believed(name: str, value: int) -> None:
         {"input_words", "weight_bytes", "plane_words"} if name not in ("planes", "levels", "planar levels") else set()
     )
     addresses = {"x", "input", "weights", "threshold", "bits", "affine", "out", "limits", "flip", "means"}
-    addresses |= {"bias", "products", "tree"}
+    addresses |= {"bias", "products", "tree", "residual", "factor", "operations", "rows"}
     addresses |= {"epilogue", "output", "tail"}  # unused in a program
     addresses |= {"average", "count_padding", "channels_first", "fused"}  # only compared with 0
     unused = {"pixel_words", "first_bit"} if name.endswith("levels") else set()  # where levels stand is their own
@@ -165,7 +177,7 @@ def test_no_number_is_believed(name: str, value: int) -> None:
 
 def test_an_unknown_kind_and_a_missing_address() -> None:
     records, kept = encoding()
-    records["kind"] = 9
+    records["kind"] = max(StepKind) + 1
     with pytest.raises(RuntimeError, match="its kind"):
         run(records)
     records, kept = encoding()

@@ -15,6 +15,7 @@ from _tolerance import assert_exact
 from bittern import ops
 from bittern.nn.binarize import spread
 from bittern.nn.geometry import Geometry
+from bittern.ops.map_images.reference import map_images_reference
 from bittern.ops.pool_images.reference import mean_reference, pool_images_reference
 from bittern.ops.real_conv.reference import real_conv_reference
 from bittern.quantizer import LayerShape
@@ -92,6 +93,36 @@ def test_mean_of_whole_images(isa: ops.Isa, lanes: int, size: tuple[int, int], c
     y = torch.full((2, 1, 1, channels), -7.0)
     run_on(isa, ops.mean_step(x.shape, y, lanes), "pool", x)
     assert_exact(y.view(2, channels), mean_reference(x, lanes))
+
+
+def map_steps(channels: int) -> list[ops.MapStep]:
+    """Every operation, and some twice."""
+    own = generator("rows")
+    counts = {0: 2, 2: 2, 3: 1, 4: 3, 5: 4, 8: 2}
+    order = (0, 7, 5, 11, 0, 3, 9, 8, 4, 10, 2, 6, 1, 8)
+    rows = [torch.randn(counts[n], channels, generator=own) if n in counts else None for n in order]
+    steps = [ops.MapStep(ops.MapOperation(n), r) for n, r in zip(order, rows, strict=True)]
+    clamp = steps[10].rows
+    assert clamp is not None
+    steps[10] = steps[10]._replace(rows=torch.stack((-clamp[0].abs(), clamp[1].abs())))
+    return steps
+
+
+@ISAS
+@pytest.mark.parametrize("channels", [1, 19, 257])
+@pytest.mark.parametrize("one", [False, True], ids=["images", "one number a channel"])
+def test_map_images(isa: ops.Isa, channels: int, one: bool) -> None:
+    x, residual = numbers("map", 2, 5, 7, channels), numbers("residual", 2, 5, 7, channels)
+    factor = torch.randn((2, 1, 1, channels) if one else x.shape, generator=generator("factor"))
+    steps = map_steps(channels)
+    for count in (*range(len(steps) + 1),) if channels == 19 else (len(steps),):
+        prepared = ops.PreparedMap(steps[:count], channels)
+        y = x.clone()  # in place
+        record = prepared.step(x.shape, y, 35, 1 if one else 35)
+        for name, operand in (("residual", residual), ("factor", factor)):
+            record["map"][name], record["sizes"][name] = operand.data_ptr(), ops.bytes_of(operand)
+        run_on(isa, record, "map", y)
+        assert_same(y, map_images_reference(x, steps[:count], residual, factor))
 
 
 WINDOWS = [

@@ -149,9 +149,7 @@ class DPReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         _check_input("DPReLU", x, self.channels)
-        t = x - per_channel(self.before, x)
-        slope = torch.where(t >= 0, per_channel(self.rise, x), per_channel(self.fall, x))
-        return slope * t - per_channel(self.after, x)
+        return dprelu(x, self.before, self.rise, self.fall, self.after)
 
     def extra_repr(self) -> str:
         return str(self.channels)
@@ -160,6 +158,12 @@ class DPReLU(nn.Module):
 def rprelu(x: Tensor, before: Tensor, slope: Tensor, after: Tensor) -> Tensor:
     """PReLU(x - before) + after for x [batch, channels, *space] and vectors [channels], as in `ShiftedPReLU`."""
     return F.prelu(x - per_channel(before, x), slope) + per_channel(after, x)
+
+
+def dprelu(x: Tensor, before: Tensor, rise: Tensor, fall: Tensor, after: Tensor) -> Tensor:
+    """rise * t where t >= 0, else fall * t, minus after, with t = x - before: the arithmetic of `DPReLU`."""
+    t = x - per_channel(before, x)
+    return torch.where(t >= 0, per_channel(rise, x), per_channel(fall, x)) * t - per_channel(after, x)
 
 
 def per_channel(vector: Tensor, x: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from bittern.ops.flat_bits import flat_bits, from_flat_bits, rows_of_bits
 from bittern.ops.linear_4bit import linear_4bit, linear_4bit_backward
 from bittern.ops.linear_8bit import linear_8bit
 from bittern.ops.linear_groups import dequantize_groups, linear_groups
+from bittern.ops.map_images import MapOperation, MapStep, PreparedMap
 from bittern.ops.mean_magnitude import Window, input_scale_step, mean_magnitude, mean_of_sample, window_mean
 from bittern.ops.multibit_matvec import PreparedMultibitMatvec, multibit_matvec
 from bittern.ops.multibit_quantize import MOST_MULTIBIT_PLANES, multibit_quantize
@@ -96,10 +97,13 @@ __all__ = [
     "BitImages",
     "Implementation",
     "Isa",
+    "MapOperation",
+    "MapStep",
     "Op",
     "PoolRule",
     "PreparedBlock",
     "PreparedConv2d",
+    "PreparedMap",
     "PreparedMatmul",
     "PreparedMultibitMatvec",
     "PreparedPack",

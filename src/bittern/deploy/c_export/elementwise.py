@@ -66,6 +66,7 @@ MULTIPLY_CONSTANT = _each("bt_multiply_constant", "bt_product(x, number)", "floa
 
 SIMPLE: dict[str, CFunction] = {
     "sign": _each("bt_sign", "x >= 0.0f ? 1.0f : -1.0f"),
+    "hardsigmoid": _each("bt_hardsigmoid", "(x + 3.0f < 0.0f ? 0.0f : (x + 3.0f > 6.0f ? 6.0f : x + 3.0f)) / 6.0f"),
     "gelu": _each("bt_gelu", "0.5f * x * (1.0f + erff(x * 0.707106781f))", headers=_MATH),
     "silu": _each("bt_silu", "x / (1.0f + expf(-x))", headers=_MATH),
     "sigmoid": _each("bt_sigmoid", "1.0f / (1.0f + expf(-x))", headers=_MATH),
@@ -81,6 +82,13 @@ RPRELU = _per_channel(
     "bt_rprelu",
     "(x > 0.0f ? x : bt_product(slope[c], x)) + after[c]",
     ("before", "slope", "after"),
+    (PRODUCT,),
+    x="*input++ - before[c]",
+)
+DPRELU = _per_channel(
+    "bt_dprelu",
+    "bt_product(x >= 0.0f ? rise[c] : fall[c], x) - after[c]",
+    ("before", "rise", "fall", "after"),
     (PRODUCT,),
     x="*input++ - before[c]",
 )

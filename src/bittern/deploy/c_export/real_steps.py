@@ -13,6 +13,7 @@ from bittern.deploy.c_export import elementwise, real_code
 from bittern.deploy.c_export.plan import Step
 from bittern.deploy.c_export.source import NULL, CFunction, Fields, Source, value
 from bittern.deploy.c_export.window import window
+from bittern.deploy.kinds.activations import DPRELU_ROWS
 from bittern.deploy.kinds.kind import integer, integers, number
 from bittern.deploy.program import Node
 from bittern.ops import fused_multiply_add
@@ -99,6 +100,10 @@ def prelu(c: Source, step: Step) -> str:
 def rprelu(c: Source, step: Step) -> str:
     vectors = {role: c.tensor(step.node, role) for role in ("before", "slope", "after")}
     return _per_channel(c, step.node, elementwise.RPRELU, vectors)
+
+
+def dprelu(c: Source, step: Step) -> str:
+    return _per_channel(c, step.node, elementwise.DPRELU, {role: c.tensor(step.node, role) for role in DPRELU_ROWS})
 
 
 def shifted_sign(c: Source, step: Step) -> str:

@@ -43,6 +43,7 @@ RULES: dict[str, Rule] = {
     "affine": Rule(real_steps.affine, in_place=True),
     "layer_norm": Rule(real_steps.layer_norm, in_place=True),
     "rprelu": Rule(real_steps.rprelu, in_place=True),
+    "dprelu": Rule(real_steps.dprelu, in_place=True),
     "prelu": Rule(real_steps.prelu, in_place=True),
     "shifted_sign": Rule(real_steps.shifted_sign, in_place=True),
     "bias": Rule(real_steps.bias, in_place=True),

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from bittern.deploy.engine.chains import find_chains
+from bittern.deploy.engine.groups.behind_affine import affine_in_front
 from bittern.deploy.engine.groups.bits import BitConcatenation, BitPool, Encode, Unread
 from bittern.deploy.engine.groups.block import NO_RULE, Block
 from bittern.deploy.engine.groups.group import Group
@@ -56,7 +58,9 @@ def fuse(program: Program, forms: Forms, native_products: bool = True) -> tuple[
         elif _is_row_product(forms, node):
             products.append(RowProduct(node, _flatten_of_pixels(program, forms, node)))
     taken |= {number for product in products for number in product.nodes}
-    grown: dict[int, Group] = {group.output: group for group in (*blocks, *products)}
+    maps = find_chains(program, forms, [*blocks, *products], taken, pieces)
+    taken |= {number for chain in maps for number in chain.nodes}
+    grown: dict[int, Group] = {group.output: group for group in (*blocks, *products, *maps)}
     groups: list[Group] = []
     read = {program.output}
     for node in reversed(program.nodes):  # a pool or a sign is seen before the affine node that it takes in
@@ -112,7 +116,7 @@ def _single(program: Program, forms: Forms, node: Node, taken: set[int], pieces:
     if node.kind == "encode" and _is_native(forms[node.output], node):
         if integer(node, "planes") > 1 or forms[node.output].rows:
             return Encode(node)
-        before = _affine_in_front(program, node, taken)
+        before = affine_in_front(program, node, taken)
         return Encode(node, before, pieces.get((before or node).inputs[0], ()))
     several_rows = forms[node.output].last and rank > IMAGE_RANK[0]
     if node.kind == "pool_bits" and not several_rows:
@@ -125,15 +129,7 @@ def _single(program: Program, forms: Forms, node: Node, taken: set[int], pieces:
         return RowScale(node, _flatten_of_pixels(program, forms, node))
     if rank != IMAGE_RANK[2] or node.kind != "pool":
         return TorchNode(node, reason(program, forms, node) or "")
-    return Pool(node, _affine_in_front(program, node, taken))
-
-
-def _affine_in_front(program: Program, node: Node, taken: set[int]) -> Node | None:
-    """The affine node that a node alone reads, if no other group has it."""
-    before = program.producer(node.inputs[0])
-    if before is None or before.kind != "affine" or before.output in taken:
-        return None
-    return before if program.single_consumer(before.output) is node else None
+    return Pool(node, affine_in_front(program, node, taken))
 
 
 def _flatten_of_pixels(program: Program, forms: Forms, node: Node) -> Node | None:

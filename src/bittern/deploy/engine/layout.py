@@ -55,11 +55,25 @@ class Layout:
             start += count
         return parts
 
-    def reading(self, records: np.ndarray, part: str, value: int) -> NativeRun:
-        """The run of records that all read the same images: in planned memory, else patched at every call."""
+    def reading(self, records: np.ndarray, part: str, value: int, patches: Sequence[Patch] = ()) -> NativeRun:
+        """The run of records that all read the same images: in planned memory, else patched at every call.
+
+        patches: what else is.
+        """
         images = self.plan.images.get(value)
         if images is None:
-            patches = [(part, "x", number, value) for number in range(len(records))]
-            return NativeRun(ops.chosen_isa(), records, patches)
+            read = [(part, "x", number, value) for number in range(len(records))]
+            return NativeRun(ops.chosen_isa(), records, [*read, *patches])
         records[part]["x"], records["sizes"]["input"] = images.data_ptr(), ops.bytes_of(images)
-        return NativeRun(ops.chosen_isa(), records)
+        return NativeRun(ops.chosen_isa(), records, [*patches])
+
+    def beside(self, record: np.ndarray, part: str, operands: Mapping[str, int]) -> list[Patch]:
+        """Let a record read operands by the names of its fields; what is to be patched at every call."""
+        missing: list[Patch] = []
+        for name, value in operands.items():
+            images = self.plan.images.get(value)
+            if images is None:
+                missing.append((part, name, 0, value))
+            else:
+                record[part][name], record["sizes"][name] = images.data_ptr(), ops.bytes_of(images)
+        return missing

@@ -67,7 +67,7 @@ class NativeRun:
     def __post_init__(self) -> None:
         sizes = self.records["sizes"]
         self._fields = [
-            (self.records[part][name], sizes["residual" if name == "residual" else "input"], record, value)
+            (self.records[part][name], sizes[name if name in ("residual", "factor") else "input"], record, value)
             for part, name, record, value in self.patches
         ]
         self._aims = [Aim(self.records, *place, self.rows) for place in self.strided]

@@ -24,7 +24,8 @@ from bittern.deploy.front.terms import (
     scale_order,
     static_scale,
 )
-from bittern.nn.activation import RSign, ShiftedPReLU
+from bittern.deploy.kinds.activations import DPRELU_ROWS
+from bittern.nn.activation import DPReLU, RSign, ShiftedPReLU
 from bittern.nn.binarize import is_repeated
 from bittern.quantizer import (
     InputCode,
@@ -48,6 +49,9 @@ def lower_layer(b: Builder, name: str, layer: Any, x: Ref) -> Ref:
     """Nodes of one layer of Bittern's, called with value x."""
     if isinstance(layer, ShiftedPReLU):
         return b.add("rprelu", name, (x,), {"before": layer.before, "slope": layer.slopes(), "after": layer.after})
+    if isinstance(layer, DPReLU):
+        vectors: dict[str, Tensor | None] = {role: getattr(layer, role) for role in DPRELU_ROWS}
+        return b.add("dprelu", name, (x,), vectors)
     if isinstance(layer, RSign):
         return b.add("shifted_sign", name, (x,), {"shift": layer.shift})
     return _low_bit(b, name, layer, x)

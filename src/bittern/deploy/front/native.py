@@ -233,6 +233,7 @@ ANYHOW: dict[str, Recognise] = {
     "relu6.default": _elementwise("relu6"),
     "hardtanh.default": _hardtanh,
     "clamp.default": _clamp,
+    "hardsigmoid.default": _elementwise("hardsigmoid"),
     "leaky_relu.default": _leaky_relu,
     "flatten.using_ints": _flatten,
     "view.default": _reshape,

@@ -13,13 +13,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from bittern.nn.activation import RSign, ShiftedPReLU
+from bittern.nn.activation import DPReLU, RSign, ShiftedPReLU
 from bittern.nn.binarize import LowBitLayer
 from bittern.nn.conv import BinaryConv1d, BinaryConv2d
 from bittern.nn.linear import BinaryLinear
 from bittern.ops import window_positions
 
-LAYERS: tuple[type[nn.Module], ...] = (BinaryConv1d, BinaryConv2d, BinaryLinear, ShiftedPReLU, RSign)
+LAYERS: tuple[type[nn.Module], ...] = (BinaryConv1d, BinaryConv2d, BinaryLinear, ShiftedPReLU, DPReLU, RSign)
 """What is packed as a layer; anything else is what its operators are."""
 
 _LIBRARY = torch.library.Library("bittern_front", "DEF")  # type: ignore[no-untyped-call]

@@ -30,7 +30,7 @@ from bittern.deploy.kinds.kind import (
 )
 from bittern.deploy.kinds.shape_rules import per_channel, same
 from bittern.deploy.program import Node
-from bittern.nn.activation import rprelu
+from bittern.nn.activation import dprelu, rprelu
 
 F32 = torch.float32
 
@@ -57,6 +57,7 @@ RELU = Kind(
 )
 RELU6 = Kind(name="relu6", shape=same, build=_always(F.relu6), finite=True, clamp=lambda node: (0.0, 6.0))
 SIGN = Kind(name="sign", shape=same, build=_always(ops.sign))
+HARD_SIGMOID = Kind(name="hardsigmoid", shape=same, build=_always(F.hardsigmoid), finite=True)
 GELU = _in_order("gelu", F.gelu)
 SILU = _in_order("silu", F.silu)
 SIGMOID = _in_order("sigmoid", torch.sigmoid)
@@ -119,6 +120,25 @@ RPRELU = Kind(
 )
 
 
+DPRELU_ROWS = ("before", "rise", "fall", "after")
+"""Tensors of `dprelu`, in the order of its arguments."""
+
+
+def _build_dprelu(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    vectors = [tensors[role] for role in DPRELU_ROWS]
+    return lambda x: dprelu(x, *vectors)
+
+
+DPRELU = Kind(
+    name="dprelu",
+    tensors=dict.fromkeys(DPRELU_ROWS, F32),
+    check=check_vectors,
+    shape=per_channel,
+    build=_build_dprelu,
+    finite=True,
+)
+
+
 def _prelu_form(node: Node, tensors: Tensors, x: Form) -> Form:
     return same(node, tensors, x) if tensors["weight"].numel() == 1 else per_channel(node, tensors, x)
 
@@ -169,6 +189,7 @@ ACTIVATION_KINDS: tuple[Kind, ...] = (
     RELU,
     RELU6,
     SIGN,
+    HARD_SIGMOID,
     GELU,
     SILU,
     SIGMOID,
@@ -176,6 +197,7 @@ ACTIVATION_KINDS: tuple[Kind, ...] = (
     HARDTANH,
     LEAKY_RELU,
     RPRELU,
+    DPRELU,
     PRELU,
     SHIFTED_SIGN,
     SOFTMAX,

@@ -39,6 +39,7 @@ static nb::dict step_fields() {
   found["pool_bits"] = layout_of(kPoolBitsFields);
   found["concatenate_bits"] = layout_of(kConcatenateBitsFields);
   found["linear"] = layout_of(kRealLinearFields);
+  found["map"] = layout_of(kMapImagesFields);
   found["sizes"] = layout_of(kSizesFields);
   return found;
 }

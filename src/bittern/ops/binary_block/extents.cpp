@@ -294,6 +294,32 @@ void check_linear(Findings& f, const RealLinear& c, const Sizes& sizes) {
   f.need(has_sound_products(c), "the order of its products");
 }
 
+void check_operation(Findings& f, const MapImages& p, const MapStep& step) {
+  const auto operation = static_cast<MapOperation>(step.operation);
+  f.need(step.operation >= 0 && operation < MapOperation::count, "an operation");
+  f.need(sound(0, {step.row}) && step.row + rows_of(operation) <= p.row_count, "the rows of an operation");
+  const bool residual = operation == MapOperation::add_residual || operation == MapOperation::add_mapped ||
+                        operation == MapOperation::multiply_residual;
+  const bool factor = operation == MapOperation::add_factor || operation == MapOperation::multiply_factor;
+  f.need(!residual || p.residual_pixels != 0, "its residual");
+  f.need(!factor || p.factor_pixels != 0, "its factor");
+}
+
+void check_map(Findings& f, const MapImages& p, const Sizes& sizes) {
+  f.need(sound(0, {p.batch, p.pixels, p.count, p.row_count}) && sound(1, {p.channels}), "its sizes");
+  for (i64 pixels : {p.residual_pixels, p.factor_pixels}) {
+    f.need(pixels == 0 || pixels == 1 || pixels == p.pixels, "the sizes of its operands");
+  }
+  if (!f.ok()) return;
+  f.holds(p.x, dense(p.batch, p.pixels, p.channels), sizes.input, "its input");
+  f.holds(p.residual, dense(p.batch, p.residual_pixels, p.channels), sizes.residual, "its residual");
+  f.holds(p.factor, dense(p.batch, p.factor_pixels, p.channels), sizes.factor, "its factor");
+  f.holds(p.operations, Extent(p.count), sizes.tree, "its operations");
+  f.holds(p.rows, dense(p.row_count, round_up(p.channels, kMapUnit), 1), sizes.rows, "its rows");
+  f.holds(p.out, dense(p.batch, p.pixels, p.channels), sizes.real, "its result");
+  for (i64 i = 0; i < p.count && f.ok(); ++i) check_operation(f, p, p.operations[i]);
+}
+
 }  // namespace
 
 Misfit misfit_of(Isa isa, const ProgramStep& step) {
@@ -319,6 +345,9 @@ Misfit misfit_of(Isa isa, const ProgramStep& step) {
       break;
     case StepKind::input_scale:
       check_input_scale(f, step.input_scale, step.sizes);
+      break;
+    case StepKind::map:
+      check_map(f, step.map, step.sizes);
       break;
     case StepKind::pool_bits:
       check_pool_bits(f, step.pool_bits, step.sizes);

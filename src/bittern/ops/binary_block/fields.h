@@ -136,6 +136,21 @@ constexpr std::array kRealLinearFields = {
     BITTERN_FIELD(RealLinear, out),          BITTERN_FIELD(RealLinear, out_row)};
 static_assert(is_whole(kRealLinearFields, sizeof(RealLinear)));
 
+constexpr std::array kMapImagesFields = {BITTERN_FIELD(MapImages, batch),
+                                         BITTERN_FIELD(MapImages, pixels),
+                                         BITTERN_FIELD(MapImages, channels),
+                                         BITTERN_FIELD(MapImages, residual_pixels),
+                                         BITTERN_FIELD(MapImages, factor_pixels),
+                                         BITTERN_FIELD(MapImages, count),
+                                         BITTERN_FIELD(MapImages, row_count),
+                                         BITTERN_FIELD(MapImages, x),
+                                         BITTERN_FIELD(MapImages, residual),
+                                         BITTERN_FIELD(MapImages, factor),
+                                         BITTERN_FIELD(MapImages, operations),
+                                         BITTERN_FIELD(MapImages, rows),
+                                         BITTERN_FIELD(MapImages, out)};
+static_assert(is_whole(kMapImagesFields, sizeof(MapImages)));
+
 constexpr std::array kSizesFields = {
     BITTERN_FIELD(Sizes, input_before), BITTERN_FIELD(Sizes, input),    BITTERN_FIELD(Sizes, weights),
     BITTERN_FIELD(Sizes, rows),         BITTERN_FIELD(Sizes, residual), BITTERN_FIELD(Sizes, factor),
@@ -149,7 +164,8 @@ constexpr std::array kProgramStepFields = {
     BITTERN_FIELD(ProgramStep, encode),    BITTERN_FIELD(ProgramStep, pool),
     BITTERN_FIELD(ProgramStep, real),      BITTERN_FIELD(ProgramStep, input_scale),
     BITTERN_FIELD(ProgramStep, pool_bits), BITTERN_FIELD(ProgramStep, concatenate_bits),
-    BITTERN_FIELD(ProgramStep, linear),    BITTERN_FIELD(ProgramStep, sizes)};
+    BITTERN_FIELD(ProgramStep, linear),    BITTERN_FIELD(ProgramStep, map),
+    BITTERN_FIELD(ProgramStep, sizes)};
 static_assert(is_whole(kProgramStepFields, sizeof(ProgramStep)));
 
 }  // namespace bittern

@@ -31,6 +31,11 @@ class StepKind(IntEnum):
     REAL_POOL = 6
     LINEAR = 7
     INPUT_SCALE = 8
+    MAP = 9
+
+
+MAP_UNIT = 16
+"""Channels to which the rows of `map_images` are filled up (kMapUnit)."""
 
 
 class Activation(IntEnum):

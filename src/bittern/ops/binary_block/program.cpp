@@ -144,6 +144,9 @@ void run_steps(Isa isa, const ProgramStep* steps, i64 count, int threads) {
       case StepKind::input_scale:
         mean_magnitude_kernels(isa).input_scale(step.input_scale, threads);
         break;
+      case StepKind::map:
+        map_images_kernels(isa).map(step.map, threads);
+        break;
       case StepKind::pool_bits:
         pool_bits(step.pool_bits, threads);
         break;

@@ -7,6 +7,7 @@
 #include "binary_conv2d/kernel.h"
 #include "concatenate_bits/kernel.h"
 #include "isa.h"
+#include "map_images/kernel.h"
 #include "mean_magnitude/kernel.h"
 #include "pool_bits/kernel.h"
 #include "pool_images/kernel.h"
@@ -48,12 +49,12 @@ static inline bool has_channels_last(const EncodeImage& e) {
 struct Sizes {
   i64 input_before;  // of the input, in front of its address: a border
   i64 input, weights;
-  i64 rows;  // of a tail, or of an affine map; the bias of a row product
+  i64 rows;  // of a tail, of operations, or of an affine map; the bias of a row product
   i64 residual, factor;
   i64 input_scale;  // read by a tail, or working memory of what writes it
   i64 real, bits;   // results
   i64 mask;         // threshold, flips, limits, or the order of products
-  i64 tree;         // of sums
+  i64 tree;         // of sums, or operations
 };
 
 enum class StepKind : i64 {
@@ -66,6 +67,7 @@ enum class StepKind : i64 {
   real_pool,
   linear,
   input_scale,
+  map,
   count
 };
 
@@ -82,6 +84,7 @@ struct ProgramStep {
   PoolBits pool_bits;
   ConcatenateBits concatenate_bits;
   RealLinear linear;
+  MapImages map;
   Sizes sizes;
 };
 

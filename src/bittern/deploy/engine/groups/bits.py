@@ -12,8 +12,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from bittern import ops
+from bittern.deploy.engine.groups.behind_affine import BehindAffine
 from bittern.deploy.engine.groups.group import CPU, AtBatch, Material, OneNode, always
-from bittern.deploy.engine.groups.native import NativeGroup
+from bittern.deploy.engine.groups.native import BitsGroup, NativeGroup
 from bittern.deploy.engine.kernel_parameters import affine_rows, sign_threshold
 from bittern.deploy.engine.layout import Layout
 from bittern.deploy.engine.native_run import NativeRun
@@ -23,44 +24,25 @@ from bittern.ops.binary_block.layout import one_array
 
 
 @dataclass(frozen=True)
-class BitGroup(OneNode, NativeGroup):
+class BitGroup(OneNode, BitsGroup):
     """One node that writes bits."""
 
     node: Node
 
-    @property
-    def real(self) -> int | None:
-        return None
-
-    @property
-    def bits(self) -> int | None:
-        return self.node.output
-
 
 @dataclass(frozen=True)
-class Encode(BitGroup):
+class Encode(BehindAffine, BitsGroup):
     """An encode node that native code runs, with an affine node in front of it if there is one."""
 
-    before: Node | None = None
     pieces: tuple[int, ...] = ()
     """Values whose channels, one behind the other, are what it reads; (): one value, what its first node reads."""
-
-    @property
-    def nodes(self) -> tuple[int, ...]:
-        return tuple(node.output for node in (self.before, self.node) if node is not None)
-
-    @property
-    def source(self) -> int:
-        """Value number of what its first node reads."""
-        return (self.before or self.node).inputs[0]
 
     @property
     def reads(self) -> tuple[int, ...]:
         return self.pieces or (self.source,)
 
     def does(self) -> str:
-        scaled = "" if self.before is None else "scale, "
-        return f"{scaled}bits" + (f" of {len(self.pieces)} parts" if self.pieces else "")
+        return f"{self.mapped}bits" + (f" of {len(self.pieces)} parts" if self.pieces else "")
 
     def prepare(self, material: Material) -> AtBatch:
         threshold = sign_threshold(self.node, material.tensors) if self.node.attrs["planes"] == 1 else None

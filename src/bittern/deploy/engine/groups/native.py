@@ -23,6 +23,18 @@ class NativeGroup(OwnMemory):
         return None
 
 
+class BitsGroup(NativeGroup):
+    """One that writes bits."""
+
+    @property
+    def real(self) -> int | None:
+        return None
+
+    @property
+    def bits(self) -> int | None:
+        return self.output
+
+
 class RealGroup(NativeGroup):
     """One that writes a real value."""
 

@@ -9,40 +9,24 @@ from functools import partial
 from torch import Tensor
 
 from bittern import ops
+from bittern.deploy.engine.groups.behind_affine import BehindAffine
 from bittern.deploy.engine.groups.group import AtBatch, Material, always
 from bittern.deploy.engine.groups.native import RealGroup
 from bittern.deploy.engine.kernel_parameters import affine_rows, pool_rule
 from bittern.deploy.engine.layout import Layout
 from bittern.deploy.engine.native_run import NativeRun
-from bittern.deploy.program import Node
 
 
 @dataclass(frozen=True)
-class Pool(RealGroup):
+class Pool(BehindAffine, RealGroup):
     """A pool, with an affine node in front of it if there is one."""
-
-    node: Node
-    before: Node | None
-
-    @property
-    def output(self) -> int:
-        return self.node.output
-
-    @property
-    def nodes(self) -> tuple[int, ...]:
-        return tuple(node.output for node in (self.before, self.node) if node is not None)
-
-    @property
-    def source(self) -> int:
-        """Value number of what it reads."""
-        return (self.before or self.node).inputs[0]
 
     @property
     def reads(self) -> tuple[int, ...]:
         return (self.source,)
 
     def does(self) -> str:
-        return f"{'scale, ' if self.before is not None else ''}{self.node.attrs['mode']} pool"
+        return f"{self.mapped}{self.node.attrs['mode']} pool"
 
     def prepare(self, material: Material) -> AtBatch:
         return always(self, partial(self._run, pool_rule(self.node), affine_rows(self.before, material.tensors)))
