@@ -76,14 +76,19 @@ def halve() -> nn.Module:
     return nn.AvgPool2d(2, ceil_mode=True)
 
 
-def maps_behind(blocks: nn.Sequential, places: Collection[int], x: Tensor) -> tuple[Tensor, ...]:
-    """What the blocks in turn make of x, at `places`: 0 is x itself, n what leaves the n-th block."""
+def maps_behind(
+    blocks: nn.Sequential, places: Collection[int], x: Tensor, end: nn.Module | None = None
+) -> tuple[Tensor, ...]:
+    """What the blocks in turn make of x, at `places`: 0 is x itself, n what leaves the n-th block.
+
+    end: what the last one goes through.
+    """
     maps = [x] if 0 in places else []
     for place, block in enumerate(blocks, 1):
         x = block(x)
         if place in places:
             maps.append(x)
-    return tuple(maps)
+    return tuple(maps) if end is None else (*maps[:-1], end(maps[-1]))
 
 
 class ChannelGate(nn.Module):

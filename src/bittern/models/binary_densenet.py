@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bittern.models._classifier import ImageClassifier
 from bittern.models._layers import THUMBNAIL, check_arguments, maps_behind, materialize, padded_conv, start_weights
 from bittern.quantizer import Method
 from bittern.start import HeNormal
@@ -79,7 +80,7 @@ def transition(channels: int, out_channels: int, *, pool: bool, groups: int) -> 
     return nn.Sequential(*layers)
 
 
-class DenseStages(nn.Module):
+class DenseStages(ImageClassifier):
     """x [batch, in_channels, height, width] -> logits [batch, num_classes].
 
     units: makes from channels, method and dilation what one layer of a stage is; each adds `GROWTH` channels.
@@ -111,19 +112,12 @@ class DenseStages(nn.Module):
             stages.append(nn.Sequential(*stage))
         self.stages = nn.Sequential(*stages)
         self.norm = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
-        self.head = nn.Linear(channels, num_classes)
+        self.end_with(channels, num_classes)
         start_weights(self, HeNormal("in"))
 
     def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """What leaves each stage; the last behind norm and ReLU."""
-        *maps, last = maps_behind(self.stages, range(1, len(self.stages) + 1), self.stem(x))
-        return (*maps, self.norm(last))
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.flatten(self.pool(self.feature_maps(x)[-1])))
-        return logits
+        return maps_behind(self.stages, range(1, len(self.stages) + 1), self.stem(x), self.norm)
 
 
 def build_dense(

@@ -17,6 +17,7 @@ from itertools import accumulate
 
 from torch import Tensor, nn
 
+from bittern.models._classifier import ImageClassifier
 from bittern.models._layers import check_arguments, conv, halve, maps_behind, materialize
 from bittern.quantizer import Method
 
@@ -57,7 +58,7 @@ class BiRealBlock(nn.Module):
         return y if self.activation is None else self.activation(y)
 
 
-class BiRealNet(nn.Module):
+class BiRealNet(ImageClassifier):
     """x [batch, in_channels, height, width] -> logits [batch, num_classes].
 
     blocks: number of one-convolution blocks of each stage.
@@ -86,17 +87,11 @@ class BiRealNet(nn.Module):
                 channels = width
         self.blocks = nn.Sequential(*layers)
         self.stage_ends = tuple(accumulate(blocks))
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
-        self.head = nn.Linear(channels, num_classes)
+        self.end_with(channels, num_classes)
 
     def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """What leaves each stage."""
         return maps_behind(self.blocks, self.stage_ends, self.stem(x))
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.flatten(self.pool(self.feature_maps(x)[-1])))
-        return logits
 
 
 def bireal_net18(

@@ -22,6 +22,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from bittern.models._classifier import ImageClassifier
 from bittern.models._layers import THUMBNAIL, ChannelGate, check_arguments, conv, halve, maps_behind, materialize
 from bittern.quantizer import Method
 
@@ -103,7 +104,7 @@ class BNextBlock(nn.Module):
         return y if self.third is None else torch.cat((y, self.third(x)), 1)
 
 
-class BNext(nn.Module):
+class BNext(ImageClassifier):
     """x [batch, in_channels, height, width] -> logits [batch, num_classes].
 
     width: channels of the first layer; blocks: number of each stage that halves the size; stride: of the first layer.
@@ -132,18 +133,11 @@ class BNext(nn.Module):
         self.blocks = nn.Sequential(*layers)
         self.stage_ends = (*ends, len(layers))
         self.act = nn.PReLU(widths[-1])
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
-        self.head = nn.Linear(widths[-1], num_classes)
+        self.end_with(widths[-1], num_classes)
 
     def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """What leaves the last block of each size; the last behind the PReLU."""
-        *maps, last = maps_behind(self.blocks, self.stage_ends, self.stem(x))
-        return (*maps, self.act(last))
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.flatten(self.pool(self.feature_maps(x)[-1])))
-        return logits
+        return maps_behind(self.blocks, self.stage_ends, self.stem(x), self.act)
 
 
 def bnext_tiny(

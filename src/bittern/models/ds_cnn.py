@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bittern.models._classifier import ImageClassifier
 from bittern.models._layers import check_arguments, conv, halve, maps_behind, materialize_on, start_weights
 from bittern.quantizer import Method
 from bittern.start import HeNormal
@@ -27,7 +28,7 @@ class SeparableBlock(nn.Module):
         return x + y
 
 
-class DSCNN(nn.Module):
+class DSCNN(ImageClassifier):
     """x [batch, in_channels, bands, frames] -> logits [batch, num_classes].
 
     Float: the first 3x3 convolution of stride 2, all depthwise ones, the last layer. The size is halved after half of
@@ -43,19 +44,13 @@ class DSCNN(nn.Module):
         self.blocks = nn.Sequential(*layers)
         self.size_ends = (blocks // 2, blocks + 1)
         self.norm = nn.BatchNorm2d(width)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
-        self.head = nn.Linear(width, num_classes)
+        self.end_with(width, num_classes)
         start_weights(self, HeNormal("in"))
 
     def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """The last map of each of two sizes; the second behind the norm."""
         fine, last = maps_behind(self.blocks, self.size_ends, self.stem(x))
         return fine, self.norm(last)
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.flatten(self.pool(self.feature_maps(x)[-1])))
-        return logits
 
 
 def ds_cnn(

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bittern.models._classifier import ImageClassifier
 from bittern.models._layers import THUMBNAIL, ChannelGate, check_arguments, conv, maps_behind, materialize
 from bittern.nn.activation import DPReLU
 from bittern.quantizer import Method
@@ -114,7 +115,7 @@ class Bottleneck(nn.Module):
         return y
 
 
-class PokeBNN(nn.Module):
+class PokeBNN(ImageClassifier):
     """x [batch, in_channels, height, width] -> logits [batch, num_classes].
 
     widths, blocks: channels of the bottlenecks and their number, of each stage. small: whether the first layer keeps
@@ -151,17 +152,11 @@ class PokeBNN(nn.Module):
             ends.append(len(layers))
         self.blocks = nn.Sequential(*layers)
         self.stage_ends = tuple(ends)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
-        self.head = nn.Linear(channels, num_classes)
+        self.end_with(channels, num_classes)
 
     def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """What leaves each stage."""
         return maps_behind(self.blocks, self.stage_ends, self.stem(x))
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.flatten(self.pool(self.feature_maps(x)[-1])))
-        return logits
 
 
 def pokebnn_1x(

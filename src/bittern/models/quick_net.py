@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bittern.models._classifier import ImageClassifier
 from bittern.models._layers import THUMBNAIL, check_arguments, maps_behind, materialize, padded_conv, start_weights
 from bittern.quantizer import Method
 from bittern.start import HeNormal
@@ -78,7 +79,7 @@ def _stem(in_channels: int, channels: int, stride: int) -> nn.Module:
     )
 
 
-class QuickNet(nn.Module):
+class QuickNet(ImageClassifier):
     """x [batch, in_channels, height, width] -> logits [batch, num_classes].
 
     widths, blocks: channels and number of blocks of each stage.
@@ -104,19 +105,12 @@ class QuickNet(nn.Module):
             channels = width
         self.stages = nn.Sequential(*stages)
         self.act = nn.ReLU()
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
-        self.head = nn.Linear(channels, num_classes)
+        self.end_with(channels, num_classes)
         start_weights(self, HeNormal("in"))
 
     def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """What leaves each stage; the last behind a ReLU."""
-        *maps, last = maps_behind(self.stages, range(1, len(self.stages) + 1), self.stem(x))
-        return (*maps, self.act(last))
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.flatten(self.pool(self.feature_maps(x)[-1])))
-        return logits
+        return maps_behind(self.stages, range(1, len(self.stages) + 1), self.stem(x), self.act)
 
 
 def quicknet(

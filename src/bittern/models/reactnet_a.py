@@ -13,6 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from bittern.models._classifier import ImageClassifier
 from bittern.models._layers import check_arguments, conv, halve, maps_behind, materialize
 from bittern.models.bireal_net import BiRealNet
 from bittern.nn.activation import RPReLU
@@ -51,7 +52,7 @@ class ReActBlock(nn.Module):
         return y
 
 
-class ReActNetA(nn.Module):
+class ReActNetA(ImageClassifier):
     """x [batch, in_channels, height, width] -> logits [batch, num_classes]; the skeleton is MobileNetV1's."""
 
     def __init__(self, method: Method | None, num_classes: int, in_channels: int) -> None:
@@ -65,17 +66,11 @@ class ReActNetA(nn.Module):
             layers.append(ReActBlock(before, after, stride, method))
         self.blocks = nn.Sequential(*layers)
         self.stage_ends = (*ends, len(layers))
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
-        self.head = nn.Linear(WIDTHS[-1], num_classes)
+        self.end_with(WIDTHS[-1], num_classes)
 
     def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """What leaves the last block of each size: 1/2, 1/4, 1/8, 1/16 and 1/32 of the image."""
         return maps_behind(self.blocks, self.stage_ends, self.stem(x))
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.flatten(self.pool(self.feature_maps(x)[-1])))
-        return logits
 
 
 def reactnet_a(

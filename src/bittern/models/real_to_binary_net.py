@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from bittern.models._classifier import ImageClassifier
 from bittern.models._layers import check_arguments, conv, halve, maps_behind, materialize, start_weights
 from bittern.quantizer import Method
 from bittern.start import GlorotNormal
@@ -48,7 +49,7 @@ class HalfBlock(nn.Module):
         return y
 
 
-class RealToBinaryNet(nn.Module):
+class RealToBinaryNet(ImageClassifier):
     """x [batch, in_channels, height, width] -> logits [batch, num_classes]."""
 
     def __init__(self, method: Method | None, num_classes: int, in_channels: int) -> None:
@@ -66,17 +67,11 @@ class RealToBinaryNet(nn.Module):
             blocks.append(nn.Sequential(HalfBlock(width, after, stride, method), HalfBlock(after, after, 1, method)))
             width = after
         self.blocks = nn.Sequential(*blocks)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
-        self.head = nn.Linear(width, num_classes)
+        self.end_with(width, num_classes)
 
     def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """What leaves each size of the image."""
         return maps_behind(self.blocks, SIZES_END, self.stem(x))
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.flatten(self.pool(self.feature_maps(x)[-1])))
-        return logits
 
 
 def real_to_binary_net(

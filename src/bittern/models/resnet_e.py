@@ -17,6 +17,7 @@ from itertools import accumulate
 
 from torch import Tensor, nn
 
+from bittern.models._classifier import ImageClassifier
 from bittern.models._layers import (
     THUMBNAIL,
     check_arguments,
@@ -53,7 +54,7 @@ class ResNetEBlock(nn.Module):
         return y
 
 
-class ResNetE(nn.Module):
+class ResNetE(ImageClassifier):
     """x [batch, in_channels, height, width] -> logits [batch, num_classes].
 
     stem: the first layers, which give `widths[0]` channels. widths, blocks: channels and number of blocks of each
@@ -80,19 +81,12 @@ class ResNetE(nn.Module):
         self.blocks = nn.Sequential(*layers)
         self.stage_ends = tuple(accumulate(blocks))
         self.act = nn.ReLU()
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
-        self.head = nn.Linear(channels, num_classes)
+        self.end_with(channels, num_classes)
         start_weights(self, HeNormal("in"))
 
     def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """What leaves each stage; the last behind a ReLU."""
-        *maps, last = maps_behind(self.blocks, self.stage_ends, self.stem(x))
-        return (*maps, self.act(last))
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.flatten(self.pool(self.feature_maps(x)[-1])))
-        return logits
+        return maps_behind(self.blocks, self.stage_ends, self.stem(x), self.act)
 
 
 def resnet_e18(
