@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bittern.binary.ab_bnn import ABBNN, EPSILON
+from bittern.models._classifier import ImageClassifier
 from bittern.models._layers import THUMBNAIL, check_arguments, halve, maps_behind, materialize
 from bittern.nn.activation import PowerOfTwoRPReLU
 from bittern.nn.conv import BinaryConv2d
@@ -63,7 +64,7 @@ class ABBlock(nn.Module):
         return y
 
 
-class ABResNet(nn.Module):
+class ABResNet(ImageClassifier):
     """x [batch, in_channels, height, width] -> logits [batch, num_classes]."""
 
     def __init__(
@@ -91,17 +92,11 @@ class ABResNet(nn.Module):
                 channels = width
             ends.append(len(blocks))
         self.blocks, self.stage_ends = nn.Sequential(*blocks), tuple(ends)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
-        self.head = nn.Linear(channels, num_classes)
+        self.end_with(channels, num_classes)
 
     def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """What leaves each stage."""
         return maps_behind(self.blocks, self.stage_ends, self.stem(x))
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.flatten(self.pool(self.feature_maps(x)[-1])))
-        return logits
 
 
 def ab_resnet18(
