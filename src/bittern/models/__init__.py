@@ -27,6 +27,7 @@ from bittern.models.bnext import bnext_large, bnext_middle, bnext_small, bnext_t
 from bittern.models.cell_detector import cell_detector
 from bittern.models.ddnn import DDNN, Level, ddnn
 from bittern.models.ds_cnn import ds_cnn
+from bittern.models.expert_conv import ExpertConv2d
 from bittern.models.language import GPT, GPTShape, LSTMLanguageModel, RecurrentLanguageModel
 from bittern.models.melius_net import (
     meliusnet22,
@@ -106,6 +107,7 @@ __all__ = [
     "AveragePooling",
     "Backbone",
     "Concatenation",
+    "ExpertConv2d",
     "GPTShape",
     "HasFeatureMaps",
     "LSTMLanguageModel",
