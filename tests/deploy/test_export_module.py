@@ -23,6 +23,7 @@ from bittern.deploy.executorch.lowering import (
     lowering,
     split_input_scales,
 )
+from bittern.deploy.kinds.integer import INTEGER_KINDS
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.onnx import low_bit
 from bittern.deploy.onnx.dialect import ARITHMETIC
@@ -120,6 +121,7 @@ def test_pools_that_round_up_and_prelus_of_any_shape(size: int) -> None:
 def test_every_kind_but_those_of_torch_has_a_lowering() -> None:
     """A weight is decoded before anything is lowered (`export_arguments.decoded_model`)."""
     without = {"aten", "part", "decoded", "ones_product", "sign_residual", "multibit_linear"}
+    without |= {kind.name for kind in INTEGER_KINDS}
     assert set(LOWERINGS) == set(KINDS) - without | {INPUT_SCALE}
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import itertools
 import math
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +14,11 @@ from torch import Tensor
 
 from _tolerance import assert_exact
 from bittern.deploy.errors import ExportError, FormatError
+from bittern.deploy.executorch.lowering import ExportModule
 from bittern.deploy.kinds.kind import check_node
 from bittern.deploy.kinds.table import KINDS
+from bittern.deploy.onnx.dialect import ARITHMETIC
+from bittern.deploy.onnx.module import Parts
 from bittern.deploy.packed import Packed, from_bytes
 from bittern.deploy.program import Input, Node, Program
 from bittern.deploy.validate import check_program
@@ -187,10 +189,9 @@ def test_a_file_of_integers_is_read_as_it_was_written() -> None:
         packed(x.float())
 
 
-def test_exports_refuse_integers_by_name(tmp_path: Path) -> None:
-    from bittern.deploy import to_c
-
-    packed = Packed(*program(), {}, CPU)
-    with pytest.raises(ExportError, match=r"integer_conv|int8"):
-        to_c(packed, tmp_path / "net.c")
-    assert not list(tmp_path.iterdir())
+def test_exports_refuse_integers_by_name() -> None:
+    made, tensors = program()
+    with pytest.raises(ExportError, match="to_onnx: node 'n' is of kind 'integer_conv'"):
+        Parts(made, tensors, ARITHMETIC).of(made.nodes[0])
+    with pytest.raises(ExportError, match="to_executorch: node 'n' is of kind 'integer_conv'"):
+        ExportModule(made, tensors, (made.output,))

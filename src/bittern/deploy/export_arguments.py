@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,13 @@ def compared_inputs(owner: str, packed: Packed, example: Any) -> tuple[Tensor, .
 
 def check_real_rows(owner: str, what: str, packed: Packed) -> None:
     """Refuse inputs that are not float32 [batch, ...]; what: the export that takes no others. Raises: ExportError."""
+    check_rows(owner, what, packed, ("float32",))
+
+
+def check_rows(owner: str, what: str, packed: Packed, types: Sequence[str]) -> None:
+    """The same for inputs of these types. Raises: ExportError."""
     for given in packed.inputs:
-        if given.batch != 0 or given.type != "float32":
+        if given.batch != 0 or given.type not in types:
             where = "no batch" if given.batch is None else f"its batch in dimension {given.batch}"
             raise ExportError(f"{owner}: {what}; input {given.name!r} is {given.type} and has {where}")
 

@@ -2,8 +2,8 @@
 """Arithmetic of integers alone, as gemmlowp and TensorFlow Lite define it: real factors become an int32 and a shift.
 
 A real factor M > 0 is multiplier * 2^(shift - 31) with 2^30 <= multiplier < 2^31. All functions take and give int64
-tensors that hold int32 numbers, so that nothing overflows on the way; where int32 itself would (a factor above 1 and a
-large accumulator), these are the exact numbers, and the result of C++ is undefined.
+tensors that hold int32 numbers. Where int32 would overflow (a factor above 1 and a large sum) these saturate, so that
+int8 ends on the right side; the result of gemmlowp's C++ is undefined there.
 
 Sources: Jacob et al., arXiv:1712.05877; gemmlowp, fixedpoint.h and doc/quantization.md (Apache-2.0).
 """
@@ -68,13 +68,14 @@ def rounded_shift(x: Tensor, bits: Tensor | int) -> Tensor:
 
 
 def scaled(x: Tensor, multiplier: Tensor | int, shift: Tensor | int) -> Tensor:
-    """x times a fixed-point factor: `doubling_high_product` of x * 2^shift, or `rounded_shift` of it by -shift.
+    """x times a fixed-point factor: `doubling_high_product` of x * 2^shift, saturated, or `rounded_shift` of it.
 
     It rounds twice where the factor is below 1/2, as TensorFlow Lite does (MultiplyByQuantizedMultiplier).
     multiplier, shift: one, or any that combine with x, such as [channels, 1, 1].
     """
     shift = torch.as_tensor(shift, dtype=torch.int64)
-    high = doubling_high_product(x << shift.clamp(min=0), torch.as_tensor(multiplier, dtype=torch.int64))
+    raised = (x << shift.clamp(min=0)).clamp(LEAST, MOST)
+    high = doubling_high_product(raised, torch.as_tensor(multiplier, dtype=torch.int64))
     return rounded_shift(high, (-shift).clamp(min=0))
 
 

@@ -13,7 +13,7 @@ from bittern.deploy.c_export.plan import Step, plan, steps_of
 from bittern.deploy.c_export.rules import RULES, in_place
 from bittern.deploy.c_export.source import Source
 from bittern.deploy.errors import refused
-from bittern.deploy.export_arguments import check_fixed, check_real_rows, decoded_model
+from bittern.deploy.export_arguments import check_fixed, check_rows, decoded_model
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.packed import Packed
 from bittern.deploy.shapes import forms_of
@@ -27,23 +27,26 @@ class CExport:
     name: str
     """Prefix of the names of the file: `<name>_run`."""
     input_sizes: tuple[int, ...]
-    """Floats of one sample of each input."""
+    """Numbers of one sample of each input."""
     output_size: int
-    """Floats of one answer."""
+    """Numbers of one answer."""
     constant_bytes: int
     """Flash for weights, thresholds and sizes of layers, with pointers of 4 bytes; the code comes on top."""
     arena_bytes: int
     """RAM for everything between input and output; the caller keeps these two, the stack takes some dozens of bytes."""
+    input_types: tuple[str, ...] = ("real",)
+    """"real" (float) or "int8" (int8_t), of each input."""
+    output_type: str = "real"
 
     @property
     def input_size(self) -> int:
-        """Floats of one sample, of all inputs together."""
+        """Numbers of one sample, of all inputs together."""
         return sum(self.input_sizes)
 
     def __str__(self) -> str:
         return (
-            f"{self.path}: {text.signature(self.name, len(self.input_sizes))}, "
-            f"{self.input_size} -> {self.output_size} floats, "
+            f"{self.path}: {text.signature(self.name, self.input_types, self.output_type)}, "
+            f"{self.input_size} -> {self.output_size} numbers, "
             f"{self.constant_bytes:,} bytes of constants, {self.arena_bytes:,} bytes of arena"
         )
 
@@ -55,9 +58,11 @@ def to_c(packed: Packed, path: str | Path, name: str | None = None) -> CExport:
     Every node but a sum of real numbers gives the very bits that it gives in `packed`; sums run in the order of the
     loops and differ within the rounding that docs/numerics.md derives.
 
+    A network of integers alone becomes C without a float: int8_t in, int8_t out.
+
     Raises: ValueError for a path or a name that is none, and for a model on another device than the CPU; ExportError
-    (a ValueError) naming the node that has no C code, or an input that is not float32 [batch, ...]; OSError. Nothing is
-    written then.
+    (a ValueError) naming the node that has no C code, or an input that is not float32 or int8 [batch, ...]; OSError.
+    Nothing is written then.
     """
     path = Path(path)
     check_fixed("to_c", packed)
@@ -76,12 +81,15 @@ def to_c(packed: Packed, path: str | Path, name: str | None = None) -> CExport:
         packed.info.get("model", name),
         tuple(math.prod(given.shape) for given in packed.inputs),
         tuple(given.name for given in packed.inputs),
+        tuple(source.forms[v].type for v in range(len(program.inputs))),
         math.prod(source.forms[program.output].shape),
+        source.forms[program.output].type,
         source.constant_bytes,
         where.arena_bytes,
     )
     write_atomically(path, text.file_text(facts, source, parts, where, program.output).encode("ascii"))
-    return CExport(path, name, facts.input_sizes, facts.output_size, facts.constant_bytes, facts.arena_bytes)
+    sizes = facts.input_sizes, facts.output_size, facts.constant_bytes, facts.arena_bytes
+    return CExport(path, name, *sizes, facts.input_types, facts.output_type)
 
 
 def _checked_name(packed: Packed, path: Path, name: str | None) -> str:
@@ -99,7 +107,7 @@ def _checked_name(packed: Packed, path: Path, name: str | None) -> str:
 
 def _steps(packed: Packed) -> tuple[Step, ...]:
     """Raises: ExportError for a kind of node or an input that has no C code."""
-    check_real_rows("to_c", "C code takes float32 [batch, ...]", packed)
+    check_rows("to_c", "C code takes float32 or int8 [batch, ...]", packed, ("float32", "int8"))
     steps = steps_of(packed.program)
     for step in steps:
         if step.node.kind not in RULES and not KINDS[step.node.kind].reshapes:

@@ -3,10 +3,10 @@
 
 A **step** is a node, or several of which only the last result is kept: a low-bit layer and the threshold behind it, or
 a real convolution and what follows up to the sign, whose results are the largest values of many networks.
-A **storage** is a stretch of one of two arenas, real values (float) and bits (uint32_t). Two arenas, because C forbids
-to read through a pointer to one type what another wrote. A storage lives from the step that writes it to the last one
-that reads it; storages that live at the same time do not overlap. A step that works element by element writes over its
-input where nothing reads that any more; flatten and reshape only rename it.
+A **storage** is a stretch of one of three arenas, real values (float), bits (uint32_t) and integers (int8_t). Each type
+has its own, because C forbids to read through a pointer to one type what another wrote. A storage lives from the step
+that writes it to the last one that reads it; storages that live at the same time do not overlap. A step that works
+element by element writes over its input where nothing reads that any more; flatten and reshape only rename it.
 """
 
 from __future__ import annotations
@@ -78,10 +78,15 @@ def words_of(bits: int) -> int:
     return -(-bits // WORD_BITS)
 
 
+def arena_of(form: Form) -> str:
+    """Where values of this type lie."""
+    return {"real": "reals", "int8": "bytes"}.get(form.type, "words")
+
+
 def size_of(form: Form) -> int:
-    """Floats or words that a value takes."""
+    """Floats, words or bytes that a value takes."""
     elements = math.prod(form.shape)
-    if form.type == "real":
+    if arena_of(form) != "words":
         return elements
     return form.planes * (elements // form.channels) * words_of(form.channels)
 
@@ -91,7 +96,7 @@ class Storage:
     """A stretch of an arena (or the caller's input or output) and the steps, both included, between which it lives."""
 
     place: str
-    """"reals", "words", "input" or "output"."""
+    """"reals", "words", "bytes", "input" or "output"."""
     size: int
     first: int
     last: int
@@ -110,10 +115,12 @@ class Plan:
     """Size of the arena of real values, in floats."""
     words: int
     """Size of the arena of bits, in words."""
+    bytes: int
+    """Size of the arena of integers."""
 
     @property
     def arena_bytes(self) -> int:
-        return WORD_BYTES * (self.reals + self.words)
+        return WORD_BYTES * (self.reals + self.words) + self.bytes
 
 
 Scratch = Mapping[int, Sequence[tuple[str, int]]]
@@ -137,18 +144,17 @@ def plan(
         value = step.writes
         storage = _reused(step, index, values, in_place(step))
         if storage is None:
-            place = "reals" if forms[value].type == "real" else "words"
-            storage = Storage(place, size_of(forms[value]), index, index)
+            storage = Storage(arena_of(forms[value]), size_of(forms[value]), index, index)
         storage.last = max(storage.last, last.get(value, index))
         values[value] = storage
-    if values[program.output].place == "reals":
+    if values[program.output].place in ("reals", "bytes"):
         values[program.output].place = "output"
     local = {
         step.writes: tuple(Storage(place, size, index, index) for place, size in scratch.get(step.writes, ()))
         for index, step in enumerate(steps)
     }
     every = [*values.values(), *(storage for group in local.values() for storage in group)]
-    return Plan(values, local, _place(every, "reals"), _place(every, "words"))
+    return Plan(values, local, *(_place(every, arena) for arena in ("reals", "words", "bytes")))
 
 
 def _reused(step: Step, index: int, values: Mapping[int, Storage], candidates: Sequence[int]) -> Storage | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from bittern.deploy.c_export import binary_step, bit_steps, layout_steps, level_steps, real_steps
+from bittern.deploy.c_export import binary_step, bit_steps, integer_steps, layout_steps, level_steps, real_steps
 from bittern.deploy.c_export.elementwise import SIMPLE
 from bittern.deploy.c_export.encode_step import encode
 from bittern.deploy.c_export.plan import Step
@@ -65,6 +65,16 @@ RULES: dict[str, Rule] = {
     "slice": Rule(layout_steps.slice_),
     "pad": Rule(layout_steps.pad),
     "concatenate": Rule(layout_steps.concatenate),
+    "integer_conv": Rule(integer_steps.conv),
+    "integer_linear": Rule(integer_steps.linear),
+    "integer_add": Rule(integer_steps.add),
+    "integer_average": Rule(integer_steps.pool),
+    "integer_max": Rule(integer_steps.pool),
+    "integer_softmax": Rule(integer_steps.softmax),
+    "quantize": Rule(integer_steps.quantize),
+    "dequantize": Rule(integer_steps.dequantize),
+    "requantize": Rule(integer_steps.requantize),
+    "aten": Rule(integer_steps.moved),
 }
 """By kind; flatten and reshape become nothing, they rename a value."""
 

@@ -30,8 +30,8 @@ class Constant(NamedTuple):
     """A named constant of the file."""
 
     declaration: str
-    words: int
-    """Its size in words of 4 bytes, a pointer being one."""
+    size: int
+    """In bytes, a pointer having 4."""
     value: str
 
 
@@ -83,6 +83,10 @@ class Source:
         """Name of an array of uint32_t."""
         return self._array("uint32_t", node, role, [literals.word(value) for value in values])
 
+    def int8s(self, node: Node, role: str, values: Tensor) -> str:
+        """Name of an array of int8_t."""
+        return self._array("int8_t", node, role, [str(value) for value in values.flatten().tolist()], 1)
+
     def real(self, value: float) -> str:
         """A float literal."""
         text = literals.real(value)
@@ -90,27 +94,33 @@ class Source:
             self.headers.add("math.h")
         return text
 
-    def record(self, node: Node, function: CFunction, type_: str, fields: Fields, count: int = 0) -> str:
-        """Address of a constant of a struct type that `function` declares; with a count, of an array of them."""
+    def record(
+        self, node: Node, function: CFunction, type_: str, fields: Fields, count: int = 0, role: str = ""
+    ) -> str:
+        """Address of a constant of a struct type that `function` declares; with a count, of an array of them.
+
+        role: what tells it apart from other records of its node.
+        """
         self.use(function)
-        name = f"n{node.output}"
+        name = f"n{node.output}_{role}" if role else f"n{node.output}"
         declaration = f"static const {type_} {name}" + (f"[{count}]" if count else "")
-        self.constants[name] = Constant(declaration, _words(fields), _braces(fields))
+        self.constants[name] = Constant(declaration, WORD_BYTES * _words(fields), _braces(fields))
         return name if count else f"&{name}"
 
-    def _array(self, type_: str, node: Node, role: str, texts: list[str]) -> str:
+    def _array(self, type_: str, node: Node, role: str, texts: list[str], each: int = WORD_BYTES) -> str:
+        """each: bytes of one."""
         if any("HUGE" in text for text in texts):
             self.headers.add("math.h")
         value = f"{{\n{literals.rows(texts)}\n}}"
         name = self._names.setdefault((type_, value), f"n{node.output}_{role}")
         declaration = f"static const {type_} {name}[{len(texts)}]"
-        self.constants.setdefault(name, Constant(declaration, len(texts), value))
+        self.constants.setdefault(name, Constant(declaration, each * len(texts), value))
         return name
 
     @property
     def constant_bytes(self) -> int:
         """Bytes of all constants, where a pointer has 4."""
-        return WORD_BYTES * sum(constant.words for constant in self.constants.values())
+        return sum(constant.size for constant in self.constants.values())
 
 
 def value(number: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bittern.deploy.c_export.literals import comment
-from bittern.deploy.c_export.plan import Plan, Step, Storage
+from bittern.deploy.c_export.plan import Plan, Step, Storage, arena_of
 from bittern.deploy.c_export.source import Source, scratch, value
 from bittern.deploy.form import Form
 
@@ -18,6 +18,9 @@ TRACE = """\
 #endif
 #ifndef BITTERN_TRACE_REALS /* float result of a node */
 #define BITTERN_TRACE_REALS(node, reals, count) ((void)0)
+#endif
+#ifndef BITTERN_TRACE_INTEGERS /* int8_t result of a node */
+#define BITTERN_TRACE_INTEGERS(node, integers, count) ((void)0)
 #endif
 #ifndef BITTERN_TRACE_BITS /* uint32_t result of a node */
 #define BITTERN_TRACE_BITS(node, bits, count) ((void)0)
@@ -30,8 +33,13 @@ FAST_MATH = """\
 #endif
 """
 
-ARENAS = {"reals": ("float", "bt_reals"), "words": ("uint32_t", "bt_words")}
+ARENAS = {"reals": ("float", "bt_reals"), "words": ("uint32_t", "bt_words"), "bytes": ("int8_t", "bt_bytes")}
 """C type and name of each arena."""
+
+TYPES = {"real": "float", "int8": "int8_t"}
+"""Of inputs and outputs."""
+
+PLURALS = {"real": "floats", "int8": "integers of 8 bits"}
 
 
 class Facts(NamedTuple):
@@ -41,7 +49,10 @@ class Facts(NamedTuple):
     title: str
     input_sizes: tuple[int, ...]
     input_names: tuple[str, ...]
+    input_types: tuple[str, ...]
+    """Keys of `TYPES`."""
     output_size: int
+    output_type: str
     constant_bytes: int
     arena_bytes: int
 
@@ -87,7 +98,7 @@ def _head(facts: Facts, source: Source, parts: Sequence[Part]) -> str:
 /* {comment(facts.title)}: a packed low-bit network in C99, written by bittern.deploy.to_c.
 
 {_inputs(facts, source)}
-   output  {facts.output_size} floats
+   output  {facts.output_size} {PLURALS[facts.output_type]}
    flash   {facts.constant_bytes} bytes of constants (a pointer counted as 4), and the code
    RAM     {facts.arena_bytes} bytes of arena, static: {facts.name}_run must not run twice at a time
 
@@ -101,19 +112,22 @@ def input_name(number: int, count: int) -> str:
     return "input" if count == 1 else f"input_{number}"
 
 
-def signature(name: str, inputs: int) -> str:
-    """The function of a file."""
-    arguments = [f"const float *{input_name(number, inputs)}" for number in range(inputs)]
-    return f"void {name}_run({', '.join([*arguments, 'float *output'])})"
+def signature(name: str, inputs: Sequence[str], output: str) -> str:
+    """The function of a file, from the types of its inputs and of its output."""
+    count = len(inputs)
+    arguments = [f"const {TYPES[type_]} *{input_name(number, count)}" for number, type_ in enumerate(inputs)]
+    return f"void {name}_run({', '.join([*arguments, f'{TYPES[output]} *output'])})"
 
 
 def _inputs(facts: Facts, source: Source) -> str:
     """A line for each input."""
     count = len(facts.input_sizes)
     lines = []
-    for number, (size, name) in enumerate(zip(facts.input_sizes, facts.input_names, strict=True)):
+    for number, (size, name, type_) in enumerate(
+        zip(facts.input_sizes, facts.input_names, facts.input_types, strict=True)
+    ):
         own = f" ({comment(name)})" if count > 1 else ""
-        what = f"{size} floats, one sample{own}: {describe(source.forms[number])}, the last dimension fastest"
+        what = f"{size} {PLURALS[type_]}, one sample{own}: {describe(source.forms[number])}, the last dimension fastest"
         lines.append(f"   {input_name(number, count)}   {what}")
     return "\n".join(lines)
 
@@ -124,19 +138,21 @@ def _declarations(facts: Facts) -> str:
     sizes = [f"#define {upper}_{name.upper()}_SIZE {size}" for name, size in zip(names, facts.input_sizes, strict=True)]
     given = ", ".join(f"{name} [{upper}_{name.upper()}_SIZE]" for name in names)
     none = "the two" if count == 1 else "inputs and output"
+    types = ["#include <stdint.h>", ""] if "int8" in (*facts.input_types, facts.output_type) else []
     return "\n".join(
         [
+            *types,
             *sizes,
             f"#define {upper}_OUTPUT_SIZE {facts.output_size}",
             "",
             f"/* {given} -> output [{upper}_OUTPUT_SIZE]; {none} must not overlap. */",
-            f"{signature(facts.name, count)};\n",
+            f"{signature(facts.name, facts.input_types, facts.output_type)};\n",
         ]
     )
 
 
 def _arenas(plan: Plan) -> list[str]:
-    sizes = {"reals": plan.reals, "words": plan.words}
+    sizes = {"reals": plan.reals, "words": plan.words, "bytes": plan.bytes}
     lines = [f"static {type_} {name}[{sizes[arena]}];" for arena, (type_, name) in ARENAS.items() if sizes[arena]]
     return ["\n".join(lines) + "\n"] if lines else []
 
@@ -144,31 +160,40 @@ def _arenas(plan: Plan) -> list[str]:
 def _run(facts: Facts, source: Source, parts: Sequence[Part], plan: Plan, output: int) -> str:
     used = {v for part in parts for v in (*part.step.reads, part.step.writes)}
     count = len(facts.input_sizes)
-    lines = [_pointer(value(v), plan.values[v], count) for v in sorted(used)]
+    lines = [_pointer(value(v), plan.values[v], facts) for v in sorted(used)]
     for part in parts:
         memory = plan.scratch[part.step.writes]
-        lines += [_pointer(scratch(part.step, i), storage, count) for i, storage in enumerate(memory)]
+        lines += [_pointer(scratch(part.step, i), storage, facts) for i, storage in enumerate(memory)]
     read = {plan.values[v].offset for v in (*used, output) if plan.values[v].place == "input"}
     lines += [f"(void){input_name(number, count)};" for number in range(count) if number not in read]
     for part in parts:
-        lines += ["", f"/* {_node_line(source, part.step)} */", *part.calls.splitlines(), _trace(part.step, plan)]
+        lines += [
+            "",
+            f"/* {_node_line(source, part.step)} */",
+            *part.calls.splitlines(),
+            _trace(part.step, plan, source),
+        ]
     if plan.values[output].place == "input":  # no step writes it
         given = input_name(plan.values[output].offset, count)
         lines += ["", f"memcpy(output, {given}, {facts.output_size} * sizeof *output);"]
     body = "\n".join(f"    {line}".rstrip() for line in lines)
-    return f"{signature(facts.name, count)}\n{{\n{body}\n}}\n"
+    return f"{signature(facts.name, facts.input_types, facts.output_type)}\n{{\n{body}\n}}\n"
 
 
-def _pointer(name: str, storage: Storage, inputs: int) -> str:
+def _pointer(name: str, storage: Storage, facts: Facts) -> str:
     if storage.place == "input":
-        return f"const float *const {name} = {input_name(storage.offset, inputs)};"
+        given, type_ = input_name(storage.offset, len(facts.input_sizes)), TYPES[facts.input_types[storage.offset]]
+        return f"const {type_} *const {name} = {given};"
     if storage.place == "output":
-        return f"float *const {name} = output;"
+        return f"{TYPES[facts.output_type]} *const {name} = output;"
     type_, arena = ARENAS[storage.place]
     return f"{type_} *const {name} = {arena} + {storage.offset};"
 
 
-def _trace(step: Step, plan: Plan) -> str:
-    storage = plan.values[step.writes]
-    hook = "BITTERN_TRACE_BITS" if storage.place == "words" else "BITTERN_TRACE_REALS"
-    return f"{hook}({step.writes}, {value(step.writes)}, {storage.size});"
+HOOKS = {"reals": "BITTERN_TRACE_REALS", "words": "BITTERN_TRACE_BITS", "bytes": "BITTERN_TRACE_INTEGERS"}
+"""By the arena of a value."""
+
+
+def _trace(step: Step, plan: Plan, source: Source) -> str:
+    hook = HOOKS[arena_of(source.forms[step.writes])]
+    return f"{hook}({step.writes}, {value(step.writes)}, {plan.values[step.writes].size});"

@@ -19,6 +19,7 @@ from bittern.deploy.errors import ExportError
 from bittern.deploy.export_arguments import advice
 from bittern.deploy.kinds.binary import BinaryStep
 from bittern.deploy.kinds.channel_scales import channel_scale
+from bittern.deploy.kinds.integer import INTEGER_KINDS
 from bittern.deploy.kinds.kind import Step, integer
 from bittern.deploy.kinds.node_codes import input_code
 from bittern.deploy.kinds.table import KINDS
@@ -37,6 +38,9 @@ Tensors = Mapping[str, Tensor]
 
 CALLS = "calls"
 """Where a module has one of its own for each node of a program: torch.export notes in which it is."""
+
+
+INTEGERS = frozenset(kind.name for kind in INTEGER_KINDS)
 
 
 class Lowered(NamedTuple):
@@ -94,6 +98,11 @@ class Parts:
                 raise ExportError(
                     f"to_onnx: node {node.name!r} finds the planes of its input by {node.attrs['cycles']} cycles of "
                     "least squares, for which ONNX has no operators that round alike; run the packed model"
+                )
+            case kind if kind in INTEGERS:
+                raise ExportError(
+                    f"to_onnx: node {node.name!r} is of kind {kind!r}, and networks of integers have no ONNX form yet; "
+                    "run the packed model, or write C (to_c)"
                 )
             case split_products.INPUT_SCALE:
                 return Lowered({}, lambda c: split_products.scale_by_input(node))

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""C code of the node kinds of `kinds.integer`, and of the operators of torch that move int8 values about."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from bittern.deploy.c_export import integer_code as code
+from bittern.deploy.c_export.plan import Step
+from bittern.deploy.c_export.source import NULL, CFunction, Fields, Source, value
+from bittern.deploy.c_export.views import four, steps_of
+from bittern.deploy.errors import refused
+from bittern.deploy.kinds.kind import integer, integers, number
+from bittern.deploy.program import Node
+
+
+def _ends(node: Node) -> tuple[str, str]:
+    return value(node.inputs[0]), value(node.output)
+
+
+def _count(c: Source, node: Node) -> int:
+    return math.prod(c.forms[node.output].shape)
+
+
+def _limits(node: Node) -> tuple[int, int]:
+    return integer(node, "low"), integer(node, "high")
+
+
+def _window(c: Source, node: Node, kernel: Sequence[int], dilation: Sequence[int]) -> Fields:
+    """Fields of `bt_window`; what lies behind an image follows from the size of the result."""
+    x, y = (c.forms[v].shape for v in (node.inputs[0], node.output))
+    left, _, top, _ = integers(node, "padding")
+    return [*x[2:], *y[2:], list(kernel), integers(node, "stride"), [top, left], list(dilation)]
+
+
+def _factors(c: Source, node: Node) -> Fields:
+    """Fields of `bt_factors`."""
+    bias = c.integers(node, "bias", c.tensor(node, "bias").tolist()) if "bias" in node.tensors else NULL
+    arrays = [c.integers(node, role, c.tensor(node, role).tolist()) for role in ("multiplier", "shift")]
+    return [bias, *arrays, int(bool(node.attrs["once"])), integer(node, "out_zero"), *_limits(node)]
+
+
+def _records(c: Source, node: Node, function: CFunction, **records: tuple[str, Fields]) -> list[str]:
+    """Addresses of several records of a node: role -> (type, fields)."""
+    return [c.record(node, function, type_, fields, role=role) for role, (type_, fields) in records.items()]
+
+
+def conv(c: Source, step: Step) -> str:
+    node = step.node
+    weight = c.tensor(node, "weight")
+    out, group_in, *kernel = weight.shape
+    window = _window(c, node, kernel, integers(node, "dilation"))
+    records = _records(c, node, code.CONV, window=("bt_window", window), factors=("bt_factors", _factors(c, node)))
+    sizes = (group_in, out // integer(node, "groups"), out)
+    return c.call(code.CONV, *records, *sizes, c.int8s(node, "weight", weight), integer(node, "zero"), *_ends(node))
+
+
+def linear(c: Source, step: Step) -> str:
+    node = step.node
+    weight = c.tensor(node, "weight")
+    out, features = weight.shape
+    records = _records(c, node, code.LINEAR, factors=("bt_factors", _factors(c, node)))
+    numbers = c.int8s(node, "weight", weight)
+    return c.call(code.LINEAR, *records, features, out, numbers, integer(node, "zero"), *_ends(node))
+
+
+def add(c: Source, step: Step) -> str:
+    node = step.node
+    if len({c.forms[v].shape for v in (*node.inputs, node.output)}) > 1:
+        raise refused("to_c", node, "adds integers of different shapes, for which there is no C code")
+    scales: list[Fields] = [
+        [integer(node, zero), integer(node, f"{prefix}multiplier"), integer(node, f"{prefix}shift")]
+        for zero, prefix in (("zero_a", "a_"), ("zero_b", "b_"), ("out_zero", ""))
+    ]
+    table = c.record(node, code.ADD, "bt_scale", scales, len(scales))
+    return c.call(code.ADD, table, *_limits(node), _count(c, node), *map(value, node.inputs), value(node.output))
+
+
+def pool(c: Source, step: Step) -> str:
+    """integer_average, integer_max."""
+    node = step.node
+    function = code.AVERAGE if node.kind == "integer_average" else code.MAX
+    window = c.record(node, function, "bt_window", _window(c, node, integers(node, "kernel"), (1, 1)))
+    return c.call(function, window, c.forms[node.output].shape[1], *_limits(node), *_ends(node))
+
+
+def softmax(c: Source, step: Step) -> str:
+    node = step.node
+    factor = (integer(node, key) for key in ("multiplier", "shift", "least"))
+    return c.call(code.SOFTMAX, _count(c, node), *factor, *_ends(node))
+
+
+def quantize(c: Source, step: Step) -> str:
+    node = step.node
+    scale, zero = c.real(number(node, "scale")), integer(node, "zero")
+    return c.call(code.QUANTIZE, scale, zero, _count(c, node), *_ends(node))
+
+
+def dequantize(c: Source, step: Step) -> str:
+    node = step.node
+    scale, zero = c.real(number(node, "scale")), integer(node, "zero")
+    return c.call(code.DEQUANTIZE, scale, zero, _count(c, node), *_ends(node))
+
+
+def requantize(c: Source, step: Step) -> str:
+    node = step.node
+    factor = [integer(node, key) for key in ("zero", "multiplier", "shift", "out_zero")]
+    return c.call(code.REQUANTIZE, *factor, _count(c, node), *_ends(node))
+
+
+# -- operators of torch ----------------------------------------------------------------------------------------
+
+
+def moved(c: Source, step: Step) -> str:
+    """An operator of torch on int8 values that copies them."""
+    node = step.node
+    arguments = node.attrs["arguments"]
+    assert isinstance(arguments, list)
+    emit = MOVES.get(str(node.attrs["operator"]))
+    if emit is None or any(c.forms[v].type != "int8" for v in (*node.inputs, node.output)):
+        raise refused("to_c", node, f"({node.attrs['operator']}) has no C code; leave this layer out")
+    given = arguments[0] if isinstance(arguments[0], list) else arguments[:1]
+    in_order = all(
+        isinstance(x, dict) and x.get("order") in (None, sorted(x["order"])) and set(x) == {"input", "order"}
+        for x in given
+    )
+    if not in_order:
+        raise refused("to_c", node, "reads its input in another order, for which there is no C code")
+    return emit(c, node, arguments)
+
+
+def _copy(
+    c: Source, node: Node, part: int, size: Sequence[int], x_step: Sequence[int], y_step: Sequence[int], y_at: int = 0
+) -> str:
+    """A call that copies input number `part`; sizes and steps without the batch."""
+    arrays = [
+        c.integers(node, f"{role}_{part}", four(node, numbers, fill))
+        for role, numbers, fill in (("size", size, 1), ("x_step", x_step, 0), ("y_step", y_step, 0))
+    ]
+    y = value(node.output) + (f" + {y_at}" if y_at else "")
+    return c.call(code.COPY, arrays[0], value(node.inputs[part]), arrays[1], y, arrays[2])
+
+
+def _permute(c: Source, node: Node, arguments: list[Any]) -> str:
+    steps = steps_of(c.forms[node.inputs[0]].shape)
+    shape = c.forms[node.output].shape
+    return _copy(c, node, 0, shape[1:], [steps[d] for d in arguments[1]][1:], steps_of(shape)[1:])
+
+
+def _reshape(c: Source, node: Node, arguments: list[Any]) -> str:
+    return _copy(c, node, 0, [_count(c, node)], [1], [1])
+
+
+def _concatenate(c: Source, node: Node, arguments: list[Any]) -> str:
+    y = c.forms[node.output].shape
+    dim, steps, at, calls = arguments[1] % len(y), steps_of(y), 0, []
+    for part, v in enumerate(node.inputs):
+        x = c.forms[v].shape
+        calls.append(_copy(c, node, part, x[1:], steps_of(x)[1:], steps[1:], at))
+        at += x[dim] * steps[dim]
+    return "\n".join(calls)
+
+
+def _pad(c: Source, node: Node, arguments: list[Any]) -> str:
+    x, y = (c.forms[v].shape for v in (node.inputs[0], node.output))
+    amount, steps = arguments[1], steps_of(y)
+    if min(amount) < 0:
+        raise refused("to_c", node, "cuts its input, for which there is no C code")
+    before = sum(amount[2 * i] * steps[-1 - i] for i in range(len(amount) // 2))
+    fill = c.call(code.FILL, value(node.output), math.prod(y), arguments[2] if len(arguments) > 2 else 0)
+    return "\n".join([fill, _copy(c, node, 0, x[1:], steps_of(x)[1:], steps[1:], before)])
+
+
+MOVES = {
+    "permute.default": _permute,
+    "reshape.default": _reshape,
+    "cat.default": _concatenate,
+    "constant_pad_nd.default": _pad,
+}
+"""By the name of the operator."""

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""C code of networks of integers: the very integers of the packed model, and not a float."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from _c_program import STRICT, compiler
+from _tflite_cases import cases
+from _tolerance import assert_exact
+from bittern.compat.tflite import load
+from bittern.deploy import ExportError, Packed, to_c
+from bittern.deploy.kinds.integer import INTEGER_KINDS
+from bittern.deploy.program import Input, Node, Program
+
+DATA = Path(os.environ.get("BITTERN_DATA", Path(__file__).parents[3] / "shared" / "data"))
+CASES = {str(case): case for case in cases()}
+COMPILED = (
+    *("conv-same-stride23-dilation11", "conv-valid-stride11-dilation23", "conv-groups", "depthwise-multiplier"),
+    *("linear-one scale-bias", "linear-scales-no bias", "linear-activation3", "add-activation0", "add-activation3"),
+    *("average_pool_2d-same-32-stride12", "max_pool_2d-same-32-stride12", "average-activation3", "joined"),
+    *("softmax-0.2-2.5-33", "softmax-0.003-1.0-4", "conversion-real", "conversion-int8", "conversion-back"),
+)
+TYPES = {"real": ("float", np.float32), "int8": ("int8_t", np.int8)}
+
+HARNESS = """\
+#include <stdio.h>
+#include "net.c"
+static {0} input[NET_INPUT_SIZE];
+static {1} output[NET_OUTPUT_SIZE];
+
+int main(void)
+{{
+    while (fread(input, sizeof input, 1, stdin) == 1) {{
+        net_run(input, output);
+        fwrite(output, sizeof output, 1, stdout);
+    }}
+    return 0;
+}}
+"""
+
+
+def answers(
+    packed: Packed, folder: Path, x: Tensor, program: Sequence[str] = ("cc",), run: Sequence[str] = ()
+) -> Tensor:
+    """What the C code gives for each sample."""
+    made = to_c(packed, folder / "net.c")
+    (given, _), (answer, dtype) = TYPES[made.input_types[0]], TYPES[made.output_type]
+    (folder / "main.c").write_text(HARNESS.format(given, answer))
+    command = [compiler(program[0]), *program[1:], *STRICT, "main.c", "-o", "main", "-lm"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run([*run, folder / "main"], input=x.numpy().tobytes(), capture_output=True, check=True)
+    return torch.from_numpy(np.frombuffer(done.stdout, dtype).reshape(len(x), -1).copy())
+
+
+def opened(label: str, folder: Path) -> tuple[Packed, Tensor]:
+    data, x = CASES[label].made()
+    (folder / "net.tflite").write_bytes(data)
+    return load(folder / "net.tflite"), torch.from_numpy(x)
+
+
+@pytest.mark.parametrize("label", COMPILED)
+def test_every_operator(label: str, tmp_path: Path) -> None:
+    packed, x = opened(label, tmp_path)
+    assert_exact(answers(packed, tmp_path, x), packed(x).flatten(1))
+
+
+def test_the_operators_have_every_kind(tmp_path: Path) -> None:
+    found = {node.kind for label in COMPILED for node in opened(label, tmp_path)[0].program.nodes}
+    assert found == {kind.name for kind in INTEGER_KINDS} | {"aten"}
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["kws_dscnn", "ic_resnet8", "vww_mobilenet025"])
+def test_networks_without_a_float(name: str, tmp_path: Path) -> None:
+    path = DATA / "mlperf_tiny_models" / f"{name}_int8.tflite"
+    if not path.is_file():
+        pytest.skip("needs the real data sets")
+    packed = load(path)
+    x = torch.randint(-128, 128, (8, *packed.input_shape), dtype=torch.int8)
+    assert_exact(answers(packed, tmp_path, x), packed(x))
+    code = re.sub(r"/\*.*?\*/", "", (tmp_path / "net.c").read_text(), flags=re.DOTALL)
+    assert re.findall(r"\w*float\w*|double|math\.h", code.replace("floats", "")) == []
+
+
+def test_constants_are_counted_in_bytes(tmp_path: Path) -> None:
+    packed, _ = opened("linear-scales-no bias", tmp_path)
+    made = to_c(packed, tmp_path / "net.c")
+    weight, factors, record = 20 * 33, 2 * 4 * 20, 4 * (3 + 4)
+    assert made.constant_bytes == weight + factors + record
+    assert (made.input_types, made.output_type, made.input_sizes, made.output_size) == (("int8",), "int8", (33,), 20)
+    assert "void net_run(const int8_t *input, int8_t *output)" in str(made)
+
+
+def refused(nodes: tuple[Node, ...], inputs: tuple[Input, ...], folder: Path, message: str) -> None:
+    packed = Packed(Program(nodes, inputs, len(inputs) + len(nodes) - 1), {}, {}, torch.device("cpu"))
+    with pytest.raises(ExportError, match=message):
+        to_c(packed, folder / "net.c")
+    assert not list(folder.iterdir())
+
+
+def test_refuses_by_name(tmp_path: Path) -> None:
+    x = (Input("x", (3, 4), "int8"),)
+    flip = Node(
+        "aten", "turned", (0,), 1, {"operator": "flip.default", "arguments": [{"input": 0, "order": [0, 1, 2]}, [1]]}
+    )
+    refused((flip,), x, tmp_path, r"'turned' .*flip\.default\) has no C code")
+    order = {"operator": "permute.default", "arguments": [{"input": 0, "order": [0, 2, 1]}, [0, 2, 1]]}
+    refused((Node("aten", "turned", (0,), 1, order),), x, tmp_path, "reads its input in another order")
+    factors = {f"{p}{k}": v for p in ("a_", "b_", "") for k, v in (("multiplier", 2**30), ("shift", 0))}
+    attrs = {"zero_a": 0, "zero_b": 0, "out_zero": 0, "low": -128, "high": 127, **factors}
+    two = (Input("a", (3, 4), "int8"), Input("b", (1, 4), "int8"))
+    refused((Node("integer_add", "sum", (0, 1), 2, attrs),), two, tmp_path, "'sum' .*adds integers of different shapes")
