@@ -16,7 +16,7 @@ from _bit_networks import Inception, Windows, randomize_norm
 from bittern.binary import BNN, DoReFa, ReActNet, XNORNet, XNORNetPlusPlus
 from bittern.deploy import Packed, pack
 from bittern.deploy.program import Node, Program, one_input
-from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, ConstantInputWarning, RPReLU, RSign
+from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, ConstantInputWarning, DPReLU, RPReLU, RSign
 from bittern.quantizer import InputScale, Method
 
 
@@ -43,6 +43,8 @@ class Everything(nn.Module):
             nn.PReLU(12),
             nn.PReLU(),
             RPReLU(12),
+            DPReLU(12),
+            nn.Hardsigmoid(),
             nn.ReLU6(),
             nn.LeakyReLU(0.3),
             nn.SiLU(),

@@ -13,6 +13,7 @@ import torch
 
 import bittern
 from _command import Command, Trained
+from _tflite_cases import cases
 from bittern.binary import XNORNet
 from bittern.cli import run_folder
 from bittern.cli.program import command as typed
@@ -176,3 +177,15 @@ def test_eval_of_a_file_from_python(command: Command, trained: Trained, tmp_path
     assert outcome.status == 1
     assert "was trained on 'pictures' and does not say where it lies; give --data FOLDER" in outcome.error
     assert "accuracy" in command.done("eval", tmp_path / "b", "--data", "digits")
+
+
+def test_networks_of_tensorflow_lite_are_taken_as_packed_files(command: Command, tmp_path: Path) -> None:
+    (network,) = (case for case in cases() if case.label == "conv-each=True")
+    (tmp_path / "net.tflite").write_bytes(network.made()[0])
+    said = command.done("info", tmp_path / "net.tflite")
+    assert "0 one-bit weights, 288 weights of 8 bits and 24 other numbers: 0.0% have one bit" in said
+    assert re.search(r"weights of low-bit layers +288 ", said)
+    exported = command.done("export", tmp_path / "net.tflite", tmp_path / "net.c")
+    assert "net_run(const int8_t *input, int8_t *output)" in exported
+    (tmp_path / "bad.tflite").write_bytes(b"no flatbuffer")
+    assert "bytes 4 to 8 must be b'TFL3'" in command("info", tmp_path / "bad.tflite").error

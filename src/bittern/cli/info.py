@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 LOW_BIT = ("binary", "decoded", "multibit_linear")
 """Kinds of nodes whose weights lie in planes of bits."""
+INTEGERS = ("integer_conv", "integer_linear")
+"""Kinds of nodes whose weights are int8."""
 
 
 def info(
-    file: Annotated[Path, typer.Argument(help="A packed file.")],
+    file: Annotated[Path, typer.Argument(help="A packed file, or a .tflite network of int8.")],
     plan: Annotated[bool, typer.Option("--plan", help="Show the program as it runs, with times.")] = False,
     no_time: Annotated[bool, typer.Option("--no-time", help="With --plan: run nothing.")] = False,
     size: Annotated[list[str] | None, typer.Option(help=f"With --plan. {sizes.SIZE_HELP}")] = None,
@@ -39,11 +41,11 @@ def info(
         raise Misused("--size says at which sizes to show the plan; give --plan too")
 
     packed = load_packed(file)
-    bits, floats = _values(packed)
+    bits, integers, others = _values(packed)
     typer.echo(f"{file}: takes {_inputs(packed)}, {len(packed.program.nodes)} steps")
-    typer.echo(
-        f"{bits:,} one-bit weights and {floats:,} other numbers: {bits / max(bits + floats, 1):.1%} have one bit\n"
-    )
+    share = bits / max(bits + integers + others, 1)
+    own = f", {integers:,} weights of 8 bits" if integers else ""
+    typer.echo(f"{bits:,} one-bit weights{own} and {others:,} other numbers: {share:.1%} have one bit\n")
     screen().print(_parts(packed, file.stat().st_size))
     for own in packed.sizes:
         limits = f"from {own.least}" if own.most is None else f"{own.least} ... {own.most}"
@@ -74,16 +76,16 @@ def _input(given: Input) -> str:
     return f"{printable(given.name)} {sizes} {given.type}{batch}"
 
 
-def _values(packed: Packed) -> tuple[int, int]:
-    """(one-bit weights, all other stored numbers)."""
-    bits = floats = 0
+def _values(packed: Packed) -> tuple[int, int, int]:
+    """(one-bit weights, weights of 8 bits, all other stored numbers)."""
+    bits = integers = 0
     weights: set[str] = set()
     for node in packed.program.nodes:
-        if node.kind in LOW_BIT and node.tensors["weight"] not in weights:
+        if node.kind in (*LOW_BIT, *INTEGERS) and node.tensors["weight"] not in weights:
             weights.add(node.tensors["weight"])
-            bits += _weight_bits(node)
-    floats = sum(tensor.numel() for name, tensor in packed.tensors.items() if name not in weights)
-    return bits, floats
+            bits += _weight_bits(node) if node.kind in LOW_BIT else 0
+            integers += packed.tensors[node.tensors["weight"]].numel() if node.kind in INTEGERS else 0
+    return bits, integers, sum(tensor.numel() for name, tensor in packed.tensors.items() if name not in weights)
 
 
 def _weight_bits(node: Node) -> int:
@@ -112,7 +114,9 @@ def _parts(packed: Packed, size: int) -> Table:
             if name not in seen:
                 seen.add(name)
                 low_bit = KINDS[node.kind].low_bit or (node.kind in LOW_BIT and role == "scale")
-                part = first if node.kind in LOW_BIT and role == "weight" else second if low_bit else third
+                part = (
+                    first if node.kind in (*LOW_BIT, *INTEGERS) and role == "weight" else second if low_bit else third
+                )
                 parts[part] += packed.tensors[name].numel() * packed.tensors[name].element_size()
     parts["program and header"] = size - sum(parts.values())
     table = plain_table("part", "bytes", "share", right=("bytes", "share"))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bittern.deploy import Packed
     from bittern.deploy.image_info import ImageInfo
 
+TFLITE = ".tflite"
 EXPORTED = (".c", ".pte", ".onnx")
 """Ends of the names of what `bittern export` writes, which only goes one way."""
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
@@ -65,6 +66,8 @@ def answers_of(packed: Packed) -> tuple[int, ...]:
     from bittern.deploy.shapes import forms_of
 
     form = forms_of(packed.program, packed.tensors)[packed.program.output]
+    if form.type == "int8":
+        raise ValueError("this packed model answers integers; the command line reads real answers: call it from Python")
     if form.type != "real":
         raise ValueError("this packed model gives several answers; the command line reads those that give one")
     return form.shape[1:]
@@ -120,12 +123,21 @@ class Target:
 
 def load_packed(path: Path) -> Packed:
     """Read a packed file. Raises: FileNotFoundError; ValueError, which says what the file is instead and what to do."""
-    from bittern import deploy
-
     _refuse_other_files(path)
     if (path / run_folder.FILE_NAME).is_file() or (path.is_file() and _is_checkpoint(path)):
         how = command("pack", path, "-o", f"{path.stem}-packed.safetensors")
         raise ValueError(f"{path} is not packed; pack it first: {how}")
+    return _read(path)
+
+
+def _read(path: Path) -> Packed:
+    """A packed file, or an int8 network of TensorFlow Lite, which is read as one."""
+    if path.suffix.lower() == TFLITE:
+        from bittern.compat import tflite
+
+        return tflite.load(path)
+    from bittern import deploy
+
     return deploy.load(path)
 
 
@@ -143,12 +155,10 @@ def _refuse_other_files(path: Path) -> None:
 
 def open_target(path: Path, size: Sequence[str] = ()) -> Target:
     """size: as `sizes.at` takes it. Raises: FileNotFoundError, ValueError; Misused."""
-    from bittern import deploy
-
     if not path.is_dir():
         _refuse_other_files(path)
     if path.is_file() and not _is_checkpoint(path):
-        packed = for_images(path, deploy.load(path), size)
+        packed = for_images(path, _read(path), size)
         return Target("packed model", path, packed, packed_info(path, packed))
     if size:
         raise Misused(f"--size {size[0]}: {path} is a trained network, and none of its sizes is chosen; leave it out")

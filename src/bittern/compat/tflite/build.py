@@ -42,7 +42,8 @@ class Builder:
         self, kind: str, name: str, inputs: Sequence[int], tensors: dict[str, Tensor] | None = None, /, **attrs: Any
     ) -> int:
         """Append a node; returns the number of what it writes."""
-        name = f"{len(self.nodes)}.{name}"
+        # TensorFlow joins the paths of all that it put into one operator; the first one's end tells which layer it is
+        name = f"{len(self.nodes)}.{name.split(';')[0].rsplit('/', 1)[-1]}"
         names = {role: tensor_name(name, role) for role in tensors or {}}
         self.tensors |= {names[role]: tensor for role, tensor in (tensors or {}).items()}
         self.nodes.append(Node(kind, name, tuple(inputs), self._next, attrs, names))
