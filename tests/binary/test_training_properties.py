@@ -12,7 +12,7 @@ from torch import nn
 from _binary import METHODS
 from _tolerance import assert_exact, assert_reduction
 from bittern import binary
-from bittern.binary import DSQ, FDA, RBNN, AdaBin, BiPer, ReBNN, ReCU, ReSTE, SiMaN, XNORNet, XNORNetPlusPlus
+from bittern.binary import ABBNN, DSQ, FDA, RBNN, AdaBin, BiPer, ReBNN, ReCU, ReSTE, SiMaN, XNORNet, XNORNetPlusPlus
 from bittern.nn import BinaryConv2d, BinaryLinear
 from bittern.quantizer import LayerShape, Method, input_terms, set_progress, weight_terms
 
@@ -147,7 +147,7 @@ def test_only_learned_or_differentiated_scales_carry_a_gradient(method: Method) 
     for scale in (term.scale for term in weight_terms(m, torch.randn(6, 4, 3, requires_grad=True))):
         if scale is None:
             continue
-        learned = isinstance(m, (ReCU, ReSTE, RBNN, SiMaN, BiPer, ReBNN, DSQ, AdaBin)) or (
+        learned = isinstance(m, (ReCU, ReSTE, RBNN, SiMaN, BiPer, ReBNN, DSQ, AdaBin, ABBNN)) or (
             isinstance(m, XNORNet) and m.gradient == "full"
         )
         assert scale.requires_grad is learned

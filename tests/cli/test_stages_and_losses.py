@@ -146,7 +146,10 @@ def test_attention_of_bits(command: Command, tmp_path: Path) -> None:
     new = ("train", "--folder", tmp_path / "run")
     outcome = command(*new, "--attention", "elasticattention", "--model", "mlp")
     assert outcome.status == 2
-    assert outcome.error == "--attention elasticattention: mlp has none; leave it out, or take --model vit_small"
+    assert (
+        outcome.error
+        == "--attention elasticattention: mlp has none; leave it out, or take --model vit_small, binary_vit_small"
+    )
     assert "unknown attention 'soft'" in command(*new, "--attention", "soft", "--model", "vit_small").error
 
 

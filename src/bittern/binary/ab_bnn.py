@@ -38,9 +38,6 @@ class ABBNN(Quantizer):
     Source: arXiv 2403.03739; Ruichen0424/AB-BNN Network/BNN.py, Network/ReActNet_18_Qaw.py.
     """
 
-    t: Tensor
-    k: Tensor
-
     def __init__(self, shape: LayerShape, *, inputs: Literal["signs", "real"] = "signs") -> None:
         super().__init__(shape)
         check_choice("ABBNN", "inputs", inputs, ("signs", "real"))
@@ -50,8 +47,6 @@ class ABBNN(Quantizer):
         """[out_channels]."""
         self.shift = nn.Parameter(torch.zeros(shape.in_channels)) if inputs == "signs" else None
         """b [in_channels]: the input becomes +1 where x >= -b."""
-        self.register_buffer("t", torch.tensor(STEEPNESS), persistent=False)
-        self.register_buffer("k", torch.tensor(1.0), persistent=False)
 
     def weight(self, w: Tensor) -> Quantized:
         standard = self._standardized(w)
@@ -72,7 +67,8 @@ class ABBNN(Quantizer):
     def input(self, x: Tensor) -> Quantized:
         if self.shift is None:
             return Quantized(x)
-        return Quantized(binarize(x + self.shape.input_view(self.shift), ErrorDecay(self.t, self.k)))
+        slope = ErrorDecay(x.new_full((), STEEPNESS), x.new_full((), 1.0))
+        return Quantized(binarize(x + self.shape.input_view(self.shift), slope))
 
     def input_code(self) -> InputCode:
         # x + b >= 0 in floating point exactly where x >= -b: a sum never rounds across or onto 0

@@ -102,7 +102,7 @@ def _bit(options: Options) -> tuple[Stage, ...]:
     if options.teacher is None:
         raise Misused("--stages BiT learns from a teacher alone; give --teacher FOLDER, a run of --method float")
     # its blocks have the names that they have for images of any size
-    network = names.network(options.model)(num_classes=2, in_channels=1, input_size=8)
+    network = names.network(options.model)(num_classes=2, in_channels=1, input_size=32)
     blocks = [name for name, _ in network.named_modules() if BLOCK.fullmatch(name)]
     if not blocks:
         raise Misused(f"--stages BiT matches what leaves blocks, and {options.model} has none; take --model vit_small")

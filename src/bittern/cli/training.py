@@ -44,8 +44,8 @@ def train(
     attention: Annotated[
         str | None,
         typer.Option(
-            help="What gives the products of attention bits, in vit_small: BiAttention or ElasticAttention. "
-            "[default: they stay real]"
+            help="What gives the products of attention bits, in vit_small and binary_vit_small: BiAttention or "
+            "ElasticAttention. [default: they stay real]"
         ),
     ] = None,
     data: Annotated[str | None, typer.Option(help=f"{names.DATA_HELP} [default: digits]")] = None,

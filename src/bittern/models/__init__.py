@@ -22,6 +22,7 @@ from bittern.models.binary_densenet import (
     binary_densenet37_dilated,
     binary_densenet45,
 )
+from bittern.models.binary_vit import binary_vit_small
 from bittern.models.bireal_net import bireal_net18, bireal_net34
 from bittern.models.bnext import bnext_large, bnext_middle, bnext_small, bnext_tiny
 from bittern.models.cell_detector import cell_detector
@@ -92,7 +93,7 @@ ALL: tuple[Callable[..., nn.Module], ...] = (
 """Networks for images, of convolutions, and the MLP: each a function (method=None, num_classes, in_channels, *,
 input_size) -> nn.Module."""
 
-OF_PATCHES: tuple[Callable[..., nn.Module], ...] = (vit_small, mixer_small)
+OF_PATCHES: tuple[Callable[..., nn.Module], ...] = (vit_small, mixer_small, binary_vit_small)
 """Networks for images whose layers are linear, called as those of `ALL`."""
 WITHOUT_NORMS: tuple[Callable[..., nn.Module], ...] = (ab_resnet18,)
 """Networks whose weights are standardized in place of norms, called as those of `ALL`."""
@@ -120,6 +121,7 @@ __all__ = [
     "binary_densenet37",
     "binary_densenet37_dilated",
     "binary_densenet45",
+    "binary_vit_small",
     "bireal_net18",
     "bireal_net34",
     "bnext_large",

@@ -54,9 +54,10 @@ class ExpertConv2d(nn.Module):
             raise ValueError(f"ExpertConv2d: out_channels must be at least {REDUCTION}; got {out_channels}")
         sizes = (in_channels, out_channels, kernel_size, stride, padding, 1, groups)
         signs = functools.partial(BNN, clip_latent=None)
-        self.experts = nn.ModuleList(BinaryConv2d(*sizes, method=signs) for _ in range(experts))
-        for expert in self.experts:
+        made = [BinaryConv2d(*sizes, method=signs) for _ in range(experts)]
+        for expert in made:
             TorchUniform()(expert.weight)
+        self.experts = nn.ModuleList(made)
         self.select = nn.Linear(in_channels, experts)
         self.narrow = nn.Linear(in_channels, out_channels // REDUCTION, bias=False)
         self.widen = nn.Linear(out_channels // REDUCTION, out_channels, bias=False)
@@ -75,11 +76,14 @@ class ExpertConv2d(nn.Module):
 
     def expand(self) -> None:
         """Give every expert the weight of the first, and samples their choice."""
-        first, *others = self.experts
+        first, *others = self._weights()
         with torch.no_grad():
             for other in others:
-                other.weight.copy_(first.weight)
+                other.copy_(first)
         self.only_first = False
+
+    def _weights(self) -> list[Tensor]:
+        return [expert.get_parameter("weight") for expert in self.experts]
 
     def _choice(self, mean: Tensor) -> Tensor:
         """e [batch, experts]."""
@@ -91,7 +95,7 @@ class ExpertConv2d(nn.Module):
 
     def _chosen_weights(self, x: Tensor, choice: Tensor) -> Tensor:
         """One convolution with as many groups as samples, each with its own weight."""
-        weights = torch.stack([expert.weight for expert in self.experts])
+        weights = torch.stack(self._weights())
         batch, shape = len(x), weights.shape[1:]
         own = (choice @ weights.flatten(1)).view(batch * shape[0], *shape[1:])
         signs, inputs = binarize(own, Clip(1.0)), binarize(x, Clip(1.0))
@@ -102,4 +106,5 @@ class ExpertConv2d(nn.Module):
     def _all_of(self, x: Tensor, choice: Tensor) -> Tensor:
         """Every expert's product, of which one is left."""
         first, *others = (choice[:, place, None, None, None] * expert(x) for place, expert in enumerate(self.experts))
-        return sum(others, first)
+        result: Tensor = sum(others, first)
+        return result
