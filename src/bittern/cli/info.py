@@ -44,8 +44,8 @@ def info(
     bits, integers, others = _values(packed)
     typer.echo(f"{file}: takes {_inputs(packed)}, {len(packed.program.nodes)} steps")
     share = bits / max(bits + integers + others, 1)
-    own = f", {integers:,} weights of 8 bits" if integers else ""
-    typer.echo(f"{bits:,} one-bit weights{own} and {others:,} other numbers: {share:.1%} have one bit\n")
+    bytes_ = f", {integers:,} weights of 8 bits" if integers else ""
+    typer.echo(f"{bits:,} one-bit weights{bytes_} and {others:,} other numbers: {share:.1%} have one bit\n")
     screen().print(_parts(packed, file.stat().st_size))
     for own in packed.sizes:
         limits = f"from {own.least}" if own.most is None else f"{own.least} ... {own.most}"
@@ -114,9 +114,8 @@ def _parts(packed: Packed, size: int) -> Table:
             if name not in seen:
                 seen.add(name)
                 low_bit = KINDS[node.kind].low_bit or (node.kind in LOW_BIT and role == "scale")
-                part = (
-                    first if node.kind in (*LOW_BIT, *INTEGERS) and role == "weight" else second if low_bit else third
-                )
+                weight = role == "weight" and node.kind in (*LOW_BIT, *INTEGERS)
+                part = first if weight else second if low_bit else third
                 parts[part] += packed.tensors[name].numel() * packed.tensors[name].element_size()
     parts["program and header"] = size - sum(parts.values())
     table = plain_table("part", "bytes", "share", right=("bytes", "share"))
