@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from xml.etree import ElementTree
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import _peers
 from bittern import _native, binary, deploy
 from bittern.bench.core.machine import this_machine
 from bittern.bench.core.store import from_json
@@ -19,14 +21,15 @@ from bittern.bench.core.timing import Comparison, Spread
 from bittern.bench.speed import networks as speed_networks
 from bittern.bench.speed import run as bench
 from bittern.bench.speed.accuracy import points_of, points_table
+from bittern.bench.speed.contest import Contest
 from bittern.bench.speed.layers import CALLS, LayerRow, kernels, peak_gmac_s
 from bittern.bench.speed.memory import MemoryRow
 from bittern.bench.speed.mobilenet import mobilenet_v1, mobilenet_v2, mobilenet_v3_large
 from bittern.bench.speed.networks import Network, Twin, networks
-from bittern.bench.speed.peers import AUTOCAST, CHANNELS_LAST, ONNX_FP32, OPENVINO_INT8, PEERS, Forward, Peer
+from bittern.bench.speed.peers import AUTOCAST, CHANNELS_LAST, ONNX_FP32, OPENVINO_INT8, PEERS, Peer
 from bittern.bench.speed.plot import latencies_svg
 from bittern.bench.speed.report import NetworkLayers, SpeedReport
-from bittern.bench.speed.rows import ITSELF, SpeedRow
+from bittern.bench.speed.rows import ITSELF, Failure, SpeedRow
 from bittern.deploy.interpreter import Interpreter
 from bittern.models import resnet20_cifar, vgg_small
 from bittern.nn.summary import summary
@@ -36,17 +39,13 @@ from bittern.recipes.published import Published
 ONE = Spread(1.0, 1.0, 1.0)
 
 
-def _fails(model: nn.Module, x: Tensor) -> Forward:
-    raise RuntimeError("no such operator\nand more")
-
-
 SMALL = (
     Network(
         "vgg",
         "VGG, 8 x 8",
         lambda: vgg_small(binary.ReCU, input_size=8, width=8),
         (3, 8, 8),
-        (Twin("float", lambda: vgg_small(input_size=8, width=8), {CHANNELS_LAST.name: 2.0}),),
+        (Twin("float", partial(vgg_small, input_size=8, width=8), {CHANNELS_LAST.name: 2.0}),),
         file_limit_mib=1.0,
     ),
     Network(
@@ -58,12 +57,7 @@ SMALL = (
         memory_share_limit=1.0,
     ),
 )
-PEERS_HERE = (
-    CHANNELS_LAST,
-    AUTOCAST,
-    Peer("stubborn", _fails),
-    Peer("absent", _fails, ("no_such_package",), "bench"),
-)
+PEERS_HERE = (CHANNELS_LAST, _peers.RAISES, Peer("absent", _peers.raises, ("no_such_package",), "bench"))
 
 
 @pytest.fixture(scope="module")
@@ -91,23 +85,27 @@ def test_every_row_is_there(report: SpeedReport, told: list[str]) -> None:
         for threads in (1, 2)
         for twin, peer in (
             ("float", CHANNELS_LAST.name),
-            ("float", AUTOCAST.name),
             (ITSELF, bench.OWN_BF16),
             *([(ITSELF, bench.ONE_THREAD)] if threads == 2 else []),
         )
     ]
     assert [figure.subject for figure in report.figures] == ["VGG, 8 x 8: file"]
     assert [row.network for row in report.memory] in (["ResNet-20, 8 x 8"], [])  # not every system tells
-    assert any("stubborn" in subject for subject in told)
+    assert any(_peers.RAISES.name in subject for subject in told)
 
 
 def test_what_could_not_be_compared_is_said(report: SpeedReport) -> None:
-    assert report.missing[0] == "absent: no_such_package cannot be imported; pip install 'bittern[bench]'"
-    assert report.missing[1:] == tuple(
-        f"stubborn on {network.title}, float: RuntimeError: no such operator" for network in SMALL for _ in (1, 2)
+    assert report.missing == ("absent: no_such_package cannot be imported; pip install 'bittern[bench]'",)
+    why = "RuntimeError: no such operator, while it built its network"
+    assert report.failures == tuple(
+        Failure(network.title, "float", _peers.RAISES.name, threads, why) for network in SMALL for threads in (1, 2)
     )
-    for text in report.missing:
-        assert f"left out: {text}" in str(report)
+    lines = str(report).splitlines()
+    for failure in report.failures:
+        assert f"failed: raises on {failure.network}, float, {failure.threads} thread(s): {why}" in lines
+    behind = [line.split() for line in lines if line.startswith("VGG, 8 x 8 ")][1]
+    assert behind == ["VGG,", "8", "x", "8", "1", "raises", "float", "failed"]
+    assert f"left out: {report.missing[0]}" in lines
 
 
 def test_targets_stand_on_their_rows(report: SpeedReport) -> None:
@@ -231,16 +229,8 @@ def test_plot_of_nothing_is_refused() -> None:
 
 def test_ratio_is_taken_pair_by_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = Comparison(candidate_us=(2.0, 4.0, 8.0), baseline_us=(8.0, 8.0, 8.0))
-
-    def stand_in(
-        ours: Callable[[], object], theirs: Callable[[], object], *, budget_s: float, settled: bool
-    ) -> Comparison:
-        assert settled
-        ours(), theirs()
-        return compared
-
-    monkeypatch.setattr(bench, "compare", stand_in)
-    found = bench.run((1,), command="", budget_s=1.0, chosen=SMALL[:1], peers=(CHANNELS_LAST,), kernels=())
+    monkeypatch.setattr(Contest, "hold", lambda self, limit_s: compared)
+    found = bench.run((1,), command="", budget_s=0.001, chosen=SMALL[:1], peers=(CHANNELS_LAST,), kernels=())
     assert found.rows[0].ratio == Spread(2.0, 1.0, 4.0)
 
 
@@ -314,3 +304,5 @@ def test_bad_arguments() -> None:
         bench.run((0,), command="")
     with pytest.raises(ValueError, match="budget_s must be positive"):
         bench.run((1,), command="", budget_s=0.0)
+    with pytest.raises(ValueError, match="limit_s must be positive; got 0"):
+        bench.run((1,), command="", limit_s=0.0)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,9 @@ SMALL = ("--track", "toy", "--method", "bnn", "--method", "ReCU")
 def test_run_goes_on_and_says_what_there_is(command: Command, store: Path) -> None:
     first = command("bench", "run", "--store", store, *SMALL, "--seed", 0)
     assert first.status == 0
-    assert first.out == (f"3 trials: 3 done now, 0 before, 0 failed, 0 not run; see bittern bench compare {store}\n")
+    said, beside = first.out.splitlines()
+    assert said == f"3 trials: 3 done now, 0 before, 0 failed, 0 not run; see bittern bench compare {store}"
+    assert re.fullmatch(r"beside the trials, .* took \d+\.\d s of a processor: \d+\.\d% of the run's \d+ s", beside)
     assert f"[1/3] toy, digits, mlp, {TWIN}, common, seed 0: " in first.err
     assert "left out: toy: nothing of colours" in first.err
     again = command.done("bench", "run", "--store", store, *SMALL)

@@ -35,6 +35,9 @@ def speed(
         list[str] | None, typer.Option(help="A network by its name; may be given again. [default: all]")
     ] = None,
     budget: Annotated[float, typer.Option(help="Seconds for each comparison.")] = 2.0,
+    limit: Annotated[
+        float, typer.Option(help="Seconds that an engine may take to be built, before its row says so.")
+    ] = 900.0,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compare with torch.compile too, which takes minutes to build.")
     ] = False,
@@ -61,6 +64,7 @@ def speed(
             tuple(threads or (1, 2)),
             command=shlex.join(["bittern", *sys.argv[1:]]),
             budget_s=budget,
+            limit_s=limit,
             chosen=[known[name.lower()] for name in network or known],
             peers=(*PEERS, COMPILED) if compiled else PEERS,
             on_row=lambda subject: status.update(f"measuring {subject}"),

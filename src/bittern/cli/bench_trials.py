@@ -144,6 +144,7 @@ def _go(
         raise Misused(f"--threads must be at least 1; got {threads}")
     command = shlex.join(["bittern", *sys.argv[1:]])
     store = store.expanduser()
+    began, busy = time.perf_counter(), time.process_time()
     try:
         with TrialStore.open(store) as opened, Screen() as shown, executor() as entered:
             options: dict[str, Any] = {
@@ -159,7 +160,8 @@ def _go(
                 summary = within(tracks, choice, opened, entered, problems=problems, say=shown.say, **options)
     except KeyboardInterrupt as error:
         raise Interrupted(f"stopped; finished trials are in {store}; the same command goes on") from error
-    _say(summary, store)
+    # of this process alone: trials run in others
+    _say(summary, store, time.process_time() - busy, time.perf_counter() - began)
 
 
 def _within(
@@ -179,7 +181,8 @@ def _within(
     return spend(Asking(seconds, tracks, problems or PROBLEMS, choice, **options), store, executor)
 
 
-def _say(summary: Summary, store: Path) -> None:
+def _say(summary: Summary, store: Path, busy: float, seconds: float) -> None:
+    """busy: processor seconds of the driver, of all `seconds`."""
     for sentence in summary.dropped:
         typer.echo(f"left out: {sentence}", err=True)
     for failed in (*summary.failed, *summary.failed_before):
@@ -193,6 +196,11 @@ def _say(summary: Summary, store: Path) -> None:
         f"{summary.total} trials: {summary.done} done now, {summary.known} before, {failures} failed, "
         f"{len(summary.blocked)} not run; see bittern bench compare {shlex.quote(str(store))}"
     )
+    if summary.done:
+        typer.echo(
+            f"beside the trials, planning, store and screen took {busy:.1f} s of a processor: {busy / seconds:.1%} of "
+            f"the run's {seconds:.0f} s"
+        )
     if summary.failed_before:
         typer.echo("what failed before was not tried again; --retry-failed does")
     if summary.failed or summary.blocked:

@@ -8,9 +8,10 @@ The networks of a run have random weights, so accuracies are those that others p
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
+from bittern.bench.core.pareto import beats
 from bittern.bench.speed.networks import Network
 from bittern.bench.speed.rows import US_PER_MS, SpeedRow
 from bittern.nn._table import text_table
@@ -61,14 +62,13 @@ def points_of(rows: Sequence[SpeedRow], networks: Iterable[Network], threads: in
 
 
 def _judged(one: Point, others: Iterable[Point]) -> Point:
-    mine = one.latency_us, -one.accuracy
-    better = [
-        other
-        for other in others
-        if other.latency_us <= mine[0] and -other.accuracy <= mine[1] and (other.latency_us, -other.accuracy) != mine
-    ]
+    better = [other for other in others if beats(_figures(other), _figures(one))]
     better.sort(key=lambda other: -other.accuracy)
-    return Point(one.network, one.engine, one.latency_us, one.accuracy, one.source, tuple(b.network for b in better))
+    return replace(one, beaten_by=tuple(other.network for other in better))
+
+
+def _figures(one: Point) -> tuple[float, float]:
+    return one.latency_us, -one.accuracy
 
 
 def points_table(points: Sequence[Point]) -> str:

@@ -14,13 +14,14 @@ from bittern.bench.speed.accuracy import LEGEND as POINTS_LEGEND
 from bittern.bench.speed.accuracy import Point, points_table
 from bittern.bench.speed.layers import LayerRow
 from bittern.bench.speed.memory import MemoryRow
-from bittern.bench.speed.rows import SpeedRow, reached, speed_table
+from bittern.bench.speed.rows import FAILED, Failure, SpeedRow, reached, speed_table
 from bittern.nn._table import text_table
 
 MIB = 2**20
 LEGEND = (
     "ratio: the other engine's time / bittern's, pair by pair, median (min - max); above 1 bittern is faster. Each row "
-    "is a measurement of its own, so bittern's time is there once for each."
+    "is a measurement of its own, so bittern's time is there once for each. OpenVINO int8: concatenations, and "
+    "norms that no convolution takes in, stay in float32, for it crashes on them in 8 bits."
 )
 LAYERS_LEGEND = (
     "GMAC/s counts products of signs. of peak: share of the rate of the kernels' own counting loop on operands in the "
@@ -49,7 +50,7 @@ class SpeedReport:
     """Of the machine when the run began."""
     rows: tuple[SpeedRow, ...]
     missing: tuple[str, ...]
-    """Comparisons that could not be made, and why."""
+    """Engines that are not here, and why."""
     figures: tuple[Figure, ...]
     memory: tuple[MemoryRow, ...]
     peak_gmac_s: Spread
@@ -57,12 +58,14 @@ class SpeedReport:
     layers: tuple[NetworkLayers, ...]
     points: tuple[Point, ...] = ()
     """Published accuracies beside the latencies of the least number of threads."""
+    failures: tuple[Failure, ...] = ()
 
     def to_json(self) -> str:
         return to_json(self)
 
     def __str__(self) -> str:
-        parts = [self.command, f"{self.machine}; {self.load}", speed_table(self.rows), LEGEND]
+        parts = [self.command, f"{self.machine}; {self.load}", speed_table(self.rows, self.failures), LEGEND]
+        parts += [f"{FAILED}: {failure}" for failure in self.failures]
         parts += [f"left out: {text}" for text in self.missing]
         if self.points:
             parts += [points_table(self.points), POINTS_LEGEND]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from bittern.nn._table import text_table
 
 ITSELF = "itself"
 """In place of a float network: the packed one, run in another way."""
+FAILED = "failed"
 US_PER_MS = 1e3
 
 
@@ -29,6 +31,20 @@ class SpeedRow:
     """Least ratio that the project wants; None: no target for this row."""
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A comparison that could not be made."""
+
+    network: str
+    twin: str
+    peer: str
+    threads: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.peer} on {self.network}, {self.twin}, {self.threads} thread(s): {self.why}"
+
+
 def reached(value: float, target: float | None) -> tuple[str, str]:
     """Cells of a least value and of whether it is reached."""
     if target is None:
@@ -36,26 +52,30 @@ def reached(value: float, target: float | None) -> tuple[str, str]:
     return f">= {target:g}", "yes" if value >= target else "NO"
 
 
-def speed_table(rows: Sequence[SpeedRow]) -> str:
-    """One line per comparison."""
+def speed_table(rows: Sequence[SpeedRow], failures: Sequence[Failure] = ()) -> str:
+    """One line per comparison, those that failed behind the others of their float network."""
     header = ("packed", "threads", "ms", "against", "float network", "ms", "ratio", "(min - max)", "target", "reached")
+    every: list[SpeedRow | Failure] = [*rows, *failures]
+    blocks: dict[tuple[str, str, int], list[SpeedRow | Failure]] = defaultdict(list)
+    for one in every:
+        blocks[one.network, one.twin, one.threads].append(one)
     lines: list[tuple[str, ...]] = []
-    before: SpeedRow | None = None
-    for row in rows:
-        if before is not None and (row.network, row.twin, row.threads) != (before.network, before.twin, before.threads):
-            lines.append(())
-        before = row
-        lines.append(
-            (
-                row.network,
-                str(row.threads),
-                f"{row.latency_us.median / US_PER_MS:.2f}",
-                row.peer,
-                row.twin,
-                f"{row.peer_latency_us.median / US_PER_MS:.2f}",
-                f"{row.ratio.median:.2f}",
-                f"({row.ratio.min:.2f} - {row.ratio.max:.2f})",
-                *reached(row.ratio.median, row.target),
-            )
-        )
+    for block in blocks.values():
+        lines += [(), *map(_cells, block)] if lines else map(_cells, block)
     return text_table(header, lines, right=(1, 2, 5, 6, 7))
+
+
+def _cells(row: SpeedRow | Failure) -> tuple[str, ...]:
+    if isinstance(row, Failure):
+        return row.network, str(row.threads), "", row.peer, row.twin, FAILED, "", "", "", ""
+    return (
+        row.network,
+        str(row.threads),
+        f"{row.latency_us.median / US_PER_MS:.2f}",
+        row.peer,
+        row.twin,
+        f"{row.peer_latency_us.median / US_PER_MS:.2f}",
+        f"{row.ratio.median:.2f}",
+        f"({row.ratio.min:.2f} - {row.ratio.max:.2f})",
+        *reached(row.ratio.median, row.target),
+    )

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`bittern bench speed`: packed networks against other engines on the float networks that they replace.
 
-One image at a time. Each row is timed in turn with one other engine, in one process, each sample behind an untimed call
-of the same engine; what an engine sets up beforehand (export, compilation, quantization, layout of weights) is not
-timed. A peer whose package is missing, or that cannot take a network, is named in the report with the reason. Then, on
-the least number of threads: the file, the memory of a run, and how near each binary layer comes to the measured peak of
-counting.
+One image at a time. Each row is timed in turn with one other engine, in one process of their own (`contest`), each
+sample behind an untimed call of the same engine; what an engine sets up beforehand (export, compilation, quantization,
+layout of weights) is not timed. A peer whose package is missing is named in the report; one that cannot take a network,
+crashes or hangs has a row that says so. Then, on the least number of threads: the file, the memory of a run, and how
+near each binary layer comes to the measured peak of counting.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -22,14 +22,15 @@ from torch import Tensor, nn
 from bittern import deploy
 from bittern.bench.core.machine import this_machine
 from bittern.bench.core.rows import Figure
-from bittern.bench.core.timing import Spread, check_budget, compare, torch_threads
+from bittern.bench.core.timing import Comparison, Spread, check_budget, compare, torch_threads
 from bittern.bench.speed import layers as speed_layers
 from bittern.bench.speed.accuracy import points_of
+from bittern.bench.speed.contest import LIMIT_S, Contest, PeerError
 from bittern.bench.speed.memory import MemoryRow, measure
 from bittern.bench.speed.networks import Network, Twin, networks
 from bittern.bench.speed.peers import PEERS, Peer
 from bittern.bench.speed.report import MIB, NetworkLayers, SpeedReport
-from bittern.bench.speed.rows import ITSELF, SpeedRow
+from bittern.bench.speed.rows import ITSELF, Failure, SpeedRow
 from bittern.deploy.engine.groups.block import Block
 from bittern.deploy.packed import Packed
 from bittern.nn import ConstantInputWarning
@@ -47,10 +48,11 @@ class _Run:
     """What a run measures with, and what it has found."""
 
     budget_s: float
+    limit_s: float
     peers: Sequence[Peer]
     tell: Tell
     rows: list[SpeedRow] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
 
 def run(
@@ -58,6 +60,7 @@ def run(
     *,
     command: str,
     budget_s: float = 2.0,
+    limit_s: float = LIMIT_S,
     chosen: Sequence[Network] | None = None,
     peers: Sequence[Peer] = PEERS,
     kernels: Sequence[tuple[int, int]] = speed_layers.KERNELS,
@@ -65,15 +68,18 @@ def run(
 ) -> SpeedReport:
     """Measure everything on the CPU, about `budget_s` seconds for each row.
 
-    threads: each comparison is made with each of these numbers. command: what the report names as its origin. chosen:
-    networks, None: all. kernels: (height and width, channels) of isolated convolutions. on_row: told the subject of
-    each measurement before it starts.
+    threads: each comparison is made with each of these numbers. command: what the report names as its origin. limit_s:
+    the longest that an engine may take to be built, or to be timed beside its budget. chosen: networks, None: all; what
+    builds their twins goes to other processes, so it is no lambda. kernels: (height and width, channels) of isolated
+    convolutions. on_row: told the subject of each measurement before it starts.
 
-    Raises: ValueError for less than one thread or a budget that is not positive.
+    Raises: ValueError for less than one thread, or a budget or limit that is not positive.
     """
     check_budget(budget_s)
-    state = _Run(budget_s, [p for p in peers if p.missing() is None], on_row or (lambda subject: None))
-    state.missing += [f"{peer.name}: {reason}" for peer in peers if (reason := peer.missing()) is not None]
+    if not limit_s > 0.0:
+        raise ValueError(f"bench speed: limit_s must be positive; got {limit_s}")
+    state = _Run(budget_s, limit_s, [p for p in peers if p.missing() is None], on_row or (lambda subject: None))
+    missing = tuple(f"{peer.name}: {reason}" for peer in peers if (reason := peer.missing()) is not None)
     load = _load()
     figures: list[Figure] = []
     memory: list[MemoryRow] = []
@@ -96,8 +102,8 @@ def run(
             memory += _memory(network, packed)
             layers.append(_layers(network, packed, speed_layers.peak_gmac_s(chosen_isa())))
     return SpeedReport(
-        command, machine, load, tuple(state.rows), tuple(state.missing), tuple(figures), tuple(memory), peak, found,
-        tuple(layers), points_of(state.rows, measured, least),
+        command, machine, load, tuple(state.rows), missing, tuple(figures), tuple(memory), peak, found,
+        tuple(layers), points_of(state.rows, measured, least), tuple(state.failures),
     )  # fmt: skip
 
 
@@ -117,27 +123,40 @@ def _packed(network: Network) -> Packed:
 
 def _compare(state: _Run, network: Network, packed: Packed, threads: int) -> None:
     """All rows of a network with one number of threads."""
-    x = torch.randn(1, *network.input_shape)
+    file = packed.to_bytes()
+    for twin in network.twins:
+        for peer in state.peers:
+            state.tell(f"{network.title}: {peer.name}, {threads} thread(s)")
+            ready = partial(_twin, twin.build, network.input_shape)
+            try:
+                found = Contest(file, ready, __name__, peer, threads, state.budget_s).hold(state.limit_s)
+            except PeerError as error:
+                state.failures.append(Failure(network.title, twin.name, peer.name, threads, str(error)))
+                continue
+            _row(state, network, twin, peer.name, threads, found)
+    state.tell(f"{network.title}: itself")
     with torch_threads(threads):
-        for twin in network.twins:
-            model = twin.build().eval().requires_grad_(False)
-            for peer in state.peers:
-                state.tell(f"{network.title}: {peer.name}, {threads} thread(s)")
-                _against(state, network, packed, twin, model, peer, x)
-        state.tell(f"{network.title}: itself")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it may be slower: the row says by how much
-            bf16 = packed.with_real(torch.bfloat16)
-        _row(state, network, partial(packed, x), Twin(ITSELF, network.build), OWN_BF16, partial(bf16, x))
-        if threads > 1:
-            _row(
-                state,
-                network,
-                partial(packed, x),
-                Twin(ITSELF, network.build, {ONE_THREAD: THREADS_TARGET} if threads == 2 else {}),
-                ONE_THREAD,
-                partial(_on_one_thread, packed, x, threads),
-            )
+        _against_itself(state, network, packed, threads)
+
+
+def _twin(build: Callable[[], nn.Module], input_shape: tuple[int, ...]) -> tuple[nn.Module, Tensor]:
+    """For the other process: a float network and an image."""
+    return build().eval().requires_grad_(False), torch.randn(1, *input_shape)
+
+
+def _against_itself(state: _Run, network: Network, packed: Packed, threads: int) -> None:
+    x = torch.randn(1, *network.input_shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it may be slower: the row says by how much
+        bf16 = packed.with_real(torch.bfloat16)
+    ours, itself = partial(packed, x), Twin(ITSELF, network.build)
+    found = compare(ours, partial(bf16, x), budget_s=state.budget_s, settled=True)
+    _row(state, network, itself, OWN_BF16, threads, found)
+    if threads > 1:
+        itself = replace(itself, targets={ONE_THREAD: THREADS_TARGET} if threads == 2 else {})
+        alone = partial(_on_one_thread, packed, x, threads)
+        found = compare(ours, alone, budget_s=state.budget_s, settled=True)
+        _row(state, network, itself, ONE_THREAD, threads, found)
 
 
 def _on_one_thread(packed: Packed, x: Tensor, threads: int) -> None:
@@ -146,24 +165,7 @@ def _on_one_thread(packed: Packed, x: Tensor, threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _against(
-    state: _Run, network: Network, packed: Packed, twin: Twin, model: nn.Module, peer: Peer, x: Tensor
-) -> None:
-    try:
-        theirs = peer.build(model, x)
-        theirs()
-    except Exception as error:  # whatever another engine raises: its row is left out, and the report says why
-        said = (str(error).splitlines() or [""])[0]
-        state.missing.append(f"{peer.name} on {network.title}, {twin.name}: {type(error).__name__}: {said}")
-        return
-    _row(state, network, partial(packed, x), twin, peer.name, theirs)
-
-
-def _row(
-    state: _Run, network: Network, ours: Callable[[], object], twin: Twin, peer: str, theirs: Callable[[], object]
-) -> None:
-    compared = compare(ours, theirs, budget_s=state.budget_s, settled=True)
-    threads = torch.get_num_threads()
+def _row(state: _Run, network: Network, twin: Twin, peer: str, threads: int, compared: Comparison) -> None:
     wanted = twin.targets.get(peer) if threads == 1 or peer == ONE_THREAD else None
     state.rows.append(
         SpeedRow(

@@ -9,7 +9,8 @@ Derivation: BiBench (arXiv 2301.11233) takes the quadratic mean of the speedups 
 hardware; its text was not at hand, and the formula follows that meaning.
 Differences: BiBench runs Larq Compute Engine and daBNN on fourteen chips; here it is this machine, and every engine
 that is installed runs the twin: "speedup: ENGINE" is that engine's time by ours, above 1 ours is faster. Each pair is
-timed in turn in one process (`bench.core.timing`), with networks that start at random: trained ones take as long.
+timed in turn in a process of its own (`bench.speed.contest`), so an engine that crashes or hangs becomes a note, with
+networks that start at random: trained ones take as long.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ from __future__ import annotations
 import contextlib
 import statistics
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from torch import Tensor, nn
 
 from bittern import deploy
-from bittern.bench.core.timing import compare, latency, torch_threads
+from bittern.bench.core.timing import latency, torch_threads
 from bittern.bench.core.training import fresh
-from bittern.bench.speed.peers import CHANNELS_LAST, PEERS, Forward, Peer
+from bittern.bench.speed.contest import LIMIT_S, Contest, PeerError
+from bittern.bench.speed.peers import CHANNELS_LAST, PEERS, Peer
 from bittern.bench.tracks import artefacts
 from bittern.bench.tracks.overall import beside_twins, complete, quadratic_mean, times_less
 from bittern.bench.tracks.planning import cells
@@ -45,7 +47,10 @@ LATENCY, SPEEDUP = "latency", "speedup"
 
 
 class HardwareInference(Track):
-    """Times packed networks beside their twins; peers: the engines; budget_s: seconds for each."""
+    """Times packed networks beside their twins; peers: the engines; budget_s: seconds for each.
+
+    limit_s: the longest that one may take to be built, or to be timed beside its budget.
+    """
 
     name = "hardware_inference"
     title = "Hardware inference"
@@ -54,11 +59,16 @@ class HardwareInference(Track):
     higher_is_better = False
 
     def __init__(
-        self, problems: Sequence[Problem] = PROBLEMS, peers: Sequence[Peer] = PEERS, budget_s: float = BUDGET_S
+        self,
+        problems: Sequence[Problem] = PROBLEMS,
+        peers: Sequence[Peer] = PEERS,
+        budget_s: float = BUDGET_S,
+        limit_s: float = LIMIT_S,
     ) -> None:
         self.problems = tuple(problems)
         self.peers = tuple(peers)
         self.budget_s = budget_s
+        self.limit_s = limit_s
 
     def plan(self, choice: Choice) -> Plan:
         found = cells(self.problems, choice, lambda problem: tuple(problem.networks)[:1], needs_data=False)
@@ -70,16 +80,17 @@ class HardwareInference(Track):
 
     def run(self, trial: Trial, work: Work) -> Result:
         problem = find(self.problems, trial.task)
-        network = problem.network(trial.network)
-        twin = fresh(lambda: network.build(None), trial.seed).eval().requires_grad_(False)
-        x, size = problem.inputs(1), len(artefacts.state_bytes(twin))
+        ready = partial(_twin, problem, trial.network, trial.seed)
+        twin, x = ready()
+        size = len(artefacts.state_bytes(twin))
         with torch_threads(work.threads):
             if trial.method == TWIN:
                 metrics, notes = self._twin(twin, x), list[str]()
             else:
-                packed = _packed(fresh(lambda: network.build(work.methods[trial.method]), trial.seed), x)
-                metrics, notes = self._against_twin(partial(packed, x), twin, x, work)
-                size = len(packed.to_bytes())
+                build, method = problem.network(trial.network).build, work.methods[trial.method]
+                file = _packed(fresh(lambda: build(method), trial.seed), x).to_bytes()
+                metrics, notes = self._against_twin(file, ready, work)
+                size = len(file)
         return Result({"file_bytes": float(size), **metrics}, notes=(*notes, f"On {work.threads} thread(s)."))
 
     def overall(self, done: Sequence[Done]) -> Mapping[str, float]:
@@ -101,9 +112,9 @@ class HardwareInference(Track):
         return {LATENCY: min(found.values()), **{f"{LATENCY}: {name}": value for name, value in found.items()}}
 
     def _against_twin(
-        self, ours: Forward, twin: nn.Module, x: Tensor, work: Work
+        self, file: bytes, ready: Callable[[], tuple[nn.Module, Tensor]], work: Work
     ) -> tuple[dict[str, float], list[str]]:
-        """In turn with every engine that is there and takes the twin."""
+        """In turn with every engine that is there and takes the twin. file: of the packed network."""
         metrics: dict[str, float] = {}
         notes = []
         for i, peer in enumerate(self.peers):
@@ -111,12 +122,10 @@ class HardwareInference(Track):
             if peer.missing() is not None:
                 continue
             try:
-                theirs = peer.build(twin, x)
-                theirs()
-            except Exception as error:  # whatever another engine raises: the note says why it has no figure
-                notes.append(f"{peer.name}: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
+                timed = Contest(file, ready, __name__, peer, work.threads, self.budget_s).hold(self.limit_s)
+            except PeerError as error:
+                notes.append(f"{peer.name}: {error}")
                 continue
-            timed = compare(ours, theirs, budget_s=self.budget_s, settled=True)
             metrics.setdefault(LATENCY, timed.latency_us.median / US_PER_S)
             metrics[f"{LATENCY}: {peer.name}"] = timed.baseline_latency_us.median / US_PER_S
             metrics[f"{SPEEDUP}: {peer.name}"] = timed.speedup.median
@@ -124,6 +133,12 @@ class HardwareInference(Track):
         if torch:
             metrics[SPEEDUP] = min(torch)
         return metrics, notes
+
+
+def _twin(problem: Problem, network: str, seed: int) -> tuple[nn.Module, Tensor]:
+    """The float network and an input."""
+    build = problem.network(network).build
+    return fresh(lambda: build(None), seed).eval().requires_grad_(False), problem.inputs(1)
 
 
 def _packed(model: nn.Module, x: Tensor) -> Packed:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bittern.bench.core.pareto import beats
 from bittern.bench.core.seeds import Estimate
 from bittern.bench.trials.groups import Group, grouped, twins
 from bittern.bench.trials.trial import Done
@@ -106,11 +107,7 @@ def front(found: Iterable[Candidate], costs: Sequence[str]) -> list[Candidate]:
     def figures(one: Candidate) -> tuple[float, ...]:
         return (-one.score.mean, *(one.costs[cost].estimate.mean for cost in costs))
 
-    return sorted((one for one in whole if not any(_beats(figures(o), figures(one)) for o in whole)), key=figures)
-
-
-def _beats(left: tuple[float, ...], right: tuple[float, ...]) -> bool:
-    return left != right and all(a <= b for a, b in zip(left, right, strict=True))
+    return sorted((one for one in whole if not any(beats(figures(o), figures(one)) for o in whole)), key=figures)
 
 
 def _subject(group: Group) -> tuple[str, str, str]:

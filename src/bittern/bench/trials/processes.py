@@ -1,23 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trials in processes of this machine, each of which runs one trial after another.
 
-A trial that crashes takes its process with it and nothing else. A process ends when its driver does, however that
-ends. It is the leader of a group of its own, so that Ctrl-C reaches the driver alone, which passes it on once.
+A trial that crashes takes its process with it and nothing else. Ctrl-C reaches the driver alone, which passes it on
+once.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Self
 
+from bittern.bench.core.child import Child
 from bittern.bench.trials.executor import Event, Executor, Job, Lost, Progress, Stopped, Unusable
 from bittern.bench.trials.worker import one_line, perform
 
@@ -26,24 +24,13 @@ class _Slot:
     """One process, and what it runs."""
 
     def __init__(self) -> None:
-        # not forked: what this process did with threads would not survive that
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process: BaseProcess = context.Process(target=_serve, args=(theirs,), name="trials")
-        with _without_interrupts():
-            self.process.start()
-        theirs.close()
+        self.child = Child(_serve, "trials")
+        self.connection = self.child.connection
         self.job: Job | None = None
         self.serving = False
 
     def end(self) -> None:
-        if self.process.pid is not None:
-            with suppress(ProcessLookupError, PermissionError):  # before it leads a group, there is none
-                os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.kill()
-        self.process.join()
-        self.process.close()
-        self.connection.close()
+        self.child.end()
 
 
 class Processes(Executor):
@@ -94,9 +81,8 @@ class Processes(Executor):
                 event: Event | None = slot.connection.recv()
             except (EOFError, OSError):
                 self._slots.remove(slot)
-                slot.process.join()
                 if slot.job is not None:
-                    key, how = slot.job.trial.key, _how(slot.process.exitcode)
+                    key, how = slot.job.trial.key, slot.child.how()
                     # one that never began says nothing about the trial
                     events.append(
                         Lost(key, how) if slot.serving else Unusable(key, f"no process for trials can begin: {how}")
@@ -113,9 +99,9 @@ class Processes(Executor):
 
     def interrupt(self) -> None:
         for slot in [slot for slot in self._slots if slot.job is not None]:
-            if slot.serving and slot.process.pid is not None:
+            if slot.serving and slot.child.process.pid is not None:
                 with suppress(ProcessLookupError):
-                    os.kill(slot.process.pid, signal.SIGINT)
+                    os.kill(slot.child.process.pid, signal.SIGINT)
             elif slot.job is not None:
                 # it ignores Ctrl-C still, and its trial has not begun
                 self._stopped.append(Stopped(slot.job.trial.key))
@@ -125,8 +111,6 @@ class Processes(Executor):
 
 def _serve(connection: Connection) -> None:
     """The process: a job after another, until the driver says no more."""
-    os.setpgrp()
-    threading.Thread(target=_leave_with_driver, daemon=True).start()
     interrupts = _Interrupts()
     signal.signal(signal.SIGINT, interrupts.handle)
     with suppress(EOFError, OSError):  # the driver is gone
@@ -181,31 +165,3 @@ class _Interrupts:
         self._heard = True
         if self._kept:
             raise KeyboardInterrupt
-
-
-def _leave_with_driver() -> None:
-    """Leave nothing behind that would hold the trial's folder when the next driver comes."""
-    driver = multiprocessing.parent_process()
-    assert driver is not None
-    driver.join()
-    os.killpg(0, signal.SIGKILL)
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """A process that starts meanwhile ignores Ctrl-C until it says otherwise, rather than dying of it half-imported."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _how(code: int | None) -> str:
-    if code is not None and code < 0:
-        memory = ", which is what a system without memory does" if code == -signal.SIGKILL else ""
-        return f"its process was ended by {signal.Signals(-code).name}{memory}"
-    return f"its process ended with status {code}"
