@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bittern.binary.ab_bnn import ABBNN, EPSILON
 from bittern.models._classifier import ImageClassifier
 from bittern.models._layers import THUMBNAIL, check_arguments, halve, maps_behind, materialize
 from bittern.nn.activation import PowerOfTwoRPReLU
@@ -35,12 +34,15 @@ class StandardConv2d(nn.Conv2d):
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> None:
+        from bittern.binary.ab_bnn import EPSILON  # the networks of other methods load without all of them
+
         super().__init__(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
         self.gain = nn.Parameter(torch.ones(out_channels))
+        self.epsilon = EPSILON
 
     def forward(self, x: Tensor) -> Tensor:
         spread, mean = torch.std_mean(self.weight, dim=(1, 2, 3), keepdim=True, correction=0)
-        standard = (self.weight - mean) / (spread + EPSILON) * self.weight[0].numel() ** -0.5
+        standard = (self.weight - mean) / (spread + self.epsilon) * self.weight[0].numel() ** -0.5
         return F.conv2d(x, self.gain.view(-1, 1, 1, 1) * standard, None, self.stride, self.padding)
 
 
@@ -124,5 +126,7 @@ def _conv(in_channels: int, out_channels: int, kernel: int, stride: int, method:
 
 def _on_reals(method: Method | None) -> Method | None:
     """The same weights for inputs that stay real, where the method has such; else real weights."""
+    from bittern.binary.ab_bnn import ABBNN
+
     of = method.func if isinstance(method, functools.partial) else method
     return functools.partial(ABBNN, inputs="real") if of is ABBNN else None

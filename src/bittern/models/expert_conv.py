@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bittern.binary import BNN
 from bittern.estimators import Clip, binarize, straight_through
 from bittern.nn.conv import BinaryConv2d
 from bittern.start import TorchUniform
@@ -47,6 +46,8 @@ class ExpertConv2d(nn.Module):
         experts: int = 4,
         only_first: bool = False,
     ) -> None:
+        from bittern.binary import BNN  # the networks of other methods load without all of them
+
         super().__init__()
         if experts < 2:
             raise ValueError(f"ExpertConv2d: needs at least 2 experts; got {experts}; use a BinaryConv2d for one")
