@@ -17,6 +17,7 @@ from bittern.binary import BNN
 from bittern.deploy import Packed, pack
 from bittern.deploy.engine.engine import Engine
 from bittern.deploy.engine.groups.map import Map
+from bittern.deploy.engine.groups.rows import RowProduct
 from bittern.deploy.interpreter import Interpreter
 from bittern.models._layers import ChannelGate
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, DPReLU, RPReLU
@@ -91,10 +92,33 @@ class Gated(nn.Module):
 
 def test_gated_blocks() -> None:
     inputs = odd_inputs(3, 5, 7)
-    found = chains(pack(shuffled(Gated()), inputs[0]), inputs)
+    packed = pack(shuffled(Gated()), inputs[0])
+    found = chains(packed, inputs)
     assert "relu6, sum, dprelu, product, scale" in found
     assert "scale, sum" in found
     assert "product, product, scale, sum" in found
+    # the layers of gates are products of rows, where torch's order of sums is found
+    assert sum(isinstance(group, RowProduct) and group.node.kind == "conv" for group in packed.engine.groups) == 4
+
+
+class Neighbours(nn.Module):
+    """Means of neighbouring channels, as PokeBNN has them."""
+
+    def __init__(self, count: int, dim: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 12, 1, bias=False), norm(12), product(12), norm(12), nn.Hardtanh())
+        self.count, self.dim = count, dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x).unflatten(1, (12 // self.count, self.count)).mean(self.dim)
+
+
+@pytest.mark.parametrize(("count", "dim"), [(2, 2), (3, 2), (4, 2), (4, 1)])
+def test_means_of_neighbouring_channels(count: int, dim: int) -> None:
+    inputs = odd_inputs(3, 5, 7)
+    packed = pack(shuffled(Neighbours(count, dim)), inputs[0])
+    chains(packed, inputs)
+    assert ("mean of neighbours" in [group.does() for group in packed.engine.groups]) == (dim == 2)
 
 
 class Several(nn.Module):

@@ -17,6 +17,7 @@ from bittern.deploy.engine.groups.behind_affine import affine_in_front
 from bittern.deploy.engine.groups.bits import BitConcatenation, BitPool, Encode, Unread
 from bittern.deploy.engine.groups.block import NO_RULE, Block
 from bittern.deploy.engine.groups.group import Group
+from bittern.deploy.engine.groups.neighbours import mean_of_neighbours
 from bittern.deploy.engine.groups.pool import Pool
 from bittern.deploy.engine.groups.real import RealProduct, WholeMean
 from bittern.deploy.engine.groups.rows import MOST_WEIGHTS, RowProduct, RowScale
@@ -125,6 +126,9 @@ def _single(program: Program, forms: Forms, node: Node, taken: set[int], pieces:
         return BitConcatenation(node)
     if not forms[node.inputs[0]].rows and _is_whole_mean(node, len(forms[node.inputs[0]].shape)):
         return WholeMean(node)
+    neighbours = mean_of_neighbours(program, forms, node)
+    if neighbours is not None:
+        return neighbours
     if node.kind == "affine" and rank == IMAGE_RANK[0]:
         return RowScale(node, _flatten_of_pixels(program, forms, node))
     if rank != IMAGE_RANK[2] or node.kind != "pool":
@@ -284,7 +288,19 @@ def _is_real_product(forms: Forms, node: Node) -> bool:
 def _is_row_product(forms: Forms, node: Node) -> bool:
     shape = forms[node.output].shape
     rows = len(shape) == IMAGE_RANK[0] and node.kind == "linear"
+    rows |= node.kind == "conv" and _is_of_single_pixels(forms, node)
     return rows and shape[1] * forms[node.inputs[0]].channels <= MOST_WEIGHTS
+
+
+def _is_of_single_pixels(forms: Forms, node: Node) -> bool:
+    """Whether a convolution multiplies the channels of one pixel with a weight, and no more."""
+    one = (1, 1)
+    return (
+        forms[node.inputs[0]].shape[2:] == one
+        and forms[node.output].shape[2:] == one
+        and integer(node, "groups") == 1
+        and set(integers(node, "padding")) == {0}
+    )
 
 
 def _grow_real(program: Program, node: Node, taken: set[int]) -> RealProduct:

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from bittern import ops
 from bittern.deploy.engine.accumulation_order import CPU, HUGE, Agrees, repeats, same_bits
-from bittern.deploy.kinds.real import LINEAR
+from bittern.deploy.kinds.kind import Step
+from bittern.deploy.kinds.real import CONV, LINEAR
 from bittern.deploy.program import Node
 from bittern.ops import SumTree, TreePart
 from bittern.ops.binary_block.layout import one_array
@@ -74,11 +75,12 @@ def exact_row_order(
 ) -> RowOrder | None:
     """The order in which a product of rows of this shape, [batch, features], has torch's bits, or None.
 
-    tensors: of the linear node, by role. known: orders that it had at other batch sizes, which are tried first.
+    tensors: of the node, by role, its weight [out, features]. known: orders that it had at other batch sizes, which are
+    tried first.
     """
     generator = torch.Generator().manual_seed(1)
     drawn = {role: torch.randn(t.shape, generator=generator, dtype=torch.float32) for role, t in tensors.items()}
-    torchs, tried = LINEAR.build(node, drawn, CPU), set[RowOrder]()
+    torchs, tried = rows_by_torch(node, drawn), set[RowOrder]()
     for order in _likely_orders(known, node, tensors, shape[0]):
         if order in tried:
             continue
@@ -87,6 +89,14 @@ def exact_row_order(
             return order
         tried.add(order)
     return None
+
+
+def rows_by_torch(node: Node, tensors: Mapping[str, Tensor]) -> Step:
+    """A linear layer by torch, or a convolution of single pixels; its weight may change afterwards."""
+    if node.kind != CONV.name:
+        return LINEAR.build(node, tensors, CPU)
+    conv = CONV.build(node, {**tensors, "weight": tensors["weight"][:, :, None, None]}, CPU)
+    return lambda rows: conv(rows[:, :, None, None]).flatten(1)
 
 
 def _agrees(products: RowProducts) -> Agrees:
@@ -135,7 +145,7 @@ class Asked:
     def __init__(self, node: Node, tensors: Mapping[str, Tensor], batch: int) -> None:
         self.outputs, self._features = tensors["weight"].shape
         ones = {role: torch.ones(t.shape, dtype=torch.float32) for role, t in tensors.items()}
-        self._torchs = LINEAR.build(node, ones, CPU)
+        self._torchs = rows_by_torch(node, ones)
         self._rows = torch.ones(batch, self._features, dtype=torch.float32)
         self._weight = ones["weight"].numpy()
         self._bias = ones["bias"].numpy() if "bias" in ones else None

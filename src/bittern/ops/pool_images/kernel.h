@@ -9,6 +9,8 @@
 
 namespace bittern {
 
+constexpr i64 kMostMeanLanes = 16;  // of the vectors with which torch sums a row
+
 // All fields are 64 bits wide, because Python fills them.
 struct PoolImages {
   i64 batch, height, width, channels, out_height, out_width;

@@ -75,71 +75,96 @@ void pool_row(void* context, i64 row) {
   }
 }
 
+// Means of k numbers side by side, of images of one channel: rows of channels are read as such.
+template <i64 k>
+void mean_of_neighbours(void* context, i64 row) {
+  const auto& p = *static_cast<const PoolImages*>(context);
+  const float* x = p.x + (row / p.out_height * p.height + row % p.out_height * p.stride_h) * p.width;
+  float* out = p.out + row * p.out_width;
+  for (i64 i = 0; i < p.out_width; ++i, x += k) {
+    float sum = 0;
+    for (i64 j = 0; j < k; ++j) sum += x[j];
+    out[i] = sum / static_cast<float>(k);
+  }
+}
+
+bool takes_neighbours(const PoolImages& p) {
+  return p.average != 0 && p.affine == nullptr && p.channels == 1 && p.kernel_h == 1 &&
+         p.pad_h + p.pad_w == 0 && p.kernel_w == p.stride_w && p.out_width * p.kernel_w <= p.width;
+}
+
 Task row_task(const PoolImages& p) {
+  if (takes_neighbours(p) && p.kernel_w == 2) return mean_of_neighbours<2>;
+  if (takes_neighbours(p) && p.kernel_w == 4) return mean_of_neighbours<4>;
+  if (takes_neighbours(p) && p.kernel_w == 8) return mean_of_neighbours<8>;
   if (p.average != 0) return p.affine != nullptr ? pool_row<true, true> : pool_row<true, false>;
   return p.affine != nullptr ? pool_row<false, true> : pool_row<false, false>;
 }
 
 // ---- means of whole images
 
-struct ReadAll {
-  F32 operator()(const float* x) const { return load(x); }
-};
+// Some channels of a pixel, of which fewer than a vector may be left.
+inline F32 load_some(const float* x, i64 count) {
+  if (count >= kLanes) return load(x);
+  float lanes[kLanes] = {};
+  std::memcpy(lanes, x, static_cast<std::size_t>(count) * sizeof(float));
+  return load(lanes);
+}
 
-struct ReadSome {
-  i64 count;
-  F32 operator()(const float* x) const {
-    float lanes[kLanes] = {};
-    std::memcpy(lanes, x, static_cast<std::size_t>(count) * sizeof(float));
-    return load(lanes);
+constexpr i64 kMeanChannels = 64;  // summed together, while the image is read once
+constexpr i64 kSums = 4, kLevel = 16;
+
+using MeanRow = float[kMeanChannels];
+
+inline void add_row(MeanRow& sums, const float* x, i64 channels) {
+  for (i64 c = 0; c < channels; c += kLanes) {
+    store(sums + c, add(load(sums + c), load_some(x + c, channels - c)));
   }
-};
+}
 
-// The sum of `count` numbers `step` floats apart, as torch's cascade adds them: four sums side by side, each
-// moved on to a second one after 16 numbers.
-template <class Read>
-F32 cascade(const float* x, i64 step, i64 count, Read read) {
-  constexpr int kSums = 4;
-  constexpr i64 kLevel = 16;
-  F32 sums[kSums], carried[kSums];
-  for (int k = 0; k < kSums; ++k) sums[k] = carried[k] = splat(0.0f);
-  const i64 groups = count / kSums;
-  for (i64 g = 0; g < groups; ++g) {
-    for (int k = 0; k < kSums; ++k) sums[k] = add(sums[k], read(x + (g * kSums + k) * step));
-    if ((g + 1) % kLevel != 0) continue;
-    for (int k = 0; k < kSums; ++k) {
-      carried[k] = add(carried[k], sums[k]);
-      sums[k] = splat(0.0f);
+// The sums of each lane as torch's cascade adds them: four side by side, each moved on to a second one after
+// 16 numbers. The first of each lane becomes its sum.
+void cascade(const PoolImages& p, const float* x, i64 channels, MeanRow (&sums)[kMostMeanLanes][kSums]) {
+  static_assert(kMeanChannels % kLanes == 0, "rows are whole vectors");
+  MeanRow carried[kMostMeanLanes][kSums];
+  std::memset(sums, 0, sizeof sums);
+  std::memset(carried, 0, sizeof carried);
+  const i64 numbers = p.height * p.width / p.lanes, groups = numbers / kSums;
+  for (i64 i = 0; i < groups * kSums; ++i) {
+    for (i64 lane = 0; lane < p.lanes; ++lane, x += p.channels) add_row(sums[lane][i % kSums], x, channels);
+    if ((i + 1) % (kSums * kLevel) != 0) continue;
+    for (i64 lane = 0; lane < p.lanes; ++lane) {
+      for (i64 k = 0; k < kSums; ++k) add_row(carried[lane][k], sums[lane][k], kMeanChannels);
     }
+    std::memset(sums, 0, sizeof sums);
   }
-  for (int k = 0; k < kSums; ++k) sums[k] = add(sums[k], carried[k]);
-  for (i64 i = groups * kSums; i < count; ++i) sums[0] = add(sums[0], read(x + i * step));
-  for (int k = 1; k < kSums; ++k) sums[0] = add(sums[0], sums[k]);
-  return sums[0];
+  for (i64 lane = 0; lane < p.lanes; ++lane) {
+    for (i64 k = 0; k < kSums; ++k) add_row(sums[lane][k], carried[lane][k], kMeanChannels);
+  }
+  for (i64 i = groups * kSums; i < numbers; ++i) {
+    for (i64 lane = 0; lane < p.lanes; ++lane, x += p.channels) add_row(sums[lane][0], x, channels);
+  }
+  for (i64 lane = 0; lane < p.lanes; ++lane) {
+    for (i64 k = 1; k < kSums; ++k) add_row(sums[lane][0], sums[lane][k], kMeanChannels);
+  }
 }
 
 // What fills no vector, then one lane after another.
-template <class Read>
-F32 mean_of_channels(const PoolImages& p, const float* x, Read read) {
-  const i64 pixels = p.height * p.width, vectors = pixels / p.lanes;
-  F32 total = splat(0.0f);
-  for (i64 i = vectors * p.lanes; i < pixels; ++i) total = add(total, read(x + i * p.channels));
-  for (i64 lane = 0; lane < p.lanes; ++lane) {
-    total = add(total, cascade(x + lane * p.channels, p.lanes * p.channels, vectors, read));
-  }
-  return divide(total, splat(static_cast<float>(pixels)));
+void mean_of_channels(const PoolImages& p, const float* x, i64 channels, float* out) {
+  const i64 pixels = p.height * p.width;
+  MeanRow sums[kMostMeanLanes][kSums], total = {};
+  cascade(p, x, channels, sums);
+  for (i64 i = pixels / p.lanes * p.lanes; i < pixels; ++i) add_row(total, x + i * p.channels, channels);
+  for (i64 lane = 0; lane < p.lanes; ++lane) add_row(total, sums[lane][0], kMeanChannels);
+  for (i64 c = 0; c < channels; ++c) out[c] = total[c] / static_cast<float>(pixels);
 }
 
 void mean_of_image(void* context, i64 image) {
   const auto& p = *static_cast<const PoolImages*>(context);
   const float* x = p.x + image * p.height * p.width * p.channels;
-  float* out = p.out + image * p.channels;
-  i64 c = 0;
-  for (; c + kLanes <= p.channels; c += kLanes) store(out + c, mean_of_channels(p, x + c, ReadAll{}));
-  if (c == p.channels) return;
-  float rest[kLanes];
-  store(rest, mean_of_channels(p, x + c, ReadSome{p.channels - c}));
-  std::memcpy(out + c, rest, static_cast<std::size_t>(p.channels - c) * sizeof(float));
+  for (i64 c = 0; c < p.channels; c += kMeanChannels) {
+    mean_of_channels(p, x + c, smaller(kMeanChannels, p.channels - c), p.out + image * p.channels + c);
+  }
 }
 
 void pool_images(const PoolImages& p, int threads) {

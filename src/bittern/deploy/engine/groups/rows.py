@@ -49,17 +49,18 @@ class RowGroup(OneNode, RealGroup):
 
 
 class RowProduct(RowGroup):
-    """A linear layer."""
+    """A linear layer, or a convolution of images of one pixel."""
 
     def does(self) -> str:
-        return "linear"
+        return self.node.kind
 
     def prepare(self, material: Material) -> AtBatch:
         tensors = self.node.named(material.tensors)
+        tensors["weight"] = tensors["weight"].flatten(1)
         parts, products = self.parts(material), dict[RowOrder, tuple[Prepared, ...]]()
 
         def find(batch: int) -> tuple[Prepared, ...] | None:
-            size = sizes_at(self.node, material, batch)
+            size = sizes_at(self.node, material, batch)[:2]
             order = exact_row_order(self.node, tensors, products, size) if prod(size) else None
             if order is None:
                 return None
