@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engines that end badly, for the processes in which contests are held."""
+"""Engines that end badly, and networks, for the processes in which contests are held."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import signal
 import time
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from bittern.bench.speed.peers import Forward, Peer
+from bittern.models import mlp
+from bittern.models.binary_densenet import DenseLayer
+from bittern.quantizer import Method
 
 
 def works(model: nn.Module, x: Tensor) -> Forward:
@@ -47,3 +51,12 @@ WORKS, RAISES, CRASHES, CRASHES_IN_A_RUN, LEAVES, NEVER_ANSWERS = (
     Peer(build.__name__.replace("_", " "), build)
     for build in (works, raises, crashes, crashes_in_a_run, leaves, never_answers)
 )
+
+
+def ready() -> tuple[nn.Module, Tensor]:
+    return mlp(input_size=4, widths=(8, 8)).eval(), torch.zeros(1, 1, 4, 4)
+
+
+def norm_behind_a_concatenation(method: Method | None = None) -> tuple[nn.Module, Tensor]:
+    layers = (DenseLayer(64, method, 1), nn.BatchNorm2d(128), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(512, 2))
+    return nn.Sequential(*layers).eval(), torch.randn(1, 64, 4, 4)

@@ -112,14 +112,19 @@ class Step:
                 compensation, self.seed)  # fmt: skip
 
 
+LARGE = (40_000,)
 INTERPRETED_SIZES = (0, 1, 63, 257, 1025)
 """A tile of the kernel has 1024 elements, which take Triton's interpreter 50 ms."""
 
 
 def interpreted_steps() -> Iterator[Step]:
-    """Every step on smaller tensors, without those of many short rows, which take the interpreter seconds each."""
+    """Steps that tell kernels apart, on smaller tensors: a rule's storages stand together in its step of three."""
     for step in steps():
-        if step.row not in (1, 63) and not (step.row and step.bits == 4):
+        grid = step == Step(step.rule, step.bits) and step.rule not in (Rule.ADAM, Rule.LAMB)
+        rows = step.row in (1, 63) or (step.row and step.bits == 4)
+        blocks = step.row is None and step.bits == 4 and step.block in (64, 128, 512)
+        large = step.sizes == LARGE and step.rule == Rule.LARS
+        if not (grid or rows or blocks or large):
             yield replace(step, sizes=INTERPRETED_SIZES) if step.sizes == SIZES else step
 
 
@@ -137,7 +142,7 @@ def steps() -> Iterator[Step]:
     yield Step(Rule.ASGD, options=(("share", 1.0),))
     for rule in (Rule.LAMB, Rule.LARS):
         yield Step(rule, options=(("max_trust", 0.001),))
-        yield Step(rule, sizes=(40_000,))
+        yield Step(rule, sizes=LARGE)
     for block in (32, 64, 128, 512, 1024, 2048, 4096):
         yield Step(Rule.ADAM, 8, (4097, 9000), block=block)
         yield Step(Rule.ADAM, 4, (4097, 9000), block=block)

@@ -18,7 +18,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # The ordinary run tries the same examples every time; HYPOTHESIS_PROFILE=deep tries many new ones (make fuzz).
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
-settings.register_profile("ordinary", derandomize=True, max_examples=100, deadline=None, suppress_health_check=SLOW)
+settings.register_profile("ordinary", derandomize=True, max_examples=64, deadline=None, suppress_health_check=SLOW)
 settings.register_profile("deep", max_examples=3000, deadline=None, suppress_health_check=SLOW)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ordinary"))
 

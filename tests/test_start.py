@@ -87,7 +87,7 @@ def test_sizes_that_are_no_sizes(wrong: partial[Start]) -> None:
 HE = (
     *(binary.XNORNet, binary.DoReFa, binary.ReCU, binary.IRNet),
     *(binary.ReSTE, binary.RBNN, binary.FracBNN, binary.SiMaN, binary.BiPer),
-    *(binary.HORQ, binary.AdaBin),
+    *(binary.HORQ, binary.AdaBin, binary.BMXNet),
 )
 UNIFORM = (binary.BNN, binary.BNNPlus)
 

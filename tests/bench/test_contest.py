@@ -8,15 +8,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 import _peers
 from bittern import binary, deploy
 from bittern.bench.speed.contest import Contest, PeerError
 from bittern.bench.speed.peers import OPENVINO_INT8, Peer
 from bittern.models import mlp
-from bittern.models.binary_densenet import DenseLayer
-from bittern.quantizer import Method
 
 WORDS = {
     _peers.RAISES: "RuntimeError: no such operator, while it built its network",
@@ -26,14 +23,10 @@ WORDS = {
 }
 
 
-def ready() -> tuple[nn.Module, Tensor]:
-    return mlp(input_size=4, widths=(8, 8)).eval(), torch.zeros(1, 1, 4, 4)
-
-
 @pytest.fixture(scope="module")
 def contest() -> Contest:
     packed = deploy.pack(mlp(binary.BNN, input_size=4, widths=(8, 8)).eval(), torch.randn(1, 1, 4, 4))
-    return Contest(packed.to_bytes(), ready, "bittern.bench.speed.run", _peers.WORKS, 1, 0.001)
+    return Contest(packed.to_bytes(), _peers.ready, "bittern.bench.speed.run", _peers.WORKS, 1, 0.001)
 
 
 def test_both_are_timed(contest: Contest) -> None:
@@ -55,12 +48,7 @@ def test_what_never_answers_is_ended(contest: Contest) -> None:
     assert not [child for child in multiprocessing.active_children() if child.name == "contest"]
 
 
-def norm_behind_a_concatenation(method: Method | None = None) -> tuple[nn.Module, Tensor]:
-    layers = (DenseLayer(64, method, 1), nn.BatchNorm2d(128), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(512, 2))
-    return nn.Sequential(*layers).eval(), torch.randn(1, 64, 4, 4)
-
-
 @pytest.mark.peers("onnx", "onnxruntime", "openvino")
 def test_what_openvino_crashes_on_in_8_bits_stays_in_float32(contest: Contest) -> None:
-    packed = deploy.pack(*norm_behind_a_concatenation(binary.BNN)).to_bytes()
-    replace(contest, packed=packed, ready=norm_behind_a_concatenation, peer=OPENVINO_INT8).hold()
+    packed = deploy.pack(*_peers.norm_behind_a_concatenation(binary.BNN)).to_bytes()
+    replace(contest, packed=packed, ready=_peers.norm_behind_a_concatenation, peer=OPENVINO_INT8).hold()

@@ -35,6 +35,7 @@ RECORDS = {
     "pool_bits": ("pool_bits", "PoolBits"),
     "concatenate_bits": ("concatenate_bits", "ConcatenateBits"),
     "linear": ("real_linear", "RealLinear"),
+    "map": ("map_images", "MapImages"),
     "sizes": ("binary_block", "Sizes"),
 }
 

@@ -65,3 +65,15 @@ static float bt_product(float a, float b)
 }
 """,
 )
+
+SUM = CFunction(
+    "bt_sum",
+    """\
+/* a + b, rounded: volatile, because some machines compute with more digits than a float has. */
+static float bt_sum(float a, float b)
+{
+    volatile float sum = a + b;
+    return sum;
+}
+""",
+)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from bittern.deploy.c_export.arithmetic import FMA, PRODUCT
+from bittern.deploy.c_export.arithmetic import FMA, PRODUCT, SUM
 from bittern.deploy.c_export.source import CFunction
 
 
@@ -64,9 +64,19 @@ LEAKY_RELU = _each("bt_leaky_relu", "x > 0.0f ? x : bt_product(x, slope)", "floa
 ADD_CONSTANT = _each("bt_add_constant", "x + number", "float number, ")
 MULTIPLY_CONSTANT = _each("bt_multiply_constant", "bt_product(x, number)", "float number, ", (PRODUCT,))
 
+TO_6 = CFunction(
+    "bt_to_6",
+    """\
+static float bt_to_6(float x)
+{
+    return x < 0.0f ? 0.0f : (x > 6.0f ? 6.0f : x);
+}
+""",
+)
+
 SIMPLE: dict[str, CFunction] = {
     "sign": _each("bt_sign", "x >= 0.0f ? 1.0f : -1.0f"),
-    "hardsigmoid": _each("bt_hardsigmoid", "(x + 3.0f < 0.0f ? 0.0f : (x + 3.0f > 6.0f ? 6.0f : x + 3.0f)) / 6.0f"),
+    "hardsigmoid": _each("bt_hardsigmoid", "bt_to_6(bt_sum(x, 3.0f)) / 6.0f", needs=(SUM, TO_6)),
     "gelu": _each("bt_gelu", "0.5f * x * (1.0f + erff(x * 0.707106781f))", headers=_MATH),
     "silu": _each("bt_silu", "x / (1.0f + expf(-x))", headers=_MATH),
     "sigmoid": _each("bt_sigmoid", "1.0f / (1.0f + expf(-x))", headers=_MATH),

@@ -19,7 +19,7 @@ class PreparedMap:
 
     def __init__(self, steps: Sequence[MapStep], channels: int) -> None:
         self.channels = channels
-        table, rows, count = [], [torch.empty(0, channels)], 0
+        table, rows, count = [], [torch.empty(0, channels, dtype=torch.float32)], 0
         for step in steps:
             table.append((int(step.operation), count))
             if step.rows is not None:

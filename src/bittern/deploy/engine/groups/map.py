@@ -115,7 +115,7 @@ def _alone(node: Node, tensors: Tensors, channels: int) -> MapStep:
         case "affine":
             return MapStep(MapOperation.AFFINE, tensors["affine"])
         case "bias":
-            return MapStep(MapOperation.AFFINE, torch.stack([torch.ones(channels), tensors["bias"]]))
+            return MapStep(MapOperation.AFFINE, torch.stack([torch.ones_like(tensors["bias"]), tensors["bias"]]))
         case "constant":
             value = number(node, "value")
             # a product plus -0 rounds once, as torch, and keeps a -0
