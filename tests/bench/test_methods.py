@@ -217,7 +217,7 @@ def test_papers_recipes_are_scaled_and_named(tmp_path: Path) -> None:
 
 def test_batches_of_papers_have_a_limit(tmp_path: Path) -> None:
     methods = (binary.BNN, binary.ReCU)
-    report = small_run(tmp_path, methods=methods, record_of=for_method, batch_size=60)
+    report = small_run(tmp_path, methods=methods, record_of=for_method, batch_size=60, network=mlp)
     assert "batches of" not in report.papers["BNN"]  # its authors' have 50
     assert report.papers["ReCU"].endswith("batches of 60 instead of 256")
 
@@ -239,6 +239,6 @@ def test_common_recipe_is_recorded_as_before(report: MethodsReport) -> None:
 
 def test_a_partial_is_another_method(tmp_path: Path) -> None:
     two, four = (partial(binary.DoReFa, weight_bits=bits) for bits in (2, 4))
-    report = small_run(tmp_path, methods=(two, four))
+    report = small_run(tmp_path, methods=(two, four), network=mlp)
     assert [r.method for r in report.runs] == ["DoReFa(weight_bits=2)", "DoReFa(weight_bits=4)"]
     assert report.runs[0].file_bytes < report.runs[1].file_bytes

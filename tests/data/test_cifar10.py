@@ -138,6 +138,7 @@ def test_refuses_two_archives(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_real_archive(real_data: Callable[[str], Path]) -> None:
     data = cifar10(real_data("cifar10_jpeg75"))
     assert data.train_labels.bincount().tolist() == [5000] * 10

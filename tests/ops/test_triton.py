@@ -194,8 +194,7 @@ def test_rules_compile(rule: Rule) -> None:
         assert_rounds_as_written(ptx_of(module, "ratio_kernel", STEP, {"RULE": int(rule), "CHUNK": 1024}))
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("dtype", "bias"), [("fp32", True), ("bf16", False)])
 def test_products_compile(dtype: str, bias: bool) -> None:
     own = dict.fromkeys(("x", "out", "bias"), f"*{dtype}")
     pointers = own | {"packed": "*u8", "absmax": "*fp32", "code": "*fp32"}
