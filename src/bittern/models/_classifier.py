@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The end of most networks: a mean over the image and a linear layer behind their last feature map."""
+"""The end of most networks: a mean over the image, or its tokens, and a linear layer behind their last feature map."""
 
 from __future__ import annotations
 
@@ -27,4 +27,18 @@ class ImageClassifier(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.flatten(self.pool(self.feature_maps(x)[-1])))
+        return logits
+
+
+class TokenClassifier(nn.Module, ABC):
+    """x [batch, in_channels, height, width] -> logits [batch, num_classes], from the last of `feature_maps`."""
+
+    head: nn.Module
+
+    @abstractmethod
+    def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """x -> [batch, tokens, width] for each stage of the network."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.feature_maps(x)[-1].mean(1))
         return logits

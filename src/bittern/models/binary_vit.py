@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bittern.attention_method import Attended, made_by
+from bittern.models._classifier import TokenClassifier
 from bittern.models._layers import check_arguments, linear, maps_behind, materialize
 from bittern.nn.activation import RPReLU
 from bittern.nn.conv import BinaryConv2d
@@ -153,7 +154,7 @@ class Halving(nn.Module):
         return y
 
 
-class BinaryViT(nn.Module):
+class BinaryViT(TokenClassifier):
     """x [batch, in_channels, size, size] -> logits [batch, num_classes].
 
     Patches of 4 x 4 by a convolution (float), a norm and positions; stages; a norm, the mean over tokens, a linear
@@ -194,12 +195,7 @@ class BinaryViT(nn.Module):
     def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """What leaves each stage, [batch, tokens, width]; the last behind the norm."""
         tokens = self.norm0(_tokens(self.patches(x))) + self.positions
-        *maps, last = maps_behind(self.blocks, self.stage_ends, tokens)
-        return (*maps, self.norm(last))
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.feature_maps(x)[-1].mean(1))
-        return logits
+        return maps_behind(self.blocks, self.stage_ends, tokens, self.norm)
 
 
 def binary_vit_small(

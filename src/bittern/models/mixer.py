@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from bittern.models._classifier import TokenClassifier
 from bittern.models._layers import check_arguments, linear, maps_behind
 from bittern.models.vit import check_patch, default_patch
 from bittern.quantizer import Method
@@ -39,7 +40,7 @@ class MixerBlock(nn.Module):
         return y
 
 
-class Mixer(nn.Module):
+class Mixer(TokenClassifier):
     """x [batch, in_channels, size, size] -> logits [batch, num_classes].
 
     Patches by a convolution (float) -> blocks -> norm -> mean over the patches -> linear (float).
@@ -68,12 +69,7 @@ class Mixer(nn.Module):
     def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """What leaves each block, [batch, patches, width]; the last behind the norm."""
         tokens = self.patches(x).flatten(2).transpose(1, 2)
-        *maps, last = maps_behind(self.blocks, range(1, len(self.blocks) + 1), tokens)
-        return (*maps, self.norm(last))
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.feature_maps(x)[-1].mean(1))
-        return logits
+        return maps_behind(self.blocks, range(1, len(self.blocks) + 1), tokens, self.norm)
 
 
 def mixer_small(

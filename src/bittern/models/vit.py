@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bittern.attention_method import Attended, made_by
+from bittern.models._classifier import TokenClassifier
 from bittern.models._layers import check_arguments, linear, maps_behind
 from bittern.quantizer import Method
 
@@ -55,7 +56,7 @@ class EncoderBlock(nn.Module):
         return x.view(batch, tokens, self.heads, width // self.heads).transpose(1, 2)
 
 
-class ViT(nn.Module):
+class ViT(TokenClassifier):
     """x [batch, in_channels, size, size] -> logits [batch, num_classes].
 
     Patches by a convolution (float) -> learned positions -> blocks -> norm -> mean over the patches -> linear (float).
@@ -86,12 +87,7 @@ class ViT(nn.Module):
     def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """What leaves each block, [batch, patches, width]; the last behind the norm."""
         tokens = self.patches(x).flatten(2).transpose(1, 2) + self.positions
-        *maps, last = maps_behind(self.blocks, range(1, len(self.blocks) + 1), tokens)
-        return (*maps, self.norm(last))
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.feature_maps(x)[-1].mean(1))
-        return logits
+        return maps_behind(self.blocks, range(1, len(self.blocks) + 1), tokens, self.norm)
 
 
 def vit_small(

@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from bittern.compat.tflite.file import Network, Operator, Value
+from bittern.deploy.front import builder
 from bittern.deploy.kinds.kind import IMAGE_DIMS
-from bittern.deploy.program import Node, tensor_name
 
 TO_CHANNELS_FIRST, TO_CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 
@@ -28,9 +28,7 @@ class Builder:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.nodes: list[Node] = []
-        self.tensors: dict[str, Tensor] = {}
-        self._next = len(network.inputs)
+        self.program = builder.Builder(len(network.inputs))
         self._as_filed: dict[int, int] = {place: value for value, place in enumerate(network.inputs)}
         """Tensor of the file -> value of the program that has its dimensions in the file's order."""
         self._channels_first: dict[int, int] = {}
@@ -39,16 +37,18 @@ class Builder:
         return self.network.values[place]
 
     def add(
-        self, kind: str, name: str, inputs: Sequence[int], tensors: dict[str, Tensor] | None = None, /, **attrs: Any
+        self,
+        kind: str,
+        name: str,
+        inputs: Sequence[int],
+        tensors: dict[str, Tensor | None] | None = None,
+        /,
+        **attrs: Any,
     ) -> int:
         """Append a node; returns the number of what it writes."""
         # TensorFlow joins the paths of all that it put into one operator; the first one's end tells which layer it is
-        name = f"{len(self.nodes)}.{name.split(';')[0].rsplit('/', 1)[-1]}"
-        names = {role: tensor_name(name, role) for role in tensors or {}}
-        self.tensors |= {names[role]: tensor for role, tensor in (tensors or {}).items()}
-        self.nodes.append(Node(kind, name, tuple(inputs), self._next, attrs, names))
-        self._next += 1
-        return self._next - 1
+        name = f"{len(self.program.nodes)}.{name.split(';')[0].rsplit('/', 1)[-1]}"
+        return self.program.add(kind, name, inputs, tensors or {}, **attrs)
 
     def aten(self, operator: str, name: str, inputs: Sequence[int], dims: int, *arguments: Any) -> int:
         """Append an operator of torch that reads the inputs as one list, or the only one, then `arguments`."""

@@ -55,10 +55,10 @@ def _packed(network: Network, name: str) -> Packed:
         output = builder.as_filed(network.outputs[0])
     except KeyError as error:
         raise DamagedError("nothing writes its result") from error
-    program = Program(tuple(builder.nodes), (Input("x", given.shape[1:], given.type),), output, ONE)
+    program = Program(tuple(builder.program.nodes), (Input("x", given.shape[1:], given.type),), output, ONE)
     with plain_cpu():
-        check_program(program, builder.tensors, MEMORY_LIMIT)
-    return Packed(program, builder.tensors, _info(network, name), torch.device("cpu"))
+        check_program(program, builder.program.tensors, MEMORY_LIMIT)
+    return Packed(program, builder.program.tensors, _info(network, name), torch.device("cpu"))
 
 
 def _check(network: Network) -> None:

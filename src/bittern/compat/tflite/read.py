@@ -19,15 +19,14 @@ from bittern.compat.tflite.build import Builder, UnsupportedError
 from bittern.compat.tflite.file import Operator, Value
 from bittern.compat.tflite.flatbuffer import DamagedError, Table
 from bittern.deploy.kinds.integer.softmax import MOST_ANSWERS
+from bittern.deploy.kinds.integer.sums import LEFT_SHIFT
 from bittern.deploy.kinds.kind import IMAGE_DIMS
-from bittern.ops.fixed_point import MOST, factor_of
+from bittern.ops.fixed_point import EXP_FRACTION_BITS, EXP_INTEGER_BITS, MOST, factor_of
 
 SAME = 0
 NONE, RELU, RELU_N1_TO_1, RELU6 = range(4)
 BOUNDS = {NONE: (-math.inf, math.inf), RELU: (0.0, math.inf), RELU_N1_TO_1: (-1.0, 1.0), RELU6: (0.0, 6.0)}
-ADD_SHIFT = 20
 MOST_JOINED = 64
-SOFTMAX_INTEGER_BITS = 5
 SOFTMAX_SCALE, SOFTMAX_ZERO = 1 / 256, -128
 
 
@@ -200,7 +199,11 @@ def add(builder: Builder, operator: Operator) -> None:
         raise UnsupportedError("both of its inputs must be computed, of as many dimensions")
     larger = 2.0 * max(a.scale, b.scale)
     attrs: dict[str, Any] = {"zero_a": a.zero, "zero_b": b.zero, "out_zero": out.zero}
-    for prefix, real in (("a_", a.scale / larger), ("b_", b.scale / larger), ("", larger / (2**ADD_SHIFT * out.scale))):
+    for prefix, real in (
+        ("a_", a.scale / larger),
+        ("b_", b.scale / larger),
+        ("", larger / (2**LEFT_SHIFT * out.scale)),
+    ):
         attrs[f"{prefix}multiplier"], attrs[f"{prefix}shift"] = factor_of(real)
     image = all(builder.is_image(place) for place in places)
     taken = builder.image if image else builder.as_filed
@@ -262,11 +265,10 @@ def softmax(builder: Builder, operator: Operator) -> None:
             f"it takes rows of at most {MOST_ANSWERS}, and its result has the scale 1/256 about -128"
         )
     beta = options(operator).number(0, "f")
-    fraction_bits = 31 - SOFTMAX_INTEGER_BITS
-    factor = factor_of(min(beta * x.scale * 2**fraction_bits, float(MOST)))
+    factor = factor_of(min(beta * x.scale * 2**EXP_FRACTION_BITS, float(MOST)))
     if factor.shift < 0:
         raise UnsupportedError(f"its scale {x.scale:g} is too small")
-    most = (2**SOFTMAX_INTEGER_BITS - 1) * 2.0**fraction_bits / 2**factor.shift
+    most = (2**EXP_INTEGER_BITS - 1) * 2.0**EXP_FRACTION_BITS / 2**factor.shift
     value = builder.add(
         "integer_softmax",
         out.name,

@@ -348,38 +348,3 @@ static void bt_requantize(int32_t zero, int32_t multiplier, int32_t shift, int32
 """,
     (SCALED, ENDED),
 )
-
-FILL = CFunction(
-    "bt_fill_integers",
-    """\
-static void bt_fill_integers(int8_t *y, int32_t count, int32_t number)
-{
-    int32_t i;
-    for (i = 0; i < count; ++i) {
-        y[i] = (int8_t)number;
-    }
-}
-""",
-)
-
-COPY = CFunction(
-    "bt_copy_integers",
-    """\
-/* Copies four dimensions, each with a step of its own in x and y. */
-static void bt_copy_integers(const int32_t *size, const int8_t *x, const int32_t *x_step, int8_t *y,
-    const int32_t *y_step)
-{
-    int32_t i, j, k, l;
-    for (i = 0; i < size[0]; ++i) {
-        for (j = 0; j < size[1]; ++j) {
-            for (k = 0; k < size[2]; ++k) {
-                for (l = 0; l < size[3]; ++l) {
-                    y[i * y_step[0] + j * y_step[1] + k * y_step[2] + l * y_step[3]] =
-                        x[i * x_step[0] + j * x_step[1] + k * x_step[2] + l * x_step[3]];
-                }
-            }
-        }
-    }
-}
-""",
-)

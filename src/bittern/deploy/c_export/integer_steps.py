@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from bittern.deploy.c_export import integer_code as code
+from bittern.deploy.c_export.layout_steps import copied, joined, padded, permuted
 from bittern.deploy.c_export.plan import Step
 from bittern.deploy.c_export.source import NULL, CFunction, Fields, Source, value
-from bittern.deploy.c_export.views import four, steps_of
 from bittern.deploy.errors import refused
 from bittern.deploy.kinds.kind import integer, integers, number
 from bittern.deploy.program import Node
@@ -131,46 +131,22 @@ def moved(c: Source, step: Step) -> str:
     return emit(c, node, arguments)
 
 
-def _copy(
-    c: Source, node: Node, part: int, size: Sequence[int], x_step: Sequence[int], y_step: Sequence[int], y_at: int = 0
-) -> str:
-    """A call that copies input number `part`; sizes and steps without the batch."""
-    arrays = [
-        c.integers(node, f"{role}_{part}", four(node, numbers, fill))
-        for role, numbers, fill in (("size", size, 1), ("x_step", x_step, 0), ("y_step", y_step, 0))
-    ]
-    y = value(node.output) + (f" + {y_at}" if y_at else "")
-    return c.call(code.COPY, arrays[0], value(node.inputs[part]), arrays[1], y, arrays[2])
-
-
 def _permute(c: Source, node: Node, arguments: list[Any]) -> str:
-    steps = steps_of(c.forms[node.inputs[0]].shape)
-    shape = c.forms[node.output].shape
-    return _copy(c, node, 0, shape[1:], [steps[d] for d in arguments[1]][1:], steps_of(shape)[1:])
+    return permuted(c, node, arguments[1])
 
 
 def _reshape(c: Source, node: Node, arguments: list[Any]) -> str:
-    return _copy(c, node, 0, [_count(c, node)], [1], [1])
+    return copied(c, node, 0, [_count(c, node)], [1], [1])
 
 
 def _concatenate(c: Source, node: Node, arguments: list[Any]) -> str:
-    y = c.forms[node.output].shape
-    dim, steps, at, calls = arguments[1] % len(y), steps_of(y), 0, []
-    for part, v in enumerate(node.inputs):
-        x = c.forms[v].shape
-        calls.append(_copy(c, node, part, x[1:], steps_of(x)[1:], steps[1:], at))
-        at += x[dim] * steps[dim]
-    return "\n".join(calls)
+    return joined(c, node, arguments[1])
 
 
 def _pad(c: Source, node: Node, arguments: list[Any]) -> str:
-    x, y = (c.forms[v].shape for v in (node.inputs[0], node.output))
-    amount, steps = arguments[1], steps_of(y)
-    if min(amount) < 0:
+    if min(arguments[1]) < 0:
         raise refused("to_c", node, "cuts its input, for which there is no C code")
-    before = sum(amount[2 * i] * steps[-1 - i] for i in range(len(amount) // 2))
-    fill = c.call(code.FILL, value(node.output), math.prod(y), arguments[2] if len(arguments) > 2 else 0)
-    return "\n".join([fill, _copy(c, node, 0, x[1:], steps_of(x)[1:], steps[1:], before)])
+    return padded(c, node, arguments[1], arguments[2] if len(arguments) > 2 else 0)
 
 
 MOVES = {

@@ -62,39 +62,50 @@ SAME_SIZE = {kind: _operation(f"bt_{kind}", text, *needs) for kind, (text, needs
 BROADCAST = {kind: _broadcast(f"bt_{kind}", text, *needs) for kind, (text, needs) in _OPERATIONS.items()}
 """By kind: of two values of which one repeats itself."""
 
-COPY = CFunction(
-    "bt_copy",
-    """\
+
+def _copy(name: str, number: str) -> CFunction:
+    """number: the C type of what is copied."""
+    return CFunction(
+        name,
+        f"""\
 /* Copies four dimensions, each with a step of its own in x and y. */
-static void bt_copy(const int32_t *size, const float *x, const int32_t *x_step, float *y, const int32_t *y_step)
-{
+static void {name}(const int32_t *size, const {number} *x, const int32_t *x_step, {number} *y, const int32_t *y_step)
+{{
     int32_t i, j, k, l;
-    for (i = 0; i < size[0]; ++i) {
-        for (j = 0; j < size[1]; ++j) {
-            for (k = 0; k < size[2]; ++k) {
-                for (l = 0; l < size[3]; ++l) {
+    for (i = 0; i < size[0]; ++i) {{
+        for (j = 0; j < size[1]; ++j) {{
+            for (k = 0; k < size[2]; ++k) {{
+                for (l = 0; l < size[3]; ++l) {{
                     y[i * y_step[0] + j * y_step[1] + k * y_step[2] + l * y_step[3]] =
                         x[i * x_step[0] + j * x_step[1] + k * x_step[2] + l * x_step[3]];
-                }
-            }
-        }
-    }
-}
+                }}
+            }}
+        }}
+    }}
+}}
 """,
-)
+    )
 
-FILL = CFunction(
-    "bt_fill",
-    """\
-static void bt_fill(float *y, int32_t count, float number)
-{
+
+def _fill(name: str, number: str) -> CFunction:
+    return CFunction(
+        name,
+        f"""\
+static void {name}({number} *y, int32_t count, {number} number)
+{{
     int32_t i;
-    for (i = 0; i < count; ++i) {
+    for (i = 0; i < count; ++i) {{
         y[i] = number;
-    }
-}
+    }}
+}}
 """,
-)
+    )
+
+
+COPY = {"real": _copy("bt_copy", "float"), "int8": _copy("bt_copy_integers", "int8_t")}
+"""By the type of the values."""
+
+FILL = {"real": _fill("bt_fill", "float"), "int8": _fill("bt_fill_integers", "int8_t")}
 
 MAX_POOL = CFunction(
     "bt_max_pool",

@@ -59,9 +59,9 @@ def factors(c: Source, step: Step) -> str:
     return c.call(code.FACTORS, size, table, len(fields), value(node.inputs[0]), value(node.output))
 
 
-def _copy(
+def copied(
     c: Source,
-    step: Step,
+    node: Node,
     part: int,
     size: Sequence[int],
     x_step: Sequence[int],
@@ -70,7 +70,6 @@ def _copy(
     y_at: int = 0,
 ) -> str:
     """A call that copies input number `part`; sizes and steps without the batch."""
-    node = step.node
     arrays = [
         _four(c, node, f"size_{part}", size, 1),
         _four(c, node, f"x_step_{part}", x_step, 0),
@@ -78,14 +77,39 @@ def _copy(
     ]
     x = value(node.inputs[part]) + (f" + {x_at}" if x_at else "")
     y = value(node.output) + (f" + {y_at}" if y_at else "")
-    return c.call(code.COPY, arrays[0], x, arrays[1], y, arrays[2])
+    return c.call(code.COPY[c.forms[node.output].type], arrays[0], x, arrays[1], y, arrays[2])
+
+
+def permuted(c: Source, node: Node, order: Sequence[int]) -> str:
+    """A copy whose dimension d is dimension order[d] of the input."""
+    steps = steps_of(c.forms[node.inputs[0]].shape)
+    shape = c.forms[node.output].shape
+    return copied(c, node, 0, shape[1:], [steps[d] for d in order][1:], steps_of(shape)[1:])
+
+
+def padded(c: Source, node: Node, amount: Sequence[int], number: str | int) -> str:
+    """A copy with so many numbers around it, as F.pad has them."""
+    form = c.forms[node.output]
+    x, y = c.forms[node.inputs[0]].shape, form.shape
+    steps = steps_of(y)
+    before = sum(amount[2 * i] * steps[-1 - i] for i in range(len(amount) // 2))
+    fill = c.call(code.FILL[form.type], value(node.output), math.prod(y), number)
+    return "\n".join([fill, copied(c, node, 0, x[1:], steps_of(x)[1:], steps[1:], y_at=before)])
+
+
+def joined(c: Source, node: Node, dim: int) -> str:
+    """The inputs behind each other along a dimension."""
+    y = c.forms[node.output].shape
+    dim, steps, at, calls = dim % len(y), steps_of(y), 0, []
+    for part, v in enumerate(node.inputs):
+        x = c.forms[v].shape
+        calls.append(copied(c, node, part, x[1:], steps_of(x)[1:], steps[1:], y_at=at))
+        at += x[dim] * steps[dim]
+    return "\n".join(calls)
 
 
 def permute(c: Source, step: Step) -> str:
-    node = step.node
-    steps = steps_of(c.forms[node.inputs[0]].shape)
-    shape = c.forms[node.output].shape
-    return _copy(c, step, 0, shape[1:], [steps[d] for d in integers(node, "order")][1:], steps_of(shape)[1:])
+    return permuted(c, step.node, integers(step.node, "order"))
 
 
 def slice_(c: Source, step: Step) -> str:
@@ -94,27 +118,15 @@ def slice_(c: Source, step: Step) -> str:
     dim, start = integer(node, "dim"), integer(node, "start")
     steps = steps_of(x)
     strided = [s * (integer(node, "step") if d == dim else 1) for d, s in enumerate(steps)]
-    return _copy(c, step, 0, y[1:], strided[1:], steps_of(y)[1:], x_at=start * steps[dim])
+    return copied(c, node, 0, y[1:], strided[1:], steps_of(y)[1:], x_at=start * steps[dim])
 
 
 def pad(c: Source, step: Step) -> str:
-    node = step.node
-    x, y = c.forms[node.inputs[0]].shape, c.forms[node.output].shape
-    amount, steps = integers(node, "amount"), steps_of(y)
-    before = sum(amount[2 * i] * steps[-1 - i] for i in range(len(amount) // 2))
-    fill = c.call(code.FILL, value(node.output), math.prod(y), c.real(number(node, "value")))
-    return "\n".join([fill, _copy(c, step, 0, x[1:], steps_of(x)[1:], steps[1:], y_at=before)])
+    return padded(c, step.node, integers(step.node, "amount"), c.real(number(step.node, "value")))
 
 
 def concatenate(c: Source, step: Step) -> str:
-    node = step.node
-    y = c.forms[node.output].shape
-    dim, steps, at, calls = integer(node, "dim") % len(y), steps_of(y), 0, []
-    for part, v in enumerate(node.inputs):
-        x = c.forms[v].shape
-        calls.append(_copy(c, step, part, x[1:], steps_of(x)[1:], steps[1:], y_at=at))
-        at += x[dim] * steps[dim]
-    return "\n".join(calls)
+    return joined(c, step.node, integer(step.node, "dim"))
 
 
 def pool(c: Source, step: Step) -> str:

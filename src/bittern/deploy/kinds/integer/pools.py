@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bittern.deploy.form import Form, Tensors, need
-from bittern.deploy.kinds.integer.parts import INT8, LEAST, LIMITS, int8_form, need_int8
-from bittern.deploy.kinds.kind import IMAGE_DIMS, Kind, Step, integer, integers, sizes
+from bittern.deploy.kinds.integer.parts import INT8, LEAST, LIMITS, SUM_BYTES, int8_form, need_int8
+from bittern.deploy.kinds.kind import IMAGE_DIMS, Build, Kind, Step, integer, integers, sizes
 from bittern.deploy.kinds.shape_rules import window
 from bittern.deploy.program import Node
 
@@ -51,36 +51,23 @@ def _build_max(node: Node, tensors: Tensors, device: torch.device) -> Step:
     )
 
 
-ATTRS = {
-    "kernel": sizes(2, least=1),
-    "stride": sizes(2, least=1),
-    "padding": sizes(4, default=[0, 0, 0, 0]),
-    **LIMITS,
-}
-
-AVERAGE = Kind(
-    name="integer_average",
-    attrs=ATTRS,
-    shape=_form,
-    build=_build_average,
-    low_bit=True,
-    working=lambda node, tensors, inputs, form: 8 * (4 * _padded_size(node, inputs[0]) + 6 * form.elements),
-)
-"""The mean of what a window sees of the image; padding: left, right, top, bottom, which it does not count."""
-
-MAX = Kind(
-    name="integer_max",
-    attrs=ATTRS,
-    shape=_form,
-    build=_build_max,
-    low_bit=True,
-    working=lambda node, tensors, inputs, form: 8 * (4 * _padded_size(node, inputs[0]) + 6 * form.elements),
-)
-
-
-def _padded_size(node: Node, x: Form) -> int:
+def _working(node: Node, tensors: Tensors, inputs: Sequence[Form], form: Form) -> int:
+    """Images in float64, padded, and some copies of the results."""
+    (x,) = inputs
     left, right, top, bottom = integers(node, "padding")
-    return x.shape[1] * (x.shape[2] + top + bottom) * (x.shape[3] + left + right) + math.prod(x.shape)
+    padded = x.shape[1] * (x.shape[2] + top + bottom) * (x.shape[3] + left + right)
+    return SUM_BYTES * (4 * (padded + x.elements) + 6 * form.elements)
 
 
-POOL_KINDS: tuple[Kind, ...] = (AVERAGE, MAX)
+def _pool(name: str, build: Build) -> Kind:
+    """padding: left, right, top, bottom, which a window does not count."""
+    attrs = {
+        "kernel": sizes(2, least=1),
+        "stride": sizes(2, least=1),
+        "padding": sizes(4, default=[0, 0, 0, 0]),
+        **LIMITS,
+    }
+    return Kind(name=name, attrs=attrs, shape=_form, build=build, low_bit=True, working=_working)
+
+
+POOL_KINDS: tuple[Kind, ...] = (_pool("integer_average", _build_average), _pool("integer_max", _build_max))
