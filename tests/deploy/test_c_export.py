@@ -287,9 +287,9 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         to_c(packed_case("twice", 2)[0], tmp_path / "no" / "net.c")
 
 
-def test_a_model_on_another_device_is_refused(tmp_path: Path) -> None:
+def test_a_model_on_another_device_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packed, _ = packed_case("twice", 2)
-    packed.device = torch.device("cuda")
+    monkeypatch.setattr(packed, "device", torch.device("cuda"))  # it is shared with other tests
     with pytest.raises(ValueError, match=re.escape("is on cuda; move it first: packed.to('cpu')")):
         to_c(packed, tmp_path / "net.c")
 
