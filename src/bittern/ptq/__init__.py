@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Post-training quantization: a trained network of floats becomes one of integers, from a few hundred inputs."""
+
+from __future__ import annotations
+
+from bittern.ptq.observers import (
+    OBSERVERS,
+    KullbackLeibler,
+    LeastSquares,
+    MinMax,
+    MovingAverage,
+    Observer,
+    Percentile,
+)
+from bittern.ptq.steps import (
+    Limits,
+    channel_steps,
+    dequantize,
+    input_limits,
+    least_squares_channel_steps,
+    quantize,
+    scale_and_zero,
+    weight_limits,
+)
+
+__all__ = [
+    "OBSERVERS",
+    "KullbackLeibler",
+    "LeastSquares",
+    "Limits",
+    "MinMax",
+    "MovingAverage",
+    "Observer",
+    "Percentile",
+    "channel_steps",
+    "dequantize",
+    "input_limits",
+    "least_squares_channel_steps",
+    "quantize",
+    "scale_and_zero",
+    "weight_limits",
+]
