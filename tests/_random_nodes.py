@@ -472,6 +472,11 @@ def _of_int8(attrs: Callable[[Draft], dict[str, Any]]) -> Callable[[Draft], Prop
     return propose
 
 
+def _integer_table(d: Draft) -> Proposal | None:
+    v = d.value("int8")
+    return None if v is None else ([v], {}, {"table": (256,)})
+
+
 def _scale(d: Draft) -> dict[str, Any]:
     return {"scale": d.r.choice((0.01, 0.5, 3.0)), "zero": d.r.choice((-128, 0, 5))}
 
@@ -540,6 +545,7 @@ PROPOSALS: dict[str, Callable[[Draft], Proposal | None]] = {
     "integer_average": _integer_pool,
     "integer_max": _integer_pool,
     "integer_softmax": _of_int8(_softmax_factor),
+    "integer_table": _integer_table,
     "quantize": _with(lambda d, shape: _scale(d)),
     "dequantize": _of_int8(_scale),
     "requantize": _of_int8(_requantize),

@@ -13,6 +13,7 @@ from _tflite_files import Filed, Step, file_of
 SAME, VALID = 0, 1
 CONV_OPTIONS, DEPTHWISE_OPTIONS, POOL_OPTIONS, LINEAR_OPTIONS = 1, 2, 5, 8
 SOFTMAX_OPTIONS, CONCATENATION_OPTIONS, ADD_OPTIONS, RESHAPE_OPTIONS = 9, 10, 11, 17
+LEAKY_RELU_OPTIONS, GELU_OPTIONS = 75, 116
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,31 @@ def conversion(kind: str) -> Callable[[np.random.Generator], tuple[bytes, np.nda
     return make
 
 
+def unary(
+    name: str, options: dict[int, tuple[str, float | bool]] | None = None, kind: int = 0, out: Filed | None = None
+) -> Callable[[np.random.Generator], tuple[bytes, np.ndarray]]:
+    """Every int8; out: a result of this scale and zero point."""
+
+    def make(draw: np.random.Generator) -> tuple[bytes, np.ndarray]:
+        scale = _scale(draw)
+        own = out or Filed((1, 256), "int8", [float(np.float32(scale * draw.uniform(0.3, 3)))], [_zero(draw)])
+        tensors = [Filed((1, 256), "int8", [scale], [_zero(draw)]), own]
+        x: np.ndarray = np.arange(-128, 128).astype(np.int8)[None]
+        return file_of(tensors, [Step(name, [0], [1], options or {}, kind)], [0], [1]), x
+
+    return make
+
+
+def _activations() -> Iterator[Case]:
+    yield Case("logistic", unary("LOGISTIC", out=Filed((1, 256), "int8", [1 / 256], [-128])))
+    yield Case("tanh", unary("TANH", out=Filed((1, 256), "int8", [1 / 128], [0])))
+    yield Case("leaky_relu", unary("LEAKY_RELU", {0: ("f", 0.3)}, LEAKY_RELU_OPTIONS))
+    for approximate in (False, True):
+        yield Case(f"gelu-{approximate=}", unary("GELU", {0: ("?", approximate)}, GELU_OPTIONS))
+    for name in ("EXP", "HARD_SWISH", "RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "ABS"):
+        yield Case(name.lower(), unary(name))
+
+
 def joined(draw: np.random.Generator) -> tuple[bytes, np.ndarray]:
     """PAD, CONCATENATION and RESHAPE behind each other, and a max pool between that turns images."""
     scale, zero = [_scale(draw)], [_zero(draw)]
@@ -222,3 +248,4 @@ def cases() -> Iterator[Case]:
     for kind in ("real", "int8", "back"):
         yield Case(f"conversion-{kind}", conversion(kind))
     yield Case("joined", joined)
+    yield from _activations()

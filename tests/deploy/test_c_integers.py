@@ -29,6 +29,7 @@ COMPILED = (
     *("linear-one scale-bias", "linear-scales-no bias", "linear-activation3", "add-activation0", "add-activation3"),
     *("average_pool_2d-same-32-stride12", "max_pool_2d-same-32-stride12", "average-activation3", "joined"),
     *("softmax-0.2-2.5-33", "softmax-0.003-1.0-4", "conversion-real", "conversion-int8", "conversion-back"),
+    "logistic",
 )
 TYPES = {"real": ("float", np.float32), "int8": ("int8_t", np.int8)}
 

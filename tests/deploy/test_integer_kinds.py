@@ -15,6 +15,7 @@ from torch import Tensor
 from _tolerance import assert_exact
 from bittern.deploy.errors import ExportError, FormatError
 from bittern.deploy.executorch.lowering import ExportModule
+from bittern.deploy.kinds.integer.table import table_of
 from bittern.deploy.kinds.kind import check_node
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.onnx.dialect import ARITHMETIC
@@ -126,6 +127,24 @@ def test_softmax() -> None:
     assert float((found.double() - wanted.clamp(max=127)).abs().max()) < 0.51
     equal = run("integer_softmax", torch.zeros(1, 4, dtype=torch.int8), multiplier=multiplier, shift=shift, least=-255)
     assert equal.tolist() == [[-64] * 4]
+
+
+def test_tables() -> None:
+    x, table = int8(3, 50), int8(256)
+    wanted = [[int(table[value + 128]) for value in row] for row in x.tolist()]
+    assert run("integer_table", x, tensors={"table": table}).tolist() == wanted
+    with pytest.raises(FormatError, match=r"tensor 'table' must be \[256\]; got \[255\]"):
+        run("integer_table", x, tensors={"table": table[1:]})
+
+
+def test_the_table_of_a_function() -> None:
+    found = table_of(torch.sqrt, scale=0.5, zero=-128, out_scale=0.25, out_zero=-100, high=-90)
+    assert found.dtype == torch.int8
+    for value, answer in zip(range(-128, 128), found.tolist(), strict=True):
+        exact = math.sqrt((value + 128) / 2) * 4
+        assert answer == min(rounded(Fraction(exact)) - 100, -90)
+    with pytest.raises(ValueError, match=r"the function of 0.5 \* \(-128 - 0\) is NaN"):
+        table_of(torch.sqrt, scale=0.5, zero=0, out_scale=0.25, out_zero=0)
 
 
 def test_conversions() -> None:

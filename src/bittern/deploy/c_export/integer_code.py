@@ -305,6 +305,19 @@ static void bt_integer_softmax(int32_t count, int32_t multiplier, int32_t shift,
     (EXP, RECIPROCAL, ENDED),
 )
 
+TABLE = CFunction(
+    "bt_integer_table",
+    """\
+static void bt_integer_table(const int8_t *table, int32_t count, const int8_t *x, int8_t *y)
+{
+    int32_t i;
+    for (i = 0; i < count; ++i) {
+        y[i] = table[x[i] + 128];
+    }
+}
+""",
+)
+
 QUANTIZE = CFunction(
     "bt_quantize",
     """\

@@ -92,6 +92,11 @@ def softmax(c: Source, step: Step) -> str:
     return c.call(code.SOFTMAX, _count(c, node), *factor, *_ends(node))
 
 
+def table(c: Source, step: Step) -> str:
+    node = step.node
+    return c.call(code.TABLE, c.int8s(node, "table", c.tensor(node, "table")), _count(c, node), *_ends(node))
+
+
 def quantize(c: Source, step: Step) -> str:
     node = step.node
     scale, zero = c.real(number(node, "scale")), integer(node, "zero")

@@ -71,6 +71,7 @@ RULES: dict[str, Rule] = {
     "integer_average": Rule(integer_steps.pool),
     "integer_max": Rule(integer_steps.pool),
     "integer_softmax": Rule(integer_steps.softmax),
+    "integer_table": Rule(integer_steps.table, in_place=True),
     "quantize": Rule(integer_steps.quantize),
     "dequantize": Rule(integer_steps.dequantize),
     "requantize": Rule(integer_steps.requantize),

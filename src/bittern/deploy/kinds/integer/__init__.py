@@ -12,5 +12,6 @@ from bittern.deploy.kinds.integer.pools import POOL_KINDS
 from bittern.deploy.kinds.integer.products import PRODUCT_KINDS
 from bittern.deploy.kinds.integer.softmax import SOFTMAX
 from bittern.deploy.kinds.integer.sums import ADD
+from bittern.deploy.kinds.integer.table import TABLE
 
-INTEGER_KINDS = (*PRODUCT_KINDS, ADD, *POOL_KINDS, SOFTMAX, *CONVERSION_KINDS)
+INTEGER_KINDS = (*PRODUCT_KINDS, ADD, *POOL_KINDS, SOFTMAX, TABLE, *CONVERSION_KINDS)
