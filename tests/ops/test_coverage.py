@@ -76,6 +76,8 @@ def test_every_native_function_with_an_instruction_set_is_known_here() -> None:
         "step_tensor_fields",
         "count_in_cache",  # a measure for the bench, not part of an op
         "multibit_linear",  # of PreparedMultibitMatvec alone: test_multibit.py
+        "integer_conv_sizes",  # steps of programs: test_integers.py
+        "integer_conv_prepare",
         "flat_bits",  # plain functions, no ops: test_flat_bits.py
         "rows_of_bits",
         "from_flat_bits",

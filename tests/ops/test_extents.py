@@ -13,6 +13,7 @@ from torch import Tensor
 from bittern import ops
 from bittern.ops import SumTree, TreePart
 from bittern.ops.binary_block.layout import STEP, StepKind
+from bittern.ops.fixed_point import Factor, factor_of
 
 Made = tuple[np.ndarray, list[object]]
 """Records, and what keeps their memory alive."""
@@ -103,6 +104,47 @@ def input_scale(window: ops.Window | None) -> Made:
     return ops.input_scale_step(x.permute(0, 2, 3, 1), window, means, out), [x, means, out]
 
 
+def integer_conv(groups: int = 1) -> Made:
+    row, geometry = torch.ones(6, dtype=torch.int32), ops.IntegerGeometry((1, 2), (1, 1, 1, 0), (1, 1), groups)
+    w = torch.ones(6, 6 // groups, 3, 3, dtype=torch.int8)
+    conv = ops.PreparedIntegerConv(w, row, row, -row, ops.IntegerEnds(0, 0), geometry)
+    x = torch.ones(2, 5, 6, 6, dtype=torch.int8)
+    out = torch.empty(2, *conv.output_size(5, 6), 6, dtype=torch.int8)
+    return told(conv.step(x.shape, out), "integer_conv", x=x), [conv, x, out]
+
+
+def told(record: np.ndarray, part: str, **operands: Tensor) -> np.ndarray:
+    """The record with the addresses and bytes of what it reads."""
+    for name, operand in operands.items():
+        record[part][name] = operand.data_ptr()
+        record["sizes"]["input" if name == "x" else name] = ops.bytes_of(operand)
+    return record
+
+
+def integer_add() -> Made:
+    x, out = torch.ones(37, dtype=torch.int8), torch.empty(37, dtype=torch.int8)
+    factor = factor_of(0.5)
+    record = ops.integer_add_step(ops.IntegerSum(0, 0, 0, factor, factor, factor), out)
+    return told(record, "integer_add", x=x, residual=x), [x, out]
+
+
+def integer_pool() -> Made:
+    x, out = torch.ones(2, 5, 6, 7, dtype=torch.int8), torch.empty(2, 2, 3, 7, dtype=torch.int8)
+    record = ops.integer_pool_step(ops.IntegerPoolRule(True, (3, 2), (2, 2)), x.shape, out)
+    return told(record, "integer_pool", x=x), [x, out]
+
+
+def integer_table() -> Made:
+    x, table, out = (torch.ones(n, dtype=torch.int8) for n in (37, 256, 37))
+    return told(ops.integer_table_step(table, out), "integer_table", x=x), [x, table, out]
+
+
+def integer_softmax() -> Made:
+    x, out = torch.ones(2, 5, dtype=torch.int8), torch.empty(2, 5, dtype=torch.int8)
+    softmax = ops.PreparedIntegerSoftmax(Factor(2**30, 20), -128)
+    return told(softmax.step(out), "integer_softmax", x=x), [softmax, x, out]
+
+
 MAKERS: dict[str, Callable[[], Made]] = {
     "convolution": convolution,
     "planes": lambda: convolution(border=0, planes=2, weight_planes=3),
@@ -121,6 +163,12 @@ MAKERS: dict[str, Callable[[], Made]] = {
     "map": mapping,
     "pool_bits": pool_of_bits,
     "concatenate_bits": concatenation,
+    "integer_conv": integer_conv,
+    "integer depthwise": lambda: integer_conv(6),
+    "integer_add": integer_add,
+    "integer_pool": integer_pool,
+    "integer_table": integer_table,
+    "integer_softmax": integer_softmax,
 }
 SIZES = STEP["sizes"].names or ()
 
@@ -151,7 +199,7 @@ def test_no_number_is_believed(name: str, value: int) -> None:
     """Numbers that no step has, in place of those that are no address."""
     records, kept = MAKERS[name]()
     part = (
-        {"levels": "encode", "mean": "pool", "real_pool": "real"}.get(name, name)
+        {"levels": "encode", "mean": "pool", "real_pool": "real", "integer depthwise": "integer_conv"}.get(name, name)
         .removeprefix("planar ")
         .removeprefix("sample ")
     )
@@ -161,12 +209,26 @@ def test_no_number_is_believed(name: str, value: int) -> None:
         {"input_words", "weight_bytes", "plane_words"} if name not in ("planes", "levels", "planar levels") else set()
     )
     addresses = {"x", "input", "weights", "threshold", "bits", "affine", "out", "limits", "flip", "means"}
-    addresses |= {"bias", "products", "tree", "residual", "factor", "operations", "rows"}
+    addresses |= {"bias", "products", "tree", "residual", "factor", "operations", "table", "exps"}
+    addresses |= set() if name == "integer_softmax" else {"rows"}
     addresses |= {"epilogue", "output", "tail"}  # unused in a program
     addresses |= {"average", "count_padding", "channels_first", "fused"}  # only compared with 0
     unused = {"pixel_words", "first_bit"} if name.endswith("levels") else set()  # where levels stand is their own
+    signed = {
+        "pad_value",
+        "zero",
+        "zero_a",
+        "zero_b",
+        "out_zero",
+        "low",
+        "high",
+        "a_shift",
+        "b_shift",
+        "shift",
+        "least",
+    }
     for field in set(STEP[part].names or ()) - addresses - planes - unused:
-        if field == "pad_value" and value == -1:
+        if field in signed and value == -1:
             continue
         changed = records.copy()
         changed[part][field][0] = value

@@ -36,6 +36,11 @@ RECORDS = {
     "concatenate_bits": ("concatenate_bits", "ConcatenateBits"),
     "linear": ("real_linear", "RealLinear"),
     "map": ("map_images", "MapImages"),
+    "integer_conv": ("integer_conv", "IntegerConv"),
+    "integer_add": ("integer_add", "IntegerAdd"),
+    "integer_pool": ("integer_pool", "IntegerPool"),
+    "integer_table": ("integer_table", "IntegerTable"),
+    "integer_softmax": ("integer_softmax", "IntegerSoftmax"),
     "sizes": ("binary_block", "Sizes"),
 }
 

@@ -19,6 +19,7 @@ from bittern.ops.binary_block import (
     binary_block,
     bytes_of,
     encode_step,
+    part_of,
     run_steps,
 )
 from bittern.ops.binary_conv2d import PreparedConv2d, binary_conv2d
@@ -27,6 +28,11 @@ from bittern.ops.clipped_sign import clipped_levels, clipped_sign, masked_gradie
 from bittern.ops.concatenate_bits import concatenate_bits, concatenate_bits_steps
 from bittern.ops.dequantize_blockwise import dequantize_4bit, dequantize_blockwise
 from bittern.ops.flat_bits import flat_bits, from_flat_bits, rows_of_bits
+from bittern.ops.integer_add import IntegerSum, integer_add, integer_add_reference, integer_add_step
+from bittern.ops.integer_conv import IntegerEnds, IntegerGeometry, PreparedIntegerConv, integer_conv_reference
+from bittern.ops.integer_pool import IntegerPoolRule, integer_pool, integer_pool_reference, integer_pool_step
+from bittern.ops.integer_softmax import PreparedIntegerSoftmax, integer_softmax_reference
+from bittern.ops.integer_table import integer_table, integer_table_reference, integer_table_step
 from bittern.ops.linear_4bit import linear_4bit, linear_4bit_backward
 from bittern.ops.linear_8bit import linear_8bit
 from bittern.ops.linear_groups import dequantize_groups, linear_groups
@@ -96,6 +102,10 @@ __all__ = [
     "Activation",
     "BitImages",
     "Implementation",
+    "IntegerEnds",
+    "IntegerGeometry",
+    "IntegerPoolRule",
+    "IntegerSum",
     "Isa",
     "MapOperation",
     "MapStep",
@@ -103,6 +113,8 @@ __all__ = [
     "PoolRule",
     "PreparedBlock",
     "PreparedConv2d",
+    "PreparedIntegerConv",
+    "PreparedIntegerSoftmax",
     "PreparedMap",
     "PreparedMatmul",
     "PreparedMultibitMatvec",
@@ -140,6 +152,17 @@ __all__ = [
     "from_flat_bits",
     "fused_multiply_add",
     "input_scale_step",
+    "integer_add",
+    "integer_add_reference",
+    "integer_add_step",
+    "integer_conv_reference",
+    "integer_pool",
+    "integer_pool_reference",
+    "integer_pool_step",
+    "integer_softmax_reference",
+    "integer_table",
+    "integer_table_reference",
+    "integer_table_step",
     "linear_4bit",
     "linear_4bit_backward",
     "linear_8bit",
@@ -155,6 +178,7 @@ __all__ = [
     "optimizer_step",
     "pack_levels",
     "pack_signs",
+    "part_of",
     "pool_bits",
     "pool_bits_step",
     "pool_step",

@@ -24,7 +24,7 @@ from bittern.deploy.decoding import decoded
 from bittern.deploy.engine.fuse import fuse
 from bittern.deploy.engine.groups.group import CPU, Group, Material
 from bittern.deploy.engine.idle import IdleSchedules
-from bittern.deploy.engine.memory_plan import Values, as_torch_sees, image_size, with_rows
+from bittern.deploy.engine.memory_plan import DTYPES, Values, as_torch_sees, image_size, with_rows
 from bittern.deploy.engine.schedule import Schedule, Way
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.plain import plain_cpu, untracked
@@ -77,7 +77,7 @@ class Engine:
         forms = {value: self.forms[value] for value in way.crossing()}
         shapes = {value: (sum(sizes), *image_size(form)) for value, form in forms.items()}
         whole: Values = {
-            value: as_torch_sees(torch.empty(shapes[value], dtype=torch.float32, device=CPU), form)
+            value: as_torch_sees(torch.empty(shapes[value], dtype=DTYPES[form.type], device=CPU), form)
             for value, form in forms.items()
         }
         start = 0

@@ -17,6 +17,7 @@ from bittern.deploy.engine.groups.behind_affine import affine_in_front
 from bittern.deploy.engine.groups.bits import BitConcatenation, BitPool, Encode, Unread
 from bittern.deploy.engine.groups.block import NO_RULE, Block
 from bittern.deploy.engine.groups.group import Group
+from bittern.deploy.engine.groups.integer import integer_group, is_layout
 from bittern.deploy.engine.groups.neighbours import mean_of_neighbours
 from bittern.deploy.engine.groups.pool import Pool
 from bittern.deploy.engine.groups.real import RealProduct, WholeMean
@@ -86,10 +87,10 @@ def _reading_pieces(block: Block, pieces: Pieces) -> Block:
 
 def _in_pieces(node: Node, pieces: Pieces, read: set[int]) -> Group | None:
     """A node whose result is made of other values: not run where nothing reads it, else put together at once."""
+    if node.output not in read and (node.output in pieces or is_layout(node)):
+        return Unread(node)
     if node.output not in pieces:
         return None
-    if node.output not in read:
-        return Unread(node)
     return TorchNode(replace(node, inputs=pieces[node.output])) if node.kind == "concatenate" else None
 
 
@@ -114,6 +115,8 @@ def _check(program: Program, groups: Sequence[Group]) -> None:
 def _single(program: Program, forms: Forms, node: Node, taken: set[int], pieces: Pieces) -> Group:
     """A single node, or a pool or signs with an affine node in front, as native code runs it if it does."""
     rank = len(forms[node.output].shape)
+    if (integers := integer_group(program, forms, node)) is not None:
+        return integers
     if node.kind == "encode" and _is_native(forms[node.output], node):
         if integer(node, "planes") > 1 or forms[node.output].rows:
             return Encode(node)

@@ -20,10 +20,11 @@ from bittern.deploy.program import Program
 if TYPE_CHECKING:
     from bittern.deploy.engine.groups.group import Group
 
-FLOAT_BYTES = 4
+DTYPES = {"real": torch.float32, "int8": torch.int8}
+"""Of values that lie as images, by the type of their form."""
 
-CACHE_LINE = 64 // FLOAT_BYTES
-"""Floats: where each value begins."""
+CACHE_LINE = 64
+"""Bytes: where each value begins."""
 
 Values = dict[int, Any]
 
@@ -94,22 +95,35 @@ class MemoryPlan:
             batch * max((group.passes_on(forms) for group in groups), default=0), dtype=torch.float32
         )
         """What the next step alone reads: one group after another."""
-        self._place_images(groups, forms, batch, last_use)
+        real = {group.real: index for index, group in enumerate(groups) if group.real is not None}
+        integers = {group.integers: index for index, group in enumerate(groups) if group.integers is not None}
+        self._memories = [
+            self._place_images(groups, forms, batch, last_use, written, dtype)
+            for written, dtype in ((real, torch.float32), (integers, torch.int8))
+        ]
+        self._addresses = {memory.untyped_storage().data_ptr() for memory in self._memories}
         self._place_bits(groups, forms, batch, last_use)
 
     @property
     def nbytes(self) -> int:
         memories = {b.memory.data_ptr(): b.memory.numel() * b.memory.element_size() for b in self.bits.values()}
-        return (self._memory.numel() + self.passed_on.numel()) * FLOAT_BYTES + sum(memories.values())
+        images = (*self._memories, self.passed_on)
+        return sum(map(ops.bytes_of, images)) + sum(memories.values())
 
     def holds(self, x: Tensor) -> bool:
         """Whether x lies in this memory."""
-        return x.untyped_storage().data_ptr() == self._address and x.numel() > 0
+        return x.untyped_storage().data_ptr() in self._addresses and x.numel() > 0
 
     def _place_images(
-        self, groups: Sequence[Group], forms: Mapping[int, Form], batch: int, last_use: Mapping[int, int]
-    ) -> None:
-        written = {group.real: index for index, group in enumerate(groups) if group.real is not None}
+        self,
+        groups: Sequence[Group],
+        forms: Mapping[int, Form],
+        batch: int,
+        last_use: Mapping[int, int],
+        written: Mapping[int, int],
+        dtype: torch.dtype,
+    ) -> Tensor:
+        """The memory of written values of one type, each with the number of its group."""
         home = _homes(groups, forms, last_use, written)
         until: dict[int, int] = {}
         for value in written:
@@ -117,15 +131,15 @@ class MemoryPlan:
         owners = [value for value in written if home[value] == value]
         sizes = (math.prod((batch, *image_size(forms[value]))) for value in owners)
         lives = [Life(size, written[value], until[value]) for value, size in zip(owners, sizes, strict=True)]
-        places = placed(lives, CACHE_LINE)
+        places = placed(lives, CACHE_LINE // dtype.itemsize)
         offsets = dict(zip(owners, places.offsets, strict=True))
-        self._memory = torch.empty(places.size, dtype=torch.float32)
-        self._address = self._memory.untyped_storage().data_ptr()
+        memory = torch.empty(places.size, dtype=dtype)
         for value in written:
             size = (batch, *image_size(forms[value]))
             start = offsets[home[value]]
-            self.images[value] = self._memory[start : start + math.prod(size)].view(size)
+            self.images[value] = memory[start : start + math.prod(size)].view(size)
             self.values[value] = as_torch_sees(self.images[value], forms[value])
+        return memory
 
     def _place_bits(
         self, groups: Sequence[Group], forms: Mapping[int, Form], batch: int, last_use: Mapping[int, int]

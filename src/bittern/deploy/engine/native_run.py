@@ -63,12 +63,15 @@ class NativeRun:
     """(part of a record, number of the record, number of the value) of what reads images as they lie."""
     rows: bool = False
     """Whether values of three dimensions are rows of features (`memory_plan.with_rows`)."""
+    as_given: list[Patch] = field(default_factory=list)
+    """Patches whose values are read in their own order of dimensions, whatever those are."""
 
     def __post_init__(self) -> None:
         sizes = self.records["sizes"]
         self._fields = [
-            (self.records[part][name], sizes[name if name in ("residual", "factor") else "input"], record, value)
-            for part, name, record, value in self.patches
+            (self.records[part][name], sizes[name if name in ("residual", "factor") else "input"], record, value, given)
+            for patches, given in ((self.patches, False), (self.as_given, True))
+            for part, name, record, value in patches
         ]
         self._aims = [Aim(self.records, *place, self.rows) for place in self.strided]
         self._steps = ops.Steps(self.isa, self.records)
@@ -76,9 +79,12 @@ class NativeRun:
     def __call__(self, values: Given) -> None:
         """Run with these values, of which only those are asked for that torch computes, or a call gives."""
         held = []
-        for addresses, sizes, record, value in self._fields:
+        for addresses, sizes, record, value, given in self._fields:
             there = values[value]
-            images = there[0].contiguous() if isinstance(there, tuple) else as_images(there, self.rows)
+            if isinstance(there, tuple):
+                images = there[0].contiguous()
+            else:
+                images = there.contiguous() if given else as_images(there, self.rows)
             held.append(images)
             addresses[record], sizes[record] = images.data_ptr(), ops.bytes_of(images)
         for aim in self._aims:
@@ -89,14 +95,16 @@ class NativeRun:
     def joined(runs: Sequence[NativeRun]) -> NativeRun:
         """One run of the steps of several."""
         patches: list[Patch] = []
+        as_given: list[Patch] = []
         strided: list[tuple[str, int, int]] = []
         shift = 0
         for run in runs:
             patches += [(part, name, record + shift, value) for part, name, record, value in run.patches]
+            as_given += [(part, name, record + shift, value) for part, name, record, value in run.as_given]
             strided += [(part, record + shift, value) for part, record, value in run.strided]
             shift += len(run.records)
         rows = any(run.rows for run in runs)
-        return NativeRun(runs[0].isa, one_array([run.records for run in runs]), patches, strided, rows)
+        return NativeRun(runs[0].isa, one_array([run.records for run in runs]), patches, strided, rows, as_given)
 
 
 class TorchRun:

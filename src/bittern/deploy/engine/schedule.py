@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bittern.deploy.engine.groups.group import Group, Prepared
 from bittern.deploy.engine.layout import Layout
-from bittern.deploy.engine.memory_plan import MemoryPlan, Values, last_uses
+from bittern.deploy.engine.memory_plan import DTYPES, MemoryPlan, Values, last_uses
 from bittern.deploy.engine.native_run import NativeRun, Run, joined
 from bittern.deploy.form import Form
 from bittern.deploy.liveness import released_after
@@ -24,6 +24,9 @@ from bittern.deploy.program import Program
 from bittern.deploy.structure import mapped
 
 Look = Callable[[Group, Callable[[int], Any]], None]
+
+NATIVE = ("block", "native")
+"""What `Group.how` says of groups that are steps of native code."""
 
 PART_BYTES = 2**24
 """Memory of the images that native code runs at once: of a large batch, so many that they stay in the cache."""
@@ -56,15 +59,15 @@ class Way:
 
     def _native_groups(self) -> int:
         """How many groups there are before the first of torch."""
-        native = [group.real is not None or group.bits is not None for group in self.groups]
+        native = [group.how in NATIVE for group in self.groups]
         return native.index(False) if False in native else len(native)
 
     @cached_property
     def images_at_once(self) -> int | None:
         """Images whose values fit the cache, at least 1; None: a batch stays whole, for torch runs in between."""
         first = self._native_groups()
-        native_behind = any(group.real is not None or group.bits is not None for group in self.groups[first:])
-        if first == 0 or native_behind or any(self.forms[value].type != "real" for value in self.crossing()):
+        native_behind = any(group.planned for group in self.groups[first:])
+        if first == 0 or native_behind or any(self.forms[value].type not in DTYPES for value in self.crossing()):
             return None
         plan = MemoryPlan(self.groups, self.forms, 1, self.last_use)
         return max(1, PART_BYTES // max(1, plan.nbytes))

@@ -34,7 +34,7 @@ from bittern.ops.binary_block.cpu import (
     run_steps,
 )
 from bittern.ops.binary_block.images import BitImages
-from bittern.ops.binary_block.layout import Activation, bytes_of
+from bittern.ops.binary_block.layout import Activation, bytes_of, part_of
 from bittern.ops.binary_block.reference import binary_block_reference
 from bittern.ops.binary_conv2d import check_conv2d
 
@@ -47,6 +47,7 @@ __all__ = [
     "binary_block",
     "bytes_of",
     "encode_step",
+    "part_of",
     "run_steps",
 ]
 

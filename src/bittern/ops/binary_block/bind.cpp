@@ -40,6 +40,11 @@ static nb::dict step_fields() {
   found["concatenate_bits"] = layout_of(kConcatenateBitsFields);
   found["linear"] = layout_of(kRealLinearFields);
   found["map"] = layout_of(kMapImagesFields);
+  found["integer_conv"] = layout_of(kIntegerConvFields);
+  found["integer_add"] = layout_of(kIntegerAddFields);
+  found["integer_pool"] = layout_of(kIntegerPoolFields);
+  found["integer_table"] = layout_of(kIntegerTableFields);
+  found["integer_softmax"] = layout_of(kIntegerSoftmaxFields);
   found["sizes"] = layout_of(kSizesFields);
   return found;
 }

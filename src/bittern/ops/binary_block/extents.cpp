@@ -320,6 +320,88 @@ void check_map(Findings& f, const MapImages& p, const Sizes& sizes) {
   for (i64 i = 0; i < p.count && f.ok(); ++i) check_operation(f, p, p.operations[i]);
 }
 
+// Zero points, or limits, of int8.
+bool are_int8(std::initializer_list<i64> numbers) {
+  for (i64 number : numbers) {
+    if (number < -128 || number > 127) return false;
+  }
+  return true;
+}
+
+bool is_factor(i64 multiplier, i64 shift) {
+  return multiplier >= 0 && multiplier < i64{1} << 31 && shift >= -31 && shift <= 30;
+}
+
+// The numbers of images with their border, as far as windows reach; also whether all of that is sound.
+bool sound_frame(const IntegerConv& c) {
+  i64 height = 0, width = 0;
+  const bool sound_sizes = !__builtin_mul_overflow(c.out_height - 1, c.stride_h, &height) &&
+                           !__builtin_mul_overflow(c.out_width - 1, c.stride_w, &width) &&
+                           height < kMostSize && width < kMostSize;
+  if (!sound_sizes) return false;
+  const i64 most = i64{1} << 40;  // numbers of one image
+  const Extent image = dense(height + (c.kernel_h - 1) * c.dilation_h + 1,
+                             width + (c.kernel_w - 1) * c.dilation_w + 1, c.channels);
+  return image.bytes(1) >= 0 && image.bytes(1) < most;
+}
+
+void check_integer_conv(Findings& f, Isa isa, const IntegerConv& c, const Sizes& sizes) {
+  f.need(sound(0, {c.batch, c.height, c.width, c.out_height, c.out_width, c.pad_top, c.pad_left}) &&
+             sound(1, {c.channels, c.out_channels, c.groups}) && c.channels % larger(c.groups, 1) == 0 &&
+             c.out_channels % larger(c.groups, 1) == 0,
+         "its sizes");
+  f.need(sound(1, {c.kernel_h, c.kernel_w, c.stride_h, c.stride_w}) &&
+             sound(1, {c.dilation_h, c.dilation_w}) && c.kernel_h < 1 << 15 && c.kernel_w < 1 << 15 &&
+             c.dilation_h < 1 << 15 && c.dilation_w < 1 << 15,
+         "its windows");
+  if (!f.ok()) return;
+  f.need(c.batch == 0 || c.out_height == 0 || c.out_width == 0 || sound_frame(c), "its windows");
+  f.need(are_int8({c.zero, c.out_zero, c.low, c.high}), "its zero points and limits");
+  f.need(c.ending >= 0 && c.ending < static_cast<i64>(IntegerEnding::count), "its ending");
+  if (!f.ok()) return;
+  f.holds(c.x, dense(c.batch, c.height, c.width, c.channels), sizes.input, "its input");
+  f.holds(static_cast<const std::int8_t*>(c.weights), Extent(integer_conv_kernels(isa).prepared_bytes(c)),
+          sizes.weights, "its weights");
+  f.holds(c.rows, dense(kIntegerRows, integer_outputs(c), 1), sizes.rows, "its rows");
+  f.holds(c.out, dense(c.batch, c.out_height, c.out_width, c.out_channels), sizes.real, "its result");
+}
+
+void check_integer_add(Findings& f, const IntegerAdd& s, const Sizes& sizes) {
+  f.need(are_int8({s.zero_a, s.zero_b, s.out_zero, s.low, s.high}), "its zero points and limits");
+  f.need(is_factor(s.a_multiplier, s.a_shift) && is_factor(s.b_multiplier, s.b_shift) &&
+             is_factor(s.multiplier, s.shift),
+         "its factors");
+  f.holds(s.x, Extent(s.count), sizes.input, "its input");
+  f.holds(s.residual, Extent(s.count), sizes.residual, "its residual");
+  f.holds(s.out, Extent(s.count), sizes.real, "its result");
+}
+
+void check_integer_pool(Findings& f, const IntegerPool& p, const Sizes& sizes) {
+  f.need(sound_windows(p.height, p.out_height, p.kernel_h, p.stride_h, p.pad_top) &&
+             sound_windows(p.width, p.out_width, p.kernel_w, p.stride_w, p.pad_left),
+         "its windows");
+  if (!f.ok()) return;
+  f.need(sound(0, {p.batch, p.channels}) && p.kernel_h * p.kernel_w < i64{1} << 23, "its sizes");
+  f.need(are_int8({p.low, p.high}), "its limits");
+  f.holds(p.x, dense(p.batch, p.height, p.width, p.channels), sizes.input, "its input");
+  f.holds(p.out, dense(p.batch, p.out_height, p.out_width, p.channels), sizes.real, "its result");
+}
+
+void check_integer_table(Findings& f, const IntegerTable& t, const Sizes& sizes) {
+  f.holds(t.x, Extent(t.count), sizes.input, "its input");
+  f.holds(t.table, Extent(256), sizes.rows, "its table");
+  f.holds(t.out, Extent(t.count), sizes.real, "its result");
+}
+
+void check_integer_softmax(Findings& f, const IntegerSoftmax& s, const Sizes& sizes) {
+  f.need(sound(0, {s.rows, s.answers}) && s.answers < i64{1} << kSoftmaxSumBits && s.least >= -255 &&
+             s.least <= 0,
+         "its sizes");
+  f.holds(s.exps, Extent(256), sizes.rows, "its exponentials");
+  f.holds(s.x, dense(s.rows, s.answers, 1), sizes.input, "its input");
+  f.holds(s.out, dense(s.rows, s.answers, 1), sizes.real, "its result");
+}
+
 }  // namespace
 
 Misfit misfit_of(Isa isa, const ProgramStep& step) {
@@ -354,6 +436,21 @@ Misfit misfit_of(Isa isa, const ProgramStep& step) {
       break;
     case StepKind::concatenate_bits:
       check_concatenate(f, step.concatenate_bits, step.sizes);
+      break;
+    case StepKind::integer_conv:
+      check_integer_conv(f, isa, step.integer_conv, step.sizes);
+      break;
+    case StepKind::integer_add:
+      check_integer_add(f, step.integer_add, step.sizes);
+      break;
+    case StepKind::integer_pool:
+      check_integer_pool(f, step.integer_pool, step.sizes);
+      break;
+    case StepKind::integer_table:
+      check_integer_table(f, step.integer_table, step.sizes);
+      break;
+    case StepKind::integer_softmax:
+      check_integer_softmax(f, step.integer_softmax, step.sizes);
       break;
     default:
       f.need(false, "its kind");

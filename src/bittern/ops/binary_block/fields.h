@@ -151,6 +151,62 @@ constexpr std::array kMapImagesFields = {BITTERN_FIELD(MapImages, batch),
                                          BITTERN_FIELD(MapImages, out)};
 static_assert(is_whole(kMapImagesFields, sizeof(MapImages)));
 
+constexpr std::array kIntegerConvFields = {
+    BITTERN_FIELD(IntegerConv, batch),        BITTERN_FIELD(IntegerConv, height),
+    BITTERN_FIELD(IntegerConv, width),        BITTERN_FIELD(IntegerConv, channels),
+    BITTERN_FIELD(IntegerConv, out_height),   BITTERN_FIELD(IntegerConv, out_width),
+    BITTERN_FIELD(IntegerConv, out_channels), BITTERN_FIELD(IntegerConv, kernel_h),
+    BITTERN_FIELD(IntegerConv, kernel_w),     BITTERN_FIELD(IntegerConv, stride_h),
+    BITTERN_FIELD(IntegerConv, stride_w),     BITTERN_FIELD(IntegerConv, pad_top),
+    BITTERN_FIELD(IntegerConv, pad_left),     BITTERN_FIELD(IntegerConv, dilation_h),
+    BITTERN_FIELD(IntegerConv, dilation_w),   BITTERN_FIELD(IntegerConv, groups),
+    BITTERN_FIELD(IntegerConv, zero),         BITTERN_FIELD(IntegerConv, out_zero),
+    BITTERN_FIELD(IntegerConv, low),          BITTERN_FIELD(IntegerConv, high),
+    BITTERN_FIELD(IntegerConv, ending),       BITTERN_FIELD(IntegerConv, x),
+    BITTERN_FIELD(IntegerConv, weights),      BITTERN_FIELD(IntegerConv, rows),
+    BITTERN_FIELD(IntegerConv, out)};
+static_assert(is_whole(kIntegerConvFields, sizeof(IntegerConv)));
+
+constexpr std::array kIntegerAddFields = {BITTERN_FIELD(IntegerAdd, count),
+                                          BITTERN_FIELD(IntegerAdd, zero_a),
+                                          BITTERN_FIELD(IntegerAdd, zero_b),
+                                          BITTERN_FIELD(IntegerAdd, out_zero),
+                                          BITTERN_FIELD(IntegerAdd, low),
+                                          BITTERN_FIELD(IntegerAdd, high),
+                                          BITTERN_FIELD(IntegerAdd, a_multiplier),
+                                          BITTERN_FIELD(IntegerAdd, a_shift),
+                                          BITTERN_FIELD(IntegerAdd, b_multiplier),
+                                          BITTERN_FIELD(IntegerAdd, b_shift),
+                                          BITTERN_FIELD(IntegerAdd, multiplier),
+                                          BITTERN_FIELD(IntegerAdd, shift),
+                                          BITTERN_FIELD(IntegerAdd, x),
+                                          BITTERN_FIELD(IntegerAdd, residual),
+                                          BITTERN_FIELD(IntegerAdd, out)};
+static_assert(is_whole(kIntegerAddFields, sizeof(IntegerAdd)));
+
+constexpr std::array kIntegerPoolFields = {
+    BITTERN_FIELD(IntegerPool, batch),      BITTERN_FIELD(IntegerPool, height),
+    BITTERN_FIELD(IntegerPool, width),      BITTERN_FIELD(IntegerPool, channels),
+    BITTERN_FIELD(IntegerPool, out_height), BITTERN_FIELD(IntegerPool, out_width),
+    BITTERN_FIELD(IntegerPool, kernel_h),   BITTERN_FIELD(IntegerPool, kernel_w),
+    BITTERN_FIELD(IntegerPool, stride_h),   BITTERN_FIELD(IntegerPool, stride_w),
+    BITTERN_FIELD(IntegerPool, pad_top),    BITTERN_FIELD(IntegerPool, pad_left),
+    BITTERN_FIELD(IntegerPool, average),    BITTERN_FIELD(IntegerPool, low),
+    BITTERN_FIELD(IntegerPool, high),       BITTERN_FIELD(IntegerPool, x),
+    BITTERN_FIELD(IntegerPool, out)};
+static_assert(is_whole(kIntegerPoolFields, sizeof(IntegerPool)));
+
+constexpr std::array kIntegerTableFields = {
+    BITTERN_FIELD(IntegerTable, count), BITTERN_FIELD(IntegerTable, x), BITTERN_FIELD(IntegerTable, table),
+    BITTERN_FIELD(IntegerTable, out)};
+static_assert(is_whole(kIntegerTableFields, sizeof(IntegerTable)));
+
+constexpr std::array kIntegerSoftmaxFields = {
+    BITTERN_FIELD(IntegerSoftmax, rows),  BITTERN_FIELD(IntegerSoftmax, answers),
+    BITTERN_FIELD(IntegerSoftmax, least), BITTERN_FIELD(IntegerSoftmax, exps),
+    BITTERN_FIELD(IntegerSoftmax, x),     BITTERN_FIELD(IntegerSoftmax, out)};
+static_assert(is_whole(kIntegerSoftmaxFields, sizeof(IntegerSoftmax)));
+
 constexpr std::array kSizesFields = {
     BITTERN_FIELD(Sizes, input_before), BITTERN_FIELD(Sizes, input),    BITTERN_FIELD(Sizes, weights),
     BITTERN_FIELD(Sizes, rows),         BITTERN_FIELD(Sizes, residual), BITTERN_FIELD(Sizes, factor),
@@ -158,14 +214,24 @@ constexpr std::array kSizesFields = {
     BITTERN_FIELD(Sizes, mask),         BITTERN_FIELD(Sizes, tree)};
 static_assert(is_whole(kSizesFields, sizeof(Sizes)));
 
-constexpr std::array kProgramStepFields = {
-    BITTERN_FIELD(ProgramStep, kind),      BITTERN_FIELD(ProgramStep, conv),
-    BITTERN_FIELD(ProgramStep, tail),      BITTERN_FIELD(ProgramStep, planes),
-    BITTERN_FIELD(ProgramStep, encode),    BITTERN_FIELD(ProgramStep, pool),
-    BITTERN_FIELD(ProgramStep, real),      BITTERN_FIELD(ProgramStep, input_scale),
-    BITTERN_FIELD(ProgramStep, pool_bits), BITTERN_FIELD(ProgramStep, concatenate_bits),
-    BITTERN_FIELD(ProgramStep, linear),    BITTERN_FIELD(ProgramStep, map),
-    BITTERN_FIELD(ProgramStep, sizes)};
+constexpr std::array kProgramStepFields = {BITTERN_FIELD(ProgramStep, kind),
+                                           BITTERN_FIELD(ProgramStep, conv),
+                                           BITTERN_FIELD(ProgramStep, tail),
+                                           BITTERN_FIELD(ProgramStep, planes),
+                                           BITTERN_FIELD(ProgramStep, encode),
+                                           BITTERN_FIELD(ProgramStep, pool),
+                                           BITTERN_FIELD(ProgramStep, real),
+                                           BITTERN_FIELD(ProgramStep, input_scale),
+                                           BITTERN_FIELD(ProgramStep, pool_bits),
+                                           BITTERN_FIELD(ProgramStep, concatenate_bits),
+                                           BITTERN_FIELD(ProgramStep, linear),
+                                           BITTERN_FIELD(ProgramStep, map),
+                                           BITTERN_FIELD(ProgramStep, integer_conv),
+                                           BITTERN_FIELD(ProgramStep, integer_add),
+                                           BITTERN_FIELD(ProgramStep, integer_pool),
+                                           BITTERN_FIELD(ProgramStep, integer_table),
+                                           BITTERN_FIELD(ProgramStep, integer_softmax),
+                                           BITTERN_FIELD(ProgramStep, sizes)};
 static_assert(is_whole(kProgramStepFields, sizeof(ProgramStep)));
 
 }  // namespace bittern

@@ -32,6 +32,11 @@ class StepKind(IntEnum):
     LINEAR = 7
     INPUT_SCALE = 8
     MAP = 9
+    INTEGER_CONV = 10
+    INTEGER_ADD = 11
+    INTEGER_POOL = 12
+    INTEGER_TABLE = 13
+    INTEGER_SOFTMAX = 14
 
 
 MAP_UNIT = 16
@@ -100,6 +105,11 @@ def one_array(parts: Sequence[np.ndarray]) -> np.ndarray:
     """Records of several arrays in one. Joined as bytes: numpy compares two record types field by field, in Python."""
     joined = bytearray(b"".join(part.tobytes() for part in parts))
     return np.frombuffer(joined, STEP) if joined else np.zeros(0, STEP)
+
+
+def part_of(record: np.ndarray) -> str:
+    """The part of a record that says what it does, of the kinds of steps on int8."""
+    return StepKind(int(record["kind"][0])).name.lower()
 
 
 def bytes_of(x: Tensor | None) -> int:

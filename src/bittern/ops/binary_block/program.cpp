@@ -153,6 +153,21 @@ void run_steps(Isa isa, const ProgramStep* steps, i64 count, int threads) {
       case StepKind::concatenate_bits:
         concatenate_bits(step.concatenate_bits, threads);
         break;
+      case StepKind::integer_conv:
+        integer_conv_kernels(isa).conv(step.integer_conv, threads);
+        break;
+      case StepKind::integer_add:
+        integer_add_kernels(isa).add(step.integer_add, threads);
+        break;
+      case StepKind::integer_pool:
+        integer_pool_kernels(isa).pool(step.integer_pool, threads);
+        break;
+      case StepKind::integer_table:
+        integer_table(step.integer_table, threads);
+        break;
+      case StepKind::integer_softmax:
+        integer_softmax(step.integer_softmax, threads);
+        break;
       case StepKind::count:
         break;
     }

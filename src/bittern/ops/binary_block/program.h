@@ -6,6 +6,11 @@
 
 #include "binary_conv2d/kernel.h"
 #include "concatenate_bits/kernel.h"
+#include "integer_add/kernel.h"
+#include "integer_conv/kernel.h"
+#include "integer_pool/kernel.h"
+#include "integer_softmax/kernel.h"
+#include "integer_table/kernel.h"
 #include "isa.h"
 #include "map_images/kernel.h"
 #include "mean_magnitude/kernel.h"
@@ -68,6 +73,11 @@ enum class StepKind : i64 {
   linear,
   input_scale,
   map,
+  integer_conv,
+  integer_add,
+  integer_pool,
+  integer_table,
+  integer_softmax,
   count
 };
 
@@ -85,6 +95,11 @@ struct ProgramStep {
   ConcatenateBits concatenate_bits;
   RealLinear linear;
   MapImages map;
+  IntegerConv integer_conv;
+  IntegerAdd integer_add;
+  IntegerPool integer_pool;
+  IntegerTable integer_table;
+  IntegerSoftmax integer_softmax;
   Sizes sizes;
 };
 

@@ -8,8 +8,8 @@ from typing import Any
 from bittern.compat.tflite.build import Builder, UnsupportedError
 from bittern.compat.tflite.file import Operator
 from bittern.compat.tflite.operators.common import NONE, int8, limits
-from bittern.deploy.kinds.integer.sums import LEFT_SHIFT
 from bittern.ops.fixed_point import factor_of
+from bittern.ops.integer_add.reference import LEFT_SHIFT
 
 
 def add(builder: Builder, operator: Operator) -> None:

@@ -71,6 +71,11 @@ class Group(ABC):
         """Number of the bits that native code writes."""
 
     @property
+    def integers(self) -> int | None:
+        """Number of the int8 value that native code writes."""
+        return None
+
+    @property
     @abstractmethod
     def view(self) -> bool:
         """Whether its result may lie in the memory of what it reads."""
@@ -110,8 +115,12 @@ class Group(ABC):
     @property
     def writes(self) -> tuple[int, ...]:
         """Numbers of the values that it writes."""
-        native = tuple(value for value in (self.real, self.bits) if value is not None)
-        return native or (self.output,)
+        return self.planned or (self.output,)
+
+    @property
+    def planned(self) -> tuple[int, ...]:
+        """Numbers of the values that native code writes, into planned memory."""
+        return tuple(value for value in (self.real, self.bits, self.integers) if value is not None)
 
 
 class OneNode(Group):

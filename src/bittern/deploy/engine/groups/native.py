@@ -35,6 +35,22 @@ class BitsGroup(NativeGroup):
         return self.output
 
 
+class IntegerGroup(NativeGroup):
+    """One that writes an int8 value."""
+
+    @property
+    def real(self) -> int | None:
+        return None
+
+    @property
+    def bits(self) -> int | None:
+        return None
+
+    @property
+    def integers(self) -> int | None:
+        return self.output
+
+
 class RealGroup(NativeGroup):
     """One that writes a real value."""
 

@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from bittern.deploy.form import Form, Tensors, need
-from bittern.deploy.kinds.integer.parts import INT8, LEAST, LIMITS, SUM_BYTES, int8_form, need_int8
-from bittern.deploy.kinds.kind import IMAGE_DIMS, Build, Kind, Step, integer, integers, sizes
+from bittern.deploy.kinds.integer.parts import LIMITS, SUM_BYTES, int8_form, need_int8
+from bittern.deploy.kinds.kind import IMAGE_DIMS, Kind, Step, integer, integers, sizes
 from bittern.deploy.kinds.shape_rules import window
 from bittern.deploy.program import Node
+from bittern.ops import IntegerPoolRule, integer_pool, integer_pool_reference
 
 
 def _form(node: Node, tensors: Tensors, x: Form) -> Form:
@@ -26,29 +26,15 @@ def _form(node: Node, tensors: Tensors, x: Form) -> Form:
     return int8_form((1, x.shape[1], *(window(node, size, k, s, 0, 1) for size, k, s in geometry)))
 
 
-def _build_average(node: Node, tensors: Tensors, device: torch.device) -> Step:
+def pool_rule(node: Node) -> IntegerPoolRule:
     kernel, stride, padding = (integers(node, key) for key in ("kernel", "stride", "padding"))
     low, high = integer(node, "low"), integer(node, "high")
-
-    def sums(x: Tensor) -> Tensor:
-        """Of each window, in float64, where they are exact."""
-        return F.avg_pool2d(F.pad(x, padding), kernel, stride, divisor_override=1)
-
-    def step(x: Tensor) -> Tensor:
-        inside = sums(torch.ones_like(x[:1, :1], dtype=torch.float64)).long()
-        total = sums(x.double()).long()
-        half = torch.where(total > 0, inside // 2, -(inside // 2))
-        return torch.div(total + half, inside, rounding_mode="trunc").clamp(low, high).to(INT8)
-
-    return step
+    return IntegerPoolRule(node.kind == "integer_average", kernel, stride, padding, low, high)
 
 
-def _build_max(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    kernel, stride, padding = (integers(node, key) for key in ("kernel", "stride", "padding"))
-    low, high = integer(node, "low"), integer(node, "high")
-    return lambda x: (
-        F.max_pool2d(F.pad(x.float(), padding, value=float(LEAST)), kernel, stride).clamp(low, high).to(INT8)
-    )
+def _build(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    run = integer_pool if device.type == "cpu" else integer_pool_reference
+    return partial(run, rule=pool_rule(node))
 
 
 def _working(node: Node, tensors: Tensors, inputs: Sequence[Form], form: Form) -> int:
@@ -59,7 +45,7 @@ def _working(node: Node, tensors: Tensors, inputs: Sequence[Form], form: Form) -
     return SUM_BYTES * (4 * (padded + x.elements) + 6 * form.elements)
 
 
-def _pool(name: str, build: Build) -> Kind:
+def _pool(name: str) -> Kind:
     """padding: left, right, top, bottom, which a window does not count."""
     attrs = {
         "kernel": sizes(2, least=1),
@@ -67,7 +53,7 @@ def _pool(name: str, build: Build) -> Kind:
         "padding": sizes(4, default=[0, 0, 0, 0]),
         **LIMITS,
     }
-    return Kind(name=name, attrs=attrs, shape=_form, build=build, low_bit=True, working=_working)
+    return Kind(name=name, attrs=attrs, shape=_form, build=_build, low_bit=True, working=_working)
 
 
-POOL_KINDS: tuple[Kind, ...] = (_pool("integer_average", _build_average), _pool("integer_max", _build_max))
+POOL_KINDS: tuple[Kind, ...] = (_pool("integer_average"), _pool("integer_max"))

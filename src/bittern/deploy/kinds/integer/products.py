@@ -8,19 +8,17 @@ TensorFlow Lite has them. A window that reaches beyond its image sees zero_x the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from bittern.deploy.errors import FormatError
 from bittern.deploy.form import Form, Tensors, need
-from bittern.deploy.kinds.integer.parts import LEAST, LIMITS, MOST, SUM_BYTES, int8_form, limited, need_int8, zero_point
+from bittern.deploy.kinds.integer.parts import LEAST, LIMITS, MOST, SUM_BYTES, int8_form, need_int8, zero_point
 from bittern.deploy.kinds.kind import IMAGE_DIMS, Kind, Step, count, flag, integer, integers, need_shape, sizes
 from bittern.deploy.kinds.shape_rules import window
 from bittern.deploy.program import Node
-from bittern.ops.fixed_point import scaled, scaled_once
+from bittern.ops import IntegerEnds, IntegerGeometry, PreparedIntegerConv, integer_conv_reference
 
 FACTORS = {"multiplier": torch.int32, "shift": torch.int32}
 ZEROS = {"zero": zero_point(), "out_zero": zero_point(), "once": flag(default=False), **LIMITS}
@@ -55,25 +53,31 @@ def _check_sums(node: Node, tensors: Tensors) -> None:
         )
 
 
-def _ending(node: Node, tensors: Tensors, device: torch.device, space: int) -> Callable[[Tensor], Tensor]:
-    """What becomes of sums [batch, channels, *space] in float64, which are whole numbers."""
-    shape = (-1, *(1,) * space)
-    multiplier, shift = (tensors[role].to(device).long().view(shape) for role in ("multiplier", "shift"))
-    bias = tensors["bias"].to(device).long().view(shape) if "bias" in tensors else 0
-    end, times = limited(node), scaled_once if node.attrs["once"] else scaled
-    return lambda sums: end(times(sums.long() + bias, multiplier, shift))
+def _ends(node: Node) -> IntegerEnds:
+    zero, out_zero, low, high = (integer(node, key) for key in ("zero", "out_zero", "low", "high"))
+    return IntegerEnds(zero, out_zero, bool(node.attrs["once"]), low, high)
+
+
+def _geometry(node: Node) -> IntegerGeometry:
+    stride, padding, dilation = (integers(node, key) for key in ("stride", "padding", "dilation"))
+    return IntegerGeometry(stride, padding, dilation, integer(node, "groups"))
+
+
+def prepared(node: Node, tensors: Tensors) -> PreparedIntegerConv:
+    """The native convolution of a product; a linear layer is one over images of one pixel."""
+    weight = tensors["weight"]
+    geometry = _geometry(node) if weight.ndim == IMAGE_DIMS else IntegerGeometry()
+    w = weight if weight.ndim == IMAGE_DIMS else weight[..., None, None]
+    return PreparedIntegerConv(w, tensors.get("bias"), tensors["multiplier"], tensors["shift"], _ends(node), geometry)
 
 
 def _build_conv(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    weight, zero, padding = tensors["weight"].to(device).double(), integer(node, "zero"), integers(node, "padding")
-    stride, dilation, groups = integers(node, "stride"), integers(node, "dilation"), integer(node, "groups")
-    end = _ending(node, tensors, device, 2)
-
-    def step(x: Tensor) -> Tensor:
-        centred = F.pad(x.double() - zero, padding)
-        return end(F.conv2d(centred, weight, None, stride, 0, dilation, groups))
-
-    return step
+    if device.type == "cpu":
+        return prepared(node, tensors)
+    there = {role: tensor.to(device) for role, tensor in tensors.items()}
+    ends, geometry = _ends(node), _geometry(node)
+    rows = there.get("bias"), there["multiplier"], there["shift"]
+    return lambda x: integer_conv_reference(x, there["weight"], *rows, ends, geometry)
 
 
 def _padded(node: Node, x: Form) -> tuple[int, int]:
@@ -123,9 +127,13 @@ CONV = Kind(
 
 
 def _build_linear(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    weight, zero = tensors["weight"].to(device).double(), integer(node, "zero")
-    end = _ending(node, tensors, device, 0)
-    return lambda x: end(F.linear(x.double() - zero, weight))
+    if device.type == "cpu":
+        conv = prepared(node, tensors)
+        return lambda x: conv(x[..., None, None]).flatten(1)
+    there = {role: tensor.to(device) for role, tensor in tensors.items()}
+    weight, ends, geometry = there["weight"][..., None, None], _ends(node), IntegerGeometry()
+    rows = there.get("bias"), there["multiplier"], there["shift"]
+    return lambda x: integer_conv_reference(x[..., None, None], weight, *rows, ends, geometry).flatten(1)
 
 
 def _linear_form(node: Node, tensors: Tensors, x: Form) -> Form:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
-from torch import Tensor
 
 from bittern.deploy.form import Form, Tensors
 from bittern.deploy.kinds.integer.parts import (
@@ -12,17 +13,13 @@ from bittern.deploy.kinds.integer.parts import (
     factor_at,
     factor_rules,
     int8_form,
-    limited,
     need_int8,
     zero_point,
 )
 from bittern.deploy.kinds.kind import Kind, Step, integer
 from bittern.deploy.kinds.shape_rules import broadcast
 from bittern.deploy.program import Node
-from bittern.ops.fixed_point import scaled
-
-LEFT_SHIFT = 20
-"""Bits by which both go up before their factors, which are at most 1, so that those cost no precision."""
+from bittern.ops import IntegerSum, integer_add, integer_add_reference
 
 
 def _form(node: Node, tensors: Tensors, a: Form, b: Form) -> Form:
@@ -31,17 +28,17 @@ def _form(node: Node, tensors: Tensors, a: Form, b: Form) -> Form:
     return int8_form(broadcast(node, a.shape, b.shape))
 
 
+def sum_rule(node: Node) -> IntegerSum:
+    zero_a, zero_b, out_zero, low, high = (
+        integer(node, key) for key in ("zero_a", "zero_b", "out_zero", "low", "high")
+    )
+    a, b, own = (factor_at(node, key) for key in ("a_", "b_", ""))
+    return IntegerSum(zero_a, zero_b, out_zero, a, b, own, low, high)
+
+
 def _build(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    zeros = [integer(node, key) for key in ("zero_a", "zero_b")]
-    factors = [factor_at(node, key) for key in ("a_", "b_")]
-    own, end = factor_at(node), limited(node)
-
-    def step(a: Tensor, b: Tensor) -> Tensor:
-        parts = zip((a, b), zeros, factors, strict=True)
-        first, second = (scaled((x.long() - zero) << LEFT_SHIFT, *factor) for x, zero, factor in parts)
-        return end(scaled(first + second, *own))
-
-    return step
+    run = integer_add if device.type == "cpu" else integer_add_reference
+    return partial(run, rule=sum_rule(node))
 
 
 ADD = Kind(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from bittern.deploy.form import Form, Tensors
 from bittern.deploy.kinds.integer.parts import INT8, LEAST, MOST, SUM_BYTES, need_int8
 from bittern.deploy.kinds.kind import Kind, Step, need_shape
 from bittern.deploy.program import Node
+from bittern.ops import integer_table, integer_table_reference
 from bittern.ops.fixed_point import rounded_away
 
 ENTRIES = MOST - LEAST + 1
@@ -50,8 +52,8 @@ def _form(node: Node, tensors: Tensors, x: Form) -> Form:
 
 
 def _build(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    table = tensors["table"].to(device)
-    return lambda x: table[x.int() - LEAST]
+    run = integer_table if device.type == "cpu" else integer_table_reference
+    return partial(run, table=tensors["table"].to(device).contiguous())
 
 
 TABLE = Kind(

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolutions of int8 on the CPU: prepared weights, and steps of a native program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bittern import _native
+from bittern.ops._isa import Isa, chosen_isa
+from bittern.ops.binary_block.cpu import run_steps
+from bittern.ops.binary_block.layout import STEP, StepKind, bytes_of
+from bittern.ops.integer_conv.arguments import IntegerEnds, IntegerGeometry
+
+SMALL_SUM = 2**30
+"""Below it the vectors of fixed-point numbers do not overflow."""
+
+ONE_PIXEL = IntegerGeometry()
+"""Windows side by side: of a linear layer."""
+
+
+class Ending(IntEnum):
+    """How sums become int8, by the number that native code knows (IntegerEnding)."""
+
+    ROUNDED_TWICE = 0
+    ROUNDED_TWICE_LARGE = 1
+    ROUNDED_ONCE = 2
+
+
+class PreparedIntegerConv:
+    """`integer_conv` with fixed weights, laid out once for this CPU's kernel.
+
+    w: int8 [out, channels / groups, kernel_h, kernel_w]; bias, multiplier, shift: int32 [out], of which the bias may be
+    left out. The caller answers for sums that fit int32, multipliers that are not negative, and shifts in [-31, 30].
+    Call with int8 [batch, channels, height, width] in any layout -> int8 [batch, out, out_h, out_w], channels last.
+    """
+
+    def __init__(
+        self,
+        w: Tensor,
+        bias: Tensor | None,
+        multiplier: Tensor,
+        shift: Tensor,
+        ends: IntegerEnds,
+        geometry: IntegerGeometry = ONE_PIXEL,
+        isa: Isa | None = None,
+    ) -> None:
+        self.isa = chosen_isa() if isa is None else isa
+        self.out_channels = w.shape[0]
+        self.channels = w.shape[1] * geometry.groups
+        self.kernel = tuple(w.shape[2:])
+        self.geometry = geometry
+        self.ends = ends
+        self._record = np.zeros(1, STEP)
+        addend = torch.zeros_like(multiplier) if bias is None else bias
+        self._describe(_ending(w, addend, shift, ends))
+        given = torch.stack([addend, multiplier, shift]).contiguous()
+        weights, numbers = _native.integer_conv_sizes(int(self.isa), self._record.ctypes.data)
+        self.weights = torch.empty(weights, dtype=torch.int8)
+        self.rows = torch.empty(numbers, dtype=torch.int32)
+        w = w.contiguous()
+        addresses = w.data_ptr(), given.data_ptr(), self.weights.data_ptr(), self.rows.data_ptr()
+        _native.integer_conv_prepare(int(self.isa), self._record.ctypes.data, *addresses)
+        r, sizes = self._record["integer_conv"], self._record["sizes"]
+        r["weights"], r["rows"] = self.weights.data_ptr(), self.rows.data_ptr()
+        sizes["weights"], sizes["rows"] = bytes_of(self.weights), bytes_of(self.rows)
+
+    def _describe(self, ending: Ending) -> None:
+        """All but sizes of images and addresses."""
+        record, geometry = self._record, self.geometry
+        record["kind"] = StepKind.INTEGER_CONV
+        r = record["integer_conv"]
+        r["channels"], r["out_channels"], r["groups"] = self.channels, self.out_channels, geometry.groups
+        r["kernel_h"], r["kernel_w"] = self.kernel
+        r["stride_h"], r["stride_w"] = geometry.stride
+        r["dilation_h"], r["dilation_w"] = geometry.dilation
+        r["pad_left"], _, r["pad_top"], _ = geometry.padding
+        r["zero"], r["out_zero"], _, r["low"], r["high"] = self.ends
+        r["ending"] = ending
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        return self.geometry.output_size((height, width), self.kernel)
+
+    def step(self, x: Sequence[int], out: Tensor) -> np.ndarray:
+        """The record of one call. x: sizes [batch, height, width, channels]; its address and bytes are filled in later.
+
+        out: int8 [batch, out_h, out_w, out], contiguous.
+        """
+        record = self._record.copy()
+        r = record["integer_conv"]
+        r["batch"], r["height"], r["width"], _ = x
+        r["out_height"], r["out_width"] = out.shape[1:3]
+        r["out"], record["sizes"]["real"] = out.data_ptr(), bytes_of(out)
+        return record
+
+    def __call__(self, x: Tensor) -> Tensor:
+        images = x.permute(0, 2, 3, 1).contiguous()
+        size = self.output_size(*images.shape[1:3])
+        out = torch.empty((x.shape[0], *size, self.out_channels), dtype=torch.int8, device="cpu")
+        record = self.step(images.shape, out)
+        record["integer_conv"]["x"], record["sizes"]["input"] = images.data_ptr(), bytes_of(images)
+        run_steps(self.isa, record)
+        return out.permute(0, 3, 1, 2)
+
+
+def _ending(w: Tensor, bias: Tensor, shift: Tensor, ends: IntegerEnds) -> Ending:
+    if ends.once:
+        return Ending.ROUNDED_ONCE
+    largest = max(127 - ends.zero, ends.zero + 128)
+    sums = w.flatten(1).long().abs().sum(1) * largest + bias.long().abs()
+    small = bool((sums < SMALL_SUM).all()) and bool((shift <= 0).all())
+    return Ending.ROUNDED_TWICE if small else Ending.ROUNDED_TWICE_LARGE

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// `scaled` of numbers below 2^30 by factors below 1, four side by side; and int8 out of them. Included inside
+// namespace neon or neon_dotprod.
+
+namespace {
+
+constexpr i64 kFixedLanes = 4;
+using Lanes = int32x4_t;
+struct Factors {
+  int32x4_t multiplier, shift, passes;  // shift: at most 0; passes: -1 where anything is shifted out
+};
+
+inline Factors made_factors(int32x4_t multiplier, int32x4_t shift) {
+  return {multiplier, shift, vreinterpretq_s32_u32(vcltq_s32(shift, vdupq_n_s32(0)))};
+}
+inline Factors factors(const i32* multiplier, const i32* shift) {
+  return made_factors(vld1q_s32(multiplier), vld1q_s32(shift));
+}
+inline Factors same_factors(i64 multiplier, i64 shift) {
+  return made_factors(vdupq_n_s32(static_cast<i32>(multiplier)), vdupq_n_s32(static_cast<i32>(shift)));
+}
+inline Lanes load_lanes(const i32* p) {
+  return vld1q_s32(p);
+}
+inline Lanes add_lanes(Lanes a, Lanes b) {
+  return vaddq_s32(a, b);
+}
+// SRSHL rounds halves upward: of x - 1 that is away from zero of x < 0.
+inline Lanes times(Lanes x, const Factors& f) {
+  const int32x4_t high = vqrdmulhq_s32(x, f.multiplier);
+  return vrshlq_s32(vaddq_s32(high, vandq_s32(vshrq_n_s32(high, 31), f.passes)), f.shift);
+}
+template <int bits>
+inline Lanes raised_bytes(const i8* x, i64 zero) {
+  const int32x4_t words = {x[0], x[1], x[2], x[3]};
+  return vshlq_n_s32(vsubq_s32(words, vdupq_n_s32(static_cast<i32>(zero))), bits);
+}
+
+struct Limits {
+  int16x8_t zero;
+  int8x16_t low, high;
+};
+inline Limits limits_of(i64 zero, i64 low, i64 high) {
+  return {vdupq_n_s16(static_cast<i16>(zero)), vdupq_n_s8(static_cast<i8>(low)),
+          vdupq_n_s8(static_cast<i8>(high))};
+}
+// What 16 bits, or 8, cannot hold lies beyond the limits, and saturates on its side of them.
+inline void store_limited(i8* to, const Lanes (&x)[4], const Limits& l) {
+  const int16x8_t first = vqaddq_s16(vcombine_s16(vqmovn_s32(x[0]), vqmovn_s32(x[1])), l.zero);
+  const int16x8_t last = vqaddq_s16(vcombine_s16(vqmovn_s32(x[2]), vqmovn_s32(x[3])), l.zero);
+  const int8x16_t bytes = vcombine_s8(vqmovn_s16(first), vqmovn_s16(last));
+  vst1q_s8(to, vminq_s8(vmaxq_s8(bytes, l.low), l.high));
+}
+
+}  // namespace

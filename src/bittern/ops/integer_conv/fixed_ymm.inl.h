@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// `scaled` of numbers below 2^30 by factors below 1, eight side by side; and int8 out of them. Included
+// inside the namespace of avx2 or avx512.
+
+namespace {
+
+constexpr i64 kFixedLanes = 8;
+using Lanes = __m256i;
+struct Factors {
+  __m256i multiplier, odd;       // odd: of the odd lanes, in the even ones
+  __m256i right, round, passes;  // round: a half; passes: -1 where anything is shifted out
+};
+
+inline Factors made_factors(__m256i multiplier, __m256i shift) {
+  const __m256i one = _mm256_set1_epi32(1), right = _mm256_sub_epi32(_mm256_setzero_si256(), shift);
+  // A shift by -1 is one by more than 31, which gives 0.
+  const __m256i round = _mm256_sllv_epi32(one, _mm256_sub_epi32(right, one));
+  return {multiplier, _mm256_srli_epi64(multiplier, 32), right, round,
+          _mm256_cmpgt_epi32(right, _mm256_setzero_si256())};
+}
+inline Factors factors(const i32* multiplier, const i32* shift) {
+  return made_factors(load_8_words(multiplier), load_8_words(shift));
+}
+inline Factors same_factors(i64 multiplier, i64 shift) {
+  return made_factors(_mm256_set1_epi32(static_cast<i32>(multiplier)),
+                      _mm256_set1_epi32(static_cast<i32>(shift)));
+}
+inline Lanes load_lanes(const i32* p) {
+  return load_8_words(p);
+}
+inline Lanes add_lanes(Lanes a, Lanes b) {
+  return _mm256_add_epi32(a, b);
+}
+// A half upward of x - 1 is a half away from zero of x < 0. Below 2^30 nothing overflows.
+inline Lanes times(Lanes x, const Factors& f) {
+  const __m256i half = _mm256_set1_epi64x(i64{1} << 30);
+  const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(x, f.multiplier), half);
+  const __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(x, 32), f.odd), half);
+  const __m256i high = _mm256_blend_epi32(_mm256_srli_epi64(even, 31), _mm256_slli_epi64(odd, 1), 0xaa);
+  const __m256i below = _mm256_and_si256(_mm256_srai_epi32(high, 31), f.passes);
+  return _mm256_srav_epi32(_mm256_add_epi32(_mm256_add_epi32(high, below), f.round), f.right);
+}
+template <int bits>
+inline Lanes raised_bytes(const i8* x, i64 zero) {
+  const __m256i words = _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x)));
+  return _mm256_slli_epi32(_mm256_sub_epi32(words, _mm256_set1_epi32(static_cast<i32>(zero))), bits);
+}
+
+struct Limits {
+  __m256i zero;
+  __m128i low, high;
+};
+inline Limits limits_of(i64 zero, i64 low, i64 high) {
+  return {_mm256_set1_epi16(static_cast<i16>(zero)), _mm_set1_epi8(static_cast<char>(low)),
+          _mm_set1_epi8(static_cast<char>(high))};
+}
+// What 16 bits, or 8, cannot hold lies beyond the limits, and saturates on its side of them.
+inline void store_limited(i8* to, const Lanes (&x)[2], const Limits& l) {
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(x[0], x[1]), 0xd8);
+  const __m256i moved = _mm256_adds_epi16(words, l.zero);
+  const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(moved), _mm256_extracti128_si256(moved, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_min_epi8(_mm_max_epi8(bytes, l.low), l.high));
+}
+
+}  // namespace

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel.h"
+
+#include <cstring>
+
+#include "parallel.h"
+#include "scratch.h"
+#include "set_files.h"
+#include BITTERN_SIMD
+
+namespace bittern::BITTERN_SET {
+#include "fixed.inl.h"
+
+#include BITTERN_FILE(integer_conv, fixed)
+
+#include "finish.inl.h"
+
+#include BITTERN_FILE(integer_conv, dot)
+
+#include "kernel.inl.h"
+}  // namespace bittern::BITTERN_SET

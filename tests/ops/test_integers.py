@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Native steps on int8: every instruction set gives the integers of the reference, whatever the sizes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from _conv_cases import generator
+from bittern import ops
+from bittern.ops import IntegerEnds, IntegerGeometry, IntegerPoolRule, IntegerSum
+from bittern.ops.fixed_point import Factor, factor_of
+
+ISAS = pytest.mark.parametrize("isa", ops.available_isas(), ids=lambda isa: isa.label)
+
+
+def int8(*shape: int) -> Tensor:
+    """Any int8, the ends often."""
+    drawn = torch.randint(-140, 141, shape, generator=generator(str(shape)))
+    return drawn.clamp(-128, 127).to(torch.int8)
+
+
+def rows(out: int, products: int, large: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Bias, multiplier and shift of each output, such that results fill int8; large: also factors above 1."""
+    g = generator(f"{out} {products}")
+    bias = torch.randint(-20000, 20001, (out,), generator=g).int()
+    factors = [factor_of(2.0 ** (-8 - 4 * torch.rand((), generator=g).item()) / products**0.5) for _ in range(out)]
+    if large:
+        factors[0], factors[-1] = factor_of(3.7), Factor(2**31 - 1, 30)
+    else:
+        factors[0], factors[-1] = Factor(2**30, 0), Factor(2**30, -31)
+    multiplier, shift = (torch.tensor(numbers, dtype=torch.int32) for numbers in zip(*factors, strict=True))
+    return bias, multiplier, shift
+
+
+GEOMETRIES = [
+    # channels, out, kernel, size, geometry
+    (1, 1, (1, 1), (1, 1), IntegerGeometry()),
+    (3, 8, (3, 3), (9, 7), IntegerGeometry((2, 2), (0, 1, 0, 1))),
+    (1, 64, (10, 4), (49, 10), IntegerGeometry((2, 2), (1, 1, 4, 5))),
+    (16, 40, (3, 3), (6, 5), IntegerGeometry((1, 1), (1, 1, 1, 1))),
+    (7, 17, (2, 3), (8, 9), IntegerGeometry((1, 2), (2, 0, 0, 3), (2, 2))),
+    (6, 9, (3, 1), (5, 6), IntegerGeometry((1, 1), (0, 0, 1, 1), (1, 1), 3)),
+    (4, 8, (3, 3), (5, 6), IntegerGeometry((1, 1), (1, 1, 1, 1), (1, 1), 4)),
+    (65, 33, (1, 1), (1, 23), IntegerGeometry()),
+    (257, 31, (1, 1), (1, 1), IntegerGeometry()),
+    (8, 8, (3, 3), (7, 9), IntegerGeometry((1, 1), (1, 1, 1, 1), (1, 1), 8)),  # depthwise, several pixels a vector
+    (4, 4, (2, 3), (6, 5), IntegerGeometry((2, 1), (2, 2, 1, 0), (1, 2), 4)),
+    (5, 5, (3, 3), (7, 9), IntegerGeometry((1, 1), (1, 1, 1, 1), (1, 1), 5)),
+    (24, 24, (3, 3), (9, 20), IntegerGeometry((2, 2), (0, 1, 0, 1), (1, 1), 24)),
+    (16, 16, (1, 1), (3, 3), IntegerGeometry((1, 1), (0, 0, 0, 0), (1, 1), 16)),
+    (3, 4, (1, 1), (2, 2), IntegerGeometry((1, 1), (3, 0, 0, 4))),  # windows in the border alone
+]
+
+
+@ISAS
+@pytest.mark.parametrize("case", GEOMETRIES, ids=str)
+def test_a_convolution_gives_the_integers_of_the_reference(isa: ops.Isa, case: tuple) -> None:
+    channels, out, kernel, size, geometry = case
+    w, x = int8(out, channels // geometry.groups, *kernel), int8(2, channels, *size)
+    for number, (zero, once, large, bias) in enumerate(
+        ((-128, False, False, True), (127, True, False, True), (3, False, True, True), (-7, True, True, False))
+    ):
+        ends = IntegerEnds(zero, -5 * number, once, -128 + number, 127 - 8 * number)
+        numbers = rows(out, w[0].numel(), large)
+        given = (numbers[0] if bias else None, *numbers[1:])
+        expected = ops.integer_conv_reference(x, w, *given, ends, geometry)
+        found = ops.PreparedIntegerConv(w, *given, ends, geometry, isa)(x)
+        assert torch.equal(found, expected), ends
+    assert expected.unique().numel() > 1 or expected.numel() < 16
+
+
+@ISAS
+def test_sums_of_more_than_30_bits_are_exact(isa: ops.Isa) -> None:
+    """The vectors of factors would overflow: twice 2^30 and more."""
+    w, x = torch.full((2, 1, 1, 1), 1, dtype=torch.int8), int8(1, 1, 2, 2)
+    bias = torch.tensor([2**31 - 300, -(2**31) + 300], dtype=torch.int32)
+    for shift in (0, -1, -20):
+        given = bias, torch.tensor([2**31 - 1, 2**30 + 1]).int(), torch.tensor([shift, shift]).int()
+        ends = IntegerEnds(0, 0)
+        expected = ops.integer_conv_reference(x, w, *given, ends, IntegerGeometry())
+        assert torch.equal(ops.PreparedIntegerConv(w, *given, ends, isa=isa)(x), expected)
+
+
+@ISAS
+def test_no_samples_and_many(isa: ops.Isa) -> None:
+    w, given = int8(5, 6, 3, 3), rows(5, 54, False)
+    ends, geometry = IntegerEnds(4, -4), IntegerGeometry((1, 1), (1, 1, 1, 1))
+    conv = ops.PreparedIntegerConv(w, *given, ends, geometry, isa)
+    assert conv(int8(0, 6, 4, 4)).shape == (0, 5, 4, 4)
+    x = int8(33, 6, 61, 59)  # more than is laid out at once
+    assert torch.equal(conv(x), ops.integer_conv_reference(x, w, *given, ends, geometry))
+
+
+@ISAS
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 1000])
+def test_a_sum_gives_the_integers_of_the_reference(isa: ops.Isa, count: int) -> None:
+    a, b = int8(1, count), int8(count, 1).T
+    for own, low in ((factor_of(2.0**-20 * 1.4), -128), (Factor(2**30, -17), -3), (factor_of(1.5), -128)):
+        rule = IntegerSum(-128, 4, -100, factor_of(0.19), Factor(2**30, 0), own, low, 120)
+        found = ops.integer_add(a, b, rule, isa)
+        assert torch.equal(found, ops.integer_add_reference(a, b, rule))
+
+
+@ISAS
+def test_all_pairs_of_int8_add_as_the_reference(isa: ops.Isa) -> None:
+    every = torch.arange(-128, 128).to(torch.int8)
+    a, b = every[:, None].expand(256, 256).contiguous(), every.expand(256, 256).contiguous()
+    rule = IntegerSum(-17, 4, -128, factor_of(0.1978), factor_of(0.5), factor_of(2.0**-19 * 1.0624))
+    expected = ops.integer_add_reference(a, b, rule)
+    assert torch.equal(ops.integer_add(a, b, rule, isa), expected)
+    assert expected.unique().numel() > 128
+
+
+@ISAS
+@pytest.mark.parametrize("average", [True, False])
+@pytest.mark.parametrize("channels", [1, 16, 67])
+def test_a_pool_gives_the_integers_of_the_reference(isa: ops.Isa, average: bool, channels: int) -> None:
+    x = int8(2, channels, 7, 9)
+    for kernel, stride, padding in (
+        ((7, 9), (1, 1), (0,) * 4),
+        ((2, 3), (2, 2), (1, 2, 1, 0)),
+        ((1, 1), (1, 2), (0,) * 4),
+    ):
+        rule = IntegerPoolRule(average, kernel, stride, padding, -100, 100)
+        assert torch.equal(ops.integer_pool(x, rule, isa), ops.integer_pool_reference(x, rule))
+
+
+def test_a_mean_rounds_halves_away_from_zero() -> None:
+    x = torch.tensor([[[[1, 2], [-1, -2]]]], dtype=torch.int8)
+    rule = IntegerPoolRule(True, (1, 2), (1, 1))
+    assert ops.integer_pool(x, rule).flatten().tolist() == [2, -2]
+
+
+def test_a_table_gives_its_entries() -> None:
+    table, x = int8(256), torch.arange(-128, 128).to(torch.int8).repeat(3)[:-1]
+    assert torch.equal(ops.integer_table(x, table), ops.integer_table_reference(x, table))
+    assert torch.equal(ops.integer_table(x, table)[:256], table)
+
+
+@pytest.mark.parametrize("answers", [1, 2, 12, 1001])
+def test_softmax_gives_the_integers_of_the_reference(answers: int) -> None:
+    x = int8(5, answers)
+    for factor, least in ((Factor(1476210432, 24), -124), (Factor(2011586560, 20), -255), (Factor(2**30, 22), 0)):
+        found = ops.PreparedIntegerSoftmax(factor, least)(x)
+        assert torch.equal(found, ops.integer_softmax_reference(x, factor, least))
