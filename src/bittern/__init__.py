@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bittern import nn as nn
     from bittern import optim as optim
     from bittern import pretrained as pretrained
+    from bittern import ptq as ptq
     from bittern import quant as quant
     from bittern import quantizer as quantizer
     from bittern import recipes as recipes
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from bittern.nn.convert import convert as convert
     from bittern.nn.sign_shares import ConstantInputWarning as ConstantInputWarning
     from bittern.nn.summary import summary as summary
+    from bittern.ptq.quantize import quantize as quantize
     from bittern.quantizer import set_progress as set_progress
 
 _MODULES = (
@@ -44,6 +46,7 @@ _MODULES = (
     "nn",
     "optim",
     "pretrained",
+    "ptq",
     "quant",
     "quantizer",
     "recipes",
@@ -56,6 +59,7 @@ _NAMES = {
     "convert": "nn",
     "load": "_load",
     "pack": "deploy",
+    "quantize": "ptq",
     "set_progress": "quantizer",
     "summary": "nn",
     "verify": "deploy",
@@ -80,7 +84,9 @@ __all__ = [
     "optim",
     "pack",
     "pretrained",
+    "ptq",
     "quant",
+    "quantize",
     "recipes",
     "set_progress",
     "summary",

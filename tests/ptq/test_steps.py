@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from _tolerance import assert_exact
-from bittern.ptq import (
+from bittern.ptq.steps import (
     Limits,
     channel_steps,
     dequantize,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from bittern.ptq.network import QuantizedLayer, QuantizedNetwork
 from bittern.ptq.observers import (
     OBSERVERS,
     KullbackLeibler,
@@ -12,13 +13,13 @@ from bittern.ptq.observers import (
     Observer,
     Percentile,
 )
+from bittern.ptq.quantize import quantize
+from bittern.ptq.report import Report, Row
 from bittern.ptq.steps import (
     Limits,
     channel_steps,
-    dequantize,
     input_limits,
     least_squares_channel_steps,
-    quantize,
     scale_and_zero,
     weight_limits,
 )
@@ -32,8 +33,11 @@ __all__ = [
     "MovingAverage",
     "Observer",
     "Percentile",
+    "QuantizedLayer",
+    "QuantizedNetwork",
+    "Report",
+    "Row",
     "channel_steps",
-    "dequantize",
     "input_limits",
     "least_squares_channel_steps",
     "quantize",

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network whose layers run in integers: called like the model that it was made of, trained, and packed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+import bittern._version as version
+from bittern.deploy import image_info
+from bittern.deploy.errors import PackError
+from bittern.deploy.fold import fold
+from bittern.deploy.packed import Packed
+from bittern.deploy.parameters import bound
+from bittern.deploy.plain import plain_cpu
+from bittern.deploy.validate import check_program
+from bittern.ptq.batches import program_inputs, read_batches
+from bittern.ptq.grid import Grid
+from bittern.ptq.plan import Facts, Unit
+from bittern.ptq.products import Product, quantized, usable_scales, weight_scales
+from bittern.ptq.report import Report, measured
+from bittern.ptq.rewrite import Written, written
+from bittern.ptq.training import on_weight_grid, trained_forward
+from bittern.ptq.writer import Weights
+
+if TYPE_CHECKING:
+    from bittern.data import ImageData
+
+
+class QuantizedLayer(nn.Module):
+    """The latent numbers of one product, of which its integers are made."""
+
+    scales: Tensor
+
+    def __init__(self, name: str, product: Product, bits: int, per_channel: bool, x: Grid, out: Grid) -> None:
+        super().__init__()
+        self.name, self.bits, self.x = name, bits, x
+        self.weight = nn.Parameter(product.weight.detach().clone())
+        self.bias = None if product.bias is None else nn.Parameter(product.bias.detach().clone())
+        scales = usable_scales(product, weight_scales(product.weight, bits, per_channel), x, out)
+        self.register_buffer("scales", scales)
+
+    @property
+    def product(self) -> Product:
+        return Product(self.weight, self.bias)
+
+    def integers(self) -> Weights:
+        """The integers of its numbers now."""
+        return quantized(self.product, self.scales, self.x, self.bits)
+
+    def rounded(self) -> Product:
+        """The real numbers of its integers, with straight-through gradients to its own."""
+        return on_weight_grid(self.product, self.integers(), self.x, self.bits)
+
+
+class QuantizedNetwork(nn.Module):
+    """A network of integers; made by `bittern.quantize`.
+
+    Call it as the model was called, with floats; it answers floats. In eval mode the answer is that of the packed
+    program, integer by integer. In training mode it is the same numbers with straight-through gradients to the latent
+    weights and biases (`layers`), so that the network can be fine-tuned; ranges and scales stay as calibrated, and
+    batch norms are part of the weights.
+    """
+
+    def __init__(
+        self,
+        facts: Facts,
+        units: Sequence[Unit],
+        grids: Mapping[int, Grid],
+        products: Mapping[str, tuple[Product, int]],
+        per_channel: bool,
+        model_name: str,
+        seen: Sequence[Sequence[Tensor]],
+    ) -> None:
+        """products: by the name of its node, with the bits of its weight; seen: inputs on which `report` measures."""
+        super().__init__()
+        self.facts, self.units, self.grids, self.model_name = facts, tuple(units), dict(grids), model_name
+        nodes = {unit.node.name: unit for unit in units}
+        self.layers = nn.ModuleList(
+            QuantizedLayer(
+                name, product, bits, per_channel, grids[nodes[name].node.inputs[0]], grids[nodes[name].output]
+            )
+            for name, (product, bits) in products.items()
+        )
+        self._seen = [list(inputs) for inputs in seen]
+        self._made: tuple[tuple[Any, ...], Packed] | None = None
+
+    def _own_layers(self) -> list[QuantizedLayer]:
+        return [layer for layer in self.layers if isinstance(layer, QuantizedLayer)]
+
+    def written(self) -> Written:
+        """The integer program of the numbers that it has now."""
+        weights = {layer.name: layer.integers() for layer in self._own_layers()}
+        return written(self.facts, self.units, self.grids, weights)
+
+    @property
+    def report(self) -> Report:
+        """What each layer became, and how far it is from the float network's on some of the calibration data."""
+        return self._measured(self._seen)
+
+    def measure(self, data: Any) -> Report:
+        """The report on other data, given as `calibration` is. Raises: TypeError, ValueError."""
+        batches = read_batches(len(self.facts.program.parameters) == 1, data)
+        return self._measured(program_inputs(self.facts.program, batches))
+
+    def _measured(self, inputs: Sequence[Sequence[Tensor]]) -> Report:
+        bits = {layer.name: layer.bits for layer in self._own_layers()}
+        with plain_cpu():
+            return measured(self.facts, self.units, self.grids, self.written(), bits, inputs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if not self.training:
+            return self._packed()(*args, **kwargs)
+        inputs = bound(self.facts.program.parameters, args, kwargs)
+        products = {layer.name: layer.rounded() for layer in self._own_layers()}
+        return trained_forward(self.facts, self.units, self.grids, self.written(), products, inputs)
+
+    def pack(
+        self,
+        *,
+        classes: Sequence[str] | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        data: ImageData | None = None,
+    ) -> Packed:
+        """The network as one packed model, whose answers are those of eval mode; arguments are those of `bittern.pack`.
+
+        Raises: PackError for class names, mean and std that do not fit.
+        """
+        packed = self._packed()
+        channels = packed.inputs[0].shape[0] if packed.takes_one_tensor and packed.inputs[0].shape else None
+        images = image_info.given(channels, classes, mean, std, data)
+        answers = self.facts.forms[self.facts.program.output].shape
+        problem = images.problem(channels, answers[1] if len(answers) == 2 else None)
+        if problem is not None:
+            raise PackError(f"pack: {problem}")
+        return Packed(packed.program, packed.tensors, packed.info | images.to_info(), torch.device("cpu"))
+
+    def _packed(self) -> Packed:
+        """The packed program of the numbers that it has now, made anew when one of them changed."""
+        state = tuple((p.data_ptr(), p._version) for p in (*self.parameters(), *self.buffers()))
+        if self._made is None or self._made[0] != state:
+            found = self.written()
+            with plain_cpu():
+                program, tensors = fold(found.program, found.tensors)
+                check_program(program, tensors)
+                info = {"bittern": version.__version__, "model": self.model_name, "quantized": "integers"}
+                self._made = state, Packed(program, tensors, info, torch.device("cpu"))
+        return self._made[1]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> QuantizedNetwork:
+        """A copy with parameters of its own; the packed program is made anew."""
+        import copy
+
+        made, self._made = self._made, None
+        try:
+            twin = self.__class__.__new__(self.__class__)
+            memo[id(self)] = twin
+            twin.__dict__ = {key: copy.deepcopy(value, memo) for key, value in self.__dict__.items()}
+        finally:
+            self._made = made
+        return twin

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sums, softmax, and any function of one number, which becomes a table of its 256 answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bittern.deploy.interpreter import step_of
+from bittern.deploy.kinds.integer.softmax import MOST_ANSWERS
+from bittern.deploy.kinds.integer.sums import LEFT_SHIFT
+from bittern.deploy.program import Node
+from bittern.ops.fixed_point import EXP_FRACTION_BITS, EXP_INTEGER_BITS, MOST, factor_of
+from bittern.ptq.grid import SOFTMAX_GRID, Grid
+from bittern.ptq.rule import Forms, Rule
+from bittern.ptq.writer import Writer
+
+CPU = torch.device("cpu")
+
+
+# -- sums --------------------------------------------------------------------------------------------------
+
+
+def _add_problem(forms: Forms, tensors: Mapping[str, Tensor], node: Node) -> str | None:
+    return None if len(node.inputs) == 2 else "it adds a number of the file to each place"
+
+
+def _add(writer: Writer, node: Node, value: int, out: Grid) -> int:
+    a, b = (writer.grids[source] for source in node.inputs)
+    larger = 2.0 * max(a.scale, b.scale)
+    attrs: dict[str, Any] = {"zero_a": a.zero, "zero_b": b.zero, "out_zero": out.zero, **writer.ends(out)}
+    reals = {"a_": a.scale / larger, "b_": b.scale / larger, "": larger / (2**LEFT_SHIFT * out.scale)}
+    for prefix, real in reals.items():
+        attrs[f"{prefix}multiplier"], attrs[f"{prefix}shift"] = factor_of(real)
+    return writer.add("integer_add", node, [writer.integer(source) for source in node.inputs], **attrs)
+
+
+# -- softmax -----------------------------------------------------------------------------------------------
+
+
+def _softmax_problem(forms: Forms, tensors: Mapping[str, Tensor], node: Node) -> str | None:
+    shape = forms[node.inputs[0]].shape
+    if node.attrs["log"]:
+        return "there is no logarithm of a softmax in integers"
+    if len(shape) != 2:
+        return f"a softmax in integers takes rows of samples; it gets {list(shape[1:])} a sample"
+    return None if shape[1] <= MOST_ANSWERS else f"a softmax in integers has at most {MOST_ANSWERS} answers"
+
+
+def _softmax(writer: Writer, node: Node, value: int, out: Grid) -> int:
+    grid = writer.grids[node.inputs[0]]
+    multiplier, shift = factor_of(min(grid.scale * 2**EXP_FRACTION_BITS, float(MOST)))
+    if shift < 0:
+        raise ValueError(f"quantize: layer {node.name!r}: the scale {grid.scale:g} of its input is too small")
+    least = max(-math.floor((2**EXP_INTEGER_BITS - 1) * 2.0**EXP_FRACTION_BITS / 2**shift), -255)
+    inputs = (writer.integer(node.inputs[0]),)
+    return writer.add("integer_softmax", node, inputs, multiplier=multiplier, shift=shift, least=least)
+
+
+# -- functions of one number -------------------------------------------------------------------------------
+
+KINDS_OF_ONE = (
+    *("relu", "relu6", "hardtanh", "hardsigmoid", "gelu", "silu", "sigmoid", "tanh", "leaky_relu", "constant", "sign"),
+)
+OPERATORS_OF_ONE = (
+    *("gelu", "hardswish", "elu", "selu", "celu", "mish", "softplus", "log_sigmoid", "hardshrink", "softshrink"),
+    *("erf", "exp", "log", "log1p", "sqrt", "rsqrt", "reciprocal", "abs", "neg", "sin", "cos", "atan", "square"),
+    *("silu", "sigmoid", "tanh", "relu", "relu6", "hardsigmoid", "hardtanh", "leaky_relu", "clamp", "clamp_min"),
+    *("clamp_max", "floor", "ceil", "round"),
+)
+OVERLOADS_OF_ONE = ("pow.Tensor_Scalar", "add.Scalar", "mul.Scalar", "sub.Scalar", "div.Scalar", "rsub.Scalar")
+
+
+def _table_problem(forms: Forms, tensors: Mapping[str, Tensor], node: Node) -> str | None:
+    if len(node.inputs) != 1 or forms[node.inputs[0]].shape != forms[node.output].shape:
+        return "it computes with more than one number a place"
+    arguments = node.attrs.get("arguments", [])
+    assert isinstance(arguments, list)
+    if any(isinstance(argument, dict) and not set(argument) <= {"input", "order"} for argument in arguments):
+        return "it computes with more than one number a place"
+    return None
+
+
+def _prelu_problem(forms: Forms, tensors: Mapping[str, Tensor], node: Node) -> str | None:
+    return None if tensors[node.tensors["weight"]].numel() == 1 else "its slopes differ by channel"
+
+
+def _table(writer: Writer, node: Node, value: int, out: Grid) -> int:
+    """The answers of the real node to every number that its input may be; NaN, which none of them was, becomes 0."""
+    (source,) = node.inputs
+    function = step_of(node, writer.tensors, CPU)
+    reals = writer.grids[source].reals(torch.arange(-128, 128)).view(-1, *(1,) * (len(writer.shape(source)) - 1))
+    answers = function(reals).flatten().nan_to_num(nan=0.0)
+    ends = writer.ends(out)
+    entries = out.integers(answers).clamp(ends["low"], ends["high"]).to(torch.int8)
+    return writer.add("integer_table", node, (writer.integer(source),), {"table": entries})
+
+
+_TABLE = Rule(write=_table, problem=_table_problem, takes_limits=True)
+
+POINTWISE_RULES = {
+    "add": Rule(write=_add, problem=_add_problem, takes_limits=True),
+    "softmax": Rule(write=_softmax, problem=_softmax_problem, fixed=SOFTMAX_GRID),
+    "prelu": Rule(write=_table, problem=_prelu_problem, takes_limits=True),
+    **dict.fromkeys(KINDS_OF_ONE, _TABLE),
+    **{f"aten {name}.default": _TABLE for name in OPERATORS_OF_ONE},
+    **{f"aten {name}": _TABLE for name in OVERLOADS_OF_ONE},
+}

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""quantize: from a trained network and some of its inputs to a network of integers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from bittern.deploy.errors import FormatError, PackError
+from bittern.deploy.front import read
+from bittern.deploy.front.dynamic import read_dynamic
+from bittern.deploy.front.example import read_example
+from bittern.deploy.packed import Packed
+from bittern.deploy.plain import plain_cpu
+from bittern.deploy.shapes import forms_of
+from bittern.deploy.unseen import check_seen
+from bittern.deploy.unwrap import unwrapped
+from bittern.ptq.batches import example_of, first_samples, program_inputs, read_batches, takes_one
+from bittern.ptq.calibrate import Groups, MakeObserver, bits_of, calibrated
+from bittern.ptq.fold import folded
+from bittern.ptq.network import QuantizedNetwork
+from bittern.ptq.observers import MinMax
+from bittern.ptq.plan import Facts, Unit, plan
+from bittern.ptq.products import product_of
+from bittern.ptq.steps import check_bits
+
+
+def quantize(
+    model: nn.Module,
+    calibration: Any,
+    *,
+    weights: int = 8,
+    inputs: int = 8,
+    observer: MakeObserver = MinMax,
+    per_channel: bool = True,
+    keep: Sequence[str] = (),
+) -> QuantizedNetwork:
+    """Make a network of integers of a trained one.
+
+    model: a module of float32 on the CPU; it is read in eval mode, as `bittern.pack` reads it, and left as it was.
+    calibration: one tensor of typical inputs [samples, ...], or batches as the model is called with them, some hundred
+    samples together; of pairs (inputs, labels) the inputs are taken. All are held in memory.
+    weights, inputs: bits, 2 ... 8, of the weights of convolutions and linear layers, and of what these read. What
+    enters the network, and what only sums, pools and functions of one number read, has 8 bits.
+    observer: which range a value has (`bittern.ptq.OBSERVERS`), a class or a partial of one.
+    per_channel: a scale for each output channel of a weight, or one for all.
+    keep: names of layers or modules that stay float, with * and ?; one that names nothing is an error.
+
+    Batch norms go into the weights beside them. What has no integer kind stays float between a node `dequantize` and a
+    node `quantize`; `report` of the result lists it with the reason, and says of each layer how far it is from the
+    float network.
+
+    Raises: TypeError, ValueError for arguments that do not fit; PackError for a model that cannot be read; ValueError
+    where the calibration data make NaN or infinity, where sums leave int32, and where nothing is left in integers.
+    """
+    _check_model(model)
+    check_bits("quantize: weights", weights)
+    check_bits("quantize: inputs", inputs)
+    model = unwrapped(model)
+    batches = read_batches(takes_one(model), calibration)
+    with plain_cpu():
+        facts = _facts(model, example_of(batches[0]))
+        given = program_inputs(facts.program, batches)
+        units = plan(facts, keep)
+        _check_some(units)
+        groups = Groups(facts, units)
+        products = [unit.node for unit in units if unit.reason is None and unit.rule.leads]
+        bits = bits_of(facts, units, groups, {node.output: inputs for node in products})
+        grids = calibrated(facts, given, groups, bits, observer, _names(facts))
+        numbers = {node.name: (product_of(node, facts.tensors), weights) for node in products}
+        seen = first_samples(facts.program, given)
+        network = QuantizedNetwork(facts, units, grids, numbers, per_channel, type(model).__name__, seen).eval()
+        network.written()
+    return network
+
+
+def _check_model(model: Any) -> None:
+    if isinstance(model, Packed):
+        raise TypeError("quantize: model is packed already; give the torch module that it was packed from")
+    if isinstance(model, QuantizedNetwork):
+        raise TypeError("quantize: model is quantized already; give the float network that it was made of")
+
+
+def _facts(model: nn.Module, example: Any) -> Facts:
+    """The model as a program of real nodes. Raises: PackError."""
+    try:
+        check_seen(model)
+        given = read_example(model, example)
+        program, tensors, _ = read(model, given, read_dynamic(given, None))
+        program, tensors = folded(program, tensors)
+        return Facts(program, tensors, forms_of(program, tensors))
+    except (PackError, FormatError) as error:
+        raise PackError(f"quantize: {str(error).removeprefix('pack: ')}") from error
+
+
+def _check_some(units: Sequence[Unit]) -> None:
+    """Raises: ValueError where all of a network stays float."""
+    if not any(unit.reason is None and unit.rule.leads for unit in units):
+        reasons = list(dict.fromkeys(f"{unit.node.name!r}: {unit.reason}" for unit in units if unit.reason))
+        raise ValueError(f"quantize: no layer of this model has integers; {'; '.join(reasons[:8]) or 'it has none'}")
+
+
+def _names(facts: Facts) -> Mapping[int, str]:
+    """What to call each value."""
+    names = {value: given.name for value, given in enumerate(facts.program.inputs)}
+    return names | {node.output: node.name for node in facts.program.nodes}
