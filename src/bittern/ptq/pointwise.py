@@ -12,9 +12,9 @@ from torch import Tensor
 
 from bittern.deploy.interpreter import step_of
 from bittern.deploy.kinds.integer.softmax import MOST_ANSWERS
-from bittern.deploy.kinds.integer.sums import LEFT_SHIFT
 from bittern.deploy.program import Node
 from bittern.ops.fixed_point import EXP_FRACTION_BITS, EXP_INTEGER_BITS, MOST, factor_of
+from bittern.ops.integer_add.reference import LEFT_SHIFT
 from bittern.ptq.grid import SOFTMAX_GRID, Grid
 from bittern.ptq.rule import Forms, Rule
 from bittern.ptq.writer import Writer
