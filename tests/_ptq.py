@@ -25,7 +25,7 @@ def check_integers(network: QuantizedNetwork, *inputs: Tensor) -> dict[str, int]
     """
     found: dict[str, int] = {}
     integers = integers_of(network.written(), inputs)
-    weights = {layer.name: layer.integers() for layer in network._own_layers()}
+    weights = {layer.name: layer.integers() for layer in network.own_layers()}
     for unit in network.units:
         if unit.reason is not None:
             continue

@@ -187,6 +187,7 @@ def test_app_is_a_typer() -> None:
         "train",
         "eval",
         "pack",
+        "quantize",
         "run",
         "export",
         "info",

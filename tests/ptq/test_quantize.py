@@ -16,7 +16,7 @@ import bittern
 from _ptq import check_integers
 from _tolerance import assert_exact
 from bittern.deploy import PackError, to_c
-from bittern.ptq import LeastSquares, QuantizedNetwork, quantize
+from bittern.ptq import Bits, LeastSquares, QuantizedNetwork, quantize
 from bittern.ptq.products import turned, turned_back
 
 
@@ -113,9 +113,17 @@ def test_integers_of_few_bits(images: Tensor) -> None:
         if node.kind in ("integer_conv", "integer_linear"):
             assert int(packed.tensors[node.tensors["weight"]].abs().max()) == 7
     assert {grid.bits for grid in network.grids.values()} == {3, 8}
-    coarse = quantize(model, images, weights=4, per_channel=False)
-    scales = coarse.layers[0].scales
+
+
+def test_bits_of_single_layers_and_one_scale_a_weight() -> None:
+    x = torch.randn(4, 1, 7, 7)
+    network = quantize(Small(), x, weights=4, per_channel=False, layers={"hea?": Bits(5, 6), "*": Bits(3)})
+    scales = network.layers[0].scales
     assert bool((scales == scales[0]).all())
+    bits = {row.name: (row.weight_bits, row.input_bits) for row in network.report.rows}
+    assert (bits["first"], bits["second"], bits["head"]) == ((3, 8), (3, 8), (5, 6))
+    with pytest.raises(ValueError, match="layers: 'haed' names no layer"):
+        quantize(Small(), x, layers={"haed": Bits()})
 
 
 def test_the_answer_is_near_the_float_network(everything: QuantizedNetwork) -> None:
@@ -215,7 +223,7 @@ def test_keep(small: QuantizedNetwork) -> None:
     assert {row.name for row in network.report.kept_float} == {"first", "relu"}
     assert 0 < network.report.integer_macs < 1
     check_integers(network, x)
-    with pytest.raises(ValueError, match="keep='third' names no layer; there are 'first'"):
+    with pytest.raises(ValueError, match="keep: 'third' names no layer; there are 'first'"):
         quantize(model, x, keep=["third"])
     with pytest.raises(ValueError, match="no layer of this model has integers; 'first': keep"):
         quantize(model, x, keep=["*"])
@@ -242,7 +250,7 @@ def test_calibration_data(small: QuantizedNetwork) -> None:
     model, x = Small(), torch.randn(16, 1, 7, 7)
     answers = small(x)
     labelled = [(part, torch.zeros(4)) for part in x.split(4)]
-    for calibration in ([x], iter(x.split(5)), labelled, {"x": x}):
+    for calibration in (iter(x.split(5)), labelled, {"x": x}):
         assert_exact(quantize(model, calibration)(x), answers)
     with pytest.raises(ValueError, match="calibration has no samples"):
         quantize(model, x[:0])

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bittern.cli import advise, bench, ddnn, demo, export, info, methods, packing, pretrained, run, training
+from bittern.cli import advise, bench, ddnn, demo, export, info, methods, packing, pretrained, quantize, run, training
 
 app = typer.Typer(
     name="bittern",
@@ -20,6 +20,7 @@ app.command()(demo.demo)
 app.command()(training.train)
 app.command(name="eval")(training.evaluate)
 app.command()(packing.pack)
+app.command()(quantize.quantize)
 app.command()(run.run)
 app.command()(export.export)
 app.command()(info.info)

@@ -13,7 +13,7 @@ from bittern.ptq.observers import (
     Observer,
     Percentile,
 )
-from bittern.ptq.quantize import quantize
+from bittern.ptq.quantize import Bits, quantize
 from bittern.ptq.report import Report, Row
 from bittern.ptq.steps import (
     Limits,
@@ -26,6 +26,7 @@ from bittern.ptq.steps import (
 
 __all__ = [
     "OBSERVERS",
+    "Bits",
     "KullbackLeibler",
     "LeastSquares",
     "Limits",

@@ -57,6 +57,7 @@ def folded(program: Program, tensors: Mapping[str, Tensor]) -> tuple[Program, di
     folder.behind()
     folder.in_front()
     folder.alone()
+    folder.biases()
     return folder.program, folder.tensors
 
 
@@ -109,6 +110,22 @@ class _Folder:
             if affine is not None and 2 <= len(form.shape) <= MOST_SPACE and not node.attrs.get("last"):
                 new[node.output] = self._depthwise(node, affine, form)
         self.program = self.program.rewritten(new, {})
+
+    def biases(self) -> None:
+        """Zeros for products without a bias, so that one can be corrected and learned."""
+        one, none = torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+        new = {
+            node.output: [self._merged(node, Affine(one, none))]
+            for node in self.program.nodes
+            if self._is_product(node) and self._lacks_bias(node)
+        }
+        self.program = self.program.rewritten(new, {})
+
+    def _lacks_bias(self, node: Node) -> bool:
+        if is_transposed(node):
+            given = transposed_arguments(node)
+            return given is not None and given["bias"] is None
+        return "bias" not in node.tensors
 
     def _depthwise(self, node: Node, affine: Affine, form: Form) -> list[Node]:
         channels, space = form.shape[1], form.shape[2:]

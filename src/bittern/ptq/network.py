@@ -39,7 +39,7 @@ class QuantizedLayer(nn.Module):
         super().__init__()
         self.name, self.bits, self.x = name, bits, x
         self.weight = nn.Parameter(product.weight.detach().clone())
-        self.bias = None if product.bias is None else nn.Parameter(product.bias.detach().clone())
+        self.bias = nn.Parameter(product.bias.detach().clone())
         scales = usable_scales(product, weight_scales(product.weight, bits, per_channel), x, out)
         self.register_buffer("scales", scales)
 
@@ -88,12 +88,12 @@ class QuantizedNetwork(nn.Module):
         self._seen = [list(inputs) for inputs in seen]
         self._made: tuple[tuple[Any, ...], Packed] | None = None
 
-    def _own_layers(self) -> list[QuantizedLayer]:
+    def own_layers(self) -> list[QuantizedLayer]:
         return [layer for layer in self.layers if isinstance(layer, QuantizedLayer)]
 
     def written(self) -> Written:
         """The integer program of the numbers that it has now."""
-        weights = {layer.name: layer.integers() for layer in self._own_layers()}
+        weights = {layer.name: layer.integers() for layer in self.own_layers()}
         return written(self.facts, self.units, self.grids, weights)
 
     @property
@@ -107,7 +107,7 @@ class QuantizedNetwork(nn.Module):
         return self._measured(program_inputs(self.facts.program, batches))
 
     def _measured(self, inputs: Sequence[Sequence[Tensor]]) -> Report:
-        bits = {layer.name: layer.bits for layer in self._own_layers()}
+        bits = {layer.name: layer.bits for layer in self.own_layers()}
         with plain_cpu():
             return measured(self.facts, self.units, self.grids, self.written(), bits, inputs)
 
@@ -115,7 +115,7 @@ class QuantizedNetwork(nn.Module):
         if not self.training:
             return self._packed()(*args, **kwargs)
         inputs = bound(self.facts.program.parameters, args, kwargs)
-        products = {layer.name: layer.rounded() for layer in self._own_layers()}
+        products = {layer.name: layer.rounded() for layer in self.own_layers()}
         return trained_forward(self.facts, self.units, self.grids, self.written(), products, inputs)
 
     def pack(

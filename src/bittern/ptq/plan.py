@@ -9,7 +9,7 @@ of its result.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -57,15 +57,19 @@ class Unit:
 
 def plan(facts: Facts, keep: Sequence[str]) -> tuple[Unit, ...]:
     """One unit for each node but those in the limits of others. Raises: ValueError for a pattern that fits no node."""
-    names = [node.name for node in facts.program.nodes]
-    for pattern in keep:
-        if not any(matches(name, pattern) for name in names):
-            raise ValueError(
-                f"quantize: keep={pattern!r} names no layer; there are {', '.join(map(repr, names[:12]))}, ..."
-            )
+    check_patterns("keep", keep, [node.name for node in facts.program.nodes])
     reasons = _forward(facts, keep)
     _backward(facts, reasons)
     return tuple(_units(facts, reasons))
+
+
+def check_patterns(option: str, patterns: Iterable[str], names: Sequence[str]) -> None:
+    """Raises: ValueError for a pattern that fits no name."""
+    for pattern in patterns:
+        if not any(matches(name, pattern) for name in names):
+            raise ValueError(
+                f"quantize: {option}: {pattern!r} names no layer; there are {', '.join(map(repr, names[:12]))}, ..."
+            )
 
 
 def matches(name: str, pattern: str) -> bool:

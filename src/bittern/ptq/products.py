@@ -31,19 +31,19 @@ class Product(NamedTuple):
     """The numbers of a product, output channels first."""
 
     weight: Tensor
-    bias: Tensor | None
+    bias: Tensor
+    """[out]."""
 
 
 def product_of(node: Node, tensors: Mapping[str, Tensor]) -> Product:
     """Weight [out, in / groups, ...] and bias; those of a transposed convolution turned into a convolution's."""
     named = node.named(tensors)
     if not is_transposed(node):
-        return Product(named["weight"], named.get("bias"))
+        return Product(named["weight"], named["bias"])
     given = transposed_arguments(node)
     assert given is not None
     weight, groups = named[given["weight"]["tensor"]], given["groups"]
-    bias = named[given["bias"]["tensor"]] if given["bias"] else None
-    return Product(turned(weight, groups), bias)
+    return Product(turned(weight, groups), named[given["bias"]["tensor"]])
 
 
 def turned(weight: Tensor, groups: int) -> Tensor:
@@ -72,8 +72,7 @@ def usable_scales(product: Product, scales: Tensor, x: Grid, out: Grid) -> Tenso
     """
     empty = product.weight.detach().flatten(1).abs().amax(1) == 0
     found = torch.where(empty, torch.full_like(scales, out.scale / x.scale), scales)
-    if product.bias is not None:
-        found = torch.maximum(found, product.bias.detach().double().abs() / (x.scale * MOST_BIAS))
+    found = torch.maximum(found, product.bias.detach().double().abs() / (x.scale * MOST_BIAS))
     return found.float().double()
 
 
@@ -83,8 +82,8 @@ def quantized(product: Product, scales: Tensor, x: Grid, bits: int) -> Weights:
     weight = product.weight.detach().double()
     shape = (-1, *(1,) * (weight.ndim - 1))
     rounded = rounded_away(weight / scales.view(shape)).clamp(limits.least, limits.most).to(torch.int8)
-    bias = torch.zeros(len(weight), dtype=torch.float64) if product.bias is None else product.bias.detach().double()
-    return Weights(rounded, scales, rounded_away(bias / (x.scale * scales)).clamp(-MOST_SUM, MOST_SUM - 1).int())
+    bias = rounded_away(product.bias.detach().double() / (x.scale * scales))
+    return Weights(rounded, scales, bias.clamp(-MOST_SUM, MOST_SUM - 1).int())
 
 
 def check_sums(name: str, weights: Weights, x: Grid) -> None:

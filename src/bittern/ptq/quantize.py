@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -14,6 +14,7 @@ from bittern.deploy.front.dynamic import read_dynamic
 from bittern.deploy.front.example import read_example
 from bittern.deploy.packed import Packed
 from bittern.deploy.plain import plain_cpu
+from bittern.deploy.program import Node
 from bittern.deploy.shapes import forms_of
 from bittern.deploy.unseen import check_seen
 from bittern.deploy.unwrap import unwrapped
@@ -22,9 +23,16 @@ from bittern.ptq.calibrate import Groups, MakeObserver, bits_of, calibrated
 from bittern.ptq.fold import folded
 from bittern.ptq.network import QuantizedNetwork
 from bittern.ptq.observers import MinMax
-from bittern.ptq.plan import Facts, Unit, plan
+from bittern.ptq.plan import Facts, Unit, check_patterns, matches, plan
 from bittern.ptq.products import product_of
 from bittern.ptq.steps import check_bits
+
+
+class Bits(NamedTuple):
+    """Of one layer: of its weights, and of what it reads."""
+
+    weights: int = 8
+    inputs: int = 8
 
 
 def quantize(
@@ -33,6 +41,7 @@ def quantize(
     *,
     weights: int = 8,
     inputs: int = 8,
+    layers: Mapping[str, Bits] | None = None,
     observer: MakeObserver = MinMax,
     per_channel: bool = True,
     keep: Sequence[str] = (),
@@ -44,6 +53,7 @@ def quantize(
     samples together; of pairs (inputs, labels) the inputs are taken. All are held in memory.
     weights, inputs: bits, 2 ... 8, of the weights of convolutions and linear layers, and of what these read. What
     enters the network, and what only sums, pools and functions of one number read, has 8 bits.
+    layers: other bits by the names of layers or modules with weights, with * and ?; the first pattern that fits counts.
     observer: which range a value has (`bittern.ptq.OBSERVERS`), a class or a partial of one.
     per_channel: a scale for each output channel of a weight, or one for all.
     keep: names of layers or modules that stay float, with * and ?; one that names nothing is an error.
@@ -58,6 +68,9 @@ def quantize(
     _check_model(model)
     check_bits("quantize: weights", weights)
     check_bits("quantize: inputs", inputs)
+    for pattern, own in (layers or {}).items():
+        for part in own:
+            check_bits(f"quantize: layers[{pattern!r}]", part)
     model = unwrapped(model)
     batches = read_batches(takes_one(model), calibration)
     with plain_cpu():
@@ -67,9 +80,10 @@ def quantize(
         _check_some(units)
         groups = Groups(facts, units)
         products = [unit.node for unit in units if unit.reason is None and unit.rule.leads]
-        bits = bits_of(facts, units, groups, {node.output: inputs for node in products})
+        wanted = _bits(products, Bits(weights, inputs), layers or {})
+        bits = bits_of(facts, units, groups, {node.output: wanted[node.name].inputs for node in products})
         grids = calibrated(facts, given, groups, bits, observer, _names(facts))
-        numbers = {node.name: (product_of(node, facts.tensors), weights) for node in products}
+        numbers = {node.name: (product_of(node, facts.tensors), wanted[node.name].weights) for node in products}
         seen = first_samples(facts.program, given)
         network = QuantizedNetwork(facts, units, grids, numbers, per_channel, type(model).__name__, seen).eval()
         network.written()
@@ -100,6 +114,13 @@ def _check_some(units: Sequence[Unit]) -> None:
     if not any(unit.reason is None and unit.rule.leads for unit in units):
         reasons = list(dict.fromkeys(f"{unit.node.name!r}: {unit.reason}" for unit in units if unit.reason))
         raise ValueError(f"quantize: no layer of this model has integers; {'; '.join(reasons[:8]) or 'it has none'}")
+
+
+def _bits(products: Sequence[Node], others: Bits, layers: Mapping[str, Bits]) -> dict[str, Bits]:
+    """Of each product, by its name. Raises: ValueError for a pattern that fits none."""
+    names = [node.name for node in products]
+    check_patterns("layers", layers, names)
+    return {name: next((own for pattern, own in layers.items() if matches(name, pattern)), others) for name in names}
 
 
 def _names(facts: Facts) -> Mapping[int, str]:

@@ -67,7 +67,7 @@ def trained_forward(
         given = [read(value, integer) for value in node.inputs]
         tensors = facts.tensors
         if node.name in products:
-            node, tensors = _with(node, tensors, products[node.name])
+            node, tensors = with_numbers(node, tensors, products[node.name])
         y = step_of(node, tensors, CPU)(*given)
         if unit is not None and unit.reason is None and unit.output == node.output:
             y = snapped[node.output] = on_grid(y, grids[node.output], integers[node.output])
@@ -82,7 +82,7 @@ def on_grid(x: Tensor, grid: Grid, integers: Tensor) -> Tensor:
     return inside + (grid.reals(integers) - inside).detach()
 
 
-def _with(node: Node, tensors: Mapping[str, Tensor], product: Product) -> tuple[Node, Mapping[str, Tensor]]:
+def with_numbers(node: Node, tensors: Mapping[str, Tensor], product: Product) -> tuple[Node, Mapping[str, Tensor]]:
     """A node with other numbers."""
     named = {role: tensors[name] for role, name in node.tensors.items()}
     roles: tuple[str, ...] = ("weight", "bias")
@@ -90,11 +90,9 @@ def _with(node: Node, tensors: Mapping[str, Tensor], product: Product) -> tuple[
     if is_transposed(node):
         given = transposed_arguments(node)
         assert given is not None
-        roles = tuple(given[role]["tensor"] if given[role] else "" for role in roles)
+        roles = tuple(given[role]["tensor"] for role in roles)
         weight = turned_back(weight, given["groups"])
-    named[roles[0]] = weight
-    if product.bias is not None and roles[1] in node.tensors:
-        named[roles[1]] = product.bias
+    named |= {roles[0]: weight, roles[1]: product.bias}
     own = {f"{node.name}.{role}": tensor for role, tensor in named.items()}
     return node.with_tensors(**{role: f"{node.name}.{role}" for role in named}), own
 
@@ -107,7 +105,5 @@ def on_weight_grid(product: Product, weights: Weights, x: Grid, bits: int) -> Pr
     ends = (scales * most).float()
     inside = torch.minimum(torch.maximum(product.weight, -ends), ends)
     weight = inside + ((weights.integers.double() * scales).float() - inside).detach()
-    if product.bias is None:
-        return Product(weight, None)
     real = (weights.bias.double() * weights.scales * x.scale).float()
     return Product(weight, product.bias + (real - product.bias).detach())

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bittern quantize`: from a trained float network to one of integers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bittern.cli import names
+from bittern.cli.errors import Misused, unknown
+from bittern.cli.packing import NOT_PACKED
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bittern.data import FolderData, ImageData
+    from bittern.ptq import Bits, Observer
+
+OWN = ":"
+"""In a target that is FILE.py:NAME or MODULE:NAME."""
+
+
+def quantize(
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="A run folder of 'bittern train --method float', a checkpoint in one, or FILE.py:NAME, a function of "
+            "yours that returns a trained network."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The packed file to write.")],
+    calibration: Annotated[
+        str | None,
+        typer.Option(help="FILE.py:NAME, a function of yours that returns inputs, a tensor or batches of them."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help=f"To calibrate on: {names.DATA_HELP} [default: that of the training]")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Training images to calibrate on.")] = 256,
+    weights: Annotated[int, typer.Option(min=2, max=8, help="Bits of weights.")] = 8,
+    inputs: Annotated[int, typer.Option(min=2, max=8, help="Bits of what layers with weights read.")] = 8,
+    layer: Annotated[
+        list[str] | None, typer.Option(help="PATTERN=WEIGHTS,INPUTS: other bits for layers, as in 'head=8,8'.")
+    ] = None,
+    observer: Annotated[str, typer.Option(help="Which range a value has.")] = "min_max",
+    per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One scale for a weight.")] = False,
+    keep: Annotated[list[str] | None, typer.Option(help="Layers or modules that stay float, with * and ?.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Write the report as an HTML page, too.")] = None,
+) -> None:
+    """Make a network of integers of a trained float network, and say what became of each layer."""
+    import bittern
+    from bittern.cli.screen import say, screen
+
+    if output.suffix in NOT_PACKED:
+        raise Misused(f"--output {output}: a packed file is no {output.suffix} file; name it {output.stem}.safetensors")
+    bits = _layers(layer or ())
+    observed = _observer(observer)
+    if OWN in target:
+        model, given, info = _own(target, calibration, data)
+    else:
+        model, given, info = _trained(target, calibration, data, samples)
+    with screen(stderr=True).status("calibrating"):
+        network = bittern.quantize(
+            model,
+            given,
+            weights=weights,
+            inputs=inputs,
+            layers=bits,
+            observer=observed,
+            per_channel=not per_tensor,
+            keep=keep or (),
+        )
+        report = network.report
+    packed = network.pack()
+    packed.info.update(info)
+    packed.save(output)
+    if page is not None:
+        page.write_text(report.html(f"{output.name}: a network of integers"), encoding="utf-8")
+    say(f"{report}\n{output}: {output.stat().st_size:,} bytes")
+
+
+def _layers(texts: Sequence[str]) -> dict[str, Bits]:
+    """Raises: Misused."""
+    from bittern.ptq import Bits
+
+    found = {}
+    for text in texts:
+        pattern, equals, numbers = text.rpartition("=")
+        both = numbers.split(",")
+        if not equals or len(both) != 2 or not all(part.strip().isdigit() for part in both):
+            raise Misused(f"--layer {text!r} must be PATTERN=WEIGHTS,INPUTS, as in 'head=8,8'")
+        found[pattern] = Bits(*map(int, both))
+    return found
+
+
+def _observer(name: str) -> type[Observer]:
+    from bittern.ptq import OBSERVERS
+
+    if name not in OBSERVERS:
+        raise unknown("observer", name, OBSERVERS)
+    return OBSERVERS[name]
+
+
+def _own(target: str, calibration: str | None, data: str | None) -> tuple[nn.Module, Any, dict[str, str]]:
+    """A network of the user's, its calibration data, and what the file says beside it. Raises: Misused."""
+    if calibration is None or data is not None:
+        raise Misused(f"{target} is a network of yours: say with --calibration FILE.py:NAME what to calibrate it on")
+    model = names.own_code("TARGET", target).load()
+    if not hasattr(model, "named_modules"):
+        model = model()
+    return model, names.own_code("--calibration", calibration).load()(), {"network": target}
+
+
+def _trained(
+    target: str, calibration: str | None, data: str | None, samples: int
+) -> tuple[nn.Module, Tensor, dict[str, str]]:
+    """The network of a run, images of its training, and what the file says of them. Raises: Misused, ValueError."""
+    from bittern.cli import run_folder
+    from bittern.cli.targets import info_of
+    from bittern.data import normalize
+
+    if calibration is not None:
+        raise Misused(f"--calibration is for networks of yours; {target} is calibrated on images of --data")
+    run, network = run_folder.trained(Path(target))
+    images = names.data_set(names.data_spec(data) if data is not None else run.options.data)
+    if images.image_shape != run.input_shape:
+        shape = " x ".join(str(n) for n in images.image_shape)
+        raise ValueError(f"{images.name} has images of {shape}, and the network takes other ones; give its own data")
+    info = {"network": run.options.model, "method": run.options.method}
+    return network, normalize(_spread(images, samples), run.mean, run.std), info | info_of(run).to_info()
+
+
+def _spread(images: ImageData | FolderData, samples: int) -> Tensor:
+    """So many training images, evenly spread over all, since folders go by class."""
+    from bittern.data import FolderData
+
+    count = images.counts[0]
+    places = sorted({place * count // samples for place in range(samples)})
+    if isinstance(images, FolderData):
+        return images.read([images.train.files[place] for place in places])
+    return images.train_images[places]

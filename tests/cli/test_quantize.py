@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bittern quantize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import bittern
+from _command import Command, Trained
+
+OWN = """
+import torch
+from torch import nn
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+
+def inputs():
+    return torch.randn(16, 6, generator=torch.Generator().manual_seed(1))
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    path = tmp_path / "own_network_for_quantize.py"
+    path.write_text(OWN)
+    return path
+
+
+def test_a_network_of_the_users(command: Command, own: Path, tmp_path: Path) -> None:
+    packed, page = tmp_path / "net.bit", tmp_path / "net.html"
+    given = ("--calibration", f"{own}:inputs", "--layer", "2=4,8", "--observer", "least_squares", "--page", page)
+    out = command.done("quantize", f"{own}:network", "-o", packed, *given)
+    assert "W8A8" in out
+    assert "W4A8" in out
+    assert "2 layers, none stays float" in out
+    assert f"{packed.stat().st_size:,} bytes" in out
+    assert bittern.load(packed)(torch.zeros(2, 6)).shape == (2, 3)
+    assert "net.bit: a network of integers" in page.read_text()
+    assert "integer_linear" in command.done("info", packed, "--plan", "--no-time")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "say with --calibration"),
+        (("--observer", "min_mx"), "did you mean min_max?"),
+        (("--layer", "2=4"), "must be PATTERN=WEIGHTS,INPUTS"),
+        (("-o", "net.onnx"), "name it net.safetensors"),
+    ],
+)
+def test_what_cannot_be_understood(
+    command: Command, own: Path, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    outcome = command("quantize", f"{own}:network", "-o", tmp_path / "net.bit", *words)
+    assert outcome.status == 2
+    assert said in outcome.error
+
+
+def test_a_run_of_bits_has_nothing_to_quantize_but_its_head(command: Command, trained: Trained, tmp_path: Path) -> None:
+    out = command.done("quantize", trained.folder, "-o", tmp_path / "net.bit", "--samples", 8)
+    assert "its numbers have few bits already" in out
+    packed = bittern.load(tmp_path / "net.bit")
+    assert packed.info["method"] == "XNORNetPlusPlus"
