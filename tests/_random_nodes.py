@@ -444,13 +444,44 @@ def _integer_linear(d: Draft) -> Proposal | None:
     return [v], attrs, shapes | ({"bias": (out,)} if d.r.random() < 0.7 else {})
 
 
-def _integer_add(d: Draft) -> Proposal | None:
+def _integer_transposed(d: Draft) -> Proposal | None:
+    v, r = d.value("int8"), d.r
+    if v is None or len(d.forms[v].shape) != 4:
+        return None
+    out, windows = r.choice((1, 3)), _windows(d, 2)
+    sizes = {"before": [r.choice((0, 0, 1)) for _ in range(2)], "size": [r.randint(1, 9) for _ in range(2)]}
+    attrs = {"stride": windows["stride"], **sizes, "once": r.random() < 0.5, **_zeros(d, "zero", "out_zero")}
+    shapes = {"weight": (out, d.forms[v].shape[1], *windows["kernel"]), "multiplier": (out,), "shift": (out,)}
+    return [v], attrs, shapes | ({"bias": (out,)} if r.random() < 0.7 else {})
+
+
+def _integer_pair(*factors: str, zeros: bool = True) -> Callable[[Draft], Proposal | None]:
+    """Two values of integers; factors: the prefixes of those that it has."""
+
+    def propose(d: Draft) -> Proposal | None:
+        v = d.value("int8")
+        if v is None:
+            return None
+        other = d.alike(v, lambda a, b: b.type == "int8" and len(a.shape) == len(b.shape))
+        attrs = _zeros(d, "zero_a", "zero_b", "out_zero") if zeros else {}
+        return [v, other], attrs | {key: value for prefix in factors for key, value in _factor(d, prefix).items()}, {}
+
+    return propose
+
+
+def _integer_mean(d: Draft) -> Proposal | None:
     v = d.value("int8")
     if v is None:
         return None
-    other = d.alike(v, lambda a, b: b.type == "int8" and len(a.shape) == len(b.shape))
-    factors = {**_factor(d, "a_"), **_factor(d, "b_"), **_factor(d)}
-    return [v, other], {**_zeros(d, "zero_a", "zero_b", "out_zero"), **factors}, {}
+    dims = range(1, len(d.forms[v].shape))
+    chosen = sorted(d.r.sample(dims, d.r.randint(1, len(dims))))
+    attrs = {"dims": chosen, "keep": d.r.random() < 0.5, **_zeros(d, "zero", "out_zero"), **_factor(d)}
+    return [v], attrs, {}
+
+
+def _integer_tables(d: Draft) -> Proposal | None:
+    v = d.value("int8")
+    return None if v is None else ([v], {}, {"tables": (d.forms[v].shape[1], 256)})
 
 
 def _integer_pool(d: Draft) -> Proposal | None:
@@ -541,11 +572,18 @@ PROPOSALS: dict[str, Callable[[Draft], Proposal | None]] = {
     "concatenate": _concatenate,
     "integer_conv": _integer_conv,
     "integer_linear": _integer_linear,
-    "integer_add": _integer_add,
+    "integer_transposed_conv": _integer_transposed,
+    "integer_add": _integer_pair("a_", "b_", ""),
+    "integer_subtract": _integer_pair("a_", "b_", ""),
+    "integer_multiply": _integer_pair(""),
+    "integer_maximum": _integer_pair(zeros=False),
+    "integer_minimum": _integer_pair(zeros=False),
+    "integer_mean": _integer_mean,
     "integer_average": _integer_pool,
     "integer_max": _integer_pool,
     "integer_softmax": _of_int8(_softmax_factor),
     "integer_table": _integer_table,
+    "integer_tables": _integer_tables,
     "quantize": _with(lambda d, shape: _scale(d)),
     "dequantize": _of_int8(_scale),
     "requantize": _of_int8(_requantize),

@@ -17,7 +17,7 @@ Fields = dict[int, Any]
 """A table: field number -> (struct code, number), text, array, table, or list of tables."""
 
 VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 5} | dict.fromkeys(
-    ("RESHAPE", "HARD_SWISH", "RELU_N1_TO_1", "RELU_0_TO_1", "ELU"), 1
+    ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "PRELU", "HARD_SWISH", "RELU_N1_TO_1", "RELU_0_TO_1", "ELU"), 1
 )
 """Of operators, from which on they take what is written here; 2 for all others."""
 CODES = {"float32": 0, "int32": 2, "uint8": 3, "int64": 4, "int8": 9}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from _c_program import STRICT, compiler
 from _tflite_cases import cases
+from _tflite_more import more
 from _tolerance import assert_exact
 from bittern.compat.tflite import load
 from bittern.deploy import ExportError, Packed, to_c
@@ -23,13 +24,13 @@ from bittern.deploy.kinds.integer import INTEGER_KINDS
 from bittern.deploy.program import Input, Node, Program
 
 DATA = Path(os.environ.get("BITTERN_DATA", Path(__file__).parents[3] / "shared" / "data"))
-CASES = {str(case): case for case in cases()}
+CASES = {str(case): case for case in (*cases(), *more("int8"))}
 COMPILED = (
     *("conv-same-stride23-dilation11", "conv-valid-stride11-dilation23", "conv-groups", "depthwise-multiplier"),
     *("linear-one scale-bias", "linear-scales-no bias", "linear-activation3", "add-activation0", "add-activation3"),
     *("average_pool_2d-same-32-stride12", "max_pool_2d-same-32-stride12", "average-activation3", "joined"),
     *("softmax-0.2-2.5-33", "softmax-0.003-1.0-4", "conversion-real", "conversion-int8", "conversion-back"),
-    "logistic",
+    *("logistic", "chain"),
 )
 TYPES = {"real": ("float", np.float32), "int8": ("int8_t", np.int8)}
 
@@ -121,4 +122,6 @@ def test_refuses_by_name(tmp_path: Path) -> None:
     factors = {f"{p}{k}": v for p in ("a_", "b_", "") for k, v in (("multiplier", 2**30), ("shift", 0))}
     attrs = {"zero_a": 0, "zero_b": 0, "out_zero": 0, "low": -128, "high": 127, **factors}
     two = (Input("a", (3, 4), "int8"), Input("b", (1, 4), "int8"))
-    refused((Node("integer_add", "sum", (0, 1), 2, attrs),), two, tmp_path, "'sum' .*adds integers of different shapes")
+    refused(
+        (Node("integer_add", "sum", (0, 1), 2, attrs),), two, tmp_path, "'sum' .*takes integers of different shapes"
+    )

@@ -15,6 +15,7 @@ from torch import Tensor
 from _tolerance import assert_exact
 from bittern.deploy.errors import ExportError, FormatError
 from bittern.deploy.executorch.lowering import ExportModule
+from bittern.deploy.kinds.integer.means import factor_of_mean
 from bittern.deploy.kinds.integer.table import table_of
 from bittern.deploy.kinds.kind import check_node
 from bittern.deploy.kinds.table import KINDS
@@ -135,6 +136,64 @@ def test_tables() -> None:
     assert run("integer_table", x, tensors={"table": table}).tolist() == wanted
     with pytest.raises(FormatError, match=r"tensor 'table' must be \[256\]; got \[255\]"):
         run("integer_table", x, tensors={"table": table[1:]})
+
+
+def test_tables_by_channel() -> None:
+    x, tables = int8(2, 3, 4, 5), int8(3, 256)
+    found = run("integer_tables", x, tensors={"tables": tables})
+    for b, c in itertools.product(range(2), range(3)):
+        assert_exact(found[b, c], run("integer_table", x[b : b + 1, c], tensors={"table": tables[c]})[0])
+    with pytest.raises(FormatError, match=r"tensor 'tables' must be \[3, 256\]; got \[3, 255\]"):
+        run("integer_tables", x, tensors={"tables": tables[:, 1:].contiguous()})
+
+
+def test_products_and_differences() -> None:
+    a, b = int8(2, 30), int8(2, 30)
+    zeros, factor = {"zero_a": 3, "zero_b": -20, "out_zero": 11}, factor_of(0.007)
+    found = run("integer_multiply", a, b, **zeros, **factor._asdict(), low=-100, high=90)
+    for x, y, z in zip(a.flatten().tolist(), b.flatten().tolist(), found.flatten().tolist(), strict=True):
+        assert z == min(max(times((x - 3) * (y + 20), factor, False) + 11, -100), 90)
+    factors = {
+        f"{p}{n}": value
+        for p, real in (("a_", 0.4), ("b_", 0.5), ("", 0.1 / (2**20 * 0.07)))
+        for n, value in factor_of(real)._asdict().items()
+    }
+    less = run("integer_subtract", a, b, **zeros, **factors, **WHOLE)
+    real = 0.04 * (a.double() - 3) - 0.05 * (b.double() + 20)
+    assert float((less.double() - (real / 0.07 + 11).clamp(-128, 127)).abs().max()) < 0.5 + 1e-4
+    assert_exact(run("integer_maximum", a, b), torch.where(a > b, a, b))
+    assert_exact(run("integer_minimum", a, b), torch.where(a > b, b, a))
+
+
+def test_means_of_dimensions() -> None:
+    x, factor = int8(2, 3, 4, 5), factor_of_mean(0.8, 20)
+    found = run("integer_mean", x, dims=[2, 3], zero=-9, out_zero=4, **factor._asdict(), **WHOLE)
+    for b, c in itertools.product(range(2), range(3)):
+        total = sum(x[b, c].flatten().tolist()) + 9 * 20
+        assert abs(int(found[b, c]) - 4 - 0.8 * total / 20) < 0.5 + 1e-4
+    kept = run("integer_mean", x, dims=[1], keep=True, zero=-9, out_zero=4, **factor_of_mean(1.0, 3)._asdict(), **WHOLE)
+    assert kept.shape == (2, 1, 4, 5)
+
+
+@pytest.mark.parametrize(("before", "size"), [([0, 0], [9, 7]), ([1, 0], [6, 8])])
+def test_transposed_convolution(before: list[int], size: list[int]) -> None:
+    """Row 8 of the first and columns beyond 6 of the second: what no window reaches has the bias alone."""
+    x, weight = int8(2, 2, 3, 3), int8(3, 2, 3, 2)
+    factors = [factor_of(0.002 * (1 + channel)) for channel in range(3)]
+    tensors = {"weight": weight, "bias": torch.tensor([500, -9, 0], dtype=torch.int32)} | {
+        name: torch.tensor([getattr(factor, name) for factor in factors], dtype=torch.int32)
+        for name in ("multiplier", "shift")
+    }
+    found = run(
+        "integer_transposed_conv", x, tensors=tensors, zero=7, out_zero=-9, once=False,
+        stride=[2, 3], before=before, size=size, **WHOLE,
+    )  # fmt: skip
+    for b, o, row, column in itertools.product(*map(range, found.shape)):
+        total = int(tensors["bias"][o])
+        for c, i, j, di, dj in itertools.product(range(2), range(3), range(3), range(3), range(2)):
+            if (2 * i + di - before[0], 3 * j + dj - before[1]) == (row, column):
+                total += int(weight[o, c, di, dj]) * (int(x[b, c, i, j]) - 7)
+        assert int(found[b, o, row, column]) == min(max(times(total, factors[o], False) - 9, -128), 127)
 
 
 def test_the_table_of_a_function() -> None:

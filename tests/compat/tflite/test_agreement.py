@@ -15,7 +15,10 @@ import torch
 from PIL import Image
 
 from _tflite_cases import Case, cases
-from bittern.compat.tflite import load
+from _tflite_more import more, reals
+from _tflite_moves import moves
+from _tolerance import assert_reduction
+from bittern.compat.tflite import load, load_module
 
 pytestmark = pytest.mark.peers("ai_edge_litert")
 
@@ -46,13 +49,28 @@ def assert_agrees(path: Path, x: Numbers, batch: int = 50) -> Numbers:
     return found
 
 
-@pytest.mark.parametrize("case", list(cases()), ids=str)
+@pytest.mark.parametrize("case", [*cases(), *moves("int8"), *more("int8")], ids=str)
 def test_every_operator(case: Case, tmp_path: Path) -> None:
     data, x = case.made()
     path = tmp_path / "net.tflite"
     path.write_bytes(data)
     found = assert_agrees(path, x)
-    assert case.label.endswith("-1") or len(np.unique(found)) > 1
+    assert case.label == "softmax-0.01-1.0-1" or len(np.unique(found)) > 1
+
+
+LONGEST_SUM, LARGEST_TERM = 64, 16.0
+"""Of the networks of one operator, in numbers and in their size."""
+
+
+@pytest.mark.parametrize("case", [*reals(), *moves("float32"), *more("float32")], ids=str)
+def test_every_operator_of_float32(case: Case, tmp_path: Path) -> None:
+    """Both, and the packed model, are compared with the layers in float64."""
+    data, x = case.made()
+    path = tmp_path / "net.tflite"
+    path.write_bytes(data)
+    exact = load_module(path).double()(torch.from_numpy(x).double()).detach()
+    for found in (torch.from_numpy(by_litert(data, x)), load(path)(torch.from_numpy(x))):
+        assert_reduction(found, exact, LONGEST_SUM, max(LARGEST_TERM, float(exact.abs().max())))
 
 
 def clips(count: int) -> tuple[Numbers, Numbers]:
@@ -113,3 +131,18 @@ def test_networks_of_mlperf_tiny_on_a_thousand_inputs(name: str, inputs: Inputs,
     if accuracy is not None:
         assert labels is not None
         assert round(float((answers == labels).mean()), 3) == accuracy
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("ad_autoencoder", (640,)), ("ic_resnet8", (32, 32, 3)), ("vww_mobilenet025", (96, 96, 3))],
+)
+def test_float_networks_of_mlperf_tiny(name: str, shape: tuple[int, ...]) -> None:
+    path = DATA / "mlperf_tiny_models" / f"{name}_float.tflite"
+    if not path.is_file():
+        pytest.skip("needs the real data sets")
+    x = np.random.default_rng(0).random((4, *shape)).astype(np.float32)
+    exact = load_module(path).double()(torch.from_numpy(x).double()).detach()
+    for found in (torch.from_numpy(by_litert(path.read_bytes(), x)), load(path)(torch.from_numpy(x))):
+        assert_reduction(found, exact, 640, float(exact.abs().max()))

@@ -16,13 +16,15 @@ import torch
 
 from _tflite_cases import cases
 from _tflite_files import Filed, Step, file_of, written
+from _tflite_more import more, reals
+from _tflite_moves import moves
 from _tolerance import assert_exact
 from bittern import load as load_packed
-from bittern.compat.tflite import load
+from bittern.compat.tflite import load, load_module
 from bittern.compat.tflite.file import read_network
 from bittern.compat.tflite.flatbuffer import DamagedError
 
-CASES = {str(case): case for case in cases()}
+CASES = {str(case): case for case in (*cases(), *moves("int8"), *more("int8"), *moves("float32"), *reals())}
 ROWS = Filed((1, 4))
 SUM = Step("ADD", [0, 0], [1], {0: ("b", 0)}, 11)
 
@@ -56,6 +58,55 @@ def test_images_are_turned_once(tmp_path: Path) -> None:
     assert [k for k in kinds if k != "integer_max"] == ["aten"] * 5  # pad, turn, turn back, join, reshape
 
 
+def opened(label: str, folder: Path) -> tuple[Path, torch.Tensor]:
+    data, x = CASES[label].made()
+    path = folder / "net.tflite"
+    path.write_bytes(data)
+    return path, torch.from_numpy(x)
+
+
+def test_a_network_of_float32_is_layers_of_torch_and_packs(tmp_path: Path) -> None:
+    path, x = opened("conv-real", tmp_path)
+    module = load_module(path)
+    assert [type(layer).__name__ for layer in module.layers.values()] == [
+        *("Permute", "Pad", "Conv2d", "ReLU6", "Permute")
+    ]
+    assert module(x).shape == (5, 3, 4, 7)
+    assert_exact(load(path)(x), module(x).detach())
+    module(x).sum().backward()
+    assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+def test_networks_of_integers_are_no_layers(tmp_path: Path) -> None:
+    path, _ = opened("conv-each=True", tmp_path)
+    with pytest.raises(ValueError, match="it computes with integers; load it as a packed model"):
+        load_module(path)
+
+
+def left_out(tensors: list[Filed], steps: list[Step]) -> None:
+    steps[0] = replace(steps[0], inputs=[0, -1])
+
+
+def moved_batch(tensors: list[Filed], steps: list[Step]) -> None:
+    tensors.append(Filed((2,), "int32", [], [], 0, np.array([1, 0], np.int32)))
+    steps[0] = Step("TRANSPOSE", [0, 2], [1], {})
+
+
+def cut_beyond(tensors: list[Filed], steps: list[Step]) -> None:
+    tensors += [Filed((2,), "int32", [], [], 0, np.array([0, at], np.int32)) for at in (2, 3)]
+    steps[0] = Step("SLICE", [0, 2, 3], [1], {})
+
+
+def flat_amounts(tensors: list[Filed], steps: list[Step]) -> None:
+    tensors.append(Filed((4,), "int32", [], [], 0, np.zeros(4, np.int32)))
+    steps[0] = Step("PAD", [0, 2], [1])
+
+
+def other_scale(tensors: list[Filed], steps: list[Step]) -> None:
+    tensors[1] = replace(tensors[1], scales=[0.25])
+    steps[0] = Step("MAXIMUM", [0, 0], [1], {})
+
+
 Change = Callable[[list[Filed], list[Step]], None]
 
 
@@ -69,11 +120,6 @@ def two_scales(tensors: list[Filed], steps: list[Step]) -> None:
 
 def of_uint8(tensors: list[Filed], steps: list[Step]) -> None:
     tensors[1] = replace(tensors[1], type="uint8")
-
-
-def a_constant(tensors: list[Filed], steps: list[Step]) -> None:
-    tensors.append(Filed((1, 4), data=np.zeros((1, 4), np.int8)))
-    steps[0] = replace(steps[0], inputs=[0, 2])
 
 
 def a_tanh(tensors: list[Filed], steps: list[Step]) -> None:
@@ -129,7 +175,11 @@ def no_options(tensors: list[Filed], steps: list[Step]) -> None:
         (two_unknown, r"has operators that are not read: COS, LSTM; there are CONV_2D, DEPTHWISE_CONV_2D"),
         (two_scales, r"operator 0 \(ADD\): tensor 'tensor 0' must be int8 with one scale; got int8, 4 scales"),
         (of_uint8, r"operator 0 \(ADD\): tensor 'tensor 1' must be int8 with one scale; got uint8"),
-        (a_constant, r"operator 0 \(ADD\): both of its inputs must be computed"),
+        (left_out, r"operator 0 \(ADD\): it leaves out what it must read"),
+        (moved_batch, r"operator 0 \(TRANSPOSE\): it must order the dimensions behind the batch; got \[1, 0\]"),
+        (cut_beyond, r"operator 0 \(SLICE\): it must cut \[1, 4\] out of \[1, 4\]"),
+        (flat_amounts, r"operator 0 \(PAD\): its amounts must be two numbers from 0 on for each dimension"),
+        (other_scale, r"operator 0 \(MAXIMUM\): tensors .* must have one type, scale and zero point"),
         (a_tanh, r"operator 0 \(ADD\): its fused activation is number 4"),
         (no_scale, "tensor 'tensor 0': needs one finite scale above 0"),
         (infinite, "tensor 'tensor 0': needs one finite scale above 0"),
@@ -174,11 +224,11 @@ def test_a_missing_file(tmp_path: Path) -> None:
         load(tmp_path / "none.tflite")
 
 
-@pytest.mark.parametrize("label", ["conv-groups", "joined", "softmax-0.2-2.5-33"])
+@pytest.mark.parametrize("label", ["conv-groups", "joined", "softmax-0.2-2.5-33", "chain", "strided-int8", "conv-real"])
 def test_damaged_files_are_refused_or_read(tmp_path: Path, label: str) -> None:
     whole, _ = CASES[label].made()
     r, errors = random.Random(0), []
-    for _ in range(150):
+    for _ in range(80):
         data = bytearray(whole)
         for _ in range(r.choice((1, 1, 2, 8))):
             place = r.randrange(len(data))
@@ -189,7 +239,7 @@ def test_damaged_files_are_refused_or_read(tmp_path: Path, label: str) -> None:
             loaded(tmp_path, bytes(data))
         except ValueError as error:
             errors.append(str(error))
-    assert 0 < len(errors) < 150
+    assert 0 < len(errors) < 80
     assert all(error.startswith("tflite: ") for error in errors)
 
 

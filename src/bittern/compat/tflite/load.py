@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""load: from a `.tflite` file to a packed model with the same integers."""
+"""From a `.tflite` file to a packed model with the same integers, or to layers of torch."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import bittern._version as version
 from bittern.compat.tflite.build import Builder, UnsupportedError
 from bittern.compat.tflite.file import Network, read_network
 from bittern.compat.tflite.flatbuffer import DamagedError
-from bittern.compat.tflite.read import READERS, read
+from bittern.compat.tflite.read import READERS, read_all
+from bittern.compat.tflite.real import RealNetwork, real_network
 from bittern.deploy.budget import MEMORY_LIMIT
-from bittern.deploy.errors import FormatError
+from bittern.deploy.errors import FormatError, PackError
+from bittern.deploy.pack import pack
 from bittern.deploy.packed import Packed
 from bittern.deploy.parameters import ONE
 from bittern.deploy.plain import plain_cpu
@@ -24,32 +26,63 @@ MOST_BYTES = 2**31
 
 
 def load(path: str | Path) -> Packed:
-    """Read an int8 network of TensorFlow Lite into a packed model, whose integers are those of LiteRT's reference.
+    """Read a network of TensorFlow Lite into a packed model.
 
-    Call it with the tensor that the file takes, int8 (or float32 in front of a QUANTIZE) [batch, height, width,
-    channels], for a batch of any size; it answers as the file does. Scales and zero points of both are in `info`.
+    Of an int8 network the integers are those of LiteRT's reference. One of float32 becomes nodes of real numbers, whose
+    sums are torch's: its answers lie within float rounding of LiteRT's.
+
+    Call it with the tensor that the file takes, int8 or float32 [batch, height, width, channels], for a batch of any
+    size; it answers as the file does. Scales and zero points of both are in `info`.
 
     Raises: FileNotFoundError; ValueError for a file that is damaged, has several inputs, outputs or graphs, or holds
     operators that bittern does not read, all of which are named.
     """
+    path, network = _opened(path)
+    try:
+        if _is_real(network):
+            _check(network)
+            return pack(real_network(network), torch.zeros(2, *network.values[network.inputs[0]].shape[1:]))
+        return _packed(network, path.name)
+    except (DamagedError, UnsupportedError, FormatError, PackError) as error:
+        raise ValueError(f"tflite: {path}: {error}") from error
+
+
+def load_module(path: str | Path) -> RealNetwork:
+    """Read a float32 network of TensorFlow Lite into layers of torch, to train, quantize, convert or pack it.
+
+    Raises: as `load`, and ValueError for a network of integers, which no layers of torch are.
+    """
+    path, network = _opened(path)
+    try:
+        _check(network)
+        if not _is_real(network):
+            raise UnsupportedError("it computes with integers; load it as a packed model (`load`)")
+        return real_network(network)
+    except (DamagedError, UnsupportedError) as error:
+        raise ValueError(f"tflite: {path}: {error}") from error
+
+
+def _opened(path: str | Path) -> tuple[Path, Network]:
     path = Path(path)
     size = path.stat().st_size
     if size > MOST_BYTES:
         raise ValueError(f"tflite: {path} has {size} bytes; at most {MOST_BYTES} are read")
     try:
-        return _packed(read_network(path.read_bytes()), path.name)
-    except (DamagedError, UnsupportedError, FormatError) as error:
+        return path, read_network(path.read_bytes())
+    except DamagedError as error:
         raise ValueError(f"tflite: {path}: {error}") from error
+
+
+def _is_real(network: Network) -> bool:
+    """Whether it computes with real numbers alone."""
+    written = [place for operator in network.operators for place in operator.outputs]
+    return all(network.values[place].type == "float32" for place in (*network.inputs, *written))
 
 
 def _packed(network: Network, name: str) -> Packed:
     _check(network)
     builder = Builder(network)
-    for index, operator in enumerate(network.operators):
-        try:
-            read(builder, operator)
-        except ValueError as error:
-            raise DamagedError(f"operator {index} ({operator.name}): {error}") from error
+    read_all(READERS, builder, network)
     given = network.values[network.inputs[0]]
     try:
         output = builder.as_filed(network.outputs[0])
@@ -62,15 +95,10 @@ def _packed(network: Network, name: str) -> Packed:
 
 
 def _check(network: Network) -> None:
-    """Refuse what no program is, naming all operators at once that bittern does not read."""
+    """Refuse what no program is."""
     if len(network.inputs) != 1 or len(network.outputs) != 1:
         raise UnsupportedError(
             f"it has {len(network.inputs)} inputs and {len(network.outputs)} results; one of each is read"
-        )
-    unknown = sorted({operator.name for operator in network.operators} - set(READERS))
-    if unknown:
-        raise UnsupportedError(
-            f"it has operators that are not read: {', '.join(unknown)}; there are {', '.join(READERS)}"
         )
     given = network.values[network.inputs[0]]
     if given.type not in ("int8", "float32") or not given.shape or given.shape[0] != 1:

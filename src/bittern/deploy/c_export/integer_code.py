@@ -148,13 +148,18 @@ static void bt_integer_linear(const bt_factors *f, int32_t inputs, int32_t outpu
     (FACTORS,),
 )
 
-ADD = CFunction(
-    "bt_integer_add",
+SCALE = CFunction(
+    "bt_scale",
     """\
 typedef struct {
     int32_t zero, multiplier, shift;
 } bt_scale;
+""",
+)
 
+ADD = CFunction(
+    "bt_integer_add",
+    """\
 /* scale: of a, of b, and of their sum. */
 static void bt_integer_add(const bt_scale *scale, int32_t low, int32_t high, int32_t count, const int8_t *a,
     const int8_t *b, int8_t *y)
@@ -167,7 +172,7 @@ static void bt_integer_add(const bt_scale *scale, int32_t low, int32_t high, int
     }
 }
 """,
-    (SCALED, ENDED),
+    (SCALE, SCALED, ENDED),
 )
 
 AVERAGE = CFunction(

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from bittern.deploy.c_export import integer_code as code
+from bittern.deploy.c_export import integer_more_code as more
 from bittern.deploy.c_export.layout_steps import copied, joined, padded, permuted
 from bittern.deploy.c_export.plan import Step
 from bittern.deploy.c_export.source import NULL, CFunction, Fields, Source, value
+from bittern.deploy.c_export.views import steps_of
 from bittern.deploy.errors import refused
 from bittern.deploy.kinds.kind import integer, integers, number
 from bittern.deploy.program import Node
@@ -66,16 +68,68 @@ def linear(c: Source, step: Step) -> str:
     return c.call(code.LINEAR, *records, features, out, numbers, integer(node, "zero"), *_ends(node))
 
 
-def add(c: Source, step: Step) -> str:
-    node = step.node
+def _of_one_shape(c: Source, node: Node) -> list[str]:
+    """Both inputs and the result. Raises: ExportError where a number is read more than once."""
     if len({c.forms[v].shape for v in (*node.inputs, node.output)}) > 1:
-        raise refused("to_c", node, "adds integers of different shapes, for which there is no C code")
+        raise refused("to_c", node, "takes integers of different shapes, for which there is no C code")
+    return [str(_count(c, node)), *map(value, node.inputs), value(node.output)]
+
+
+def add(c: Source, step: Step) -> str:
+    """integer_add, integer_subtract."""
+    node = step.node
+    ends = _of_one_shape(c, node)
+    function = code.ADD if node.kind == "integer_add" else more.SUBTRACT
     scales: list[Fields] = [
         [integer(node, zero), integer(node, f"{prefix}multiplier"), integer(node, f"{prefix}shift")]
         for zero, prefix in (("zero_a", "a_"), ("zero_b", "b_"), ("out_zero", ""))
     ]
-    table = c.record(node, code.ADD, "bt_scale", scales, len(scales))
-    return c.call(code.ADD, table, *_limits(node), _count(c, node), *map(value, node.inputs), value(node.output))
+    table = c.record(node, function, "bt_scale", scales, len(scales))
+    return c.call(function, table, *_limits(node), *ends)
+
+
+def multiply(c: Source, step: Step) -> str:
+    node = step.node
+    ends = _of_one_shape(c, node)
+    zeros = c.integers(node, "zeros", [integer(node, key) for key in ("zero_a", "zero_b", "out_zero")])
+    return c.call(more.MULTIPLY, zeros, integer(node, "multiplier"), integer(node, "shift"), *_limits(node), *ends)
+
+
+def extreme(c: Source, step: Step) -> str:
+    """integer_maximum, integer_minimum."""
+    return c.call(more.EXTREME, int(step.node.kind == "integer_maximum"), *_of_one_shape(c, step.node))
+
+
+def mean(c: Source, step: Step) -> str:
+    node = step.node
+    shape, dims = c.forms[node.inputs[0]].shape, integers(node, "dims")
+    steps = steps_of(shape)
+    fields: list[Any] = []
+    for inside in (False, True):
+        own = [dim for dim in range(1, len(shape)) if (dim in dims) == inside]
+        fill = [0] * (_MEAN_DIMS - len(own))
+        fields += [[1 for _ in fill] + [shape[dim] for dim in own], fill + [steps[dim] for dim in own]]
+    fields += [integer(node, key) for key in ("zero", "multiplier", "shift", "out_zero", "low", "high")]
+    return c.call(more.MEAN, c.record(node, more.MEAN, "bt_mean", fields), *_ends(node))
+
+
+_MEAN_DIMS = 4
+
+
+def transposed_conv(c: Source, step: Step) -> str:
+    node = step.node
+    weight = c.tensor(node, "weight")
+    out, channels, *kernel = weight.shape
+    x, size = c.forms[node.inputs[0]].shape, integers(node, "size")
+    pairs = [list(x[2:]), size, list(kernel), integers(node, "stride"), integers(node, "before")]
+    records = _records(
+        c,
+        node,
+        more.TRANSPOSED,
+        window=("bt_transposed", [channels, out, *pairs]),
+        factors=("bt_factors", _factors(c, node)),
+    )
+    return c.call(more.TRANSPOSED, *records, c.int8s(node, "weight", weight), integer(node, "zero"), *_ends(node))
 
 
 def pool(c: Source, step: Step) -> str:
@@ -95,6 +149,13 @@ def softmax(c: Source, step: Step) -> str:
 def table(c: Source, step: Step) -> str:
     node = step.node
     return c.call(code.TABLE, c.int8s(node, "table", c.tensor(node, "table")), _count(c, node), *_ends(node))
+
+
+def tables(c: Source, step: Step) -> str:
+    node = step.node
+    numbers = c.tensor(node, "tables")
+    sizes = (len(numbers), _count(c, node) // len(numbers))
+    return c.call(more.TABLES, c.int8s(node, "tables", numbers), *sizes, *_ends(node))
 
 
 def quantize(c: Source, step: Step) -> str:
@@ -154,10 +215,40 @@ def _pad(c: Source, node: Node, arguments: list[Any]) -> str:
     return padded(c, node, arguments[1], arguments[2] if len(arguments) > 2 else 0)
 
 
+def _slice(c: Source, node: Node, arguments: list[Any]) -> str:
+    """Along one dimension; start and step are 0 and 1 where they are left out."""
+    x, y = c.forms[node.inputs[0]].shape, c.forms[node.output].shape
+    given: list[Any] = [*arguments[1:], *[0, 0, None, 1][len(arguments) - 1 :]]
+    dim, start, step = given[0] % len(x), given[1] or 0, given[3]
+    if dim == 0 or not 0 <= start < x[dim]:
+        raise refused("to_c", node, "cuts the batch, or from the end, for which there is no C code")
+    steps = steps_of(x)
+    strided = [s * (step if d == dim else 1) for d, s in enumerate(steps)]
+    return copied(c, node, 0, y[1:], strided[1:], steps_of(y)[1:], x_at=start * steps[dim])
+
+
+def _repeat(c: Source, node: Node, arguments: list[Any]) -> str:
+    """Each entry along a dimension so many times: [before, entries, times, behind] of numbers."""
+    x = c.forms[node.inputs[0]].shape
+    times, dim = arguments[1:3]
+    if not isinstance(dim, int) or dim % len(x) == 0:
+        raise refused("to_c", node, "repeats the batch, for which there is no C code")
+    before, entries, behind = (math.prod(x[part]) for part in _around(dim % len(x)))
+    size, read = [before, entries, times, behind], [entries * behind, behind, 0, 1]
+    return copied(c, node, 0, size, read, [entries * times * behind, times * behind, behind, 1])
+
+
+def _around(dim: int) -> tuple[slice, slice, slice]:
+    """What lies before, along and behind a dimension."""
+    return slice(1, dim), slice(dim, dim + 1), slice(dim + 1, None)
+
+
 MOVES = {
     "permute.default": _permute,
     "reshape.default": _reshape,
     "cat.default": _concatenate,
     "constant_pad_nd.default": _pad,
+    "slice.Tensor": _slice,
+    "repeat_interleave.self_int": _repeat,
 }
 """By the name of the operator."""

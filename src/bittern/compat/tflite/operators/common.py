@@ -25,15 +25,6 @@ def options(operator: Operator) -> Table:
     return operator.options
 
 
-def int8(value: Value) -> Value:
-    """A tensor of int8 with one scale. Raises: UnsupportedError."""
-    if value.type != "int8" or len(value.scales) != 1 or not -128 <= value.zero <= 127:
-        raise UnsupportedError(
-            f"tensor {value.name!r} must be int8 with one scale; got {value.type}, {len(value.scales)} scales"
-        )
-    return value
-
-
 def constant(value: Value, kind: str) -> Tensor:
     if value.constant is None or value.type != kind:
         what = "computed" if value.constant is None else value.type
@@ -80,13 +71,14 @@ def factor_tensors(multipliers: Sequence[int], shifts: Sequence[int]) -> dict[st
     }
 
 
-def need_dims(dims: int, *values: Value) -> None:
-    for value in values:
-        if len(value.shape) != dims:
-            raise UnsupportedError(f"tensor {value.name!r} must have {dims} dimensions; got {list(value.shape)}")
-
-
 def need_one_scale(*values: Value) -> None:
-    if len({(value.scales, value.zeros) for value in values}) > 1:
+    if len({(value.type, value.scales, value.zeros) for value in values}) > 1:
         names = ", ".join(repr(value.name) for value in values)
-        raise UnsupportedError(f"tensors {names} must have one scale and zero point")
+        raise UnsupportedError(f"tensors {names} must have one type, scale and zero point")
+
+
+def whole_numbers(value: Value) -> list[int]:
+    """The numbers of a constant of int32 or int64."""
+    if value.type not in ("int32", "int64"):
+        raise UnsupportedError(f"tensor {value.name!r} must be whole numbers of the file; it is {value.type}")
+    return [int(number) for number in constant(value, value.type).flatten().tolist()]

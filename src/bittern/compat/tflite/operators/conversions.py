@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from bittern.compat.tflite.build import Builder
+from bittern.compat.tflite.build import Builder, int8
 from bittern.compat.tflite.file import Operator
-from bittern.compat.tflite.operators.common import int8
 from bittern.ops.fixed_point import factor_of
 
 

@@ -8,13 +8,14 @@ decides the last bit of a multiplier.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
 
-from bittern.compat.tflite.build import Builder, UnsupportedError
+from bittern.compat.tflite.build import Builder, UnsupportedError, int8, need_dims
 from bittern.compat.tflite.file import Operator, Value
-from bittern.compat.tflite.operators.common import constant, factor_tensors, int8, limits, need_dims, options, paddings
+from bittern.compat.tflite.operators.common import constant, factor_tensors, limits, options, paddings, whole_numbers
 from bittern.deploy.kinds.kind import IMAGE_DIMS
 from bittern.ops.fixed_point import factor_of
 
@@ -117,3 +118,34 @@ def _rows(builder: Builder, place: int, features: int) -> int:
     if len(shape) == 2:
         return filed
     return builder.aten("reshape.default", "rows", (filed,), len(shape), [-1, features])
+
+
+def transposed(builder: Builder, operator: Operator) -> None:
+    """TRANSPOSE_CONV: size of the result, weight [out, height, width, in], input, bias."""
+    place = operator.inputs[2]
+    x, out = (int8(builder.value(p)) for p in (place, operator.outputs[0]))
+    weight, numbers, bias = _weights(
+        builder, replace(operator, inputs=(place, *operator.inputs[1:2], *operator.inputs[3:])), 0
+    )
+    need_dims(IMAGE_DIMS, x, out, weight)
+    given = options(operator)
+    if given.number(3, "b") or whole_numbers(builder.value(operator.inputs[0])) != list(out.shape):
+        raise UnsupportedError("it must have no activation, and the size of its result is a constant")
+    stride, kernel = [given.number(2, "i"), given.number(1, "i")], weight.shape[1:3]
+    rows = zip(x.shape[1:3], stride, kernel, out.shape[1:3], strict=True)
+    before = [max((size - 1) * s + k - result, 0) // 2 for size, s, k, result in rows]
+    value = builder.add(
+        "integer_transposed_conv",
+        out.name,
+        (builder.image(place),),
+        {"weight": numbers.permute(0, 3, 1, 2).contiguous(), **bias, **factors(x, weight, out, len(numbers))},
+        zero=x.zero,
+        out_zero=out.zero,
+        once=False,
+        low=-128,
+        high=127,
+        stride=stride,
+        before=before,
+        size=list(out.shape[1:3]),
+    )
+    builder.wrote(operator, value, image=True)

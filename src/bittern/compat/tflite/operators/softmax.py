@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import math
 
-from bittern.compat.tflite.build import Builder, UnsupportedError
+from bittern.compat.tflite.build import Builder, UnsupportedError, int8
 from bittern.compat.tflite.file import Operator
-from bittern.compat.tflite.operators.common import int8, options
+from bittern.compat.tflite.operators.common import options
 from bittern.deploy.kinds.integer.softmax import MOST_ANSWERS
 from bittern.ops.fixed_point import EXP_FRACTION_BITS, EXP_INTEGER_BITS, MOST, factor_of
 

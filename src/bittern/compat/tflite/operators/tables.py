@@ -15,10 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bittern.compat.tflite.build import Builder, UnsupportedError
+from bittern.compat.tflite.build import Builder, UnsupportedError, int8, need_dims
 from bittern.compat.tflite.file import Operator, Value
-from bittern.compat.tflite.operators.common import int8, options, quantized
+from bittern.compat.tflite.operators.common import constant, options, quantized
 from bittern.deploy.kinds.integer.table import every_int8
+from bittern.deploy.kinds.kind import IMAGE_DIMS
 from bittern.ops.fixed_point import factor_of, rounded_shift, scaled
 
 Floats = npt.NDArray[np.float32]
@@ -167,3 +168,21 @@ def read(builder: Builder, operator: Operator) -> None:
         table = TABLES[operator.name](operator, x, out)
     value = builder.add("integer_table", out.name, inputs, {"table": table})
     builder.wrote(operator, value, image=image)
+
+
+def prelu(builder: Builder, operator: Operator) -> None:
+    """PRELU with a slope for each channel of an image: a table a channel."""
+    place = operator.inputs[0]
+    x, slope, out = (int8(builder.value(p)) for p in (*operator.inputs, operator.outputs[0]))
+    need_dims(IMAGE_DIMS, x, out)
+    slopes = constant(slope, "int8")
+    if slopes.numel() not in (1, x.shape[-1]) or slopes.shape[-1:] != (slopes.numel(),):
+        raise UnsupportedError(f"its slopes must be one a channel, or one; got {list(slopes.shape)}")
+    centred = every_int8() - x.zero
+    with np.errstate(all="ignore"):
+        rising = factor_of(_single_ratio(x.scale, out.scale))
+        falling = factor_of(_single_ratio(x.scale, slope.scale, out.scale))
+    below = scaled(centred * (slopes.long().view(-1, 1) - slope.zero), *falling)
+    tables = _ended(torch.where(centred >= 0, scaled(centred, *rising), below), out).expand(x.shape[-1], -1)
+    value = builder.add("integer_tables", out.name, (builder.image(place),), {"tables": tables.contiguous()})
+    builder.wrote(operator, value, image=True)

@@ -8,10 +8,24 @@ scales are gone from a program: `ops.fixed_point` says what remains of them. Eve
 from __future__ import annotations
 
 from bittern.deploy.kinds.integer.conversions import CONVERSION_KINDS
+from bittern.deploy.kinds.integer.means import MEAN
+from bittern.deploy.kinds.integer.pairs import PAIR_KINDS
 from bittern.deploy.kinds.integer.pools import POOL_KINDS
 from bittern.deploy.kinds.integer.products import PRODUCT_KINDS
 from bittern.deploy.kinds.integer.softmax import SOFTMAX
 from bittern.deploy.kinds.integer.sums import ADD
-from bittern.deploy.kinds.integer.table import TABLE
+from bittern.deploy.kinds.integer.table import CHANNEL_TABLES, TABLE
+from bittern.deploy.kinds.integer.transposed import TRANSPOSED_CONV
 
-INTEGER_KINDS = (*PRODUCT_KINDS, ADD, *POOL_KINDS, SOFTMAX, TABLE, *CONVERSION_KINDS)
+INTEGER_KINDS = (
+    *PRODUCT_KINDS,
+    TRANSPOSED_CONV,
+    ADD,
+    *PAIR_KINDS,
+    *POOL_KINDS,
+    MEAN,
+    SOFTMAX,
+    TABLE,
+    CHANNEL_TABLES,
+    *CONVERSION_KINDS,
+)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bittern.deploy.form import BATCHES, Form, Shape, need
+from bittern.deploy.form import BATCHES, Form, Shape, Tensors, need
 from bittern.deploy.kinds.kind import AttrRule, count, integer
 from bittern.deploy.program import Node
-from bittern.ops.fixed_point import Factor
+from bittern.ops.fixed_point import Factor, scaled, scaled_once
 
 LEAST, MOST = -128, 127
 INT8 = torch.int8
@@ -53,3 +53,12 @@ def limited(node: Node) -> Callable[[Tensor], Tensor]:
     """Adds the zero point of the result to int64 numbers, holds them between the limits, and makes them int8."""
     zero, low, high = (integer(node, key) for key in ("out_zero", "low", "high"))
     return lambda x: (x + zero).clamp(low, high).to(INT8)
+
+
+def ending(node: Node, tensors: Tensors, device: torch.device, space: int) -> Callable[[Tensor], Tensor]:
+    """What becomes of sums [batch, channels, *space] of a product in float64, which are whole numbers."""
+    shape = (-1, *(1,) * space)
+    multiplier, shift = (tensors[role].to(device).long().view(shape) for role in ("multiplier", "shift"))
+    bias = tensors["bias"].to(device).long().view(shape) if "bias" in tensors else 0
+    end, times = limited(node), scaled_once if node.attrs["once"] else scaled
+    return lambda sums: end(times(sums.long() + bias, multiplier, shift))

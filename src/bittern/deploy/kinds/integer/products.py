@@ -25,7 +25,7 @@ ZEROS = {"zero": zero_point(), "out_zero": zero_point(), "once": flag(default=Fa
 """`once`: the factor rounds once (`scaled_once`), not twice (`scaled`)."""
 
 
-def _check(node: Node, tensors: Tensors, dims: int) -> None:
+def check_products(node: Node, tensors: Tensors, dims: int) -> None:
     weight = tensors["weight"]
     if weight.ndim != dims or weight.numel() == 0:
         raise FormatError(f"node {node.name!r} ({node.kind}): weight must have {dims} dimensions, and numbers")
@@ -94,7 +94,7 @@ def _conv_form(node: Node, tensors: Tensors, x: Form) -> Form:
     return int8_form((1, out, *(window(node, size, k, s, 0, d) for size, k, s, d in geometry)))
 
 
-def _loaded(node: Node, tensors: Tensors, form: Form) -> int:
+def loaded(node: Node, tensors: Tensors, form: Form) -> int:
     return 2 * SUM_BYTES * sum(tensor.numel() for tensor in tensors.values())
 
 
@@ -116,11 +116,11 @@ CONV = Kind(
     },
     tensors={"weight": torch.int8, **FACTORS},
     optional={"bias": torch.int32},
-    check=lambda node, tensors: _check(node, tensors, IMAGE_DIMS),
+    check=lambda node, tensors: check_products(node, tensors, IMAGE_DIMS),
     shape=_conv_form,
     build=_build_conv,
     low_bit=True,
-    loaded=_loaded,
+    loaded=loaded,
     working=_conv_working,
 )
 """int8 [B, C, H, W] with weight [O, C / groups, kh, kw]; padding: left, right, top, bottom, as F.pad has it."""
@@ -152,11 +152,11 @@ LINEAR = Kind(
     attrs=ZEROS,
     tensors={"weight": torch.int8, **FACTORS},
     optional={"bias": torch.int32},
-    check=lambda node, tensors: _check(node, tensors, 2),
+    check=lambda node, tensors: check_products(node, tensors, 2),
     shape=_linear_form,
     build=_build_linear,
     low_bit=True,
-    loaded=_loaded,
+    loaded=loaded,
     working=_linear_working,
 )
 

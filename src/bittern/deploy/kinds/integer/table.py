@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any function of one int8 number, by its 256 answers, such as an activation."""
+"""Any function of one int8 number, by its 256 answers, such as an activation; one for all, or one a channel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from bittern.deploy.form import Form, Tensors
+from bittern.deploy.form import Form, Tensors, need
 from bittern.deploy.kinds.integer.parts import INT8, LEAST, MOST, SUM_BYTES, need_int8
 from bittern.deploy.kinds.kind import Kind, Step, need_shape
 from bittern.deploy.program import Node
@@ -66,3 +66,33 @@ TABLE = Kind(
     working=lambda node, tensors, inputs, form: 2 * SUM_BYTES * form.elements,
 )
 """table[x + 128] of each number."""
+
+
+def _check_channels(node: Node, tensors: Tensors) -> None:
+    tables = tensors["tables"]
+    need_shape(node, "tables", tables, (max(tables.shape[0], 1) if tables.ndim else 1, ENTRIES))
+
+
+def _channel_form(node: Node, tensors: Tensors, x: Form) -> Form:
+    need_int8(node, x)
+    channels = tensors["tables"].shape[0]
+    need(node, len(x.shape) > 1 and x.shape[1] == channels, f"it takes {channels} channels; got {list(x.shape)}")
+    return x
+
+
+def _build_channels(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    tables = tensors["tables"].to(device)
+    first = ENTRIES * torch.arange(len(tables), device=device) - LEAST
+    return lambda x: tables.flatten()[x.int() + first.view(-1, *(1,) * (x.ndim - 2))]
+
+
+CHANNEL_TABLES = Kind(
+    name="integer_tables",
+    tensors={"tables": INT8},
+    check=_check_channels,
+    shape=_channel_form,
+    build=_build_channels,
+    low_bit=True,
+    working=lambda node, tensors, inputs, form: 4 * SUM_BYTES * form.elements,
+)
+"""tables[channel, x + 128] of each number of [batch, channels, ...]: what differs by channel, such as PReLU."""
