@@ -100,7 +100,14 @@ def _encode(d: Draft) -> Proposal | None:
     channels = form.shape[-1 if dims == 0 else 1]
     code = d.r.choice(("levels", "levels", "odd", "integers") if planes > 1 else ("sign", "sign", "levels"))
     shapes = {"threshold": (channels,)} if code == "sign" and d.r.random() < 0.5 else {}
-    return [v], {"dims": dims, "code": code, "planes": planes, "channels": channels}, shapes
+    attrs = {"dims": dims, "code": code, "planes": planes, "channels": channels}
+    return [v], attrs | _zero_level(d, code, planes), shapes
+
+
+def _zero_level(d: Draft, code: str, planes: int) -> dict[str, Any]:
+    """Of integers, whose level of 0 need not be the middle one."""
+    given = code == "integers" and d.r.random() < 0.7
+    return {"zero_level": d.r.randint(1, 2**planes - 1)} if given else {}
 
 
 def _binary(d: Draft) -> Proposal | None:
@@ -113,15 +120,17 @@ def _binary(d: Draft) -> Proposal | None:
     groups = r.choice([g for g in (1, 1, 1, 2, 3, 8, form.channels) if form.channels % g == 0]) if dims else 1
     out = groups * r.choice((1, 2, 8, 8, 16, 24))
     code = r.choice(("levels", "levels", "odd", "integers") if form.planes > 1 else ("sign", "sign", "sign", "levels"))
-    geometry |= {"padding": [0] * dims} if code == "integers" else {}
     levels = r.choice((2, 2, 2, 3, 4, 6, 256))
     planes = (levels - 1).bit_length()
-    several = planes > 1 or form.planes > 1
+    low = {"weight_low": -r.randint(0, levels - 1)} if levels not in (3, 6) and r.random() < 0.3 else {}
+    several = planes > 1 or form.planes > 1 or bool(low)
     epilogue = r.choice([e for e in EPILOGUES if not several or "beta" not in EPILOGUES[e]])
     result = "real" if several else r.choice(("real", "acc"))
     attrs = {**geometry, "dims": dims, "channels": form.channels, "out_channels": out, "groups": groups, "code": code}
     attrs |= {"input_planes": form.planes, "weight_planes": planes, "epilogue": epilogue, "result": result}
     attrs |= {"weight_levels": levels} if levels in (3, 6) else {}
+    attrs |= low
+    attrs |= _zero_level(d, code, form.planes)
     attrs["pad_value"] = r.choice((0, 0, 1, -1)) if code == "sign" else 0
     inputs, scale = [v], r.choice(("none", "none", "none", "per_sample", "spatial"))
     source = d.nodes[v - d.first][2][0] if v >= d.first else 0
@@ -303,6 +312,13 @@ def _in_range(d: Draft) -> Proposal | None:
     dims = d.r.choice((0, min(2, len(shape) - 2)))
     channels = d.r.choice((1, shape[1 if dims else -1]))
     return [v], {"dims": dims}, {"low": (channels,), "width": (1,)}
+
+
+def _steps(d: Draft) -> Proposal | None:
+    v = d.value("real")
+    planes = d.r.choice((1, 2, 4, 8))
+    attrs = {"planes": planes, "zero_level": d.r.randint(0, 2**planes - 1)}
+    return None if v is None else ([v], attrs, {"step": (1,), **({"origin": (1,)} if d.r.random() < 0.5 else {})})
 
 
 def _pool_attrs(d: Draft, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -547,6 +563,7 @@ PROPOSALS: dict[str, Callable[[Draft], Proposal | None]] = {
     "shifted_sign": _vectors("shift"),
     "bias": _vectors("bias"),
     "in_range": _in_range,
+    "steps": _steps,
     "layer_norm": _layer_norm,
     "hardtanh": _with(lambda d, shape: {"least": d.r.choice((-1.0, 0.0)), "most": d.r.choice((1.0, 0.5))}),
     "leaky_relu": _with(lambda d, shape: {"slope": d.r.choice((0.25, -1.0))}),

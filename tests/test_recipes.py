@@ -75,6 +75,8 @@ def test_numbers_are_the_authors() -> None:
         "OneBit": (50, 128, 4e-4),
         "ParetoQ": (1, 2, 2e-5),
         "BitNet": (1, 128, 1.5e-3),
+        "PACT": (200, 128, 0.1),
+        "LSQ": (90, 512, 1e-2),
     }
     decays = {r.name: (r.first_decay, r.decay) for r in recipes.ALL if any(r.decay) or r.first_decay}
     assert decays == {
@@ -108,6 +110,8 @@ def test_numbers_are_the_authors() -> None:
         "Alternating": (None, (5e-4, 0, 0)),
         "OneBit": (None, (1e-2, 1e-2, 0)),
         "BitNet": (None, (0.1, 0.1, 0)),
+        "PACT": (None, (2e-4, 2e-4, 2e-4)),
+        "LSQ": (None, (1e-4, 1e-4, 0)),
     }
     assert recipes.BNN.loss == SquaredHinge()
     assert recipes.BNN.glorot_rates

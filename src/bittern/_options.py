@@ -11,3 +11,12 @@ def check_choice(owner: str, option: str, value: object, choices: Sequence[objec
     if not any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
         named = ", ".join(repr(choice) if isinstance(choice, str) else str(choice) for choice in choices)
         raise ValueError(f"{owner}: {option} must be one of {named}; got {value!r}")
+
+
+def check_bits(owner: str, option: str, value: object, most: int, *, least: int = 1) -> None:
+    """Raises: ValueError unless `value` is an integer in least ... most."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ValueError(
+            f"{owner}: {option} must be an integer from {least} to {most}; got {value!r}; "
+            "keep a layer of higher precision out of the conversion"
+        )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a method makes of an input, as data: signs, levels, int8 by rows, planes, the input itself, or ones.
+"""What a method makes of an input, as data: signs, levels, whole steps, int8 by rows, planes, the input itself, ones.
 
 A code says how numbers follow from a real input, in the order of operations that training, packed models and exports
 share, and on which grid of `bittern.codes` they lie. `Quantizer.input_code` gives one, or one for each term.
@@ -102,6 +102,41 @@ class LevelsCode(NamedTuple):
         return 2.0 * level - self.top if self.signed else level
 
 
+class StepsCode(NamedTuple):
+    """Input code: one of 2^bits whole numbers, by how many steps x lies away from 0, or from `origin`.
+
+    number = round_half_even(clip((x - origin) / step, low, high)), low = -zero, high = 2^bits - 1 - zero: a difference
+    where there is an origin, and a quotient, each rounded: the one order of operations. NaN is 0. Outside an image
+    lies the number 0, which is a 0 of x where there is no origin.
+    """
+
+    bits: int
+    step: Tensor
+    """0-dim, above 0: what one step stands for."""
+    zero: int = 0
+    """How many numbers lie below 0: 0 for 0 ... 2^bits - 1, 2^(bits - 1) for those of two's complement."""
+    origin: Tensor | None = None
+    """0-dim: the input at the number 0; None means 0."""
+
+    @property
+    def grid(self) -> Code:
+        """The numbers that it gives."""
+        return Integers(-self.zero, 2**self.bits - 1 - self.zero)
+
+    def position(self, x: Tensor) -> Tensor:
+        """How many steps, before they are clipped and rounded."""
+        return (x if self.origin is None else x - self.origin) / self.step
+
+    def values(self, x: Tensor) -> Tensor:
+        """The numbers, which carry no gradient."""
+        return self.rounded(self.position(x.detach()))
+
+    def rounded(self, position: Tensor) -> Tensor:
+        """The numbers at some positions, which carry no gradient."""
+        low, high = -self.zero, 2**self.bits - 1 - self.zero
+        return torch.round(position.detach().nan_to_num(nan=0.0).clamp(low, high))
+
+
 class RowCode(NamedTuple):
     """Input code of linear layers: int8 with a scale of each row, both computed at run time.
 
@@ -175,4 +210,4 @@ class OnesCode(NamedTuple):
         return Ones()
 
 
-InputCode = SignCode | LevelsCode | RowCode | MultibitCode | RealCode | OnesCode
+InputCode = SignCode | LevelsCode | StepsCode | RowCode | MultibitCode | RealCode | OnesCode

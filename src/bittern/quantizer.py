@@ -40,6 +40,7 @@ from bittern.input_codes import OnesCode as OnesCode
 from bittern.input_codes import RealCode as RealCode
 from bittern.input_codes import RowCode as RowCode
 from bittern.input_codes import SignCode as SignCode
+from bittern.input_codes import StepsCode as StepsCode
 from bittern.start import Start
 
 REAL_BITS = Reals().bits

@@ -176,7 +176,8 @@ def test_accumulators_beyond_float32_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "pad", "message"), [("integers", 0, "integers have no padding"), ("odd", 1, "levels are padded with 0")]
+    ("code", "pad", "message"),
+    [("integers", 1, "levels are padded with 0"), ("odd", 1, "levels are padded with 0")],
 )
 def test_files_with_padding_that_has_no_bits(code: str, pad: int, message: str) -> None:
     flat = {"dims": 1, "channels": 8, "code": code}

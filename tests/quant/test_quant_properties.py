@@ -26,7 +26,17 @@ every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.k
 
 
 def test_all_names_every_method_once() -> None:
-    assert [cls.__name__ for cls in quant.ALL] == ["BWN", "TWN", "TTQ", "Alternating", "OneBit", "ParetoQ", "BitNet"]
+    assert [cls.__name__ for cls in quant.ALL] == [
+        "BWN",
+        "TWN",
+        "TTQ",
+        "Alternating",
+        "OneBit",
+        "ParetoQ",
+        "BitNet",
+        "PACT",
+        "LSQ",
+    ]
     assert {cls.__name__ for cls in quant.ALL} == set(quant.__all__) - {"ALL", "approximate", "multibit"}
 
 

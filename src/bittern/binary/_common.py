@@ -8,17 +8,9 @@ import math
 import torch
 from torch import Tensor
 
+from bittern._options import check_bits as check_bits
 from bittern._options import check_choice as check_choice
 from bittern.quantizer import LayerShape
-
-
-def check_bits(owner: str, option: str, value: object, most: int) -> None:
-    """Raises: ValueError unless `value` is an integer in 1 ... most."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-        raise ValueError(
-            f"{owner}: {option} must be an integer from 1 to {most}; got {value!r}; "
-            "keep a layer of higher precision out of the conversion"
-        )
 
 
 def check_progress(owner: str, t: float) -> None:

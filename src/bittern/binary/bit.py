@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from bittern._first_batch import FirstBatchQuantizer
 from bittern.binary._common import check_bits, check_choice
 from bittern.binary._elastic import elastic_levels, elastic_signs, learned, positive, start_of
-from bittern.binary._first_batch import FirstBatchQuantizer
 from bittern.estimators import binarize, without_scale
 from bittern.quantizer import InputCode, LayerShape, LevelsCode, OnesCode, Quantized, SignCode
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bittern._squashed import squashed
 from bittern.binary._common import check_bits
-from bittern.binary.dorefa import squashed
 from bittern.estimators import Clip, binarize, straight_through
 from bittern.quantizer import InputCode, LayerShape, LevelsCode, Quantized, Quantizer, SignCode
 from bittern.start import HeNormal

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bittern._squashed import squashed
 from bittern.binary._common import check_bits, check_choice
 from bittern.estimators import Levels, binarize, estimate, once, straight_through, without_scale
 from bittern.quantizer import InputCode, LayerShape, LevelsCode, Quantized, Quantizer
@@ -79,13 +80,6 @@ class DoReFa(Quantizer):
             return y
         result: Tensor = _QuantizeGradient.apply(y, self.gradient_bits)  # type: ignore[no-untyped-call]
         return result
-
-
-def squashed(w: Tensor) -> Tensor:
-    """tanh(w) / (2 max|tanh w|) + 1/2, in [0, 1]; 1/2 for a weight of zeros."""
-    bent = torch.tanh(w)
-    largest = bent.abs().amax()
-    return bent / (2.0 * torch.where(largest == 0.0, 1.0, largest)) + 0.5
 
 
 def _top(bits: int) -> float:

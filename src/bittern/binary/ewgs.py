@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from bittern._first_batch import FirstBatchQuantizer
 from bittern.binary._common import check_bits
-from bittern.binary._first_batch import FirstBatchQuantizer
 from bittern.estimators import gradient_scaled_levels
 from bittern.quantizer import LayerShape, LevelsCode, Quantized
 

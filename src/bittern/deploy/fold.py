@@ -27,7 +27,7 @@ from torch import Tensor
 from bittern.deploy.bit_stream import to_stream
 from bittern.deploy.form import Form
 from bittern.deploy.hoist_signs import channels_are_first, hoist_signs
-from bittern.deploy.kinds.binary import epilogue_rows, has_input_scale, taps, weight_words
+from bittern.deploy.kinds.binary import epilogue_rows, has_input_scale, is_single, taps, weight_words
 from bittern.deploy.kinds.bits import half_open_threshold
 from bittern.deploy.kinds.kind import integer
 from bittern.deploy.kinds.node_codes import has_levels
@@ -77,7 +77,7 @@ def _bits(tensor: Tensor) -> Tensor:
 
 
 def _single_plane(node: Node) -> bool:
-    return node.kind == "binary" and node.attrs["input_planes"] == 1 and node.attrs["weight_planes"] == 1
+    return node.kind == "binary" and is_single(node)
 
 
 # -- batch norm --------------------------------------------------------------------------------------------

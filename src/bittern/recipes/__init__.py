@@ -19,6 +19,7 @@ import functools
 
 from bittern.quantizer import Method
 from bittern.recipes.gated_papers import REAL_TO_BINARY, TRANSFER_POINTS, real_to_binary_stages
+from bittern.recipes.integer_papers import LSQ, PACT
 from bittern.recipes.later_papers import AB_BNN, BIPER, BMXNET, BNEXT, BNN_PLUS, DSQ, RBNN, REBNN, RESTE, SIMAN
 from bittern.recipes.levels import BIBERT, BIT, EWGS, FRACBNN, bit_stages
 from bittern.recipes.optimizer_papers import ADAM_BNN, BAYES_BINN, BOP, OF_OPTIMIZERS
@@ -73,6 +74,8 @@ ALL: tuple[PaperRecipe, ...] = (
     ONE_BIT,
     PARETO_Q,
     BIT_NET,
+    PACT,
+    LSQ,
 )
 """One for each method of `bittern.binary.ALL` and of `bittern.quant.ALL`, in that order."""
 
@@ -117,8 +120,10 @@ __all__ = [
     "FRACBNN",
     "HORQ",
     "IR_NET",
+    "LSQ",
     "OF_OPTIMIZERS",
     "ONE_BIT",
+    "PACT",
     "PARETO_Q",
     "RBNN",
     "REACTNET",

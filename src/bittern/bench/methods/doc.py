@@ -33,6 +33,7 @@ from bittern.quantizer import (
     Quantizer,
     RealCode,
     RowCode,
+    StepsCode,
     input_codes,
     weight_codes,
     weight_terms,
@@ -68,8 +69,8 @@ INTRO = """# Methods
 A method is a class that a layer or model takes as `method=`; `functools.partial(cls, option=...)` sets its options.
 "Backward" gives the estimator that stands in for the derivative of the sign; "Differences" tells where the paper, the
 authors' published code and this library part; where a method offers both, the paper's variant is the default. Each
-source is linked in the table. Methods of `bittern.binary` quantize weights and inputs, those of `bittern.quant`, whose
-input is "real", weights alone.
+source is linked in the table. Methods of `bittern.binary` quantize weights and inputs; so do those of `bittern.quant`,
+but for those whose input is "real", which quantize weights alone.
 
 sign(0) = +1 everywhere here, in training and packed. "Recipe" says how the authors train, from the file that is named;
 `bittern.recipes` holds it as data, and `bittern train --recipe paper` follows it. Latent weights start as each method
@@ -217,6 +218,8 @@ def _in_words(code: InputCode) -> str:
         learned = "" if code.width is None else ", range learned" if code.width.requires_grad else ", range given"
         numbers = ", ".join(map(str, code.grid.values))
         return (f"{{{numbers}}}" if code.grid.levels <= MOST_NAMED else f"0 ... {code.grid.high}") + learned
+    if isinstance(code, StepsCode):
+        return f"{code.grid.low} ... {code.grid.high}{', step learned' if code.step.requires_grad else ''}"
     if isinstance(code, MultibitCode):
         return "±1 of a sum, scale of each row"
     if isinstance(code, RowCode):

@@ -22,6 +22,7 @@ typedef struct {
     int32_t input_planes, weight_planes;
     int32_t last_factor;                        /* of the last weight plane; before it they are 1, 2, 4, ... */
     int32_t pad_value;                          /* of padding: -1, 0, +1 */
+    int32_t raised;                             /* bit of a plane: its padding is +1 */
     int32_t channel_step, position_step;        /* of the real result */
     const uint32_t *weight;                     /* [weight_planes][out_channels][words of a row] */
     const float *offset, *scale, *alpha, *beta; /* [out_channels]; NULL: 0, 1, 1, 0 */
@@ -71,8 +72,10 @@ static int32_t bt_gather(const bt_layer *layer, const uint32_t *bits, int32_t ro
                 const uint32_t *from = bits + (plane * w->height * w->width + position) * pixel;
                 bt_put(rows + plane * words, at, from, group * per_group, per_group);
             }
-            if (position < 0 && layer->pad_value > 0) {
-                bt_put(rows, at, NULL, 0, per_group); /* a padding of +1 goes with one plane only */
+            for (plane = 0; plane < layer->input_planes && position < 0; ++plane) {
+                if ((layer->raised >> plane & 1) != 0) {
+                    bt_put(rows + plane * words, at, NULL, 0, per_group);
+                }
             }
             if (position >= 0 || layer->pad_value != 0) {
                 bt_put(rows + layer->input_planes * words, at, NULL, 0, per_group);

@@ -6,8 +6,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from bittern.deploy.bit_stream import stream_bytes
 from bittern.deploy.c_export import binary_code as code
 from bittern.deploy.c_export.plan import WORD_BITS, Step, words_of
 from bittern.deploy.c_export.source import NULL, Fields, Source, scratch, value
@@ -15,7 +17,7 @@ from bittern.deploy.c_export.window import rows_window, window
 from bittern.deploy.form import Form
 from bittern.deploy.kinds.binary import epilogue_rows, has_input_scale, taps, weight_words
 from bittern.deploy.kinds.kind import integer, integers
-from bittern.deploy.kinds.node_codes import padded_with, weight_code
+from bittern.deploy.kinds.node_codes import has_middle, paddings, weight_factors
 from bittern.deploy.program import Node
 from bittern.quantizer import InputScale
 
@@ -90,13 +92,19 @@ def _layer(c: Source, node: Node, epilogue: list[str]) -> Fields:
     x, y = c.forms[node.inputs[0]], c.forms[node.output]
     out = integer(node, "out_channels")
     positions = math.prod(y.shape) // out
-    weight = [word for plane in c.tensor(node, "weight") for word in packed_rows(plane, out, fan_in(node))]
+    streams = list(c.tensor(node, "weight")) + [
+        torch.full((stream_bytes(out * fan_in(node)),), 255, dtype=torch.uint8)
+    ] * has_middle(node)
+    weight = [word for plane in streams for word in packed_rows(plane, out, fan_in(node))]
+    factors, padded = weight_factors(node), paddings(node)
     channel_step, position_step = (1, out) if integer(node, "dims") == 0 else (positions, 1)
     return [
         _window(node, x, y),
-        *(integer(node, key) for key in ("channels", "out_channels", "groups", "input_planes", "weight_planes")),
-        weight_code(node).plane_factors[-1],
-        padded_with(node),
+        *(integer(node, key) for key in ("channels", "out_channels", "groups", "input_planes")),
+        len(factors),
+        factors[-1],
+        min(padded),
+        sum(1 << plane for plane, pad in enumerate(padded) if pad == 1),
         channel_step,
         position_step,
         c.words(node, "weight", weight),

@@ -30,6 +30,30 @@ static void bt_in_range(const float *x, int32_t outer, int32_t channels, int32_t
 """,
 )
 
+STEPS = CFunction(
+    "bt_steps",
+    """\
+/* (v + zero) / top of v = round(clip((x - origin) / step, -zero, top - zero)), ties to even; v = 0 for NaN. */
+static void bt_steps(const float *x, int32_t count, float origin, float step, int32_t zero, int32_t top, float *y)
+{
+    const float low = (float)-zero, high = (float)(top - zero);
+    int32_t i;
+    for (i = 0; i < count; ++i) {
+        const float moved = x[i] - origin;
+        const float place = moved / step;
+        const float real = place > low ? (place < high ? place : high) : place <= low ? low : 0.0f;
+        const float size = real < 0.0f ? -real : real;
+        int32_t number = (int32_t)size;
+        const float rest = size - (float)number;
+        if (rest > 0.5f || (rest == 0.5f && number % 2 == 1)) {
+            ++number;
+        }
+        y[i] = (float)((real < 0.0f ? -number : number) + zero) / (float)top;
+    }
+}
+""",
+)
+
 ROW_SCALE = CFunction(
     "bt_row_scale",
     f"""\
@@ -90,6 +114,14 @@ def in_range(c: Source, step: Step) -> str:
     sizes = (total // (channels * inner), channels, inner)
     x, y = value(step.reads[0]), value(step.writes)
     return c.call(IN_RANGE, x, *sizes, c.floats(node, "low", low), c.real(width), y)
+
+
+def steps(c: Source, step: Step) -> str:
+    node = step.node
+    origin = float(c.tensor(node, "origin")) if "origin" in node.tensors else 0.0
+    numbers = c.real(origin), c.real(float(c.tensor(node, "step"))), integer(node, "zero_level")
+    count, top = math.prod(c.forms[step.writes].shape), 2 ** integer(node, "planes") - 1
+    return c.call(STEPS, value(step.reads[0]), count, *numbers, top, value(step.writes))
 
 
 def row_levels(c: Source, step: Step) -> str:

@@ -56,6 +56,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("add", "subtract", "multiply"), Rule(layout_steps.two, in_place=True)),
     "constant": Rule(layout_steps.constant, in_place=True),
     "in_range": Rule(level_steps.in_range, in_place=True),
+    "steps": Rule(level_steps.steps, in_place=True),
     "row_levels": Rule(level_steps.row_levels, in_place=True),
     "row_scale": Rule(level_steps.row_scale),
     "pool": Rule(layout_steps.pool),

@@ -9,6 +9,7 @@ from math import prod
 from bittern.deploy.engine.groups.group import Group
 from bittern.deploy.form import Form
 from bittern.deploy.kinds.kind import integer, integers
+from bittern.deploy.kinds.node_codes import weight_factors
 from bittern.deploy.program import Node
 
 Forms = Mapping[int, Form]
@@ -17,7 +18,7 @@ Forms = Mapping[int, Form]
 def product_macs(forms: Forms, node: Node) -> int:
     """Products of signs for one sample; those of several bit planes count once per pair of planes."""
     fan_in = integer(node, "channels") // integer(node, "groups") * prod(integers(node, "kernel"))
-    planes = forms[node.inputs[0]].planes * integer(node, "weight_planes")
+    planes = forms[node.inputs[0]].planes * len(weight_factors(node))
     return prod(forms[node.output].shape[1:]) * fan_in * planes
 
 

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from bittern import ops
 from bittern.deploy.errors import ExportError
-from bittern.deploy.kinds.binary import BinaryStep, weight_words
+from bittern.deploy.kinds.binary import BinaryStep, is_single, weight_words
 from bittern.deploy.kinds.bits import Planes, flip_words, half_open_threshold, image_windows, images_of, rows_of
 from bittern.deploy.kinds.channel_scales import channel_scale_shapes
 from bittern.deploy.kinds.kind import Step, integer, integers, pair
-from bittern.deploy.kinds.node_codes import has_levels, input_code, padded_with, weight_code
+from bittern.deploy.kinds.node_codes import has_levels, input_code, paddings, weight_factors
 from bittern.deploy.kinds.table import KINDS, TORCH_KINDS
 from bittern.deploy.part_by_part import tensors_of
 from bittern.deploy.program import Node, Program
@@ -152,14 +152,9 @@ def _pool_bits(node: Node, constants: Tensors) -> Step:
 def _binary_constants(node: Node, tensors: Tensors) -> dict[str, Tensor]:
     step = BinaryStep(node, tensors, CPU)
     found = {f"weight{i}": _kernel_shaped(node, words) for i, words in enumerate(weight_words(node, tensors))}
-    if not _single(node):
+    if not is_single(node):
         return found | {"offset": step.epilogue[0], "scale": step.epilogue[1]}
     return found | {"epilogue": step.epilogue} if step.real else found
-
-
-def _single(node: Node) -> bool:
-    """One plane of inputs and one of weights: the kernel goes on to the real value."""
-    return node.attrs["input_planes"] == node.attrs["weight_planes"] == 1
 
 
 def _kernel_shaped(node: Node, words: Tensor) -> Tensor:
@@ -168,7 +163,7 @@ def _kernel_shaped(node: Node, words: Tensor) -> Tensor:
     return words.reshape(words.shape[0], *pair(integers(node, "kernel"), 1), words.shape[-1])
 
 
-def _product(node: Node, words: Tensor, epilogue: Tensor | None) -> Step:
+def _product(node: Node, words: Tensor, epilogue: Tensor | None, pad_value: int) -> Step:
     channels = integer(node, "channels")
     if node.attrs["dims"] == 0:
         return lambda x: ops.binary_matmul(x, words, channels, epilogue)
@@ -178,16 +173,15 @@ def _product(node: Node, words: Tensor, epilogue: Tensor | None) -> Step:
         pair(integers(node, "dilation"), 1),
     )
     groups = integer(node, "groups")
-    pad_value = padded_with(node)
     return lambda x: ops.binary_conv2d(x, words, channels, stride, padding, dilation, groups, pad_value, epilogue)
 
 
 def _binary(node: Node, constants: Tensors) -> Step:
-    weights = [constants[f"weight{i}"] for i in range(integer(node, "weight_planes"))]
+    weights = [constants[f"weight{i}"] for i in range(len(weight_factors(node)))]
 
     def call(planes: Planes) -> Tensor:
-        if _single(node):
-            y = cast(Tensor, _product(node, weights[0], constants.get("epilogue"))(planes[0]))
+        if is_single(node):
+            y = cast(Tensor, _product(node, weights[0], constants.get("epilogue"), paddings(node)[0])(planes[0]))
         else:
             y = (_sum_of_planes(node, weights, planes).float() + constants["offset"]) * constants["scale"]
         return images_of(y, integer(node, "dims")) if node.attrs["result"] == "real" else y
@@ -197,9 +191,9 @@ def _binary(node: Node, constants: Tensors) -> Step:
 
 def _sum_of_planes(node: Node, weights: list[Tensor], planes: Planes) -> Tensor:
     parts = [
-        _product(node, words, None)(plane) * (f * g)
-        for f, words in zip(weight_code(node).plane_factors, weights, strict=True)
-        for g, plane in zip(input_code(node).plane_factors, planes, strict=True)
+        _product(node, words, None, pad)(plane) * (f * g)
+        for f, words in zip(weight_factors(node), weights, strict=True)
+        for g, plane, pad in zip(input_code(node).plane_factors, planes, paddings(node), strict=True)
     ]
     total: Tensor = parts[0]
     for part in parts[1:]:

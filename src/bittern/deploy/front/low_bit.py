@@ -21,6 +21,7 @@ from bittern.deploy.front.terms import (
     check_term,
     checked_codes,
     is_dynamic,
+    is_symmetric,
     scale_order,
     static_scale,
 )
@@ -36,6 +37,7 @@ from bittern.quantizer import (
     RealCode,
     RowCode,
     SignCode,
+    StepsCode,
     input_codes,
     product_names,
     weight_terms,
@@ -145,6 +147,8 @@ def _encoded(b: Builder, name: str, layer: BinaryLayer, code: InputCode, x: Ref)
     elif isinstance(code, LevelsCode) and code.low is not None and code.width is not None:
         dims = layer.method.shape.space_dims
         x = b.add("in_range", f"{name}.range", (x,), _range(name, layer, code.low, code.width), dims=dims)
+    elif isinstance(code, StepsCode):
+        x = b.add("steps", f"{name}.steps", (x,), _steps(name, code), planes=code.bits, zero_level=code.zero)
     threshold = code.threshold if isinstance(code, SignCode) else None
     attrs = _common(layer, code)
     return b.add("encode", f"{name}.input", (x,), {"threshold": threshold}, planes=code.grid.bits, **attrs)
@@ -164,17 +168,33 @@ def _range(name: str, layer: BinaryLayer, low: Tensor, width: Tensor) -> dict[st
     return {"low": low.reshape(-1), "width": width.reshape(1)}
 
 
+def _steps(name: str, code: StepsCode) -> dict[str, Tensor | None]:
+    """Tensors of `steps`. Raises: PackError where no number follows from them."""
+    step, origin = code.step.detach().float(), None if code.origin is None else code.origin.detach().float()
+    single = step.ndim == 0 and (origin is None or origin.ndim == 0)
+    if not single or not all_finite(step) or float(step) <= 0.0 or not (origin is None or all_finite(origin)):
+        raise PackError(
+            f"pack: layer {name!r} has inputs in steps of {step.flatten()[:4].tolist()}"
+            f"{'' if origin is None else f' from {origin.flatten()[:4].tolist()} on'}; they must be one finite number "
+            "above 0 and one finite number; train it again or repair it"
+        )
+    return {"step": step.reshape(1), "origin": None if origin is None else origin.reshape(1)}
+
+
 def _common(layer: BinaryLayer, code: InputCode) -> dict[str, Any]:
     """Attributes that encode and binary share."""
     shape = layer.method.shape
+    zero: dict[str, Any] = {}
     match code:
+        case StepsCode():
+            kind, zero = ("integers", {"zero_level": code.zero}) if code.zero else ("levels", {})
         case LevelsCode():
             kind = "odd" if code.signed else "levels"
         case RowCode():
             kind = "integers"
         case _:
             kind = "sign"
-    return {"dims": shape.space_dims, "code": kind, "channels": shape.in_channels}
+    return {"dims": shape.space_dims, "code": kind, "channels": shape.in_channels, **zero}
 
 
 def _geometry(layer: BinaryLayer) -> dict[str, Any]:
@@ -193,7 +213,8 @@ def _weights(term: Term) -> tuple[Tensor, dict[str, int]]:
     if isinstance(term.code, Ones):  # its bits are those of signs that are all +1
         return to_streams(Signs(), term.weight.values), {"weight_planes": 1}
     levels = {"weight_levels": term.code.levels} if term.code.redundant else {}
-    return to_streams(term.code, term.weight.values), {"weight_planes": term.code.bits, **levels}
+    low = {} if is_symmetric(term.code) else {"weight_low": term.code.low}
+    return to_streams(term.code, term.weight.values), {"weight_planes": term.code.bits, **levels, **low}
 
 
 def _product(b: Builder, layer: BinaryLayer, term: Term, x: Ref, bits: Ref) -> Ref:

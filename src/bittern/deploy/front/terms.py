@@ -53,7 +53,7 @@ class Term(NamedTuple):
 def checked_codes(name: str, layer: BinaryLayer) -> tuple[Code, ...]:
     """The code of each term of a weight.
 
-    Raises: PackError for weights that have no sign, for codes that are no sums of planes about 0, and for accumulators
+    Raises: PackError for weights that have no sign, for codes that are no sums of planes, and for accumulators
     that float32 training does not compute exactly.
     """
     if not all_finite(layer.weight):
@@ -67,7 +67,7 @@ def checked_codes(name: str, layer: BinaryLayer) -> tuple[Code, ...]:
         assert not isinstance(grid, Reals)
         if grid.bits > MOST_PLANES:
             raise PackError(f"pack: layer {name!r} has inputs of {grid.bits} bits; at most {MOST_PLANES} are packed")
-        reach = method.shape.fan_in * max(1, sum(code.plane_factors)) * max(1, sum(grid.plane_factors))
+        reach = method.shape.fan_in * _reach(code) * max(1, sum(grid.plane_factors))
         if reach > MAX_EXACT_FAN_IN:
             raise PackError(
                 f"pack: layer {name!r} reaches accumulators of {reach}, beyond 2^24, where float32 training is not "
@@ -92,13 +92,26 @@ def _packable(name: str, code: Code | Reals) -> Code:
     if isinstance(code, Ones):
         return code
     code = _decodable(name, code)
-    nearest = symmetric(code.levels)
-    if (code.low, code.high, code.step) != (nearest.low, nearest.high, nearest.step):
+    if not is_symmetric(code) and (code.step != 1 or code.redundant or 0 not in code.values):
+        nearest = symmetric(code.levels)
         raise PackError(
             f"pack: layer {name!r} has weights of the code {code}; {code.levels} numbers are packed as "
-            f"{nearest.low} ... {nearest.high} in steps of {nearest.step}; put the rest into the scale"
+            f"{nearest.low} ... {nearest.high} in steps of {nearest.step}, or as many as so many bits have, in steps "
+            "of 1 with 0 among them; put the rest into the scale"
         )
     return code
+
+
+def is_symmetric(code: Code) -> bool:
+    """Whether a code is the smallest of its levels about 0, which needs no plane of ones."""
+    nearest = symmetric(code.levels)
+    return (code.low, code.high, code.step) == (nearest.low, nearest.high, nearest.step)
+
+
+def _reach(code: Code) -> int:
+    """What the numbers of a code add up to at most, as signs times factors."""
+    middle = 0 if isinstance(code, Ones) or is_symmetric(code) else abs(code.low + code.high)
+    return max(1, sum(code.plane_factors) + middle)
 
 
 def scale_order(layer: BinaryLayer, term: Term, scale: InputScale) -> str:

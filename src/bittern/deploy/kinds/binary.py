@@ -3,12 +3,13 @@
 
 Numbers of a code are sums of signs (`codes`). An input v of levels a ... b, 1 apart, is (a + b + sum_j f_j B_j) / 2, an
 odd number sum_j f_j B_j, a sign B_0; a weight w is step / 2 * sum_i g_i W_i: odd integers with a step of 2, or 0 and
-its neighbours with a step of 1. So
+its neighbours with a step of 1. Where these do not lie about 0, one more plane W, of ones, has their middle
+(`node_codes`). So
 
     conv(v, w) = (sum_i sum_j g_i f_j conv(B_j, W_i) + (a + b) sum_i g_i sum W_i) / 2^h,    h = 0, 1 or 2
 
-with a + b = 0 for signs and odd numbers, whose padding by 0 adds nothing to any plane. Padding of levels 0 ... n is
-B = -1; other levels have no padding. What is divided is the integer `acc + offset`; halving is exact.
+with a + b = 0 for signs and odd numbers, whose padding by 0 adds nothing to any plane. Padding of other inputs is the
+bits of the level that is 0, plane by plane. What is divided is the integer `acc + offset`; halving is exact.
 """
 
 from __future__ import annotations
@@ -28,7 +29,19 @@ from bittern.deploy.form import Form, Tensors, need, need_channels
 from bittern.deploy.kinds.bits import Planes, images_of
 from bittern.deploy.kinds.footprint import FLOAT_BYTES, UNIT, WORD_BYTES, units
 from bittern.deploy.kinds.kind import Kind, choice, count, integer, integers, need_shape, sizes
-from bittern.deploy.kinds.node_codes import CODES, MOST_PLANES, halvings, input_code, weight_code
+from bittern.deploy.kinds.node_codes import (
+    CODES,
+    FARTHEST,
+    MOST_PLANES,
+    check_weight_code,
+    check_zero_level,
+    halvings,
+    has_middle,
+    input_code,
+    paddings,
+    weight_code,
+    weight_factors,
+)
 from bittern.deploy.kinds.plane_sum import PlaneSum, runner
 from bittern.deploy.kinds.shape_rules import windows
 from bittern.deploy.kinds.torch_scale import torch_scale
@@ -83,9 +96,9 @@ def _check(node: Node, tensors: Tensors) -> None:
         raise FormatError(f"node {node.name!r} (binary): a sign has one plane")
     fan_in = taps(node) * per_group(node)
     code = weight_code(node)
-    if code.bits != integer(node, "weight_planes"):
-        raise FormatError(f"node {node.name!r} (binary): {code.levels} levels take {code.bits} planes of weights")
-    if fan_in * sum(input_code(node).plane_factors) * sum(code.plane_factors) > 2**24:
+    check_weight_code(node)
+    check_zero_level(node)
+    if fan_in * sum(input_code(node).plane_factors) * sum(map(abs, weight_factors(node))) > 2**24:
         raise FormatError(f"node {node.name!r} (binary): accumulators may exceed 2^24")
     need_shape(node, "weight", tensors["weight"], (integer(node, "weight_planes"), stream_bytes(fan_in * out)))
     if code.redundant and not spelled(code, tensors["weight"], fan_in * out):
@@ -94,8 +107,7 @@ def _check(node: Node, tensors: Tensors) -> None:
     if bool(rows) != ("epilogue" in tensors):
         raise FormatError(f"node {node.name!r} (binary): its tensor 'epilogue' and its attribute disagree")
     need_shape(node, "epilogue", tensors.get("epilogue"), (len(rows), out))
-    single = node.attrs["weight_planes"] == 1 and node.attrs["input_planes"] == 1
-    if not (single or (node.attrs["result"] == "real" and "beta" not in rows)):
+    if not (is_single(node) or (node.attrs["result"] == "real" and "beta" not in rows)):
         raise FormatError(f"node {node.name!r} (binary): several planes give a real result without alpha and beta")
     spread_out = has_input_scale(node)
     if spread_out != (len(node.inputs) == 2) or (spread_out and (node.attrs["result"] == "acc" or "beta" in rows)):
@@ -108,10 +120,13 @@ def _check(node: Node, tensors: Tensors) -> None:
 def _check_inputs(node: Node) -> None:
     """Refuse padding that the numbers of its inputs have no bits for."""
     code, several = node.attrs["code"], node.attrs["input_planes"] != 1
-    if node.attrs["pad_value"] != 0 and (code == "levels" or several):
+    if node.attrs["pad_value"] != 0 and (code in ("levels", "integers") or several):
         raise FormatError(f"node {node.name!r} (binary): levels are padded with 0")
-    if code == "integers" and any(integers(node, "padding")):
-        raise FormatError(f"node {node.name!r} (binary): integers have no padding")
+
+
+def is_single(node: Node) -> bool:
+    """One plane of inputs and one of weights: the kernel goes on to the real value."""
+    return node.attrs["input_planes"] == 1 and len(weight_factors(node)) == 1
 
 
 def has_input_scale(node: Node) -> bool:
@@ -135,8 +150,15 @@ def input_scale(node: Node) -> Callable[[Tensor], Tensor] | None:
 
 
 def weight_words(node: Node, tensors: Tensors) -> list[Tensor]:
-    """Words of each weight plane, int64 [out, taps, words of a group], on the CPU."""
-    return [to_words(s.cpu(), integer(node, "out_channels"), taps(node), per_group(node)) for s in tensors["weight"]]
+    """Words of each plane of `weight_factors`, int64 [out, taps, words of a group], on the CPU."""
+    out, seen = integer(node, "out_channels"), per_group(node)
+    words = [to_words(s.cpu(), out, taps(node), seen) for s in tensors["weight"]]
+    return [*words, words_of_ones(out, taps(node), seen)] if has_middle(node) else words
+
+
+def words_of_ones(out: int, taps: int, seen: int) -> Tensor:
+    """A plane of signs that are all +1, int64 [out, taps, words of a group]."""
+    return ops.pack_signs(torch.ones(1, seen, device="cpu")).expand(out, taps, -1).contiguous()
 
 
 def _sums(words: Tensor, channels: int) -> Tensor:
@@ -154,7 +176,7 @@ def offsets(node: Node, words: list[Tensor]) -> Tensor:
     offset = torch.zeros(integer(node, "out_channels"), dtype=torch.int64)
     x = input_code(node)
     if x.low + x.high:
-        for factor, plane in zip(weight_code(node).plane_factors, words, strict=True):
+        for factor, plane in zip(weight_factors(node), words, strict=True):
             offset += _sums(plane, per_group(node)) * (factor * (x.low + x.high))
     return offset
 
@@ -199,8 +221,8 @@ class BinaryStep:
         self.real = node.attrs["result"] == "real"
         words = weight_words(node, tensors)
         self.epilogue = epilogue_rows(node, tensors, words).to(device)
-        single = node.attrs["input_planes"] == node.attrs["weight_planes"] == 1
-        self.single = runner(node, words[0], self.epilogue if self.real else None, device) if single else None
+        single, tail = is_single(node), self.epilogue if self.real else None
+        self.single = runner(node, words[0], tail, device, paddings(node)[0]) if single else None
         self._planes = None if single else PlaneSum(node, words, device)
         self.input_scale = input_scale(node)
 
@@ -245,11 +267,11 @@ def _loaded(node: Node, tensors: Tensors, form: Form) -> int:
     channels = per_group(node)
     words = WORD_BYTES * words_for(channels) * taps(node)
     rows = (units(out // groups) * groups + UNIT) * 24 * FLOAT_BYTES
-    return integer(node, "weight_planes") * (2 * out * taps(node) * channels + 3 * units(out) * words) + rows
+    return len(weight_factors(node)) * (2 * out * taps(node) * channels + 3 * units(out) * words) + rows
 
 
 def _working(node: Node, tensors: Tensors, inputs: Sequence[Form], form: Form) -> int:
-    pairs = integer(node, "input_planes") * integer(node, "weight_planes")
+    pairs = integer(node, "input_planes") * len(weight_factors(node))
     numbers = FLOAT_BYTES * (2 * sum(x.elements for x in inputs) + (2 * pairs + 3) * form.elements)
     if node.attrs["dims"] == 0:
         return numbers
@@ -278,6 +300,8 @@ BINARY = Kind(
         "input_planes": count(1, MOST_PLANES, default=1),
         "weight_planes": count(1, MOST_PLANES, default=1),
         "weight_levels": count(2, 2**MOST_PLANES, optional=True),
+        "weight_low": count(-FARTHEST, 0, optional=True),
+        "zero_level": count(1, FARTHEST, optional=True),
         "pad_value": count(-1, 1, default=0),
         "input_scale": choice(*(scale.value for scale in InputScale)),
         "scale_order": choice(TORCH, SUMS),

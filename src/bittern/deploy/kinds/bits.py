@@ -20,7 +20,7 @@ from bittern.deploy.errors import FormatError
 from bittern.deploy.form import Form, Shape, Tensors, need, need_channels, need_real
 from bittern.deploy.kinds.footprint import FLOAT_BYTES, copies
 from bittern.deploy.kinds.kind import Kind, Step, choice, count, flag, integer, integers, need_shape, pair, sizes
-from bittern.deploy.kinds.node_codes import CODES, MOST_PLANES, has_levels
+from bittern.deploy.kinds.node_codes import CODES, FARTHEST, MOST_PLANES, check_zero_level, has_levels
 from bittern.deploy.kinds.shape_rules import pool_windows
 from bittern.deploy.program import Node
 
@@ -33,6 +33,7 @@ Planes = tuple[Tensor, ...]
 
 def _check_encode(node: Node, tensors: Tensors) -> None:
     need_shape(node, "threshold", tensors.get("threshold"), (integer(node, "channels"),))
+    check_zero_level(node)
     if has_levels(node) and "threshold" in tensors:
         raise FormatError(f"node {node.name!r} (encode): levels have no threshold")
     if node.attrs["code"] == "sign" and node.attrs["planes"] != 1:
@@ -105,6 +106,7 @@ ENCODE = Kind(
         "code": choice(*CODES),
         "planes": count(1, MOST_PLANES, default=1),
         "channels": count(1),
+        "zero_level": count(1, FARTHEST, optional=True),
     },
     optional={"threshold": torch.float32},
     check=_check_encode,

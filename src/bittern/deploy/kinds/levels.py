@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Node kinds in front of `encode`: where a real input lies among the levels of its code, as t in 0 ... 1.
 
-Each is the computation of the code itself (`bittern.quantizer.LevelsCode`, `RowCode`), so its floats are the training
-graph's.
+Each is the computation of the code itself (`bittern.quantizer.LevelsCode`, `StepsCode`, `RowCode`), so its floats are
+the training graph's.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from torch import Tensor
 from bittern.deploy.errors import FormatError
 from bittern.deploy.form import Form, Tensors, need, need_real
 from bittern.deploy.kinds.kind import Kind, Step, count, integer, need_shape
+from bittern.deploy.kinds.node_codes import FARTHEST, MOST_PLANES
 from bittern.deploy.kinds.shape_rules import same
 from bittern.deploy.program import Node
-from bittern.quantizer import LevelsCode, RowCode
+from bittern.quantizer import LevelsCode, RowCode, StepsCode
 
 
 def _check_range(node: Node, tensors: Tensors) -> None:
@@ -54,6 +55,34 @@ IN_RANGE = Kind(
 """t = (x - low) / width; low [1] or [channels], width [1]. `dims` as in `encode`."""
 
 
+def _check_steps(node: Node, tensors: Tensors) -> None:
+    need_shape(node, "step", tensors["step"], (1,))
+    need_shape(node, "origin", tensors.get("origin"), (1,))
+    if not float(tensors["step"]) > 0.0:
+        raise FormatError(f"node {node.name!r} (steps): its step must be above 0")
+    if integer(node, "zero_level") >= 2 ** integer(node, "planes"):
+        raise FormatError(f"node {node.name!r} (steps): its zero_level must be one of its levels")
+
+
+def _build_steps(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    step, origin = tensors["step"].to(device)[0], tensors.get("origin")
+    zero, planes = integer(node, "zero_level"), integer(node, "planes")
+    code = StepsCode(planes, step, zero, None if origin is None else origin.to(device)[0])
+    return lambda x: (code.values(x) + zero) / (2**planes - 1)
+
+
+STEPS = Kind(
+    name="steps",
+    attrs={"planes": count(1, MOST_PLANES), "zero_level": count(0, FARTHEST, default=0)},
+    tensors={"step": torch.float32},
+    optional={"origin": torch.float32},
+    check=_check_steps,
+    shape=same,
+    build=_build_steps,
+)
+"""Where each number of `StepsCode` lies among its levels: rounding t (2^planes - 1) gives number + zero_level back."""
+
+
 def row_position(x: Tensor) -> Tensor:
     """(v + 128) / 255 of the numbers v of `RowCode`: rounding t * 255 gives the whole number v + 128 back."""
     grid = RowCode().grid
@@ -73,4 +102,4 @@ def _row_scale_form(node: Node, tensors: Tensors, x: Form) -> Form:
 ROW_SCALE = Kind(name="row_scale", shape=_row_scale_form, build=lambda node, tensors, device: RowCode().scale)
 """max(max |x|, 1e-5) / 127 of each row [..., features] -> [..., 1]."""
 
-LEVEL_KINDS: tuple[Kind, ...] = (IN_RANGE, ROW_LEVELS, ROW_SCALE)
+LEVEL_KINDS: tuple[Kind, ...] = (IN_RANGE, STEPS, ROW_LEVELS, ROW_SCALE)

@@ -19,11 +19,19 @@ from bittern import ops
 from bittern.deploy.bit_stream import spelled, stream_bytes, to_words
 from bittern.deploy.errors import FormatError
 from bittern.deploy.form import Form, Tensors, need, need_channels, need_real
-from bittern.deploy.kinds.binary import GEOMETRY, check_geometry, per_group, taps
+from bittern.deploy.kinds.binary import GEOMETRY, check_geometry, per_group, taps, words_of_ones
 from bittern.deploy.kinds.bits import Planes, images_of
 from bittern.deploy.kinds.footprint import FLOAT_BYTES, WORD_BYTES, units
 from bittern.deploy.kinds.kind import Kind, Step, count, flag, integer, integers, need_shape, pair
-from bittern.deploy.kinds.node_codes import MOST_PLANES, halvings, weight_code
+from bittern.deploy.kinds.node_codes import (
+    FARTHEST,
+    MOST_PLANES,
+    check_weight_code,
+    halvings,
+    has_middle,
+    weight_code,
+    weight_factors,
+)
 from bittern.deploy.kinds.plane_sum import PlaneSum
 from bittern.deploy.kinds.shape_rules import windows
 from bittern.deploy.program import Node
@@ -79,9 +87,10 @@ def _check_product(node: Node, tensors: Tensors) -> None:
     check_geometry(node)
     out = integer(node, "out_channels")
     fan_in, code, planes = taps(node) * per_group(node), weight_code(node), integer(node, "weight_planes")
-    if code.bits != planes or ("weight" not in tensors and planes > 1):
+    check_weight_code(node)
+    if "weight" not in tensors and len(weight_factors(node)) > 1:
         raise FormatError(f"node {node.name!r} (ones_product): its planes of weights are not those of its code")
-    if fan_in * sum(code.plane_factors) > 2**24:
+    if fan_in * sum(map(abs, weight_factors(node))) > 2**24:
         raise FormatError(f"node {node.name!r} (ones_product): accumulators may exceed 2^24")
     need_shape(node, "weight", tensors.get("weight"), (planes, stream_bytes(fan_in * out)))
     if code.redundant and not spelled(code, tensors["weight"], fan_in * out):
@@ -119,10 +128,9 @@ class _OnesProduct:
 
 def _words(node: Node, tensors: Tensors) -> list[Tensor]:
     """Of each plane, int64 [filters, taps, words of a group]."""
-    filters = _filters(node, tensors)
-    if "weight" in tensors:
-        return [to_words(stream.cpu(), filters, taps(node), per_group(node)) for stream in tensors["weight"]]
-    return [ops.pack_signs(torch.ones(1, per_group(node))).expand(filters, taps(node), -1).contiguous()]
+    size = _filters(node, tensors), taps(node), per_group(node)
+    words = [to_words(stream.cpu(), *size) for stream in tensors["weight"]] if "weight" in tensors else []
+    return [*words, words_of_ones(*size)] if has_middle(node) or not words else words
 
 
 def _product_form(node: Node, tensors: Tensors, y: Form, bits: Form) -> Form:
@@ -138,7 +146,7 @@ def _product_loaded(node: Node, tensors: Tensors, form: Form) -> int:
     out, seen = integer(node, "out_channels"), taps(node) * per_group(node)
     words = WORD_BYTES * words_for(per_group(node)) * taps(node)
     rows = 24 * FLOAT_BYTES * units(out) * integer(node, "groups")
-    return integer(node, "weight_planes") * (2 * out * seen + 3 * units(out) * words) + rows
+    return len(weight_factors(node)) * (2 * out * seen + 3 * units(out) * words) + rows
 
 
 def _product_working(node: Node, tensors: Tensors, inputs: Sequence[Form], form: Form) -> int:
@@ -146,7 +154,7 @@ def _product_working(node: Node, tensors: Tensors, inputs: Sequence[Form], form:
     padding = pair(integers(node, "padding"), 0)
     height, width = pair(list(bits.shape[2:]), 1)
     padded = (height + 2 * padding[0]) * (width + 2 * padding[1])
-    numbers = 2 * y.elements + (2 * integer(node, "weight_planes") + 6) * form.elements
+    numbers = 2 * y.elements + (2 * len(weight_factors(node)) + 6) * form.elements
     return FLOAT_BYTES * numbers + 12 * WORD_BYTES * words_for(bits.channels) * padded
 
 
@@ -157,6 +165,7 @@ ONES_PRODUCT = Kind(
         **GEOMETRY,
         "weight_planes": count(1, MOST_PLANES, default=1),
         "weight_levels": count(2, 2**MOST_PLANES, optional=True),
+        "weight_low": count(-FARTHEST, 0, optional=True),
     },
     optional={"weight": torch.uint8, "scale": torch.float32},
     check=_check_product,

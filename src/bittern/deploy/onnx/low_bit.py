@@ -26,7 +26,7 @@ from bittern.codes import Integers
 from bittern.deploy.kinds.binary import BinaryStep, weight_words
 from bittern.deploy.kinds.bits import flip_words
 from bittern.deploy.kinds.kind import Step, integer, integers
-from bittern.deploy.kinds.node_codes import has_levels, input_code, weight_code
+from bittern.deploy.kinds.node_codes import has_levels, input_code, weight_code, weight_factors
 from bittern.deploy.onnx.dialect import Dialect
 from bittern.deploy.program import Node, Program
 from bittern.deploy.split_products import input_scale_node, split_products
@@ -124,7 +124,7 @@ def product_constants(node: Node, tensors: Tensors) -> dict[str, Tensor]:
     per_group = integer(node, "channels") // integer(node, "groups")
     code = weight_code(node)
     planes = [ops.unpack_signs(words, per_group).to(torch.int32) for words in weight_words(node, tensors)]
-    total = torch.stack([plane * f for plane, f in zip(planes, code.plane_factors, strict=True)]).sum(0)
+    total = torch.stack([plane * f for plane, f in zip(planes, weight_factors(node), strict=True)]).sum(0)
     weight = total * code.step // 2
     weight = weight.movedim(-1, 1).reshape(integer(node, "out_channels"), per_group, *integers(node, "kernel"))
     if node.attrs["dims"] == 0:

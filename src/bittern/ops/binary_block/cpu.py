@@ -70,7 +70,8 @@ class PreparedBlock:
 
     w: int64 [out, kernel_h, kernel_w, ceil(channels / groups / 64)], or one more dimension in front for weights of
     several bit planes, which add up as sum_i 2^i w_i, like the planes of the input, but for the last of them, whose
-    factor is `last_factor` where that is given; epilogue: float32 [4, out];
+    factor is `last_factor` where that is given, also below 0; raised: planes of the input whose padding is +1 instead
+    of pad_value, as bits of a number, of images without a border; epilogue: float32 [4, out];
     parameters: those of the activation, float32 [n, out]; threshold: float32 [out]; residual_affine: float32 [2, out];
     factor: float32 [out_h or 1, out_w or 1, out]; a size of 1 stands for all rows or columns.
     `step` describes one call over given memory.
@@ -94,12 +95,14 @@ class PreparedBlock:
         factor: Tensor | None = None,
         isa: Isa | None = None,
         last_factor: int | None = None,
+        raised: int = 0,
     ) -> None:
         planes = w if w.ndim == PLANES_DIMS else w.unsqueeze(0)
         convs = [PreparedConv2d(p, channels, stride, padding, dilation, groups, pad_value, None, isa) for p in planes]
         self.conv = convs[0]
         self.planes = len(convs)
         self.last_factor = 1 << (self.planes - 1) if last_factor is None else last_factor
+        self.raised = raised
         self.weights = torch.cat([conv.weights for conv in convs]) if self.planes > 1 else self.conv.weights
         self.activation = activation
         self.residual = residual
@@ -134,7 +137,7 @@ class PreparedBlock:
         planes = record["planes"]
         planes["input"], planes["weight"] = x.planes, self.planes
         planes["input_words"], planes["weight_bytes"] = x.plane_words, self.conv.weights.numel()
-        planes["last_factor"] = self.last_factor
+        planes["last_factor"], planes["raised"] = self.last_factor, self.raised
         tail = record["tail"]
         tail["activation"], tail["residual_last"] = self.activation, self.residual.last
         tail["rows"], tail["pitch"] = self.rows.data_ptr(), self.rows.shape[1]

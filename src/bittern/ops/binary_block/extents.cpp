@@ -9,6 +9,7 @@ namespace bittern {
 namespace {
 
 constexpr i64 kMostPlanes = 8;
+constexpr i64 kMostFactor = (i64{1} << kMostPlanes) - 1;
 
 // Elements from the first to behind the last of a grid; negative where a number is unsound or too large.
 class Extent {
@@ -115,8 +116,9 @@ void check_convolve(Findings& f, Isa isa, const ProgramStep& step) {
   f.need(sound(0, {c.pad_h, c.pad_w, c.input_border}) && c.pad_value >= -1 && c.pad_value <= 1,
          "its padding");
   f.need(planes.input >= 1 && planes.input <= kMostPlanes && planes.weight >= 1 &&
-             planes.weight <= kMostPlanes && planes.last_factor >= 1 &&
-             planes.last_factor < i64{1} << kMostPlanes,
+             planes.weight <= kMostPlanes + 1 && planes.last_factor >= -kMostFactor &&
+             planes.last_factor <= kMostFactor && planes.raised >= 0 &&
+             planes.raised < i64{1} << planes.input && (planes.raised == 0 || c.input_border == 0),
          "its planes");
   if (!f.ok()) return;
   f.need(c.channels % c.groups == 0 && c.out_channels % c.groups == 0, "its groups");

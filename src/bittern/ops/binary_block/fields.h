@@ -45,9 +45,9 @@ constexpr std::array kTailFields = {BITTERN_FIELD(Tail, activation),
                                     BITTERN_FIELD(Tail, bits_image)};
 static_assert(is_whole(kTailFields, sizeof(Tail)));
 
-constexpr std::array kPlanesFields = {BITTERN_FIELD(Planes, input), BITTERN_FIELD(Planes, weight),
+constexpr std::array kPlanesFields = {BITTERN_FIELD(Planes, input),       BITTERN_FIELD(Planes, weight),
                                       BITTERN_FIELD(Planes, input_words), BITTERN_FIELD(Planes, weight_bytes),
-                                      BITTERN_FIELD(Planes, last_factor)};
+                                      BITTERN_FIELD(Planes, last_factor), BITTERN_FIELD(Planes, raised)};
 static_assert(is_whole(kPlanesFields, sizeof(Planes)));
 
 constexpr std::array kEncodeImageFields = {

@@ -88,6 +88,7 @@ void convolve_planes(Isa isa, const ProgramStep& step, int threads) {
     conv.weights = step.conv.weights + i * step.planes.weight_bytes;
     for (i64 j = 0; j < step.planes.input; ++j) {
       conv.input = step.conv.input + j * step.planes.input_words;
+      conv.pad_value = (step.planes.raised >> j & 1) != 0 ? 1 : step.conv.pad_value;
       kernels.conv2d(conv, threads);
       const i32 factor = weight_factor * (1 << j);
       for (i64 k = 0; k < count; ++k) total[k] += factor * part[k];

@@ -27,7 +27,8 @@ namespace bittern {
 struct Planes {
   i64 input, weight;              // how many
   i64 input_words, weight_bytes;  // from one to the next
-  i64 last_factor;                // g of the last weight plane
+  i64 last_factor;                // g of the last weight plane, also below 0
+  i64 raised;                     // bit j: the padding of input plane j is +1, whatever the others' is
 };
 
 // Real numbers [batch, height, width, channels] to bits with a border: signs, or the bit planes of levels.

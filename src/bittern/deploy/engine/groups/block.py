@@ -22,7 +22,7 @@ from bittern.deploy.form import Form
 from bittern.deploy.kinds.binary import epilogue_rows, has_input_scale, weight_words
 from bittern.deploy.kinds.channel_scales import channel_scale
 from bittern.deploy.kinds.kind import integer, integers, pair
-from bittern.deploy.kinds.node_codes import padded_with, weight_code
+from bittern.deploy.kinds.node_codes import paddings, weight_factors
 from bittern.deploy.program import Node
 from bittern.ops import Activation, ResidualRule
 from bittern.ops.binary_block.layout import one_array
@@ -97,9 +97,9 @@ class Block(Group):
 
     @property
     def borders(self) -> Mapping[int, int | None]:
-        """Who pads with -1 or 0 reads the border; who pads with +1 copies the image."""
+        """Who pads with -1 or 0 reads the border; who pads with +1, be it one plane, copies the image."""
         node, widest = self.node, max(integers(self.node, "padding"), default=0)
-        copies = widest and padded_with(node) == 1
+        copies = widest and 1 in paddings(node)
         return {node.inputs[0]: None if copies else widest}
 
     @property
@@ -135,6 +135,7 @@ class Block(Group):
         words = weight_words(node, node.named(tensors))
         kernel = pair(integers(node, "kernel"), 1)
         epilogue, threshold = self._epilogue(tensors, words)
+        padded = paddings(node)
         prepared = ops.PreparedBlock(
             torch.stack([plane.reshape(plane.shape[0], *kernel, plane.shape[-1]) for plane in words]),
             integer(node, "channels"),
@@ -142,7 +143,7 @@ class Block(Group):
             pair(integers(node, "padding"), 0),
             pair(integers(node, "dilation"), 1),
             integer(node, "groups"),
-            padded_with(node),
+            padded[0] if len(padded) == 1 else min(padded),
             epilogue,
             self.activation,
             activation_parameters(self.activation_node, self.activation, integer(node, "out_channels"), tensors),
@@ -150,7 +151,8 @@ class Block(Group):
             threshold,
             affine_rows(self.residual_map, tensors),
             self._factor(material),
-            last_factor=weight_code(node).plane_factors[-1],
+            last_factor=weight_factors(node)[-1],
+            raised=sum(1 << j for j, pad in enumerate(padded) if pad == 1) if len(padded) > 1 else 0,
         )
         return always(self, partial(self._run, prepared))
 

@@ -25,6 +25,10 @@ class FirstBatchQuantizer(Quantizer):
         """Whether the parameters of the weight, of the input, have been set."""
         self._known: frozenset[str] = frozenset()  # asking a buffer takes a GPU's time, and no compiler traces it
 
+    def has_started(self, operand: str) -> bool:
+        """Whether the parameters of "weight" or "input" have been set, here or in a state that was loaded."""
+        return operand in self._known
+
     def starts(self, operand: str) -> bool:
         """Whether this is the first batch in training mode of "weight" or "input"; from then on it is not."""
         if not self.training or operand in self._known:
