@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+from bittern.ptq.adaround import adaround
+from bittern.ptq.bias_correction import analytic_correction, cut_normal_mean, empirical_correction
+from bittern.ptq.bit_widths import Choice, choose_bits, ristretto_bits
+from bittern.ptq.equalize import Equalized, Layer, absorb_high_bias, absorbed_bias, equalize
 from bittern.ptq.network import QuantizedLayer, QuantizedNetwork
 from bittern.ptq.observers import (
     OBSERVERS,
@@ -14,7 +18,10 @@ from bittern.ptq.observers import (
     Percentile,
 )
 from bittern.ptq.quantize import Bits, quantize
+from bittern.ptq.reconstruct import Point, Reconstructed, Schedule, reconstruct
 from bittern.ptq.report import Report, Row
+from bittern.ptq.sensitivity import noise_to_signal, sensitivities, signal_to_noise_db
+from bittern.ptq.soft_rounding import Weight
 from bittern.ptq.steps import (
     Limits,
     channel_steps,
@@ -27,21 +34,41 @@ from bittern.ptq.steps import (
 __all__ = [
     "OBSERVERS",
     "Bits",
+    "Choice",
+    "Equalized",
     "KullbackLeibler",
+    "Layer",
     "LeastSquares",
     "Limits",
     "MinMax",
     "MovingAverage",
     "Observer",
     "Percentile",
+    "Point",
     "QuantizedLayer",
     "QuantizedNetwork",
+    "Reconstructed",
     "Report",
     "Row",
+    "Schedule",
+    "Weight",
+    "absorb_high_bias",
+    "absorbed_bias",
+    "adaround",
+    "analytic_correction",
     "channel_steps",
+    "choose_bits",
+    "cut_normal_mean",
+    "empirical_correction",
+    "equalize",
     "input_limits",
     "least_squares_channel_steps",
+    "noise_to_signal",
     "quantize",
+    "reconstruct",
+    "ristretto_bits",
     "scale_and_zero",
+    "sensitivities",
+    "signal_to_noise_db",
     "weight_limits",
 ]
