@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bittern.deploy.kinds.kind import integer
 from bittern.deploy.kinds.table import KINDS
+from bittern.deploy.program import Node
 from bittern.ptq import QuantizedNetwork
 from bittern.ptq.fold import is_transposed, transposed_arguments
 from bittern.ptq.training import integers_of
@@ -24,7 +26,8 @@ def check_integers(network: QuantizedNetwork, *inputs: Tensor) -> dict[str, int]
     two integers may be either. Returns how many integers each layer was compared in.
     """
     found: dict[str, int] = {}
-    integers = integers_of(network.written(), inputs)
+    written = network.written()
+    integers = integers_of(written, inputs)
     weights = {layer.name: layer.integers() for layer in network.own_layers()}
     for unit in network.units:
         if unit.reason is not None:
@@ -45,10 +48,19 @@ def check_integers(network: QuantizedNetwork, *inputs: Tensor) -> dict[str, int]
         y = step(*reals).clamp(unit.least, unit.most)
         steps = (y / grid.scale + grid.zero).clamp(grid.low, grid.high)
         error = (steps - integers[unit.output].double()).abs().max()
-        limit = 1.5 if node.kind == "softmax" else 0.5  # LiteRT's softmax is exp and a reciprocal in fixed point
+        limit = max(map(_rounding, written.parts[unit.output]), default=0.5)
         assert float(error) <= limit + NEAR, f"{node.name} ({node.kind}): {float(error)} steps"
         found[node.name] = integers[unit.output].numel()
     return found
+
+
+def _rounding(node: Node) -> float:
+    """By how many steps the result of an integer node may lie beside the real number."""
+    if node.kind == "integer_softmax":
+        return 1.5  # exp and a reciprocal in fixed point
+    if node.kind in ("integer_mean", "integer_multiply"):  # which round before their last shift, too
+        return 0.5 + 2.0 ** (min(integer(node, "shift"), 0) - 1) * (integer(node, "shift") < 0)
+    return 0.5
 
 
 def _transposed(node: Any, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:

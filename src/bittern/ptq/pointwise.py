@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sums, softmax, and any function of one number, which becomes a table of its 256 answers."""
+"""Sums, products of two values, softmax, and any function of one number, which becomes a table of its 256 answers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -22,21 +21,38 @@ from bittern.ptq.writer import Writer
 CPU = torch.device("cpu")
 
 
-# -- sums --------------------------------------------------------------------------------------------------
+# -- of two values --------------------------------------------------------------------------------------------------
 
 
-def _add_problem(forms: Forms, tensors: Mapping[str, Tensor], node: Node) -> str | None:
-    return None if len(node.inputs) == 2 else "it adds a number of the file to each place"
+def _pair_problem(forms: Forms, tensors: Mapping[str, Tensor], node: Node) -> str | None:
+    return None if len(node.inputs) == 2 else "one of its operands is a number of the file"
 
 
-def _add(writer: Writer, node: Node, value: int, out: Grid) -> int:
+def _sum(kind: str) -> Callable[[Writer, Node, int, Grid], int]:
+    """Both go to twice the larger scale first, where factors below 1 cost no precision."""
+
+    def write(writer: Writer, node: Node, value: int, out: Grid) -> int:
+        a, b = (writer.grids[source] for source in node.inputs)
+        larger = 2.0 * max(a.scale, b.scale)
+        reals = {"a_": a.scale / larger, "b_": b.scale / larger, "": larger / (2**LEFT_SHIFT * out.scale)}
+        factors = {
+            f"{prefix}{key}": n for prefix, real in reals.items() for key, n in factor_of(real)._asdict().items()
+        }
+        return _pair(writer, kind, node, out, factors)
+
+    return write
+
+
+def _multiply(writer: Writer, node: Node, value: int, out: Grid) -> int:
     a, b = (writer.grids[source] for source in node.inputs)
-    larger = 2.0 * max(a.scale, b.scale)
-    attrs: dict[str, Any] = {"zero_a": a.zero, "zero_b": b.zero, "out_zero": out.zero, **writer.ends(out)}
-    reals = {"a_": a.scale / larger, "b_": b.scale / larger, "": larger / (2**LEFT_SHIFT * out.scale)}
-    for prefix, real in reals.items():
-        attrs[f"{prefix}multiplier"], attrs[f"{prefix}shift"] = factor_of(real)
-    return writer.add("integer_add", node, [writer.integer(source) for source in node.inputs], **attrs)
+    return _pair(writer, "integer_multiply", node, out, factor_of(a.scale * b.scale / out.scale)._asdict())
+
+
+def _pair(writer: Writer, kind: str, node: Node, out: Grid, factors: Mapping[str, int]) -> int:
+    a, b = (writer.grids[source] for source in node.inputs)
+    inputs = [writer.integer(source) for source in node.inputs]
+    zeros = {"zero_a": a.zero, "zero_b": b.zero, "out_zero": out.zero}
+    return writer.add(kind, node, inputs, None, **zeros, **factors, **writer.ends(out))
 
 
 # -- softmax -----------------------------------------------------------------------------------------------
@@ -103,7 +119,9 @@ def _table(writer: Writer, node: Node, value: int, out: Grid) -> int:
 _TABLE = Rule(write=_table, problem=_table_problem, takes_limits=True)
 
 POINTWISE_RULES = {
-    "add": Rule(write=_add, problem=_add_problem, takes_limits=True),
+    "add": Rule(write=_sum("integer_add"), problem=_pair_problem, takes_limits=True),
+    "subtract": Rule(write=_sum("integer_subtract"), problem=_pair_problem, takes_limits=True),
+    "multiply": Rule(write=_multiply, problem=_pair_problem, takes_limits=True),
     "softmax": Rule(write=_softmax, problem=_softmax_problem, fixed=SOFTMAX_GRID),
     "prelu": Rule(write=_table, problem=_prelu_problem, takes_limits=True),
     **dict.fromkeys(KINDS_OF_ONE, _TABLE),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pools and means as `integer_max` and `integer_average`, whose result has the grid of what they read."""
+"""Pools, in the grid of what they read, and means, in a grid of their own."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from bittern.deploy.kinds.integer.means import factor_of_mean
 from bittern.deploy.kinds.kind import IMAGE_DIMS, integers, pair
 from bittern.deploy.program import Node
 from bittern.ptq.grid import Grid
 from bittern.ptq.rule import Forms, Rule
 from bittern.ptq.writer import Writer
-
-MOST_WINDOW = 2**15
 
 
 def _pool(writer: Writer, node: Node, value: int, out: Grid) -> int:
@@ -57,46 +56,49 @@ def _adaptive_problem(forms: Forms, tensors: Mapping[str, Tensor], node: Node) -
 
 
 def _adaptive(writer: Writer, node: Node, value: int, out: Grid) -> int:
+    """The mean of each window: of whole images, or with the windows as dimensions of their own."""
     (source,) = node.inputs
     before, after = writer.shape(source), writer.shape(node.output)
-    size, positions = pair(before[2:], 1), pair(after[2:], 1)
-    window = [n // p for n, p in zip(size, positions, strict=True)]
-    x = writer.reshaped(node, writer.integer(source), before, (1, before[1], *size))
-    y = writer.add(
-        "integer_average", node, (x,), None, kernel=window, stride=window, padding=[0] * 4, **writer.ends(out)
-    )
-    return writer.reshaped(node, y, (1, after[1], *positions), after)
-
-
-def _mean_problem(forms: Forms, tensors: Mapping[str, Tensor], node: Node) -> str | None:
-    shape = forms[node.inputs[0]].shape
-    count = math.prod(shape[dim] for dim in integers(node, "dims"))
-    return None if count < MOST_WINDOW else f"it is the mean of {count} numbers"
+    x = writer.integer(source)
+    if set(after[2:]) == {1}:
+        return _averaged(writer, node, x, before, list(range(2, len(before))), after, out)
+    windows = [part for n, positions in zip(before[2:], after[2:], strict=True) for part in (positions, n // positions)]
+    parted = (*before[:2], *windows)
+    x = writer.reshaped(node, x, before, parted)
+    return _averaged(writer, node, x, parted, list(range(3, len(parted), 2)), after, out)
 
 
 def _mean(writer: Writer, node: Node, value: int, out: Grid) -> int:
-    """The dimensions that go, last, are the rows of one window."""
     (source,) = node.inputs
     shape = writer.shape(source)
-    gone = sorted(dim % len(shape) for dim in integers(node, "dims"))
-    order = [*(dim for dim in range(len(shape)) if dim not in gone), *gone]
-    x = _permuted(writer, node, writer.integer(source), order)
-    kept, count = math.prod(shape[dim] for dim in order[1 : -len(gone)]), math.prod(shape[dim] for dim in gone)
-    x = writer.reshaped(node, x, [shape[dim] for dim in order], (1, kept, count, 1))
-    window = [count, 1]
+    dims = sorted(dim % len(shape) for dim in integers(node, "dims"))
+    return _averaged(writer, node, writer.integer(source), shape, dims, writer.shape(node.output), out)
+
+
+def _averaged(
+    writer: Writer, node: Node, x: int, shape: Sequence[int], dims: list[int], after: tuple[int, ...], out: Grid
+) -> int:
+    """Means along dimensions, in a grid of their own: they lie nearer to each other than what they are the means of."""
+    grid = writer.grids[node.inputs[0]]
+    kept = tuple(size for dim, size in enumerate(shape) if dim not in dims)
+    factor = factor_of_mean(grid.scale / out.scale, math.prod(shape[dim] for dim in dims))
     y = writer.add(
-        "integer_average", node, (x,), None, kernel=window, stride=window, padding=[0] * 4, **writer.ends(out)
+        "integer_mean",
+        node,
+        (x,),
+        None,
+        dims=dims,
+        keep=False,
+        zero=grid.zero,
+        out_zero=out.zero,
+        **factor._asdict(),
+        **writer.ends(out),
     )
-    return writer.reshaped(node, y, (1, kept, 1, 1), writer.shape(node.output))
-
-
-def _permuted(writer: Writer, node: Node, x: int, order: Sequence[int]) -> int:
-    in_order = list(order) == list(range(len(order)))
-    return x if in_order else writer.moved("permute.default", node, (x,), len(order), list(order))
+    return writer.reshaped(node, y, kept, after)
 
 
 POOL_RULES = {
     "pool": Rule(write=_pool, keeps_scale=True, takes_limits=True),
-    "adaptive_pool": Rule(write=_adaptive, problem=_adaptive_problem, keeps_scale=True, takes_limits=True),
-    "mean": Rule(write=_mean, problem=_mean_problem, keeps_scale=True, takes_limits=True),
+    "adaptive_pool": Rule(write=_adaptive, problem=_adaptive_problem, takes_limits=True),
+    "mean": Rule(write=_mean, takes_limits=True),
 }

@@ -12,6 +12,7 @@ from bittern.deploy.errors import FormatError, PackError
 from bittern.deploy.front import read
 from bittern.deploy.front.dynamic import read_dynamic
 from bittern.deploy.front.example import read_example
+from bittern.deploy.kinds.integer import INTEGER_KINDS
 from bittern.deploy.packed import Packed
 from bittern.deploy.plain import plain_cpu
 from bittern.deploy.program import Node
@@ -36,7 +37,7 @@ class Bits(NamedTuple):
 
 
 def quantize(
-    model: nn.Module,
+    model: nn.Module | Packed,
     calibration: Any,
     *,
     weights: int = 8,
@@ -48,7 +49,8 @@ def quantize(
 ) -> QuantizedNetwork:
     """Make a network of integers of a trained one.
 
-    model: a module of float32 on the CPU; it is read in eval mode, as `bittern.pack` reads it, and left as it was.
+    model: a module of float32 on the CPU; it is read in eval mode, as `bittern.pack` reads it, and left as it was. Or a
+    packed model of floats, such as `bittern.compat.tflite.load` makes of a float file.
     calibration: one tensor of typical inputs [samples, ...], or batches as the model is called with them, some hundred
     samples together; of pairs (inputs, labels) the inputs are taken. All are held in memory.
     weights, inputs: bits, 2 ... 8, of the weights of convolutions and linear layers, and of what these read. What
@@ -71,10 +73,13 @@ def quantize(
     for pattern, own in (layers or {}).items():
         for part in own:
             check_bits(f"quantize: layers[{pattern!r}]", part)
-    model = unwrapped(model)
-    batches = read_batches(takes_one(model), calibration)
+    if isinstance(model, Packed):
+        batches, name = read_batches(model.takes_one_tensor, calibration), model.info.get("model", "packed model")
+    else:
+        module: nn.Module = unwrapped(model)
+        batches, name = read_batches(takes_one(module), calibration), type(module).__name__
     with plain_cpu():
-        facts = _facts(model, example_of(batches[0]))
+        facts = _facts_of_packed(model) if isinstance(model, Packed) else _facts(module, example_of(batches[0]))
         given = program_inputs(facts.program, batches)
         units = plan(facts, keep)
         _check_some(units)
@@ -85,16 +90,27 @@ def quantize(
         grids = calibrated(facts, given, groups, bits, observer, _names(facts))
         numbers = {node.name: (product_of(node, facts.tensors), wanted[node.name].weights) for node in products}
         seen = first_samples(facts.program, given)
-        network = QuantizedNetwork(facts, units, grids, numbers, per_channel, type(model).__name__, seen).eval()
+        network = QuantizedNetwork(facts, units, grids, numbers, per_channel, name, seen).eval()
         network.written()
     return network
 
 
 def _check_model(model: Any) -> None:
-    if isinstance(model, Packed):
-        raise TypeError("quantize: model is packed already; give the torch module that it was packed from")
     if isinstance(model, QuantizedNetwork):
         raise TypeError("quantize: model is quantized already; give the float network that it was made of")
+    if isinstance(model, Packed):
+        integers = {kind.name for kind in INTEGER_KINDS}
+        if any(node.kind in integers for node in model.program.nodes):
+            raise ValueError("quantize: this packed model has integers already; give the float network")
+        if model.sizes:
+            raise ValueError("quantize: this packed model leaves sizes to each call; give one of them, model.at(...)")
+    elif not callable(getattr(model, "forward", None)):
+        raise TypeError(f"quantize: model must be a torch.nn.Module; got {type(model).__name__}")
+
+
+def _facts_of_packed(model: Packed) -> Facts:
+    program, tensors = folded(model.program, {name: tensor.cpu() for name, tensor in model.tensors.items()})
+    return Facts(program, tensors, forms_of(program, tensors))
 
 
 def _facts(model: nn.Module, example: Any) -> Facts:
