@@ -101,8 +101,8 @@ class Parts:
                 )
             case kind if kind in INTEGERS:
                 raise ExportError(
-                    f"to_onnx: node {node.name!r} is of kind {kind!r}, and networks of integers have no ONNX form yet; "
-                    "run the packed model, or write C (to_c)"
+                    f"to_onnx: node {node.name!r} is of kind {kind!r}, and integers are not written between real "
+                    "nodes; run the packed model"
                 )
             case split_products.INPUT_SCALE:
                 return Lowered({}, lambda c: split_products.scale_by_input(node))

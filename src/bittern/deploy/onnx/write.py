@@ -17,6 +17,7 @@ from bittern.deploy.named_sizes import example_of, in_short, inputs_of_other_siz
 from bittern.deploy.onnx.check import check, steps_of
 from bittern.deploy.onnx.dialect import ARITHMETIC, Dialect
 from bittern.deploy.onnx.graph import exported, hide, input_names
+from bittern.deploy.onnx.integers import IntegerReport, has_integers, integer_noise, write_integers
 from bittern.deploy.onnx.low_bit import split
 from bittern.deploy.onnx.module import Parts
 from bittern.deploy.other_packages import require
@@ -27,6 +28,9 @@ from bittern.deploy.plain import plain_cpu
 from bittern.deploy.program import Program
 from bittern.nn._noise import repeated
 
+SAMPLES = 8
+"""Of noise, on which a network of integers is compared."""
+
 
 def to_onnx(
     model: Packed | nn.Module,
@@ -35,8 +39,11 @@ def to_onnx(
     example: Any = None,
     low_bit: Dialect = ARITHMETIC,
     verify: bool = True,
-) -> RuntimeReport | None:
+) -> RuntimeReport | IntegerReport | None:
     """Write a packed model as ONNX (opset 18), for a batch of any size, all or nothing.
+
+    A network of integers (`bittern.quantize`, `compat.tflite`) becomes QuantizeLinear and DequantizeLinear around
+    ordinary operators, and the report (`IntegerReport`) counts the integers that ONNX Runtime has otherwise.
 
     model: a packed model; a module is packed first, for which it needs `example`. The input is named `input`, several
     are named as the parameters of the forward (parts of them "state.0", "state.1"); results `output`, or what the model
@@ -61,6 +68,8 @@ def to_onnx(
     packed = _packed(model, example, verify)
     _check_arguments(packed, path)
     packed = decoded_model(packed)
+    if has_integers(packed.program):
+        return _integers(packed, path, example, low_bit, verify)
     inputs = compared_inputs("to_onnx", packed, example) if verify else ()
     program = split(packed.program)
     with plain_cpu():
@@ -68,6 +77,18 @@ def to_onnx(
         report, data = _verified(plain, inputs) if verify else (None, b"")
         if low_bit is not ARITHMETIC or not verify:
             data = exported(Parts(program, packed.tensors, low_bit), ()).SerializeToString()
+    write_atomically(path, data)
+    return report
+
+
+def _integers(packed: Packed, path: Path, example: Any, low_bit: Dialect, verify: bool) -> IntegerReport | None:
+    """A network of integers."""
+    if low_bit is not ARITHMETIC:
+        raise ValueError("to_onnx: low_bit is for networks of signs and levels; leave it out for one of integers")
+    noise = example is None or not verify
+    inputs = integer_noise(packed, SAMPLES) if noise else compared_inputs("to_onnx", packed, example)
+    with plain_cpu():
+        report, data = write_integers(packed, inputs, verify=verify)
     write_atomically(path, data)
     return report
 
