@@ -29,7 +29,7 @@ from bittern.bench.speed.networks import Network, Twin, networks
 from bittern.bench.speed.peers import AUTOCAST, CHANNELS_LAST, ONNX_FP32, OPENVINO_INT8, PEERS, Peer
 from bittern.bench.speed.plot import latencies_svg
 from bittern.bench.speed.report import NetworkLayers, SpeedReport
-from bittern.bench.speed.rows import ITSELF, Failure, SpeedRow
+from bittern.bench.speed.rows import ITSELF, ONE_THREAD, Failure, SpeedRow
 from bittern.deploy.interpreter import Interpreter
 from bittern.models import resnet20_cifar, vgg_small
 from bittern.nn.summary import summary
@@ -86,7 +86,7 @@ def test_every_row_is_there(report: SpeedReport, told: list[str]) -> None:
         for twin, peer in (
             ("float", CHANNELS_LAST.name),
             (ITSELF, bench.OWN_BF16),
-            *([(ITSELF, bench.ONE_THREAD)] if threads == 2 else []),
+            *([(ITSELF, ONE_THREAD)] if threads == 2 else []),
         )
     ]
     assert [figure.subject for figure in report.figures] == ["VGG, 8 x 8: file"]
@@ -112,7 +112,7 @@ def test_targets_stand_on_their_rows(report: SpeedReport) -> None:
     wanted = {(row.network, row.threads, row.peer): row.target for row in report.rows if row.target is not None}
     assert wanted == {
         ("VGG, 8 x 8", 1, CHANNELS_LAST.name): 2.0,
-        **{(network.title, 2, bench.ONE_THREAD): 1.7 for network in SMALL},
+        **{(network.title, 2, ONE_THREAD): 1.7 for network in SMALL},
     }
 
 

@@ -60,6 +60,13 @@ class Machine:
         return f"bittern {self.bittern}{f' (build {self.build})' if self.build else ''}"
 
 
+def load_before() -> str:
+    """What else the machine does before a run, as far as it tells."""
+    if not hasattr(os, "getloadavg"):
+        return "load unknown"
+    return f"load average before the run {os.getloadavg()[0]:.1f}"
+
+
 def this_machine(device: torch.device | None = None) -> Machine:
     """Describe this process on `device` (None: the CPU), with the number of threads that torch uses now."""
     on_gpu = device is not None and device.type == "cuda"

@@ -50,11 +50,11 @@ class Peer:
 
 def torch_fp32(model: nn.Module, x: Tensor) -> Forward:
     """Contiguous, as torch runs it without being told anything."""
-    return _inferred(model, x)
+    return inferred(model, x)
 
 
 def torch_channels_last(model: nn.Module, x: Tensor) -> Forward:
-    return _inferred(_channels_last(model), x.contiguous(memory_format=torch.channels_last))
+    return inferred(_channels_last(model), x.contiguous(memory_format=torch.channels_last))
 
 
 def torch_autocast(model: nn.Module, x: Tensor) -> Forward:
@@ -70,14 +70,14 @@ def torch_autocast(model: nn.Module, x: Tensor) -> Forward:
 
 def torch_bf16(model: nn.Module, x: Tensor) -> Forward:
     """Weights and values in bfloat16, channels-last."""
-    return _inferred(_channels_last(model).bfloat16(), x.bfloat16().contiguous(memory_format=torch.channels_last))
+    return inferred(_channels_last(model).bfloat16(), x.bfloat16().contiguous(memory_format=torch.channels_last))
 
 
 def torch_compiled(model: nn.Module, x: Tensor) -> Forward:
     """Inductor with frozen weights, channels-last; norms are folded into convolutions."""
     torch.compiler.reset()
     images = x.contiguous(memory_format=torch.channels_last)
-    return _inferred(torch.compile(_channels_last(model), options={"freezing": True}), images)
+    return inferred(torch.compile(_channels_last(model), options={"freezing": True}), images)
 
 
 def through_onnx(
@@ -124,13 +124,17 @@ def openvino_runtime(path: Path, x: Tensor) -> Forward:
 
 def executorch_xnnpack(model: nn.Module, x: Tensor) -> Forward:
     """Lowered to XNNPACK as far as its partitioner takes it."""
-    with _foreign_code():
+    return in_executorch(torch.export.export(copy.deepcopy(model), (x,)), x)
+
+
+def in_executorch(exported: torch.export.ExportedProgram, x: Tensor) -> Forward:
+    """An exported network, lowered to XNNPACK as far as its partitioner takes it."""
+    with foreign_code():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
         from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
         from executorch.runtime import Runtime
 
-        exported = torch.export.export(copy.deepcopy(model), (x,))
         program = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()]).to_executorch()
         _unsafe_reset_threadpool(torch.get_num_threads())
         buffer = program.buffer
@@ -177,7 +181,7 @@ def _channels_last(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _inferred(model: Callable[[Tensor], object], x: Tensor) -> Forward:
+def inferred(model: Callable[[Tensor], object], x: Tensor) -> Forward:
     def forward() -> object:
         with torch.inference_mode():
             return model(x)
@@ -187,7 +191,7 @@ def _inferred(model: Callable[[Tensor], object], x: Tensor) -> Forward:
 
 def _export(model: nn.Module, x: Tensor, folder: Path) -> Path:
     path = folder / "plain.onnx"
-    with _foreign_code():
+    with foreign_code():
         # the exporter by tracing: the other one needs one more package, and gives the same nodes here
         torch.onnx.export(
             copy.deepcopy(model), (x,), str(path), input_names=[INPUT], opset_version=ONNX_OPSET, dynamo=False
@@ -212,7 +216,7 @@ def _quantized(path: Path, x: Tensor, float32: Collection[str]) -> Path:
             return {INPUT: self.left.pop().numpy()} if self.left else None
 
     inferred, quantized = path.with_name("inferred.onnx"), path.with_name("quantized.onnx")
-    with _foreign_code():
+    with foreign_code():
         quant_pre_process(str(path), str(inferred))
         left = [node.name for node in onnx.load(inferred).graph.node if node.op_type in float32]
         options = {"quant_format": QuantFormat.QDQ, "per_channel": True, "nodes_to_exclude": left}
@@ -221,7 +225,7 @@ def _quantized(path: Path, x: Tensor, float32: Collection[str]) -> Path:
 
 
 @contextmanager
-def _foreign_code() -> Iterator[None]:
+def foreign_code() -> Iterator[None]:
     """Without the warnings that exporters and quantizers give about their own ways."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -7,11 +7,18 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bittern.bench.core.timing import Spread
+import torch
+from torch import Tensor
+
+from bittern.bench.core.timing import Comparison, Spread
+from bittern.deploy.packed import Packed
 from bittern.nn._table import text_table
 
 ITSELF = "itself"
 """In place of a float network: the packed one, run in another way."""
+ONE_THREAD = "bittern, 1 thread"
+THREADS_TARGET = 1.7
+"""Two threads over one."""
 FAILED = "failed"
 US_PER_MS = 1e3
 
@@ -29,6 +36,20 @@ class SpeedRow:
     ratio: Spread
     target: float | None
     """Least ratio that the project wants; None: no target for this row."""
+
+    @staticmethod
+    def of(network: str, twin: str, peer: str, threads: int, found: Comparison, target: float | None) -> SpeedRow:
+        """What a comparison says, the packed network its candidate."""
+        return SpeedRow(
+            network, twin, peer, threads, found.latency_us, found.baseline_latency_us, found.speedup, target
+        )
+
+
+def on_one_thread(packed: Packed, x: Tensor, threads: int) -> None:
+    """A pass with one of torch's threads, of which there are so many before and after it."""
+    torch.set_num_threads(1)
+    packed(x)
+    torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True, slots=True)

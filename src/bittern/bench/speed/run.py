@@ -10,7 +10,6 @@ near each binary layer comes to the measured peak of counting.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bittern import deploy
-from bittern.bench.core.machine import this_machine
+from bittern.bench.core.machine import load_before, this_machine
 from bittern.bench.core.rows import Figure
 from bittern.bench.core.timing import Comparison, Spread, check_budget, compare, torch_threads
 from bittern.bench.speed import layers as speed_layers
@@ -30,16 +29,13 @@ from bittern.bench.speed.memory import MemoryRow, measure
 from bittern.bench.speed.networks import Network, Twin, networks
 from bittern.bench.speed.peers import PEERS, Peer
 from bittern.bench.speed.report import MIB, NetworkLayers, SpeedReport
-from bittern.bench.speed.rows import ITSELF, Failure, SpeedRow
+from bittern.bench.speed.rows import ITSELF, ONE_THREAD, THREADS_TARGET, Failure, SpeedRow, on_one_thread
 from bittern.deploy.engine.groups.block import Block
 from bittern.deploy.packed import Packed
 from bittern.nn import ConstantInputWarning
 from bittern.ops import chosen_isa
 
-ONE_THREAD = "bittern, 1 thread"
 OWN_BF16 = "bittern, real layers in bf16"
-THREADS_TARGET = 1.7
-"""Two threads over one."""
 Tell = Callable[[str], None]
 
 
@@ -80,7 +76,7 @@ def run(
         raise ValueError(f"bench speed: limit_s must be positive; got {limit_s}")
     state = _Run(budget_s, limit_s, [p for p in peers if p.missing() is None], on_row or (lambda subject: None))
     missing = tuple(f"{peer.name}: {reason}" for peer in peers if (reason := peer.missing()) is not None)
-    load = _load()
+    load = load_before()
     figures: list[Figure] = []
     memory: list[MemoryRow] = []
     layers: list[NetworkLayers] = []
@@ -105,13 +101,6 @@ def run(
         command, machine, load, tuple(state.rows), missing, tuple(figures), tuple(memory), peak, found,
         tuple(layers), points_of(state.rows, measured, least), tuple(state.failures),
     )  # fmt: skip
-
-
-def _load() -> str:
-    """What else the machine does, as far as it tells."""
-    if not hasattr(os, "getloadavg"):
-        return "load unknown"
-    return f"load average before the run {os.getloadavg()[0]:.1f}"
 
 
 def _packed(network: Network) -> Packed:
@@ -154,31 +143,14 @@ def _against_itself(state: _Run, network: Network, packed: Packed, threads: int)
     _row(state, network, itself, OWN_BF16, threads, found)
     if threads > 1:
         itself = replace(itself, targets={ONE_THREAD: THREADS_TARGET} if threads == 2 else {})
-        alone = partial(_on_one_thread, packed, x, threads)
+        alone = partial(on_one_thread, packed, x, threads)
         found = compare(ours, alone, budget_s=state.budget_s, settled=True)
         _row(state, network, itself, ONE_THREAD, threads, found)
 
 
-def _on_one_thread(packed: Packed, x: Tensor, threads: int) -> None:
-    torch.set_num_threads(1)
-    packed(x)
-    torch.set_num_threads(threads)
-
-
 def _row(state: _Run, network: Network, twin: Twin, peer: str, threads: int, compared: Comparison) -> None:
     wanted = twin.targets.get(peer) if threads == 1 or peer == ONE_THREAD else None
-    state.rows.append(
-        SpeedRow(
-            network.title,
-            twin.name,
-            peer,
-            threads,
-            compared.latency_us,
-            compared.baseline_latency_us,
-            compared.speedup,
-            wanted,
-        )
-    )
+    state.rows.append(SpeedRow.of(network.title, twin.name, peer, threads, compared, wanted))
 
 
 def _file(network: Network, packed: Packed) -> Iterator[Figure]:
