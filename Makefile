@@ -158,7 +158,7 @@ neon: $(VENV)/.ready
 	$(call NATIVE_BUILD,build/neon,'-DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/aarch64-linux.cmake')
 	$(NEON_RUN) -cpu cortex-a53 build/neon/bittern_tests --no-fork --only=neon neon
 	$(NEON_RUN) -cpu cortex-a53 build/neon/bittern_tests --no-fork --only=scalar $(addprefix --tests=,elementwise codes blockwise linear real bits)
-	$(NEON_RUN) -cpu max build/neon/bittern_tests --no-fork --only=neon --tests=linear --tests=groups neon neon_dotprod
+	$(NEON_RUN) -cpu max build/neon/bittern_tests --no-fork --only=neon --tests=linear --tests=groups --tests=integers neon neon_dotprod
 
 sanitize: $(VENV)/.ready
 	$(call NATIVE_TEST,build/sanitize,-DBITTERN_SANITIZE=ON -DBITTERN_EMULATE_AMX=ON)

@@ -81,6 +81,7 @@ void test_blockwise(Isa isa, Results& results);
 void test_step_types(Isa isa, Results& results);
 void test_linear(Isa isa, Results& results);
 void test_groups(Isa isa, Results& results);
+void test_integers(Isa isa, Results& results);
 void test_real(Isa isa, Results& results);
 void test_rows(Isa isa, Results& results);
 void test_bits(Isa isa, Results& results);

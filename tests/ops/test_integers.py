@@ -84,6 +84,17 @@ def test_sums_of_more_than_30_bits_are_exact(isa: ops.Isa) -> None:
 
 
 @ISAS
+def test_outputs_without_a_weight_are_constants(isa: ops.Isa) -> None:
+    w, x = torch.zeros(4, 2, 1, 1, dtype=torch.int8), int8(1, 2, 3, 3)
+    w[3] = 1
+    bias = torch.tensor([2**30, -(2**31) + 1, 77, 5], dtype=torch.int32)
+    given = bias, torch.tensor([2**31 - 1, 2**30, 2**30 + 9, 2**30]).int(), torch.tensor([-24, -26, 0, 0]).int()
+    for ends in (IntegerEnds(-128, 127), IntegerEnds(0, -128, low=-128, high=126)):
+        expected = ops.integer_conv_reference(x, w, *given, ends, IntegerGeometry())
+        assert torch.equal(ops.PreparedIntegerConv(w, *given, ends, isa=isa)(x), expected)
+
+
+@ISAS
 def test_no_samples_and_many(isa: ops.Isa) -> None:
     w, given = int8(5, 6, 3, 3), rows(5, 54, False)
     ends, geometry = IntegerEnds(4, -4), IntegerGeometry((1, 1), (1, 1, 1, 1))

@@ -25,8 +25,8 @@ struct Sum {
 void sum_16(const IntegerAdd& s, const Sum& sum, const i8* a, const i8* b, i8* out) {
   Lanes y[kVectors];
   for (int v = 0; v < kVectors; ++v) {
-    const Lanes first = times(raised_bytes<kRaised>(a + v * kFixedLanes, s.zero_a), sum.a);
-    const Lanes second = times(raised_bytes<kRaised>(b + v * kFixedLanes, s.zero_b), sum.b);
+    const Lanes first = raised_times<kRaised>(a + v * kFixedLanes, s.zero_a, sum.a);
+    const Lanes second = raised_times<kRaised>(b + v * kFixedLanes, s.zero_b, sum.b);
     y[v] = times(add_lanes(first, second), sum.own);
   }
   store_limited(out, y, sum.limits);

@@ -14,10 +14,11 @@ from bittern import _native
 from bittern.ops._isa import Isa, chosen_isa
 from bittern.ops.binary_block.cpu import run_steps
 from bittern.ops.binary_block.layout import STEP, StepKind, bytes_of
+from bittern.ops.fixed_point import ONE_BITS, scaled
 from bittern.ops.integer_conv.arguments import IntegerEnds, IntegerGeometry
 
-SMALL_SUM = 2**30
-"""Below it the vectors of fixed-point numbers do not overflow."""
+TWICE_INT8 = 256
+"""What lies beyond it lies beyond the limits, whatever the zero point."""
 
 ONE_PIXEL = IntegerGeometry()
 """Windows side by side: of a linear layer."""
@@ -57,8 +58,9 @@ class PreparedIntegerConv:
         self.ends = ends
         self._record = np.zeros(1, STEP)
         addend = torch.zeros_like(multiplier) if bias is None else bias
-        self._describe(_ending(w, addend, shift, ends))
-        given = torch.stack([addend, multiplier, shift]).contiguous()
+        rows = _constants_small(w, (addend, multiplier, shift), ends)
+        self._describe(_ending(w, rows, ends))
+        given = torch.stack(rows).contiguous()
         weights, numbers = _native.integer_conv_sizes(int(self.isa), self._record.ctypes.data)
         self.weights = torch.empty(weights, dtype=torch.int8)
         self.rows = torch.empty(numbers, dtype=torch.int32)
@@ -107,10 +109,25 @@ class PreparedIntegerConv:
         return out.permute(0, 3, 1, 2)
 
 
-def _ending(w: Tensor, bias: Tensor, shift: Tensor, ends: IntegerEnds) -> Ending:
+def _constants_small(w: Tensor, rows: Sequence[Tensor], ends: IntegerEnds) -> list[Tensor]:
+    """Bias, multiplier and shift, small for outputs without a weight: networks have such, with any bias.
+
+    Their result y before the zero point is 2 y times a half.
+    """
+    bias, multiplier, shift = rows
+    constant = (w.flatten(1) == 0).all(1)
+    y = scaled(bias.long(), multiplier.long(), shift.long()).clamp(-TWICE_INT8, TWICE_INT8).int()
+    pairs = ((2 * y, bias), (torch.full_like(multiplier, 2**30), multiplier), (torch.zeros_like(shift), shift))
+    return list(rows) if ends.once else [torch.where(constant, small, row) for small, row in pairs]
+
+
+def _ending(w: Tensor, rows: Sequence[Tensor], ends: IntegerEnds) -> Ending:
+    """Whether vectors of int32 hold what becomes of the largest sums: their product, and half of a step beside it."""
     if ends.once:
         return Ending.ROUNDED_ONCE
+    bias, multiplier, shift = (row.long() for row in rows)
     largest = max(127 - ends.zero, ends.zero + 128)
-    sums = w.flatten(1).long().abs().sum(1) * largest + bias.long().abs()
-    small = bool((sums < SMALL_SUM).all()) and bool((shift <= 0).all())
-    return Ending.ROUNDED_TWICE if small else Ending.ROUNDED_TWICE_LARGE
+    sums = w.flatten(1).long().abs().sum(1) * largest + bias.abs()
+    half = 1 << (-shift - 1).clamp(min=0)
+    small = ((sums * multiplier >> ONE_BITS) + half + 2 < 2**31) & (shift <= 0)
+    return Ending.ROUNDED_TWICE if bool(small.all()) else Ending.ROUNDED_TWICE_LARGE

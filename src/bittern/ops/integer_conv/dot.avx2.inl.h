@@ -11,13 +11,14 @@ constexpr int kPixels = 6, kMostVectors = 2, kHalfVectors = 1;
 
 struct Dot {
   using Number = i16;  // of an image, zero point taken off
-  using Weight = i16;
+  using Weight = i16;  // as tiles take them; they are stored as bytes
   using Sum = __m256i;
   static constexpr int kPack = 2;
   static constexpr i64 kLanes = 8;
   static i32 centre(i64 zero) { return static_cast<i32>(-zero); }  // what is added to each number of an image
   static Sum zero() { return _mm256_setzero_si256(); }
   static __m256i weights(const Weight* p) { return load_8_words(p); }
+  static __m256i weights(const i8* p) { return _mm256_cvtepi8_epi16(load_8_halves(p)); }
   static __m256i spread(const Number* p) {
     i32 pair;
     std::memcpy(&pair, p, sizeof pair);

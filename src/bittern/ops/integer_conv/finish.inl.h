@@ -34,13 +34,13 @@ inline void copy_some(i8* out, const i8* from, i64 count) {
   }
 }
 
-// Sums of `pixels` pixels [pixels, kIntegerUnit] to the first `count` numbers of a unit, `step` bytes from
-// one pixel to the next.
+// Sums of `pixels` pixels, `sum_step` numbers apart, to the first `count` numbers of a unit, `step` bytes
+// from one pixel to the next.
 inline void finish(const IntegerConv& c, const UnitRows& rows, const i32* sums, i64 pixels, i8* out, i64 step,
-                   i64 count) {
+                   i64 count, i64 sum_step = kIntegerUnit) {
   i8 buffer[kIntegerUnit];
   if (c.ending != static_cast<i64>(IntegerEnding::rounded_twice)) {
-    for (i64 p = 0; p < pixels; ++p, sums += kIntegerUnit, out += step) {
+    for (i64 p = 0; p < pixels; ++p, sums += sum_step, out += step) {
       finish_any(c, rows, sums, buffer);
       copy_some(out, buffer, count);
     }
@@ -53,7 +53,7 @@ inline void finish(const IntegerConv& c, const UnitRows& rows, const i32* sums, 
     f[v] = factors(rows.multiplier + v * kFixedLanes, rows.shift + v * kFixedLanes);
     bias[v] = load_lanes(rows.bias + v * kFixedLanes);
   }
-  for (i64 p = 0; p < pixels; ++p, sums += kIntegerUnit, out += step) {
+  for (i64 p = 0; p < pixels; ++p, sums += sum_step, out += step) {
     Lanes y[kUnitLanes];
     for (int v = 0; v < kUnitLanes; ++v) {
       y[v] = times(add_lanes(load_lanes(sums + v * kFixedLanes), bias[v]), f[v]);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// `scaled` of numbers below 2^30 by factors below 1, four side by side; and int8 out of them. Included inside
-// namespace neon or neon_dotprod.
+// `scaled` of small enough numbers by factors below 1, four side by side; and int8 out of them. Included
+// inside namespace neon or neon_dotprod.
 
 namespace {
 
@@ -31,10 +31,11 @@ inline Lanes times(Lanes x, const Factors& f) {
   const int32x4_t high = vqrdmulhq_s32(x, f.multiplier);
   return vrshlq_s32(vaddq_s32(high, vandq_s32(vshrq_n_s32(high, 31), f.passes)), f.shift);
 }
+// (x - zero) 2^bits times a factor, of one number for each lane.
 template <int bits>
-inline Lanes raised_bytes(const i8* x, i64 zero) {
+inline Lanes raised_times(const i8* x, i64 zero, const Factors& f) {
   const int32x4_t words = {x[0], x[1], x[2], x[3]};
-  return vshlq_n_s32(vsubq_s32(words, vdupq_n_s32(static_cast<i32>(zero))), bits);
+  return times(vshlq_n_s32(vsubq_s32(words, vdupq_n_s32(static_cast<i32>(zero))), bits), f);
 }
 
 struct Limits {

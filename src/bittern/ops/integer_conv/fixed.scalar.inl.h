@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// `scaled` of numbers below 2^30 by factors below 1, several side by side; and int8 out of them. Included
+// `scaled` of small enough numbers by factors below 1, several side by side; and int8 out of them. Included
 // inside the namespace of the instruction set, after fixed.inl.h. This is the meaning of the vectors.
 
 namespace {
@@ -26,10 +26,10 @@ inline Lanes add_lanes(Lanes a, Lanes b) {
 inline Lanes times(Lanes x, const Factors& f) {
   return static_cast<i32>(rounded_shift(high_part(i64{x} * f.multiplier), f.right));
 }
-// (x - zero) * 2^bits of one number for each lane.
+// (x - zero) 2^bits times a factor, of one number for each lane.
 template <int bits>
-inline Lanes raised_bytes(const i8* x, i64 zero) {
-  return static_cast<i32>((*x - zero) * (1 << bits));
+inline Lanes raised_times(const i8* x, i64 zero, const Factors& f) {
+  return times(static_cast<i32>((*x - zero) * (1 << bits)), f);
 }
 
 struct Limits {

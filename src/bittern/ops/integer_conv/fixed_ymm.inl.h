@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// `scaled` of numbers below 2^30 by factors below 1, eight side by side; and int8 out of them. Included
+// `scaled` of small enough numbers by factors below 1, eight side by side; and int8 out of them. Included
 // inside the namespace of avx2 or avx512.
 
 namespace {
@@ -32,19 +32,31 @@ inline Lanes load_lanes(const i32* p) {
 inline Lanes add_lanes(Lanes a, Lanes b) {
   return _mm256_add_epi32(a, b);
 }
-// A half upward of x - 1 is a half away from zero of x < 0. Below 2^30 nothing overflows.
+// x / 2^right, to the nearest: a half upward of x - 1 is a half away from zero of x < 0. Numbers are so small
+// that nothing overflows.
+inline Lanes shifted(Lanes high, const Factors& f) {
+  const __m256i below = _mm256_and_si256(_mm256_srai_epi32(high, 31), f.passes);
+  return _mm256_srav_epi32(_mm256_add_epi32(_mm256_add_epi32(high, below), f.round), f.right);
+}
 inline Lanes times(Lanes x, const Factors& f) {
   const __m256i half = _mm256_set1_epi64x(i64{1} << 30);
   const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(x, f.multiplier), half);
   const __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(x, 32), f.odd), half);
-  const __m256i high = _mm256_blend_epi32(_mm256_srli_epi64(even, 31), _mm256_slli_epi64(odd, 1), 0xaa);
-  const __m256i below = _mm256_and_si256(_mm256_srai_epi32(high, 31), f.passes);
-  return _mm256_srav_epi32(_mm256_add_epi32(_mm256_add_epi32(high, below), f.round), f.right);
+  return shifted(_mm256_blend_epi32(_mm256_srli_epi64(even, 31), _mm256_slli_epi64(odd, 1), 0xaa), f);
 }
+// (x - zero) 2^bits times a factor, of one number for each lane. What is rounded first is
+// (x - zero) m 2^(bits - 31), and of m 2^kLow + l it is (x - zero) m, which is whole, and (x - zero) l /
+// 2^kLow.
 template <int bits>
-inline Lanes raised_bytes(const i8* x, i64 zero) {
+inline Lanes raised_times(const i8* x, i64 zero, const Factors& f) {
+  constexpr int kLow = 31 - bits;
   const __m256i words = _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x)));
-  return _mm256_slli_epi32(_mm256_sub_epi32(words, _mm256_set1_epi32(static_cast<i32>(zero))), bits);
+  const __m256i centred = _mm256_sub_epi32(words, _mm256_set1_epi32(static_cast<i32>(zero)));
+  const __m256i low =
+      _mm256_madd_epi16(centred, _mm256_and_si256(f.multiplier, _mm256_set1_epi32((1 << kLow) - 1)));
+  const __m256i part = _mm256_srai_epi32(_mm256_add_epi32(low, _mm256_set1_epi32(1 << (kLow - 1))), kLow);
+  return shifted(_mm256_add_epi32(_mm256_mullo_epi32(centred, _mm256_srli_epi32(f.multiplier, kLow)), part),
+                 f);
 }
 
 struct Limits {

@@ -17,7 +17,7 @@ constexpr i64 kIntegerRows = 3;  // bias, multiplier, shift
 
 // How the sums become int8.
 enum class IntegerEnding : i64 {
-  rounded_twice,        // `scaled` of a factor below 1 and a sum below 2^30
+  rounded_twice,        // `scaled` of factors below 1, where a product and half of a step fit int32
   rounded_twice_large,  // `scaled` of any
   rounded_once,         // `scaled_once`
   count

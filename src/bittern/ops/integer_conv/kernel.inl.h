@@ -7,14 +7,22 @@
 // the numbers of each pixel. Products lie in runs of numbers that follow each other in the image: a row of
 // the kernel, or one of its positions.
 
+#if defined(__clang__)
+#define BITTERN_UNROLL_TWICE _Pragma("clang loop unroll_count(2)")
+#else
+#define BITTERN_UNROLL_TWICE _Pragma("GCC unroll 2")
+#endif
+
 namespace {
 
 using Number = Dot::Number;
 using Weight = Dot::Weight;
 
-constexpr i64 kTaskPixels = 240;             // at most
-constexpr i64 kImageNumbers = i64{1} << 19;  // of images that are laid out at once, unless one is larger
-constexpr i64 kBeyond = 64;                  // numbers behind an image that a tile may read
+constexpr bool kWidens = sizeof(Weight) > 1;  // weights, before tiles take them
+constexpr i64 kChunkPixels = 8 * kPixels;     // whose sums are there at once
+constexpr i64 kTaskPixels = 240;              // at most
+constexpr i64 kImageNumbers = i64{1} << 19;   // of images that are laid out at once, unless one is larger
+constexpr i64 kBeyond = 64;                   // numbers behind an image that a tile may read
 constexpr int kUnitVectors = static_cast<int>(kIntegerUnit / Dot::kLanes);
 constexpr i64 kUnitWeights = kIntegerUnit * Dot::kPack;  // of one step
 
@@ -93,9 +101,13 @@ struct Plan {
   i64 task_pixels, parts;
 };
 
-// Sums of some pixels by some vectors of output channels, as [units][pixels][kIntegerUnit].
-template <int pixels, int vectors>
-void sum_tile(const Plan& plan, const Number* const* x, i64 shift, const Weight* w, i32* sums) {
+// Numbers from one pixel's sums to the next.
+template <int vectors>
+constexpr i64 kSumStep = vectors < kUnitVectors ? vectors * Dot::kLanes : kIntegerUnit;
+
+// Sums of some pixels by some vectors of output channels; those of a second unit lie `unit` numbers further.
+template <int pixels, int vectors, class W>
+void sum_tile(const Plan& plan, const Number* const* x, i64 shift, const W* w, i32* sums, i64 unit) {
   Dot::Sum acc[pixels][vectors];
   BITTERN_UNROLL
   for (int p = 0; p < pixels; ++p) {
@@ -107,6 +119,7 @@ void sum_tile(const Plan& plan, const Number* const* x, i64 shift, const Weight*
   for (int p = 0; p < pixels; ++p) from[p] = x[p] + shift;
   for (i64 r = 0; r < plan.runs.count; ++r) {
     const i64 begin = plan.offsets[r], end = begin + plan.runs.steps * Dot::kPack;
+    BITTERN_UNROLL_TWICE
     for (i64 at = begin; at < end; at += Dot::kPack, w += kUnitWeights) {
       decltype(Dot::weights(w)) row[vectors];
       BITTERN_UNROLL
@@ -126,7 +139,7 @@ void sum_tile(const Plan& plan, const Number* const* x, i64 shift, const Weight*
   for (int p = 0; p < pixels; ++p) {
     BITTERN_UNROLL
     for (int v = 0; v < vectors; ++v) {
-      Dot::store(sums + (v / kUnitVectors * pixels + p) * kIntegerUnit + v % kUnitVectors * Dot::kLanes,
+      Dot::store(sums + v / kUnitVectors * unit + p * kSumStep<vectors> + v % kUnitVectors * Dot::kLanes,
                  acc[p][v]);
     }
   }
@@ -136,42 +149,81 @@ void sum_tile(const Plan& plan, const Number* const* x, i64 shift, const Weight*
 struct Block {
   i64 shift;                // numbers from a pixel to the first channel of its group
   i64 row, channel, count;  // its first row behind the sums, and output channel; how many
-  const Weight* weights;
 };
 
-template <int pixels, int vectors>
-void convolve_tile(const Plan& plan, const Number* const* x, i64 pixel, const Block& block) {
-  constexpr int units = (vectors + kUnitVectors - 1) / kUnitVectors;
-  alignas(64) i32 sums[units * pixels * kIntegerUnit];
-  if (vectors < kUnitVectors) std::memset(sums, 0, sizeof sums);
-  sum_tile<pixels, vectors>(plan, x, block.shift, block.weights, sums);
-  const IntegerConv& c = *plan.c;
-  for (int u = 0; u < units; ++u) {
-    const i64 done = u * kIntegerUnit, count = smaller(kIntegerUnit, block.count - done);
-    i8* out = c.out + (plan.first + pixel) * c.out_channels + block.channel + done;
-    finish(c, rows_of(c, block.row + done), sums + done * pixels, pixels, out, c.out_channels, count);
-  }
-}
-
 // A tile of fewer pixels.
-template <int pixels, int vectors>
-void convolve_rest(const Plan& plan, const Number* const* x, i64 pixel, i64 left, const Block& block) {
-  if (left == pixels) return convolve_tile<pixels, vectors>(plan, x, pixel, block);
-  if constexpr (pixels > 1) convolve_rest<pixels - 1, vectors>(plan, x, pixel, left, block);
+template <int pixels, int vectors, class W>
+void sum_rest(const Plan& plan, const Number* const* x, i64 left, i64 shift, const W* w, i32* sums,
+              i64 unit) {
+  if (left == pixels) return sum_tile<pixels, vectors>(plan, x, shift, w, sums, unit);
+  if constexpr (pixels > 1) sum_rest<pixels - 1, vectors>(plan, x, left, shift, w, sums, unit);
 }
 
-template <int vectors>
-void convolve_stretch(const Plan& plan, const Number* const* x, i64 first, i64 count, const Block& block) {
+template <int vectors, class W>
+void sum_pixels(const Plan& plan, const Number* const* x, i64 count, i64 shift, const W* w, i32* sums,
+                i64 unit) {
   for (i64 done = 0; done < count;) {
     const i64 left = count - done;
+    i32* to = sums + done * kSumStep<vectors>;
     if (left >= 2 * kPixels || left == kPixels) {
-      convolve_tile<kPixels, vectors>(plan, x + done, first + done, block);
+      sum_tile<kPixels, vectors>(plan, x + done, shift, w, to, unit);
       done += kPixels;
       continue;
     }
     const i64 now = left > kPixels ? ceil_div(left, 2) : left;  // the last two alike
-    convolve_rest<kPixels, vectors>(plan, x + done, first + done, now, block);
+    sum_rest<kPixels, vectors>(plan, x + done, now, shift, w, to, unit);
     done += now;
+  }
+}
+
+// Whether a vector holds the sums of two pixels.
+bool pairs_pixels(const IntegerConv& c) {
+  return kHalfVectors * Dot::kLanes * 2 == kIntegerUnit && c.groups == 1 &&
+         c.out_channels * 2 == kIntegerUnit;
+}
+
+// Sums of `pixels` pixels to the numbers of a block, from `pixel` on.
+template <int vectors>
+void finish_pixels(const Plan& plan, const i32* sums, i64 pixels, i64 pixel, const Block& block) {
+  const IntegerConv& c = *plan.c;
+  constexpr i64 units = (vectors + kUnitVectors - 1) / kUnitVectors;
+  i8* out = c.out + (plan.first + pixel) * c.out_channels + block.channel;
+  if (kSumStep<vectors> < kIntegerUnit && pairs_pixels(c)) {
+    const UnitRows rows = rows_of(c, 0);
+    finish(c, rows, sums, pixels / 2, out, kIntegerUnit, kIntegerUnit);
+    if (pixels % 2 == 0) return;
+    return finish(c, rows, sums + pixels / 2 * kIntegerUnit, 1, out + (pixels - 1) * c.out_channels, 0,
+                  c.out_channels);
+  }
+  for (i64 u = 0; u < units; ++u) {
+    const i64 done = u * kIntegerUnit;
+    finish(c, rows_of(c, block.row + done), sums + u * kChunkPixels * kIntegerUnit, pixels, out + done,
+           c.out_channels, smaller(kIntegerUnit, block.count - done), kSumStep<vectors>);
+  }
+}
+
+template <int vectors, class W>
+void convolve_stretch(const Plan& plan, const Number* const* x, i64 first, i64 count, const Block& block,
+                      const W* w) {
+  constexpr i64 units = (vectors + kUnitVectors - 1) / kUnitVectors;
+  // What stands behind the last pixel's half a vector is read, and not used.
+  alignas(64) i32 sums[units * kChunkPixels * kIntegerUnit];
+  for (i64 done = 0; done < count; done += kChunkPixels) {
+    const i64 now = smaller(kChunkPixels, count - done);
+    sum_pixels<vectors>(plan, x + done, now, block.shift, w, sums, kChunkPixels * kIntegerUnit);
+    finish_pixels<vectors>(plan, sums, now, first + done, block);
+  }
+}
+
+template <class W>
+void convolve_with(const Plan& plan, const Number* const* x, i64 first, i64 count, const Block& block,
+                   i64 units, const W* w) {
+  if (units > 1) {
+    convolve_stretch<kMostVectors>(plan, x, first, count, block, w);
+  } else if (block.count > kHalfVectors * Dot::kLanes) {
+    convolve_stretch<kUnitVectors>(plan, x, first, count, block, w);
+  } else {
+    convolve_stretch<kHalfVectors>(plan, x, first, count, block, w);
   }
 }
 
@@ -179,17 +231,13 @@ void convolve_block(const Plan& plan, const Number* const* x, i64 first, i64 cou
                     i64 units) {
   const IntegerConv& c = *plan.c;
   const i64 outputs = c.out_channels / c.groups, start = unit * kIntegerUnit;
-  const Block block{
-      group * (c.channels / c.groups), (group * plan.group_units + unit) * kIntegerUnit,
-      group * outputs + start, smaller(units * kIntegerUnit, outputs - start),
-      static_cast<const Weight*>(c.weights) + (group * plan.group_units + unit) * plan.unit_weights};
-  if (units > 1) {
-    convolve_stretch<kMostVectors>(plan, x, first, count, block);
-  } else if (block.count > kHalfVectors * Dot::kLanes) {
-    convolve_stretch<kUnitVectors>(plan, x, first, count, block);
-  } else {
-    convolve_stretch<kHalfVectors>(plan, x, first, count, block);
-  }
+  const Block block{group * (c.channels / c.groups), (group * plan.group_units + unit) * kIntegerUnit,
+                    group * outputs + start, smaller(units * kIntegerUnit, outputs - start)};
+  const i8* w = static_cast<const i8*>(c.weights) + (group * plan.group_units + unit) * plan.unit_weights;
+  if (!kWidens || count <= kPixels) return convolve_with(plan, x, first, count, block, units, w);
+  Weight* wide = scratch_array<Weight>(Scratch::panel, plan.unit_weights);
+  for (i64 i = 0; i < plan.unit_weights; ++i) wide[i] = w[i];
+  convolve_with(plan, x, first, count, block, units, wide);
 }
 
 constexpr i64 kTogether = kMostVectors > kUnitVectors ? kMostVectors / kUnitVectors : 1;  // units of a tile
@@ -356,7 +404,7 @@ i64 prepared_bytes(const IntegerConv& c) {
     return integer_outputs(c) * taps * static_cast<i64>(sizeof(i16));
   }
   const Runs runs = runs_of(c);
-  return integer_outputs(c) * runs.count * runs.steps * Dot::kPack * static_cast<i64>(sizeof(Weight));
+  return integer_outputs(c) * runs.count * runs.steps * Dot::kPack;
 }
 
 void prepare_channels(const IntegerConv& c, const i8* w, const i32* given, i16* weights, i32* rows) {
@@ -390,9 +438,10 @@ void prepare(const IntegerConv& c, const i8* w, const i32* given, void* weights,
             padded = round_up(group, kIntegerUnit);
   const u32 offset = static_cast<u32>(static_cast<i32>(c.zero) + Dot::centre(c.zero));
   for (i64 at = 0; at < outputs; ++at) {
-    const i64 lane = at % kIntegerUnit, channel = at / padded * group + at % padded;
-    const bool is = at % padded < group;
-    Weight* unit = static_cast<Weight*>(weights) + at / kIntegerUnit * runs.count * runs.steps * kUnitWeights;
+    const i64 lane = at % kIntegerUnit, in_group = pairs_pixels(c) ? at % group : at % padded;
+    const i64 channel = at / padded * group + in_group;
+    const bool is = in_group < group;
+    i8* unit = static_cast<i8*>(weights) + at / kIntegerUnit * runs.count * runs.steps * kUnitWeights;
     u32 sum = 0;
     for (i64 i = 0; i < runs.count * filled; ++i) {
       const i64 run = i / filled, in_run = i % filled;
