@@ -17,6 +17,7 @@ from bittern.binary import BNN, DoReFa, ReActNet, XNORNet, XNORNetPlusPlus
 from bittern.deploy import Packed, pack
 from bittern.deploy.program import Node, Program, one_input
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, ConstantInputWarning, DPReLU, RPReLU, RSign
+from bittern.quant import WAGE
 from bittern.quantizer import InputScale, Method
 
 
@@ -159,6 +160,13 @@ def rows(method: Method) -> nn.Module:
     return nn.Sequential(BinaryLinear(9, 70, bias=True, method=method), nn.ReLU(), BinaryLinear(70, 4, method=method))
 
 
+def whole_steps() -> nn.Module:
+    """Rows of whole numbers that lie in floats, and behind them rows of bits."""
+    return nn.Sequential(
+        BinaryLinear(9, 70, bias=True, method=WAGE), nn.ReLU(), BinaryLinear(70, 4, method=_quantizers.Rows)
+    )
+
+
 class Twice(nn.Module):
     """A layer that is called twice, so its constants are shared, and the input as the shortcut."""
 
@@ -201,6 +209,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "learned range": (partial(planes, partial(_quantizers.Ranged, bits=2)), (3, 6, 6)),
     "odd levels": (partial(rows, partial(_quantizers.Ranged, bits=2, signed=True)), (9,)),
     "rows": (partial(rows, _quantizers.Rows), (9,)),
+    "whole steps": (whole_steps, (9,)),
     "XNORNetPlusPlus": (partial(planes, XNORNetPlusPlus), (3, 6, 6)),
 }
 """Name -> (model, shape of a sample)."""

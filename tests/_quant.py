@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The methods whose weights alone have few bits, by name, with the variants whose arithmetic differs.
 
-`BitNet`, whose inputs have bits too and which serves no convolution, and methods of whole numbers have their own tests.
+Methods whose inputs have bits too, or are rounded, have tests of their own.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ from torch import Tensor, nn
 
 from bittern import quant
 from bittern.quant import TWN, ParetoQ
-from bittern.quantizer import LayerShape, Method, Quantizer, reads_reals, weight_terms
+from bittern.quantizer import LayerShape, Method, Quantizer, RealCode, weight_terms
 
-METHODS: dict[str, Method] = {cls.__name__: cls for cls in quant.ALL if reads_reals(cls(LayerShape((2, 3))))} | {
+METHODS: dict[str, Method] = {
+    cls.__name__: cls
+    for cls in quant.ALL
+    if isinstance(code := cls(LayerShape((2, 3))).input_code(), RealCode) and not code.rounded
+} | {
     "TWN-filter": partial(TWN, scale="filter"),
     **{f"ParetoQ-{levels}": partial(ParetoQ, levels=levels) for levels in (3, 4, 8, 16)},
 }

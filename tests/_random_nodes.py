@@ -321,6 +321,12 @@ def _steps(d: Draft) -> Proposal | None:
     return None if v is None else ([v], attrs, {"step": (1,), **({"origin": (1,)} if d.r.random() < 0.5 else {})})
 
 
+def _to_steps(d: Draft) -> Proposal | None:
+    v = d.value("real")
+    below, high = d.r.choice(((0, 127), (128, 127), (127, 127), (1, 3)))
+    return None if v is None else ([v], {"below": below, "high": high}, {"step": (1,)})
+
+
 def _pool_attrs(d: Draft, shape: tuple[int, ...]) -> dict[str, Any]:
     attrs = _pool_windows(d, d.r.choice((2, max(len(shape) - 2, 1))))
     flags = {"ceil": d.r.random() < 0.5, "count_padding": d.r.random() < 0.5}
@@ -564,6 +570,7 @@ PROPOSALS: dict[str, Callable[[Draft], Proposal | None]] = {
     "bias": _vectors("bias"),
     "in_range": _in_range,
     "steps": _steps,
+    "to_steps": _to_steps,
     "layer_norm": _layer_norm,
     "hardtanh": _with(lambda d, shape: {"least": d.r.choice((-1.0, 0.0)), "most": d.r.choice((1.0, 0.5))}),
     "leaky_relu": _with(lambda d, shape: {"slope": d.r.choice((0.25, -1.0))}),

@@ -77,6 +77,10 @@ def test_numbers_are_the_authors() -> None:
         "BitNet": (1, 128, 1.5e-3),
         "PACT": (200, 128, 0.1),
         "LSQ": (90, 512, 1e-2),
+        "WAGE": (300, 128, 8.0),
+        "GFPQ": (5, 128, 1e-4),
+        "MSFP": (5, 128, 1e-4),
+        "UI8": (100, 256, 0.1),
     }
     decays = {r.name: (r.first_decay, r.decay) for r in recipes.ALL if any(r.decay) or r.first_decay}
     assert decays == {
@@ -112,6 +116,7 @@ def test_numbers_are_the_authors() -> None:
         "BitNet": (None, (0.1, 0.1, 0)),
         "PACT": (None, (2e-4, 2e-4, 2e-4)),
         "LSQ": (None, (1e-4, 1e-4, 0)),
+        "UI8": (None, (1e-4, 1e-4, 0)),
     }
     assert recipes.BNN.loss == SquaredHinge()
     assert recipes.BNN.glorot_rates

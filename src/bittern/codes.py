@@ -251,6 +251,20 @@ class Reals:
     bits: int = field(default=32, init=False, repr=False)
 
 
+@dataclass(frozen=True)
+class Floats(Reals):
+    """No grid of whole numbers, but floats of few bits, as a method rounds them: packed as the float32 they are."""
+
+    bits: int = 8
+    """Of one number, without an exponent that it shares."""
+    name: str = "floats"
+    scale: ScaleShape = PerTensor()
+
+    def contains(self, numbers: Tensor) -> bool:
+        """Whether they are numbers at all: which of them a format has, its method knows."""
+        return bool(torch.isfinite(numbers).all())
+
+
 def odd_integers(bits: int, scale: ScaleShape = PerOutputChannel()) -> Code:
     """The 2^bits odd numbers about 0: signs for 1 bit, then {-3, -1, 1, 3}, ...: what is no 0 in as few bits."""
     top = 2**bits - 1

@@ -186,6 +186,29 @@ class MultibitCode(NamedTuple):
         return Signs()
 
 
+class WholeCode(NamedTuple):
+    """Input code: whole numbers of steps: value = clip(round_half_even(x / step), low, high), 0 for NaN; scale = step.
+
+    Products are those of whole numbers that lie in floats, of inputs padded with 0: `WholeCode(-127, 127, step)` is
+    int8 without its lowest number.
+    """
+
+    low: int
+    high: int
+    step: Tensor | float
+    """0-dim, above 0."""
+
+    @property
+    def grid(self) -> Code:
+        """The numbers that it gives."""
+        return Integers(self.low, self.high)
+
+    def values(self, x: Tensor) -> Tensor:
+        """The numbers, which carry no gradient."""
+        step = self.step.detach() if isinstance(self.step, Tensor) else self.step
+        return torch.round(x.detach() / step).nan_to_num(nan=0.0).clamp(self.low, self.high) + 0.0  # one 0 of both
+
+
 class RealCode(NamedTuple):
     """Input code: value = x, or x * gain of its channel. The input stays real, as where weights alone have few bits.
 
@@ -194,6 +217,8 @@ class RealCode(NamedTuple):
 
     gain: Tensor | None = None
     """[in_channels]; None means 1."""
+    rounded: str = ""
+    """The name of a format of floats that x is rounded to before, which no packed program does; "": none."""
 
     @property
     def grid(self) -> Reals:
@@ -210,4 +235,4 @@ class OnesCode(NamedTuple):
         return Ones()
 
 
-InputCode = SignCode | LevelsCode | StepsCode | RowCode | MultibitCode | RealCode | OnesCode
+InputCode = SignCode | LevelsCode | StepsCode | RowCode | WholeCode | MultibitCode | RealCode | OnesCode

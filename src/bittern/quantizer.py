@@ -41,6 +41,7 @@ from bittern.input_codes import RealCode as RealCode
 from bittern.input_codes import RowCode as RowCode
 from bittern.input_codes import SignCode as SignCode
 from bittern.input_codes import StepsCode as StepsCode
+from bittern.input_codes import WholeCode as WholeCode
 from bittern.start import Start
 
 REAL_BITS = Reals().bits
@@ -193,6 +194,10 @@ class Quantizer(nn.Module, ABC):
         """The method that this one stands in for; itself, unless it wraps another."""
         return self
 
+    def rate_factor(self) -> float:
+        """What the learning rate of the weight is multiplied by at the next step, where `optim.LayerRates` does it."""
+        return 1.0
+
     def set_progress(self, t: float) -> None:
         """Tell the schedule how much of the training is done: 0 at the first step, 1 at the last."""
 
@@ -205,6 +210,11 @@ def has_gate(method: Quantizer) -> bool:
 def reads_reals(method: Quantizer) -> bool:
     """Whether the input of a method stays real, so that its products are sums of real numbers."""
     return isinstance(method.input_code(), RealCode)
+
+
+def multiplies_floats(method: Quantizer) -> bool:
+    """Whether the products of a method are those of floats: of inputs that stay real, or of whole numbers of steps."""
+    return isinstance(method.input_code(), RealCode | WholeCode)
 
 
 def weight_codes(method: Quantizer) -> tuple[Code | Reals, ...]:

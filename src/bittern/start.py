@@ -42,6 +42,20 @@ class Uniform:
 
 
 @dataclass(frozen=True, slots=True)
+class WideUniform:
+    """U(-b, b), b = max(sqrt(3 / fan_in), least). Raises: ValueError unless 0 < least < infinity."""
+
+    least: float
+
+    def __post_init__(self) -> None:
+        _check_positive("WideUniform: least", self.least)
+
+    def __call__(self, w: Tensor) -> None:
+        bound = max(math.sqrt(3.0 / max(fan_in(w), 1)), self.least)
+        _fill(w, torch.empty_like(w).uniform_(-bound, bound))
+
+
+@dataclass(frozen=True, slots=True)
 class Normal:
     """N(0, std^2). Raises: ValueError unless 0 < std < infinity."""
 

@@ -33,14 +33,15 @@ class Wish:
 
 
 def export(
-    file: Annotated[Path, typer.Argument(help="A packed file.")],
+    file: Annotated[Path, typer.Argument(help="A packed file; for gfpq a run folder or a checkpoint.")],
     output: Annotated[Path, typer.Argument(help="The program to write: NAME.c, NAME.pte or NAME.onnx.")],
     to: Annotated[
         str | None,
         typer.Option(
             "--to",
             help="c: one C99 file for microcontrollers (docs/c_export.md); executorch: a .pte file (docs/edge.md); "
-            "onnx: a file of standard ONNX, qonnx: one with nodes of few bits, for FPGAs (docs/onnx.md). "
+            "onnx: a file of standard ONNX, qonnx: one with nodes of few bits, for FPGAs (docs/onnx.md); "
+            "gfpq: the clips of a network trained with GFPQ, as JSON. "
             "[default: by the end of OUTPUT, .c, .pte or .onnx]",
         ),
     ] = None,
@@ -67,6 +68,11 @@ def export(
     from bittern.cli.screen import say, screen
     from bittern.cli.targets import load_packed
 
+    if to is not None and to.lower() == CLIPS:
+        if size or any(given is not None for given in (name, data, verify)):
+            raise Misused(f"--to {to} writes numbers that the training found, and takes no other option; leave it out")
+        say(_clips(file, output))
+        return
     target = _target(output, to)
     if output.resolve() == file.resolve():
         raise Misused(f"{output} is the packed file itself; name another one")
@@ -95,10 +101,20 @@ def _target(output: Path, to: str | None) -> str:
             raise Misused(f"cannot tell from {output} what to write; name it {', '.join(wanted[:-1])} or {wanted[-1]}")
         return by_name[0]
     if to.lower() not in TARGETS:
-        raise unknown("target", to, TARGETS)
+        raise unknown("target", to, (*TARGETS, CLIPS))
     if suffix in SUFFIXES.values() and suffix != SUFFIXES[to.lower()]:
         raise Misused(f"--to {to} writes no {output.suffix} file, and {output} is named like one; change one of them")
     return to.lower()
+
+
+def _clips(target: Path, output: Path) -> str:
+    """Writes the table of GFPQ. Raises: FileNotFoundError, ValueError."""
+    from bittern import quant
+    from bittern.cli import run_folder
+
+    _, network = run_folder.trained(target)
+    quant.write_gfpq_table(network, output)
+    return f"{output}: the clips of {len(quant.gfpq_table(network))} layers"
 
 
 def _to_c(file: Path, packed: Packed, output: Path, wish: Wish) -> str:
@@ -136,6 +152,8 @@ def _images(file: Path, packed: Packed, data: str) -> Tensor:
     return normalize(images.first_test_images(COMPARED_IMAGES), info.mean, info.std)
 
 
+CLIPS = "gfpq"
+"""What --to takes beside `TARGETS`: no program, but a table of a network that is not packed."""
 SUFFIXES = {"c": ".c", "executorch": ".pte", "onnx": ".onnx", "qonnx": ".onnx"}
 """How the files of a target are named; the first target of a name is meant where --to says nothing."""
 TARGETS: dict[str, tuple[Callable[[Path, Packed, Path, Wish], str], tuple[str, ...]]] = {

@@ -33,11 +33,12 @@ OPTIMIZERS = (
     "galoreadamw-8bit",
     "apolloadamw-8bit",
     "soap-8bit",
+    "integersgd",
     "bop",
     "bayesbinn",
 )
-"""torch's, and bittern's with states of so many bits; the last two for SignWeights, beside Adam for the rest."""
-OF_SIGNS = ("bop", "bayesbinn")
+"""torch's, and bittern's with states of so many bits; the last three for weights on a grid, with Adam."""
+OF_GRIDS = ("integersgd", "bop", "bayesbinn")
 """Optimizers that take NAME=VALUE behind a colon."""
 
 
@@ -45,8 +46,8 @@ def optimizer(name: str) -> OptimizerFactory:
     """Raises: Misused."""
     import torch
 
-    if name.lower().partition(":")[0] in OF_SIGNS:
-        return _of_signs(name)
+    if name.lower().partition(":")[0] in OF_GRIDS:
+        return _of_grids(name)
     if name.lower() not in OPTIMIZERS:
         raise unknown("optimizer", name, OPTIMIZERS)
     rule, _, bits = name.lower().partition("-")
@@ -57,22 +58,24 @@ def optimizer(name: str) -> OptimizerFactory:
     return torch.optim.AdamW if rule == "adamw" else torch.optim.Adam
 
 
-def _of_signs(text: str) -> OptimizerFactory:
-    """Bop or BayesBiNN for weights that are signs, and Adam for the rest; "bop:lr=1e-3,threshold=1e-6".
+def _of_grids(text: str) -> OptimizerFactory:
+    """Bop or BayesBiNN for weights that are signs, IntegerSGD for those of WAGE, and Adam for the rest.
 
-    lr is the optimizer's own; without it BayesBiNN has Adam's, and Bop its gamma of 1e-4. Raises: Misused.
+    "bop:lr=1e-3,threshold=1e-6": lr is the optimizer's own; without it BayesBiNN has Adam's, Bop its gamma of 1e-4,
+    IntegerSGD 8. Raises: Misused.
     """
     import torch
 
     from bittern import optim
-    from bittern.nn import is_latent_free
+    from bittern.nn import is_latent_free, is_latent_weight
 
     name, colon, listed = text.lower().partition(":")
-    factory: Any = optim.Bop if name == "bop" else optim.BayesBiNN
+    factory: Any = {"bop": optim.Bop, "bayesbinn": optim.BayesBiNN, "integersgd": optim.IntegerSGD}[name]
     options = _listed_options(text, factory, listed) if colon else {}
-    lr = options.pop("lr", 1e-4 if name == "bop" else None)
+    lr = options.pop("lr", {"bop": 1e-4, "integersgd": 8.0}.get(name))
     member = partial(factory, **options) if options else factory
-    return optim.Cases(optim.Case(member, is_latent_free, lr=lr), optim.Case(torch.optim.Adam))
+    claims = is_latent_weight if name == "integersgd" else is_latent_free
+    return optim.Cases(optim.Case(member, claims, lr=lr), optim.Case(torch.optim.Adam))
 
 
 def _low_bit_optimizer(rule: str, state_bits: int) -> OptimizerFactory:

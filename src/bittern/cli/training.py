@@ -55,7 +55,7 @@ def train(
     optimizer: Annotated[
         str | None,
         typer.Option(
-            help=f"One of {', '.join(optimizers.OPTIMIZERS)}; the last two, for SignWeights, take options, "
+            help=f"One of {', '.join(optimizers.OPTIMIZERS)}; the last three, for WAGE and SignWeights, take options, "
             "bop:lr=1e-3,threshold=1e-6, and Adam the rest. [default: adamw]"
         ),
     ] = None,

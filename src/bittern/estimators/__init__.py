@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from bittern.estimators.errors import quantized_error
 from bittern.estimators.formulas import Power, SwishSign, Triangle
 from bittern.estimators.functions import (
     Estimator,
@@ -72,6 +73,7 @@ __all__ = [
     "lies_channels_last",
     "once",
     "out_of_order",
+    "quantized_error",
     "straight_through",
     "without_scale",
 ]

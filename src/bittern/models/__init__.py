@@ -51,6 +51,7 @@ from bittern.models.resnet_cifar import resnet18_cifar, resnet20_cifar
 from bittern.models.resnet_e import resnet_e18, resnet_e34
 from bittern.models.series_cnn import series_cnn
 from bittern.models.text_encoder import text_encoder
+from bittern.models.vgg7 import vgg7
 from bittern.models.vgg_small import vgg_small
 from bittern.models.vit import vit_small
 
@@ -95,8 +96,8 @@ input_size) -> nn.Module."""
 
 OF_PATCHES: tuple[Callable[..., nn.Module], ...] = (vit_small, mixer_small, binary_vit_small)
 """Networks for images whose layers are linear, called as those of `ALL`."""
-WITHOUT_NORMS: tuple[Callable[..., nn.Module], ...] = (ab_resnet18,)
-"""Networks whose weights are standardized in place of norms, called as those of `ALL`."""
+WITHOUT_NORMS: tuple[Callable[..., nn.Module], ...] = (ab_resnet18, vgg7)
+"""Networks whose weights are standardized in place of norms, or scaled by constants; called as those of `ALL`."""
 
 __all__ = [
     "ALL",
@@ -157,6 +158,7 @@ __all__ = [
     "resnet_e34",
     "series_cnn",
     "text_encoder",
+    "vgg7",
     "vgg_small",
     "vit_small",
 ]

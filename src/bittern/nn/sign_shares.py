@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from bittern.nn._probe import eval_mode
 from bittern.nn.binarize import LowBitLayer
 from bittern.nn.linear import BinaryLinear
-from bittern.quantizer import MultibitCode, OnesCode, SignCode, input_codes, input_terms, reads_reals
+from bittern.quantizer import MultibitCode, OnesCode, SignCode, input_codes, input_terms, multiplies_floats
 
 LEAST_SAMPLES = 8
 """Samples among which no input differs before it counts as one that never does."""
@@ -72,7 +72,7 @@ def watched_inputs(model: nn.Module, see: See) -> Iterator[None]:
     """Inside, one forward of `model` shows `see` the input of every call of a low-bit layer, in their order.
 
     An input that is padded by values of its own is shown padded. The values have its shape; the forward itself is not
-    changed. Not shown are layers whose input stays real, which loses nothing of it.
+    changed. Not shown are layers whose products are those of floats, as of an input that stays real.
     """
     calls: dict[str, int] = {}
 
@@ -89,7 +89,7 @@ def watched_inputs(model: nn.Module, see: See) -> Iterator[None]:
     handles = [
         module.register_forward_pre_hook(watch(name, module), with_kwargs=True)
         for name, module in model.named_modules()
-        if isinstance(module, LowBitLayer) and not reads_reals(module.method)
+        if isinstance(module, LowBitLayer) and not multiplies_floats(module.method)
     ]
     try:
         yield

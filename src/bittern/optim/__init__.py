@@ -27,8 +27,10 @@ from bittern.optim.cases import Case, CaseOptimizer, Cases
 from bittern.optim.clipping import GradientNorms, clip_grad_percentile_
 from bittern.optim.galore import GaLoreAdamW
 from bittern.optim.groups import param_groups
+from bittern.optim.integer_sgd import IntegerSGD
 from bittern.optim.lamb import LAMB
 from bittern.optim.lars import LARS
+from bittern.optim.layer_rates import LayerRates
 from bittern.optim.lion import Lion
 from bittern.optim.muon import Muon
 from bittern.optim.nadam import NAdam
@@ -63,6 +65,8 @@ __all__ = [
     "Cases",
     "GaLoreAdamW",
     "GradientNorms",
+    "IntegerSGD",
+    "LayerRates",
     "Lion",
     "LowBitOptimizer",
     "Muon",

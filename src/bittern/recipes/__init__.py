@@ -37,7 +37,7 @@ from bittern.recipes.papers import (
 from bittern.recipes.plane_papers import ABC_NET, ADABIN, HORQ
 from bittern.recipes.published import Published
 from bittern.recipes.record import Decay, PaperRecipe, crop_and_flip_for
-from bittern.recipes.weight_papers import ALTERNATING, BIT_NET, BWN, ONE_BIT, PARETO_Q, TTQ, TWN
+from bittern.recipes.weight_papers import ALTERNATING, BIT_NET, BWN, GFPQ, MSFP, ONE_BIT, PARETO_Q, TTQ, TWN, UI8, WAGE
 
 ALL: tuple[PaperRecipe, ...] = (
     BNN,
@@ -76,6 +76,10 @@ ALL: tuple[PaperRecipe, ...] = (
     BIT_NET,
     PACT,
     LSQ,
+    WAGE,
+    GFPQ,
+    MSFP,
+    UI8,
 )
 """One for each method of `bittern.binary.ALL` and of `bittern.quant.ALL`, in that order."""
 
@@ -118,9 +122,11 @@ __all__ = [
     "EWGS",
     "FDA",
     "FRACBNN",
+    "GFPQ",
     "HORQ",
     "IR_NET",
     "LSQ",
+    "MSFP",
     "OF_OPTIMIZERS",
     "ONE_BIT",
     "PACT",
@@ -135,6 +141,8 @@ __all__ = [
     "TRANSFER_POINTS",
     "TTQ",
     "TWN",
+    "UI8",
+    "WAGE",
     "XNOR_NET",
     "XNOR_NET_PLUS_PLUS",
     "Decay",

@@ -9,9 +9,11 @@ import functools
 import torch
 
 from bittern import quant
+from bittern.nn import is_latent_weight
+from bittern.optim import Case, Cases, IntegerSGD, LayerRates
 from bittern.recipes.published import Published
 from bittern.recipes.record import Decay, PaperRecipe
-from bittern.train.loss import Distillation
+from bittern.train.loss import Distillation, SumOfSquares
 from bittern.train.schedule import Cosine, Linear, Steps
 
 _MOMENTUM = functools.partial(torch.optim.SGD, momentum=0.9)
@@ -153,5 +155,82 @@ BIT_NET = PaperRecipe(
         "Neither how many sequences a batch has nor the optimizer was read; 100B tokens are one pass.",
         "Rates and decay are those of notes on the authors' network of 2B (kevbuh/bitnet SPEC.md): the rate falls from "
         "1.5e-3 to 8e-4 and then from 5e-4 to 0, without decay in that second part; here in one line, with.",
+    ),
+)
+
+_WAGE_LOG = "boluoweifenda/WAGE log/2018-01-30(vgg7 2888).txt"
+
+WAGE = PaperRecipe(
+    method=quant.WAGE,
+    task="CIFAR-10, VGG7",
+    source=f"arXiv 1802.04680, whose text was not read; {_WAGE_LOG}, source/Top.py, source/getData.py",
+    published=(Published(92.74, "CIFAR-10", "VGG7", _WAGE_LOG, note="after the last epoch", like="vgg7"),),
+    epochs=300,
+    batch_size=128,
+    optimizer=Cases(Case(IntegerSGD, is_latent_weight), Case(torch.optim.Adam, lr=1e-3)),
+    learning_rate=8.0,
+    schedule=Steps(((200 / 300, 1 / 8), (250 / 300, 1 / 64))),
+    loss=SumOfSquares(error_bits=8),
+    augmentation="random crop of 32 from 40 pixels, mirrored",
+    crop_and_flip=True,
+    start="U(-L, L), L = max(sqrt(3 / fan_in), 0.75)",
+    differences=(
+        "The authors' network, models.vgg7, has only weights of this method; Adam trains what other networks have "
+        "beside them.",
+        "The code maps pixels to [-1, 1]; here they are normalized by their mean and deviation, and clipped at the "
+        "first layer.",
+        "The code read clips weights to +-0.5 after each update, the paper, as others tell it, to +-(1 - 2^-7); "
+        "IntegerSGD(limit=0.5) is the code's.",
+        "Errors are shifted by their maximum, so the sum over a batch, the code's, and the mean, here, train alike.",
+    ),
+)
+
+GFPQ = PaperRecipe(
+    method=quant.GFPQ,
+    task="ImageNet, SqueezeNet 1.1, fine-tuned",
+    source="arXiv 2111.03759 (MQBench), whose text was not read; aovoc/nnieqat-pytorch README.md",
+    published=(
+        Published(
+            57.73, "ImageNet", "SqueezeNet 1.1", "aovoc/nnieqat-pytorch README.md", twin=57.83, note="both fine-tuned"
+        ),
+    ),
+    epochs=5,
+    batch_size=128,
+    optimizer=_MOMENTUM,
+    learning_rate=1e-4,
+    schedule=Cosine(),
+    augmentation="none",
+    crop_and_flip=False,
+    start="a trained network's",
+    differences=("Epochs, batch, rate and schedule of the fine-tuning were not read; these are this library's.",),
+)
+
+MSFP = dataclasses.replace(
+    GFPQ,
+    method=quant.MSFP,
+    task="a trained network, fine-tuned",
+    source="arXiv 2310.10537 (MX formats); MSFP, NeurIPS 2020, of which summaries were read",
+    published=(),
+    differences=(
+        "Brainwave fine-tunes for a few epochs; rates and schedules were not read, and these are this library's.",
+    ),
+)
+
+UI8 = PaperRecipe(
+    method=quant.UI8,
+    task="ImageNet, ResNet-50",
+    source="arXiv 1912.12607, of which summaries were read",
+    epochs=100,
+    batch_size=256,
+    optimizer=LayerRates(_MOMENTUM),
+    learning_rate=0.1,
+    schedule=Cosine(),
+    decay=Decay(1e-4, 1e-4),
+    augmentation="random crop, mirrored",
+    crop_and_flip=True,
+    start="as the network's real weights",
+    differences=(
+        "Epochs, batch, rate, schedule, decay and augmentation of the authors were not read; these are those of common "
+        "trainings of ResNet-50.",
     ),
 )

@@ -14,7 +14,7 @@ from bittern.train.evaluate import evaluate
 from bittern.train.exit_history import ExitHistory
 from bittern.train.history import Epoch, History
 from bittern.train.loop import DivergedError, train
-from bittern.train.loss import CrossEntropy, Distillation, SquaredHinge
+from bittern.train.loss import CrossEntropy, Distillation, SquaredHinge, SumOfSquares
 from bittern.train.real_weights import RealWeights, start_from, tanh_operands, use_real_weights, use_tanh_operands
 from bittern.train.recipe import Recipe
 from bittern.train.schedule import Constant, Cosine, Exponential, Linear, Steps
@@ -72,6 +72,7 @@ __all__ = [
     "SquaredHinge",
     "Stage",
     "Steps",
+    "SumOfSquares",
     "Task",
     "TwoStageHistory",
     "WithLosses",

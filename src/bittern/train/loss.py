@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from bittern.estimators import quantized_error
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits [batch, classes], labels int64 [batch]) -> mean over the batch, 0-dim."""
 
@@ -37,6 +39,27 @@ class SquaredHinge:
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         targets = 2.0 * F.one_hot(labels, logits.shape[1]).to(logits.dtype) - 1.0
         return (1.0 - targets * logits).clamp_min(0.0).square().mean()
+
+
+@dataclass(frozen=True, slots=True)
+class SumOfSquares:
+    """WAGE's loss (1802.04680): mean over the batch of sum over classes of (t - z)^2 / 2, t = 1 at the label, else 0.
+
+    error_bits: of the gradient of z, which is shifted by a power of two and put on the grid of so many bits, as
+    `bittern.quant.WAGE` does with those of its inputs; None leaves it. Raises: ValueError for bits outside 2 ... 15.
+    """
+
+    error_bits: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.error_bits is not None and not 2 <= self.error_bits <= 15:
+            raise ValueError(f"SumOfSquares: error_bits must be None or from 2 to 15; got {self.error_bits}")
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.error_bits is not None:
+            logits = quantized_error(logits, self.error_bits)
+        targets = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
+        return 0.5 * (targets - logits).square().sum(1).mean()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from bittern._files import only_one, remove_leftovers, write_atomically
 from bittern.data.folder import FolderData
 from bittern.data.images import ImageData
-from bittern.optim import BayesBiNN, CaseOptimizer, Cases
+from bittern.optim import BayesBiNN, CaseOptimizer, Cases, LayerRates
 from bittern.train.checkpoint import FILE_NAME
 from bittern.train.evaluate import classification_of
 from bittern.train.loss import CrossEntropy
@@ -124,8 +124,8 @@ def _own_task(recipe: Recipe, data: TrainingData, teacher: nn.Module | None, tas
 
 
 def build_optimizer(recipe: Recipe, model: nn.Module, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """The recipe's optimizer; of cases one for each, which the model's names and modules tell apart."""
-    if isinstance(recipe.optimizer, Cases):
+    """The recipe's optimizer; of cases and rates of layers that of the model, whose names and modules tell them."""
+    if isinstance(recipe.optimizer, Cases | LayerRates):
         return recipe.optimizer(groups, recipe.learning_rate, model=model)
     return recipe.optimizer(groups, lr=recipe.learning_rate)
 

@@ -34,13 +34,14 @@ from bittern.quantizer import (
     RealCode,
     RowCode,
     StepsCode,
+    WholeCode,
     input_codes,
     weight_codes,
     weight_terms,
 )
 from bittern.recipes import PaperRecipe, for_method
 from bittern.recipes.published import NONE_READ
-from bittern.start import GlorotNormal, HeNormal, Normal, RandomSigns, Uniform
+from bittern.start import GlorotNormal, HeNormal, Normal, RandomSigns, Uniform, WideUniform
 from bittern.train import Constant, Cosine, Exponential, Linear, Steps
 
 METHODS: tuple[type[Quantizer], ...] = (*binary.ALL, *binary.LATENT_FREE, *quant.ALL)
@@ -55,6 +56,7 @@ START: dict[type, str] = {
     Uniform: "U(-{start.bound:g}, {start.bound:g})",
     HeNormal: "N(0, 2 / fan_{start.fan})",
     GlorotNormal: "N(0, 2 / (fan_in + fan_out))",
+    WideUniform: "U(-b, b), b = max(sqrt(3 / fan_in), {start.least:g})",
     Normal: "N(0, {start.std:g}^2)",
     RandomSigns: "-1 or +1 at random",
 }
@@ -149,7 +151,7 @@ def facts(method: type[Quantizer]) -> Facts:
         activation=activation,
         schedule=method.set_progress is not Quantizer.set_progress,
         clip_latent="no" if example.clip_latent is None else f"to ±{example.clip_latent:g} after each step",
-        start=START[type(method.start)].format(start=method.start),
+        start=START[type(example.start)].format(start=example.start),
         options=_options(method),
         formulas=formulas,
         differences=_prose(parts.get("Differences", "none known.")),
@@ -213,6 +215,8 @@ def _in_words(code: InputCode) -> str:
     if isinstance(code, OnesCode):
         return "an offset"
     if isinstance(code, RealCode):
+        if code.rounded:
+            return f"{code.rounded}, as floats"
         return "real" if code.gain is None else "real, learned gain per channel"
     if isinstance(code, LevelsCode):
         learned = "" if code.width is None else ", range learned" if code.width.requires_grad else ", range given"
@@ -222,6 +226,9 @@ def _in_words(code: InputCode) -> str:
         return f"{code.grid.low} ... {code.grid.high}{', step learned' if code.step.requires_grad else ''}"
     if isinstance(code, MultibitCode):
         return "±1 of a sum, scale of each row"
+    if isinstance(code, WholeCode):
+        given = f"of {code.step:g}" if isinstance(code.step, float) else "of one size"
+        return f"{code.low} ... {code.high} steps {given}"
     if isinstance(code, RowCode):
         return f"{code.grid.low} ... {code.grid.high}, scale of each row"
     threshold = "" if code.threshold is None else ", learned threshold per channel"

@@ -106,6 +106,32 @@ static void bt_row_levels(const float *x, int32_t rows, int32_t count, float *y)
 )
 
 
+TO_STEPS = CFunction(
+    "bt_to_steps",
+    """\
+/* round(x / step), ties to even, from low to high; 0 for NaN. */
+static void bt_to_steps(const float *x, int32_t count, float step, float low, float high, float *y)
+{
+    int32_t i;
+    for (i = 0; i < count; ++i) {
+        float number = x[i] / step;
+        number = number != number ? 0.0f : number < low ? low : number > high ? high : number;
+        {
+            const float size = fabsf(number);
+            int32_t whole = (int32_t)size;
+            const float rest = size - (float)whole;
+            if (rest > 0.5f || (rest == 0.5f && whole % 2 == 1)) {
+                ++whole;
+            }
+            y[i] = (float)(number < 0.0f ? -whole : whole);
+        }
+    }
+}
+""",
+    headers=("math.h",),
+)
+
+
 def in_range(c: Source, step: Step) -> str:
     node = step.node
     low, width, total = c.tensor(node, "low"), float(c.tensor(node, "width")), math.prod(c.forms[step.writes].shape)
@@ -122,6 +148,13 @@ def steps(c: Source, step: Step) -> str:
     numbers = c.real(origin), c.real(float(c.tensor(node, "step"))), integer(node, "zero_level")
     count, top = math.prod(c.forms[step.writes].shape), 2 ** integer(node, "planes") - 1
     return c.call(STEPS, value(step.reads[0]), count, *numbers, top, value(step.writes))
+
+
+def to_steps(c: Source, step: Step) -> str:
+    node = step.node
+    count, width = math.prod(c.forms[step.writes].shape), c.real(float(c.tensor(node, "step")))
+    low, high = c.real(-float(integer(node, "below"))), c.real(float(integer(node, "high")))
+    return c.call(TO_STEPS, value(step.reads[0]), count, width, low, high, value(step.writes))
 
 
 def row_levels(c: Source, step: Step) -> str:

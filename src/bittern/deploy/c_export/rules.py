@@ -57,6 +57,7 @@ RULES: dict[str, Rule] = {
     "constant": Rule(layout_steps.constant, in_place=True),
     "in_range": Rule(level_steps.in_range, in_place=True),
     "steps": Rule(level_steps.steps, in_place=True),
+    "to_steps": Rule(level_steps.to_steps, in_place=True),
     "row_levels": Rule(level_steps.row_levels, in_place=True),
     "row_scale": Rule(level_steps.row_scale),
     "pool": Rule(layout_steps.pool),

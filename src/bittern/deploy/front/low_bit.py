@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bittern.codes import Code, Ones, Signs
+from bittern.codes import Code, Floats, Ones, Signs
 from bittern.deploy.bit_stream import to_streams
 from bittern.deploy.errors import PackError
 from bittern.deploy.finite import all_finite
@@ -38,6 +38,7 @@ from bittern.quantizer import (
     RowCode,
     SignCode,
     StepsCode,
+    WholeCode,
     input_codes,
     product_names,
     weight_terms,
@@ -73,9 +74,11 @@ def _low_bit(b: Builder, name: str, layer: BinaryLayer, x: Ref) -> Ref:
     """
     method, x_codes = layer.method, input_codes(layer.method)
     factors, codes, bias = method.output_factors(), checked_codes(name, layer), layer.product_bias
-    single = len(x_codes) == len(codes) == 1 and codes[0].bits == x_codes[0].grid.bits == 1
+    decoded = isinstance(x_codes[0], RealCode | WholeCode)
+    single = not decoded and len(x_codes) == len(codes) == 1 and codes[0].bits == x_codes[0].grid.bits == 1
     if has_multibit_inputs(layer):
-        y = multibit_linear(b, name, layer, x, codes, None if factors else bias)
+        grids = tuple(code for code in codes if not isinstance(code, Floats))  # which meet no bits: `checked_codes`
+        y = multibit_linear(b, name, layer, x, grids, None if factors else bias)
         if not factors:
             return y
         y = _factors(b, f"{name}.factors", y, factors)
@@ -87,7 +90,9 @@ def _low_bit(b: Builder, name: str, layer: BinaryLayer, x: Ref) -> Ref:
     return y if bias is None or folds_bias else _with_bias(b, f"{name}.bias", layer, y, bias)
 
 
-def _sum_of_terms(b: Builder, name: str, layer: BinaryLayer, x: Ref, codes: Sequence[Code], bias: Tensor | None) -> Ref:
+def _sum_of_terms(
+    b: Builder, name: str, layer: BinaryLayer, x: Ref, codes: Sequence[Code | Floats], bias: Tensor | None
+) -> Ref:
     """The products of all terms, added in their order; bias: what a single one adds at last."""
     names = iter(product_names(name, layer.method))
     weights = weight_terms(layer.method, layer.weight)
@@ -106,7 +111,7 @@ def _sum_of_terms(b: Builder, name: str, layer: BinaryLayer, x: Ref, codes: Sequ
                 assert first is not None
                 y = _with_ones(b, layer, term, y, first)
                 continue
-            reals = isinstance(x_code, RealCode)
+            reals = isinstance(x_code, RealCode | WholeCode)
             product = _real_product(b, layer, term, bits) if reals else _product(b, layer, term, real, bits)
             if of_rows is not None:
                 product = b.add("multiply", f"{term.name}.scaled", (product, of_rows), {})
@@ -142,6 +147,8 @@ def _encoded(b: Builder, name: str, layer: BinaryLayer, code: InputCode, x: Ref)
     """
     if isinstance(code, RealCode):
         return x if code.gain is None else _factors(b, f"{name}.input", x, (layer.method.shape.input_view(code.gain),))
+    if isinstance(code, WholeCode):
+        return b.add("to_steps", f"{name}.input", (x,), {"step": _step(name, code)}, below=-code.low, high=code.high)
     if isinstance(code, RowCode):
         x = b.add("row_levels", f"{name}.rows", (x,), {})
     elif isinstance(code, LevelsCode) and code.low is not None and code.width is not None:
@@ -152,6 +159,17 @@ def _encoded(b: Builder, name: str, layer: BinaryLayer, code: InputCode, x: Ref)
     threshold = code.threshold if isinstance(code, SignCode) else None
     attrs = _common(layer, code)
     return b.add("encode", f"{name}.input", (x,), {"threshold": threshold}, planes=code.grid.bits, **attrs)
+
+
+def _step(name: str, code: WholeCode) -> Tensor:
+    """The tensor of `to_steps`. Raises: PackError."""
+    step = torch.as_tensor(code.step).detach().float().reshape(-1)
+    if len(step) != 1 or not all_finite(step) or not float(step) > 0.0:
+        raise PackError(
+            f"pack: layer {name!r} has inputs in steps of {step[:4].tolist()}; a step is one number above 0; train it "
+            "again or repair it"
+        )
+    return step
 
 
 def _range(name: str, layer: BinaryLayer, low: Tensor, width: Tensor) -> dict[str, Tensor | None]:
@@ -210,6 +228,7 @@ def _geometry(layer: BinaryLayer) -> dict[str, Any]:
 
 def _weights(term: Term) -> tuple[Tensor, dict[str, int]]:
     """The planes of a weight, and the attributes that say what they stand for."""
+    assert not isinstance(term.code, Floats)  # these meet no bits
     if isinstance(term.code, Ones):  # its bits are those of signs that are all +1
         return to_streams(Signs(), term.weight.values), {"weight_planes": 1}
     levels = {"weight_levels": term.code.levels} if term.code.redundant else {}
@@ -274,8 +293,13 @@ def _with_ones(b: Builder, layer: BinaryLayer, term: Term, y: Ref, bits: Ref) ->
 
 
 def _real_product(b: Builder, layer: BinaryLayer, term: Term, x: Ref) -> Ref:
-    """decoded, and the constant scale behind it."""
+    """decoded, and the constant scale behind it; floats of few bits are multiplied as they are."""
     shape = layer.method.shape
+    if isinstance(term.code, Floats):
+        weight, geometry = term.weight.values.detach(), _geometry(layer)
+        del geometry["kernel"]
+        kind, attrs = ("conv", geometry) if shape.space_dims else ("linear", {})
+        return b.add(kind, term.name, (x,), {"weight": weight.contiguous()}, **attrs)
     y = b.add(
         "decoded",
         term.name,

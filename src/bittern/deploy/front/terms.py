@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bittern.codes import Code, Ones, Reals, symmetric
+from bittern.codes import Code, Floats, Ones, Reals, symmetric
 from bittern.deploy.errors import PackError
 from bittern.deploy.finite import all_finite
 from bittern.deploy.kinds.binary import SUMS, TORCH
@@ -23,8 +23,10 @@ from bittern.quantizer import (
     MultibitCode,
     Quantized,
     Quantizer,
+    RealCode,
     RowCode,
     SignCode,
+    WholeCode,
     input_codes,
     input_terms,
     reads_reals,
@@ -44,13 +46,13 @@ class Term(NamedTuple):
     of_input: int
     """Which term of the input it is."""
     x_code: InputCode
-    code: Code
+    code: Code | Floats
     weight: Quantized
     bias: Tensor | None
     """What its product adds at last."""
 
 
-def checked_codes(name: str, layer: BinaryLayer) -> tuple[Code, ...]:
+def checked_codes(name: str, layer: BinaryLayer) -> tuple[Code | Floats, ...]:
     """The code of each term of a weight.
 
     Raises: PackError for weights that have no sign, for codes that are no sums of planes, and for accumulators
@@ -59,10 +61,18 @@ def checked_codes(name: str, layer: BinaryLayer) -> tuple[Code, ...]:
     if not all_finite(layer.weight):
         raise PackError(f"pack: layer {name!r} has NaN or infinity among its weights; train it again or repair it")
     method = layer.method
+    if isinstance(input_codes(method)[0], WholeCode):
+        return _of_steps(name, method)
     if reads_reals(method):
+        x_code = input_codes(method)[0]
+        if isinstance(x_code, RealCode) and x_code.rounded:
+            raise PackError(
+                f"pack: layer {name!r} rounds its inputs to {x_code.rounded}, which no packed program does; train it "
+                f"with real inputs, {type(method).__name__}(..., inputs=False)"
+            )
         return tuple(_decodable(name, code) for code in weight_codes(method))
-    codes = tuple(_packable(name, code) for code in weight_codes(method))
-    for code, x_code in itertools.product(codes, input_codes(method)):
+    packable = tuple(_packable(name, code) for code in weight_codes(method))
+    for code, x_code in itertools.product(packable, input_codes(method)):
         grid = x_code.grid
         assert not isinstance(grid, Reals)
         if grid.bits > MOST_PLANES:
@@ -73,11 +83,36 @@ def checked_codes(name: str, layer: BinaryLayer) -> tuple[Code, ...]:
                 f"pack: layer {name!r} reaches accumulators of {reach}, beyond 2^24, where float32 training is not "
                 "exact; use fewer bits or a smaller layer"
             )
+    return packable
+
+
+def _of_steps(name: str, method: Quantizer) -> tuple[Code | Floats, ...]:
+    """The codes of weights that meet whole numbers of steps, whose products are sums of whole floats.
+
+    Raises: PackError for codes that no file holds, other terms of the input, and sums that are not exact.
+    """
+    first, *others = input_codes(method)
+    if others:
+        raise PackError(f"pack: layer {name!r} has terms of inputs beside steps; leave the offset out")
+    codes = tuple(_decodable(name, code) for code in weight_codes(method))
+    grid = first.grid
+    assert not isinstance(grid, Reals)
+    for code in codes:
+        if isinstance(code, Floats):
+            continue
+        reach = method.shape.fan_in * max(-code.low, code.high) * max(-grid.low, grid.high)
+        if reach > MAX_EXACT_FAN_IN:
+            raise PackError(
+                f"pack: layer {name!r} reaches accumulators of {reach}, beyond 2^24, where float32 training is not "
+                "exact; use fewer bits or a smaller layer"
+            )
     return codes
 
 
-def _decodable(name: str, code: Code | Reals) -> Code:
+def _decodable(name: str, code: Code | Reals) -> Code | Floats:
     """A code of weights that meet real inputs. Raises: PackError unless a file can hold it."""
+    if isinstance(code, Floats):
+        return code
     if isinstance(code, Reals):
         raise PackError(f"pack: layer {name!r} has real weights; train it with those of its method first")
     if code.bits > MOST_PLANES:
@@ -92,6 +127,8 @@ def _packable(name: str, code: Code | Reals) -> Code:
     if isinstance(code, Ones):
         return code
     code = _decodable(name, code)
+    if isinstance(code, Floats):
+        raise PackError(f"pack: layer {name!r} has weights of {code.name}, which meet no bits; leave its inputs real")
     if not is_symmetric(code) and (code.step != 1 or code.redundant or 0 not in code.values):
         nearest = symmetric(code.levels)
         raise PackError(

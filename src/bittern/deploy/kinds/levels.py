@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node kinds in front of `encode`: where a real input lies among the levels of its code, as t in 0 ... 1.
+"""Node kinds that say where a real input lies: in front of `encode` among the levels of its code, as t in 0 ... 1, and
+in front of `decoded` on which whole number of steps.
 
-Each is the computation of the code itself (`bittern.quantizer.LevelsCode`, `StepsCode`, `RowCode`), so its floats are
+Each is the computation of the code itself (`bittern.quantizer.LevelsCode` and its like), so its floats are
 the training graph's.
 """
 
@@ -16,7 +17,10 @@ from bittern.deploy.kinds.kind import Kind, Step, count, integer, need_shape
 from bittern.deploy.kinds.node_codes import FARTHEST, MOST_PLANES
 from bittern.deploy.kinds.shape_rules import same
 from bittern.deploy.program import Node
-from bittern.quantizer import LevelsCode, RowCode, StepsCode
+from bittern.quantizer import LevelsCode, RowCode, StepsCode, WholeCode
+
+MOST_STEPS = 2**15
+"""Of `to_steps`, to either side."""
 
 
 def _check_range(node: Node, tensors: Tensors) -> None:
@@ -102,4 +106,25 @@ def _row_scale_form(node: Node, tensors: Tensors, x: Form) -> Form:
 ROW_SCALE = Kind(name="row_scale", shape=_row_scale_form, build=lambda node, tensors, device: RowCode().scale)
 """max(max |x|, 1e-5) / 127 of each row [..., features] -> [..., 1]."""
 
-LEVEL_KINDS: tuple[Kind, ...] = (IN_RANGE, STEPS, ROW_LEVELS, ROW_SCALE)
+
+def _check_to_steps(node: Node, tensors: Tensors) -> None:
+    need_shape(node, "step", tensors["step"], (1,))
+    if not float(tensors["step"]) > 0.0:
+        raise FormatError(f"node {node.name!r} (to_steps): its step must be above 0; got {float(tensors['step'])}")
+
+
+def _build_to_steps(node: Node, tensors: Tensors, device: torch.device) -> Step:
+    return WholeCode(-integer(node, "below"), integer(node, "high"), tensors["step"].to(device)[0]).values
+
+
+TO_STEPS = Kind(
+    name="to_steps",
+    attrs={"below": count(0, MOST_STEPS, default=MOST_STEPS), "high": count(1, MOST_STEPS, default=MOST_STEPS)},
+    tensors={"step": torch.float32},
+    check=_check_to_steps,
+    shape=same,
+    build=_build_to_steps,
+)
+"""clip(round_half_even(x / step), -below, high), 0 for NaN; step [1]."""
+
+LEVEL_KINDS: tuple[Kind, ...] = (IN_RANGE, STEPS, ROW_LEVELS, ROW_SCALE, TO_STEPS)
