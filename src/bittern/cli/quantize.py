@@ -47,12 +47,16 @@ def quantize(
     ] = None,
     observer: Annotated[str, typer.Option(help="Which range a value has.")] = "min_max",
     per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One scale for a weight.")] = False,
+    adaround: Annotated[
+        bool, typer.Option("--adaround", help="Learn which way each weight is rounded; pays below 8 bits.")
+    ] = False,
     keep: Annotated[list[str] | None, typer.Option(help="Layers or modules that stay float, with * and ?.")] = None,
     page: Annotated[Path | None, typer.Option(help="Write the report as an HTML page, too.")] = None,
 ) -> None:
     """Make a network of integers of a trained float network, and say what became of each layer."""
     import bittern
     from bittern.cli.screen import say, screen
+    from bittern.ptq import AdaRound
 
     if output.suffix in NOT_PACKED:
         raise Misused(f"--output {output}: a packed file is no {output.suffix} file; name it {output.stem}.safetensors")
@@ -71,6 +75,7 @@ def quantize(
             layers=bits,
             observer=observed,
             per_channel=not per_tensor,
+            rounding=AdaRound() if adaround else None,
             keep=keep or (),
         )
         report = network.report

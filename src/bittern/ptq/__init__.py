@@ -7,6 +7,7 @@ from bittern.ptq.adaround import adaround
 from bittern.ptq.bias_correction import analytic_correction, cut_normal_mean, empirical_correction
 from bittern.ptq.bit_widths import Choice, choose_bits, ristretto_bits
 from bittern.ptq.equalize import Equalized, Layer, absorb_high_bias, absorbed_bias, equalize
+from bittern.ptq.learned import AdaRound
 from bittern.ptq.network import QuantizedLayer, QuantizedNetwork
 from bittern.ptq.observers import (
     OBSERVERS,
@@ -33,6 +34,7 @@ from bittern.ptq.steps import (
 
 __all__ = [
     "OBSERVERS",
+    "AdaRound",
     "Bits",
     "Choice",
     "Equalized",

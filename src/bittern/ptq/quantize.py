@@ -22,6 +22,7 @@ from bittern.deploy.unwrap import unwrapped
 from bittern.ptq.batches import example_of, first_samples, program_inputs, read_batches, takes_one
 from bittern.ptq.calibrate import Groups, MakeObserver, bits_of, calibrated
 from bittern.ptq.fold import folded
+from bittern.ptq.learned import AdaRound, learn_rounding
 from bittern.ptq.network import QuantizedNetwork
 from bittern.ptq.observers import MinMax
 from bittern.ptq.plan import Facts, Unit, check_patterns, matches, plan
@@ -45,6 +46,7 @@ def quantize(
     layers: Mapping[str, Bits] | None = None,
     observer: MakeObserver = MinMax,
     per_channel: bool = True,
+    rounding: AdaRound | None = None,
     keep: Sequence[str] = (),
 ) -> QuantizedNetwork:
     """Make a network of integers of a trained one.
@@ -58,6 +60,8 @@ def quantize(
     layers: other bits by the names of layers or modules with weights, with * and ?; the first pattern that fits counts.
     observer: which range a value has (`bittern.ptq.OBSERVERS`), a class or a partial of one.
     per_channel: a scale for each output channel of a weight, or one for all.
+    rounding: how weights become integers: None for the nearest; `bittern.ptq.AdaRound()` learns it on the calibration
+    data, which pays below 8 bits, and takes a training of each layer.
     keep: names of layers or modules that stay float, with * and ?; one that names nothing is an error.
 
     Batch norms go into the weights beside them. What has no integer kind stays float between a node `dequantize` and a
@@ -92,6 +96,8 @@ def quantize(
         seen = first_samples(facts.program, given)
         network = QuantizedNetwork(facts, units, grids, numbers, per_channel, name, seen).eval()
         network.written()
+        if rounding is not None:
+            learn_rounding(network, given, rounding)
     return network
 
 
