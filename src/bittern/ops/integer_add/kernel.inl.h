@@ -6,8 +6,8 @@ namespace {
 
 // Bits by which both sides go up before their factors, which are at most 1, so that those cost no precision.
 constexpr int kRaised = 20;
-constexpr i64 kTogether = 16;
-constexpr int kVectors = static_cast<int>(kTogether / kFixedLanes);
+constexpr i64 kTogether = 32;
+constexpr int kVectors = static_cast<int>(16 / kFixedLanes);
 constexpr i64 kTaskNumbers = i64{1} << 14;
 
 i8 sum_any(const IntegerAdd& s, i64 a, i64 b) {
@@ -21,15 +21,20 @@ struct Sum {
   Limits limits;
 };
 
-// Factors below 1: both sides stay below 2^28.
-void sum_16(const IntegerAdd& s, const Sum& sum, const i8* a, const i8* b, i8* out) {
-  Lanes y[kVectors];
+// Of 16 numbers. Factors below 1: both sides stay below 2^28.
+void sum_16(const IntegerAdd& s, const Sum& sum, const i8* a, const i8* b, Lanes (&y)[kVectors]) {
   for (int v = 0; v < kVectors; ++v) {
     const Lanes first = raised_times<kRaised>(a + v * kFixedLanes, s.zero_a, sum.a);
     const Lanes second = raised_times<kRaised>(b + v * kFixedLanes, s.zero_b, sum.b);
     y[v] = times(add_lanes(first, second), sum.own);
   }
-  store_limited(out, y, sum.limits);
+}
+
+void sum_32(const IntegerAdd& s, const Sum& sum, const i8* a, const i8* b, i8* out) {
+  Lanes y[kVectors], z[kVectors];
+  sum_16(s, sum, a, b, y);
+  sum_16(s, sum, a + 16, b + 16, z);
+  store_limited(out, out + 16, y, z, sum.limits);
 }
 
 void add_task(void* context, i64 index) {
@@ -42,12 +47,12 @@ void add_task(void* context, i64 index) {
   }
   const Sum sum{same_factors(s.a_multiplier, s.a_shift), same_factors(s.b_multiplier, s.b_shift),
                 same_factors(s.multiplier, s.shift), limits_of(s.out_zero, s.low, s.high)};
-  for (; at + kTogether <= end; at += kTogether) sum_16(s, sum, s.x + at, s.residual + at, s.out + at);
+  for (; at + kTogether <= end; at += kTogether) sum_32(s, sum, s.x + at, s.residual + at, s.out + at);
   if (at == end) return;
   i8 a[kTogether] = {}, b[kTogether] = {}, y[kTogether];
   std::memcpy(a, s.x + at, static_cast<std::size_t>(end - at));
   std::memcpy(b, s.residual + at, static_cast<std::size_t>(end - at));
-  sum_16(s, sum, a, b, y);
+  sum_32(s, sum, a, b, y);
   std::memcpy(s.out + at, y, static_cast<std::size_t>(end - at));
 }
 

@@ -53,13 +53,22 @@ inline void finish(const IntegerConv& c, const UnitRows& rows, const i32* sums, 
     f[v] = factors(rows.multiplier + v * kFixedLanes, rows.shift + v * kFixedLanes);
     bias[v] = load_lanes(rows.bias + v * kFixedLanes);
   }
-  for (i64 p = 0; p < pixels; ++p, sums += sum_step, out += step) {
-    Lanes y[kUnitLanes];
+  for (i64 p = 0; p < pixels; p += 2, sums += 2 * sum_step, out += 2 * step) {
+    const bool both = p + 1 < pixels;  // else the same pixel twice
+    const i32* next = both ? sums + sum_step : sums;
+    Lanes y[kUnitLanes], z[kUnitLanes];
     for (int v = 0; v < kUnitLanes; ++v) {
       y[v] = times(add_lanes(load_lanes(sums + v * kFixedLanes), bias[v]), f[v]);
+      z[v] = times(add_lanes(load_lanes(next + v * kFixedLanes), bias[v]), f[v]);
     }
-    store_limited(count == kIntegerUnit ? out : buffer, y, limits);
-    if (count != kIntegerUnit) copy_some(out, buffer, count);
+    if (count == kIntegerUnit) {
+      store_limited(out, both ? out + step : out, y, z, limits);
+      continue;
+    }
+    i8 second[kIntegerUnit];
+    store_limited(buffer, second, y, z, limits);
+    copy_some(out, buffer, count);
+    if (both) copy_some(out + step, second, count);
   }
 }
 

@@ -47,11 +47,17 @@ inline Limits limits_of(i64 zero, i64 low, i64 high) {
           vdupq_n_s8(static_cast<i8>(high))};
 }
 // What 16 bits, or 8, cannot hold lies beyond the limits, and saturates on its side of them.
-inline void store_limited(i8* to, const Lanes (&x)[4], const Limits& l) {
+inline void store_one(i8* to, const Lanes (&x)[4], const Limits& l) {
   const int16x8_t first = vqaddq_s16(vcombine_s16(vqmovn_s32(x[0]), vqmovn_s32(x[1])), l.zero);
   const int16x8_t last = vqaddq_s16(vcombine_s16(vqmovn_s32(x[2]), vqmovn_s32(x[3])), l.zero);
   const int8x16_t bytes = vcombine_s8(vqmovn_s16(first), vqmovn_s16(last));
   vst1q_s8(to, vminq_s8(vmaxq_s8(bytes, l.low), l.high));
+}
+
+// 16 numbers plus the zero point, between the limits, at `to`; and 16 others at `also`.
+inline void store_limited(i8* to, i8* also, const Lanes (&x)[4], const Lanes (&y)[4], const Limits& l) {
+  store_one(to, x, l);
+  store_one(also, y, l);
 }
 
 }  // namespace

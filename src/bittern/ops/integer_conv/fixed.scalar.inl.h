@@ -38,9 +38,10 @@ struct Limits {
 inline Limits limits_of(i64 zero, i64 low, i64 high) {
   return {zero, low, high};
 }
-// 16 numbers plus the zero point, between the limits.
-inline void store_limited(i8* to, const Lanes (&x)[16], const Limits& l) {
+// 16 numbers plus the zero point, between the limits, at `to`; and 16 others at `also`.
+inline void store_limited(i8* to, i8* also, const Lanes (&x)[16], const Lanes (&y)[16], const Limits& l) {
   for (int i = 0; i < 16; ++i) to[i] = static_cast<i8>(clamped(x[i] + l.zero, l.low, l.high));
+  for (int i = 0; i < 16; ++i) also[i] = static_cast<i8>(clamped(y[i] + l.zero, l.low, l.high));
 }
 
 }  // namespace

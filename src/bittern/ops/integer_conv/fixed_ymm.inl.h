@@ -60,19 +60,22 @@ inline Lanes raised_times(const i8* x, i64 zero, const Factors& f) {
 }
 
 struct Limits {
-  __m256i zero;
-  __m128i low, high;
+  __m256i zero, low, high;
 };
 inline Limits limits_of(i64 zero, i64 low, i64 high) {
-  return {_mm256_set1_epi16(static_cast<i16>(zero)), _mm_set1_epi8(static_cast<char>(low)),
-          _mm_set1_epi8(static_cast<char>(high))};
+  return {_mm256_set1_epi16(static_cast<i16>(zero)), _mm256_set1_epi8(static_cast<char>(low)),
+          _mm256_set1_epi8(static_cast<char>(high))};
 }
-// What 16 bits, or 8, cannot hold lies beyond the limits, and saturates on its side of them.
-inline void store_limited(i8* to, const Lanes (&x)[2], const Limits& l) {
-  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(x[0], x[1]), 0xd8);
-  const __m256i moved = _mm256_adds_epi16(words, l.zero);
-  const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(moved), _mm256_extracti128_si256(moved, 1));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_min_epi8(_mm_max_epi8(bytes, l.low), l.high));
+// 16 numbers plus the zero point, between the limits, at `to`; and 16 others at `also`. What 16 bits, or 8,
+// cannot hold lies beyond the limits, and saturates on its side of them.
+inline void store_limited(i8* to, i8* also, const Lanes (&x)[2], const Lanes (&y)[2], const Limits& l) {
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);  // packing leaves fours of both in turn
+  const __m256i first = _mm256_adds_epi16(_mm256_packs_epi32(x[0], x[1]), l.zero);
+  const __m256i second = _mm256_adds_epi16(_mm256_packs_epi32(y[0], y[1]), l.zero);
+  const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(first, second), order);
+  const __m256i found = _mm256_min_epi8(_mm256_max_epi8(bytes, l.low), l.high);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(found));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(also), _mm256_extracti128_si256(found, 1));
 }
 
 }  // namespace
