@@ -88,7 +88,7 @@ def test_refused_options() -> None:
         LeastSquares(bits=4).merge(LeastSquares(bits=8))
 
 
-@pytest.mark.parametrize("make", [MinMax, Percentile, LeastSquares, KullbackLeibler])
+@pytest.mark.parametrize("make", [MinMax, Percentile, KullbackLeibler])
 def test_order_and_replicas_do_not_matter(make: Callable[[], Observer]) -> None:
     parts = [_normal(2000), 1000 * _normal(3, 1), torch.zeros(100), 1e-3 * _normal(500, 2)]
     one = _range_of(make(), *parts)
