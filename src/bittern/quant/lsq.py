@@ -29,7 +29,8 @@ class LSQ(FirstBatchQuantizer):
     scale="filter": a step of each filter, with N the weights of one.
 
     Differences: the paper has one step a layer, and no word on steps that fall to 0 or below: their size is used here,
-    at least 1e-8. First and last layer have 8 bits there, and stay real in a converted network here.
+    at least 1e-8. First and last layer have 8 bits there, and stay real in a converted network here. Weights of 4 bits
+    lie on MegEngine's grid qint4.
     Errors: ValueError for bits outside 2 ... 8, other inputs or scales.
     Source: arXiv 1902.08153.
     """

@@ -19,7 +19,7 @@ import functools
 
 from bittern.quantizer import Method
 from bittern.recipes.gated_papers import REAL_TO_BINARY, TRANSFER_POINTS, real_to_binary_stages
-from bittern.recipes.integer_papers import LSQ, PACT
+from bittern.recipes.integer_papers import DYNAMIC_FIXED_POINT, INTEGER_ONLY, LSQ, LSQ_PLUS, PACT, TQT
 from bittern.recipes.later_papers import AB_BNN, BIPER, BMXNET, BNEXT, BNN_PLUS, DSQ, RBNN, REBNN, RESTE, SIMAN
 from bittern.recipes.levels import BIBERT, BIT, EWGS, FRACBNN, bit_stages
 from bittern.recipes.optimizer_papers import ADAM_BNN, BAYES_BINN, BOP, OF_OPTIMIZERS
@@ -74,8 +74,12 @@ ALL: tuple[PaperRecipe, ...] = (
     ONE_BIT,
     PARETO_Q,
     BIT_NET,
+    DYNAMIC_FIXED_POINT,
+    INTEGER_ONLY,
     PACT,
     LSQ,
+    TQT,
+    LSQ_PLUS,
     WAGE,
     GFPQ,
     MSFP,
@@ -119,13 +123,16 @@ __all__ = [
     "BWN",
     "DOREFA",
     "DSQ",
+    "DYNAMIC_FIXED_POINT",
     "EWGS",
     "FDA",
     "FRACBNN",
     "GFPQ",
     "HORQ",
+    "INTEGER_ONLY",
     "IR_NET",
     "LSQ",
+    "LSQ_PLUS",
     "MSFP",
     "OF_OPTIMIZERS",
     "ONE_BIT",
@@ -138,6 +145,7 @@ __all__ = [
     "RECU",
     "RESTE",
     "SIMAN",
+    "TQT",
     "TRANSFER_POINTS",
     "TTQ",
     "TWN",

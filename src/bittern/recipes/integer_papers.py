@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import torch
@@ -62,4 +63,53 @@ LSQ = PaperRecipe(
     crop_and_flip=True,
     start="a trained network's",
     differences=(_FIRST_AND_LAST, "Whether steps are decayed was not read; here they are not."),
+)
+
+TQT = dataclasses.replace(
+    LSQ,
+    method=quant.TQT,
+    task="settings of LSQ",
+    source="arXiv 1903.08066, whose first page was read; LSQ's settings",
+    published=(),
+    epochs=5,
+    differences=(
+        "The paper's rates were not read; it trains on for less than 5 epochs at 8 bits. Rates, schedule and decay are "
+        "LSQ's.",
+        _FIRST_AND_LAST,
+    ),
+)
+
+LSQ_PLUS = dataclasses.replace(
+    LSQ,
+    method=quant.LSQPlus,
+    task="settings of LSQ",
+    source="arXiv 2004.09576, whose first pages were read; LSQ's settings",
+    published=(
+        Published(90.3, "CIFAR-10", "ResNet-18", "ZouJiu1/LSQplus README.md", twin=92.6, note=f"8 bits, {_OTHERS}"),
+    ),
+    differences=("The paper's settings were not read: rates, schedule and decay are LSQ's.", _FIRST_AND_LAST),
+)
+
+INTEGER_ONLY = dataclasses.replace(
+    LSQ,
+    method=quant.IntegerOnly,
+    task="settings of LSQ",
+    source="arXiv 1712.05877, whose abstract was read; gemmlowp doc/quantization.md; LSQ's settings",
+    published=(),
+    differences=(
+        "The paper's settings were not read: rates, schedule and decay are LSQ's.",
+        "The paper quantizes every layer; here the first and the last stay real.",
+    ),
+)
+
+DYNAMIC_FIXED_POINT = dataclasses.replace(
+    LSQ,
+    method=quant.DynamicFixedPoint,
+    task="settings of LSQ",
+    source="arXiv 1604.03168, whose abstract was read; pmgysel/caffe; LSQ's settings",
+    published=(),
+    differences=(
+        "The paper's settings were not read: rates, schedule and decay are LSQ's.",
+        "The paper quantizes every layer; here the first and the last stay real.",
+    ),
 )
