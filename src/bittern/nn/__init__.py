@@ -11,6 +11,7 @@ from bittern.nn.convert import convert
 from bittern.nn.cost import Cost, CostedLayer
 from bittern.nn.decide import plan_conversion
 from bittern.nn.embedding import StableEmbedding
+from bittern.nn.half import HalfReport, HalfStored, HalfTensor, store_half
 from bittern.nn.keep import DEFAULT_KEEP, Candidate, depthwise, first_and_last, shortcuts
 from bittern.nn.linear import BinaryLinear
 from bittern.nn.linear_4bit import Linear4bit
@@ -47,6 +48,9 @@ __all__ = [
     "CostedLayer",
     "DPReLU",
     "GRUCell",
+    "HalfReport",
+    "HalfStored",
+    "HalfTensor",
     "LSTMCell",
     "Linear4bit",
     "Linear8bit",
@@ -79,5 +83,6 @@ __all__ = [
     "sign_latent_weights",
     "sign_shares",
     "start_latent_weights",
+    "store_half",
     "summary",
 ]
