@@ -384,7 +384,7 @@ void convolve_channels(const IntegerConv& c, int threads) {
 
 // What is not worth several threads gets one.
 int worth(const IntegerConv& c, int threads) {
-  constexpr i64 kWorthThreads = i64{1} << 21;  // products
+  constexpr i64 kWorthThreads = i64{1} << 23;  // products, a tenth of a millisecond
   const i64 products = c.kernel_h * c.kernel_w * c.channels / c.groups;
   return c.batch * c.out_height * c.out_width * c.out_channels * products < kWorthThreads ? 1 : threads;
 }
