@@ -191,6 +191,28 @@ def test_files(everything: QuantizedNetwork, small: QuantizedNetwork, images: Te
         small.pack(classes=["a"])
 
 
+def test_bias_correction_brings_the_means_back() -> None:
+    torch.manual_seed(0)
+    model, x = Small(), torch.randn(48, 1, 7, 7)
+    nearest, better = quantize(model, x, weights=3), quantize(model, x, weights=3, bias_correction=True)
+    check_integers(better, x)
+    shifts = [float((network(x) - model(x)).detach().mean(0).abs().max()) for network in (nearest, better)]
+    assert shifts[1] < 0.5 * shifts[0]
+
+
+def test_equalization_serves_weights_of_one_scale() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 2, 1))
+    with torch.no_grad():
+        model[0].weight[0] *= 300.0
+        model[2].weight[:2, :1] /= 300.0
+    x = torch.randn(8, 1, 7, 7)
+    plain, shared = quantize(model, x, per_channel=False), quantize(model, x, per_channel=False, equalize=True)
+    check_integers(shared, x)
+    errors = [float((one(x) - model(x)).detach().square().mean()) for one in (plain, shared)]
+    assert errors[1] < 0.2 * errors[0]
+
+
 class Mixed(nn.Module):
     """Attention between layers: products of two values stay float."""
 

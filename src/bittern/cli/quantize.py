@@ -51,6 +51,10 @@ def quantize(
         bool, typer.Option("--adaround", help="Learn which way each weight is rounded; pays below 8 bits.")
     ] = False,
     keep: Annotated[list[str] | None, typer.Option(help="Layers or modules that stay float, with * and ?.")] = None,
+    equalize: Annotated[bool, typer.Option("--equalize", help="Neighbouring layers share their ranges first.")] = False,
+    bias_correction: Annotated[
+        bool, typer.Option("--bias-correction", help="Biases take back by how much channels moved.")
+    ] = False,
     page: Annotated[Path | None, typer.Option(help="Write the report as an HTML page, too.")] = None,
 ) -> None:
     """Make a network of integers of a trained float network, and say what became of each layer."""
@@ -77,6 +81,8 @@ def quantize(
             per_channel=not per_tensor,
             rounding=AdaRound() if adaround else None,
             keep=keep or (),
+            equalize=equalize,
+            bias_correction=bias_correction,
         )
         report = network.report
     packed = network.pack()

@@ -22,11 +22,13 @@ from bittern.deploy.unwrap import unwrapped
 from bittern.ptq.batches import example_of, first_samples, program_inputs, read_batches, takes_one
 from bittern.ptq.calibrate import Groups, MakeObserver, bits_of, calibrated
 from bittern.ptq.fold import folded
+from bittern.ptq.layerwise import correct_bias, layer_by_layer
 from bittern.ptq.learned import AdaRound, learn_rounding
 from bittern.ptq.network import QuantizedNetwork
 from bittern.ptq.observers import MinMax
 from bittern.ptq.plan import Facts, Unit, check_patterns, matches, plan
 from bittern.ptq.products import product_of
+from bittern.ptq.sharing import equalized
 from bittern.ptq.steps import check_bits
 
 
@@ -48,6 +50,8 @@ def quantize(
     per_channel: bool = True,
     rounding: AdaRound | None = None,
     keep: Sequence[str] = (),
+    equalize: bool = False,
+    bias_correction: bool = False,
 ) -> QuantizedNetwork:
     """Make a network of integers of a trained one.
 
@@ -63,6 +67,8 @@ def quantize(
     rounding: how weights become integers: None for the nearest; `bittern.ptq.AdaRound()` learns it on the calibration
     data, which pays below 8 bits, and takes a training of each layer.
     keep: names of layers or modules that stay float, with * and ?; one that names nothing is an error.
+    equalize: neighbouring layers share their channels' ranges first (`ptq.equalize`); for weights with one scale.
+    bias_correction: biases take back by how much the mean of each channel moved on the calibration data.
 
     Batch norms go into the weights beside them. What has no integer kind stays float between a node `dequantize` and a
     node `quantize`; `report` of the result lists it with the reason, and says of each layer how far it is from the
@@ -87,6 +93,7 @@ def quantize(
         given = program_inputs(facts.program, batches)
         units = plan(facts, keep)
         _check_some(units)
+        facts = equalized(facts, units) if equalize else facts
         groups = Groups(facts, units)
         products = [unit.node for unit in units if unit.reason is None and unit.rule.leads]
         wanted = _bits(products, Bits(weights, inputs), layers or {})
@@ -98,6 +105,8 @@ def quantize(
         network.written()
         if rounding is not None:
             learn_rounding(network, given, rounding)
+        if bias_correction:
+            layer_by_layer(network, given, correct_bias)
     return network
 
 
