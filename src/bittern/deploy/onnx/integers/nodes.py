@@ -30,9 +30,9 @@ def _limits(node: Node) -> dict[str, int]:
 
 
 def _factors(g: Graph, node: Node) -> np.ndarray[Any, Any]:
-    """Of each channel, as float32."""
+    """Of each channel; a scale must be above 0, so that 0 is one that makes 0 of all that int32 holds."""
     multiplier, shift = (g.tensor(node, role).double() for role in ("multiplier", "shift"))
-    found: np.ndarray[Any, Any] = (multiplier * 2.0 ** (shift - ONE_BITS)).numpy()
+    found: np.ndarray[Any, Any] = (multiplier * 2.0 ** (shift - ONE_BITS)).clamp(min=2.0**-40).numpy()
     return found
 
 
