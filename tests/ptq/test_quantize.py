@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,9 @@ import bittern
 from _ptq import check_integers
 from _tolerance import assert_exact
 from bittern.deploy import PackError, to_c
+from bittern.deploy.program import Node, Program, one_input
 from bittern.ptq import Bits, LeastSquares, QuantizedNetwork, quantize
+from bittern.ptq.native import with_convolutions
 from bittern.ptq.products import turned, turned_back
 
 
@@ -294,6 +297,18 @@ def test_a_packed_model_of_floats(small: QuantizedNetwork) -> None:
     torch.manual_seed(2)
     model, x = Small(), torch.randn(16, 1, 7, 7)
     assert_exact(quantize(bittern.pack(model, x[:2]), x)(x), small(x))
+
+
+def test_convolutions_that_are_operators_of_torch() -> None:
+    order = {"input": 0, "order": [0, 1, 2, 3]}
+    arguments = [order, {"tensor": "w"}, {"tensor": "b"}, [2, 1], [1], [1, 1], 2]
+    node = Node("aten", "c", (0,), 1, {"operator": "conv2d.default", "arguments": arguments}, {"w": "c.w", "b": "c.b"})
+    program = Program((node,), one_input((4, 5, 5)), 1)
+    (found,) = with_convolutions(program).nodes
+    assert (found.kind, found.tensors) == ("conv", {"weight": "c.w", "bias": "c.b"})
+    assert found.attrs == {"stride": [2, 1], "padding": [1, 1], "dilation": [1, 1], "groups": 2}
+    computed = replace(node, attrs={"operator": "conv2d.default", "arguments": [order, {"input": 0}]}, tensors={})
+    assert with_convolutions(replace(program, nodes=(computed,))).nodes == (computed,)
 
 
 def test_arguments_that_do_not_fit(small: QuantizedNetwork) -> None:

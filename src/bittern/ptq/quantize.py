@@ -24,6 +24,7 @@ from bittern.ptq.calibrate import Groups, MakeObserver, bits_of, calibrated
 from bittern.ptq.fold import folded
 from bittern.ptq.layerwise import correct_bias, layer_by_layer
 from bittern.ptq.learned import AdaRound, learn_rounding
+from bittern.ptq.native import with_convolutions
 from bittern.ptq.network import QuantizedNetwork
 from bittern.ptq.observers import MinMax
 from bittern.ptq.plan import Facts, Unit, check_patterns, matches, plan
@@ -124,7 +125,9 @@ def _check_model(model: Any) -> None:
 
 
 def _facts_of_packed(model: Packed) -> Facts:
-    program, tensors = folded(model.program, {name: tensor.cpu() for name, tensor in model.tensors.items()})
+    program, tensors = folded(
+        with_convolutions(model.program), {name: tensor.cpu() for name, tensor in model.tensors.items()}
+    )
     return Facts(program, tensors, forms_of(program, tensors))
 
 
@@ -134,7 +137,7 @@ def _facts(model: nn.Module, example: Any) -> Facts:
         check_seen(model)
         given = read_example(model, example)
         program, tensors, _ = read(model, given, read_dynamic(given, None))
-        program, tensors = folded(program, tensors)
+        program, tensors = folded(with_convolutions(program), tensors)
         return Facts(program, tensors, forms_of(program, tensors))
     except (PackError, FormatError) as error:
         raise PackError(f"quantize: {str(error).removeprefix('pack: ')}") from error

@@ -63,7 +63,7 @@ class Report:
 
     @property
     def integer_macs(self) -> float:
-        """Share of the multiply-accumulates that run in integers."""
+        """Share of the multiply-accumulates of convolutions and linear layers that run in integers."""
         total = sum(row.macs for row in self.rows)
         return sum(row.macs for row in self.rows if row.reason is None) / total if total else 0.0
 
