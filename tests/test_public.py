@@ -99,11 +99,11 @@ def test_packages_come_alone() -> None:
     """Asking for one package imports no other that it stands below or beside."""
     always, layers = {"_native", "_version", "ops"}, {"codes", "estimators", "input_codes", "quantizer", "start"}
     with_it = {
-        "binary": {"binary", "_options", *layers},
+        "binary": {"binary", "_first_batch", "_options", "_squashed", *layers},
         "models": {"models", "nn", "_options", "attention_method", "_files", "_tensor_file", *layers},
         "nn": {"nn", "attention_method", "_files", "_tensor_file", *layers},
         "optim": {"optim"},
-        "quant": {"quant", "_options", "multibit", *layers},
+        "quant": {"quant", "_first_batch", "_options", "_squashed", "multibit", *layers},
         "pack": {"deploy", "nn", "attention_method", "_files", "_tensor_file", *layers},
     }
     loaded = added_by(*(f"import bittern; bittern.{name}" for name in with_it))

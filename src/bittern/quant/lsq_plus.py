@@ -36,8 +36,9 @@ class LSQPlus(FirstBatchQuantizer):
     weight; 1 and 0 of inputs.
 
     Differences: this is the paper's configuration of unsigned numbers with an offset. The paper fits s and b of inputs
-    to the same error by an optimizer on some batches; here ranges are tried on one. Steps below 1e-8 count as that, and
-    of steps below 0 their size is used. First and last layer stay real in a converted network.
+    to the same error by an optimizer on some batches; here ranges are tried on one. The divisor of the weight's first s
+    was not read in the paper; another implementation's notes have (2^k - 1) / 2. Steps below 1e-8 count as that, and of
+    steps below 0 their size is used. First and last layer stay real in a converted network.
     Errors: ValueError for bits outside 2 ... 8.
     Source: arXiv 2004.09576.
     """

@@ -20,7 +20,7 @@ _FIRST_AND_LAST = "The paper's first and last layer have 8 bits; here they stay 
 PACT = PaperRecipe(
     method=quant.PACT,
     task="CIFAR-10, ResNet-20",
-    source="arXiv 1805.06085, whose abstract was read; App0lyon/PACT README.md, which lists the paper's settings",
+    source="arXiv 1805.06085, of which excerpts were read; App0lyon/PACT README.md, which lists the paper's settings",
     published=(
         Published(90.8, "CIFAR-10", "ResNet-20", "KwangHoonAn/PACT README.md", note="4 bits, the paper's figure there"),
         Published(88.9, "CIFAR-10", "ResNet-20", "KwangHoonAn/PACT README.md", note="2 bits, the paper's figure there"),
@@ -69,7 +69,7 @@ TQT = dataclasses.replace(
     LSQ,
     method=quant.TQT,
     task="settings of LSQ",
-    source="arXiv 1903.08066, whose first page was read; LSQ's settings",
+    source="arXiv 1903.08066, of which excerpts were read; LSQ's settings",
     published=(),
     epochs=5,
     differences=(
@@ -83,7 +83,7 @@ LSQ_PLUS = dataclasses.replace(
     LSQ,
     method=quant.LSQPlus,
     task="settings of LSQ",
-    source="arXiv 2004.09576, whose first pages were read; LSQ's settings",
+    source="arXiv 2004.09576, of which excerpts were read; LSQ's settings",
     published=(
         Published(90.3, "CIFAR-10", "ResNet-18", "ZouJiu1/LSQplus README.md", twin=92.6, note=f"8 bits, {_OTHERS}"),
     ),
@@ -94,7 +94,7 @@ INTEGER_ONLY = dataclasses.replace(
     LSQ,
     method=quant.IntegerOnly,
     task="settings of LSQ",
-    source="arXiv 1712.05877, whose abstract was read; gemmlowp doc/quantization.md; LSQ's settings",
+    source="arXiv 1712.05877, which was not read itself; gemmlowp doc/quantization.md; LSQ's settings",
     published=(),
     differences=(
         "The paper's settings were not read: rates, schedule and decay are LSQ's.",
@@ -106,7 +106,7 @@ DYNAMIC_FIXED_POINT = dataclasses.replace(
     LSQ,
     method=quant.DynamicFixedPoint,
     task="settings of LSQ",
-    source="arXiv 1604.03168, whose abstract was read; pmgysel/caffe; LSQ's settings",
+    source="arXiv 1604.03168, which was not read itself; pmgysel/caffe; LSQ's settings",
     published=(),
     differences=(
         "The paper's settings were not read: rates, schedule and decay are LSQ's.",
