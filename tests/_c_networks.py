@@ -17,7 +17,7 @@ from bittern.binary import BNN, DoReFa, ReActNet, XNORNet, XNORNetPlusPlus
 from bittern.deploy import Packed, pack
 from bittern.deploy.program import Node, Program, one_input
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, ConstantInputWarning, DPReLU, RPReLU, RSign
-from bittern.quant import WAGE
+from bittern.quant import LSQ, WAGE
 from bittern.quantizer import InputScale, Method
 
 
@@ -209,6 +209,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "learned range": (partial(planes, partial(_quantizers.Ranged, bits=2)), (3, 6, 6)),
     "odd levels": (partial(rows, partial(_quantizers.Ranged, bits=2, signed=True)), (9,)),
     "rows": (partial(rows, _quantizers.Rows), (9,)),
+    "steps": (partial(rows, LSQ), (9,)),
     "whole steps": (whole_steps, (9,)),
     "XNORNetPlusPlus": (partial(planes, XNORNetPlusPlus), (3, 6, 6)),
 }

@@ -284,8 +284,8 @@ def test_codes_that_no_layer_computes_with(code: WeightCode, message: str) -> No
 
 
 ROUNDED = {
-    Integers(-2, 1): lambda w: Quantized(torch.round(w.detach() * 9).clamp(-2, 1)),
-    Integers(0, 3): lambda w: Quantized(torch.round(w.detach() * 9).clamp(0, 3)),
+    Integers(-1, 3): lambda w: Quantized(torch.round(w.detach() * 9).clamp(-1, 3)),
+    Integers(0, 2): lambda w: Quantized(torch.round(w.detach() * 9).clamp(0, 2)),
     Integers(-4, 4, 4): lambda w: Quantized(torch.round(w.detach() * 9).clamp(-1, 1) * 4),
 }
 

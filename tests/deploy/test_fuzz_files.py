@@ -35,7 +35,7 @@ def test_damaged_files_are_refused_or_run(part: int) -> None:
 def test_undamaged_ones_run() -> None:
     """Every kind of node is among them."""
     kinds, levels = set(), set()
-    for seed in range(300):
+    for seed in range(500):
         program = draft(seed)
         kinds |= {node[0] for node in program.nodes}
         levels |= {node[3]["weight_levels"] for node in program.nodes if "weight_levels" in node[3]}
@@ -56,6 +56,18 @@ def test_a_batch_norm_behind_a_permutation() -> None:
     tensors = [(f"norm.{role}", "F32", (4,), numbers) for role in ("mean", "var", "weight")]
     tensors.append(("affine.affine", "F32", (2, 8), struct.pack("<16f", *range(1, 17))))
     assert all(try_file(program_file([affine, permute, norm], [8, 5, 4], tensors), seed) for seed in range(3))
+
+
+def test_planes_of_tokens_side_by_side() -> None:
+    """Rows with several planes that are joined run as native code whatever their rank."""
+    encode = ["encode", "encode", [0], {"dims": 0, "code": "odd", "planes": 2, "channels": 9}, []]
+    join = ["concatenate_bits", "join", [1, 1], {"channels": [9, 9]}, []]
+    sizes = {"kernel": [], "stride": [], "padding": [], "dilation": [], "dims": 0, "groups": 1, "pad_value": 0}
+    counts = {"channels": 18, "out_channels": 4, "input_planes": 2, "weight_planes": 1, "code": "odd"}
+    layer = ["binary", "layer", [2], {**sizes, **counts, "epilogue": "none", "result": "real"}, ["weight"]]
+    tensors = [("layer.weight", "U8", (1, 9), bytes(range(9)))]
+    for shape in ([9], [5, 9], [2, 5, 9]):
+        assert try_file(program_file([encode, join, layer], shape, tensors), 0)
 
 
 def test_what_is_drawn_depends_on_the_seed_alone() -> None:

@@ -74,8 +74,8 @@ def test_padding_is_a_real_0() -> None:
         assert_exact(y[:, :, 0].abs(), torch.zeros(1, 4, 4))
 
 
+@pytest.mark.peers("onnx", "onnxscript", "onnxruntime")
 def test_onnx(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
     for name in ("w4-a3", "w8-a6-zero-points"):
         model, x = network(GRIDS[name])
         report = to_onnx(pack(model, x), tmp_path / f"{name}.onnx", example=x)

@@ -226,6 +226,7 @@ def test_no_number_is_believed(name: str, value: int) -> None:
         "b_shift",
         "shift",
         "least",
+        "last_factor",
     }
     for field in set(STEP[part].names or ()) - addresses - planes - unused:
         if field in signed and value == -1:

@@ -52,10 +52,10 @@ class GFPQ(Quantizer):
     """Weights and inputs as a sign and a 7-bit logarithm, 16 levels an octave, with one clip each for a layer.
 
     Forward: c = max |W| of the layer, for inputs a mean of the largest |x| of batches; z = round(16 log2 c) - 127
-    (`z`="round", MQBench) or floor(16 log2 c) - 127 ("floor", nnieqat). Numbers are 0 and +-2^((k + z) / 16), k = 0 ...
+    (z="round", MQBench) or floor(16 log2 c) - 127 ("floor", nnieqat). Numbers are 0 and +-2^((k + z) / 16), k = 0 ...
     127 (from 1 on if negative): neighbours differ by 4.4 %, the largest is 245 times the smallest. x at least
     2^(z/16 - 1) takes k = clip(round(16 log2 x) - z, 0, 127), x below -2^((z + 1)/16 - 1) likewise; others are 0.
-    `inputs`=False leaves inputs real.
+    inputs=False leaves inputs real.
     Backward: rounding and clipping count as the identity.
     The clip of inputs, part of the state: the first batch's largest |x| in training mode, then decay * clip +
     (1 - decay) * largest; 1 until then.

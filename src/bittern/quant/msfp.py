@@ -52,7 +52,7 @@ class MSFP(Quantizer):
     clip(round_half_even(x / step), -(2^m - 1), 2^m - 1), a sign and m bits, no hidden one. A box lies along the input
     channels of one tap of a filter, or of one pixel, inside a group: a product of two boxes is one of integers.
     E lies in +-(2^(`exponent_bits` - 1) - 1); beyond, `overflow` says whether the box saturates or is NaN, as MX's.
-    `inputs`=False leaves inputs real.
+    inputs=False leaves inputs real.
     Backward: rounding and clipping count as the identity; gradients are not rounded.
     Start: as the network's real weights.
 

@@ -125,7 +125,7 @@ def _single(program: Program, forms: Forms, node: Node, taken: set[int], pieces:
     several_rows = forms[node.output].last and rank > IMAGE_RANK[0]
     if node.kind == "pool_bits" and not several_rows:
         return BitPool(node)
-    if node.kind == "concatenate_bits" and not several_rows:
+    if node.kind == "concatenate_bits" and (forms[node.output].rows or not several_rows):
         return BitConcatenation(node)
     if not forms[node.inputs[0]].rows and _is_whole_mean(node, len(forms[node.inputs[0]].shape)):
         return WholeMean(node)
