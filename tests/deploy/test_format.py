@@ -72,6 +72,18 @@ class Rest(nn.Module):
         return x[:, 1:] * 0.5
 
 
+def test_a_file_keeps_what_torch_guesses_from_strides() -> None:
+    """A kernel of one tap has the strides of both layouts, and torch sums a float convolution by the one it guesses."""
+    model = nn.Sequential(nn.Conv2d(65, 8, 1), BinaryConv2d(8, 8, 1, method=BNN), nn.Conv2d(8, 65, 1)).eval()
+    packed = pack(model.to(memory_format=torch.channels_last), torch.randn(1, 65, 9, 8))  # type: ignore[call-overload]
+    loaded = from_bytes(packed.to_bytes())
+    for name, tensor in packed.tensors.items():
+        assert tensor.stride() == loaded.tensors[name].stride(), name
+    for batch in (1, 2, 5):
+        x = torch.randn(batch, 65, 9, 8)
+        assert torch.equal(packed(x), loaded(x))
+
+
 def test_a_slice_without_an_end() -> None:
     x = torch.randn(2, 3)
     assert torch.equal(from_bytes(pack(Rest(), x).to_bytes())(x), x[:, 1:] * 0.5)

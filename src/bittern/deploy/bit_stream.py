@@ -66,7 +66,8 @@ def numbers_of(code: Code, streams: Tensor, shape: Sequence[int]) -> Tensor:
     numbers = torch.full((out * channels * math.prod(kernel),), float(code.low), dtype=torch.float32, device="cpu")
     for stream, factor in zip(streams, code.plane_factors, strict=True):
         numbers.add_(from_streams(stream[None], len(numbers))[0], alpha=code.step * factor)
-    return numbers.view(out, *kernel, channels).movedim(-1, 1).contiguous()
+    # not by contiguous(), which keeps the strides of a kernel of one tap, from which torch guesses another layout
+    return torch.empty(tuple(shape), device="cpu").copy_(numbers.view(out, *kernel, channels).movedim(-1, 1))
 
 
 def stream_bytes(bits: int) -> int:

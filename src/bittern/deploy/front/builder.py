@@ -12,6 +12,7 @@ from bittern.deploy.errors import PackError
 from bittern.deploy.finite import all_finite, any_nan
 from bittern.deploy.format import FILE_TYPES
 from bittern.deploy.front.sizes import Size
+from bittern.deploy.kinds.kind import contiguous
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Attr, Node, tensor_name
 
@@ -59,7 +60,7 @@ def _data(value: Any) -> Any:
 
 def checked(name: str, role: str, tensor: Tensor, *, infinite: bool = False) -> Tensor:
     """A copy of a parameter for the file, on the CPU. Raises: PackError for NaN, infinity or a type no file holds."""
-    tensor = tensor.detach().cpu().contiguous().clone()
+    tensor = contiguous(tensor.detach().cpu()).clone()  # with the strides that a file gives it
     if tensor.dtype not in (dtype for dtype, _ in FILE_TYPES.values()):
         advice = "call model.float()" if tensor.is_floating_point() else "use int64 or bool"
         raise PackError(

@@ -152,9 +152,16 @@ class Block(Group):
             affine_rows(self.residual_map, tensors),
             self._factor(material),
             last_factor=weight_factors(node)[-1],
-            raised=sum(1 << j for j, pad in enumerate(padded) if pad == 1) if len(padded) > 1 else 0,
+            raised=self._raised(),
         )
         return always(self, partial(self._run, prepared))
+
+    def _raised(self) -> int:
+        """Bit j: plane j of several is padded with +1; none where nothing is padded, for borders are then free."""
+        padded = paddings(self.node)
+        if len(padded) == 1 or not any(integers(self.node, "padding")):
+            return 0
+        return sum(1 << j for j, pad in enumerate(padded) if pad == 1)
 
     def _epilogue(self, tensors: Mapping[str, Tensor], words: list[Tensor]) -> tuple[Tensor, Tensor | None]:
         """(rows of the epilogue, threshold of the sign)."""
