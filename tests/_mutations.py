@@ -48,13 +48,30 @@ def mutated(data: bytes, r: random.Random) -> bytes:
     content = json.loads(header["__metadata__"]["bittern-packed"])
     for _ in range(r.choice((0, 1, 1, 1, 2, 3, 4))):
         with contextlib.suppress(TypeError, AttributeError, ValueError, KeyError):  # damage done before is in the way
-            if r.random() < 0.8:
+            if content.get("few_bits") and r.random() < 0.1:
+                _few_bits(content["few_bits"], r)
+            elif r.random() < 0.8:
                 r.choice(PROGRAM)(content["program"], r)
             else:
                 body = r.choice((_entry, _numbers))(header, body, r)
     header["__metadata__"]["bittern-packed"] = json.dumps(content)
     result = in_file(header, body)
     return r.choice((_bytes, _cut))(result, r) if r.random() < 0.1 else result
+
+
+def _few_bits(table: dict[str, Any], r: random.Random) -> None:
+    """The bits or the shape of a weight in planes, or the whole entry."""
+    name = r.choice(list(table))
+    match r.randrange(4):
+        case 0:
+            del table[name]
+        case 1:
+            table[name] = _odd(r)
+        case 2:
+            table[name][0] = _number(table[name][0], r)
+        case _:
+            shape = table[name][1]
+            shape[r.randrange(len(shape))] = _number(r.choice(shape), r)
 
 
 def _number(old: Any, r: random.Random) -> Any:

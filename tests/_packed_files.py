@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Entry = tuple[str, str, Sequence[int], bytes]
@@ -19,17 +19,24 @@ def in_file(header: Any, body: bytes = b"") -> bytes:
 
 
 def program_file(
-    nodes: Sequence[Any], shape: Sequence[Any], tensors: Sequence[Entry] = (), output: Any = None, **more: Any
+    nodes: Sequence[Any],
+    shape: Sequence[Any],
+    tensors: Sequence[Entry] = (),
+    output: Any = None,
+    few_bits: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> bytes:
     """A packed file of these nodes, as the format writes them; the last one gives the result.
 
-    more: further keys of the program; with `inputs` among them, they stand in place of the shape.
+    few_bits: of weights that lie in planes. more: further keys of the program; with `inputs` among them, they stand in
+    place of the shape.
     """
     last = len(nodes) + len(more.get("inputs", "1")) - 1
     program = {"input": list(shape), "output": last if output is None else output, "nodes": list(nodes), **more}
     if "inputs" in more:
         del program["input"]
-    content = json.dumps({"version": 1, "info": {}, "program": program})
+    stored = {"few_bits": few_bits} if few_bits else {}
+    content = json.dumps({"version": 1, "info": {}, "program": program, **stored})
     header, body = {}, b""
     for name, dtype, sizes, raw in tensors:
         header[name] = {"dtype": dtype, "shape": list(sizes), "data_offsets": [len(body), len(body) + len(raw)]}

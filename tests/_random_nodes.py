@@ -41,6 +41,8 @@ class Draft:
     sizes: list[Any] = field(default_factory=list)
     """Of a program some of whose sizes a call chooses: [name, example, least, most]."""
     conditions: list[Any] = field(default_factory=list)
+    few_bits: dict[str, Any] = field(default_factory=dict)
+    """Of weights that are stored in fewer bits than 8: [bits, shape] by name."""
 
     @property
     def first(self) -> int:
@@ -66,7 +68,7 @@ class Draft:
     def file(self) -> bytes:
         more = {"inputs": self.inputs, "parameters": self.parameters} if self.inputs else {}
         more |= {"sizes": self.sizes, "conditions": self.conditions} if self.sizes else {}
-        return program_file(self.nodes, self.shape, self.tensors, self.output, **more)
+        return program_file(self.nodes, self.shape, self.tensors, self.output, few_bits=self.few_bits, **more)
 
 
 def one_real(d: Draft) -> Proposal | None:
@@ -443,6 +445,11 @@ def _factor(d: Draft, prefix: str = "") -> dict[str, Any]:
     return {f"{prefix}multiplier": d.r.choice((0, 2**30, 2**31 - 1)), f"{prefix}shift": d.r.choice((-31, -7, 0, 2))}
 
 
+def _weight_bits(r: random.Random) -> dict[str, Any]:
+    """Of some products, which are stored in so many bits."""
+    return {"weight_bits": r.randint(2, 7)} if r.random() < 0.5 else {}
+
+
 def _integer_conv(d: Draft) -> Proposal | None:
     v, r = d.value("int8"), d.r
     if v is None or len(d.forms[v].shape) != 4:
@@ -452,7 +459,7 @@ def _integer_conv(d: Draft) -> Proposal | None:
     groups = r.choice([g for g in (1, 1, 2, 3, channels) if channels % g == 0])
     out = groups * r.choice((1, 2, 8))
     attrs = {"stride": windows["stride"], "dilation": windows["dilation"], "groups": groups, "once": r.random() < 0.5}
-    attrs["padding"] = [r.choice((0, 1, 2)) for _ in range(4)]
+    attrs |= {"padding": [r.choice((0, 1, 2)) for _ in range(4)], **_weight_bits(r)}
     shapes = {"weight": (out, channels // groups, *windows["kernel"]), "multiplier": (out,), "shift": (out,)}
     return [v], {**attrs, **_zeros(d, "zero", "out_zero")}, shapes | ({"bias": (out,)} if r.random() < 0.7 else {})
 
@@ -462,7 +469,7 @@ def _integer_linear(d: Draft) -> Proposal | None:
     if v is None:
         return None
     shapes = {"weight": (out, d.forms[v].shape[-1]), "multiplier": (out,), "shift": (out,)}
-    attrs = {**_zeros(d, "zero", "out_zero"), "once": d.r.random() < 0.5}
+    attrs = {**_zeros(d, "zero", "out_zero"), "once": d.r.random() < 0.5, **_weight_bits(d.r)}
     return [v], attrs, shapes | ({"bias": (out,)} if d.r.random() < 0.7 else {})
 
 
@@ -473,6 +480,7 @@ def _integer_transposed(d: Draft) -> Proposal | None:
     out, windows = r.choice((1, 3)), _windows(d, 2)
     sizes = {"before": [r.choice((0, 0, 1)) for _ in range(2)], "size": [r.randint(1, 9) for _ in range(2)]}
     attrs = {"stride": windows["stride"], **sizes, "once": r.random() < 0.5, **_zeros(d, "zero", "out_zero")}
+    attrs |= _weight_bits(r)
     shapes = {"weight": (out, d.forms[v].shape[1], *windows["kernel"]), "multiplier": (out,), "shift": (out,)}
     return [v], attrs, shapes | ({"bias": (out,)} if r.random() < 0.7 else {})
 

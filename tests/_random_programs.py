@@ -15,7 +15,9 @@ from typing import Any
 import torch
 
 from _random_nodes import MOST_NUMBERS, PROPOSALS, WEIGHTED, Draft, one_real
+from bittern.deploy.bit_stream import to_streams
 from bittern.deploy.errors import FormatError
+from bittern.deploy.few_bits import code_of
 from bittern.deploy.form import Form, input_form
 from bittern.deploy.kinds.kind import check_node
 from bittern.deploy.kinds.table import KINDS
@@ -156,6 +158,8 @@ def _try(d: Draft, kind: str) -> None:
     drawn = {role: _numbers(d.r, types[role], shape, role) for role, shape in shapes.items()}
     if "weight_levels" in attrs or (kind == "decoded" and attrs["high"] - attrs["low"] == 2 * attrs["step"]):
         drawn["weight"] = _spelled(drawn["weight"], shapes["weight"][0])
+    if "weight_bits" in attrs:
+        drawn["weight"] = _within(drawn["weight"], attrs["weight_bits"])
     tensors = {
         tensor_name(name, role): torch.frombuffer(bytearray(raw), dtype=types[role]).view(shapes[role])
         for role, raw in drawn.items()
@@ -170,7 +174,18 @@ def _try(d: Draft, kind: str) -> None:
     d.forms.append(form)
     d.nodes.append([kind, name, inputs, attrs, sorted(shapes)])
     for role, shape in shapes.items():
-        d.tensors.append((tensor_name(name, role), DTYPES[types[role]], shape, drawn[role]))
+        if role == "weight" and "weight_bits" in attrs:
+            streams = to_streams(code_of(attrs["weight_bits"]), tensors[tensor_name(name, role)])
+            d.few_bits[tensor_name(name, role)] = [attrs["weight_bits"], list(shape)]
+            d.tensors.append((tensor_name(name, role), "U8", tuple(streams.shape), streams.numpy().tobytes()))
+        else:
+            d.tensors.append((tensor_name(name, role), DTYPES[types[role]], shape, drawn[role]))
+
+
+def _within(weight: bytes, bits: int) -> bytes:
+    """int8 numbers cut to so many bits."""
+    half = 1 << (bits - 1)
+    return bytes(((code % (2 * half)) - half) % 256 for code in weight)
 
 
 def _spelled(weight: bytes, planes: int) -> bytes:

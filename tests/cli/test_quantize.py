@@ -41,7 +41,7 @@ def test_a_network_of_the_users(command: Command, own: Path, tmp_path: Path) -> 
     assert f"{packed.stat().st_size:,} bytes" in out
     assert bittern.load(packed)(torch.zeros(2, 6)).shape == (2, 3)
     assert "net.bit: a network of integers" in page.read_text()
-    assert "45 weights of 8 bits" in command.done("info", packed)
+    assert "15 weights of 4 bits, 30 weights of 8 bits" in command.done("info", packed)
 
 
 @pytest.mark.parametrize(

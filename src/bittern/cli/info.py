@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 LOW_BIT = ("binary", "decoded", "multibit_linear")
 """Kinds of nodes whose weights lie in planes of bits."""
-INTEGERS = ("integer_conv", "integer_linear")
-"""Kinds of nodes whose weights are int8."""
+INTEGERS = ("integer_conv", "integer_linear", "integer_transposed_conv")
+"""Kinds of nodes whose weights are integers of 2 to 8 bits."""
 
 
 def info(
@@ -43,9 +43,9 @@ def info(
     packed = load_packed(file)
     bits, integers, others = _values(packed)
     typer.echo(f"{file}: takes {_inputs(packed)}, {len(packed.program.nodes)} steps")
-    share = bits / max(bits + integers + others, 1)
-    bytes_ = f", {integers:,} weights of 8 bits" if integers else ""
-    typer.echo(f"{bits:,} one-bit weights{bytes_} and {others:,} other numbers: {share:.1%} have one bit\n")
+    share = bits / max(bits + sum(integers.values()) + others, 1)
+    whole = "".join(f", {count:,} weights of {width} bits" for width, count in sorted(integers.items()))
+    typer.echo(f"{bits:,} one-bit weights{whole} and {others:,} other numbers: {share:.1%} have one bit\n")
     screen().print(_parts(packed, file.stat().st_size))
     for own in packed.sizes:
         limits = f"from {own.least}" if own.most is None else f"{own.least} ... {own.most}"
@@ -76,15 +76,21 @@ def _input(given: Input) -> str:
     return f"{printable(given.name)} {sizes} {given.type}{batch}"
 
 
-def _values(packed: Packed) -> tuple[int, int, int]:
-    """(one-bit weights, weights of 8 bits, all other stored numbers)."""
-    bits = integers = 0
+def _values(packed: Packed) -> tuple[int, dict[int, int], int]:
+    """(one-bit weights, how many integers of each number of bits are weights, all other stored numbers)."""
+    from bittern.deploy.few_bits import widths
+
+    few, bits, integers = widths(packed.program), 0, dict[int, int]()
     weights: set[str] = set()
     for node in packed.program.nodes:
         if node.kind in (*LOW_BIT, *INTEGERS) and node.tensors["weight"] not in weights:
-            weights.add(node.tensors["weight"])
-            bits += _weight_bits(node) if node.kind in LOW_BIT else 0
-            integers += packed.tensors[node.tensors["weight"]].numel() if node.kind in INTEGERS else 0
+            name = node.tensors["weight"]
+            weights.add(name)
+            if node.kind in LOW_BIT:
+                bits += _weight_bits(node)
+            else:
+                width = few.get(name, 8)
+                integers[width] = integers.get(width, 0) + packed.tensors[name].numel()
     return bits, integers, sum(tensor.numel() for name, tensor in packed.tensors.items() if name not in weights)
 
 
@@ -104,8 +110,10 @@ def _weight_bits(node: Node) -> int:
 def _parts(packed: Packed, size: int) -> Table:
     """Bytes of the file by what they hold."""
     from bittern.cli.screen import plain_table
+    from bittern.deploy.few_bits import stored_bytes
     from bittern.deploy.kinds.table import KINDS
 
+    stored = stored_bytes(packed.program, packed.tensors)
     parts = {"weights of low-bit layers": 0, "scales of low-bit layers": 0, "everything else that is learned": 0}
     first, second, third = parts
     seen: set[str] = set()
@@ -116,7 +124,7 @@ def _parts(packed: Packed, size: int) -> Table:
                 low_bit = KINDS[node.kind].low_bit or (node.kind in LOW_BIT and role == "scale")
                 weight = role == "weight" and node.kind in (*LOW_BIT, *INTEGERS)
                 part = first if weight else second if low_bit else third
-                parts[part] += packed.tensors[name].numel() * packed.tensors[name].element_size()
+                parts[part] += stored[name]
     parts["program and header"] = size - sum(parts.values())
     table = plain_table("part", "bytes", "share", right=("bytes", "share"))
     for part, count in parts.items():

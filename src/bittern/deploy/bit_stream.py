@@ -60,14 +60,19 @@ def spelled(code: Code, streams: Tensor, count: int) -> bool:
     return True
 
 
-def numbers_of(code: Code, streams: Tensor, shape: Sequence[int]) -> Tensor:
-    """What `to_streams` was given, of this shape [out, channels, *kernel]: float32, on the CPU."""
+def numbers_of(code: Code, streams: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+    """What `to_streams` was given, of this shape [out, channels, *kernel], on the CPU.
+
+    dtype: one that holds the code.
+    """
     out, channels, *kernel = shape
-    numbers = torch.full((out * channels * math.prod(kernel),), float(code.low), dtype=torch.float32, device="cpu")
+    numbers = torch.full((out * channels * math.prod(kernel),), code.low, dtype=dtype, device="cpu")
     for stream, factor in zip(streams, code.plane_factors, strict=True):
         numbers.add_(from_streams(stream[None], len(numbers))[0], alpha=code.step * factor)
     # not by contiguous(), which keeps the strides of a kernel of one tap, from which torch guesses another layout
-    return torch.empty(tuple(shape), device="cpu").copy_(numbers.view(out, *kernel, channels).movedim(-1, 1))
+    return torch.empty(tuple(shape), dtype=dtype, device="cpu").copy_(
+        numbers.view(out, *kernel, channels).movedim(-1, 1)
+    )
 
 
 def stream_bytes(bits: int) -> int:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from bittern.deploy.budget import MEMORY_LIMIT
 from bittern.deploy.errors import FormatError
+from bittern.deploy.few_bits import from_file, to_file
 from bittern.deploy.finite import all_finite, any_nan
 from bittern.deploy.input_format import inputs_from_json, inputs_to_json, is_integers
 from bittern.deploy.kinds.table import KINDS
@@ -30,6 +31,7 @@ from bittern.deploy.validate import check_program
 
 FORMAT = "bittern-packed"
 VERSION = 1
+FEW_BITS = "few_bits"
 MAX_NUMBERS = 2**48
 """Of one tensor, sizes of 0 counted as 1: strides then fit 64 bits."""
 MAX_HEADER_BYTES = 16 * 2**20
@@ -55,8 +57,11 @@ class Content(NamedTuple):
 def encode(content: Content) -> bytes:
     """The file, byte for byte the same for the same content."""
     data = {"version": VERSION, "info": content.info, "program": _program_to_json(content.program)}
+    stored, few_bits = to_file(content.program, content.tensors)
+    if few_bits:
+        data[FEW_BITS] = few_bits
     text = json.dumps(data, separators=(",", ":"), sort_keys=True, allow_nan=False)
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in content.tensors.items()}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in stored.items()}
     # one entry, because safetensors writes several in no fixed order
     return dump_safetensors(tensors, {FORMAT: text})
 
@@ -77,8 +82,8 @@ def _decode(data: bytes, memory_limit: int) -> Content:
     if not isinstance(content, dict) or content.get("version") != VERSION:
         found = content.get("version") if isinstance(content, dict) else None
         raise FormatError(f"its version is {found!r}; this bittern reads version {VERSION}")
-    if set(content) != {"version", "info", "program"}:
-        raise FormatError("its metadata must have exactly version, info and program")
+    if set(content) - {FEW_BITS} != {"version", "info", "program"}:
+        raise FormatError("its metadata must have exactly version, info and program, and few_bits where it needs it")
     program, info = _program_from_json(content["program"]), content["info"]
     if not isinstance(info, dict) or not all(isinstance(v, str) for v in info.values()):
         raise FormatError("its info is not a map of texts")
@@ -86,6 +91,8 @@ def _decode(data: bytes, memory_limit: int) -> Content:
         tensors = parse_safetensors(data)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise FormatError(f"its tensors are damaged: {error}") from error
+    if FEW_BITS in content:
+        tensors = from_file(tensors, content[FEW_BITS], memory_limit)
     _check_values(tensors, program)
     check_program(program, tensors, memory_limit)
     return Content(program, tensors, info)

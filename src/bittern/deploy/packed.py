@@ -17,6 +17,7 @@ from bittern.deploy.budget import MEMORY_LIMIT
 from bittern.deploy.engine.engine import Engine
 from bittern.deploy.engine.idle import IdleSchedules
 from bittern.deploy.errors import FormatError
+from bittern.deploy.few_bits import stored_bytes
 from bittern.deploy.fixed_models import FixedModels
 from bittern.deploy.format import Content, decode, encode
 from bittern.deploy.input_check import check_input, in_words
@@ -171,7 +172,7 @@ class Packed:
     @property
     def nbytes(self) -> int:
         """Bytes of all tensors, as stored in the file (without its header)."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
+        return sum(stored_bytes(self.program, self.tensors).values())
 
     def release(self) -> None:
         """Give back the memory that no call is using."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from bittern.deploy.kinds.integer.products import BYTE_BITS
 from bittern.deploy.kinds.kind import IMAGE_DIMS, integer, integers, pair
 from bittern.deploy.program import Node
 from bittern.ops.fixed_point import factor_of, rounded_away
@@ -83,7 +84,7 @@ def quantized(product: Product, scales: Tensor, x: Grid, bits: int) -> Weights:
     shape = (-1, *(1,) * (weight.ndim - 1))
     rounded = rounded_away(weight / scales.view(shape)).clamp(limits.least, limits.most).to(torch.int8)
     bias = rounded_away(product.bias.detach().double() / (x.scale * scales))
-    return Weights(rounded, scales, bias.clamp(-MOST_SUM, MOST_SUM - 1).int())
+    return Weights(rounded, scales, bias.clamp(-MOST_SUM, MOST_SUM - 1).int(), bits)
 
 
 def check_sums(name: str, weights: Weights, x: Grid) -> None:
@@ -108,6 +109,8 @@ def _common(writer: Writer, node: Node, x: Grid, out: Grid) -> tuple[dict[str, T
     weights = writer.weights[node.name]
     check_sums(node.name, weights, x)
     attrs = {"zero": x.zero, "out_zero": out.zero, "once": True, **writer.ends(out)}
+    if weights.bits < BYTE_BITS:
+        attrs["weight_bits"] = weights.bits
     return factor_tensors(weights, x, out), attrs
 
 

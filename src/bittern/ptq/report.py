@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bittern.deploy.few_bits import stored_bytes
 from bittern.deploy.interpreter import step_of
 from bittern.nn._table import text_table
 from bittern.ptq.calibrate import walk
@@ -42,7 +43,7 @@ class Row:
     noise_db: float
     """10 log10(sum y^2 / sum (y - q)^2), y the float network's result and q this one's; infinity: equal."""
     bytes: int
-    """Of its numbers as the file stores them: int8 takes a byte whatever its bits."""
+    """Of its numbers as the file stores them: weights of few bits take so many."""
     macs: int
     """Multiply-accumulates of one sample."""
     reason: str | None
@@ -147,7 +148,8 @@ def measured(
 
         walk(facts, inputs, compare)
     samples = sum(facts.program.batch_of(inputs) for inputs in batches)
-    rows = [_row(facts, unit, grids, written, weight_bits, signal, noise) for unit in units]
+    stored = stored_bytes(written.program, written.tensors)
+    rows = [_row(facts, unit, grids, written, stored, weight_bits, signal, noise) for unit in units]
     return Report(tuple(row for row in rows if row is not None), samples)
 
 
@@ -175,6 +177,7 @@ def _row(
     unit: Unit,
     grids: Mapping[int, Grid],
     written: Written,
+    stored: Mapping[str, int],
     weight_bits: Mapping[str, int],
     signal: Mapping[int, float],
     noise: Mapping[int, float],
@@ -194,7 +197,7 @@ def _row(
         scale=grid.scale if grid else None,
         zero=grid.zero if grid else None,
         noise_db=_ratio(signal.get(unit.output, 0.0), noise.get(unit.output, 0.0)),
-        bytes=sum(written.tensors[name].numel() * written.tensors[name].element_size() for name in names),
+        bytes=sum(stored[name] for name in names),
         macs=_macs(facts, unit),
         reason=unit.reason,
     )

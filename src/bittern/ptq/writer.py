@@ -30,6 +30,8 @@ class Weights(NamedTuple):
     """float64 [out]."""
     bias: Tensor
     """int32 [out], at the scale input * weight."""
+    bits: int = 8
+    """Of each integer."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ others to the compiler.
 
 from __future__ import annotations
 
+from bittern.deploy.c_export.few_bits_code import WEIGHTS, Weights
 from bittern.deploy.c_export.source import CFunction
 from bittern.deploy.c_export.window import SEEN
 
@@ -96,57 +97,65 @@ static int8_t bt_of_sum(const bt_factors *f, int32_t channel, int32_t sum)
     (SCALED, ENDED),
 )
 
-CONV = CFunction(
-    "bt_integer_conv",
-    """\
+
+def _conv(weights: Weights) -> CFunction:
+    return CFunction(
+        f"bt_integer_conv{weights.suffix}",
+        f"""\
 /* x [channels][position], weight [out channels][inputs of its group][tap] -> y [out channels][position]. */
-static void bt_integer_conv(const bt_window *w, const bt_factors *f, int32_t group_in, int32_t group_out,
-    int32_t out_channels, const int8_t *weight, int32_t zero, const int8_t *x, int8_t *y)
-{
+static void bt_integer_conv{weights.suffix}(const bt_window *w, const bt_factors *f, int32_t group_in,
+    int32_t group_out, int32_t out_channels, const {weights.type} *weight, int32_t zero, const int8_t *x, int8_t *y)
+{{
     const int32_t size = w->height * w->width, taps = w->kernel[0] * w->kernel[1];
     int32_t o, row, column, i, j, c;
-    for (o = 0; o < out_channels; ++o) {
+    for (o = 0; o < out_channels; ++o) {{
         const int8_t *own = x + o / group_out * group_in * size;
-        for (row = 0; row < w->out_height; ++row) {
-            for (column = 0; column < w->out_width; ++column) {
+        for (row = 0; row < w->out_height; ++row) {{
+            for (column = 0; column < w->out_width; ++column) {{
                 int32_t sum = 0;
-                for (i = 0; i < w->kernel[0]; ++i) {
-                    for (j = 0; j < w->kernel[1]; ++j) {
+                for (i = 0; i < w->kernel[0]; ++i) {{
+                    for (j = 0; j < w->kernel[1]; ++j) {{
                         const int32_t seen = bt_seen(w, row, column, i, j);
-                        const int8_t *tap = weight + i * w->kernel[1] + j;
-                        for (c = 0; seen >= 0 && c < group_in; ++c) {
-                            sum += tap[c * taps] * (own[c * size + seen] - zero);
-                        }
-                    }
-                }
+                        const int32_t first = o * group_in * taps + i * w->kernel[1] + j;
+                        for (c = 0; seen >= 0 && c < group_in; ++c) {{
+                            sum += {weights.at("first + c * taps")} * (own[c * size + seen] - zero);
+                        }}
+                    }}
+                }}
                 *y++ = bt_of_sum(f, o, sum);
-            }
-        }
-        weight += group_in * taps;
-    }
-}
+            }}
+        }}
+    }}
+}}
 """,
-    (SEEN, FACTORS),
-)
+        (SEEN, FACTORS, *weights.needs),
+    )
 
-LINEAR = CFunction(
-    "bt_integer_linear",
-    """\
-static void bt_integer_linear(const bt_factors *f, int32_t inputs, int32_t outputs, const int8_t *weight, int32_t zero,
-    const int8_t *x, int8_t *y)
-{
+
+def _linear(weights: Weights) -> CFunction:
+    return CFunction(
+        f"bt_integer_linear{weights.suffix}",
+        f"""\
+static void bt_integer_linear{weights.suffix}(const bt_factors *f, int32_t inputs, int32_t outputs,
+    const {weights.type} *weight, int32_t zero, const int8_t *x, int8_t *y)
+{{
     int32_t o, i;
-    for (o = 0; o < outputs; ++o) {
+    for (o = 0; o < outputs; ++o) {{
         int32_t sum = 0;
-        for (i = 0; i < inputs; ++i) {
-            sum += *weight++ * (x[i] - zero);
-        }
+        for (i = 0; i < inputs; ++i) {{
+            sum += {weights.at("o * inputs + i")} * (x[i] - zero);
+        }}
         y[o] = bt_of_sum(f, o, sum);
-    }
-}
+    }}
+}}
 """,
-    (FACTORS,),
-)
+        (FACTORS, *weights.needs),
+    )
+
+
+CONVS = {bits: _conv(weights) for bits, weights in WEIGHTS.items()}
+LINEARS = {bits: _linear(weights) for bits, weights in WEIGHTS.items()}
+"""By the bits that a weight has in the file."""
 
 SCALE = CFunction(
     "bt_scale",

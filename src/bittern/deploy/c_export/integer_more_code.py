@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from bittern.deploy.c_export.few_bits_code import WEIGHTS, Weights
 from bittern.deploy.c_export.integer_code import ENDED, FACTORS, SCALE, SCALED, TABLE
 from bittern.deploy.c_export.source import CFunction
 
@@ -93,49 +94,60 @@ static void bt_integer_mean(const bt_mean *m, const int8_t *x, int8_t *y)
     (SCALED, ENDED),
 )
 
-TRANSPOSED = CFunction(
-    "bt_integer_transposed",
+TRANSPOSED_WINDOW = CFunction(
+    "bt_transposed",
     """\
 typedef struct { /* pairs are (rows, columns) */
     int32_t channels, out_channels, size[2], out_size[2], kernel[2], stride[2], before[2];
 } bt_transposed;
+""",
+)
 
+
+def _transposed(weights: Weights) -> CFunction:
+    return CFunction(
+        f"bt_integer_transposed{weights.suffix}",
+        f"""\
 /* x [channels][position], weight [out channels][channels][tap] -> y [out channels][position]: each result gathers the
    inputs whose windows reach it. */
-static void bt_integer_transposed(const bt_transposed *t, const bt_factors *f, const int8_t *weight, int32_t zero,
-    const int8_t *x, int8_t *y)
-{
+static void bt_integer_transposed{weights.suffix}(const bt_transposed *t, const bt_factors *f,
+    const {weights.type} *weight, int32_t zero, const int8_t *x, int8_t *y)
+{{
     const int32_t taps = t->kernel[0] * t->kernel[1], plane = t->size[0] * t->size[1];
     int32_t o, row, column, i, j, c;
-    for (o = 0; o < t->out_channels; ++o) {
-        for (row = 0; row < t->out_size[0]; ++row) {
-            for (column = 0; column < t->out_size[1]; ++column) {
+    for (o = 0; o < t->out_channels; ++o) {{
+        for (row = 0; row < t->out_size[0]; ++row) {{
+            for (column = 0; column < t->out_size[1]; ++column) {{
                 int32_t sum = 0;
-                for (i = 0; i < t->kernel[0]; ++i) {
+                for (i = 0; i < t->kernel[0]; ++i) {{
                     const int32_t down = row + t->before[0] - i, from_row = down / t->stride[0];
-                    if (down < 0 || down % t->stride[0] != 0 || from_row >= t->size[0]) {
+                    if (down < 0 || down % t->stride[0] != 0 || from_row >= t->size[0]) {{
                         continue;
-                    }
-                    for (j = 0; j < t->kernel[1]; ++j) {
+                    }}
+                    for (j = 0; j < t->kernel[1]; ++j) {{
                         const int32_t right = column + t->before[1] - j, from_column = right / t->stride[1];
-                        if (right < 0 || right % t->stride[1] != 0 || from_column >= t->size[1]) {
+                        const int32_t first = o * t->channels * taps + i * t->kernel[1] + j;
+                        if (right < 0 || right % t->stride[1] != 0 || from_column >= t->size[1]) {{
                             continue;
-                        }
-                        for (c = 0; c < t->channels; ++c) {
-                            sum += weight[c * taps + i * t->kernel[1] + j]
+                        }}
+                        for (c = 0; c < t->channels; ++c) {{
+                            sum += {weights.at("first + c * taps")}
                                 * (x[c * plane + from_row * t->size[1] + from_column] - zero);
-                        }
-                    }
-                }
+                        }}
+                    }}
+                }}
                 *y++ = bt_of_sum(f, o, sum);
-            }
-        }
-        weight += t->channels * taps;
-    }
-}
+            }}
+        }}
+    }}
+}}
 """,
-    (FACTORS,),
-)
+        (TRANSPOSED_WINDOW, FACTORS, *weights.needs),
+    )
+
+
+TRANSPOSED = {bits: _transposed(weights) for bits, weights in WEIGHTS.items()}
+"""By the bits that a weight has in the file."""
 
 TABLES = CFunction(
     "bt_integer_tables",

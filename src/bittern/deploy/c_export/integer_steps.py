@@ -9,11 +9,13 @@ from typing import Any
 
 from bittern.deploy.c_export import integer_code as code
 from bittern.deploy.c_export import integer_more_code as more
+from bittern.deploy.c_export.few_bits_code import packed, stored_bits
 from bittern.deploy.c_export.layout_steps import copied, joined, padded, permuted
 from bittern.deploy.c_export.plan import Step
 from bittern.deploy.c_export.source import NULL, CFunction, Fields, Source, value
 from bittern.deploy.c_export.views import steps_of
 from bittern.deploy.errors import refused
+from bittern.deploy.kinds.integer.products import BYTE_BITS
 from bittern.deploy.kinds.kind import integer, integers, number
 from bittern.deploy.program import Node
 
@@ -49,23 +51,26 @@ def _records(c: Source, node: Node, function: CFunction, **records: tuple[str, F
     return [c.record(node, function, type_, fields, role=role) for role, (type_, fields) in records.items()]
 
 
+def _weight(c: Source, node: Node) -> str:
+    """Name of the array of a product's weight."""
+    numbers, bits = c.tensor(node, "weight"), stored_bits(node)
+    return c.int8s(node, "weight", numbers) if bits == BYTE_BITS else c.uint8s(node, "weight", packed(numbers, bits))
+
+
 def conv(c: Source, step: Step) -> str:
     node = step.node
-    weight = c.tensor(node, "weight")
-    out, group_in, *kernel = weight.shape
-    window = _window(c, node, kernel, integers(node, "dilation"))
-    records = _records(c, node, code.CONV, window=("bt_window", window), factors=("bt_factors", _factors(c, node)))
+    out, group_in, *kernel = c.tensor(node, "weight").shape
+    window, function = _window(c, node, kernel, integers(node, "dilation")), code.CONVS[stored_bits(node)]
+    records = _records(c, node, function, window=("bt_window", window), factors=("bt_factors", _factors(c, node)))
     sizes = (group_in, out // integer(node, "groups"), out)
-    return c.call(code.CONV, *records, *sizes, c.int8s(node, "weight", weight), integer(node, "zero"), *_ends(node))
+    return c.call(function, *records, *sizes, _weight(c, node), integer(node, "zero"), *_ends(node))
 
 
 def linear(c: Source, step: Step) -> str:
     node = step.node
-    weight = c.tensor(node, "weight")
-    out, features = weight.shape
-    records = _records(c, node, code.LINEAR, factors=("bt_factors", _factors(c, node)))
-    numbers = c.int8s(node, "weight", weight)
-    return c.call(code.LINEAR, *records, features, out, numbers, integer(node, "zero"), *_ends(node))
+    (out, features), function = c.tensor(node, "weight").shape, code.LINEARS[stored_bits(node)]
+    records = _records(c, node, function, factors=("bt_factors", _factors(c, node)))
+    return c.call(function, *records, features, out, _weight(c, node), integer(node, "zero"), *_ends(node))
 
 
 def _of_one_shape(c: Source, node: Node) -> list[str]:
@@ -121,15 +126,16 @@ def transposed_conv(c: Source, step: Step) -> str:
     weight = c.tensor(node, "weight")
     out, channels, *kernel = weight.shape
     x, size = c.forms[node.inputs[0]].shape, integers(node, "size")
+    function = more.TRANSPOSED[stored_bits(node)]
     pairs = [list(x[2:]), size, list(kernel), integers(node, "stride"), integers(node, "before")]
     records = _records(
         c,
         node,
-        more.TRANSPOSED,
+        function,
         window=("bt_transposed", [channels, out, *pairs]),
         factors=("bt_factors", _factors(c, node)),
     )
-    return c.call(more.TRANSPOSED, *records, c.int8s(node, "weight", weight), integer(node, "zero"), *_ends(node))
+    return c.call(function, *records, _weight(c, node), integer(node, "zero"), *_ends(node))
 
 
 def pool(c: Source, step: Step) -> str:

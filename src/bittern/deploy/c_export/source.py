@@ -87,6 +87,10 @@ class Source:
         """Name of an array of int8_t."""
         return self._array("int8_t", node, role, [str(value) for value in values.flatten().tolist()], 1)
 
+    def uint8s(self, node: Node, role: str, values: Sequence[int]) -> str:
+        """Name of an array of uint8_t."""
+        return self._array("uint8_t", node, role, [str(value) for value in values], 1)
+
     def real(self, value: float) -> str:
         """A float literal."""
         text = literals.real(value)

@@ -21,14 +21,30 @@ from bittern.deploy.program import Node
 from bittern.ops import IntegerEnds, IntegerGeometry, PreparedIntegerConv, integer_conv_reference
 
 FACTORS = {"multiplier": torch.int32, "shift": torch.int32}
-ZEROS = {"zero": zero_point(), "out_zero": zero_point(), "once": flag(default=False), **LIMITS}
-"""`once`: the factor rounds once (`scaled_once`), not twice (`scaled`)."""
+BYTE_BITS, LEAST_BITS = 8, 2
+ZEROS = {
+    "zero": zero_point(),
+    "out_zero": zero_point(),
+    "once": flag(default=False),
+    **LIMITS,
+    "weight_bits": count(LEAST_BITS, BYTE_BITS, optional=True),
+}
+"""`once`: the factor rounds once (`scaled_once`), not twice (`scaled`); `weight_bits`: 8 where it is left out."""
+
+
+def weight_bits(node: Node) -> int:
+    """Bits that each integer of a node's weight needs, which are those that it takes in a file (`few_bits`)."""
+    said = node.attrs.get("weight_bits")
+    return said if isinstance(said, int) else BYTE_BITS
 
 
 def check_products(node: Node, tensors: Tensors, dims: int) -> None:
     weight = tensors["weight"]
     if weight.ndim != dims or weight.numel() == 0:
         raise FormatError(f"node {node.name!r} ({node.kind}): weight must have {dims} dimensions, and numbers")
+    least, most = -(2 ** (weight_bits(node) - 1)), 2 ** (weight_bits(node) - 1) - 1
+    if bool((weight < least).any()) or bool((weight > most).any()):
+        raise FormatError(f"node {node.name!r} ({node.kind}): its weights must lie in [{least}, {most}]")
     for role in ("bias", "multiplier", "shift"):
         need_shape(node, role, tensors.get(role), (weight.shape[0],))
     if bool((tensors["multiplier"] < 0).any()) or not bool(
