@@ -51,6 +51,9 @@ def test_a_network_of_the_users(command: Command, own: Path, tmp_path: Path) -> 
         (("--observer", "min_mx"), "did you mean min_max?"),
         (("--layer", "2=4"), "must be PATTERN=WEIGHTS,INPUTS"),
         (("-o", "net.onnx"), "name it net.safetensors"),
+        (("--weight-steps", "least"), "did you mean least-squares?"),
+        (("--brecq", "--qdrop"), "--brecq and --qdrop: a network is rounded in one way"),
+        (("--iterations", "5"), "--iterations is of a rounding that is learned"),
     ],
 )
 def test_what_cannot_be_understood(
@@ -66,3 +69,14 @@ def test_a_run_of_bits_has_nothing_to_quantize_but_its_head(command: Command, tr
     assert "its numbers have few bits already" in out
     packed = bittern.load(tmp_path / "net.bit")
     assert packed.info["method"] == "XNORNetPlusPlus"
+
+
+@pytest.mark.parametrize("option", ["--adaround", "--brecq", "--qdrop"])
+def test_rounding_that_is_learned(command: Command, own: Path, tmp_path: Path, option: str) -> None:
+    own = own.rename(tmp_path / f"own_network_{option.strip('-')}.py")  # a module is loaded once
+    packed, page = tmp_path / "net.bit", tmp_path / "net.html"
+    given = ("--weights", 3, "--weight-steps", "least-squares", option, "--iterations", 5, "--page", page)
+    out = command.done("quantize", f"{own}:network", "-o", packed, "--calibration", f"{own}:inputs", *given)
+    assert "rounded together" in out
+    assert "Learned rounding" in page.read_text()
+    assert "45 weights of 3 bits" in command.done("info", packed)

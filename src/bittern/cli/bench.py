@@ -7,6 +7,7 @@ import typer
 
 from bittern.cli import (
     bench_decode,
+    bench_few_bits,
     bench_integers,
     bench_layers,
     bench_methods,
@@ -32,6 +33,7 @@ app.command()(bench_publish.publish)
 app.command()(bench_speed.ops)
 app.command()(bench_speed.speed)
 app.command()(bench_integers.integers)
+app.command()(bench_few_bits.few_bits)
 app.command()(bench_layers.weights)
 app.command()(bench_layers.train)
 app.command()(bench_decode.decode)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from bittern.data import FolderData, ImageData
     from bittern.ptq import Bits, Observer
+    from bittern.ptq.learned import Rounding
+    from bittern.ptq.products import MakeSteps
 
 OWN = ":"
 """In a target that is FILE.py:NAME or MODULE:NAME."""
@@ -47,9 +49,21 @@ def quantize(
     ] = None,
     observer: Annotated[str, typer.Option(help="Which range a value has.")] = "min_max",
     per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One scale for a weight.")] = False,
+    weight_steps: Annotated[
+        str, typer.Option(help="Scales of weights: 'max', or 'least-squares', which pays below 8 bits.")
+    ] = "max",
     adaround: Annotated[
         bool, typer.Option("--adaround", help="Learn which way each weight is rounded; pays below 8 bits.")
     ] = False,
+    brecq: Annotated[
+        bool, typer.Option("--brecq", help="The same block by block, with the scales of values within blocks.")
+    ] = False,
+    qdrop: Annotated[
+        bool, typer.Option("--qdrop", help="As --brecq, leaving numbers unquantized at random while it learns.")
+    ] = False,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="Of --adaround, --brecq or --qdrop, for each part. [default: 1000]")
+    ] = None,
     keep: Annotated[list[str] | None, typer.Option(help="Layers or modules that stay float, with * and ?.")] = None,
     equalize: Annotated[bool, typer.Option("--equalize", help="Neighbouring layers share their ranges first.")] = False,
     bias_correction: Annotated[
@@ -60,12 +74,12 @@ def quantize(
     """Make a network of integers of a trained float network, and say what became of each layer."""
     import bittern
     from bittern.cli.screen import say, screen
-    from bittern.ptq import AdaRound
 
     if output.suffix in NOT_PACKED:
         raise Misused(f"--output {output}: a packed file is no {output.suffix} file; name it {output.stem}.safetensors")
     bits = _layers(layer or ())
-    observed = _observer(observer)
+    observed, steps = _observer(observer), _steps(weight_steps)
+    rounding = _rounding({"--adaround": adaround, "--brecq": brecq, "--qdrop": qdrop}, iterations)
     if OWN in target:
         model, given, info = _own(target, calibration, data)
     else:
@@ -79,7 +93,8 @@ def quantize(
             layers=bits,
             observer=observed,
             per_channel=not per_tensor,
-            rounding=AdaRound() if adaround else None,
+            weight_steps=steps,
+            rounding=rounding,
             keep=keep or (),
             equalize=equalize,
             bias_correction=bias_correction,
@@ -113,6 +128,35 @@ def _observer(name: str) -> type[Observer]:
     if name not in OBSERVERS:
         raise unknown("observer", name, OBSERVERS)
     return OBSERVERS[name]
+
+
+def _steps(name: str) -> MakeSteps:
+    """Raises: Misused."""
+    from bittern.ptq import channel_steps, least_squares_channel_steps
+
+    known = {"max": channel_steps, "least-squares": least_squares_channel_steps}
+    if name not in known:
+        raise unknown("weight steps", name, known)
+    return known[name]
+
+
+def _rounding(asked: Mapping[str, bool], iterations: int | None) -> Rounding | None:
+    """The one that was asked for. Raises: Misused for several, and for iterations of none."""
+    from bittern.ptq import BRECQ, AdaRound, QDrop, Schedule
+
+    options = [option for option, given in asked.items() if given]
+    if len(options) > 1:
+        raise Misused(f"{' and '.join(options)}: a network is rounded in one way; give one of them")
+    if not options:
+        if iterations is not None:
+            raise Misused(f"--iterations is of a rounding that is learned; give one of {', '.join(asked)} too")
+        return None
+    kinds: dict[str, type[AdaRound] | type[BRECQ] | type[QDrop]] = {
+        "--adaround": AdaRound,
+        "--brecq": BRECQ,
+        "--qdrop": QDrop,
+    }
+    return kinds[options[0]](schedule=Schedule() if iterations is None else Schedule(iterations=iterations))
 
 
 def _own(target: str, calibration: str | None, data: str | None) -> tuple[nn.Module, Any, dict[str, str]]:

@@ -7,7 +7,7 @@ from bittern.ptq.adaround import adaround
 from bittern.ptq.bias_correction import analytic_correction, cut_normal_mean, empirical_correction
 from bittern.ptq.bit_widths import Choice, choose_bits, ristretto_bits
 from bittern.ptq.equalize import Equalized, Layer, absorb_high_bias, absorbed_bias, equalize
-from bittern.ptq.learned import AdaRound
+from bittern.ptq.learned import BRECQ, AdaRound, QDrop
 from bittern.ptq.network import QuantizedLayer, QuantizedNetwork
 from bittern.ptq.observers import (
     OBSERVERS,
@@ -20,7 +20,7 @@ from bittern.ptq.observers import (
 )
 from bittern.ptq.quantize import Bits, quantize
 from bittern.ptq.reconstruct import Point, Reconstructed, Schedule, reconstruct
-from bittern.ptq.report import Report, Row
+from bittern.ptq.report import Report, RoundedBlock, Row
 from bittern.ptq.sensitivity import noise_to_signal, sensitivities, signal_to_noise_db
 from bittern.ptq.soft_rounding import Weight
 from bittern.ptq.steps import (
@@ -33,6 +33,7 @@ from bittern.ptq.steps import (
 )
 
 __all__ = [
+    "BRECQ",
     "OBSERVERS",
     "AdaRound",
     "Bits",
@@ -47,10 +48,12 @@ __all__ = [
     "Observer",
     "Percentile",
     "Point",
+    "QDrop",
     "QuantizedLayer",
     "QuantizedNetwork",
     "Reconstructed",
     "Report",
+    "RoundedBlock",
     "Row",
     "Schedule",
     "Weight",

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,8 +20,8 @@ from bittern.deploy.validate import check_program
 from bittern.ptq.batches import program_inputs, read_batches
 from bittern.ptq.grid import Grid
 from bittern.ptq.plan import Facts, Unit
-from bittern.ptq.products import Product, quantized, usable_scales, weight_scales
-from bittern.ptq.report import Report, measured
+from bittern.ptq.products import Product, quantized, usable_scales
+from bittern.ptq.report import Report, RoundedBlock, measured
 from bittern.ptq.rewrite import Written, written
 from bittern.ptq.training import on_weight_grid, trained_forward
 from bittern.ptq.writer import Weights
@@ -35,13 +35,17 @@ class QuantizedLayer(nn.Module):
 
     scales: Tensor
 
-    def __init__(self, name: str, product: Product, bits: int, per_channel: bool, x: Grid, out: Grid) -> None:
+    def __init__(self, name: str, product: Product, bits: int, scales: Tensor, x: Grid, out: Grid) -> None:
         super().__init__()
         self.name, self.bits, self.x = name, bits, x
         self.weight = nn.Parameter(product.weight.detach().clone())
         self.bias = nn.Parameter(product.bias.detach().clone())
-        scales = usable_scales(product, weight_scales(product.weight, bits, per_channel), x, out)
-        self.register_buffer("scales", scales)
+        self.register_buffer("scales", usable_scales(product, scales, x, out))
+
+    def on_grids(self, x: Grid, out: Grid) -> None:
+        """Read and write other grids."""
+        self.x = x
+        self.scales.copy_(usable_scales(self.product, self.scales, x, out))
 
     @property
     def product(self) -> Product:
@@ -71,25 +75,44 @@ class QuantizedNetwork(nn.Module):
         units: Sequence[Unit],
         grids: Mapping[int, Grid],
         products: Mapping[str, tuple[Product, int]],
-        per_channel: bool,
+        scales: Callable[[Tensor, int], Tensor],
         model_name: str,
         seen: Sequence[Sequence[Tensor]],
     ) -> None:
-        """products: by the name of its node, with the bits of its weight; seen: inputs on which `report` measures."""
+        """products: by the name of its node, with the bits of its weight; scales: (weight, bits) -> float64 [out].
+
+        seen: inputs on which `report` measures.
+        """
         super().__init__()
         self.facts, self.units, self.grids, self.model_name = facts, tuple(units), dict(grids), model_name
         nodes = {unit.node.name: unit for unit in units}
         self.layers = nn.ModuleList(
             QuantizedLayer(
-                name, product, bits, per_channel, grids[nodes[name].node.inputs[0]], grids[nodes[name].output]
+                name,
+                product,
+                bits,
+                scales(product.weight, bits),
+                grids[nodes[name].node.inputs[0]],
+                grids[nodes[name].output],
             )
             for name, (product, bits) in products.items()
         )
+        self.rounded: tuple[RoundedBlock, ...] = ()
+        """What was rounded together, where rounding was learned."""
         self._seen = [list(inputs) for inputs in seen]
         self._made: tuple[tuple[Any, ...], Packed] | None = None
 
     def own_layers(self) -> list[QuantizedLayer]:
         return [layer for layer in self.layers if isinstance(layer, QuantizedLayer)]
+
+    def set_scales(self, scales: Mapping[int, float]) -> None:
+        """Other scales of the grids of values; the zeros stay. Layers read them from now on."""
+        self.grids |= {value: self.grids[value]._replace(scale=scale) for value, scale in scales.items()}
+        nodes = {unit.node.name: unit for unit in self.units}
+        for layer in self.own_layers():
+            unit = nodes[layer.name]
+            layer.on_grids(self.grids[unit.node.inputs[0]], self.grids[unit.output])
+        self._made = None
 
     def written(self) -> Written:
         """The integer program of the numbers that it has now."""
@@ -109,7 +132,7 @@ class QuantizedNetwork(nn.Module):
     def _measured(self, inputs: Sequence[Sequence[Tensor]]) -> Report:
         bits = {layer.name: layer.bits for layer in self.own_layers()}
         with plain_cpu():
-            return measured(self.facts, self.units, self.grids, self.written(), bits, inputs)
+            return measured(self.facts, self.units, self.grids, self.written(), bits, inputs, self.rounded)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if not self.training:

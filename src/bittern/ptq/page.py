@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from html import escape
 
-from bittern.ptq.report import Report, Row, bits, decibels, note, span
+from bittern.ptq.report import ROUNDED_HEADS, Report, Row, bits, decibels, note, rounded_cells, span
 
 LOUD, QUIET = 10.0, 50.0
 """Decibels between which a bar goes from full to nothing: the longer, the noisier."""
@@ -57,8 +57,25 @@ def page(report: Report, title: str) -> str:
 full at {LOUD:g} dB and gone at {QUIET:g} dB.</p>
 <div class="wide"><table><thead><tr>{head}</tr></thead><tbody>
 {body}
-</tbody></table></div></main></body></html>
+</tbody></table></div>{_rounded(report)}</main></body></html>
 """
+
+
+def _rounded(report: Report) -> str:
+    """What was rounded together, if any was."""
+    if not report.rounded:
+        return ""
+    head = "".join(f'<th scope="col" class="{"n" if place else ""}">{h}</th>' for place, h in enumerate(ROUNDED_HEADS))
+    rows = "\n".join(
+        f"<tr>{''.join(map(_cell, zip(rounded_cells(block), ('', 'n', 'n'), strict=True)))}</tr>"
+        for block in report.rounded
+    )
+    return f"""
+<h2>Learned rounding</h2>
+<p>Mean squared error of what each part gives on the calibration data.</p>
+<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>
+{rows}
+</tbody></table></div>"""
 
 
 def _row(row: Row) -> str:

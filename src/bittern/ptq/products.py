@@ -7,7 +7,7 @@ channel: input * weight / result, in fixed point (Jacob et al., arXiv:1712.05877
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +20,7 @@ from bittern.ops.fixed_point import factor_of, rounded_away
 from bittern.ptq.fold import is_transposed, transposed_arguments
 from bittern.ptq.grid import Grid
 from bittern.ptq.rule import Forms, Rule
-from bittern.ptq.steps import channel_steps, weight_limits
+from bittern.ptq.steps import weight_limits
 from bittern.ptq.writer import Weights, Writer
 
 MOST_BIAS = 2**30
@@ -59,10 +59,14 @@ def turned_back(weight: Tensor, groups: int) -> Tensor:
     return grouped.reshape(-1, *grouped.shape[2:])
 
 
-def weight_scales(weight: Tensor, bits: int, per_channel: bool) -> Tensor:
-    """float64 [out] of float32 numbers, at which the largest magnitude is the largest integer."""
+MakeSteps = Callable[..., Tensor]
+"""(weight, bits=) -> the step of each output channel: `channel_steps`, `least_squares_channel_steps`, or a partial."""
+
+
+def weight_scales(weight: Tensor, bits: int, per_channel: bool, steps: MakeSteps) -> Tensor:
+    """float64 [out] of float32 numbers: a step for each channel, or one for all."""
     rows = weight.detach() if per_channel else weight.detach().reshape(1, -1)
-    return channel_steps(rows, bits=bits).double().expand(len(weight)).clone()
+    return steps(rows, bits=bits).double().expand(len(weight)).clone()
 
 
 def usable_scales(product: Product, scales: Tensor, x: Grid, out: Grid) -> Tensor:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -23,14 +24,14 @@ from bittern.ptq.batches import example_of, first_samples, program_inputs, read_
 from bittern.ptq.calibrate import Groups, MakeObserver, bits_of, calibrated
 from bittern.ptq.fold import folded
 from bittern.ptq.layerwise import correct_bias, layer_by_layer
-from bittern.ptq.learned import AdaRound, learn_rounding
+from bittern.ptq.learned import Rounding, learn_rounding
 from bittern.ptq.native import with_convolutions
 from bittern.ptq.network import QuantizedNetwork
 from bittern.ptq.observers import MinMax
 from bittern.ptq.plan import Facts, Unit, check_patterns, matches, plan
-from bittern.ptq.products import product_of
+from bittern.ptq.products import MakeSteps, product_of, weight_scales
 from bittern.ptq.sharing import equalized
-from bittern.ptq.steps import check_bits
+from bittern.ptq.steps import channel_steps, check_bits
 
 
 class Bits(NamedTuple):
@@ -49,7 +50,8 @@ def quantize(
     layers: Mapping[str, Bits] | None = None,
     observer: MakeObserver = MinMax,
     per_channel: bool = True,
-    rounding: AdaRound | None = None,
+    weight_steps: MakeSteps = channel_steps,
+    rounding: Rounding | None = None,
     keep: Sequence[str] = (),
     equalize: bool = False,
     bias_correction: bool = False,
@@ -65,8 +67,11 @@ def quantize(
     layers: other bits by the names of layers or modules with weights, with * and ?; the first pattern that fits counts.
     observer: which range a value has (`bittern.ptq.OBSERVERS`), a class or a partial of one.
     per_channel: a scale for each output channel of a weight, or one for all.
-    rounding: how weights become integers: None for the nearest; `bittern.ptq.AdaRound()` learns it on the calibration
-    data, which pays below 8 bits, and takes a training of each layer.
+    weight_steps: which scale that is: `bittern.ptq.channel_steps`, at which the largest weight is the largest integer,
+    `least_squares_channel_steps`, whose integers lie nearest to the weights, or a partial of it; it pays below 8 bits.
+    rounding: how weights become integers: None for the nearest. `bittern.ptq.AdaRound()` learns it on the calibration
+    data, layer by layer; `BRECQ()` and `QDrop()` block by block, and the scales within blocks with it. That pays below
+    8 bits, and takes a training of each part.
     keep: names of layers or modules that stay float, with * and ?; one that names nothing is an error.
     equalize: neighbouring layers share their channels' ranges first (`ptq.equalize`); for weights with one scale.
     bias_correction: biases take back by how much the mean of each channel moved on the calibration data.
@@ -102,7 +107,8 @@ def quantize(
         grids = calibrated(facts, given, groups, bits, observer, _names(facts))
         numbers = {node.name: (product_of(node, facts.tensors), wanted[node.name].weights) for node in products}
         seen = first_samples(facts.program, given)
-        network = QuantizedNetwork(facts, units, grids, numbers, per_channel, name, seen).eval()
+        scales = partial(weight_scales, per_channel=per_channel, steps=weight_steps)
+        network = QuantizedNetwork(facts, units, grids, numbers, scales, name, seen).eval()
         network.written()
         if rounding is not None:
             learn_rounding(network, given, rounding)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,12 +50,24 @@ class Row:
     """Why it stays float; None: it runs in integers."""
 
 
+class RoundedBlock(NamedTuple):
+    """Layers whose rounding was learned together, and the mean squared error of what they give."""
+
+    layers: tuple[str, ...]
+    nearest_error: float
+    """With weights rounded to the nearest."""
+    error: float
+    """As learned; the same where that was no less."""
+
+
 @dataclass(frozen=True)
 class Report:
     """Rows in the order of the program; noise is measured on `samples` samples."""
 
     rows: tuple[Row, ...]
     samples: int
+    rounded: tuple[RoundedBlock, ...] = ()
+    """What was rounded together, where rounding was learned."""
 
     @property
     def kept_float(self) -> tuple[Row, ...]:
@@ -84,7 +96,10 @@ class Report:
             (row.name, row.kind, bits(row), span(row), decibels(row.noise_db), *counts(row), note(row))
             for row in self.rows
         ]
-        return f"{text_table(heads, body, right=(3, 4, 5, 6))}\n{self.summary}"
+        table = f"{text_table(heads, body, right=(3, 4, 5, 6))}\n{self.summary}"
+        if not self.rounded:
+            return table
+        return f"{table}\n\n{text_table(ROUNDED_HEADS, [*map(rounded_cells, self.rounded)], right=(1, 2))}"
 
     @property
     def summary(self) -> str:
@@ -101,6 +116,13 @@ class Report:
         from bittern.ptq.page import page
 
         return page(self, title)
+
+
+ROUNDED_HEADS = ("rounded together", "error, nearest", "error, learned")
+
+
+def rounded_cells(block: RoundedBlock) -> tuple[str, str, str]:
+    return " + ".join(block.layers), f"{block.nearest_error:.3g}", f"{block.error:.3g}"
 
 
 def bits(row: Row) -> str:
@@ -133,6 +155,7 @@ def measured(
     written: Written,
     weight_bits: Mapping[str, int],
     batches: Sequence[Sequence[Tensor]],
+    rounded: tuple[RoundedBlock, ...] = (),
 ) -> Report:
     """The report of a network on these inputs."""
     signal: dict[int, float] = {}
@@ -150,7 +173,7 @@ def measured(
     samples = sum(facts.program.batch_of(inputs) for inputs in batches)
     stored = stored_bytes(written.program, written.tensors)
     rows = [_row(facts, unit, grids, written, stored, weight_bits, signal, noise) for unit in units]
-    return Report(tuple(row for row in rows if row is not None), samples)
+    return Report(tuple(row for row in rows if row is not None), samples, rounded)
 
 
 def _twins(

@@ -137,11 +137,11 @@ def _photographs(data: Path | None) -> Examples:
     assert data is not None  # Network.missing has looked
     found = cifar10(data / CIFAR)
     chosen = torch.randperm(len(found.train_images), generator=torch.Generator().manual_seed(0))[:CALIBRATION_IMAGES]
-    test = Test(_normalized(found.test_images), found.test_labels)
-    return Examples(_normalized(found.train_images[chosen]), test)
+    test = Test(normalized(found.test_images), found.test_labels)
+    return Examples(normalized(found.train_images[chosen]), test)
 
 
-def _normalized(images: Tensor) -> Tensor:
+def normalized(images: Tensor) -> Tensor:
     """uint8 [count, 3, height, width] as its network was trained with."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     return (images.float() / 255.0 - mean) / std
