@@ -245,7 +245,7 @@ def test_processes_that_cannot_begin_stop_the_run_and_mark_nothing(path: Path, m
 
 def test_drivers_killed_anywhere_lose_and_double_nothing(path: Path) -> None:
     """Processes are forked from one that has imported torch and done nothing with it."""
-    seeds, kills = 20, 12
+    seeds, kills = 40, 12
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["_trials", "bittern.bench.trials.runner"])
     draw = random.Random(0)
@@ -257,7 +257,7 @@ def test_drivers_killed_anywhere_lose_and_double_nothing(path: Path) -> None:
         theirs.close()
         ours.poll(60)
         time.sleep(draw.uniform(0, 0.05))
-        os.kill(driver.pid or 0, signal.SIGKILL)
+        driver.kill()
         driver.join()
         ours.close()
         if path.exists():

@@ -13,6 +13,8 @@ from bittern.bench.weights.contender import Contender, Pass, Ready, of_layers, w
 
 BLOCK = 64
 SCALE_BYTES = 4
+PACKED_OUTPUTS, PACKED_INPUTS = 32, 2
+"""Of what the sizes of a layer must be multiples, or packing for AVX-512 with bfloat16 fails (bitsandbytes 0.50)."""
 
 
 def _prepare(linears: Sequence[nn.Linear]) -> Ready:
@@ -27,7 +29,7 @@ def _prepare(linears: Sequence[nn.Linear]) -> Ready:
 
 
 def quantized(linear: nn.Linear) -> nn.Module:
-    """The layer as bitsandbytes has it; in eval mode it packs the weight for this processor."""
+    """The layer as bitsandbytes has it; in eval mode it packs the weight for this processor, if it can those sizes."""
     import bitsandbytes.nn as other
 
     layer: Any = other.Linear4bit(
@@ -36,6 +38,8 @@ def quantized(linear: nn.Linear) -> nn.Module:
     layer.weight = other.Params4bit(
         linear.weight.detach().clone(), requires_grad=False, quant_type="nf4", compress_statistics=False
     )
+    if linear.out_features % PACKED_OUTPUTS or linear.in_features % PACKED_INPUTS:
+        layer.support_avx512bf16_for_cpu = False
     module: nn.Module = layer.to("cpu")
     return module
 
