@@ -198,6 +198,8 @@ def test_merge_and_export(command: Command, store: Path, tmp_path: Path) -> None
     assert command.done("bench", "merge", into, store) == f"{into}: 9 results added, 0 were there, 0 failures added\n"
     assert "0 results added, 9 were there" in command.done("bench", "merge", into, store)
     assert "both what is read and what is written" in command("bench", "merge", into, into).error
+    refused = command("bench", "merge", tmp_path / "small.trials", store, "--leave-out", "weights.pt").error
+    assert "no result has an artefact 'weights.pt'" in refused
     out = command.done("bench", "export", into, "--out", tmp_path / "tables").splitlines()
     assert out[0] == str(tmp_path / "tables" / "trials.csv")
     assert command("bench", "export", into, "--out", tmp_path, "--format", "xml").status == 2

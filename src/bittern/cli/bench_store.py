@@ -243,11 +243,15 @@ def _text(estimate: Estimate | None, sign: str = "") -> str:
 def merge(
     into: Annotated[Path, typer.Argument(help="Store that gets what the others have; made where there is none.")],
     sources: Annotated[list[Path], typer.Argument(metavar="FROM...", help="Stores to read.")],
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(help="Artefact that stays behind, as model.safetensors; may be given again.", metavar="NAME"),
+    ] = None,
 ) -> None:
     """Put the results of several stores into one; again, nothing changes."""
     from bittern.bench.trials.merge import merge as put
 
-    merged = put(into, sources)
+    merged = put(into, sources, leave_out or ())
     typer.echo(f"{into}: {merged.added} results added, {merged.known} were there, {merged.failures} failures added")
     if merged.differing:
         typer.echo(

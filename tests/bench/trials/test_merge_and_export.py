@@ -60,6 +60,25 @@ def test_a_merge_into_nothing_makes_a_store(tmp_path: Path) -> None:
     assert merge(tmp_path / "new", [source, source]).added == 1
 
 
+def test_a_merge_leaves_named_artefacts_behind(tmp_path: Path) -> None:
+    source = store_of(tmp_path / "a", done(trial(0)), done(trial(1)))
+    for _ in range(2):  # what is there is not taken for another result
+        again = merge(tmp_path / "new", [source], leave_out=("packed.bittern",))
+    assert again == Merged(added=0, known=2, differing=0, failures=0)
+    with TrialStore.read(source) as whole, TrialStore.read(tmp_path / "new") as store:
+        store.check()
+        for full, kept in zip(whole.done(), store.done(), strict=True):
+            assert set(full.result.artefacts) - set(kept.result.artefacts) == {"packed.bittern"}
+            assert kept.result.metrics == full.result.metrics
+            assert kept.result.curves == full.result.curves
+            assert kept.result.notes[-1] == "left out when stores were merged: packed.bittern"
+        with pytest.raises(KeyError, match=r"has no artefact packed\.bittern"):
+            store.artefact(trial(0).key, "packed.bittern")
+    with pytest.raises(ValueError, match=r"no result has an artefact 'model'; there are .*packed\.bittern"):
+        merge(tmp_path / "none", [source], leave_out=("model",))
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_merge_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     into, good = store_of(tmp_path / "a", done()), store_of(tmp_path / "b", done(trial(5)))
     (tmp_path / "bad").write_bytes(good.read_bytes().replace(b"tested", b"TESTED"))

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bittern.bench.trials.rows import digest_of_machine
@@ -28,13 +28,16 @@ class Merged:
     """Added: of trials without a result."""
 
 
-def merge(into: str | Path, sources: Sequence[str | Path]) -> Merged:
+def merge(into: str | Path, sources: Sequence[str | Path], leave_out: Collection[str] = ()) -> Merged:
     """Copy into the store `into`, which is made where there is none, what the stores `sources` have beyond it.
 
     A trial that another machine has answered gets the second answer beside the first; one that the same machine has
     answered keeps its answer. All sources are looked through for damage before anything is written.
 
-    Raises: ValueError for a source that is the target; FileNotFoundError; InUseError; StoreError; OSError.
+    leave_out: names of artefacts that stay behind, as trained models; a note of each result says so.
+
+    Raises: ValueError for a source that is the target, and for a name that no source has; FileNotFoundError; InUseError;
+    StoreError; OSError.
     """
     into = Path(into)
     for source in map(Path, sources):
@@ -44,14 +47,20 @@ def merge(into: str | Path, sources: Sequence[str | Path]) -> Merged:
         opened = [stack.enter_context(TrialStore.read(source)) for source in sources]
         for one in opened:
             one.check()
+        there_are = {name for one in opened for done in one.done(every_machine=True) for name in done.result.artefacts}
+        if unknown := sorted(set(leave_out) - there_are):
+            raise ValueError(
+                f"merge: no result has an artefact {unknown[0]!r}; there are {', '.join(sorted(there_are))}"
+            )
         store = stack.enter_context(TrialStore.open(into))
         there = {_place(done): done for done in store.done(every_machine=True)}
         added = known = differing = failures = 0
         for source_store in opened:
             for done in source_store.done(every_machine=True):
-                if store.add(done, beside=True):
+                kept = _without(done, leave_out)
+                if store.add(kept, beside=True):
                     added += 1
-                    there[_place(done)] = done
+                    there[_place(done)] = kept
                 else:
                     known += 1
                     differing += there[_place(done)].result.metrics != done.result.metrics
@@ -61,6 +70,18 @@ def merge(into: str | Path, sources: Sequence[str | Path]) -> Merged:
                     store.add_failed(failed)
                     failures += 1
     return Merged(added, known, differing, failures)
+
+
+def _without(done: Done, names: Collection[str]) -> Done:
+    left = sorted(done.result.artefacts.keys() & set(names))
+    if not left:
+        return done
+    result = replace(
+        done.result,
+        artefacts={name: done.result.artefacts[name] for name in done.result.artefacts if name not in left},
+        notes=(*done.result.notes, f"left out when stores were merged: {', '.join(left)}"),
+    )
+    return replace(done, result=result)
 
 
 def _place(done: Done) -> tuple[str, str]:
