@@ -233,6 +233,41 @@ static inline simde__m512d bittern_cvtps_pd(simde__m256 x) {
 #undef _mm512_cvtps_pd
 #define _mm512_cvtps_pd(x) bittern_cvtps_pd(x)
 
+static inline simde__m512i bittern_cvtepi8_epi32(simde__m128i x) {
+  alignas(16) signed char in[16];
+  alignas(64) int out[16];
+  simde_mm_store_si128(reinterpret_cast<simde__m128i*>(in), x);
+  for (int i = 0; i < 16; ++i) out[i] = in[i];
+  return simde_mm512_load_si512(out);
+}
+
+#undef _mm512_cvtepi8_epi32
+#define _mm512_cvtepi8_epi32(x) bittern_cvtepi8_epi32(x)
+
+static inline simde__m512i bittern_srav_epi32(simde__m512i x, simde__m512i n) {
+  alignas(64) int words[16];
+  alignas(64) unsigned bits[16];
+  simde_mm512_store_si512(words, x);
+  simde_mm512_store_si512(bits, n);
+  for (int i = 0; i < 16; ++i) words[i] >>= bits[i] < 32 ? bits[i] : 31;
+  return simde_mm512_load_si512(words);
+}
+
+#undef _mm512_srav_epi32
+#define _mm512_srav_epi32(x, n) bittern_srav_epi32(x, n)
+
+static inline simde__m512i bittern_srav_epi64(simde__m512i x, simde__m512i n) {
+  alignas(64) long long words[8];
+  alignas(64) unsigned long long bits[8];
+  simde_mm512_store_si512(words, x);
+  simde_mm512_store_si512(bits, n);
+  for (int i = 0; i < 8; ++i) words[i] >>= bits[i] < 64 ? bits[i] : 63;
+  return simde_mm512_load_si512(words);
+}
+
+#undef _mm512_srav_epi64
+#define _mm512_srav_epi64(x, n) bittern_srav_epi64(x, n)
+
 // SIMDe 0.7.4 defines the name for another number of arguments.
 #undef _mm512_madd_epi16
 #define _mm512_madd_epi16(a, b) simde_mm512_madd_epi16(a, b)

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// integer_conv, integer_add and integer_pool against sums and fixed-point numbers written out.
+// integer_conv, integer_add, integer_mean, integer_pool and integer_quantize against sums and fixed-point
+// numbers written out.
 
 #include "integer_add/kernel.h"
 #include "integer_conv/kernel.h"
+#include "integer_mean/kernel.h"
 #include "integer_pool/kernel.h"
+#include "integer_quantize/kernel.h"
 
 #include <algorithm>
 
@@ -44,7 +47,7 @@ IntegerConv draw_conv(Random& random) {
   c.batch = random.pick({0, 1, 2});
   c.height = random.pick({1, 3, 7, 12});
   c.width = random.pick({1, 4, 7, 15});
-  c.channels = random.pick({1, 2, 3, 5, 8, 16, 33, 65});
+  c.channels = random.pick({1, 2, 3, 5, 8, 16, 24, 33, 65, 96, 128});
   c.groups = random.pick({1, 1, 2, 3});
   c.out_channels = random.pick({1, 7, 8, 9, 16, 17, 31, 33, 64}) * c.groups;
   c.channels *= c.groups;
@@ -61,7 +64,8 @@ IntegerConv draw_conv(Random& random) {
   c.out_width = extent(c.width, c.kernel_w, c.stride_w, c.pad_left + random.below(3), c.dilation_w);
   c.zero = any_int8(random), c.out_zero = any_int8(random);
   c.low = random.pick({-128, -128, -3}), c.high = random.pick({127, 127, 90});
-  c.ending = random.below(3);
+  c.ending = random.below(static_cast<i64>(IntegerEnding::count));
+  c.weight_bits = is_depthwise(c) || random.below(3) != 0 ? 8 : 4;
   return c;
 }
 
@@ -92,15 +96,22 @@ void test_conv(Isa isa, Results& results) {
     IntegerConv c = draw_conv(random);
     const i64 taps = c.kernel_h * c.kernel_w, pixels = c.batch * c.out_height * c.out_width;
     const auto x = draw(random, c.batch * c.height * c.width * c.channels);
-    const auto w = draw(random, c.out_channels * c.channels / c.groups * taps);
+    auto w = draw(random, c.out_channels * c.channels / c.groups * taps);
+    if (c.weight_bits == 4) {
+      for (i8& weight : w) weight = static_cast<i8>(weight >> 4);
+    }
     std::vector<i32> given(static_cast<std::size_t>(3 * c.out_channels));
-    const bool twice = c.ending == static_cast<i64>(IntegerEnding::rounded_twice);
+    const auto ending = static_cast<IntegerEnding>(c.ending);
+    const bool once = ending == IntegerEnding::rounded_once || ending == IntegerEnding::rounded_once_any ||
+                      ending == IntegerEnding::rounded_once_near;
     for (i64 o = 0; o < c.out_channels; ++o) {
       const auto at = static_cast<std::size_t>(o), all = static_cast<std::size_t>(c.out_channels);
       given[at] = static_cast<i32>(random.below(1 << 16) - (1 << 15));
       given[all + at] = static_cast<i32>((i64{1} << 30) + random.below(i64{1} << 30));
       given[2 * all + at] =
-          static_cast<i32>(twice ? random.pick({0, -1, -7, -9, -10, -31}) : random.pick({3, 0, -9}));
+          static_cast<i32>(ending == IntegerEnding::rounded_twice ? random.pick({0, -1, -7, -9, -10, -31})
+                           : ending == IntegerEnding::rounded_once_near ? random.pick({-11, -12, -15, -31})
+                                                                        : random.pick({3, 0, -9}));
     }
     Guarded<u8> weights(kernels.prepared_bytes(c));
     Guarded<i32> rows(kIntegerRows * integer_outputs(c));
@@ -113,7 +124,6 @@ void test_conv(Isa isa, Results& results) {
       const i64 o = i % c.out_channels;
       const auto at = static_cast<std::size_t>(o), all = static_cast<std::size_t>(c.out_channels);
       const i64 sum = naive_sum(c, w, i / c.out_channels, o) + given[at];
-      const bool once = c.ending == static_cast<i64>(IntegerEnding::rounded_once);
       const i64 y = (once ? scaled_once : scaled)(sum, given[all + at], given[2 * all + at]) + c.out_zero;
       good = out[i] == std::min(std::max(y, c.low), c.high);
     }
@@ -147,6 +157,58 @@ void test_add(Isa isa, Results& results) {
       }
       results.record(good, std::string("integer_add ") + isa_name(isa) + " " + std::to_string(count));
     }
+  }
+}
+
+void test_mean(Isa isa, Results& results) {
+  Random random(14);
+  for (int number = 0; number < 12; ++number) {
+    IntegerMean m{};
+    m.batch = 2, m.pixels = random.pick({1, 49, 600}), m.channels = random.pick({1, 64, 70});
+    m.zero = any_int8(random), m.out_zero = any_int8(random), m.low = -120, m.high = 127;
+    m.multiplier = (i64{1} << 30) + random.below(i64{1} << 30), m.shift = random.pick({2, 0, -6, -9});
+    const auto x = draw(random, m.batch * m.pixels * m.channels);
+    Guarded<i8> out(m.batch * m.channels);
+    m.x = x.data(), m.out = out.data();
+    integer_mean_kernels(isa).mean(m, 2);
+    bool good = out.intact();
+    for (i64 i = 0; i < m.batch * m.channels && good; ++i) {
+      i64 sum = 0;
+      for (i64 p = 0; p < m.pixels; ++p)
+        sum += m.x[(i / m.channels * m.pixels + p) * m.channels + i % m.channels] - m.zero;
+      const i64 y = scaled(sum, m.multiplier, m.shift) + m.out_zero;
+      good = out[i] == std::min(std::max(y, m.low), m.high);
+    }
+    results.record(good, std::string("integer_mean ") + isa_name(isa) + " " + std::to_string(number));
+  }
+}
+
+void test_quantize(Isa isa, Results& results) {
+  Random random(15);
+  for (int number = 0; number < 12; ++number) {
+    IntegerQuantize q{};
+    q.batch = 2, q.height = 3, q.width = random.pick({1, 64, 70}), q.channels = random.pick({1, 3, 5});
+    const bool planar = number % 2 == 0;
+    q.x_pixel = planar ? 1 : q.channels, q.x_channel = planar ? q.height * q.width : 1;
+    q.x_row = planar ? q.width : q.width * q.channels, q.x_image = q.height * q.width * q.channels;
+    q.zero = any_int8(random);
+    const float scale = 0.25f;
+    std::vector<float> x(static_cast<std::size_t>(q.batch * q.x_image));
+    for (float& value : x) value = static_cast<float>(random.below(2000) - 1000) / 16.0f;
+    Guarded<i8> out(q.batch * q.x_image);
+    q.x = x.data(), q.scale = &scale, q.out = out.data();
+    integer_quantize_kernels(isa).quantize(q, 2);
+    bool good = out.intact();
+    for (i64 i = 0; i < q.batch * q.x_image && good; ++i) {
+      const i64 channel = i % q.channels, pixel = i / q.channels, image = pixel / (q.height * q.width),
+                inside = pixel % (q.height * q.width);
+      const i64 at = image * q.x_image + inside / q.width * q.x_row + inside % q.width * q.x_pixel +
+                     channel * q.x_channel;
+      const i64 sixteenths = static_cast<i64>(x[static_cast<std::size_t>(at)] * 16.0f),
+                rounded = (std::abs(sixteenths) + 2) / 4, y = (sixteenths < 0 ? -rounded : rounded) + q.zero;
+      good = out[i] == std::min<i64>(std::max<i64>(y, -128), 127);
+    }
+    results.record(good, std::string("integer_quantize ") + isa_name(isa) + " " + std::to_string(number));
   }
 }
 
@@ -192,6 +254,8 @@ void test_pool(Isa isa, Results& results) {
 void test_integers(Isa isa, Results& results) {
   test_conv(isa, results);
   test_add(isa, results);
+  test_mean(isa, results);
+  test_quantize(isa, results);
   test_pool(isa, results);
 }
 

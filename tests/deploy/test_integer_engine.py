@@ -41,9 +41,10 @@ class Chain:
         tensors = {role: torch.tensor(row, dtype=torch.int32) for role, row in rows.items()}
         return self.add(kind, source, tensors={"weight": w, **tensors}, zero=-3, out_zero=5, **attrs)
 
-    def turned(self, source: int, operator: str, numbers: list[int]) -> int:
-        order = list(range(4))
-        return self.add("aten", source, operator=operator, arguments=[{"input": 0, "order": order}, numbers])
+    def turned(self, source: int, operator: str, numbers: list[int], dims: int = 4) -> int:
+        return self.add(
+            "aten", source, operator=operator, arguments=[{"input": 0, "order": list(range(dims))}, numbers]
+        )
 
 
 def network() -> tuple[Program, dict[str, Tensor]]:
@@ -84,6 +85,38 @@ def test_a_network_of_integers_is_one_native_run() -> None:
     assert names == [
         *("conv of int8", "conv of int8", "requantize of int8", "add of int8"),
         *("max pool of int8", "linear of int8", "softmax of int8"),
+    ]
+
+
+def real_to_real() -> tuple[Program, dict[str, Tensor]]:
+    """Float images to float answers: what `bittern.quantize` makes of a network with a mean of whole images."""
+    torch.manual_seed(1)
+    c = Chain()
+    x = c.add("quantize", 0, scale=0.02, zero=-3)
+    x = c.product("integer_conv", x, 32, 3, 3, 3, padding=[1, 1, 1, 1], once=True, low=5)
+    multiplier, shift = factor_of(1.7 / 30)
+    x = c.add("integer_mean", x, dims=[2, 3], zero=5, out_zero=-3, multiplier=multiplier, shift=shift)
+    x = c.turned(x, "reshape.default", [-1, 32, 1, 1], 2)
+    x = c.product("integer_conv", x, 40, 32, 1, 1, once=True)
+    x = c.turned(x, "reshape.default", [-1, 40])
+    x = c.product("integer_linear", x, 10, 40, once=True)
+    x = c.add("dequantize", x, scale=0.07, zero=5)
+    return Program(tuple(c.nodes), (Input("x", (3, 5, 6), "float32"),), x), c.tensors
+
+
+def test_floats_to_floats_are_one_native_run() -> None:
+    program, tensors = real_to_real()
+    engine, one_by_one = Engine(program, tensors), Interpreter(program, tensors, CPU)
+    for batch in (1, 3, 0):
+        x = torch.randn(batch, 3, 5, 6)
+        for images in (x, x.contiguous(memory_format=torch.channels_last), x.flip(0)[:, :, :, ::1]):
+            assert torch.equal(engine(images), one_by_one(images))
+    with engine.schedule(3) as schedule:
+        assert [type(run) for run, _ in schedule._runs] == [NativeRun]
+    names = [group.does() for group in engine.groups if group.planned]
+    assert names == [
+        *("quantize to int8", "conv of int8", "mean of int8"),
+        *("conv of int8", "linear of int8", "dequantize from int8"),
     ]
 
 

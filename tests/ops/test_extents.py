@@ -104,9 +104,9 @@ def input_scale(window: ops.Window | None) -> Made:
     return ops.input_scale_step(x.permute(0, 2, 3, 1), window, means, out), [x, means, out]
 
 
-def integer_conv(groups: int = 1) -> Made:
+def integer_conv(groups: int = 1, weight: int = 100) -> Made:
     row, geometry = torch.ones(6, dtype=torch.int32), ops.IntegerGeometry((1, 2), (1, 1, 1, 0), (1, 1), groups)
-    w = torch.ones(6, 6 // groups, 3, 3, dtype=torch.int8)
+    w = torch.full((6, 6 // groups, 3, 3), weight, dtype=torch.int8)
     conv = ops.PreparedIntegerConv(w, row, row, -row, ops.IntegerEnds(0, 0), geometry)
     x = torch.ones(2, 5, 6, 6, dtype=torch.int8)
     out = torch.empty(2, *conv.output_size(5, 6), 6, dtype=torch.int8)
@@ -145,6 +145,26 @@ def integer_softmax() -> Made:
     return told(softmax.step(out), "integer_softmax", x=x), [softmax, x, out]
 
 
+def integer_mean() -> Made:
+    x, out = torch.ones(2, 5, 6, 7, dtype=torch.int8), torch.empty(2, 7, dtype=torch.int8)
+    record = ops.integer_mean_step(ops.IntegerMeanRule(3, -3, factor_of(0.01)), x.shape, out)
+    return told(record, "integer_mean", x=x), [x, out]
+
+
+def integer_quantize(planar: bool = False) -> Made:
+    x, out = torch.ones(2, 5, 6, 7), torch.empty(2, 5, 6, 7, dtype=torch.int8)
+    if planar:
+        x = torch.ones(2, 7, 5, 6).permute(0, 2, 3, 1)
+    quantize = ops.PreparedIntegerQuantize(0.1, 3)
+    return quantize.step(x, out), [quantize, x, out]
+
+
+def integer_dequantize() -> Made:
+    x, out = torch.ones(37, dtype=torch.int8), torch.empty(37)
+    dequantize = ops.PreparedIntegerDequantize(0.1, 3)
+    return told(dequantize.step(out), "integer_dequantize", x=x), [dequantize, x, out]
+
+
 MAKERS: dict[str, Callable[[], Made]] = {
     "convolution": convolution,
     "planes": lambda: convolution(border=0, planes=2, weight_planes=3),
@@ -165,10 +185,15 @@ MAKERS: dict[str, Callable[[], Made]] = {
     "concatenate_bits": concatenation,
     "integer_conv": integer_conv,
     "integer depthwise": lambda: integer_conv(6),
+    "integer nibbles": lambda: integer_conv(weight=7),
     "integer_add": integer_add,
     "integer_pool": integer_pool,
     "integer_table": integer_table,
     "integer_softmax": integer_softmax,
+    "integer_mean": integer_mean,
+    "integer_quantize": integer_quantize,
+    "planar integer_quantize": lambda: integer_quantize(planar=True),
+    "integer_dequantize": integer_dequantize,
 }
 SIZES = STEP["sizes"].names or ()
 
@@ -199,17 +224,18 @@ def test_no_number_is_believed(name: str, value: int) -> None:
     """Numbers that no step has, in place of those that are no address."""
     records, kept = MAKERS[name]()
     part = (
-        {"levels": "encode", "mean": "pool", "real_pool": "real", "integer depthwise": "integer_conv"}.get(name, name)
+        {"levels": "encode", "mean": "pool", "real_pool": "real"}.get(name, name)
         .removeprefix("planar ")
         .removeprefix("sample ")
     )
+    part = {"integer depthwise": "integer_conv", "integer nibbles": "integer_conv"}.get(part, part)
     part = {"levels": "encode"}.get(part, part)
     part = part if part in (STEP.names or ()) else "conv"
     planes = (
         {"input_words", "weight_bytes", "plane_words"} if name not in ("planes", "levels", "planar levels") else set()
     )
     addresses = {"x", "input", "weights", "threshold", "bits", "affine", "out", "limits", "flip", "means"}
-    addresses |= {"bias", "products", "tree", "residual", "factor", "operations", "table", "exps"}
+    addresses |= {"bias", "products", "scale", "tree", "residual", "factor", "operations", "table", "exps"}
     addresses |= set() if name == "integer_softmax" else {"rows"}
     addresses |= {"epilogue", "output", "tail"}  # unused in a program
     addresses |= {"average", "count_padding", "channels_first", "fused"}  # only compared with 0

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from _conv_cases import generator
 from bittern import ops
-from bittern.ops import IntegerEnds, IntegerGeometry, IntegerPoolRule, IntegerSum
+from bittern.deploy.kinds.integer.means import factor_of_mean
+from bittern.ops import IntegerEnds, IntegerGeometry, IntegerMeanRule, IntegerPoolRule, IntegerSum
 from bittern.ops.fixed_point import Factor, factor_of
+from bittern.ops.integer_conv.cpu import Ending
 
 ISAS = pytest.mark.parametrize("isa", ops.available_isas(), ids=lambda isa: isa.label)
 
@@ -51,6 +53,13 @@ GEOMETRIES = [
     (24, 24, (3, 3), (9, 20), IntegerGeometry((2, 2), (0, 1, 0, 1), (1, 1), 24)),
     (16, 16, (1, 1), (3, 3), IntegerGeometry((1, 1), (0, 0, 0, 0), (1, 1), 16)),
     (3, 4, (1, 1), (2, 2), IntegerGeometry((1, 1), (3, 0, 0, 4))),  # windows in the border alone
+    (12, 72, (3, 3), (7, 5), IntegerGeometry((1, 1), (1, 1, 1, 1))),  # several panels, and a unit
+    (8, 160, (1, 1), (1, 25), IntegerGeometry((1, 1), (0, 0, 0, 0), (1, 1), 2)),
+    (144, 144, (3, 3), (5, 9), IntegerGeometry((1, 1), (1, 1, 1, 1), (1, 1), 144)),  # nine vectors come again
+    (48, 48, (5, 5), (6, 11), IntegerGeometry((1, 1), (2, 2, 2, 2), (1, 1), 48)),
+    (67, 67, (3, 3), (4, 5), IntegerGeometry((1, 1), (1, 1, 1, 1), (1, 1), 67)),
+    (128, 128, (3, 3), (5, 6), IntegerGeometry((2, 2), (1, 1, 1, 1), (1, 1), 128)),
+    (32, 32, (3, 2), (150, 40), IntegerGeometry((1, 1), (1, 0, 1, 1), (2, 1), 32)),  # several bands of rows
 ]
 
 
@@ -69,6 +78,61 @@ def test_a_convolution_gives_the_integers_of_the_reference(isa: ops.Isa, case: t
         found = ops.PreparedIntegerConv(w, *given, ends, geometry, isa)(x)
         assert torch.equal(found, expected), ends
     assert expected.unique().numel() > 1 or expected.numel() < 16
+
+
+def powers(out: int, shift: int) -> tuple[Tensor, Tensor]:
+    """Multiplier and shift of factors 2^(shift - 1): many products lie halfway between whole numbers."""
+    return torch.full((out,), 2**30, dtype=torch.int32), torch.full((out,), shift, dtype=torch.int32)
+
+
+@ISAS
+@pytest.mark.parametrize("groups", [1, 48])
+@pytest.mark.parametrize("once", [False, True])
+def test_halves_round_as_the_reference_rounds_them(isa: ops.Isa, groups: int, once: bool) -> None:
+    geometry = IntegerGeometry((1, 1), (1, 1, 1, 1), (1, 1), groups)
+    w, x = int8(48, 48 // groups, 3, 3), int8(1, 48, 7, 9)
+    for shift in (-3, -5, -9, -14):
+        for zero, bias in ((0, 0), (-128, 2**12 + 1)):
+            ends = IntegerEnds(zero, 7, once)
+            given = torch.full((48,), bias, dtype=torch.int32), *powers(48, shift)
+            expected = ops.integer_conv_reference(x, w, *given, ends, geometry)
+            assert torch.equal(ops.PreparedIntegerConv(w, *given, ends, geometry, isa)(x), expected), (shift, zero)
+
+
+@ISAS
+def test_every_ending_gives_the_integers_of_the_reference(isa: ops.Isa) -> None:
+    """Which one it is depends on the largest sums and factors; channels by themselves have their own code."""
+    seen = set()
+    for groups in (1, 20):
+        geometry = IntegerGeometry((1, 1), (1, 1, 1, 1), (1, 1), groups)
+        w, x = int8(20, 20 // groups, 3, 3), int8(1, 20, 7, 9)
+        for once in (False, True):
+            for real in (1e-4, 1.7, 300.0, 2.0**16, 2.0**29):
+                factors = [factor_of(real if channel % 3 == 0 else 2e-4) for channel in range(20)]
+                pair = [torch.tensor(numbers, dtype=torch.int32) for numbers in zip(*factors, strict=True)]
+                ends = IntegerEnds(3, -100, once, -120, 127)
+                given = int8(20).int() * 1000, *pair
+                conv = ops.PreparedIntegerConv(w, *given, ends, geometry, isa)
+                expected = ops.integer_conv_reference(x, w, *given, ends, geometry)
+                assert torch.equal(conv(x), expected), (groups, once, real)
+                seen.add(conv.ending)
+    assert seen == set(Ending) - {Ending.ROUNDED_TWICE_ANY}  # test_sums_of_more_than_30_bits_are_exact has that
+
+
+@ISAS
+@pytest.mark.parametrize("case", GEOMETRIES, ids=str)
+def test_weights_of_4_bits_take_half_the_bytes_and_give_the_same(isa: ops.Isa, case: tuple) -> None:
+    channels, out, kernel, size, geometry = case
+    w, x = int8(out, channels // geometry.groups, *kernel), int8(2, channels, *size)
+    few = (w.int() >> 4).to(torch.int8)
+    few.view(-1)[:2] = torch.tensor([-8, 7])[: few.numel()]
+    given, ends = rows(out, few[0].numel() * 16, False), IntegerEnds(5, -3, True)
+    conv, wide = (ops.PreparedIntegerConv(v, *given, ends, geometry, isa) for v in (few, few.clamp(max=6) + 100))
+    assert torch.equal(conv(x), ops.integer_conv_reference(x, few, *given, ends, geometry))
+    if few.shape[1] > 1:
+        assert conv.weights.numel() * 2 <= wide.weights.numel() + 64 * geometry.groups * -(
+            -out // geometry.groups // 16
+        )
 
 
 @ISAS
@@ -136,6 +200,48 @@ def test_a_pool_gives_the_integers_of_the_reference(isa: ops.Isa, average: bool,
     ):
         rule = IntegerPoolRule(average, kernel, stride, padding, -100, 100)
         assert torch.equal(ops.integer_pool(x, rule, isa), ops.integer_pool_reference(x, rule))
+
+
+@ISAS
+@pytest.mark.parametrize("channels", [1, 64, 131])
+def test_a_mean_of_images_gives_the_integers_of_the_reference(isa: ops.Isa, channels: int) -> None:
+    for size in ((1, 1), (7, 7), (20, 31)):
+        x = int8(2, channels, *size)
+        for real, low in ((1.0, -128), (2.7, -50)):
+            rule = IntegerMeanRule(-7, 12, factor_of_mean(real, size[0] * size[1]), low, 120)
+            assert torch.equal(ops.integer_mean(x, rule, isa), ops.integer_mean_reference(x, rule))
+
+
+def test_the_sum_of_many_pixels_is_exact() -> None:
+    x = torch.full((1, 3, 300, 301), -128, dtype=torch.int8)
+    rule = IntegerMeanRule(127, 0, factor_of_mean(0.25, 300 * 301))
+    assert torch.equal(ops.integer_mean(x, rule), ops.integer_mean_reference(x, rule))
+
+
+@ISAS
+@pytest.mark.parametrize("channels", [1, 3, 4, 65])
+def test_real_images_become_the_integers_of_the_reference(isa: ops.Isa, channels: int) -> None:
+    x = torch.randn(2, channels, 5, 77, generator=generator("real")) * 3
+    x[0, 0, 0, :8] = torch.tensor([torch.nan, torch.inf, -torch.inf, 0.25, -0.25, 1e30, -0.0, 12.75])
+    for scale, zero in ((0.5, 0), (0.0173, -128), (1e-30, 127)):
+        expected = ops.integer_quantize_reference(x, scale, zero)
+        quantize = ops.PreparedIntegerQuantize(scale, zero, isa)
+        layouts = (
+            x,
+            x.contiguous(memory_format=torch.channels_last),
+            x.permute(0, 1, 3, 2).contiguous().permute(0, 1, 3, 2),
+        )
+        for images in layouts:
+            assert torch.equal(quantize(images), expected)
+    assert ops.integer_quantize_reference(x, 0.5, 0)[0, 0, 0, :7].tolist() == [0, 127, -128, 1, -1, 127, 0]
+
+
+def test_integers_become_the_reals_of_the_reference() -> None:
+    x = torch.arange(-128, 128).to(torch.int8).repeat(2)[:-1]
+    for scale, zero in ((0.1, -128), (3.7e-5, 9)):
+        assert torch.equal(
+            ops.PreparedIntegerDequantize(scale, zero)(x), ops.integer_dequantize_reference(x, scale, zero)
+        )
 
 
 def test_a_mean_rounds_halves_away_from_zero() -> None:

@@ -41,6 +41,9 @@ RECORDS = {
     "integer_pool": ("integer_pool", "IntegerPool"),
     "integer_table": ("integer_table", "IntegerTable"),
     "integer_softmax": ("integer_softmax", "IntegerSoftmax"),
+    "integer_mean": ("integer_mean", "IntegerMean"),
+    "integer_quantize": ("integer_quantize", "IntegerQuantize"),
+    "integer_dequantize": ("integer_dequantize", "IntegerDequantize"),
     "sizes": ("binary_block", "Sizes"),
 }
 

@@ -30,7 +30,10 @@ from bittern.ops.dequantize_blockwise import dequantize_4bit, dequantize_blockwi
 from bittern.ops.flat_bits import flat_bits, from_flat_bits, rows_of_bits
 from bittern.ops.integer_add import IntegerSum, integer_add, integer_add_reference, integer_add_step
 from bittern.ops.integer_conv import IntegerEnds, IntegerGeometry, PreparedIntegerConv, integer_conv_reference
+from bittern.ops.integer_dequantize import PreparedIntegerDequantize, integer_dequantize_reference
+from bittern.ops.integer_mean import IntegerMeanRule, integer_mean, integer_mean_reference, integer_mean_step
 from bittern.ops.integer_pool import IntegerPoolRule, integer_pool, integer_pool_reference, integer_pool_step
+from bittern.ops.integer_quantize import PreparedIntegerQuantize, integer_quantize_reference
 from bittern.ops.integer_softmax import PreparedIntegerSoftmax, integer_softmax_reference
 from bittern.ops.integer_table import integer_table, integer_table_reference, integer_table_step
 from bittern.ops.linear_4bit import linear_4bit, linear_4bit_backward
@@ -104,6 +107,7 @@ __all__ = [
     "Implementation",
     "IntegerEnds",
     "IntegerGeometry",
+    "IntegerMeanRule",
     "IntegerPoolRule",
     "IntegerSum",
     "Isa",
@@ -114,6 +118,8 @@ __all__ = [
     "PreparedBlock",
     "PreparedConv2d",
     "PreparedIntegerConv",
+    "PreparedIntegerDequantize",
+    "PreparedIntegerQuantize",
     "PreparedIntegerSoftmax",
     "PreparedMap",
     "PreparedMatmul",
@@ -156,9 +162,14 @@ __all__ = [
     "integer_add_reference",
     "integer_add_step",
     "integer_conv_reference",
+    "integer_dequantize_reference",
+    "integer_mean",
+    "integer_mean_reference",
+    "integer_mean_step",
     "integer_pool",
     "integer_pool_reference",
     "integer_pool_step",
+    "integer_quantize_reference",
     "integer_softmax_reference",
     "integer_table",
     "integer_table_reference",

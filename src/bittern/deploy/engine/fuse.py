@@ -17,11 +17,12 @@ from bittern.deploy.engine.groups.behind_affine import affine_in_front
 from bittern.deploy.engine.groups.bits import BitConcatenation, BitPool, Encode, Unread
 from bittern.deploy.engine.groups.block import NO_RULE, Block
 from bittern.deploy.engine.groups.group import Group
-from bittern.deploy.engine.groups.integer import integer_group, is_layout
+from bittern.deploy.engine.groups.integer import integer_group
 from bittern.deploy.engine.groups.neighbours import mean_of_neighbours
 from bittern.deploy.engine.groups.pool import Pool
 from bittern.deploy.engine.groups.real import RealProduct, WholeMean
 from bittern.deploy.engine.groups.rows import MOST_WEIGHTS, RowProduct, RowScale
+from bittern.deploy.engine.groups.source import is_layout
 from bittern.deploy.engine.groups.torch_node import TorchNode
 from bittern.deploy.engine.pieces import Pieces, find_pieces
 from bittern.deploy.engine.residual import trace_residual

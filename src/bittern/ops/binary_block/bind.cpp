@@ -45,6 +45,9 @@ static nb::dict step_fields() {
   found["integer_pool"] = layout_of(kIntegerPoolFields);
   found["integer_table"] = layout_of(kIntegerTableFields);
   found["integer_softmax"] = layout_of(kIntegerSoftmaxFields);
+  found["integer_mean"] = layout_of(kIntegerMeanFields);
+  found["integer_quantize"] = layout_of(kIntegerQuantizeFields);
+  found["integer_dequantize"] = layout_of(kIntegerDequantizeFields);
   found["sizes"] = layout_of(kSizesFields);
   return found;
 }

@@ -360,6 +360,7 @@ void check_integer_conv(Findings& f, Isa isa, const IntegerConv& c, const Sizes&
   f.need(c.batch == 0 || c.out_height == 0 || c.out_width == 0 || sound_frame(c), "its windows");
   f.need(are_int8({c.zero, c.out_zero, c.low, c.high}), "its zero points and limits");
   f.need(c.ending >= 0 && c.ending < static_cast<i64>(IntegerEnding::count), "its ending");
+  f.need(c.weight_bits == 8 || (c.weight_bits == 4 && !is_depthwise(c)), "the bits of its weights");
   if (!f.ok()) return;
   f.holds(c.x, dense(c.batch, c.height, c.width, c.channels), sizes.input, "its input");
   f.holds(static_cast<const std::int8_t*>(c.weights), Extent(integer_conv_kernels(isa).prepared_bytes(c)),
@@ -402,6 +403,29 @@ void check_integer_softmax(Findings& f, const IntegerSoftmax& s, const Sizes& si
   f.holds(s.exps, Extent(256), sizes.rows, "its exponentials");
   f.holds(s.x, dense(s.rows, s.answers, 1), sizes.input, "its input");
   f.holds(s.out, dense(s.rows, s.answers, 1), sizes.real, "its result");
+}
+
+void check_integer_mean(Findings& f, const IntegerMean& m, const Sizes& sizes) {
+  f.need(sound(0, {m.batch}) && sound(1, {m.channels, m.pixels}) && m.pixels <= i64{1} << 23, "its sizes");
+  f.need(are_int8({m.zero, m.out_zero, m.low, m.high}), "its zero points and limits");
+  f.need(is_factor(m.multiplier, m.shift), "its factor");
+  f.holds(m.x, dense(m.batch, m.pixels, m.channels), sizes.input, "its input");
+  f.holds(m.out, dense(m.batch, m.channels, 1), sizes.real, "its result");
+}
+
+void check_integer_quantize(Findings& f, const IntegerQuantize& q, const Sizes& sizes) {
+  f.need(sound(0, {q.batch, q.height, q.width}) && sound(1, {q.channels}), "its sizes");
+  f.need(are_int8({q.zero}), "its zero point");
+  if (!f.ok()) return;
+  f.holds(q.scale, Extent(1), sizes.rows, "its scale");
+  f.holds(q.x, lying(q), sizes.input, "its input");
+  f.holds(q.out, dense(q.batch, q.height, q.width, q.channels), sizes.real, "its result");
+}
+
+void check_integer_dequantize(Findings& f, const IntegerDequantize& d, const Sizes& sizes) {
+  f.holds(d.x, Extent(d.count), sizes.input, "its input");
+  f.holds(d.table, Extent(256), sizes.rows, "its table");
+  f.holds(d.out, Extent(d.count), sizes.real, "its result");
 }
 
 }  // namespace
@@ -453,6 +477,15 @@ Misfit misfit_of(Isa isa, const ProgramStep& step) {
       break;
     case StepKind::integer_softmax:
       check_integer_softmax(f, step.integer_softmax, step.sizes);
+      break;
+    case StepKind::integer_mean:
+      check_integer_mean(f, step.integer_mean, step.sizes);
+      break;
+    case StepKind::integer_quantize:
+      check_integer_quantize(f, step.integer_quantize, step.sizes);
+      break;
+    case StepKind::integer_dequantize:
+      check_integer_dequantize(f, step.integer_dequantize, step.sizes);
       break;
     default:
       f.need(false, "its kind");

@@ -151,20 +151,32 @@ constexpr std::array kMapImagesFields = {BITTERN_FIELD(MapImages, batch),
                                          BITTERN_FIELD(MapImages, out)};
 static_assert(is_whole(kMapImagesFields, sizeof(MapImages)));
 
-constexpr std::array kIntegerConvFields = {
-    BITTERN_FIELD(IntegerConv, batch),        BITTERN_FIELD(IntegerConv, height),
-    BITTERN_FIELD(IntegerConv, width),        BITTERN_FIELD(IntegerConv, channels),
-    BITTERN_FIELD(IntegerConv, out_height),   BITTERN_FIELD(IntegerConv, out_width),
-    BITTERN_FIELD(IntegerConv, out_channels), BITTERN_FIELD(IntegerConv, kernel_h),
-    BITTERN_FIELD(IntegerConv, kernel_w),     BITTERN_FIELD(IntegerConv, stride_h),
-    BITTERN_FIELD(IntegerConv, stride_w),     BITTERN_FIELD(IntegerConv, pad_top),
-    BITTERN_FIELD(IntegerConv, pad_left),     BITTERN_FIELD(IntegerConv, dilation_h),
-    BITTERN_FIELD(IntegerConv, dilation_w),   BITTERN_FIELD(IntegerConv, groups),
-    BITTERN_FIELD(IntegerConv, zero),         BITTERN_FIELD(IntegerConv, out_zero),
-    BITTERN_FIELD(IntegerConv, low),          BITTERN_FIELD(IntegerConv, high),
-    BITTERN_FIELD(IntegerConv, ending),       BITTERN_FIELD(IntegerConv, x),
-    BITTERN_FIELD(IntegerConv, weights),      BITTERN_FIELD(IntegerConv, rows),
-    BITTERN_FIELD(IntegerConv, out)};
+constexpr std::array kIntegerConvFields = {BITTERN_FIELD(IntegerConv, batch),
+                                           BITTERN_FIELD(IntegerConv, height),
+                                           BITTERN_FIELD(IntegerConv, width),
+                                           BITTERN_FIELD(IntegerConv, channels),
+                                           BITTERN_FIELD(IntegerConv, out_height),
+                                           BITTERN_FIELD(IntegerConv, out_width),
+                                           BITTERN_FIELD(IntegerConv, out_channels),
+                                           BITTERN_FIELD(IntegerConv, kernel_h),
+                                           BITTERN_FIELD(IntegerConv, kernel_w),
+                                           BITTERN_FIELD(IntegerConv, stride_h),
+                                           BITTERN_FIELD(IntegerConv, stride_w),
+                                           BITTERN_FIELD(IntegerConv, pad_top),
+                                           BITTERN_FIELD(IntegerConv, pad_left),
+                                           BITTERN_FIELD(IntegerConv, dilation_h),
+                                           BITTERN_FIELD(IntegerConv, dilation_w),
+                                           BITTERN_FIELD(IntegerConv, groups),
+                                           BITTERN_FIELD(IntegerConv, zero),
+                                           BITTERN_FIELD(IntegerConv, out_zero),
+                                           BITTERN_FIELD(IntegerConv, low),
+                                           BITTERN_FIELD(IntegerConv, high),
+                                           BITTERN_FIELD(IntegerConv, ending),
+                                           BITTERN_FIELD(IntegerConv, weight_bits),
+                                           BITTERN_FIELD(IntegerConv, x),
+                                           BITTERN_FIELD(IntegerConv, weights),
+                                           BITTERN_FIELD(IntegerConv, rows),
+                                           BITTERN_FIELD(IntegerConv, out)};
 static_assert(is_whole(kIntegerConvFields, sizeof(IntegerConv)));
 
 constexpr std::array kIntegerAddFields = {BITTERN_FIELD(IntegerAdd, count),
@@ -207,6 +219,29 @@ constexpr std::array kIntegerSoftmaxFields = {
     BITTERN_FIELD(IntegerSoftmax, x),     BITTERN_FIELD(IntegerSoftmax, out)};
 static_assert(is_whole(kIntegerSoftmaxFields, sizeof(IntegerSoftmax)));
 
+constexpr std::array kIntegerMeanFields = {
+    BITTERN_FIELD(IntegerMean, batch),    BITTERN_FIELD(IntegerMean, pixels),
+    BITTERN_FIELD(IntegerMean, channels), BITTERN_FIELD(IntegerMean, zero),
+    BITTERN_FIELD(IntegerMean, out_zero), BITTERN_FIELD(IntegerMean, low),
+    BITTERN_FIELD(IntegerMean, high),     BITTERN_FIELD(IntegerMean, multiplier),
+    BITTERN_FIELD(IntegerMean, shift),    BITTERN_FIELD(IntegerMean, x),
+    BITTERN_FIELD(IntegerMean, out)};
+static_assert(is_whole(kIntegerMeanFields, sizeof(IntegerMean)));
+
+constexpr std::array kIntegerQuantizeFields = {
+    BITTERN_FIELD(IntegerQuantize, batch),   BITTERN_FIELD(IntegerQuantize, height),
+    BITTERN_FIELD(IntegerQuantize, width),   BITTERN_FIELD(IntegerQuantize, channels),
+    BITTERN_FIELD(IntegerQuantize, zero),    BITTERN_FIELD(IntegerQuantize, x),
+    BITTERN_FIELD(IntegerQuantize, x_image), BITTERN_FIELD(IntegerQuantize, x_row),
+    BITTERN_FIELD(IntegerQuantize, x_pixel), BITTERN_FIELD(IntegerQuantize, x_channel),
+    BITTERN_FIELD(IntegerQuantize, scale),   BITTERN_FIELD(IntegerQuantize, out)};
+static_assert(is_whole(kIntegerQuantizeFields, sizeof(IntegerQuantize)));
+
+constexpr std::array kIntegerDequantizeFields = {
+    BITTERN_FIELD(IntegerDequantize, count), BITTERN_FIELD(IntegerDequantize, x),
+    BITTERN_FIELD(IntegerDequantize, table), BITTERN_FIELD(IntegerDequantize, out)};
+static_assert(is_whole(kIntegerDequantizeFields, sizeof(IntegerDequantize)));
+
 constexpr std::array kSizesFields = {
     BITTERN_FIELD(Sizes, input_before), BITTERN_FIELD(Sizes, input),    BITTERN_FIELD(Sizes, weights),
     BITTERN_FIELD(Sizes, rows),         BITTERN_FIELD(Sizes, residual), BITTERN_FIELD(Sizes, factor),
@@ -231,6 +266,9 @@ constexpr std::array kProgramStepFields = {BITTERN_FIELD(ProgramStep, kind),
                                            BITTERN_FIELD(ProgramStep, integer_pool),
                                            BITTERN_FIELD(ProgramStep, integer_table),
                                            BITTERN_FIELD(ProgramStep, integer_softmax),
+                                           BITTERN_FIELD(ProgramStep, integer_mean),
+                                           BITTERN_FIELD(ProgramStep, integer_quantize),
+                                           BITTERN_FIELD(ProgramStep, integer_dequantize),
                                            BITTERN_FIELD(ProgramStep, sizes)};
 static_assert(is_whole(kProgramStepFields, sizeof(ProgramStep)));
 

@@ -37,6 +37,9 @@ class StepKind(IntEnum):
     INTEGER_POOL = 12
     INTEGER_TABLE = 13
     INTEGER_SOFTMAX = 14
+    INTEGER_MEAN = 15
+    INTEGER_QUANTIZE = 16
+    INTEGER_DEQUANTIZE = 17
 
 
 MAP_UNIT = 16
@@ -125,7 +128,7 @@ def extent_of(x: Tensor) -> int:
 
 
 def point(record: np.ndarray, part: str, x: Tensor) -> None:
-    """Let a part of a record (`real`, `encode`, `input_scale`) read other images [batch, height, width, channels]."""
+    """Let a part of a record that has strides read other images [batch, height, width, channels]."""
     fields = record[part]
     fields["x"] = x.data_ptr()
     fields["x_image"], fields["x_row"], fields["x_pixel"], fields["x_channel"] = x.stride()

@@ -169,6 +169,15 @@ void run_steps(Isa isa, const ProgramStep* steps, i64 count, int threads) {
       case StepKind::integer_softmax:
         integer_softmax(step.integer_softmax, threads);
         break;
+      case StepKind::integer_mean:
+        integer_mean_kernels(isa).mean(step.integer_mean, threads);
+        break;
+      case StepKind::integer_quantize:
+        integer_quantize_kernels(isa).quantize(step.integer_quantize, threads);
+        break;
+      case StepKind::integer_dequantize:
+        integer_dequantize(step.integer_dequantize, threads);
+        break;
       case StepKind::count:
         break;
     }

@@ -8,7 +8,10 @@
 #include "concatenate_bits/kernel.h"
 #include "integer_add/kernel.h"
 #include "integer_conv/kernel.h"
+#include "integer_dequantize/kernel.h"
+#include "integer_mean/kernel.h"
 #include "integer_pool/kernel.h"
+#include "integer_quantize/kernel.h"
 #include "integer_softmax/kernel.h"
 #include "integer_table/kernel.h"
 #include "isa.h"
@@ -79,6 +82,9 @@ enum class StepKind : i64 {
   integer_pool,
   integer_table,
   integer_softmax,
+  integer_mean,
+  integer_quantize,
+  integer_dequantize,
   count
 };
 
@@ -101,6 +107,9 @@ struct ProgramStep {
   IntegerPool integer_pool;
   IntegerTable integer_table;
   IntegerSoftmax integer_softmax;
+  IntegerMean integer_mean;
+  IntegerQuantize integer_quantize;
+  IntegerDequantize integer_dequantize;
   Sizes sizes;
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Sums over taps of 16 channels at once, two taps to a multiplication. Included inside the namespace of avx2
-// or avx512.
+// Sums over taps of 16 channels at once, two taps to a multiplication. Included inside namespace
+// avx2.
 
 namespace {
 

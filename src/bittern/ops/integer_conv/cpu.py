@@ -20,6 +20,14 @@ from bittern.ops.integer_conv.arguments import IntegerEnds, IntegerGeometry
 TWICE_INT8 = 256
 """What lies beyond it lies beyond the limits, whatever the zero point."""
 
+MOST_ROUNDED = 2.0**30
+"""Results rounded once that vectors take, zero points and rounding aside."""
+MOST_NEAR = 2.0**15 - 2.0**8
+"""Those that have room in int32 with 16 bits behind the point."""
+
+FEW_BITS = 4
+"""Of weights from -8 to 7, of which a byte holds two."""
+
 ONE_PIXEL = IntegerGeometry()
 """Windows side by side: of a linear layer."""
 
@@ -28,8 +36,11 @@ class Ending(IntEnum):
     """How sums become int8, by the number that native code knows (IntegerEnding)."""
 
     ROUNDED_TWICE = 0
-    ROUNDED_TWICE_LARGE = 1
+    ROUNDED_TWICE_ANY = 1
     ROUNDED_ONCE = 2
+    ROUNDED_ONCE_ANY = 3
+    RAISED = 4
+    ROUNDED_ONCE_NEAR = 5
 
 
 class PreparedIntegerConv:
@@ -59,7 +70,8 @@ class PreparedIntegerConv:
         self._record = np.zeros(1, STEP)
         addend = torch.zeros_like(multiplier) if bias is None else bias
         rows = _constants_small(w, (addend, multiplier, shift), ends)
-        self._describe(_ending(w, rows, ends))
+        self.ending = _ending(w, rows, ends)
+        self._describe(_bits(w))
         given = torch.stack(rows).contiguous()
         weights, numbers = _native.integer_conv_sizes(int(self.isa), self._record.ctypes.data)
         self.weights = torch.empty(weights, dtype=torch.int8)
@@ -71,7 +83,7 @@ class PreparedIntegerConv:
         r["weights"], r["rows"] = self.weights.data_ptr(), self.rows.data_ptr()
         sizes["weights"], sizes["rows"] = bytes_of(self.weights), bytes_of(self.rows)
 
-    def _describe(self, ending: Ending) -> None:
+    def _describe(self, bits: int) -> None:
         """All but sizes of images and addresses."""
         record, geometry = self._record, self.geometry
         record["kind"] = StepKind.INTEGER_CONV
@@ -82,7 +94,7 @@ class PreparedIntegerConv:
         r["dilation_h"], r["dilation_w"] = geometry.dilation
         r["pad_left"], _, r["pad_top"], _ = geometry.padding
         r["zero"], r["out_zero"], _, r["low"], r["high"] = self.ends
-        r["ending"] = ending
+        r["ending"], r["weight_bits"] = self.ending, bits
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         return self.geometry.output_size((height, width), self.kernel)
@@ -109,6 +121,12 @@ class PreparedIntegerConv:
         return out.permute(0, 3, 1, 2)
 
 
+def _bits(w: Tensor) -> int:
+    """Bits in which weights are kept; those of channels by themselves are few, and always bytes."""
+    few = w.shape[1] > 1 and bool(((w >= -8) & (w <= 7)).all())
+    return FEW_BITS if few else 8
+
+
 def _constants_small(w: Tensor, rows: Sequence[Tensor], ends: IntegerEnds) -> list[Tensor]:
     """Bias, multiplier and shift, small for outputs without a weight: networks have such, with any bias.
 
@@ -122,12 +140,21 @@ def _constants_small(w: Tensor, rows: Sequence[Tensor], ends: IntegerEnds) -> li
 
 
 def _ending(w: Tensor, rows: Sequence[Tensor], ends: IntegerEnds) -> Ending:
-    """Whether vectors of int32 hold what becomes of the largest sums: their product, and half of a step beside it."""
-    if ends.once:
-        return Ending.ROUNDED_ONCE
+    """Whether vectors of int32 hold what becomes of the largest sums.
+
+    Rounded twice: their product, and half of a step beside it; a number that a factor of 1 and more raises is held to
+    int32, and not shifted after that. Rounded once: their product.
+    """
     bias, multiplier, shift = (row.long() for row in rows)
     largest = max(127 - ends.zero, ends.zero + 128)
     sums = w.flatten(1).long().abs().sum(1) * largest + bias.abs()
+    if ends.once:
+        most = float((sums.double() * multiplier * torch.pow(2.0, shift.double() - ONE_BITS)).max())
+        if most < MOST_NEAR:
+            return Ending.ROUNDED_ONCE_NEAR
+        return Ending.ROUNDED_ONCE if most < MOST_ROUNDED else Ending.ROUNDED_ONCE_ANY
     half = 1 << (-shift - 1).clamp(min=0)
-    small = ((sums * multiplier >> ONE_BITS) + half + 2 < 2**31) & (shift <= 0)
-    return Ending.ROUNDED_TWICE if bool(small.all()) else Ending.ROUNDED_TWICE_LARGE
+    small = ((sums * multiplier >> ONE_BITS) + half + 2 < 2**31) | (shift > 0)
+    if not bool(small.all()):
+        return Ending.ROUNDED_TWICE_ANY
+    return Ending.RAISED if bool((shift > 0).any()) else Ending.ROUNDED_TWICE

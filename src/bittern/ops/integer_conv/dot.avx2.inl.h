@@ -8,6 +8,7 @@
 namespace {
 
 constexpr int kPixels = 6, kMostVectors = 2, kHalfVectors = 1;
+constexpr bool kFinishesTiles = false;  // from registers, not from memory
 
 struct Dot {
   using Number = i16;  // of an image, zero point taken off
@@ -17,6 +18,7 @@ struct Dot {
   static constexpr i64 kLanes = 8;
   static i32 centre(i64 zero) { return static_cast<i32>(-zero); }  // what is added to each number of an image
   static Sum zero() { return _mm256_setzero_si256(); }
+  static Sum load(const i32* p) { return load_8_words(p); }
   static __m256i weights(const Weight* p) { return load_8_words(p); }
   static __m256i weights(const i8* p) { return _mm256_cvtepi8_epi16(load_8_halves(p)); }
   static __m256i spread(const Number* p) {

@@ -3,11 +3,10 @@
 // Products of four bytes, sixteen at a time (VPDPBUSD), which takes one side unsigned: 128 is added to the
 // numbers of an image. Sums wrap, so that only the last one must fit. Included inside namespace avx512.
 
-#include "channels_ymm.inl.h"
-
 namespace {
 
-constexpr int kPixels = 8, kMostVectors = 2, kHalfVectors = 1;
+constexpr int kPixels = 12, kMostVectors = 2, kHalfVectors = 1;
+constexpr bool kFinishesTiles = true;  // from registers, not from memory
 
 struct Dot {
   using Number = u8;  // of an image
@@ -17,6 +16,7 @@ struct Dot {
   static constexpr i64 kLanes = 16;
   static i32 centre(i64) { return 128; }  // what is added to each number of an image
   static Sum zero() { return _mm512_setzero_si512(); }
+  static Sum load(const i32* p) { return _mm512_loadu_si512(p); }
   static __m512i weights(const Weight* p) { return _mm512_loadu_si512(p); }
   static __m512i spread(const Number* p) {
     i32 four;
@@ -28,3 +28,5 @@ struct Dot {
 };
 
 }  // namespace
+
+#include "tile_zmm.inl.h"

@@ -8,6 +8,7 @@
 namespace {
 
 constexpr int kPixels = 4, kMostVectors = 4, kHalfVectors = 2;
+constexpr bool kFinishesTiles = false;  // from registers, not from memory
 
 struct Dot {
   using Number = i16;  // of an image, zero point taken off
@@ -17,6 +18,7 @@ struct Dot {
   static constexpr i64 kLanes = 4;
   static i32 centre(i64 zero) { return static_cast<i32>(-zero); }  // what is added to each number of an image
   static Sum zero() { return vdupq_n_s32(0); }
+  static Sum load(const i32* p) { return vld1q_s32(p); }
   static int16x4_t weights(const Weight* p) { return vld1_s16(p); }
   static int16x4_t weights(const i8* p) {
     u32 four;

@@ -8,6 +8,7 @@
 namespace {
 
 constexpr int kPixels = 4, kMostVectors = 4, kHalfVectors = 2;
+constexpr bool kFinishesTiles = false;  // from registers, not from memory
 
 struct Dot {
   using Number = i8;  // of an image
@@ -17,6 +18,7 @@ struct Dot {
   static constexpr i64 kLanes = 4;
   static i32 centre(i64) { return 0; }  // what is added to each number of an image
   static Sum zero() { return vdupq_n_s32(0); }
+  static Sum load(const i32* p) { return vld1q_s32(p); }
   static int8x16_t weights(const Weight* p) { return vld1q_s8(p); }
   static int8x16_t spread(const Number* p) {
     i32 four;

@@ -6,6 +6,7 @@
 namespace {
 
 constexpr int kPixels = 2, kMostVectors = 16, kHalfVectors = 16;
+constexpr bool kFinishesTiles = false;  // from registers, not from memory
 
 struct Dot {
   using Number = i16;  // of an image, zero point taken off
@@ -15,6 +16,7 @@ struct Dot {
   static constexpr i64 kLanes = 1;
   static i32 centre(i64 zero) { return static_cast<i32>(-zero); }  // what is added to each number of an image
   static Sum zero() { return 0; }
+  static Sum load(const i32* p) { return *p; }
   static i32 weights(const Weight* p) { return *p; }
   static i32 spread(const Number* p) { return *p; }
   static Sum step(Sum sum, i32 w, i32 x) { return sum + w * x; }

@@ -15,7 +15,7 @@ inline Factors made_factors(int32x4_t multiplier, int32x4_t shift) {
   return {multiplier, shift, vreinterpretq_s32_u32(vcltq_s32(shift, vdupq_n_s32(0)))};
 }
 inline Factors factors(const i32* multiplier, const i32* shift) {
-  return made_factors(vld1q_s32(multiplier), vld1q_s32(shift));
+  return made_factors(vld1q_s32(multiplier), vminq_s32(vld1q_s32(shift), vdupq_n_s32(0)));
 }
 inline Factors same_factors(i64 multiplier, i64 shift) {
   return made_factors(vdupq_n_s32(static_cast<i32>(multiplier)), vdupq_n_s32(static_cast<i32>(shift)));
@@ -30,6 +30,24 @@ inline Lanes add_lanes(Lanes a, Lanes b) {
 inline Lanes times(Lanes x, const Factors& f) {
   const int32x4_t high = vqrdmulhq_s32(x, f.multiplier);
   return vrshlq_s32(vaddq_s32(high, vandq_s32(vshrq_n_s32(high, 31), f.passes)), f.shift);
+}
+struct OnceFactors {
+  int32x2_t low, high;              // multipliers
+  int64x2_t low_shift, high_shift;  // of the products: below 0
+};
+inline OnceFactors once_factors(const i32* multiplier, const i32* shift) {
+  const int32x4_t m = vld1q_s32(multiplier), down = vsubq_s32(vld1q_s32(shift), vdupq_n_s32(31));
+  return {vget_low_s32(m), vget_high_s32(m), vmovl_s32(vget_low_s32(down)), vmovl_s32(vget_high_s32(down))};
+}
+// `scaled_once`, held to int32: SRSHL rounds halves upward.
+inline Lanes times_once(Lanes x, const OnceFactors& f) {
+  const int64x2_t low = vrshlq_s64(vmull_s32(vget_low_s32(x), f.low), f.low_shift);
+  const int64x2_t high = vrshlq_s64(vmull_s32(vget_high_s32(x), f.high), f.high_shift);
+  return vcombine_s32(vqmovn_s64(low), vqmovn_s64(high));
+}
+// x 2^shift, held to int32, where that is more than x.
+inline Lanes raised(Lanes x, const i32* shift) {
+  return vqshlq_s32(x, vmaxq_s32(vld1q_s32(shift), vdupq_n_s32(0)));
 }
 // (x - zero) 2^bits times a factor, of one number for each lane.
 template <int bits>

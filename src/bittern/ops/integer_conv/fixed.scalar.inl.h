@@ -12,7 +12,7 @@ struct Factors {
 };
 
 inline Factors factors(const i32* multiplier, const i32* shift) {
-  return {*multiplier, -*shift};
+  return {*multiplier, static_cast<i32>(larger(-*shift, 0))};
 }
 inline Factors same_factors(i64 multiplier, i64 shift) {
   return {static_cast<i32>(multiplier), static_cast<i32>(-shift)};
@@ -25,6 +25,20 @@ inline Lanes add_lanes(Lanes a, Lanes b) {
 }
 inline Lanes times(Lanes x, const Factors& f) {
   return static_cast<i32>(rounded_shift(high_part(i64{x} * f.multiplier), f.right));
+}
+struct OnceFactors {
+  i32 multiplier, shift;
+};
+inline OnceFactors once_factors(const i32* multiplier, const i32* shift) {
+  return {*multiplier, *shift};
+}
+// `scaled_once`, where the result fits int32.
+inline Lanes times_once(Lanes x, const OnceFactors& f) {
+  return static_cast<i32>(scaled_once(x, f.multiplier, f.shift));
+}
+// x 2^shift, held to int32, where that is more than x.
+inline Lanes raised(Lanes x, const i32* shift) {
+  return static_cast<i32>(clamped(i64{x} * (i64{1} << larger(*shift, 0)), kLeast, kMost));
 }
 // (x - zero) 2^bits times a factor, of one number for each lane.
 template <int bits>

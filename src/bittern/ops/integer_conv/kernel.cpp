@@ -17,5 +17,13 @@ namespace bittern::BITTERN_SET {
 
 #include BITTERN_FILE(integer_conv, dot)
 
+#include "frame.inl.h"
+
+#include "rows.inl.h"
+
+#include "products.inl.h"
+
+#include BITTERN_FILE(integer_conv, channels)
+
 #include "kernel.inl.h"
 }  // namespace bittern::BITTERN_SET

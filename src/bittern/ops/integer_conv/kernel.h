@@ -13,13 +13,16 @@ namespace bittern {
 constexpr i64 kIntegerUnit = 16;
 
 // Rows of the numbers behind the sums, each of integer_outputs() int32.
-constexpr i64 kIntegerRows = 3;  // bias, multiplier, shift
+constexpr i64 kIntegerRows = 4;  // bias, multiplier, shift, and 2^16 times the factor in float32
 
 // How the sums become int8.
 enum class IntegerEnding : i64 {
-  rounded_twice,        // `scaled` of factors below 1, where a product and half of a step fit int32
-  rounded_twice_large,  // `scaled` of any
-  rounded_once,         // `scaled_once`
+  rounded_twice,      // `scaled` of factors below 1, where a product and half of a step fit int32
+  rounded_twice_any,  // `scaled` of any
+  rounded_once,       // `scaled_once`, where results are below 2^30
+  rounded_once_any,   // `scaled_once` of any
+  raised,             // `rounded_twice`, but that some factors are 1 and more
+  rounded_once_near,  // `scaled_once`, where results are below 2^15 - 2^8
   count
 };
 
@@ -30,6 +33,7 @@ struct IntegerConv {
   i64 groups;                     // that split channels and out_channels
   i64 zero, out_zero, low, high;  // zero points, and between which the results lie
   i64 ending;                     // an IntegerEnding
+  i64 weight_bits;                // 8, or 4: two weights a byte, from -8 to 7
   const std::int8_t* x;           // [batch, height, width, channels]
   const void* weights;            // as `prepare` laid them out for the same instruction set
   const i32* rows;                // [kIntegerRows, integer_outputs]
@@ -41,10 +45,30 @@ static constexpr inline bool is_depthwise(const IntegerConv& c) {
   return c.groups == c.channels && c.groups == c.out_channels && c.groups > 1;
 }
 
+// Channels side by side that are summed by themselves, by the widest vectors.
+constexpr i64 kChannelVector = 64;
+
+static constexpr inline i64 common_divisor(i64 a, i64 b) {
+  while (b != 0) {
+    const i64 rest = a % b;
+    a = b, b = rest;
+  }
+  return a;
+}
+
+// Vectors of numbers of a row of pixels after which the same channels come again, where sums by channels go
+// along a row whatever its pixels; 0 where they go by pixels.
+static constexpr inline i64 channel_period(const IntegerConv& c) {
+  constexpr i64 kMost = 16;
+  const i64 period = c.channels / common_divisor(c.channels, kChannelVector);
+  return c.stride_w == 1 && c.channels % kChannelVector != 0 && period <= kMost ? period : 0;
+}
+
 // Numbers of a row behind the sums: those of each group begin at a unit.
 static constexpr inline i64 integer_outputs(const IntegerConv& c) {
-  return is_depthwise(c) ? round_up(c.channels, kIntegerUnit)
-                         : c.groups * round_up(c.out_channels / c.groups, kIntegerUnit);
+  if (!is_depthwise(c)) return c.groups * round_up(c.out_channels / c.groups, kIntegerUnit);
+  const i64 period = channel_period(c);
+  return period != 0 ? period * kChannelVector : round_up(c.channels, kChannelVector);
 }
 
 struct IntegerConvKernels {

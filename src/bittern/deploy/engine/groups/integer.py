@@ -8,43 +8,29 @@ reads what stands in front of them (`Source`).
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from bittern import ops
-from bittern.deploy.engine.groups.group import CPU, AtBatch, Material, OneNode, always
+from bittern.deploy.engine.groups.conversions import Dequantize, Quantize
+from bittern.deploy.engine.groups.group import CPU, AtBatch, Group, Material, OneNode, always
 from bittern.deploy.engine.groups.native import IntegerGroup
+from bittern.deploy.engine.groups.source import Forms, Source, is_images, source_of
 from bittern.deploy.engine.layout import Layout
 from bittern.deploy.engine.native_run import NativeRun
-from bittern.deploy.form import Form
+from bittern.deploy.kinds.integer.means import mean_rule
 from bittern.deploy.kinds.integer.parts import factor_at
 from bittern.deploy.kinds.integer.pools import pool_rule
 from bittern.deploy.kinds.integer.products import prepared
 from bittern.deploy.kinds.integer.sums import sum_rule
 from bittern.deploy.kinds.integer.table import every_int8
-from bittern.deploy.kinds.kind import IMAGE_DIMS, integer
+from bittern.deploy.kinds.kind import IMAGE_DIMS, integer, integers
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Node, Program
-
-Forms = Mapping[int, Form]
-
-ROW_DIMS = 2
-
-LAYOUT_OPERATORS = ("permute.default", "reshape.default")
-CHANNELS_FIRST, CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
-
-
-class Source(NamedTuple):
-    """Where the images that a group reads lie."""
-
-    value: int
-    as_given: bool = False
-    """Whether the value has the order of dimensions that the images have in memory, not torch's."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +56,9 @@ class IntegerNode(OneNode, IntegerGroup):
 
     def _run(self, make: Callable[[Layout], np.ndarray], layout: Layout) -> NativeRun:
         record = make(layout)
-        part = ops.part_of(record)
-        run = NativeRun(ops.chosen_isa(), record)
-        for name, source in zip(("x", "residual"), self.sources, strict=False):
-            images = layout.plan.images.get(source.value)
-            if images is None:
-                (run.as_given if source.as_given else run.patches).append((part, name, 0, source.value))
-            else:
-                record[part][name] = images.data_ptr()
-                record["sizes"]["input" if name == "x" else name] = ops.bytes_of(images)
-        return NativeRun(run.isa, record, run.patches, as_given=run.as_given)
+        runs = [s.read_by(layout, record, name) for name, s in zip(("x", "residual"), self.sources, strict=False)]
+        patches = [patch for run in runs for patch in run.patches]
+        return NativeRun(runs[0].isa, record, patches, as_given=[patch for run in runs for patch in run.as_given])
 
     @property
     def out(self) -> Callable[[Layout], torch.Tensor]:
@@ -139,64 +118,44 @@ class IntegerTable(IntegerNode):
         return lambda layout: ops.integer_table_step(table, out(layout))
 
 
+class IntegerMean(IntegerNode):
+    """Means of whole images."""
+
+    def does(self) -> str:
+        return "mean of int8"
+
+    def maker(self, material: Material) -> Callable[[Layout], np.ndarray]:
+        rule, out = mean_rule(self.node), self.out
+        return lambda layout: ops.integer_mean_step(rule, layout.size(self.node.inputs[0]), out(layout).flatten(1))
+
+
 GROUPS: dict[str, type[IntegerNode]] = {
     "integer_conv": IntegerProduct,
     "integer_linear": IntegerProduct,
     "integer_add": IntegerAddition,
     "integer_average": IntegerPool,
     "integer_max": IntegerPool,
+    "integer_mean": IntegerMean,
     "integer_softmax": IntegerSoftmax,
     "integer_table": IntegerTable,
     "requantize": IntegerTable,
 }
 
 
-def integer_group(program: Program, forms: Forms, node: Node) -> IntegerNode | None:
-    """The native group of a node of int8 values; None: torch runs it."""
+def integer_group(program: Program, forms: Forms, node: Node) -> Group | None:
+    """The native group of a node that reads or writes int8 values; None: torch runs it."""
+    output = forms[node.output]
+    given = [forms[value] for value in node.inputs]
+    if node.kind == "quantize":
+        return Quantize(node) if is_images(given[0], "real") and is_images(output) else None
+    if node.kind == "dequantize":
+        source = source_of(program, forms, node.inputs[0])
+        return Dequantize(node, source) if is_images(given[0]) and is_images(output, "real") else None
     make = GROUPS.get(node.kind)
-    values = (*node.inputs, node.output)
-    if make is None or not all(_is_images(forms[value]) for value in values):
+    if make is None or not all(is_images(form) for form in (*given, output)):
         return None
-    if node.kind == "integer_add" and len({forms[value].shape for value in values}) > 1:
+    if node.kind == "integer_add" and len({form.shape for form in (*given, output)}) > 1:
+        return None
+    if node.kind == "integer_mean" and (len(given[0].shape) != IMAGE_DIMS or integers(node, "dims") != [2, 3]):
         return None
     return make(node, tuple(source_of(program, forms, value) for value in node.inputs))
-
-
-def _is_images(form: Form) -> bool:
-    """Images, or rows of features, of int8."""
-    return form.type == "int8" and form.samples_first and len(form.shape) in (ROW_DIMS, IMAGE_DIMS)
-
-
-def is_layout(node: Node) -> bool:
-    """Whether a node only turns or reshapes."""
-    return node.kind == "flatten" or (node.kind == "aten" and node.attrs["operator"] in LAYOUT_OPERATORS)
-
-
-def source_of(program: Program, forms: Forms, value: int) -> Source:
-    """Where the images of a value lie: its own, or in front of nodes that leave memory as it is."""
-    node = program.producer(value)
-    if node is None or not is_layout(node):
-        return Source(value)
-    before = node.inputs[0]
-    if not _is_images(forms[before]):
-        return Source(value)
-    if len(forms[value].shape) == IMAGE_DIMS:
-        return Source(before, as_given=True) if _is_given_order(program, node, CHANNELS_FIRST) else Source(value)
-    if len(forms[before].shape) != IMAGE_DIMS:
-        return Source(value)
-    turned = program.producer(before)
-    if turned is not None and is_layout(turned) and _is_turn(turned, CHANNELS_LAST):
-        return source_of(program, forms, turned.inputs[0])
-    one_pixel = forms[before].shape[2:] == (1, 1)
-    return source_of(program, forms, before) if one_pixel else Source(value)
-
-
-def _is_turn(node: Node, order: list[int]) -> bool:
-    """Whether a node is a permutation to this order."""
-    arguments = node.attrs.get("arguments")
-    return node.attrs.get("operator") == "permute.default" and isinstance(arguments, list) and arguments[-1] == order
-
-
-def _is_given_order(program: Program, node: Node, order: list[int]) -> bool:
-    """A permutation of what a call gives, which lies as it is given."""
-    return _is_turn(node, order) and program.producer(node.inputs[0]) is None

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -19,7 +21,8 @@ from bittern.deploy.kinds.integer.parts import (
 )
 from bittern.deploy.kinds.kind import Kind, Step, integer, number, real
 from bittern.deploy.program import Node
-from bittern.ops.fixed_point import rounded_away, scaled
+from bittern.ops import integer_dequantize_reference, integer_quantize_reference
+from bittern.ops.fixed_point import scaled
 
 
 def _quantize_form(node: Node, tensors: Tensors, x: Form) -> Form:
@@ -29,7 +32,7 @@ def _quantize_form(node: Node, tensors: Tensors, x: Form) -> Form:
 
 def _build_quantize(node: Node, tensors: Tensors, device: torch.device) -> Step:
     scale, zero = number(node, "scale"), integer(node, "zero")
-    return lambda x: (rounded_away(x / scale) + zero).clamp(LEAST, MOST).to(INT8)
+    return partial(integer_quantize_reference, scale=scale, zero=zero)
 
 
 QUANTIZE = Kind(
@@ -39,7 +42,7 @@ QUANTIZE = Kind(
     build=_build_quantize,
     low_bit=True,
 )
-"""round(x / scale) + zero, halves away from zero, between -128 and 127."""
+"""round(x / scale) + zero, halves away from zero, between -128 and 127; of NaN 0."""
 
 
 def _dequantize_form(node: Node, tensors: Tensors, x: Form) -> Form:
@@ -49,7 +52,7 @@ def _dequantize_form(node: Node, tensors: Tensors, x: Form) -> Form:
 
 def _build_dequantize(node: Node, tensors: Tensors, device: torch.device) -> Step:
     scale, zero = number(node, "scale"), integer(node, "zero")
-    return lambda x: (x.float() - zero) * scale
+    return partial(integer_dequantize_reference, scale=scale, zero=zero)
 
 
 DEQUANTIZE = Kind(

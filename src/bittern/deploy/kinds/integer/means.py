@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
-from torch import Tensor
 
 from bittern.deploy.form import Form, Tensors, need
 from bittern.deploy.kinds.integer.parts import (
@@ -15,13 +15,13 @@ from bittern.deploy.kinds.integer.parts import (
     factor_at,
     factor_rules,
     int8_form,
-    limited,
     need_int8,
     zero_point,
 )
 from bittern.deploy.kinds.kind import Kind, Step, flag, integer, integers, sizes
 from bittern.deploy.program import Node
-from bittern.ops.fixed_point import Factor, factor_of, scaled
+from bittern.ops import IntegerMeanRule, integer_mean_reference
+from bittern.ops.fixed_point import Factor, factor_of
 
 MOST_SHIFT, LEAST_SHIFT = 32, -31
 MOST_NUMBERS = 2**23
@@ -51,14 +51,14 @@ def _form(node: Node, tensors: Tensors, x: Form) -> Form:
     return int8_form(shape)
 
 
+def mean_rule(node: Node) -> IntegerMeanRule:
+    zero, out_zero, low, high = (integer(node, key) for key in ("zero", "out_zero", "low", "high"))
+    return IntegerMeanRule(zero, out_zero, factor_at(node), low, high)
+
+
 def _build(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    dims, keep, zero = integers(node, "dims"), bool(node.attrs["keep"]), integer(node, "zero")
-    factor, end = factor_at(node), limited(node)
-
-    def step(x: Tensor) -> Tensor:
-        return end(scaled((x.long() - zero).sum(dims, keep), *factor))
-
-    return step
+    dims, keep = integers(node, "dims"), bool(node.attrs["keep"])
+    return partial(integer_mean_reference, rule=mean_rule(node), dims=dims, keep=keep)
 
 
 MEAN = Kind(

@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "channels_zmm.inl.h"

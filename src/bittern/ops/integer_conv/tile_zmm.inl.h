@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// From the sums of a tile, in registers, to int8. Included inside namespace avx512, after finish.inl.h.
+//
+// A factor that rounds once is first a product of float32 with 16 bits behind the point, half of one added:
+// the whole number is the upper half of it as an int32. Sum and factor are each rounded by at most 2^-24 of
+// the product, and the product by as much of itself and the zero point, so that of one below 2^8 it is wrong
+// by less than 4 of those 2^-16; a larger one lies beyond the limits of int8 either way. Where the lower half
+// is that near to the next whole number, the tile is finished by the exact factors: one in some dozens.
+
+namespace {
+
+constexpr i32 kNearlyError = 4;  // in 2^-16
+
+// What becomes of sums, nearly.
+struct NearlyEnding {
+  __m512 addend;    // zero point, half, and the error, so that what is uncertain is small
+  __m512i nearest;  // the least lower halves
+};
+
+inline NearlyEnding nearly_ending(const IntegerConv& c) {
+  constexpr float kOne = 1 << 16;
+  const float zero = static_cast<float>(c.out_zero) * kOne;
+  return {_mm512_set1_ps(zero + kOne / 2 + static_cast<float>(kNearlyError)), _mm512_set1_epi8(-1)};
+}
+
+inline __m512 factors_nearly(const UnitRows& rows, i64 first) {
+  return _mm512_castsi512_ps(_mm512_loadu_si512(rows.nearly + first));
+}
+
+inline Lanes times_nearly(Lanes sum, __m512 factor, const NearlyEnding& ending) {
+  return _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), factor, ending.addend));
+}
+
+// The whole numbers of a and b as int16, in the order of `upper`.
+inline __m512i whole_words(Lanes a, Lanes b, __m512i upper, NearlyEnding& ending) {
+  const __m512i lower = _mm512_sub_epi16(upper, _mm512_set1_epi16(1));
+  ending.nearest = _mm512_min_epu16(ending.nearest, _mm512_permutex2var_epi16(a, lower, b));
+  return _mm512_permutex2var_epi16(a, upper, b);
+}
+
+inline bool are_certain(const NearlyEnding& ending) {
+  return _mm512_cmplt_epu16_mask(ending.nearest, _mm512_set1_epi16(2 * kNearlyError)) == 0;
+}
+
+// Upper words of a, then of b.
+inline __m512i upper_words() {
+  return _mm512_setr_epi32(0x30001, 0x70005, 0xb0009, 0xf000d, 0x130011, 0x170015, 0x1b0019, 0x1f001d,
+                           0x230021, 0x270025, 0x2b0029, 0x2f002d, 0x330031, 0x370035, 0x3b0039, 0x3f003d);
+}
+
+inline __m512i between_limits(__m512i bytes, const Limits& l) {
+  return _mm512_min_epi8(_mm512_max_epi8(bytes, l.low), l.high);
+}
+
+// All of a, then of b, c and d.
+inline __m512i bytes_nearly(Lanes a, Lanes b, Lanes c, Lanes d, const Limits& l, NearlyEnding& ending) {
+  const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), upper = upper_words();
+  const __m512i bytes =
+      _mm512_packs_epi16(whole_words(a, b, upper, ending), whole_words(c, d, upper, ending));
+  return between_limits(_mm512_permutexvar_epi64(order, bytes), l);
+}
+
+inline void store_some(i8* to, __m256i bytes, i64 count) {
+  if (count == 32) return _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bytes);
+  const __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
+  if (count == 16) return _mm_storeu_si128(reinterpret_cast<__m128i*>(to), low);
+  if (count == 24) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), low);
+    return _mm_storel_epi64(reinterpret_cast<__m128i*>(to + 16), high);
+  }
+  if (count == 8) return _mm_storel_epi64(reinterpret_cast<__m128i*>(to), low);
+  _mm512_mask_storeu_epi8(to, (u64{1} << count) - 1, _mm512_castsi256_si512(bytes));
+}
+
+// The bytes of two pixels of two vectors, or of four of one, from pixel `p` on; `bytes` makes them of the
+// numbers of four vectors that `at` gives by pixel and vector.
+template <int pixels, int vectors, class At, class Bytes>
+BITTERN_INLINE void store_pixels(int p, const At& at, const Bytes& bytes, const Finished& to) {
+  constexpr int last = pixels - 1;
+  const auto of = [&](int i) {
+    const int pixel = p + i / vectors;
+    return at(pixel < last ? pixel : last, i % vectors);
+  };
+  const Lanes a = of(0), b = of(1), c = of(2), d = of(3);
+  const __m512i found = bytes(a, b, c, d);
+  i8* out = to.out + p * to.step;
+  const __m256i low = _mm512_castsi512_si256(found), high = _mm512_extracti64x4_epi64(found, 1);
+  store_some(out, low, to.count);
+  if constexpr (vectors == 2) {
+    if (p < last) store_some(out + to.step, high, to.count);
+  } else {
+    if (p < last) store_some(out + to.step, _mm256_permute2x128_si256(low, low, 0x11), to.count);
+    if (p + 1 < last) store_some(out + 2 * to.step, high, to.count);
+    if (p + 2 < last) store_some(out + 3 * to.step, _mm256_permute2x128_si256(high, high, 0x11), to.count);
+  }
+}
+
+template <int pixels, int vectors, class At, class Bytes>
+BITTERN_INLINE void store_tile(const At& at, const Bytes& bytes, const Finished& to) {
+  BITTERN_UNROLL
+  for (int p = 0; p < pixels; p += 4 / vectors) store_pixels<pixels, vectors>(p, at, bytes, to);
+}
+
+template <class Rounded, int pixels, int vectors>
+__attribute__((noinline)) void finish_tile_with(const IntegerConv& c, const UnitRows& rows,
+                                                const Dot::Sum (&sums)[pixels][vectors], const Finished& to) {
+  Lanes y[pixels][vectors];
+  for (int v = 0; v < vectors; ++v) {
+    const Rounded rounded = Rounded::of(rows.multiplier + v * kFixedLanes, rows.shift + v * kFixedLanes);
+    for (int p = 0; p < pixels; ++p) y[p][v] = rounded(sums[p][v]);
+  }
+  const Limits limits = limits_of(c.out_zero, c.low, c.high);
+  const auto at = [&](int p, int v) { return y[p][v]; };
+  const auto bytes = [&](Lanes a, Lanes b, Lanes third, Lanes d) {
+    return limited_bytes(a, b, third, d, limits);
+  };
+  store_tile<pixels, vectors>(at, bytes, to);
+}
+
+template <int pixels, int vectors>
+__attribute__((noinline)) void finish_tile_any(const IntegerConv& c, const UnitRows& rows,
+                                               const Dot::Sum (&sums)[pixels][vectors], const Finished& to) {
+  for (int v = 0; v < vectors; ++v) {
+    const i64 first = v * kIntegerUnit, count = smaller(to.count - first, kIntegerUnit);
+    const UnitRows some{rows.bias + first, rows.multiplier + first, rows.shift + first, rows.nearly + first};
+    for (int p = 0; p < pixels; ++p) {
+      alignas(64) i32 one[kIntegerUnit];
+      i8 found[kIntegerUnit];
+      Dot::store(one, sums[p][v]);
+      finish_any(c, some, one, found);
+      copy_some(to.out + p * to.step + first, found, count);
+    }
+  }
+}
+
+// Whether the numbers that it leaves are right for certain.
+template <int pixels, int vectors>
+BITTERN_INLINE bool finish_tile_nearly(const IntegerConv& c, const UnitRows& rows,
+                                       const Dot::Sum (&sums)[pixels][vectors], const Finished& to) {
+  const Limits limits = limits_of(c.out_zero, c.low, c.high);
+  NearlyEnding ending = nearly_ending(c);
+  __m512 factor[vectors];
+  BITTERN_UNROLL
+  for (int v = 0; v < vectors; ++v) factor[v] = factors_nearly(rows, v * kFixedLanes);
+  const auto at = [&](int p, int v) { return times_nearly(sums[p][v], factor[v], ending); };
+  const auto bytes = [&](Lanes a, Lanes b, Lanes third, Lanes d) {
+    return bytes_nearly(a, b, third, d, limits, ending);
+  };
+  store_tile<pixels, vectors>(at, bytes, to);
+  return are_certain(ending);
+}
+
+// Sums with their biases.
+template <int pixels, int vectors>
+BITTERN_INLINE void finish_tile(const IntegerConv& c, const UnitRows& rows,
+                                const Dot::Sum (&sums)[pixels][vectors], const Finished& to) {
+  const auto ending = static_cast<IntegerEnding>(c.ending);
+  if (ending == IntegerEnding::rounded_once_near && finish_tile_nearly(c, rows, sums, to)) return;
+  Dot::Sum copied[pixels][vectors];  // an array that a call is given does not stay in registers
+  BITTERN_UNROLL
+  for (int p = 0; p < pixels; ++p) {
+    BITTERN_UNROLL
+    for (int v = 0; v < vectors; ++v) copied[p][v] = sums[p][v];
+  }
+  switch (ending) {
+    case IntegerEnding::rounded_once:
+    case IntegerEnding::rounded_once_near:
+      return finish_tile_with<RoundedOnce>(c, rows, copied, to);
+    case IntegerEnding::rounded_twice:
+      return finish_tile_with<RoundedTwice>(c, rows, copied, to);
+    case IntegerEnding::raised:
+      return finish_tile_with<RaisedAndRounded>(c, rows, copied, to);
+    default:
+      return finish_tile_any(c, rows, copied, to);
+  }
+}
+
+}  // namespace

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel.h"
+
+#include "parallel.h"
+#include "set_files.h"
+#include BITTERN_SIMD
+
+namespace bittern::BITTERN_SET {
+#include "../integer_conv/fixed.inl.h"
+
+#include "kernel.inl.h"
+}  // namespace bittern::BITTERN_SET
