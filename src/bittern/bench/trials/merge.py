@@ -36,8 +36,8 @@ def merge(into: str | Path, sources: Sequence[str | Path], leave_out: Collection
 
     leave_out: names of artefacts that stay behind, as trained models; a note of each result says so.
 
-    Raises: ValueError for a source that is the target, and for a name that no source has; FileNotFoundError; InUseError;
-    StoreError; OSError.
+    Raises: ValueError for a source that is the target, and for a name that no source has; FileNotFoundError;
+    InUseError; StoreError; OSError.
     """
     into = Path(into)
     for source in map(Path, sources):
