@@ -509,6 +509,30 @@ def _integer_mean(d: Draft) -> Proposal | None:
     return [v], attrs, {}
 
 
+def _integer_matmul(d: Draft) -> Proposal | None:
+    """A value and another of as many matrices, whose rows are as many as its columns: square ones with themselves."""
+    v = d.value("int8")
+    if v is None or len(d.forms[v].shape) < 3:
+        return None
+    a = d.forms[v].shape
+    fits = [
+        n
+        for n, form in enumerate(d.forms)
+        if form.type == "int8" and form.shape[:-2] == a[:-2] and len(form.shape) > 2 and form.shape[-2] == a[-1]
+    ]
+    if not fits:
+        return None
+    attrs = {**_zeros(d, "zero_a", "zero_b", "out_zero"), **_factor(d), "once": d.r.random() < 0.5}
+    return [v, d.r.choice(fits)], attrs, {}
+
+
+def _integer_resize(d: Draft) -> Proposal | None:
+    v = d.value("int8")
+    if v is None or len(d.forms[v].shape) != 4:
+        return None
+    return [v], {}, {role: (d.r.randint(1, 12), 2) for role in ("rows", "columns")}
+
+
 def _integer_tables(d: Draft) -> Proposal | None:
     v = d.value("int8")
     return None if v is None else ([v], {}, {"tables": (d.forms[v].shape[1], 256)})
@@ -613,6 +637,8 @@ PROPOSALS: dict[str, Callable[[Draft], Proposal | None]] = {
     "integer_mean": _integer_mean,
     "integer_average": _integer_pool,
     "integer_max": _integer_pool,
+    "integer_matmul": _integer_matmul,
+    "integer_resize": _integer_resize,
     "integer_softmax": _of_int8(_softmax_factor),
     "integer_table": _integer_table,
     "integer_tables": _integer_tables,

@@ -199,6 +199,8 @@ def _numbers(r: random.Random, dtype: torch.dtype, shape: tuple[int, ...], role:
     count = math.prod(shape)
     if dtype in (torch.uint8, torch.int8):
         return r.randbytes(count)
+    if role in ("rows", "columns"):
+        return struct.pack(f"<{count}i", *(n for _ in range(count // 2) for n in (r.randrange(2), r.randrange(1024))))
     if dtype == torch.int32:
         within = {"multiplier": range(2**30, 2**31), "shift": range(-12, 2)}.get(role, range(-40, 41))
         return struct.pack(f"<{count}i", *r.choices(within, k=count))

@@ -13,7 +13,7 @@ from _tflite_files import Filed, Step, file_of
 SAME, VALID = 0, 1
 CONV_OPTIONS, DEPTHWISE_OPTIONS, POOL_OPTIONS, LINEAR_OPTIONS = 1, 2, 5, 8
 SOFTMAX_OPTIONS, CONCATENATION_OPTIONS, ADD_OPTIONS, RESHAPE_OPTIONS = 9, 10, 11, 17
-LEAKY_RELU_OPTIONS, GELU_OPTIONS = 75, 116
+LEAKY_RELU_OPTIONS, GELU_OPTIONS, BATCH_MATMUL_OPTIONS = 75, 116, 101
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,29 @@ def softmax(scale: float, beta: float, answers: int) -> Callable[[np.random.Gene
     return make
 
 
+def rows_of_softmax(draw: np.random.Generator) -> tuple[bytes, np.ndarray]:
+    """Rows along the last dimension of several."""
+    tensors = [Filed((1, 3, 2, 9), "int8", [0.07], [_zero(draw)]), Filed((1, 3, 2, 9), "int8", [1 / 256], [-128])]
+    step = Step("SOFTMAX", [0], [1], {0: ("f", 1.0)}, SOFTMAX_OPTIONS)
+    return file_of(tensors, [step], [0], [1]), _int8(draw, 20, 3, 2, 9)
+
+
+def matmul(turned: tuple[bool, bool]) -> Callable[[np.random.Generator], tuple[bytes, np.ndarray]]:
+    """Of an input and the same in another scale, either of which may be read transposed; factors of both sizes."""
+
+    def make(draw: np.random.Generator) -> tuple[bytes, np.ndarray]:
+        rows, inner = (5, 5) if turned[0] == turned[1] else (5, 7)
+        ends = [Filed((1, 3, rows, inner), "int8", [_scale(draw)], [_zero(draw)]) for _ in range(2)]
+        scale = ends[0].scales[0] * ends[1].scales[0] * 90 * 90 * inner**0.5 * draw.uniform(0.5, 1) / 128
+        side = inner if turned[0] else rows
+        ends.append(Filed((1, 3, side, side), "int8", [float(np.float32(scale))], [_zero(draw)]))
+        options = {field: ("?", flag) for field, flag in enumerate(turned)}
+        steps = [Step("QUANTIZE", [0], [1]), Step("BATCH_MATMUL", [0, 1], [2], options, BATCH_MATMUL_OPTIONS)]
+        return file_of(ends, steps, [0], [2]), _int8(draw, 40, 3, rows, inner)
+
+    return make
+
+
 def conversion(kind: str) -> Callable[[np.random.Generator], tuple[bytes, np.ndarray]]:
     """ "real": to int8; "int8": to another scale; "back": to real numbers."""
 
@@ -245,6 +268,9 @@ def cases() -> Iterator[Case]:
     yield Case("conv-groups", conv(SAME, (1, 1), (1, 1), 0, groups=3))
     for scale, beta, answers in ((0.1, 1.0, 10), (0.01, 1.0, 1), (1.5, 1.0, 1000), (0.2, 2.5, 33), (0.003, 1.0, 4)):
         yield Case(f"softmax-{scale}-{beta}-{answers}", softmax(scale, beta, answers))
+    yield Case("softmax-rows", rows_of_softmax)
+    for turned in ((False, False), (False, True), (True, False), (True, True)):
+        yield Case(f"matmul-{turned[0]}-{turned[1]}", matmul(turned))
     for kind in ("real", "int8", "back"):
         yield Case(f"conversion-{kind}", conversion(kind))
     yield Case("joined", joined)

@@ -17,10 +17,22 @@ Fields = dict[int, Any]
 """A table: field number -> (struct code, number), text, array, table, or list of tables."""
 
 VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 5} | dict.fromkeys(
-    ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "PRELU", "HARD_SWISH", "RELU_N1_TO_1", "RELU_0_TO_1", "ELU"), 1
+    (
+        "RESHAPE",
+        "SQUEEZE",
+        "EXPAND_DIMS",
+        "PRELU",
+        "HARD_SWISH",
+        "RELU_N1_TO_1",
+        "RELU_0_TO_1",
+        "ELU",
+        "DEPTH_TO_SPACE",
+        "DENSIFY",
+    ),
+    1,
 )
 """Of operators, from which on they take what is written here; 2 for all others."""
-CODES = {"float32": 0, "int32": 2, "uint8": 3, "int64": 4, "int8": 9}
+CODES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "int8": 9}
 
 
 @dataclass
@@ -33,6 +45,7 @@ class Filed:
     zeros: Sequence[int] = (0,)
     dim: int = 0
     data: np.ndarray | None = None
+    sparsity: Fields | None = None
 
     def table(self, index: int, buffer: int) -> Fields:
         quantization = {
@@ -46,7 +59,8 @@ class Filed:
             2: ("I", buffer),
             3: f"tensor {index}",
         }
-        return found | ({4: quantization} if len(self.scales) else {})
+        found |= {4: quantization} if len(self.scales) else {}
+        return found | ({6: self.sparsity} if self.sparsity else {})
 
 
 @dataclass
@@ -58,6 +72,8 @@ class Step:
     outputs: Sequence[int]
     options: Fields | None = field(default_factory=dict)
     options_type: int = 0
+    custom: bytes = b""
+    """Options of an operator that is none of the schema."""
 
 
 def file_of(
@@ -73,15 +89,21 @@ def file_of(
         tables.append(tensor.table(index, len(buffers) - 1 if tensor.data is not None else 0))
     operators = [_operator(step, names.index(step.name)) for step in steps]
     graph = {0: tables, 1: np.asarray(inputs, "<i4"), 2: np.asarray(outputs, "<i4"), 3: operators}
-    codes = [
-        {0: ("b", min(NAMES.index(name), 127)), 2: ("i", VERSIONS.get(name, 2)), 3: ("i", NAMES.index(name))}
-        for name in names
-    ]
+    codes = [_code(name) for name in names]
     return written({0: ("I", other.get("version", 3)), 1: codes, 2: [graph] * other.get("graphs", 1), 4: buffers})
+
+
+def _code(name: str) -> Fields:
+    if name not in NAMES:
+        custom = NAMES.index("CUSTOM")
+        return {0: ("b", custom), 1: name, 2: ("i", 1), 3: ("i", custom)}
+    return {0: ("b", min(NAMES.index(name), 127)), 2: ("i", VERSIONS.get(name, 2)), 3: ("i", NAMES.index(name))}
 
 
 def _operator(step: Step, code: int) -> Fields:
     found: Fields = {0: ("I", code), 1: np.asarray(step.inputs, "<i4"), 2: np.asarray(step.outputs, "<i4")}
+    if step.custom:
+        return found | {5: np.frombuffer(step.custom, np.uint8)}
     return found if step.options is None else found | {3: ("B", step.options_type), 4: step.options}
 
 

@@ -11,6 +11,7 @@ from _tflite_cases import Case
 from _tflite_files import Filed, Step, file_of
 
 IMAGE = (1, 6, 4, 5)
+RESIZE_BILINEAR, SPACE_TO_DEPTH, DEPTH_TO_SPACE = 15, 19, 94
 TRANSPOSE, SQUEEZE, STRIDED_SLICE, SPLIT, SLICE, EXPAND_DIMS, RESIZE_NEAREST = 26, 30, 32, 35, 48, 52, 74
 POOL, CONCATENATION, MAXIMUM, SPLIT_DIM = 5, 10, 39, 3
 
@@ -104,12 +105,38 @@ def padded(net: Net) -> int:
     return net.add("PAD", [pooled, len(net.tensors) - 1], (1, 9, 7, 6))
 
 
-MOVES = (transposed, sliced, strided, split, squeezed, enlarged, padded)
+def resized(height: int, width: int, *, aligned: bool = False, half: bool = False) -> Callable[[Net], int]:
+    """Bilinear."""
+
+    def make(net: Net) -> int:
+        options: dict[int, object] = {2: ("?", aligned), 3: ("?", half)}
+        size = net.numbers(height, width)
+        return net.add("RESIZE_BILINEAR", [0, size], (1, height, width, 5), options=options, kind=RESIZE_BILINEAR)
+
+    return make
+
+
+def blocks(net: Net) -> int:
+    """Pixels of 2 x 2 as channels, and back, with a max pool between that turns images."""
+    own: dict[int, object] = {0: ("i", 2)}
+    deep = net.add("SPACE_TO_DEPTH", [0], (1, 3, 2, 20), options=own, kind=SPACE_TO_DEPTH)
+    pooled = net.add("MAX_POOL_2D", [deep], (1, 3, 2, 20), options=_window(), kind=POOL)
+    return net.add("DEPTH_TO_SPACE", [pooled], IMAGE, options=own, kind=DEPTH_TO_SPACE)
+
+
+MOVES = (transposed, sliced, strided, split, squeezed, enlarged, padded, blocks)
+RESIZED = {
+    f"bilinear-{height}-{width}-{'aligned' if aligned else 'half' if half else 'first'}": resized(
+        height, width, aligned=aligned, half=half
+    )
+    for height, width in ((12, 8), (7, 9), (3, 2), (1, 1))
+    for aligned, half in ((False, False), (True, False), (False, True))
+}
 
 
 def moves(kind: str) -> Iterator[Case]:
-    for move in MOVES:
-        yield Case(f"{move.__name__}-{kind}", _made(kind, move))
+    for name, move in {**{move.__name__: move for move in MOVES}, **RESIZED}.items():
+        yield Case(f"{name}-{kind}", _made(kind, move))
 
 
 def _made(kind: str, move: Callable[[Net], int]) -> Callable[[np.random.Generator], tuple[bytes, np.ndarray]]:

@@ -111,7 +111,9 @@ def unwritten(model: Any) -> None:
 
 def no_quantization(model: Any) -> None:
     del model.graph.node[:]
-    model.graph.node.add(op_type="Relu", input=["input"], output=["output"])
+    model.graph.node.add(op_type="Relu", input=["input"], output=["positive"])
+    model.graph.initializer.add(name="one", data_type=1, float_data=[1.0])
+    model.graph.node.add(op_type="QuantizeLinear", input=["positive", "one"], output=["output"])
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from torch import Tensor
 from _c_integers import answers
 from _tflite_cases import cases
 from _tflite_more import more
+from _tflite_moves import moves
 from _tolerance import assert_exact
 from bittern.compat.tflite import load
 from bittern.deploy import ExportError, Packed, to_c
@@ -21,13 +22,14 @@ from bittern.deploy.kinds.integer import INTEGER_KINDS
 from bittern.deploy.program import Input, Node, Program
 
 DATA = Path(os.environ.get("BITTERN_DATA", Path(__file__).parents[3] / "shared" / "data"))
-CASES = {str(case): case for case in (*cases(), *more("int8"))}
+CASES = {str(case): case for case in (*cases(), *more("int8"), *moves("int8"))}
 COMPILED = (
     *("conv-same-stride23-dilation11", "conv-valid-stride11-dilation23", "conv-groups", "depthwise-multiplier"),
     *("linear-one scale-bias", "linear-scales-no bias", "linear-activation3", "add-activation0", "add-activation3"),
     *("average_pool_2d-same-32-stride12", "max_pool_2d-same-32-stride12", "average-activation3", "joined"),
     *("softmax-0.2-2.5-33", "softmax-0.003-1.0-4", "conversion-real", "conversion-int8", "conversion-back"),
-    *("logistic", "chain"),
+    *("logistic", "chain", "softmax-rows", "matmul-False-True", "matmul-True-False", "blocks-int8"),
+    *("bilinear-7-9-half-int8", "bilinear-12-8-first-int8", "bilinear-3-2-aligned-int8"),
 )
 
 

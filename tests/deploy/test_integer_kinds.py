@@ -15,7 +15,9 @@ from torch import Tensor
 from _tolerance import assert_exact
 from bittern.deploy.errors import ExportError, FormatError
 from bittern.deploy.executorch.lowering import ExportModule
+from bittern.deploy.form import Form
 from bittern.deploy.kinds.integer.means import factor_of_mean
+from bittern.deploy.kinds.integer.parts import int8_form
 from bittern.deploy.kinds.integer.table import table_of
 from bittern.deploy.kinds.kind import check_node
 from bittern.deploy.kinds.table import KINDS
@@ -111,6 +113,63 @@ def test_means_round_away_from_zero_and_count_the_image_alone() -> None:
     found = run("integer_average", x, kernel=[2, 2], stride=[2, 2], padding=[0, 1, 0, 1], **WHOLE)
     # 7 / 4, -3 / 2, -7 / 2, 127
     assert found.flatten().tolist() == [2, -2, -4, 127]
+
+
+def test_bilinear_resizing() -> None:
+    """Rows at 0, 3/4 and 2, columns at 1/2 and 1, whose next one is the last again."""
+    x = torch.tensor([[[[8, -7], [1, 2], [127, -128]]]], dtype=torch.int8)
+    rows = torch.tensor([[0, 0], [0, 768], [2, 0]], dtype=torch.int32)
+    columns = torch.tensor([[0, 512], [1, 1000]], dtype=torch.int32)
+    found = run("integer_resize", x, tensors={"rows": rows, "columns": columns})
+    # (8 - 7) / 2, -7; (8 / 4 + 3 / 4 + (-7 / 4 + 6 / 4)) / 2 = 2.5 / 2, -1 / 4; -1 / 2, -128
+    assert found.flatten().tolist() == [1, -7, 1, 0, -1, -128]
+
+
+def checked(node: Node, tensors: dict[str, Tensor], *forms: Form) -> Form:
+    check_node(KINDS[node.kind], node, tensors)
+    return KINDS[node.kind].shape(node, tensors, *forms)
+
+
+def test_bad_places() -> None:
+    form, fine = int8_form((1, 2, 3, 3)), torch.tensor([[1, 5]], dtype=torch.int32)
+    for wrong, said in (
+        ([[1, 1024]], "below 1024"),
+        ([[-1, 0]], "from 0 on"),
+        ([1, 2], "must be"),
+        ([[3, 0]], "reads?"),
+    ):
+        tensors = {"rows": fine, "columns": torch.tensor(wrong, dtype=torch.int32)}
+        node = Node("integer_resize", "n", (0,), 1, {}, {role: role for role in tensors})
+        with pytest.raises(FormatError, match=said):
+            checked(node, tensors, form)
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_matrices(once: bool) -> None:
+    a, b, factor = int8(2, 3, 4, 5), int8(2, 3, 5, 6), factor_of(0.0013)
+    zeros = {"zero_a": 11, "zero_b": -128, "out_zero": -7}
+    found = run("integer_matmul", a, b, once=once, **zeros, **factor._asdict(), low=-90, high=100)
+    assert found.shape == (2, 3, 4, 6)
+    for i, j, n, m in itertools.product(*map(range, found.shape)):
+        total = sum((int(a[i, j, n, k]) - 11) * (int(b[i, j, k, m]) + 128) for k in range(5))
+        assert int(found[i, j, n, m]) == min(max(times(total, factor, once) - 7, -90), 100)
+
+
+def test_sums_of_matrices_must_fit_int32() -> None:
+    node = Node("integer_matmul", "n", (0, 1), 2, {"zero_a": -128, "zero_b": -128}, {})
+    long = int8_form((1, 2, 40000)), int8_form((1, 40000, 2))
+    with pytest.raises(FormatError, match="may reach 2601000000"):
+        KINDS["integer_matmul"].shape(node, {}, *long)
+    with pytest.raises(FormatError, match=r"k, m\]"):
+        KINDS["integer_matmul"].shape(node, {}, int8_form((1, 2, 3)), int8_form((1, 2, 3)))
+
+
+def test_softmax_of_rows_is_that_of_each_row() -> None:
+    multiplier, shift = factor_of(0.1 * 2**26)
+    x = int8(2, 3, 4, 7)
+    found = run("integer_softmax", x, multiplier=multiplier, shift=shift, least=-255)
+    rows = run("integer_softmax", x.reshape(-1, 7), multiplier=multiplier, shift=shift, least=-255)
+    assert_exact(found, rows.view(x.shape))
 
 
 def test_maximum() -> None:

@@ -18,7 +18,7 @@ from bittern.ptq.writer import Writer
 MOVING = (
     *("select.int", "slice.Tensor", "unsqueeze.default", "squeeze.dim", "squeeze.dims", "transpose.int"),
     *("permute.default", "reshape.default", "view.default", "flatten.using_ints", "unflatten.int", "expand.default"),
-    *("pixel_shuffle.default", "pixel_unshuffle.default", "channel_shuffle.default", "flip.default", "roll.default"),
+    *("pixel_unshuffle.default", "channel_shuffle.default", "flip.default", "roll.default"),
     *("repeat_interleave.self_int", "narrow.default", "contiguous.default", "clone.default", "movedim.int"),
 )
 """Operators of torch that only move numbers of their one input."""
@@ -91,6 +91,25 @@ def _upsample(writer: Writer, node: Node, value: int, out: Grid) -> int:
     return found
 
 
+def _shuffle_problem(forms: Forms, tensors: Mapping[str, Tensor], node: Node) -> str | None:
+    dims = len(forms[node.inputs[0]].shape)
+    return None if dims == IMAGE_DIMS else f"it takes images; got {dims} dimensions"
+
+
+def _shuffle(writer: Writer, node: Node, value: int, out: Grid) -> int:
+    """Channels [channel, row, column of a block] as pixels of a block: the columns of all blocks first, then rows."""
+    before, after = writer.shape(node.inputs[0]), writer.shape(node.output)
+    arguments = node.attrs["arguments"]
+    assert isinstance(arguments, list)
+    block, (channels, height, width) = arguments[1], before[1:]
+    x = writer.reshaped(node, writer.integer(node.inputs[0]), before, (1, channels // block, block, height * width))
+    x = writer.moved("permute.default", node, (x,), 4, [0, 1, 3, 2])
+    rows = (1, after[1], block, height, width * block)
+    x = writer.reshaped(node, x, (1, channels // block, height * width, block), rows)
+    x = writer.moved("permute.default", node, (x,), 5, [0, 1, 3, 2, 4])
+    return writer.reshaped(node, x, (1, after[1], height, block, width * block), after)
+
+
 def _move(write: Any, **more: Any) -> Rule:
     return Rule(write=write, keeps_scale=True, **more)
 
@@ -103,5 +122,6 @@ MOVE_RULES = {
     "slice": _move(_slice),
     "concatenate": Rule(write=_concatenate, joins=True),
     **{f"aten {name}": _move(_of_torch, problem=_of_torch_problem) for name in MOVING},
+    "aten pixel_shuffle.default": _move(_shuffle, problem=_shuffle_problem),
     **{f"aten {name}": _move(_upsample, problem=_upsample_problem) for name in UPSAMPLING},
 }

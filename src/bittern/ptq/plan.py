@@ -97,7 +97,7 @@ def _reason(facts: Facts, node: Node, keep: Sequence[str], reasons: Mapping[int,
     if rule is None:
         if KINDS[node.kind].low_bit:
             return "its numbers have few bits already"
-        return f"no integer kind computes {_called(node)}"
+        return FLOAT_BY_NATURE.get(node.kind, f"no integer kind computes {_called(node)}")
     for value in (*node.inputs, node.output):
         form = facts.forms[value]
         if form.type != "real" or not form.samples_first or len(form.shape) < 2:
@@ -108,6 +108,12 @@ def _reason(facts: Facts, node: Node, keep: Sequence[str], reasons: Mapping[int,
     if not rule.leads and all(reasons[value] is not None for value in node.inputs):
         return "what it reads is float"
     return None
+
+
+FLOAT_BY_NATURE = {
+    "layer_norm": "it divides each row by its own deviation, for which 8 bits have no range that is calibrated once",
+}
+"""Why kinds stay float that networks of integers often hold."""
 
 
 def _called(node: Node) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bittern.deploy.interpreter import step_of
 from bittern.deploy.kinds.integer.softmax import MOST_ANSWERS
+from bittern.deploy.kinds.kind import integer
 from bittern.deploy.program import Node
 from bittern.ops.fixed_point import EXP_FRACTION_BITS, EXP_INTEGER_BITS, MOST, factor_of
 from bittern.ops.integer_add.reference import LEFT_SHIFT
@@ -62,9 +63,8 @@ def _softmax_problem(forms: Forms, tensors: Mapping[str, Tensor], node: Node) ->
     shape = forms[node.inputs[0]].shape
     if node.attrs["log"]:
         return "there is no logarithm of a softmax in integers"
-    if len(shape) != 2:
-        return f"a softmax in integers takes rows of samples; it gets {list(shape[1:])} a sample"
-    return None if shape[1] <= MOST_ANSWERS else f"a softmax in integers has at most {MOST_ANSWERS} answers"
+    answers = shape[integer(node, "dim")]
+    return None if answers <= MOST_ANSWERS else f"a softmax in integers has at most {MOST_ANSWERS} answers"
 
 
 def _softmax(writer: Writer, node: Node, value: int, out: Grid) -> int:
@@ -73,8 +73,15 @@ def _softmax(writer: Writer, node: Node, value: int, out: Grid) -> int:
     if shift < 0:
         raise ValueError(f"quantize: layer {node.name!r}: the scale {grid.scale:g} of its input is too small")
     least = max(-math.floor((2**EXP_INTEGER_BITS - 1) * 2.0**EXP_FRACTION_BITS / 2**shift), -255)
-    inputs = (writer.integer(node.inputs[0]),)
-    return writer.add("integer_softmax", node, inputs, multiplier=multiplier, shift=shift, least=least)
+    x, dims = writer.integer(node.inputs[0]), len(writer.shape(node.inputs[0]))
+    last = [*range(dims)]
+    last.append(last.pop(integer(node, "dim") % dims))
+    if last != sorted(last):
+        x = writer.moved("permute.default", node, (x,), dims, last)
+    y = writer.add("integer_softmax", node, (x,), multiplier=multiplier, shift=shift, least=least)
+    if last != sorted(last):
+        y = writer.moved("permute.default", node, (y,), dims, sorted(range(dims), key=last.__getitem__))
+    return y
 
 
 # -- functions of one number -------------------------------------------------------------------------------

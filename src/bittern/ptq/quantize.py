@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from bittern.deploy.errors import FormatError, PackError
 from bittern.deploy.front import read
@@ -16,18 +16,20 @@ from bittern.deploy.front.example import read_example
 from bittern.deploy.kinds.integer import INTEGER_KINDS
 from bittern.deploy.packed import Packed
 from bittern.deploy.plain import plain_cpu
-from bittern.deploy.program import Node
+from bittern.deploy.program import Node, Program
 from bittern.deploy.shapes import forms_of
 from bittern.deploy.unseen import check_seen
 from bittern.deploy.unwrap import unwrapped
+from bittern.ptq.attention import with_products
 from bittern.ptq.batches import example_of, first_samples, program_inputs, read_batches, takes_one
 from bittern.ptq.calibrate import Groups, MakeObserver, bits_of, calibrated
 from bittern.ptq.fold import folded
 from bittern.ptq.layerwise import correct_bias, layer_by_layer
 from bittern.ptq.learned import Rounding, learn_rounding
-from bittern.ptq.native import with_convolutions
+from bittern.ptq.native import with_layers
 from bittern.ptq.network import QuantizedNetwork
 from bittern.ptq.observers import MinMax
+from bittern.ptq.plain_moves import with_plain_moves
 from bittern.ptq.plan import Facts, Unit, check_patterns, matches, plan
 from bittern.ptq.products import MakeSteps, product_of, weight_scales
 from bittern.ptq.sharing import equalized
@@ -131,9 +133,13 @@ def _check_model(model: Any) -> None:
 
 
 def _facts_of_packed(model: Packed) -> Facts:
-    program, tensors = folded(
-        with_convolutions(model.program), {name: tensor.cpu() for name, tensor in model.tensors.items()}
-    )
+    return _rewritten(model.program, {name: tensor.cpu() for name, tensor in model.tensors.items()})
+
+
+def _rewritten(program: Program, tensors: Mapping[str, Tensor]) -> Facts:
+    """With layers, attention and moves as nodes that have integers, and maps along channels in the layers."""
+    program = with_products(with_plain_moves(with_layers(program), tensors), tensors)
+    program, tensors = folded(program, tensors)
     return Facts(program, tensors, forms_of(program, tensors))
 
 
@@ -143,8 +149,7 @@ def _facts(model: nn.Module, example: Any) -> Facts:
         check_seen(model)
         given = read_example(model, example)
         program, tensors, _ = read(model, given, read_dynamic(given, None))
-        program, tensors = folded(with_convolutions(program), tensors)
-        return Facts(program, tensors, forms_of(program, tensors))
+        return _rewritten(program, tensors)
     except (PackError, FormatError) as error:
         raise PackError(f"quantize: {str(error).removeprefix('pack: ')}") from error
 

@@ -17,6 +17,7 @@ from bittern.nn._table import text_table
 from bittern.ptq.calibrate import walk
 from bittern.ptq.fold import is_transposed
 from bittern.ptq.grid import Grid
+from bittern.ptq.matrices import is_matmul, macs_of
 from bittern.ptq.plan import Facts, Unit
 from bittern.ptq.products import product_of
 from bittern.ptq.rewrite import Written
@@ -76,7 +77,7 @@ class Report:
 
     @property
     def integer_macs(self) -> float:
-        """Share of the multiply-accumulates of convolutions and linear layers that run in integers."""
+        """Share of the multiply-accumulates of convolutions, linear layers and matrix products in integers."""
         total = sum(row.macs for row in self.rows)
         return sum(row.macs for row in self.rows if row.reason is None) / total if total else 0.0
 
@@ -237,8 +238,10 @@ def _ratio(signal: float, noise: float) -> float:
 
 
 def _macs(facts: Facts, unit: Unit) -> int:
-    """Of a convolution or linear layer; padding counts."""
+    """Of a convolution, linear layer or product of matrices; padding counts."""
     node = unit.node
+    if is_matmul(node):
+        return macs_of(node, facts.forms) if len(facts.forms[node.inputs[0]].shape) > 1 else 0
     if node.kind not in ("conv", "linear") and not is_transposed(node):
         return 0
     if is_transposed(node) and unit.reason is not None:

@@ -17,6 +17,7 @@ from PIL import Image
 from _tflite_cases import Case, cases
 from _tflite_more import more, reals
 from _tflite_moves import moves
+from _tflite_real import network
 from _tolerance import assert_reduction
 from bittern.compat.tflite import load, load_module
 
@@ -71,6 +72,55 @@ def test_every_operator_of_float32(case: Case, tmp_path: Path) -> None:
     exact = load_module(path).double()(torch.from_numpy(x).double()).detach()
     for found in (torch.from_numpy(by_litert(data, x)), load(path)(torch.from_numpy(x))):
         assert_reduction(found, exact, LONGEST_SUM, max(LARGEST_TERM, float(exact.abs().max())))
+
+
+def test_weights_of_few_bytes(tmp_path: Path) -> None:
+    data, _, _ = network()
+    (tmp_path / "net.tflite").write_bytes(data)
+    x = np.random.default_rng(0).standard_normal((3, 3, 5, 6)).astype(np.float32)
+    found = load(tmp_path / "net.tflite")(torch.from_numpy(x))
+    for wanted, own in zip(all_by_litert(data, x), found, strict=True):
+        np.testing.assert_allclose(own.numpy(), wanted, atol=1e-5)
+
+
+def all_by_litert(data: bytes, x: Numbers) -> list[Numbers]:
+    """All results, one sample after another, by the kernels that LiteRT chooses."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    made = Interpreter(model_content=data, num_threads=1)
+    made.allocate_tensors()
+    (given,) = made.get_input_details()
+    found = []
+    for one in x:
+        made.set_tensor(given["index"], one[None])
+        made.invoke()
+        found.append([made.get_tensor(answer["index"]) for answer in made.get_output_details()])
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+
+PEOPLE = {
+    "pose_mobile_models/cpm": (192, 192, 1.0),
+    "pose_mobile_models/hourglass": (192, 192, 1.0),
+    "mediapipe_person/pose_detection": (224, 224, 255.0),
+    "mediapipe_person/pose_landmark_lite": (256, 256, 255.0),
+    "mediapipe_person/selfie_segmentation": (256, 256, 255.0),
+    "mediapipe_person/selfie_segmentation_landscape": (144, 256, 255.0),
+}
+"""Height, width, and by what pixels are divided."""
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", PEOPLE)
+def test_float_networks_that_look_for_people(name: str) -> None:
+    path, (height, width, most) = DATA / f"{name}.tflite", PEOPLE[name]
+    if not path.is_file():
+        pytest.skip("needs the real data sets")
+    image = Image.open(DATA / "photos_sr" / "astronaut.png").convert("RGB").resize((width, height))
+    x = (np.asarray(image)[None] / most).astype(np.float32)
+    found = load_module(path)(torch.from_numpy(x))
+    own = [y.detach().numpy() for y in (found if isinstance(found, tuple) else (found,))]
+    for y, wanted in zip(own, all_by_litert(path.read_bytes(), x), strict=True):
+        np.testing.assert_allclose(y, wanted, atol=2e-4 * float(np.abs(wanted).max()))
 
 
 def clips(count: int) -> tuple[Numbers, Numbers]:

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from _tflite_cases import cases
 from _tflite_files import Filed, Step, file_of, written
 from _tflite_more import more, reals
 from _tflite_moves import moves
+from _tflite_real import network
 from _tolerance import assert_exact
 from bittern import load as load_packed
 from bittern.compat.tflite import load, load_module
@@ -75,6 +77,41 @@ def test_a_network_of_float32_is_layers_of_torch_and_packs(tmp_path: Path) -> No
     assert_exact(load(path)(x), module(x).detach())
     module(x).sum().backward()
     assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+def test_weights_of_few_bytes_and_several_results(tmp_path: Path) -> None:
+    data, dense, up = network()
+    path = tmp_path / "net.tflite"
+    path.write_bytes(data)
+    module, x = load_module(path), torch.randn(2, 3, 5, 6)
+    larger, own = module(x)
+    wanted = F.relu(x.permute(0, 3, 1, 2).transpose(1, -1) @ torch.from_numpy(dense[:, 0, 0]).float().T).transpose(
+        1, -1
+    )
+    torch.testing.assert_close(own.permute(0, 3, 1, 2), wanted)
+    weight, bias = torch.from_numpy(up).permute(3, 0, 1, 2), torch.tensor([0.5, -1.0, 2.0])
+    torch.testing.assert_close(larger.permute(0, 3, 1, 2), F.conv_transpose2d(wanted, weight, bias, 2))
+    for found, exact in zip(load(path)(x), (larger, own), strict=True):
+        assert_exact(found, exact.detach())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"order": [0, 1, 2, 2]}, "levels for 4 dimensions"),
+        ({"segments": np.array([0, 9, 3, 4, 5], np.uint8)}, "segments"),
+        ({"segments": np.array([0, 1], np.uint8)}, "segments"),
+        ({"places": np.full(20, 6, np.uint8)}, "places outside"),
+        ({"kind": 7}, "places of the type 7"),
+        ({"options": b"1234"}, "must be three numbers"),
+        ({"options": bytes(12)}, "must be 1 or more"),
+    ],
+)
+def test_damaged_weights_of_few_bytes(tmp_path: Path, wrong: dict[str, Any], said: str) -> None:
+    path = tmp_path / "net.tflite"
+    path.write_bytes(network(**wrong)[0])
+    with pytest.raises(ValueError, match=said):
+        load_module(path)
 
 
 def test_networks_of_integers_are_no_layers(tmp_path: Path) -> None:

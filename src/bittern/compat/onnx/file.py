@@ -43,7 +43,9 @@ class Network:
     shape: tuple[int, ...]
     """Of one sample."""
     type: str
-    output: str
+    outputs: tuple[str, ...]
+    opset: int = 18
+    """Of ONNX's own operators."""
 
 
 def _text(name: Any) -> str:
@@ -74,11 +76,12 @@ def read_network(data: bytes) -> Network:
         else:
             operators.append(_operator(node))
     inputs = [given for given in graph.input if given.name not in constants]
-    if len(inputs) != 1 or len(graph.output) != 1:
-        raise UnreadError(f"it has {len(inputs)} inputs and {len(graph.output)} results; one of each is read")
+    if len(inputs) != 1 or not len(graph.output):
+        raise UnreadError(f"it has {len(inputs)} inputs and {len(graph.output)} results; one input is read")
     shape, kind = _input(inputs[0])
-    given, result = (_text(end.name) for end in (inputs[0], graph.output[0]))
-    return Network(tuple(operators), constants, given, shape, kind, result)
+    results = tuple(_text(end.name) for end in graph.output)
+    opset = max((own.version for own in model.opset_import if own.domain in ("", "ai.onnx")), default=1)
+    return Network(tuple(operators), constants, _text(inputs[0].name), shape, kind, results, opset)
 
 
 def _input(given: Any) -> tuple[tuple[int, ...], str]:
@@ -102,7 +105,7 @@ def _operator(node: Any) -> Operator:
 
 
 def _attribute(attribute: Any) -> Any:
-    """A number, a text, or a list of whole numbers; None for others."""
+    """A number, a text, or a list of numbers; None for others."""
     match attribute.type:
         case 1:
             return float(attribute.f)
@@ -110,6 +113,8 @@ def _attribute(attribute: Any) -> Any:
             return int(attribute.i)
         case 3:
             return attribute.s.decode("utf-8", errors="replace")
+        case 6:
+            return [float(f) for f in attribute.floats]
         case 7:
             return [int(i) for i in attribute.ints]
     return None

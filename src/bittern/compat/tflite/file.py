@@ -16,14 +16,15 @@ from torch import Tensor
 
 from bittern.compat.tflite.flatbuffer import DamagedError, Table
 from bittern.compat.tflite.operator_names import name_of
+from bittern.compat.tflite.sparse import spread_out
 
 IDENTIFIER = b"TFL3"
 VERSION = 3
 MOST_DIMS = 5
 MOST_VALUES = 2**31
-TYPES = {0: "float32", 2: "int32", 3: "uint8", 4: "int64", 9: "int8"}
+TYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 9: "int8"}
 """Types that a tensor may have here, by their number; others are refused where they are met."""
-DTYPES = {"float32": "<f4", "int32": "<i4", "uint8": "u1", "int64": "<i8", "int8": "i1"}
+DTYPES = {"float32": "<f4", "float16": "<f2", "int32": "<i4", "uint8": "u1", "int64": "<i8", "int8": "i1"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Value:
     channel_dim: int = 0
     """Along which dimension there are several scales."""
     constant: Tensor | None = field(default=None, compare=False)
+    """Its numbers, where they lie in the file; those of a sparse tensor are spread out."""
 
     @property
     def scale(self) -> float:
@@ -56,9 +58,12 @@ class Operator:
     """One operator: which tensors it reads (-1: left out) and writes, and its options."""
 
     name: str
+    """Of the schema; of an operator that is no part of TensorFlow Lite, what its authors call it."""
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Table | None
+    custom: bytes = b""
+    """Options of an operator that is no part of TensorFlow Lite."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +86,9 @@ def read_network(data: bytes) -> Network:
     if len(graphs) != 1:
         raise DamagedError(f"it has {len(graphs)} graphs; networks have one")
     graph, buffers = graphs[0], model.tables(4)
-    codes = [max(code.number(0, "b"), code.number(3, "i")) for code in model.tables(1)]
+    names = [_name(code) for code in model.tables(1)]
     values = tuple(_value(table, buffers) for table in graph.tables(0))
-    operators = tuple(_operator(table, codes, len(values)) for table in graph.tables(3))
+    operators = tuple(_operator(table, names, len(values)) for table in graph.tables(3))
     inputs, outputs = (_places(graph, part, len(values)) for part in (1, 2))
     return Network(values, operators, inputs, outputs)
 
@@ -96,12 +101,17 @@ def _places(table: Table, part: int, count: int, least: int = 0) -> tuple[int, .
     return found
 
 
-def _operator(table: Table, codes: Sequence[int], values: int) -> Operator:
+def _name(code: Table) -> str:
+    number = max(code.number(0, "b"), code.number(3, "i"))
+    return code.text(1) if name_of(number) == "CUSTOM" else name_of(number)
+
+
+def _operator(table: Table, names: Sequence[str], values: int) -> Operator:
     index = table.number(0, "I")
-    if index >= len(codes):
-        raise DamagedError(f"an operator has the code number {index}; there are {len(codes)} codes")
+    if index >= len(names):
+        raise DamagedError(f"an operator has the code number {index}; there are {len(names)} codes")
     inputs, outputs = _places(table, 1, values, least=-1), _places(table, 2, values)
-    return Operator(name_of(codes[index]), inputs, outputs, table.table(4))
+    return Operator(names[index], inputs, outputs, table.table(4), table.numbers(5, "u1").tobytes())
 
 
 def _value(table: Table, buffers: Sequence[Table]) -> Value:
@@ -113,7 +123,8 @@ def _value(table: Table, buffers: Sequence[Table]) -> Value:
         )
     scales, zeros, dim = _quantization(name, shape, table.table(4))
     found = TYPES.get(kind, f"type {kind}")
-    return Value(name, shape, found, scales, zeros, dim, _constant(name, shape, found, table.number(2, "I"), buffers))
+    constant = _constant(name, shape, found, table.number(2, "I"), buffers, table.table(6))
+    return Value(name, shape, found, scales, zeros, dim, constant)
 
 
 def _quantization(
@@ -134,7 +145,9 @@ def _quantization(
     return scales, zeros, dim
 
 
-def _constant(name: str, shape: Sequence[int], kind: str, index: int, buffers: Sequence[Table]) -> Tensor | None:
+def _constant(
+    name: str, shape: Sequence[int], kind: str, index: int, buffers: Sequence[Table], sparsity: Table | None
+) -> Tensor | None:
     """The numbers of a tensor that has some in the file."""
     if index >= len(buffers):
         raise DamagedError(f"tensor {name!r} lies in buffer {index}; there are {len(buffers)}")
@@ -146,6 +159,8 @@ def _constant(name: str, shape: Sequence[int], kind: str, index: int, buffers: S
     if kind not in DTYPES:
         return None
     dtype = np.dtype(DTYPES[kind])
+    if sparsity is not None:
+        return spread_out(name, shape, data, dtype, sparsity)
     if len(data) != math.prod(shape) * dtype.itemsize:
         raise DamagedError(f"tensor {name!r} of {list(shape)} {kind} has {len(data)} bytes")
     return torch.from_numpy(data.view(dtype).reshape(tuple(shape)).copy())

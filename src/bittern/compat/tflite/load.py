@@ -9,6 +9,7 @@ import torch
 
 import bittern._version as version
 from bittern.compat.tflite.build import Builder, UnsupportedError
+from bittern.compat.tflite.constants import with_constants
 from bittern.compat.tflite.file import Network, read_network
 from bittern.compat.tflite.flatbuffer import DamagedError
 from bittern.compat.tflite.read import READERS, read_all
@@ -32,10 +33,11 @@ def load(path: str | Path) -> Packed:
     sums are torch's: its answers lie within float rounding of LiteRT's.
 
     Call it with the tensor that the file takes, int8 or float32 [batch, height, width, channels], for a batch of any
-    size; it answers as the file does. Scales and zero points of both are in `info`.
+    size; it answers as the file does, with a tuple where a network of float32 has several results. Scales and zero
+    points of a network of integers are in `info`.
 
-    Raises: FileNotFoundError; ValueError for a file that is damaged, has several inputs, outputs or graphs, or holds
-    operators that bittern does not read, all of which are named.
+    Raises: FileNotFoundError; ValueError for a file that is damaged, has several inputs or graphs, integers and several
+    outputs, or operators that bittern does not read, all of which are named.
     """
     path, network = _opened(path)
     try:
@@ -68,7 +70,7 @@ def _opened(path: str | Path) -> tuple[Path, Network]:
     if size > MOST_BYTES:
         raise ValueError(f"tflite: {path} has {size} bytes; at most {MOST_BYTES} are read")
     try:
-        return path, read_network(path.read_bytes())
+        return path, with_constants(read_network(path.read_bytes()))
     except DamagedError as error:
         raise ValueError(f"tflite: {path}: {error}") from error
 
@@ -96,9 +98,11 @@ def _packed(network: Network, name: str) -> Packed:
 
 def _check(network: Network) -> None:
     """Refuse what no program is."""
-    if len(network.inputs) != 1 or len(network.outputs) != 1:
+    several = len(network.outputs) > 1 and not _is_real(network)
+    if len(network.inputs) != 1 or not network.outputs or several:
         raise UnsupportedError(
-            f"it has {len(network.inputs)} inputs and {len(network.outputs)} results; one of each is read"
+            f"it has {len(network.inputs)} inputs and {len(network.outputs)} results; one of each is read, and several "
+            "results of networks of float32"
         )
     given = network.values[network.inputs[0]]
     if given.type not in ("int8", "float32") or not given.shape or given.shape[0] != 1:

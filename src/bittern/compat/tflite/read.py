@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from bittern.compat.tflite.build import AnyBuilder, Builder, UnsupportedError
 from bittern.compat.tflite.file import Network, Operator
 from bittern.compat.tflite.flatbuffer import DamagedError
-from bittern.compat.tflite.operators import conversions, layout, pairs, pools, products, softmax, tables
+from bittern.compat.tflite.operators import conversions, layout, matmul, pairs, pools, products, resize, softmax, tables
 
 MOST_JOINED = 64
 B = TypeVar("B", bound=AnyBuilder)
@@ -32,6 +32,7 @@ READERS: dict[str, Reader[Builder]] = {
     "DEPTHWISE_CONV_2D": Reader(products.depthwise, 2, 3),
     "FULLY_CONNECTED": Reader(products.linear, 2, 3),
     "TRANSPOSE_CONV": Reader(products.transposed, 3, 4),
+    "BATCH_MATMUL": Reader(matmul.matmul, 2, 2),
     **{name: Reader(pairs.read, 2, 2) for name in pairs.PAIRS},
     "AVERAGE_POOL_2D": Reader(pools.average_pool),
     "MAX_POOL_2D": Reader(pools.max_pool),
@@ -44,6 +45,9 @@ READERS: dict[str, Reader[Builder]] = {
     "STRIDED_SLICE": Reader(layout.strided_slice, 4, 4),
     "SPLIT": Reader(layout.split, 2, 2, outputs=MOST_JOINED),
     "RESIZE_NEAREST_NEIGHBOR": Reader(layout.resize_nearest, 2, 2),
+    "RESIZE_BILINEAR": Reader(resize.bilinear, 2, 2),
+    "DEPTH_TO_SPACE": Reader(layout.depth_to_space),
+    "SPACE_TO_DEPTH": Reader(layout.space_to_depth),
     "SOFTMAX": Reader(softmax.softmax),
     **{name: Reader(tables.read) for name in tables.TABLES},
     "PRELU": Reader(tables.prelu, 2, 2),

@@ -287,7 +287,7 @@ SOFTMAX = CFunction(
     "bt_integer_softmax",
     """\
 /* Differences to the largest below `least` count as 0; the result is scale 1/256 about -128. */
-static void bt_integer_softmax(int32_t count, int32_t multiplier, int32_t shift, int32_t least, const int8_t *x,
+static void bt_softmax_of_row(int32_t count, int32_t multiplier, int32_t shift, int32_t least, const int8_t *x,
     int8_t *y)
 {
     int32_t i, most = x[0], total = 0, bits = 0;
@@ -313,6 +313,16 @@ static void bt_integer_softmax(int32_t count, int32_t multiplier, int32_t shift,
                 y[i] = -128;
             }
         }
+    }
+}
+
+/* x [rows][count]. */
+static void bt_integer_softmax(int32_t rows, int32_t count, int32_t multiplier, int32_t shift, int32_t least,
+    const int8_t *x, int8_t *y)
+{
+    int32_t row;
+    for (row = 0; row < rows; ++row) {
+        bt_softmax_of_row(count, multiplier, shift, least, x + row * count, y + row * count);
     }
 }
 """,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bittern.deploy.c_export import integer_code as code
+from bittern.deploy.c_export import integer_image_code as image
 from bittern.deploy.c_export import integer_more_code as more
 from bittern.deploy.c_export.few_bits_code import packed, stored_bits
 from bittern.deploy.c_export.layout_steps import copied, joined, padded, permuted
@@ -149,7 +150,27 @@ def pool(c: Source, step: Step) -> str:
 def softmax(c: Source, step: Step) -> str:
     node = step.node
     factor = (integer(node, key) for key in ("multiplier", "shift", "least"))
-    return c.call(code.SOFTMAX, _count(c, node), *factor, *_ends(node))
+    answers = c.forms[node.output].shape[-1]
+    return c.call(code.SOFTMAX, _count(c, node) // answers, answers, *factor, *_ends(node))
+
+
+def resize(c: Source, step: Step) -> str:
+    node = step.node
+    x, y = (list(c.forms[v].shape) for v in (node.inputs[0], node.output))
+    sizes = [c.integers(node, role, size) for role, size in (("size", x[2:]), ("out_size", y[2:]))]
+    places = [c.integers(node, role, c.tensor(node, role).flatten().tolist()) for role in ("rows", "columns")]
+    return c.call(image.RESIZE, *sizes, *places, x[1], *_ends(node))
+
+
+def matmul(c: Source, step: Step) -> str:
+    node = step.node
+    *before, rows, inner = c.forms[node.inputs[0]].shape
+    size = c.integers(node, "size", [math.prod(before), rows, inner, c.forms[node.output].shape[-1]])
+    factor = [c.integers(node, role, [integer(node, role)]) for role in ("multiplier", "shift")]
+    fields: Fields = [NULL, *factor, int(bool(node.attrs["once"])), integer(node, "out_zero"), *_limits(node)]
+    (factors,) = _records(c, node, image.MATMUL, factors=("bt_factors", fields))
+    zeros = (integer(node, key) for key in ("zero_a", "zero_b"))
+    return c.call(image.MATMUL, size, factors, *zeros, *map(value, node.inputs), value(node.output))
 
 
 def table(c: Source, step: Step) -> str:

@@ -76,6 +76,8 @@ RULES: dict[str, Rule] = {
     "integer_minimum": Rule(integer_steps.extreme),
     "integer_mean": Rule(integer_steps.mean),
     "integer_transposed_conv": Rule(integer_steps.transposed_conv),
+    "integer_matmul": Rule(integer_steps.matmul),
+    "integer_resize": Rule(integer_steps.resize),
     "integer_average": Rule(integer_steps.pool),
     "integer_max": Rule(integer_steps.pool),
     "integer_softmax": Rule(integer_steps.softmax),

@@ -159,3 +159,32 @@ def resize_nearest(builder: AnyBuilder, operator: Operator) -> None:
         times = out.shape[dim] // x.shape[dim]
         value = builder.repeated(out.name, value, 4, dim + 1, times) if times > 1 else value
     builder.wrote(operator, value, image=True)
+
+
+def depth_to_space(builder: AnyBuilder, operator: Operator) -> None:
+    """DEPTH_TO_SPACE: each pixel becomes a block of pixels, its channels (row, column, channel of the result)."""
+    place, x, out = _ends(builder, operator)
+    block = _block(x, out, operator)
+    height, width, channels = x.shape[1:]
+    value = builder.reshaped(out.name, builder.as_filed(place), 4, (height, width, block, channels // block))
+    value = builder.permuted(out.name, value, [0, 1, 3, 2, 4])
+    builder.wrote(operator, builder.reshaped(out.name, value, 5, out.shape[1:]), image=False)
+
+
+def space_to_depth(builder: AnyBuilder, operator: Operator) -> None:
+    """SPACE_TO_DEPTH: each block of pixels becomes one."""
+    place, x, out = _ends(builder, operator)
+    block = _block(out, x, operator)
+    height, width, channels = out.shape[1:]
+    value = builder.reshaped(out.name, builder.as_filed(place), 4, (height, block, width, channels // block))
+    value = builder.permuted(out.name, value, [0, 1, 3, 2, 4])
+    builder.wrote(operator, builder.reshaped(out.name, value, 5, out.shape[1:]), image=False)
+
+
+def _block(small: Value, large: Value, operator: Operator) -> int:
+    """The side of a block, by which one image is smaller and deeper than the other."""
+    block = int(options(operator).number(0, "i"))
+    fits = block > 0 and len(small.shape) == len(large.shape) == 4
+    if not fits or large.shape[1:] != (small.shape[1] * block, small.shape[2] * block, small.shape[3] // block**2):
+        raise UnsupportedError(f"blocks of {block} do not make {list(large.shape)} of {list(small.shape)}, or back")
+    return block

@@ -17,7 +17,7 @@ SOFTMAX_SCALE, SOFTMAX_ZERO = 1 / 256, -128
 def softmax(builder: Builder, operator: Operator) -> None:
     """SOFTMAX of rows."""
     x, out = (int8(builder.value(place)) for place in (operator.inputs[0], operator.outputs[0]))
-    if len(x.shape) != 2 or x.shape[1] > MOST_ANSWERS or (out.scale, out.zero) != (SOFTMAX_SCALE, SOFTMAX_ZERO):
+    if len(x.shape) < 2 or x.shape[-1] > MOST_ANSWERS or (out.scale, out.zero) != (SOFTMAX_SCALE, SOFTMAX_ZERO):
         raise UnsupportedError(
             f"it takes rows of at most {MOST_ANSWERS}, and its result has the scale 1/256 about -128"
         )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from bittern.compat.tflite.real.network import RealNetwork
+from bittern.compat.real_network import RealNetwork
 from bittern.compat.tflite.real.read import real_network
 
 __all__ = ["RealNetwork", "real_network"]

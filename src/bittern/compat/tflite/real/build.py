@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from bittern.compat.real_network import Call, Concatenate, Pad, Permute, RealNetwork, Repeat, Reshape, Slice
 from bittern.compat.tflite.build import AnyBuilder, UnsupportedError
 from bittern.compat.tflite.file import Network, Value
 from bittern.compat.tflite.flatbuffer import DamagedError
-from bittern.compat.tflite.real.network import Call, Concatenate, Pad, Permute, RealNetwork, Repeat, Reshape, Slice
 
 
 class RealBuilder(AnyBuilder):
@@ -24,10 +24,10 @@ class RealBuilder(AnyBuilder):
 
     def made(self) -> RealNetwork:
         try:
-            result = self.as_filed(self.network.outputs[0])
+            results = [self.as_filed(place) for place in self.network.outputs]
         except KeyError as error:
             raise DamagedError("nothing writes its result") from error
-        return RealNetwork(self._layers, self._calls, result)
+        return RealNetwork(self._layers, self._calls, results)
 
     def add(self, layer: nn.Module, name: str, inputs: Sequence[int]) -> int:
         """Append a layer; returns the number of what it writes."""

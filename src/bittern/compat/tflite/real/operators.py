@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -10,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bittern.compat.real_network import Function, Mean, MeanOfImage, Pad, Resize, Two
 from bittern.compat.tflite.build import TO_CHANNELS_FIRST, UnsupportedError, need_dims
 from bittern.compat.tflite.file import Operator, Value
 from bittern.compat.tflite.operators.common import constant, options, paddings, whole_numbers
 from bittern.compat.tflite.operators.layout import CHANNELS_FIRST_DIM
+from bittern.compat.tflite.operators.resize import corners_of
 from bittern.compat.tflite.real.build import RealBuilder
-from bittern.compat.tflite.real.network import Mean, MeanOfImage, Pad, Two
 from bittern.deploy.kinds.kind import IMAGE_DIMS
 
 RELU_N1_TO_1, TANH = 2, 4
@@ -83,27 +85,50 @@ def _conv(builder: RealBuilder, operator: Operator, fields: tuple[int, int, int]
 
 def transposed(builder: RealBuilder, operator: Operator) -> None:
     """TRANSPOSE_CONV: size of the result, weight [out, height, width, in], input, bias."""
-    place = operator.inputs[2]
+    if whole_numbers(builder.value(operator.inputs[0])) != list(builder.value(operator.outputs[0]).shape):
+        raise UnsupportedError("its result must have the size that it says")
+    given = options(operator)
+    stride = (given.number(2, "i"), given.number(1, "i"))
+    as_conv = replace(operator, inputs=(operator.inputs[2], operator.inputs[1], *operator.inputs[3:]))
+    _transposed(builder, as_conv, stride, given.number(3, "b"))
+
+
+def mediapipe_transposed(builder: RealBuilder, operator: Operator) -> None:
+    """MediaPipe's Convolution2DTransposeBias: input, weight [out, height, width, in], bias; options are three int32."""
+    if len(operator.custom) < OPTIONS_OF_TRANSPOSED.size:
+        raise UnsupportedError(f"its options must be three numbers; they have {len(operator.custom)} bytes")
+    _, across, down = OPTIONS_OF_TRANSPOSED.unpack_from(operator.custom)
+    _transposed(builder, operator, (down, across), 0)
+
+
+OPTIONS_OF_TRANSPOSED = struct.Struct("<3i")
+"""Which padding, of which the size of the result says as much, and the strides along rows and columns."""
+
+
+def _transposed(builder: RealBuilder, operator: Operator, stride: tuple[int, int], activation: int) -> None:
+    """Of operators that read input, weight and bias."""
+    place = operator.inputs[0]
     x, out = (builder.movable(builder.value(p)) for p in (place, operator.outputs[0]))
-    weight, given = builder.value(operator.inputs[1]), options(operator)
+    weight = builder.value(operator.inputs[1])
     need_dims(IMAGE_DIMS, x, out, weight)
-    stride, kernel = (given.number(2, "i"), given.number(1, "i")), weight.shape[1:3]
     _need_above_0(*stride)
+    kernel = weight.shape[1:3]
+    if (weight.shape[0], weight.shape[3]) != (out.shape[3], x.shape[3]):
+        raise UnsupportedError(f"weight {weight.name!r} must be [{out.shape[3]}, height, width, {x.shape[3]}]")
     rows = list(zip(x.shape[1:3], stride, kernel, out.shape[1:3], strict=True))
     wholes = [(size - 1) * s + k for size, s, k, _ in rows]
     before = [max(whole - result, 0) // 2 for whole, (*_, result) in zip(wholes, rows, strict=True)]
     (top, bottom), (left, right) = (
         (-b, result + b - whole) for b, whole, (*_, result) in zip(before, wholes, rows, strict=True)
     )
-    if max(bottom, right) > 0 or whole_numbers(builder.value(operator.inputs[0])) != list(out.shape):
-        raise UnsupportedError("its result must have the size that it says, and no more than its windows reach")
+    if max(bottom, right) > 0:
+        raise UnsupportedError("its result must be no larger than its windows reach")
     layer = nn.ConvTranspose2d(x.shape[-1], out.shape[-1], (kernel[0], kernel[1]), stride)
-    as_conv = replace(operator, inputs=(place, operator.inputs[1], *operator.inputs[3:]))
-    _fill(builder, as_conv, layer, constant(weight, "float32").permute(3, 0, 1, 2))
+    _fill(builder, operator, layer, constant(weight, "float32").permute(3, 0, 1, 2))
     value = builder.add(layer, out.name, (builder.image(place),))
     if amount := [left, right, top, bottom] if any((left, right, top, bottom)) else []:
         value = builder.add(Pad(amount), out.name, (value,))
-    _finish(builder, operator, value, given.number(3, "b"), image=True)
+    _finish(builder, operator, value, activation, image=True)
 
 
 def linear(builder: RealBuilder, operator: Operator) -> None:
@@ -186,17 +211,6 @@ def _constant(value: Value, dims: int, *, image: bool) -> Tensor:
 
 
 # -- each number by itself ----------------------------------------------------------------------------------------
-
-
-class Function(nn.Module):
-    """A function of each number for which torch has no layer."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
 
 
 def _leaky(operator: Operator) -> nn.Module:
@@ -320,3 +334,11 @@ def mean(builder: RealBuilder, operator: Operator) -> None:
         image, value, own = False, builder.as_filed(place), axes
     value = builder.add(Mean(own, keep=keep), out.name, (value,))
     builder.wrote(operator, value, image=image and keep)
+
+
+def resize_bilinear(builder: RealBuilder, operator: Operator) -> None:
+    """RESIZE_BILINEAR, with its three ways to place pixels."""
+    x, out = _ends(builder, operator)
+    need_dims(IMAGE_DIMS, x, out)
+    layer = Resize(out.shape[1:3], corners_of(operator))
+    builder.wrote(operator, builder.add(layer, out.name, (builder.image(operator.inputs[0]),)), image=True)

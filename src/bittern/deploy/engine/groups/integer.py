@@ -154,6 +154,8 @@ def integer_group(program: Program, forms: Forms, node: Node) -> Group | None:
     make = GROUPS.get(node.kind)
     if make is None or not all(is_images(form) for form in (*given, output)):
         return None
+    if node.kind == "integer_softmax" and len(output.shape) == IMAGE_DIMS:
+        return None  # rows along the last dimension, which lies elsewhere in images
     if node.kind == "integer_add" and len({form.shape for form in (*given, output)}) > 1:
         return None
     if node.kind == "integer_mean" and (len(given[0].shape) != IMAGE_DIMS or integers(node, "dims") != [2, 3]):

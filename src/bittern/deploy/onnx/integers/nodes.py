@@ -15,6 +15,7 @@ import numpy as np
 
 from bittern.deploy.errors import ExportError
 from bittern.deploy.kinds.integer.parts import factor_at
+from bittern.deploy.kinds.integer.resize import ONE
 from bittern.deploy.kinds.kind import integer, integers, number
 from bittern.deploy.onnx.integers.graph import Graph
 from bittern.deploy.program import Node
@@ -122,7 +123,28 @@ def _mean(g: Graph, node: Node, inputs: list[str], output: str) -> None:
 
 def _softmax(g: Graph, node: Node, inputs: list[str], output: str) -> None:
     scale = factor_at(node).value / 2.0**EXP_FRACTION_BITS
-    g.integers(g.add("Softmax", [g.real(inputs[0], scale, 0)], axis=1), -128, output, scale=1 / 256)
+    g.integers(g.add("Softmax", [g.real(inputs[0], scale, 0)], axis=-1), -128, output, scale=1 / 256)
+
+
+def _matmul(g: Graph, node: Node, inputs: list[str], output: str) -> None:
+    scales, zeros = (1.0, factor_at(node).value), ("zero_a", "zero_b")
+    parts = [g.real(x, scale, integer(node, zero)) for x, scale, zero in zip(inputs, scales, zeros, strict=True)]
+    g.integers(g.add("MatMul", parts), integer(node, "out_zero"), output, **_limits(node))
+
+
+def _resize(g: Graph, node: Node, inputs: list[str], output: str) -> None:
+    """Rows and columns that are gathered, and their shares; Resize of ONNX finds places of its own."""
+    x = g.real(inputs[0], 1.0, 0)
+    for dim, role in ((2, "rows"), (3, "columns")):
+        first, share = g.tensor(node, role).numpy().T
+        last = g.shape(node.inputs[0])[dim] - 1
+        parts = []
+        for at, part in ((first, ONE - share), (np.minimum(first + 1, last), share)):
+            neighbour = g.add("Gather", [x, g.constant(at, np.int64)], axis=dim)
+            shares = g.constant((part / ONE).reshape(-1, *(1,) * (3 - dim)), np.float32)
+            parts.append(g.add("Mul", [neighbour, shares]))
+        x = g.add("Add", parts)
+    g.integers(x, 0, output)
 
 
 def _table(g: Graph, node: Node, inputs: list[str], output: str) -> None:
@@ -210,6 +232,8 @@ NODES: dict[str, Emit] = {
     "integer_conv": _conv,
     "integer_linear": _linear,
     "integer_transposed_conv": _transposed,
+    "integer_matmul": _matmul,
+    "integer_resize": _resize,
     "integer_add": _sum("Add"),
     "integer_subtract": _sum("Sub"),
     "integer_multiply": _multiply,

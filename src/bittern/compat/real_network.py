@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network of float32 as it was read: layers of torch in the order of the file."""
+"""A network of float32 as it was read from a file: layers of torch in the order of the file."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ class Call(NamedTuple):
 
 
 class RealNetwork(nn.Module):
-    """Layers of torch. Call with what the file takes, [batch, height, width, channels] for images; answers as it does.
+    """Layers of torch. Call with what the file takes, a batch of any size; answers as the file does.
 
-    An ordinary module: it trains, `bittern.pack` packs it, `bittern.quantize` quantizes it.
+    A file with several results gives a tuple of them. An ordinary module: it trains, `bittern.pack` packs it,
+    `bittern.quantize` quantizes it.
     """
 
-    def __init__(self, layers: dict[str, nn.Module], calls: Sequence[Call], result: int) -> None:
+    def __init__(self, layers: dict[str, nn.Module], calls: Sequence[Call], results: Sequence[int]) -> None:
         super().__init__()
         self.layers = nn.ModuleDict(layers)
         self._calls = tuple(calls)
-        self._result = result
+        self._results = tuple(results)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         values = {0: x}
         for layer, inputs, output in self._calls:
             values[output] = self.layers[layer](*(values[v] for v in inputs))
-        return values[self._result]
+        found = tuple(values[value] for value in self._results)
+        return found[0] if len(found) == 1 else found
 
 
 class Permute(nn.Module):
@@ -102,6 +104,29 @@ class Repeat(nn.Module):
         return x.repeat_interleave(self.times, self.dim)
 
 
+class Take(nn.Module):
+    """The numbers of each sample at these places, int64 of the shape of a sample of the result."""
+
+    def __init__(self, places: Tensor) -> None:
+        super().__init__()
+        self.shape = tuple(places.shape)
+        self.register_buffer("places", places.flatten())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1).index_select(1, self.get_buffer("places")).reshape(-1, *self.shape)
+
+
+class Function(nn.Module):
+    """A function for which torch has no layer."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *given: Tensor) -> Tensor:
+        return self.function(*given)
+
+
 class Mean(nn.Module):
     def __init__(self, dims: Sequence[int], *, keep: bool) -> None:
         super().__init__()
@@ -141,3 +166,25 @@ class MeanOfImage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         sums = F.avg_pool2d(F.pad(x, self.amount), self.kernel, self.stride, divisor_override=1)
         return sums * self.get_buffer("inverse")
+
+
+class Resize(nn.Module):
+    """Bilinear to [height, width] of images [batch, channels, height, width].
+
+    corners: "aligned"; "half", where a pixel is a square about its middle, as F.interpolate without aligned corners; or
+    "first", where pixel i of the result lies at i * size / result. The last is that of aligned corners once the image
+    and its result each have one more row and column, which repeat the last ones.
+    """
+
+    def __init__(self, size: Sequence[int], corners: str) -> None:
+        super().__init__()
+        self.size, self.corners = tuple(size), corners
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.corners != "first":
+            return F.interpolate(x, self.size, mode="bilinear", align_corners=self.corners == "aligned")
+        x = torch.cat([x, x[:, :, -1:]], 2)
+        x = torch.cat([x, x[:, :, :, -1:]], 3)
+        height, width = self.size
+        y = F.interpolate(x, (height + 1, width + 1), mode="bilinear", align_corners=True)
+        return y[:, :, :height, :width]
