@@ -77,6 +77,7 @@ def test_numbers_are_the_authors() -> None:
         "BitNet": (1, 128, 1.5e-3),
         "DynamicFixedPoint": (90, 512, 1e-2),
         "IntegerOnly": (90, 512, 1e-2),
+        "FQN": (90, 512, 1e-2),
         "PACT": (200, 128, 0.1),
         "LSQ": (90, 512, 1e-2),
         "TQT": (5, 512, 1e-2),
@@ -119,7 +120,9 @@ def test_numbers_are_the_authors() -> None:
         "OneBit": (None, (1e-2, 1e-2, 0)),
         "BitNet": (None, (0.1, 0.1, 0)),
         "PACT": (None, (2e-4, 2e-4, 2e-4)),
-        **dict.fromkeys(("DynamicFixedPoint", "IntegerOnly", "LSQ", "TQT", "LSQPlus", "UI8"), (None, (1e-4, 1e-4, 0))),
+        **dict.fromkeys(
+            ("DynamicFixedPoint", "IntegerOnly", "FQN", "LSQ", "TQT", "LSQPlus", "UI8"), (None, (1e-4, 1e-4, 0))
+        ),
     }
     assert recipes.BNN.loss == SquaredHinge()
     assert recipes.BNN.glorot_rates

@@ -27,7 +27,7 @@ every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.k
 
 def test_all_names_every_method_once() -> None:
     names = ["BWN", "TWN", "TTQ", "Alternating", "OneBit", "ParetoQ", "BitNet"]
-    names += ["DynamicFixedPoint", "IntegerOnly", "PACT", "LSQ", "TQT", "LSQPlus"]
+    names += ["DynamicFixedPoint", "IntegerOnly", "FQN", "PACT", "LSQ", "TQT", "LSQPlus"]
     names += ["WAGE", "GFPQ", "MSFP", "UI8"]
     assert [cls.__name__ for cls in quant.ALL] == names
     public = {name for name in quant.__all__ if isinstance(getattr(quant, name), type)}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bittern.codes import Integers
 from bittern.deploy import pack, verify
 from bittern.nn import BinaryConv2d, BinaryLinear
-from bittern.quant import LSQ, PACT, TQT, DynamicFixedPoint, IntegerOnly, LSQPlus
+from bittern.quant import FQN, LSQ, PACT, TQT, DynamicFixedPoint, IntegerOnly, LSQPlus
 from bittern.quantizer import LayerShape, Method, Quantized, Quantizer, input_terms, weight_terms
 
 SHAPE = LayerShape((2, 3))
@@ -259,10 +259,34 @@ def test_integer_only_inputs() -> None:
             IntegerOnly(SHAPE, **{option: bad})  # type: ignore[arg-type]
 
 
+def test_fqn_leaves_out_the_largest() -> None:
+    """Place 5 of 6 from either side is 0.75 of W: -0.75 ... 1; the mean with 2 W is -1.125 ... 1.5; then half of that
+    and of 4 W is -2.0625 ... 2.75: S = 4.8125 / 3, Z = 1, 4 W / S = 1.25, -1.87, 7.48 | -6.23, 0.65, 2.49."""
+    method = FQN(SHAPE, input_bits=2, quantile=0.75, batches=2, decay=0.5)
+    for times, low, high in ((1, -0.75, 1.0), (2, -1.125, 1.5)):
+        assert torch.equal(method.input(times * W).values, times * W)
+        assert (method.input_low.item(), method.input_high.item()) == (low, high)
+    x = (4 * W).requires_grad_()
+    q = method.input(x)
+    assert (method.input_low.item(), method.input_high.item()) == (-2.0625, 2.75)
+    assert q.values.tolist() == [[1, -1, 2], [-1, 1, 2]]
+    assert scale_of(q).item() == pytest.approx(4.8125 / 3)
+    (dx,) = torch.autograd.grad(q.values * scale_of(q), x, G)
+    assert torch.allclose(dx, torch.tensor([[1.0, 0, 0], [0, 7, 11]]))
+    method.input(torch.tensor([[torch.nan, 0.0, 9.0]]))
+    assert method.input_high.item() == 2.75
+    q = FQN(SHAPE, weight_bits=3).weight(W)
+    assert q.values.tolist() == [[0, -1, 3], [-3, 0, 1]]
+    assert scale_of(q).flatten().tolist() == pytest.approx([1, 2.5 / 3])
+    for option, bad in (("quantile", 0.5), ("quantile", 1.1), ("batches", 0), ("decay", 1.0), ("weight_bits", 9)):
+        with pytest.raises(ValueError, match=f"{option} must be"):
+            FQN(SHAPE, **{option: bad})  # type: ignore[arg-type]
+
+
 # -- all ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cls", [LSQ, PACT, TQT, LSQPlus, DynamicFixedPoint, IntegerOnly])
+@pytest.mark.parametrize("cls", [LSQ, PACT, TQT, LSQPlus, DynamicFixedPoint, IntegerOnly, FQN])
 def test_options(cls: type[Quantizer]) -> None:
     for option in ("weight_bits", "input_bits"):
         for bad in (1, 9, True, 2.0):
@@ -282,6 +306,7 @@ PACKED: dict[str, Method] = {
     "LSQPlus": partial(LSQPlus, weight_bits=3, input_bits=2),
     "DynamicFixedPoint": partial(DynamicFixedPoint, weight_bits=4, input_bits=3),
     "IntegerOnly": partial(IntegerOnly, weight_bits=4, input_bits=4),
+    "FQN": FQN,
     "IntegerOnly-int8": partial(IntegerOnly, weight_bits=4, input_bits=8, rule="int8"),
 }
 

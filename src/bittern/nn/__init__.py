@@ -11,6 +11,7 @@ from bittern.nn.convert import convert
 from bittern.nn.cost import Cost, CostedLayer
 from bittern.nn.decide import plan_conversion
 from bittern.nn.embedding import StableEmbedding
+from bittern.nn.frozen_norms import FrozenBatchNorm1d, FrozenBatchNorm2d, freeze_norms
 from bittern.nn.half import HalfReport, HalfStored, HalfTensor, store_half
 from bittern.nn.keep import DEFAULT_KEEP, Candidate, depthwise, first_and_last, shortcuts
 from bittern.nn.linear import BinaryLinear
@@ -47,6 +48,8 @@ __all__ = [
     "Cost",
     "CostedLayer",
     "DPReLU",
+    "FrozenBatchNorm1d",
+    "FrozenBatchNorm2d",
     "GRUCell",
     "HalfReport",
     "HalfStored",
@@ -72,6 +75,7 @@ __all__ = [
     "convert",
     "depthwise",
     "first_and_last",
+    "freeze_norms",
     "is_latent_free",
     "is_latent_weight",
     "load_quantized",

@@ -10,6 +10,7 @@ from bittern.quant.alternating import Alternating, approximate
 from bittern.quant.bitnet import BitNet
 from bittern.quant.bwn import BWN
 from bittern.quant.dynamic_fixed_point import DynamicFixedPoint
+from bittern.quant.fqn import FQN
 from bittern.quant.gfpq import GFPQ, gfpq, gfpq_table, write_gfpq_table
 from bittern.quant.integer_only import IntegerOnly
 from bittern.quant.lsq import LSQ
@@ -27,7 +28,7 @@ from bittern.quantizer import Quantizer
 
 ALL: tuple[type[Quantizer], ...] = (
     *(BWN, TWN, TTQ, Alternating, OneBit, ParetoQ, BitNet),
-    *(DynamicFixedPoint, IntegerOnly, PACT, LSQ, TQT, LSQPlus),
+    *(DynamicFixedPoint, IntegerOnly, FQN, PACT, LSQ, TQT, LSQPlus),
     *(WAGE, GFPQ, MSFP, UI8),
 )
 """Every method: of weights alone, of whole numbers, and those that train in integers or have formats of their own."""
@@ -36,6 +37,7 @@ __all__ = [
     "ALL",
     "BRAINWAVE",
     "BWN",
+    "FQN",
     "GFPQ",
     "LSQ",
     "MSFP",

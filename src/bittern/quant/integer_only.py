@@ -52,13 +52,14 @@ class IntegerOnly(Quantizer):
         delay: int = 0,
     ) -> None:
         super().__init__(shape)
-        check_bits("IntegerOnly", "weight_bits", weight_bits, MOST_BITS, least=LEAST_BITS)
-        check_bits("IntegerOnly", "input_bits", input_bits, MOST_BITS, least=LEAST_BITS)
-        check_choice("IntegerOnly", "rule", rule, ("uint8", "int8"))
+        name = type(self).__name__
+        check_bits(name, "weight_bits", weight_bits, MOST_BITS, least=LEAST_BITS)
+        check_bits(name, "input_bits", input_bits, MOST_BITS, least=LEAST_BITS)
+        check_choice(name, "rule", rule, ("uint8", "int8"))
         if isinstance(decay, bool) or not isinstance(decay, int | float) or not 0.0 <= decay < 1.0:
-            raise ValueError(f"IntegerOnly: decay must be a number from 0 to below 1; got {decay!r}")
+            raise ValueError(f"{name}: decay must be a number from 0 to below 1; got {decay!r}")
         if not isinstance(delay, int) or isinstance(delay, bool) or delay < 0:
-            raise ValueError(f"IntegerOnly: delay must be an integer from 0 on; got {delay!r}")
+            raise ValueError(f"{name}: delay must be an integer from 0 on; got {delay!r}")
         self.weight_bits, self.input_bits, self.rule = weight_bits, input_bits, rule
         self.decay, self.delay = float(decay), delay
         self.register_buffer("input_low", torch.tensor(0.0))
@@ -105,14 +106,22 @@ class IntegerOnly(Quantizer):
 
     def _watch(self, x: Tensor) -> None:
         """Move the range by one batch; the first one sets it. Numbers that are none leave it."""
-        low, high = x.aminmax()
+        low, high = self.range_of(x)
         if not bool(low.isfinite() & high.isfinite()):
             return
-        kept = self.decay if self._seen else 0.0
+        kept = self.kept(self._seen)
         self.input_low.mul_(kept).add_(low.clamp(max=0.0), alpha=1.0 - kept)
         self.input_high.mul_(kept).add_(high.clamp(min=0.0), alpha=1.0 - kept)
         self._seen += 1
         self.seen += 1
+
+    def range_of(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(a, b) of a batch."""
+        return x.aminmax()
+
+    def kept(self, seen: int) -> float:
+        """What the range keeps of itself when another batch comes, after so many."""
+        return self.decay if seen else 0.0
 
     def input_code(self) -> StepsCode:
         step, zero = _affine(self.input_low, self.input_high, 2**self.input_bits - 1, 0)

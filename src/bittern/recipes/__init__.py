@@ -19,7 +19,7 @@ import functools
 
 from bittern.quantizer import Method
 from bittern.recipes.gated_papers import REAL_TO_BINARY, TRANSFER_POINTS, real_to_binary_stages
-from bittern.recipes.integer_papers import DYNAMIC_FIXED_POINT, INTEGER_ONLY, LSQ, LSQ_PLUS, PACT, TQT
+from bittern.recipes.integer_papers import DYNAMIC_FIXED_POINT, FQN, INTEGER_ONLY, LSQ, LSQ_PLUS, PACT, TQT
 from bittern.recipes.later_papers import AB_BNN, BIPER, BMXNET, BNEXT, BNN_PLUS, DSQ, RBNN, REBNN, RESTE, SIMAN
 from bittern.recipes.levels import BIBERT, BIT, EWGS, FRACBNN, bit_stages
 from bittern.recipes.optimizer_papers import ADAM_BNN, BAYES_BINN, BOP, OF_OPTIMIZERS
@@ -76,6 +76,7 @@ ALL: tuple[PaperRecipe, ...] = (
     BIT_NET,
     DYNAMIC_FIXED_POINT,
     INTEGER_ONLY,
+    FQN,
     PACT,
     LSQ,
     TQT,
@@ -126,6 +127,7 @@ __all__ = [
     "DYNAMIC_FIXED_POINT",
     "EWGS",
     "FDA",
+    "FQN",
     "FRACBNN",
     "GFPQ",
     "HORQ",

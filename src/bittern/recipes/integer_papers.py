@@ -102,6 +102,19 @@ INTEGER_ONLY = dataclasses.replace(
     ),
 )
 
+FQN = dataclasses.replace(
+    LSQ,
+    method=quant.FQN,
+    task="settings of LSQ",
+    source="arXiv 1712.05877 for the grids; Fully Quantized Network for Object Detection; neither read itself",
+    published=(),
+    differences=(
+        "The paper's settings were not read: rates, schedule and decay are LSQ's.",
+        "The paper fine-tunes detectors whose batch norms are frozen (bittern.nn.freeze_norms) and quantizes every "
+        "layer; here the first and the last stay real.",
+    ),
+)
+
 DYNAMIC_FIXED_POINT = dataclasses.replace(
     LSQ,
     method=quant.DynamicFixedPoint,
