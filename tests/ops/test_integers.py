@@ -182,10 +182,16 @@ def test_a_sum_gives_the_integers_of_the_reference(isa: ops.Isa, count: int) -> 
 def test_all_pairs_of_int8_add_as_the_reference(isa: ops.Isa) -> None:
     every = torch.arange(-128, 128).to(torch.int8)
     a, b = every[:, None].expand(256, 256).contiguous(), every.expand(256, 256).contiguous()
-    rule = IntegerSum(-17, 4, -128, factor_of(0.1978), factor_of(0.5), factor_of(2.0**-19 * 1.0624))
-    expected = ops.integer_add_reference(a, b, rule)
-    assert torch.equal(ops.integer_add(a, b, rule, isa), expected)
-    assert expected.unique().numel() > 128
+    for rule in (
+        IntegerSum(-17, 4, -128, factor_of(0.1978), factor_of(0.5), factor_of(2.0**-19 * 1.0624)),
+        IntegerSum(-128, 127, 0, factor_of(0.5), factor_of(0.25), factor_of(2.0**-19)),  # halves
+        IntegerSum(3, -128, 20, factor_of(0.125), factor_of(0.5), factor_of(2.0**-18), -100, 90),
+        IntegerSum(-128, -128, -128, factor_of(0.499), factor_of(0.31), factor_of(2.0**-17 * 0.99)),
+        IntegerSum(0, 0, 0, factor_of(0.499), factor_of(0.31), factor_of(2.0**-15)),
+    ):
+        expected = ops.integer_add_reference(a, b, rule)
+        assert torch.equal(ops.integer_add(a, b, rule, isa), expected)
+        assert expected.unique().numel() > 60
 
 
 @ISAS

@@ -12,5 +12,9 @@ namespace bittern::BITTERN_SET {
 
 #include BITTERN_FILE(integer_conv, fixed)
 
+#include "exact.inl.h"
+
+#include BITTERN_FILE(integer_add, sums)
+
 #include "kernel.inl.h"
 }  // namespace bittern::BITTERN_SET

@@ -28,22 +28,30 @@ struct ChannelPlan {
   i64 vectors, last;     // of a row, or of a pixel; numbers of the last one
 };
 
+// Four taps of 64 numbers as quarters of four bytes a number.
+struct Taps {
+  __m512i quarter[kQuarters];
+};
+
+BITTERN_INLINE Taps interleaved(__m512i a, __m512i b, __m512i c, __m512i d) {
+  const __m512i low_ab = _mm512_unpacklo_epi8(a, b), high_ab = _mm512_unpackhi_epi8(a, b),
+                low_cd = _mm512_unpacklo_epi8(c, d), high_cd = _mm512_unpackhi_epi8(c, d);
+  return {{_mm512_unpacklo_epi16(low_ab, low_cd), _mm512_unpackhi_epi16(low_ab, low_cd),
+           _mm512_unpacklo_epi16(high_ab, high_cd), _mm512_unpackhi_epi16(high_ab, high_cd)}};
+}
+
 // The sums of 64 numbers from x on, with their biases.
 BITTERN_INLINE void sum_channels(const u8* x, const i64* offsets, i64 fours, const i8* w, const i32* bias,
                                  Lanes (&sums)[1][kQuarters]) {
   BITTERN_UNROLL
   for (int q = 0; q < kQuarters; ++q) sums[0][q] = _mm512_loadu_si512(bias + q * kQuarter);
   for (i64 four = 0; four < fours; ++four, offsets += 4, w += 4 * kChannelVector) {
-    const __m512i a = _mm512_loadu_si512(x + offsets[0]), b = _mm512_loadu_si512(x + offsets[1]),
-                  c = _mm512_loadu_si512(x + offsets[2]), d = _mm512_loadu_si512(x + offsets[3]);
-    const __m512i low_ab = _mm512_unpacklo_epi8(a, b), high_ab = _mm512_unpackhi_epi8(a, b),
-                  low_cd = _mm512_unpacklo_epi8(c, d), high_cd = _mm512_unpackhi_epi8(c, d);
-    const __m512i taps[kQuarters] = {
-        _mm512_unpacklo_epi16(low_ab, low_cd), _mm512_unpackhi_epi16(low_ab, low_cd),
-        _mm512_unpacklo_epi16(high_ab, high_cd), _mm512_unpackhi_epi16(high_ab, high_cd)};
+    const Taps taps = interleaved(_mm512_loadu_si512(x + offsets[0]), _mm512_loadu_si512(x + offsets[1]),
+                                  _mm512_loadu_si512(x + offsets[2]), _mm512_loadu_si512(x + offsets[3]));
     BITTERN_UNROLL
     for (int q = 0; q < kQuarters; ++q) {
-      sums[0][q] = _mm512_dpbusd_epi32(sums[0][q], taps[q], _mm512_loadu_si512(w + q * kChannelVector));
+      sums[0][q] =
+          _mm512_dpbusd_epi32(sums[0][q], taps.quarter[q], _mm512_loadu_si512(w + q * kChannelVector));
     }
   }
 }
@@ -97,24 +105,43 @@ inline __m512i upper_words_of_fours() {
                            0x130011, 0x170015, 0x330031, 0x370035, 0x1b0019, 0x1f001d, 0x3b0039, 0x3f003d);
 }
 
-BITTERN_INLINE __m512i finish_channels(const IntegerConv& c, const UnitRows& rows, const Limits& limits,
-                                       const Lanes (&sums)[1][kQuarters]) {
-  if (c.ending == static_cast<i64>(IntegerEnding::rounded_once_near)) {
-    NearlyEnding ending = nearly_ending(c);
-    const __m512i upper = upper_words_of_fours();
-    Lanes y[kQuarters];
-    BITTERN_UNROLL
-    for (int q = 0; q < kQuarters; ++q) {
-      y[q] = times_nearly(sums[0][q], factors_nearly(rows, q * kQuarter), ending);
-    }
-    const __m512i bytes =
-        _mm512_packs_epi16(whole_words(y[0], y[1], upper, ending), whole_words(y[2], y[3], upper, ending));
-    if (are_certain(ending)) return between_limits(bytes, limits);
+// How the sums of a layer end, the same for all of its vectors.
+struct ChannelEnding {
+  Limits limits;
+  NearlyEnding start;
+  bool nearly;
+};
+
+inline ChannelEnding channel_ending(const IntegerConv& c) {
+  return {limits_of(c.out_zero, c.low, c.high), nearly_ending(c.out_zero, kNearlyError),
+          c.ending == static_cast<i64>(IntegerEnding::rounded_once_near)};
+}
+
+BITTERN_INLINE __m512i channels_nearly(const UnitRows& rows, const Limits& limits,
+                                       const Lanes (&sums)[1][kQuarters], NearlyEnding& ending) {
+  const __m512i upper = upper_words_of_fours();
+  Lanes y[kQuarters];
+  BITTERN_UNROLL
+  for (int q = 0; q < kQuarters; ++q) {
+    y[q] = times_nearly(sums[0][q], factors_nearly(rows, q * kQuarter), ending);
   }
+  return between_limits(
+      _mm512_packs_epi16(whole_words(y[0], y[1], upper, ending), whole_words(y[2], y[3], upper, ending)),
+      limits);
+}
+
+BITTERN_INLINE __m512i channels_for_certain(const IntegerConv& c, const UnitRows& rows,
+                                            const Lanes (&sums)[1][kQuarters]) {
   Lanes copied[1][kQuarters];  // an array that a call is given does not stay in registers
   BITTERN_UNROLL
   for (int q = 0; q < kQuarters; ++q) copied[0][q] = sums[0][q];
   return channels_exactly(c, rows, copied);
+}
+
+inline void store_channels(i8* out, __m512i numbers, i64 count) {
+  if (count == kChannelVector) return _mm512_storeu_si512(out, numbers);
+  if (count <= 32) return store_some(out, _mm512_castsi512_si256(numbers), count);
+  _mm512_mask_storeu_epi8(out, (u64{1} << count) - 1, numbers);
 }
 
 // `count` vectors, x_step and out_step numbers apart, the first of them with the weights of `index`, the next
@@ -123,18 +150,17 @@ void channel_vectors(const ChannelPlan& plan, const u8* x, i64 x_step, i8* out, 
                      i64 last, i64 index, i64 period) {
   const IntegerConv& c = *plan.c;
   const i64 weights = plan.fours * 4 * kChannelVector;
-  const Limits limits = limits_of(c.out_zero, c.low, c.high);
+  const ChannelEnding how = channel_ending(c);
   for (i64 i = 0; i < count; ++i, x += x_step, out += out_step) {
     const UnitRows rows = rows_of(c, index * kChannelVector);
     Lanes sums[1][kQuarters];
     sum_channels(x, plan.offsets, plan.fours, static_cast<const i8*>(c.weights) + index * weights, rows.bias,
                  sums);
-    const __m512i found = finish_channels(c, rows, limits, sums);
     const i64 numbers = i + 1 < count ? kChannelVector : last;
-    if (numbers == kChannelVector) {
-      _mm512_storeu_si512(out, found);
-    } else {
-      _mm512_mask_storeu_epi8(out, (u64{1} << numbers) - 1, found);
+    NearlyEnding ending = how.start;
+    if (how.nearly) store_channels(out, channels_nearly(rows, how.limits, sums, ending), numbers);
+    if (!how.nearly || !are_certain(ending, kNearlyError)) {
+      store_channels(out, channels_for_certain(c, rows, sums), numbers);
     }
     if (++index == period) index = 0;
   }
@@ -157,6 +183,12 @@ void channel_row(const ChannelPlan& plan, const u8* x, i8* out) {
   }
 }
 
+}  // namespace
+
+#include "slide_zmm.inl.h"
+
+namespace {
+
 // Some rows of an image, whose input is laid out for them alone, so that it stays in the cache.
 void channel_band(void* context, i64 index) {
   const ChannelPlan& plan = *static_cast<const ChannelPlan*>(context);
@@ -170,7 +202,10 @@ void channel_band(void* context, i64 index) {
   }
   std::memset(x + framed_rows * plan.size.row, 0, kBeyond);
   i8* out = c.out + (image * c.out_height + first) * c.out_width * c.channels;
-  for (i64 row = 0; row < rows; ++row) {
+  for (i64 row = 0; row < rows && channels_slide(c); row += 2) {
+    slide_rows(plan, x + row * plan.size.row, out + row * c.out_width * c.channels, row + 1 < rows);
+  }
+  for (i64 row = 0; row < rows && !channels_slide(c); ++row) {
     channel_row(plan, x + row * c.stride_h * plan.size.row, out + row * c.out_width * c.channels);
   }
 }
@@ -199,6 +234,7 @@ void convolve_channels(const IntegerConv& c, int threads) {
 // ---- weights laid out
 
 i64 channel_bytes(const IntegerConv& c) {
+  if (channels_slide(c)) return integer_outputs(c) * kSlideTaps;
   return integer_outputs(c) * ceil_div(c.kernel_h * c.kernel_w, 4) * 4;
 }
 
@@ -209,12 +245,13 @@ void prepare_channels(const IntegerConv& c, const i8* w, const i32* given, void*
     const i64 quarter = at % kChannelVector / kQuarter, lane = at % kQuarter,
               number = at / kChannelVector * kChannelVector + number_at(quarter, lane),
               channel = channel_period(c) != 0 ? number % c.channels : number;
-    const bool is = channel < c.channels;
+    const bool is = channel < c.channels, slides = channels_slide(c);
+    if (slides) lay_out_slide(is ? w + channel * taps : nullptr, at, static_cast<i8*>(weights));
     i8* vector = static_cast<i8*>(weights) + at / kChannelVector * filled * kChannelVector;
     u32 sum = 0;
     for (i64 t = 0; t < filled; ++t) {
       const i8 value = is && t < taps ? w[channel * taps + t] : i8{0};
-      vector[t / 4 * 4 * kChannelVector + quarter * kChannelVector + lane * 4 + t % 4] = value;
+      if (!slides) vector[t / 4 * 4 * kChannelVector + quarter * kChannelVector + lane * 4 + t % 4] = value;
       sum += static_cast<u32>(i32{value});
     }
     fill_rows(c, given, is ? channel : -1, offset * sum, rows + at);

@@ -19,22 +19,30 @@ Framed framed(const IntegerConv& c) {
   return {height, width, width * c.channels, height * width * c.channels};
 }
 
+template <class T>
+void fill(T* out, i64 count, T value) {
+  if constexpr (sizeof(T) == 1) {
+    std::memset(out, static_cast<u8>(value), static_cast<std::size_t>(larger(count, 0)));
+  } else {
+    for (i64 i = 0; i < count; ++i) out[i] = value;
+  }
+}
+
 // Row `index` of an image with its border; centre: what is added to each number.
 template <class T>
 void frame_row(const IntegerConv& c, const Framed& size, i64 image, i64 index, i32 centre, T* out) {
   const T outside = static_cast<T>(c.zero + centre), added = static_cast<T>(centre);
   const i64 y = index - c.pad_top;
   if (y < 0 || y >= c.height) {
-    for (i64 i = 0; i < size.row; ++i) out[i] = outside;
-    return;
+    return fill(out, size.row, outside);
   }
   const i64 left = smaller(c.pad_left, size.width) * c.channels;
   const i64 inside = clamped(c.width, 0, size.width - left / c.channels) * c.channels;
   const i8* x = c.x + (image * c.height + y) * c.width * c.channels;
-  for (i64 i = 0; i < left; ++i) out[i] = outside;
+  fill(out, left, outside);
   T* to = out + left;
   for (i64 i = 0; i < inside; ++i) to[i] = static_cast<T>(static_cast<T>(x[i]) + added);
-  for (i64 i = left + inside; i < size.row; ++i) out[i] = outside;
+  fill(to + inside, size.row - left - inside, outside);
 }
 
 template <class T>

@@ -56,12 +56,20 @@ static constexpr inline i64 common_divisor(i64 a, i64 b) {
   return a;
 }
 
+// Whether sums by channels go pixel by pixel along two rows at once: windows of 3 x 3 side by side.
+static constexpr inline bool channels_slide(const IntegerConv& c) {
+  constexpr i64 kLeast = 33;  // of fewer, half a vector would stay empty
+  return c.channels >= kLeast && c.kernel_h == 3 && c.kernel_w == 3 && c.stride_h == 1 && c.stride_w == 1 &&
+         c.dilation_h == 1 && c.dilation_w == 1;
+}
+
 // Vectors of numbers of a row of pixels after which the same channels come again, where sums by channels go
 // along a row whatever its pixels; 0 where they go by pixels.
 static constexpr inline i64 channel_period(const IntegerConv& c) {
   constexpr i64 kMost = 16;
   const i64 period = c.channels / common_divisor(c.channels, kChannelVector);
-  return c.stride_w == 1 && c.channels % kChannelVector != 0 && period <= kMost ? period : 0;
+  const bool along = c.stride_w == 1 && !channels_slide(c);
+  return along && c.channels % kChannelVector != 0 && period <= kMost ? period : 0;
 }
 
 // Numbers of a row behind the sums: those of each group begin at a unit.

@@ -1,64 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // From the sums of a tile, in registers, to int8. Included inside namespace avx512, after finish.inl.h.
-//
-// A factor that rounds once is first a product of float32 with 16 bits behind the point, half of one added:
-// the whole number is the upper half of it as an int32. Sum and factor are each rounded by at most 2^-24 of
-// the product, and the product by as much of itself and the zero point, so that of one below 2^8 it is wrong
-// by less than 4 of those 2^-16; a larger one lies beyond the limits of int8 either way. Where the lower half
-// is that near to the next whole number, the tile is finished by the exact factors: one in some dozens.
+
+#include "nearly_zmm.inl.h"
 
 namespace {
 
-constexpr i32 kNearlyError = 4;  // in 2^-16
-
-// What becomes of sums, nearly.
-struct NearlyEnding {
-  __m512 addend;    // zero point, half, and the error, so that what is uncertain is small
-  __m512i nearest;  // the least lower halves
-};
-
-inline NearlyEnding nearly_ending(const IntegerConv& c) {
-  constexpr float kOne = 1 << 16;
-  const float zero = static_cast<float>(c.out_zero) * kOne;
-  return {_mm512_set1_ps(zero + kOne / 2 + static_cast<float>(kNearlyError)), _mm512_set1_epi8(-1)};
-}
+// Sum and factor are each rounded by at most 2^-24 of the product, and the product by as much of itself and
+// the zero point, so that one below 2^8 is wrong by less than 4 2^-16.
+constexpr i32 kNearlyError = 4;
 
 inline __m512 factors_nearly(const UnitRows& rows, i64 first) {
   return _mm512_castsi512_ps(_mm512_loadu_si512(rows.nearly + first));
-}
-
-inline Lanes times_nearly(Lanes sum, __m512 factor, const NearlyEnding& ending) {
-  return _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), factor, ending.addend));
-}
-
-// The whole numbers of a and b as int16, in the order of `upper`.
-inline __m512i whole_words(Lanes a, Lanes b, __m512i upper, NearlyEnding& ending) {
-  const __m512i lower = _mm512_sub_epi16(upper, _mm512_set1_epi16(1));
-  ending.nearest = _mm512_min_epu16(ending.nearest, _mm512_permutex2var_epi16(a, lower, b));
-  return _mm512_permutex2var_epi16(a, upper, b);
-}
-
-inline bool are_certain(const NearlyEnding& ending) {
-  return _mm512_cmplt_epu16_mask(ending.nearest, _mm512_set1_epi16(2 * kNearlyError)) == 0;
-}
-
-// Upper words of a, then of b.
-inline __m512i upper_words() {
-  return _mm512_setr_epi32(0x30001, 0x70005, 0xb0009, 0xf000d, 0x130011, 0x170015, 0x1b0019, 0x1f001d,
-                           0x230021, 0x270025, 0x2b0029, 0x2f002d, 0x330031, 0x370035, 0x3b0039, 0x3f003d);
-}
-
-inline __m512i between_limits(__m512i bytes, const Limits& l) {
-  return _mm512_min_epi8(_mm512_max_epi8(bytes, l.low), l.high);
-}
-
-// All of a, then of b, c and d.
-inline __m512i bytes_nearly(Lanes a, Lanes b, Lanes c, Lanes d, const Limits& l, NearlyEnding& ending) {
-  const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), upper = upper_words();
-  const __m512i bytes =
-      _mm512_packs_epi16(whole_words(a, b, upper, ending), whole_words(c, d, upper, ending));
-  return between_limits(_mm512_permutexvar_epi64(order, bytes), l);
 }
 
 inline void store_some(i8* to, __m256i bytes, i64 count) {
@@ -139,7 +92,7 @@ template <int pixels, int vectors>
 BITTERN_INLINE bool finish_tile_nearly(const IntegerConv& c, const UnitRows& rows,
                                        const Dot::Sum (&sums)[pixels][vectors], const Finished& to) {
   const Limits limits = limits_of(c.out_zero, c.low, c.high);
-  NearlyEnding ending = nearly_ending(c);
+  NearlyEnding ending = nearly_ending(c.out_zero, kNearlyError);
   __m512 factor[vectors];
   BITTERN_UNROLL
   for (int v = 0; v < vectors; ++v) factor[v] = factors_nearly(rows, v * kFixedLanes);
@@ -148,7 +101,7 @@ BITTERN_INLINE bool finish_tile_nearly(const IntegerConv& c, const UnitRows& row
     return bytes_nearly(a, b, third, d, limits, ending);
   };
   store_tile<pixels, vectors>(at, bytes, to);
-  return are_certain(ending);
+  return are_certain(ending, kNearlyError);
 }
 
 // Sums with their biases.
