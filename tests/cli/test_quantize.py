@@ -21,6 +21,9 @@ def network():
 
 def inputs():
     return torch.randn(16, 6, generator=torch.Generator().manual_seed(1))
+
+def worth(own):
+    return -float((own(inputs()) - network()(inputs())).abs().max())
 """
 
 
@@ -53,6 +56,9 @@ def test_a_network_of_the_users(command: Command, own: Path, tmp_path: Path) -> 
         (("-o", "net.onnx"), "name it net.safetensors"),
         (("--weight-steps", "least"), "did you mean least-squares?"),
         (("--brecq", "--qdrop"), "--brecq and --qdrop: a network is rounded in one way"),
+        (("--budget", "60 apples"), "--budget must be a size above 0"),
+        (("--floor", "2"), "give all three"),
+        (("--budget", "60kB", "--metric", "some.py:worth"), "give all three"),
         (("--iterations", "5"), "--iterations is of a rounding that is learned"),
     ],
 )
@@ -80,3 +86,17 @@ def test_rounding_that_is_learned(command: Command, own: Path, tmp_path: Path, o
     assert "rounded together" in out
     assert "Learned rounding" in page.read_text()
     assert "45 weights of 3 bits" in command.done("info", packed)
+
+
+def test_a_budget_with_a_floor(command: Command, own: Path, tmp_path: Path) -> None:
+    own = own.rename(tmp_path / "own_network_with_a_budget.py")  # a module is loaded once
+    packed, given = tmp_path / "net.bit", ("--calibration", f"{own}:inputs")
+    command.done("quantize", f"{own}:network", "-o", packed, *given)
+    limit = packed.stat().st_size + 400
+    floor = ("--floor", 0.5, "--metric", f"{own}:worth")
+    out = command.done("quantize", f"{own}:network", "-o", packed, *given, "--budget", f"{limit}B", *floor)
+    assert packed.stat().st_size <= limit
+    assert f" of {limit:,} bytes; metric -0." in out
+    outcome = command("quantize", f"{own}:network", "-o", packed, *given, "--budget", "1us")
+    assert outcome.status == 1
+    assert "no bit widths keep the budget of 1.0 us" in outcome.error

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from bittern.data import FolderData, ImageData
-    from bittern.ptq import Bits, Observer
+    from bittern.ptq import Bits, Budget, Floor, Observer
     from bittern.ptq.learned import Rounding
     from bittern.ptq.products import MakeSteps
 
@@ -69,6 +69,21 @@ def quantize(
     bias_correction: Annotated[
         bool, typer.Option("--bias-correction", help="Biases take back by how much channels moved.")
     ] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Choose bits of weights by layer, so that the file keeps a size, 60kB, or a call a time, 2ms."
+        ),
+    ] = None,
+    floor: Annotated[
+        float | None, typer.Option(min=0, help="With --budget: how far --metric may fall below the float network's.")
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="With --floor: FILE.py:NAME, a function of yours that is given a network and says how good it is."
+        ),
+    ] = None,
     page: Annotated[Path | None, typer.Option(help="Write the report as an HTML page, too.")] = None,
 ) -> None:
     """Make a network of integers of a trained float network, and say what became of each layer."""
@@ -80,6 +95,7 @@ def quantize(
     bits = _layers(layer or ())
     observed, steps = _observer(observer), _steps(weight_steps)
     rounding = _rounding({"--adaround": adaround, "--brecq": brecq, "--qdrop": qdrop}, iterations)
+    wanted, least = _budget(budget), _floor(floor, metric, budget)
     if OWN in target:
         model, given, info = _own(target, calibration, data)
     else:
@@ -98,6 +114,8 @@ def quantize(
             keep=keep or (),
             equalize=equalize,
             bias_correction=bias_correction,
+            budget=_with_notes(wanted, info),
+            floor=least,
         )
         report = network.report
     packed = network.pack()
@@ -157,6 +175,40 @@ def _rounding(asked: Mapping[str, bool], iterations: int | None) -> Rounding | N
         "--qdrop": QDrop,
     }
     return kinds[options[0]](schedule=Schedule() if iterations is None else Schedule(iterations=iterations))
+
+
+def _budget(text: str | None) -> Budget | None:
+    """Of the file or of a call. Raises: Misused."""
+    from bittern.cli import quantities
+    from bittern.ptq import Budget
+
+    if text is None:
+        return None
+    unit = quantities.NUMBER.fullmatch(text.strip())
+    if unit is not None and unit[2].lower() in quantities.SECONDS:
+        return Budget(latency_s=quantities.seconds_of("--budget", text))
+    return Budget(bytes=quantities.bytes_of("--budget", text))
+
+
+def _with_notes(budget: Budget | None, info: Mapping[str, str]) -> Budget | None:
+    """One whose file has room for these notes."""
+    import json
+    from dataclasses import replace
+
+    if budget is None or budget.bytes is None:
+        return budget
+    return replace(budget, reserved_bytes=len(json.dumps(json.dumps(info))))  # a text of JSON within JSON
+
+
+def _floor(points: float | None, metric: str | None, budget: str | None) -> Floor | None:
+    """Raises: Misused where one of both options is missing, or there is no budget."""
+    from bittern.ptq import Floor
+
+    if points is None and metric is None:
+        return None
+    if points is None or metric is None or budget is None:
+        raise Misused("--floor and --metric say together what --budget must leave; give all three")
+    return Floor(names.own_code("--metric", metric).load(), points)
 
 
 def _own(target: str, calibration: str | None, data: str | None) -> tuple[nn.Module, Any, dict[str, str]]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from bittern.ptq.adaround import adaround
 from bittern.ptq.bias_correction import analytic_correction, cut_normal_mean, empirical_correction
 from bittern.ptq.bit_widths import Choice, choose_bits, ristretto_bits
+from bittern.ptq.budget import Budget, Floor
 from bittern.ptq.equalize import Equalized, Layer, absorb_high_bias, absorbed_bias, equalize
 from bittern.ptq.learned import BRECQ, AdaRound, QDrop
 from bittern.ptq.network import QuantizedLayer, QuantizedNetwork
@@ -20,7 +21,7 @@ from bittern.ptq.observers import (
 )
 from bittern.ptq.quantize import Bits, quantize
 from bittern.ptq.reconstruct import Point, Reconstructed, Schedule, reconstruct
-from bittern.ptq.report import Report, RoundedBlock, Row
+from bittern.ptq.report import Report, RoundedBlock, Row, Spent
 from bittern.ptq.sensitivity import noise_to_signal, sensitivities, signal_to_noise_db
 from bittern.ptq.soft_rounding import Weight
 from bittern.ptq.steps import (
@@ -37,8 +38,10 @@ __all__ = [
     "OBSERVERS",
     "AdaRound",
     "Bits",
+    "Budget",
     "Choice",
     "Equalized",
+    "Floor",
     "KullbackLeibler",
     "Layer",
     "LeastSquares",
@@ -56,6 +59,7 @@ __all__ = [
     "RoundedBlock",
     "Row",
     "Schedule",
+    "Spent",
     "Weight",
     "absorb_high_bias",
     "absorbed_bias",

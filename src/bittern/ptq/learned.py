@@ -5,14 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bittern.deploy.interpreter import step_of
-from bittern.deploy.liveness import of_nodes, released_after
-from bittern.deploy.program import Program
 from bittern.ptq.blocks import Block, Blocks, blocks, layers, run
 from bittern.ptq.calibrate import Groups
 from bittern.ptq.grid import Grid
@@ -23,8 +20,8 @@ from bittern.ptq.reconstruct import Point, Schedule, fake_quantized, reconstruct
 from bittern.ptq.report import RoundedBlock
 from bittern.ptq.soft_rounding import Weight
 from bittern.ptq.steps import Limits
+from bittern.ptq.values import values_of
 
-CPU = torch.device("cpu")
 Told = Callable[[str, float, float], None]
 """Called with the names of the layers of each part, and its mean squared error with weights rounded to the nearest and
 as learned."""
@@ -221,7 +218,7 @@ def _read(
     """What the network quantized so far gives a block, of all samples: real numbers."""
     written = network.written()
     twins = [(written.integers if value in whole else written.reals)[value] for value in block.inputs]
-    found = _values(written.program, written.tensors, batches, twins)
+    found = map(torch.cat, values_of(written.program, written.tensors, batches, twins))
     return [
         network.grids[value].reals(x) if value in whole else x for value, x in zip(block.inputs, found, strict=True)
     ]
@@ -229,25 +226,4 @@ def _read(
 
 def _float(facts: Facts, batches: Sequence[Sequence[Tensor]], wanted: Sequence[int]) -> list[Tensor]:
     """Values of the float network, of all samples."""
-    return _values(facts.program, facts.tensors, batches, wanted)
-
-
-def _values(
-    program: Program, tensors: Mapping[str, Tensor], batches: Sequence[Sequence[Tensor]], wanted: Sequence[int]
-) -> list[Tensor]:
-    """Some values of a program; what comes behind the last of them is not computed."""
-    found: list[list[Tensor]] = [[] for _ in wanted]
-    gone = released_after(of_nodes(program.nodes), program.output, len(program.inputs))
-    for inputs in batches:
-        values: dict[int, Any] = dict(enumerate(inputs))
-        with torch.no_grad():
-            for node, released in zip(program.nodes, gone, strict=True):
-                if all(value in values for value in wanted):
-                    break
-                values[node.output] = step_of(node, tensors, CPU)(*(values[v] for v in node.inputs))
-                for value in released:
-                    if value not in wanted:
-                        del values[value]
-        for own, value in zip(found, wanted, strict=True):
-            own.append(values[value])
-    return [torch.cat(parts) for parts in found]
+    return [torch.cat(parts) for parts in values_of(facts.program, facts.tensors, batches, wanted)]

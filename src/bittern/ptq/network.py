@@ -21,7 +21,7 @@ from bittern.ptq.batches import program_inputs, read_batches
 from bittern.ptq.grid import Grid
 from bittern.ptq.plan import Facts, Unit
 from bittern.ptq.products import Product, quantized, usable_scales
-from bittern.ptq.report import Report, RoundedBlock, measured
+from bittern.ptq.report import Report, RoundedBlock, Spent, measured
 from bittern.ptq.rewrite import Written, written
 from bittern.ptq.training import on_weight_grid, trained_forward
 from bittern.ptq.writer import Weights
@@ -97,6 +97,9 @@ class QuantizedNetwork(nn.Module):
             )
             for name, (product, bits) in products.items()
         )
+        self._scales = scales
+        self.spent: Spent | None = None
+        """What a budget made of the bits of its layers, where there was one."""
         self.rounded: tuple[RoundedBlock, ...] = ()
         """What was rounded together, where rounding was learned."""
         self._seen = [list(inputs) for inputs in seen]
@@ -104,6 +107,16 @@ class QuantizedNetwork(nn.Module):
 
     def own_layers(self) -> list[QuantizedLayer]:
         return [layer for layer in self.layers if isinstance(layer, QuantizedLayer)]
+
+    def set_bits(self, bits: Mapping[str, int]) -> None:
+        """Other bits, and scales, of the weights of layers, by their names; the latent numbers stay."""
+        for layer in self.own_layers():
+            if layer.name in bits:
+                unit = next(unit for unit in self.units if unit.node.name == layer.name)
+                layer.bits = bits[layer.name]
+                layer.scales.copy_(self._scales(layer.weight.detach(), layer.bits))
+                layer.on_grids(layer.x, self.grids[unit.output])
+        self._made = None
 
     def set_scales(self, scales: Mapping[int, float]) -> None:
         """Other scales of the grids of values; the zeros stay. Layers read them from now on."""
@@ -132,7 +145,7 @@ class QuantizedNetwork(nn.Module):
     def _measured(self, inputs: Sequence[Sequence[Tensor]]) -> Report:
         bits = {layer.name: layer.bits for layer in self.own_layers()}
         with plain_cpu():
-            return measured(self.facts, self.units, self.grids, self.written(), bits, inputs, self.rounded)
+            return measured(self.facts, self.units, self.grids, self.written(), bits, inputs, self.rounded, self.spent)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if not self.training:

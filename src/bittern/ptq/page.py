@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from html import escape
 
-from bittern.ptq.report import ROUNDED_HEADS, Report, Row, bits, decibels, note, rounded_cells, span
+from bittern.ptq.report import ROUNDED_HEADS, Report, Row, Spent, bits, decibels, note, rounded_cells, span
 
 LOUD, QUIET = 10.0, 50.0
 """Decibels between which a bar goes from full to nothing: the longer, the noisier."""
@@ -57,8 +57,29 @@ def page(report: Report, title: str) -> str:
 full at {LOUD:g} dB and gone at {QUIET:g} dB.</p>
 <div class="wide"><table><thead><tr>{head}</tr></thead><tbody>
 {body}
-</tbody></table></div>{_rounded(report)}</main></body></html>
+</tbody></table></div>{_rounded(report)}{_spent(report.spent)}</main></body></html>
 """
+
+
+def _spent(spent: Spent | None) -> str:
+    """How much each layer suffers from few bits, and which it has."""
+    if spent is None:
+        return ""
+    widths = sorted({bits for row in spent.damages.values() for bits in row})
+    heads = ("layer", "bits", *(f"at {bits}" for bits in widths))
+    head = "".join(f'<th scope="col" class="{"n" if place else ""}">{name}</th>' for place, name in enumerate(heads))
+    rows = "\n".join(
+        f"<tr>{_cell((name, ''))}{_cell((str(spent.bits[name]), 'n'))}"
+        f"{''.join(_cell((f'{row[bits]:.2g}', 'n')) for bits in widths)}</tr>"
+        for name, row in spent.damages.items()
+    )
+    return f"""
+<h2>Bits within the budget</h2>
+<p>{escape(str(spent))}. Numbers: what the answers lose, noise over signal, when the weights of that layer alone have so
+many bits.</p>
+<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>
+{rows}
+</tbody></table></div>"""
 
 
 def _rounded(report: Report) -> str:

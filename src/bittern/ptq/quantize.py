@@ -22,6 +22,7 @@ from bittern.deploy.unseen import check_seen
 from bittern.deploy.unwrap import unwrapped
 from bittern.ptq.attention import with_products
 from bittern.ptq.batches import example_of, first_samples, program_inputs, read_batches, takes_one
+from bittern.ptq.budget import Budget, Floor, check_floor, spend
 from bittern.ptq.calibrate import Groups, MakeObserver, bits_of, calibrated
 from bittern.ptq.fold import folded
 from bittern.ptq.layerwise import correct_bias, layer_by_layer
@@ -57,6 +58,8 @@ def quantize(
     keep: Sequence[str] = (),
     equalize: bool = False,
     bias_correction: bool = False,
+    budget: Budget | None = None,
+    floor: Floor | None = None,
 ) -> QuantizedNetwork:
     """Make a network of integers of a trained one.
 
@@ -77,15 +80,20 @@ def quantize(
     keep: names of layers or modules that stay float, with * and ?; one that names nothing is an error.
     equalize: neighbouring layers share their channels' ranges first (`ptq.equalize`); for weights with one scale.
     bias_correction: biases take back by how much the mean of each channel moved on the calibration data.
+    budget: of the file or of a call; layers that `layers` does not name get bits of weights, at most `weights`, that
+    keep it and harm the answers on the calibration data least. floor: the least that a metric of yours must give then.
 
     Batch norms go into the weights beside them. What has no integer kind stays float between a node `dequantize` and a
     node `quantize`; `report` of the result lists it with the reason, and says of each layer how far it is from the
     float network.
 
     Raises: TypeError, ValueError for arguments that do not fit; PackError for a model that cannot be read; ValueError
-    where the calibration data make NaN or infinity, where sums leave int32, and where nothing is left in integers.
+    where the calibration data make NaN or infinity, where sums leave int32, where nothing is left in integers, and
+    where no bits keep the budget and the floor, with the best that there are.
     """
     _check_model(model)
+    if floor is not None and budget is None:
+        raise ValueError("quantize: a floor says what a budget must leave; give budget=ptq.Budget(...) too")
     check_bits("quantize: weights", weights)
     check_bits("quantize: inputs", inputs)
     for pattern, own in (layers or {}).items():
@@ -112,10 +120,17 @@ def quantize(
         scales = partial(weight_scales, per_channel=per_channel, steps=weight_steps)
         network = QuantizedNetwork(facts, units, grids, numbers, scales, name, seen).eval()
         network.written()
+        if budget is not None:
+            free = [node.name for node in products if not any(matches(node.name, own) for own in layers or {})]
+            network.spent = spend(network, given, budget, free, weights, rounding is not None)
         if rounding is not None:
             learn_rounding(network, given, rounding)
         if bias_correction:
             layer_by_layer(network, given, correct_bias)
+        if floor is not None:
+            assert network.spent is not None
+            score, float_score = check_floor(network, model, floor, network.spent)
+            network.spent = network.spent._replace(score=score, float_score=float_score)
     return network
 
 

@@ -61,6 +61,25 @@ class RoundedBlock(NamedTuple):
     """As learned; the same where that was no less."""
 
 
+class Spent(NamedTuple):
+    """What a budget made of a network."""
+
+    limit: str
+    used: str
+    """By all of the network."""
+    bits: Mapping[str, int]
+    """Of the weights of the layers that were free."""
+    damages: Mapping[str, Mapping[int, float]]
+    """Layer -> bits -> what the answers lose when its weights alone have so many: noise over signal."""
+    score: float | None = None
+    """What the metric of a floor gives; None: there was no floor."""
+    float_score: float | None = None
+
+    def __str__(self) -> str:
+        scores = "" if self.score is None else f"; metric {self.score:g}, in float {self.float_score:g}"
+        return f"budget: {self.used} of {self.limit}{scores}"
+
+
 @dataclass(frozen=True)
 class Report:
     """Rows in the order of the program; noise is measured on `samples` samples."""
@@ -69,6 +88,8 @@ class Report:
     samples: int
     rounded: tuple[RoundedBlock, ...] = ()
     """What was rounded together, where rounding was learned."""
+    spent: Spent | None = None
+    """What a budget made of it, where there was one."""
 
     @property
     def kept_float(self) -> tuple[Row, ...]:
@@ -98,6 +119,8 @@ class Report:
             for row in self.rows
         ]
         table = f"{text_table(heads, body, right=(3, 4, 5, 6))}\n{self.summary}"
+        if self.spent is not None:
+            table = f"{table}\n{self.spent}"
         if not self.rounded:
             return table
         return f"{table}\n\n{text_table(ROUNDED_HEADS, [*map(rounded_cells, self.rounded)], right=(1, 2))}"
@@ -157,6 +180,7 @@ def measured(
     weight_bits: Mapping[str, int],
     batches: Sequence[Sequence[Tensor]],
     rounded: tuple[RoundedBlock, ...] = (),
+    spent: Spent | None = None,
 ) -> Report:
     """The report of a network on these inputs."""
     signal: dict[int, float] = {}
@@ -174,7 +198,7 @@ def measured(
     samples = sum(facts.program.batch_of(inputs) for inputs in batches)
     stored = stored_bytes(written.program, written.tensors)
     rows = [_row(facts, unit, grids, written, stored, weight_bits, signal, noise) for unit in units]
-    return Report(tuple(row for row in rows if row is not None), samples, rounded)
+    return Report(tuple(row for row in rows if row is not None), samples, rounded, spent)
 
 
 def _twins(
