@@ -87,9 +87,23 @@ def test_refuses_by_name(tmp_path: Path) -> None:
     refused((flip,), x, tmp_path, r"'turned' .*flip\.default\) has no C code")
     order = {"operator": "permute.default", "arguments": [{"input": 0, "order": [0, 2, 1]}, [0, 2, 1]]}
     refused((Node("aten", "turned", (0,), 1, order),), x, tmp_path, "reads its input in another order")
+
+
+@pytest.mark.parametrize("kind", ["integer_add", "integer_subtract", "integer_multiply", "integer_maximum"])
+def test_what_repeats_itself_is_written_out(kind: str, tmp_path: Path) -> None:
+    """A gate of one number a channel, and one of a number a pixel, both read of the image itself."""
     factors = {f"{p}{k}": v for p in ("a_", "b_", "") for k, v in (("multiplier", 2**30), ("shift", 0))}
-    attrs = {"zero_a": 0, "zero_b": 0, "out_zero": 0, "low": -128, "high": 127, **factors}
-    two = (Input("a", (3, 4), "int8"), Input("b", (1, 4), "int8"))
-    refused(
-        (Node("integer_add", "sum", (0, 1), 2, attrs),), two, tmp_path, "'sum' .*takes integers of different shapes"
+    own = {"integer_add": factors, "integer_subtract": factors, "integer_multiply": {"multiplier": 2**30, "shift": -6}}
+    limits = {"zero_a": 3, "zero_b": -5, "out_zero": 1, "low": -128, "high": 127}
+    attrs = {**limits, **own[kind]} if kind in own else {}
+    window = {"stride": [1, 1], "padding": [0] * 4, "low": -128, "high": 127}
+    first = {"operator": "slice.Tensor", "arguments": [{"input": 0, "order": [0, 1, 2, 3]}, 1, 0, 1, 1]}
+    made = (
+        Node("integer_max", "gate", (0,), 1, {"kernel": [4, 5], **window}),
+        Node(kind, "scaled", (0, 1), 2, attrs),
+        Node("aten", "plane", (0,), 3, first),
+        Node(kind, "again", (3, 2), 4, attrs),
     )
+    packed = Packed(Program(made, (Input("x", (3, 4, 5), "int8"),), 4), {}, {}, torch.device("cpu"))
+    x = torch.randint(-128, 128, (9, 3, 4, 5), dtype=torch.int8)
+    assert_exact(answers(packed, tmp_path, x), packed(x).flatten(1))

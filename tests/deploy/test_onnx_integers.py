@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from _tflite_cases import cases
 from _tflite_more import more
 from bittern.compat.tflite import load
 from bittern.deploy import ExportError, Packed
 from bittern.deploy.onnx import QONNX, IntegerReport, to_onnx
-from bittern.deploy.onnx.integers import nodes
-from bittern.deploy.program import Input, Node, Program
+from bittern.deploy.onnx.integers import islands, nodes
+from bittern.ptq import quantize
 
 pytestmark = pytest.mark.peers("onnxscript", "onnxruntime")
 CASES = {str(case): case for case in (*cases(), *more("int8"))}
@@ -82,11 +83,46 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     path = tmp_path / "net.onnx"
     with pytest.raises(ValueError, match="low_bit is for networks of signs and levels"):
         to_onnx(packed, path, low_bit=QONNX)
-    made = (Node("dequantize", "real", (0,), 1, {"scale": 0.5, "zero": 0}), Node("relu", "relu", (1,), 2))
-    mixed = Packed(Program(made, (Input("x", (3,), "int8"),), 2), {}, {}, torch.device("cpu"))
-    with pytest.raises(ExportError, match=r"without other kinds of nodes.*this one has relu"):
-        to_onnx(mixed, path, example=torch.zeros(2, 3, dtype=torch.int8))
     monkeypatch.setitem(nodes.NODES, "integer_max", lambda g, node, names, output: g.add("Neg", names, output))
     with pytest.raises(ExportError, match=r"\(integer_max\) is \d+ steps off; nothing was written"):
         to_onnx(packed, path, example=x)
     assert not path.exists()
+
+
+class Mixed(nn.Module):
+    """Norms and a recurrent layer, which stay float, between products and sums of integers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.second = nn.Linear(6, 8), nn.LayerNorm(8), nn.Linear(8, 8)
+        self.cell, self.last = nn.LSTM(8, 5, batch_first=True), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        y = y + F.relu(self.second(self.norm(y)))
+        z, _ = self.cell(y)
+        return self.last(F.layer_norm(z, (5,)).mean(1))
+
+
+def test_what_stays_float_is_written_between_integers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, x = Mixed(), torch.randn(12, 4, 6)
+    network = quantize(model, x)
+    assert {"norm", "cell"} <= {row.name for row in network.report.kept_float}
+    packed = network.pack()
+    report = to_onnx(packed, tmp_path / "net.onnx", example=x)
+    assert isinstance(report, IntegerReport)
+    assert sum(layer.different for layer in report.layers) <= 3
+    assert max(layer.largest for layer in report.layers) <= 1
+    found = by_runtime(tmp_path / "net.onnx", x)
+    assert float((found - packed(x)).abs().max()) <= 2 * network.grids[network.units[-1].output].scale
+    assert by_runtime(tmp_path / "net.onnx", x[:1]).shape == (1, 3)
+
+
+def test_an_island_that_is_off_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    packed = quantize(Mixed(), torch.randn(12, 4, 6)).pack()
+    monkeypatch.setattr(islands, "MOST_APART", -1.0)
+    with pytest.raises(ExportError, match=r"stays float and is .* off; nothing was written"):
+        to_onnx(packed, tmp_path / "net.onnx")
+    assert not (tmp_path / "net.onnx").exists()

@@ -11,10 +11,11 @@ from bittern.deploy.c_export import integer_code as code
 from bittern.deploy.c_export import integer_image_code as image
 from bittern.deploy.c_export import integer_more_code as more
 from bittern.deploy.c_export.few_bits_code import packed, stored_bits
+from bittern.deploy.c_export.layout_code import COPY
 from bittern.deploy.c_export.layout_steps import copied, joined, padded, permuted
 from bittern.deploy.c_export.plan import Step
-from bittern.deploy.c_export.source import NULL, CFunction, Fields, Source, value
-from bittern.deploy.c_export.views import steps_of
+from bittern.deploy.c_export.source import NULL, CFunction, Fields, Source, scratch, value
+from bittern.deploy.c_export.views import broadcast_steps, four, steps_of
 from bittern.deploy.errors import refused
 from bittern.deploy.kinds.integer.products import BYTE_BITS
 from bittern.deploy.kinds.kind import integer, integers, number
@@ -74,36 +75,59 @@ def linear(c: Source, step: Step) -> str:
     return c.call(function, *records, features, out, _weight(c, node), integer(node, "zero"), *_ends(node))
 
 
-def _of_one_shape(c: Source, node: Node) -> list[str]:
-    """Both inputs and the result. Raises: ExportError where a number is read more than once."""
-    if len({c.forms[v].shape for v in (*node.inputs, node.output)}) > 1:
-        raise refused("to_c", node, "takes integers of different shapes, for which there is no C code")
-    return [str(_count(c, node)), *map(value, node.inputs), value(node.output)]
+def _repeats(c: Source, node: Node) -> list[int]:
+    """Places of the inputs that repeat themselves to the shape of the result."""
+    return [place for place, v in enumerate(node.inputs) if c.forms[v].shape != c.forms[node.output].shape]
+
+
+def memory_of_repeats(c: Source, step: Step) -> list[tuple[str, int]]:
+    """An input that repeats itself is written out first."""
+    return [("bytes", _count(c, step.node)) for _ in _repeats(c, step.node)]
+
+
+def _of_one_shape(c: Source, step: Step) -> tuple[list[str], list[str]]:
+    """(calls that write out what repeats itself, arguments: how many numbers, both inputs, the result)."""
+    node, calls = step.node, []
+    shape, given = c.forms[node.output].shape, [value(v) for v in node.inputs]
+    for index, place in enumerate(_repeats(c, node)):
+        sizes = [
+            c.integers(node, f"{role}_{place}", four(node, numbers, fill))
+            for role, numbers, fill in (
+                ("size", shape[1:], 1),
+                ("x_step", broadcast_steps(c.forms[node.inputs[place]].shape, shape)[1:], 0),
+                ("y_step", steps_of(shape)[1:], 0),
+            )
+        ]
+        calls.append(c.call(COPY["int8"], sizes[0], given[place], sizes[1], scratch(step, index), sizes[2]))
+        given[place] = scratch(step, index)
+    return calls, [str(_count(c, node)), *given, value(node.output)]
 
 
 def add(c: Source, step: Step) -> str:
     """integer_add, integer_subtract."""
     node = step.node
-    ends = _of_one_shape(c, node)
+    calls, ends = _of_one_shape(c, step)
     function = code.ADD if node.kind == "integer_add" else more.SUBTRACT
     scales: list[Fields] = [
         [integer(node, zero), integer(node, f"{prefix}multiplier"), integer(node, f"{prefix}shift")]
         for zero, prefix in (("zero_a", "a_"), ("zero_b", "b_"), ("out_zero", ""))
     ]
     table = c.record(node, function, "bt_scale", scales, len(scales))
-    return c.call(function, table, *_limits(node), *ends)
+    return "\n".join([*calls, c.call(function, table, *_limits(node), *ends)])
 
 
 def multiply(c: Source, step: Step) -> str:
     node = step.node
-    ends = _of_one_shape(c, node)
+    calls, ends = _of_one_shape(c, step)
     zeros = c.integers(node, "zeros", [integer(node, key) for key in ("zero_a", "zero_b", "out_zero")])
-    return c.call(more.MULTIPLY, zeros, integer(node, "multiplier"), integer(node, "shift"), *_limits(node), *ends)
+    factor = (integer(node, "multiplier"), integer(node, "shift"))
+    return "\n".join([*calls, c.call(more.MULTIPLY, zeros, *factor, *_limits(node), *ends)])
 
 
 def extreme(c: Source, step: Step) -> str:
     """integer_maximum, integer_minimum."""
-    return c.call(more.EXTREME, int(step.node.kind == "integer_maximum"), *_of_one_shape(c, step.node))
+    calls, ends = _of_one_shape(c, step)
+    return "\n".join([*calls, c.call(more.EXTREME, int(step.node.kind == "integer_maximum"), *ends)])
 
 
 def mean(c: Source, step: Step) -> str:

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from bittern.deploy.errors import ExportError
+from bittern.deploy.form import Form
 from bittern.deploy.kinds.integer import INTEGER_KINDS
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.onnx.integers.graph import Graph
+from bittern.deploy.onnx.integers.islands import Island, check_island, parted, write_island
 from bittern.deploy.onnx.integers.nodes import NODES
 from bittern.deploy.onnx.integers.report import IntegerLayer, IntegerReport
 from bittern.deploy.packed import Packed
@@ -59,21 +61,26 @@ def _step(program: Program) -> float:
 def write_integers(packed: Packed, inputs: Sequence[Tensor], *, verify: bool) -> tuple[IntegerReport | None, bytes]:
     """The report, and the file. Raises: ExportError."""
     program = packed.program
-    others = sorted({node.kind for node in program.nodes if node.kind not in NODES})
-    if others or any(given.batch != 0 or given.type not in TYPES for given in program.inputs):
-        raise ExportError(
-            f"to_onnx: a network of integers is written without other kinds of nodes, its inputs [batch, ...]; "
-            f"this one has {', '.join(others) or 'other inputs'}"
-        )
+    if any(given.batch != 0 or given.type not in TYPES for given in program.inputs):
+        raise ExportError("to_onnx: a network of integers is written with inputs of int8 or float32 [batch, ...]")
     graph = Graph(packed.tensors, forms_of(program, packed.tensors))
     names = {value: given.name if len(program.inputs) > 1 else "input" for value, given in enumerate(program.inputs)}
     names |= {node.output: f"v{node.output}" for node in program.nodes} | {program.output: "output"}
-    for node in program.nodes:
-        NODES[node.kind](graph, node, [names[v] for v in node.inputs], names[node.output])
+    parts = parted(program, lambda node: _is_integer(node, graph.forms[node.output]))
+    for part in parts:
+        if isinstance(part, Island):
+            write_island(graph, part, names)
+        else:
+            NODES[part.kind](graph, part, [names[v] for v in part.inputs], names[part.output])
     data = _model(graph, program, names, ()).SerializeToString()
     if not verify:
         return None, data
-    return _compared(packed, graph, names, data, inputs), data
+    return _compared(packed, graph, parts, names, data, inputs), data
+
+
+def _is_integer(node: Node, form: Form) -> bool:
+    """Whether a node has a form of its own here; operators of torch have where they move integers."""
+    return node.kind in NODES and (node.kind != "aten" or form.type == "int8")
 
 
 def _model(graph: Graph, program: Program, names: dict[int, str], shown: Sequence[Node]) -> Any:
@@ -109,14 +116,25 @@ def _run(data: bytes, names: dict[int, str], inputs: Sequence[Tensor], *, as_wri
 
 
 def _compared(
-    packed: Packed, graph: Graph, names: dict[int, str], data: bytes, inputs: Sequence[Tensor]
+    packed: Packed,
+    graph: Graph,
+    parts: Sequence[Node | Island],
+    names: dict[int, str],
+    data: bytes,
+    inputs: Sequence[Tensor],
 ) -> IntegerReport:
     """Node by node as the file says it, and end to end as the runtime runs it by itself. Raises: ExportError."""
     program = packed.program
-    probe = _model(graph, program, names, program.nodes).SerializeToString()
+    nodes = [part for part in parts if isinstance(part, Node)]
+    islands = [part for part in parts if isinstance(part, Island)]
+    ends = {value for island in islands for value in island.outputs} | {node.output for node in nodes}
+    shown = [node for node in program.nodes if node.output in ends]
+    probe = _model(graph, program, names, shown).SerializeToString()
     given = _run(probe, names, inputs, as_written=True)
     given |= {names[value]: x for value, x in enumerate(inputs)}
-    layers = tuple(_layer(packed, node, given, names) for node in program.nodes if node.kind != "aten")
+    layers = tuple(_layer(packed, node, given, names) for node in nodes if node.kind != "aten")
+    for island in islands:
+        check_island(island, packed.tensors, names, given)
     answer = _run(data, names, inputs, as_written=False)["output"]
     wanted = packed(*inputs)
     apart = (answer.double() - wanted.double()).abs()
