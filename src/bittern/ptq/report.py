@@ -98,7 +98,7 @@ class Report:
 
     @property
     def integer_macs(self) -> float:
-        """Share of the multiply-accumulates of convolutions, linear layers and matrix products in integers."""
+        """Share of the multiply-accumulates in integers: of convolutions, linear and recurrent layers, and matrices."""
         total = sum(row.macs for row in self.rows)
         return sum(row.macs for row in self.rows if row.reason is None) / total if total else 0.0
 
@@ -261,9 +261,16 @@ def _ratio(signal: float, noise: float) -> float:
     return 10 * math.log10(signal / noise) if signal > 0.0 else -math.inf
 
 
+RECURRENT = ("lstm.input", "gru.input", "rnn_tanh.input", "rnn_relu.input")
+
+
 def _macs(facts: Facts, unit: Unit) -> int:
-    """Of a convolution, linear layer or product of matrices; padding counts."""
+    """Of a convolution, linear or recurrent layer, or product of matrices; padding counts."""
     node = unit.node
+    if node.kind == "aten" and node.attrs["operator"] in RECURRENT:
+        steps = facts.forms[node.inputs[0]].elements // facts.forms[node.inputs[0]].shape[-1]
+        weights = (facts.tensors[name] for name in node.tensors.values())
+        return steps * sum(weight.numel() for weight in weights if weight.ndim > 1)
     if is_matmul(node):
         return macs_of(node, facts.forms) if len(facts.forms[node.inputs[0]].shape) > 1 else 0
     if node.kind not in ("conv", "linear") and not is_transposed(node):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bittern.bench.core.training import fresh
+from bittern.bench.integers.others.networks import Other, others
 from bittern.bench.integers.peers import LITERT
 from bittern.bench.integers.resnet import resnet18, resnet50, trained_resnet20
 from bittern.bench.speed.mobilenet import mobilenet_v1, mobilenet_v2
@@ -85,12 +86,12 @@ class Filed:
         return None if there else f"{self.title}: needs {self.file} in the folder of --data"
 
 
-Subject = Network | Filed
+Subject = Network | Filed | Other
 
 
 def subjects() -> tuple[Subject, ...]:
     """All that is measured, in the order of the table."""
-    return (*networks(), *files())
+    return (*networks(), *files(), *others())
 
 
 def networks() -> tuple[Network, ...]:

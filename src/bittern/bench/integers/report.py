@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bittern.bench.core.machine import Machine
 from bittern.bench.core.store import to_json
+from bittern.bench.integers.others.run import JUDGED_LEGEND, Judged, judged_table, kept_in_float
 from bittern.bench.integers.rows import Quality, quality_table
 from bittern.bench.speed.rows import FAILED, US_PER_MS, Failure, SpeedRow, speed_table
 
@@ -34,6 +35,8 @@ class IntegersReport:
     missing: tuple[str, ...]
     """Engines and networks that are not here, and why."""
     failures: tuple[Failure, ...] = ()
+    judged: tuple[Judged, ...] = ()
+    """Networks of others."""
 
     def to_json(self) -> str:
         return to_json(self)
@@ -46,6 +49,13 @@ class IntegersReport:
         if self.qualities:
             parts += [quality_table(self.qualities), QUALITY_LEGEND]
             parts += [f"{q.network}, in float: {line}" for q in self.qualities for line in q.left_in_float]
+        if self.judged:
+            parts += [judged_table(self.judged), JUDGED_LEGEND, *kept_in_float(self.judged)]
+            parts += [
+                f"{row.network}, {row.observer}: the file answers otherwise"
+                for row in self.judged
+                if not row.same_from_file
+            ]
         parts += [f"left out: {text}" for text in self.missing]
         return "\n\n".join(parts)
 

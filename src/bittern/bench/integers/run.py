@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from bittern.bench.core.machine import load_before, this_machine
 from bittern.bench.core.timing import check_budget, compare, torch_threads
 from bittern.bench.integers.networks import Examples, Filed, Network, Subject, subjects
+from bittern.bench.integers.others.networks import Other
+from bittern.bench.integers.others.run import Judged, judged
 from bittern.bench.integers.peers import EXECUTORCH_INT8, LITERT, X86_INT8, File
 from bittern.bench.integers.report import IntegersReport
 from bittern.bench.integers.rows import Quality
@@ -51,6 +53,7 @@ class _Run:
     rows: list[SpeedRow] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     qualities: list[Quality] = field(default_factory=list)
+    judged: list[Judged] = field(default_factory=list)
 
 
 def run(
@@ -84,13 +87,15 @@ def run(
         reason = one.missing(data)
         if reason is not None:
             missing.append(reason)
+        elif isinstance(one, Other):
+            assert data is not None  # Other.missing has looked
+            state.judged += judged(one, data, state.tell)
         elif isinstance(one, Filed):
             _file(state, one, threads, [peer for peer in here if peer is LITERT])
         else:
             _network(state, one, threads, [peer for peer in here if peer is not LITERT])
-    return IntegersReport(
-        command, machine, load, tuple(state.rows), tuple(state.qualities), tuple(missing), tuple(state.failures)
-    )
+    measured = tuple(state.rows), tuple(state.qualities), tuple(missing), tuple(state.failures), tuple(state.judged)
+    return IntegersReport(command, machine, load, *measured)
 
 
 def _network(state: _Run, network: Network, threads: Sequence[int], peers: Sequence[Peer]) -> None:
