@@ -3,7 +3,7 @@
 // Sums of 64 pairs of numbers: a alpha + b beta + gamma in float32, and by the exact factors where that could
 // round otherwise. Included inside namespace avx512, after exact.inl.h.
 //
-// In units of 2^-16: factors of at most 2 are rounded by 2 each, gamma by 2.5, a alpha + gamma by 3.5, the
+// In units of 2^-16: factors of at most 4 are rounded by 2 each, gamma by 4.5, a alpha + gamma by 6.5, the
 // sum, where it is below 2^8, by 1.5, and its whole number by 0.5. In fixed point both sides are rounded by
 // 1 before the factor of the sum, which is below 2^-17, and the sum by half of a step of its shift by 16 or
 // more: 1.5 in all.
@@ -13,7 +13,7 @@
 namespace {
 
 constexpr i64 kTogether = 64;
-constexpr i32 kNearlyError = 16;
+constexpr i32 kNearlyError = 20;
 
 struct Sum {
   ExactSum exact;
@@ -38,7 +38,7 @@ inline Sum sum_of(const IntegerAdd& s) {
           _mm512_set1_ps(static_cast<float>(alpha * kOne)),
           _mm512_set1_ps(static_cast<float>(beta * kOne)),
           {_mm512_set1_ps(addend), _mm512_set1_epi8(-1)},
-          alpha <= 2.0 && beta <= 2.0 && s.shift <= -16 && own < 1.0 / (1 << 17)};
+          alpha <= 4.0 && beta <= 4.0 && s.shift <= -16 && own < 1.0 / (1 << 17)};
 }
 
 inline __m512 reals(const i8* x) {

@@ -109,12 +109,32 @@ inline __m512i upper_words_of_fours() {
 struct ChannelEnding {
   Limits limits;
   NearlyEnding start;
-  bool nearly;
+  bool nearly, twice;
 };
 
 inline ChannelEnding channel_ending(const IntegerConv& c) {
   return {limits_of(c.out_zero, c.low, c.high), nearly_ending(c.out_zero, kNearlyError),
-          c.ending == static_cast<i64>(IntegerEnding::rounded_once_near)};
+          c.ending == static_cast<i64>(IntegerEnding::rounded_once_near),
+          c.ending == static_cast<i64>(IntegerEnding::rounded_twice)};
+}
+
+// Factors of a vector, for those that round twice.
+struct ChannelFactors {
+  RoundedTwice quarter[kQuarters];
+};
+
+inline ChannelFactors channel_factors(const UnitRows& rows) {
+  ChannelFactors found;
+  for (int q = 0; q < kQuarters; ++q) {
+    found.quarter[q] = RoundedTwice::of(rows.multiplier + q * kQuarter, rows.shift + q * kQuarter);
+  }
+  return found;
+}
+
+BITTERN_INLINE __m512i channels_twice(const ChannelFactors& f, const Limits& limits,
+                                      const Lanes (&sums)[1][kQuarters]) {
+  return limited_fours(f.quarter[0](sums[0][0]), f.quarter[1](sums[0][1]), f.quarter[2](sums[0][2]),
+                       f.quarter[3](sums[0][3]), limits);
 }
 
 BITTERN_INLINE __m512i channels_nearly(const UnitRows& rows, const Limits& limits,
@@ -158,6 +178,11 @@ void channel_vectors(const ChannelPlan& plan, const u8* x, i64 x_step, i8* out, 
                  sums);
     const i64 numbers = i + 1 < count ? kChannelVector : last;
     NearlyEnding ending = how.start;
+    if (how.twice) {
+      store_channels(out, channels_twice(channel_factors(rows), how.limits, sums), numbers);
+      if (++index == period) index = 0;
+      continue;
+    }
     if (how.nearly) store_channels(out, channels_nearly(rows, how.limits, sums, ending), numbers);
     if (!how.nearly || !are_certain(ending, kNearlyError)) {
       store_channels(out, channels_for_certain(c, rows, sums), numbers);

@@ -46,7 +46,8 @@ BITTERN_INLINE Taps column_of(const Slide& s, i64 column) {
 
 // Two neighbouring results, of which the second may be none.
 BITTERN_INLINE void slide_pair(const IntegerConv& c, const Slide& s, const ChannelEnding& how,
-                               const Taps (&columns)[4], const i8* w, i8* out, bool both) {
+                               const ChannelFactors& factors, const Taps (&columns)[4], const i8* w, i8* out,
+                               bool both) {
   Lanes first[1][kQuarters], second[1][kQuarters];
   BITTERN_UNROLL
   for (int q = 0; q < kQuarters; ++q) {
@@ -61,6 +62,11 @@ BITTERN_INLINE void slide_pair(const IntegerConv& c, const Slide& s, const Chann
       second[0][q] = _mm512_dpbusd_epi32(second[0][q], columns[k + 1].quarter[q], weights);
     }
   }
+  if (how.twice) {
+    store_channels(out, channels_twice(factors, how.limits, first), s.count);
+    if (both) store_channels(out + s.channels, channels_twice(factors, how.limits, second), s.count);
+    return;
+  }
   if (how.nearly) {
     NearlyEnding ending = how.start;
     store_channels(out, channels_nearly(s.rows, how.limits, first, ending), s.count);
@@ -73,15 +79,16 @@ BITTERN_INLINE void slide_pair(const IntegerConv& c, const Slide& s, const Chann
 
 void slide_vector(const IntegerConv& c, const Slide& s, i8* out, i8* lower) {
   const ChannelEnding how = channel_ending(c);
+  const ChannelFactors factors = channel_factors(s.rows);
   Taps columns[4];
   columns[2] = column_of(s, 0), columns[3] = column_of(s, 1);
   for (i64 p = 0; p < c.out_width; p += 2) {
     columns[0] = columns[2], columns[1] = columns[3];
     columns[2] = column_of(s, p + 2), columns[3] = column_of(s, p + 3);
     const bool both = p + 1 < c.out_width;
-    slide_pair(c, s, how, columns, s.w, out + p * s.channels, both);
+    slide_pair(c, s, how, factors, columns, s.w, out + p * s.channels, both);
     if (lower != nullptr) {
-      slide_pair(c, s, how, columns, s.w + 3 * kColumnWeights, lower + p * s.channels, both);
+      slide_pair(c, s, how, factors, columns, s.w + 3 * kColumnWeights, lower + p * s.channels, both);
     }
   }
 }

@@ -56,19 +56,25 @@ BITTERN_INLINE void store_tile(const At& at, const Bytes& bytes, const Finished&
 }
 
 template <class Rounded, int pixels, int vectors>
-__attribute__((noinline)) void finish_tile_with(const IntegerConv& c, const UnitRows& rows,
-                                                const Dot::Sum (&sums)[pixels][vectors], const Finished& to) {
-  Lanes y[pixels][vectors];
+BITTERN_INLINE void finish_tile_exactly(const IntegerConv& c, const UnitRows& rows,
+                                        const Dot::Sum (&sums)[pixels][vectors], const Finished& to) {
+  Rounded rounded[vectors];
+  BITTERN_UNROLL
   for (int v = 0; v < vectors; ++v) {
-    const Rounded rounded = Rounded::of(rows.multiplier + v * kFixedLanes, rows.shift + v * kFixedLanes);
-    for (int p = 0; p < pixels; ++p) y[p][v] = rounded(sums[p][v]);
+    rounded[v] = Rounded::of(rows.multiplier + v * kFixedLanes, rows.shift + v * kFixedLanes);
   }
   const Limits limits = limits_of(c.out_zero, c.low, c.high);
-  const auto at = [&](int p, int v) { return y[p][v]; };
+  const auto at = [&](int p, int v) { return rounded[v](sums[p][v]); };
   const auto bytes = [&](Lanes a, Lanes b, Lanes third, Lanes d) {
     return limited_bytes(a, b, third, d, limits);
   };
   store_tile<pixels, vectors>(at, bytes, to);
+}
+
+template <class Rounded, int pixels, int vectors>
+__attribute__((noinline)) void finish_tile_with(const IntegerConv& c, const UnitRows& rows,
+                                                const Dot::Sum (&sums)[pixels][vectors], const Finished& to) {
+  finish_tile_exactly<Rounded>(c, rows, sums, to);
 }
 
 template <int pixels, int vectors>
@@ -110,6 +116,7 @@ BITTERN_INLINE void finish_tile(const IntegerConv& c, const UnitRows& rows,
                                 const Dot::Sum (&sums)[pixels][vectors], const Finished& to) {
   const auto ending = static_cast<IntegerEnding>(c.ending);
   if (ending == IntegerEnding::rounded_once_near && finish_tile_nearly(c, rows, sums, to)) return;
+  if (ending == IntegerEnding::rounded_twice) return finish_tile_exactly<RoundedTwice>(c, rows, sums, to);
   Dot::Sum copied[pixels][vectors];  // an array that a call is given does not stay in registers
   BITTERN_UNROLL
   for (int p = 0; p < pixels; ++p) {
@@ -120,8 +127,6 @@ BITTERN_INLINE void finish_tile(const IntegerConv& c, const UnitRows& rows,
     case IntegerEnding::rounded_once:
     case IntegerEnding::rounded_once_near:
       return finish_tile_with<RoundedOnce>(c, rows, copied, to);
-    case IntegerEnding::rounded_twice:
-      return finish_tile_with<RoundedTwice>(c, rows, copied, to);
     case IntegerEnding::raised:
       return finish_tile_with<RaisedAndRounded>(c, rows, copied, to);
     default:
