@@ -9,6 +9,7 @@ namespace {
 
 constexpr int kPixels = 6, kMostVectors = 2, kHalfVectors = 1;
 constexpr bool kFinishesTiles = false;  // from registers, not from memory
+constexpr bool kReadsNibbles = false;   // weights of 4 bits, in tiles
 
 struct Dot {
   using Number = i16;  // of an image, zero point taken off

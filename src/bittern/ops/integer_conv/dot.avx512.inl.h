@@ -7,6 +7,7 @@ namespace {
 
 constexpr int kPixels = 12, kMostVectors = 2, kHalfVectors = 1;
 constexpr bool kFinishesTiles = true;  // from registers, not from memory
+constexpr bool kReadsNibbles = true;   // weights of 4 bits, in tiles
 
 struct Dot {
   using Number = u8;  // of an image
@@ -18,6 +19,13 @@ struct Dot {
   static Sum zero() { return _mm512_setzero_si512(); }
   static Sum load(const i32* p) { return _mm512_loadu_si512(p); }
   static __m512i weights(const Weight* p) { return _mm512_loadu_si512(p); }
+  static __m512i weights(const Nibbles* p) {
+    const __m256i low = load_8_words(&p->both), high = _mm256_srli_epi16(low, 4);
+    const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    const __m512i values =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1));
+    return _mm512_shuffle_epi8(values, _mm512_and_si512(both, _mm512_set1_epi8(15)));
+  }
   static __m512i spread(const Number* p) {
     i32 four;
     std::memcpy(&four, p, sizeof four);

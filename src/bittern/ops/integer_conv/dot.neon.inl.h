@@ -9,6 +9,7 @@ namespace {
 
 constexpr int kPixels = 4, kMostVectors = 4, kHalfVectors = 2;
 constexpr bool kFinishesTiles = false;  // from registers, not from memory
+constexpr bool kReadsNibbles = false;   // weights of 4 bits, in tiles
 
 struct Dot {
   using Number = i16;  // of an image, zero point taken off

@@ -7,6 +7,7 @@ namespace {
 
 constexpr int kPixels = 2, kMostVectors = 16, kHalfVectors = 16;
 constexpr bool kFinishesTiles = false;  // from registers, not from memory
+constexpr bool kReadsNibbles = false;   // weights of 4 bits, in tiles
 
 struct Dot {
   using Number = i16;  // of an image, zero point taken off

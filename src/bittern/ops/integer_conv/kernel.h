@@ -12,6 +12,12 @@ namespace bittern {
 // Output channels that are summed, and finished, side by side.
 constexpr i64 kIntegerUnit = 16;
 
+// Weights of 4 bits lie in runs: the first half of one in the low nibbles of its bytes, the other above it.
+constexpr i64 kNibbleRun = 64;
+struct Nibbles {
+  std::int8_t both;
+};
+
 // Rows of the numbers behind the sums, each of integer_outputs() int32.
 constexpr i64 kIntegerRows = 4;  // bias, multiplier, shift, and 2^16 times the factor in float32
 

@@ -71,8 +71,6 @@ Panel panel_of(const Plan& plan, i64 index) {
 
 // ---- weights of 4 bits
 
-constexpr i64 kNibbleRun = 64;  // weights of so many bytes / 2: the first half in the low nibbles
-
 // Bytes of the weights of a unit.
 i64 unit_bytes(const IntegerConv& c, i64 unit_weights) {
   return c.weight_bits == 4 ? round_up(unit_weights, kNibbleRun) / 2 : unit_weights;
@@ -114,9 +112,16 @@ struct Target {
   i8* out;
 };
 
+// Weights of which an element of memory is one, or two.
+template <class W>
+constexpr i64 kWeightsOf = 1;
+template <>
+constexpr i64 kWeightsOf<Nibbles> = 2;
+
 template <int pixels, int vectors, class W>
 void sum_tile(const Plan& plan, const Panel& panel, const Number* const* x, const W* w, const Target& to) {
-  constexpr i64 kStepWeights = (vectors + kUnitVectors - 1) / kUnitVectors * kUnitWeights;
+  constexpr i64 kStepWeights = (vectors + kUnitVectors - 1) / kUnitVectors * kUnitWeights / kWeightsOf<W>;
+  constexpr i64 kVectorWeights = Dot::kLanes * Dot::kPack / kWeightsOf<W>;
   Dot::Sum acc[pixels][vectors];
   BITTERN_UNROLL
   for (int v = 0; v < vectors; ++v) {
@@ -134,7 +139,7 @@ void sum_tile(const Plan& plan, const Panel& panel, const Number* const* x, cons
     for (i64 at = begin; at < end; at += Dot::kPack, w += kStepWeights) {
       decltype(Dot::weights(w)) row[vectors];
       BITTERN_UNROLL
-      for (int v = 0; v < vectors; ++v) row[v] = Dot::weights(w + v * (Dot::kLanes * Dot::kPack));
+      for (int v = 0; v < vectors; ++v) row[v] = Dot::weights(w + v * kVectorWeights);
       BITTERN_UNROLL
       for (int p = 0; p < pixels; ++p) {
         const auto number = Dot::spread(from[p] + at);
@@ -240,11 +245,30 @@ void convolve_with(const Plan& plan, const Panel& panel, const Number* const* x,
   }
 }
 
+// So few pixels that taking nibbles apart once more for each tile costs less than writing them out.
+constexpr i64 kFewPixels = 4;
+
+static_assert(!kReadsNibbles || Dot::kLanes * Dot::kPack == kNibbleRun, "a vector takes a run");
+
+// Whether that is done.
+template <class W>
+bool convolve_few(const Plan& plan, const Panel& panel, const Number* const* x, i64 first, i64 count,
+                  const W* w) {
+  if (!kReadsNibbles || count > kFewPixels) return false;
+  if constexpr (kReadsNibbles) {
+    const Target to{nullptr, 0, plan.c->out + (plan.first + first) * plan.c->out_channels + panel.channel};
+    (panel.units > 1 ? sum_rest<kFewPixels, kMostVectors, W>
+                     : sum_rest<kFewPixels, kUnitVectors, W>)(plan, panel, x, count, w, to);
+  }
+  return true;
+}
+
 void convolve_panel(const Plan& plan, const Panel& panel, const Number* const* x, i64 first, i64 count) {
   const bool nibbles = plan.c->weight_bits == 4;
   const i8* w = static_cast<const i8*>(plan.c->weights) +
                 panel.row / kIntegerUnit * unit_bytes(*plan.c, plan.unit_weights);
   if (!nibbles && (!kWidens || count <= kPixels)) return convolve_with(plan, panel, x, first, count, w);
+  if (nibbles && convolve_few(plan, panel, x, first, count, reinterpret_cast<const Nibbles*>(w))) return;
   const i64 weights = panel.units * plan.unit_weights;
   Weight* wide = scratch_array<Weight>(Scratch::panel, round_up(weights, kNibbleRun));
   (nibbles ? widen_nibbles : widen)(w, weights, wide);
