@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""C code of networks of integers, compiled and run."""
+"""Compiles the C code of a network of integers, and asks it."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,3 +46,9 @@ def answers(
     assert done.returncode == 0, done.stderr
     done = subprocess.run([*run, folder / "main"], input=x.numpy().tobytes(), capture_output=True, check=True)
     return torch.from_numpy(np.frombuffer(done.stdout, dtype).reshape(len(x), -1).copy())
+
+
+def floats_in(path: Path) -> list[str]:
+    """Words of C code outside comments that have to do with floats."""
+    code = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
+    return re.findall(r"\w*float\w*|double|math\.h", code.replace("floats", ""))

@@ -562,6 +562,54 @@ def _integer_table(d: Draft) -> Proposal | None:
     return None if v is None else ([v], {}, {"table": (256,)})
 
 
+def _states(d: Draft, hidden: int, *types: str) -> list[int] | None:
+    """Values that may be initial states, of these types; half the time none."""
+    if d.r.random() < 0.5:
+        return []
+    found = [[v for v, form in enumerate(d.forms) if form.type == kind and form.shape == (1, hidden)] for kind in types]
+    return [d.r.choice(values) for values in found] if all(found) else None
+
+
+def _recurrent(d: Draft) -> Proposal | None:
+    v, cell, hidden = d.value("real"), d.r.choice(("lstm", "gru")), d.r.choice((1, 3, 8))
+    if v is None or len(d.forms[v].shape) != 3:
+        return None
+    states = _states(d, hidden, *("real",) * (2 if cell == "lstm" else 1))
+    rows = hidden * (4 if cell == "lstm" else 3)
+    shapes: dict[str, tuple[int, ...]] = {"weight": (rows, d.forms[v].shape[2]), "recurrent_weight": (rows, hidden)}
+    shapes |= {role: (rows,) for role in ("bias", "recurrent_bias") if d.r.random() < 0.7}
+    attrs = {"cell": cell, "reverse": d.r.random() < 0.5, "state": d.r.random() < 0.3}
+    return [v, *(states or [])], attrs, shapes
+
+
+def _integer_recurrent(gates: int, *types: str) -> Callable[[Draft], Proposal | None]:
+    def propose(d: Draft) -> Proposal | None:
+        v, hidden, r = d.value("int8"), d.r.choice((1, 3, 8)), d.r
+        if v is None or len(d.forms[v].shape) != 3:
+            return None
+        states, rows = _states(d, hidden, *types), gates * hidden
+        shapes: dict[str, tuple[int, ...]] = {"weight": (rows, d.forms[v].shape[2]), "recurrent_weight": (rows, hidden)}
+        for prefix in ("", "recurrent_"):
+            shapes |= {f"{prefix}{role}": (rows,) for role in ("multiplier", "shift")}
+            shapes |= {f"{prefix}bias": (rows,)} if r.random() < 0.7 else {}
+        attrs = {
+            **_zeros(d, "zero", "hidden_zero"),
+            **_factor(d, "hidden_"),
+            "integer_bits": r.randint(3, 6),
+            "exponent": r.randint(-15, -9),
+            "reverse": r.random() < 0.5,
+            "state": r.random() < 0.5,
+        }
+        return [v, *(states or [])], attrs | ({"clip": r.choice((0, 9))} if gates == 4 else {}), shapes
+
+    return propose
+
+
+def _from_int16(d: Draft) -> Proposal | None:
+    v = d.value("int16")
+    return None if v is None else ([v], {"scale": d.r.choice((0.01, 2.0**-11))}, {})
+
+
 def _scale(d: Draft) -> dict[str, Any]:
     return {"scale": d.r.choice((0.01, 0.5, 3.0)), "zero": d.r.choice((-128, 0, 5))}
 
@@ -645,6 +693,11 @@ PROPOSALS: dict[str, Callable[[Draft], Proposal | None]] = {
     "quantize": _with(lambda d, shape: _scale(d)),
     "dequantize": _of_int8(_scale),
     "requantize": _of_int8(_requantize),
+    "recurrent": _recurrent,
+    "integer_lstm": _integer_recurrent(4, "int8", "int16"),
+    "integer_gru": _integer_recurrent(3, "int16"),
+    "quantize_16": _with(lambda d, shape: {"scale": d.r.choice((0.01, 2.0**-11))}),
+    "dequantize_16": _from_int16,
     "aten": _aten,
     "part": _part,
     "add": _two,

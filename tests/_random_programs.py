@@ -202,7 +202,9 @@ def _numbers(r: random.Random, dtype: torch.dtype, shape: tuple[int, ...], role:
     if role in ("rows", "columns"):
         return struct.pack(f"<{count}i", *(n for _ in range(count // 2) for n in (r.randrange(2), r.randrange(1024))))
     if dtype == torch.int32:
-        within = {"multiplier": range(2**30, 2**31), "shift": range(-12, 2)}.get(role, range(-40, 41))
+        within = {"multiplier": range(2**30, 2**31), "shift": range(-12, 2)}.get(
+            role.removeprefix("recurrent_"), range(-40, 41)
+        )
         return struct.pack(f"<{count}i", *r.choices(within, k=count))
     low = 0.1 if role == "var" else -2.0
     drawn = [r.uniform(low, 2.0) for _ in range(min(count, DIFFERENT))]

@@ -32,7 +32,7 @@ VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 5} | dict.f
     1,
 )
 """Of operators, from which on they take what is written here; 2 for all others."""
-CODES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "int8": 9}
+CODES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "int16": 7, "int8": 9}
 
 
 @dataclass
@@ -46,6 +46,8 @@ class Filed:
     dim: int = 0
     data: np.ndarray | None = None
     sparsity: Fields | None = None
+    variable: bool = False
+    """Whether it is a state that stays from one call to the next."""
 
     def table(self, index: int, buffer: int) -> Fields:
         quantization = {
@@ -59,6 +61,8 @@ class Filed:
             2: ("I", buffer),
             3: f"tensor {index}",
         }
+        if self.variable:
+            found[5] = ("b", 1)
         found |= {4: quantization} if len(self.scales) else {}
         return found | ({6: self.sparsity} if self.sparsity else {})
 
@@ -74,6 +78,7 @@ class Step:
     options_type: int = 0
     custom: bytes = b""
     """Options of an operator that is none of the schema."""
+    intermediates: Sequence[int] = ()
 
 
 def file_of(
@@ -102,6 +107,8 @@ def _code(name: str) -> Fields:
 
 def _operator(step: Step, code: int) -> Fields:
     found: Fields = {0: ("I", code), 1: np.asarray(step.inputs, "<i4"), 2: np.asarray(step.outputs, "<i4")}
+    if step.intermediates:
+        found[8] = np.asarray(step.intermediates, "<i4")
     if step.custom:
         return found | {5: np.frombuffer(step.custom, np.uint8)}
     return found if step.options is None else found | {3: ("B", step.options_type), 4: step.options}

@@ -61,8 +61,8 @@ def test_every_node_of_every_structure(name: str, tmp_path: Path) -> None:
 def test_the_structures_have_every_kind_of_node() -> None:
     found = {node.kind for name in CASES for node in packed_case(name, SAMPLES)[0].program.nodes}
     # unfolded batch norms come only from a torch without fma, `sign` only from the op: both have a test of their own
-    # those of integers are in test_c_integers
-    assert set(RULES) - found == {"batch_norm", "sign", "aten"} | {kind.name for kind in INTEGER_KINDS}
+    # those of integers are in test_c_integers and test_integer_recurrent
+    assert set(RULES) - found == {"batch_norm", "sign", "aten", "part"} | {kind.name for kind in INTEGER_KINDS}
 
 
 @settings(max_examples=settings.default.max_examples // 4)  # type: ignore[union-attr]  # each is compiled

@@ -27,7 +27,7 @@ from bittern.deploy.shapes import forms_of
 
 CPU = torch.device("cpu")
 SEEDS, MOST_SEEDS, SAMPLES = 150, 1000, 3
-LOW_BIT_TYPES = ("bits", "acc", "int8")
+LOW_BIT_TYPES = ("bits", "acc", "int8", "int16")
 
 every_kind = pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.name)
 

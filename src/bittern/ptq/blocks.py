@@ -18,10 +18,11 @@ from torch import Tensor
 
 from bittern.deploy.interpreter import step_of
 from bittern.ptq.moves import MOVE_RULES
+from bittern.ptq.numbers import with_numbers
 from bittern.ptq.plan import Facts, Unit
 from bittern.ptq.products import Product
+from bittern.ptq.recurrent import is_recurrent
 from bittern.ptq.rule import kind_of
-from bittern.ptq.training import with_numbers
 
 MOST_PRODUCTS = 16
 """Layers with weights of one block."""
@@ -48,7 +49,8 @@ Blocks = Callable[[Facts, Sequence[Unit]], Sequence[Block]]
 
 
 def is_product(unit: Unit) -> bool:
-    return unit.reason is None and unit.rule.leads
+    """Whether its rounding may be learned; the products of recurrent layers are rounded to the nearest."""
+    return unit.reason is None and unit.rule.leads and not is_recurrent(unit.node)
 
 
 def layers(facts: Facts, units: Sequence[Unit]) -> list[Block]:

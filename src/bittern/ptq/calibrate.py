@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from bittern.deploy.liveness import of_nodes, released_after
 from bittern.ptq.grid import Grid
 from bittern.ptq.observers import Observer
 from bittern.ptq.plan import Facts, Unit
+from bittern.ptq.recurrent import StateObserver, is_recurrent, joined_with_outputs
 from bittern.ptq.steps import input_limits, scale_and_zero
 
 MakeObserver = Callable[..., Observer]
@@ -67,6 +69,10 @@ class Groups:
                 alone = facts.program.single_consumer(value) is not None
                 if alone and self.of(value) not in self.fixed:
                     self._join(value, unit.output)
+        if is_recurrent(unit.node):
+            for value in joined_with_outputs(unit.node):
+                if all(map(is_recurrent, facts.program.consumers(value))) and self.of(value) not in self.fixed:
+                    self._join(value, unit.output)
 
     def _join(self, value: int, other: int) -> None:
         first, second = self.of(value), self.of(other)
@@ -96,10 +102,21 @@ def bits_of(facts: Facts, units: Sequence[Unit], groups: Groups, inputs: Mapping
     found = dict.fromkeys((groups.of(value) for value in groups.values), SAME_BITS)
     for unit in units:
         if unit.reason is None and unit.rule.leads:
-            group = groups.of(unit.node.inputs[0])
-            if group not in given and group not in groups.fixed:
+            read = {groups.of(unit.node.inputs[0])} | ({groups.of(unit.output)} if is_recurrent(unit.node) else set())
+            for group in read - given - set(groups.fixed):
                 found[group] = min(found[group], inputs[unit.node.output])
     return found
+
+
+def with_states(facts: Facts, units: Sequence[Unit], batches: Iterable[Sequence[Tensor]]) -> Facts:
+    """The network, and how the states of its recurrent layers count."""
+    nodes = [unit.node for unit in units if unit.reason is None and is_recurrent(unit.node)]
+    if not nodes:
+        return facts
+    observer = StateObserver(nodes, facts.tensors)
+    for inputs in batches:
+        walk(facts, inputs, observer)
+    return replace(facts, states=observer.states())
 
 
 def calibrated(

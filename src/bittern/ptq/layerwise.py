@@ -17,9 +17,9 @@ from bittern.deploy.liveness import of_nodes, released_after
 from bittern.deploy.program import Node
 from bittern.ptq.bias_correction import empirical_correction
 from bittern.ptq.network import QuantizedLayer, QuantizedNetwork
+from bittern.ptq.numbers import has_products, with_numbers, with_products
 from bittern.ptq.plan import Unit
 from bittern.ptq.products import Product
-from bittern.ptq.training import with_numbers
 
 CPU = torch.device("cpu")
 
@@ -45,6 +45,7 @@ def layer_by_layer(network: QuantizedNetwork, batches: Sequence[Sequence[Tensor]
     """Show each product to a rule, in the order of the network, behind what the rule made of those before."""
     facts, layers = network.facts, {layer.name: layer for layer in network.own_layers()}
     units = {node.output: unit for unit in network.units for node in (unit.node, *unit.fused)}
+    rounded = {layer.name: _rounded(layer) for layer in network.own_layers() if layer.node != layer.name}
     real: dict[int, list[Any]] = {value: [b[value] for b in batches] for value in range(len(facts.program.inputs))}
     own = dict(real)
     gone = released_after(of_nodes(facts.program.nodes), facts.program.output, len(facts.program.inputs))
@@ -57,7 +58,10 @@ def layer_by_layer(network: QuantizedNetwork, batches: Sequence[Sequence[Tensor]
         real[node.output] = _each(step_of(node, facts.tensors, CPU), [real[v] for v in node.inputs])
         layer = layers.get(node.name)
         if layer is None:
-            own[node.output] = _each(step_of(node, facts.tensors, CPU), inputs)
+            numbers = node, facts.tensors
+            if has_products(node, rounded):
+                numbers = with_products(node, facts.tensors, rounded)
+            own[node.output] = _each(step_of(*numbers, CPU), inputs)
         else:
             assert unit is not None
             apply = _applied(node, facts.tensors)

@@ -16,9 +16,11 @@ from bittern.deploy.fold import fold
 from bittern.deploy.packed import Packed
 from bittern.deploy.parameters import bound
 from bittern.deploy.plain import plain_cpu
+from bittern.deploy.program import Node
 from bittern.deploy.validate import check_program
 from bittern.ptq.batches import program_inputs, read_batches
 from bittern.ptq.grid import Grid
+from bittern.ptq.numbers import owner, reads
 from bittern.ptq.plan import Facts, Unit
 from bittern.ptq.products import Product, quantized, usable_scales
 from bittern.ptq.report import Report, RoundedBlock, Spent, measured
@@ -35,9 +37,10 @@ class QuantizedLayer(nn.Module):
 
     scales: Tensor
 
-    def __init__(self, name: str, product: Product, bits: int, scales: Tensor, x: Grid, out: Grid) -> None:
+    def __init__(self, name: str, node: str, product: Product, bits: int, scales: Tensor, x: Grid, out: Grid) -> None:
+        """node: the name of the one that it is of; that of the layer, but for one of several products."""
         super().__init__()
-        self.name, self.bits, self.x = name, bits, x
+        self.name, self.node, self.bits, self.x = name, node, bits, x
         self.weight = nn.Parameter(product.weight.detach().clone())
         self.bias = nn.Parameter(product.bias.detach().clone())
         self.register_buffer("scales", usable_scales(product, scales, x, out))
@@ -79,24 +82,17 @@ class QuantizedNetwork(nn.Module):
         model_name: str,
         seen: Sequence[Sequence[Tensor]],
     ) -> None:
-        """products: by the name of its node, with the bits of its weight; scales: (weight, bits) -> float64 [out].
+        """products: by name, with the bits of its weight; scales: (weight, bits) -> float64 [out].
 
         seen: inputs on which `report` measures.
         """
         super().__init__()
         self.facts, self.units, self.grids, self.model_name = facts, tuple(units), dict(grids), model_name
-        nodes = {unit.node.name: unit for unit in units}
-        self.layers = nn.ModuleList(
-            QuantizedLayer(
-                name,
-                product,
-                bits,
-                scales(product.weight, bits),
-                grids[nodes[name].node.inputs[0]],
-                grids[nodes[name].output],
-            )
-            for name, (product, bits) in products.items()
-        )
+        self.layers = nn.ModuleList()
+        for name, (product, bits) in products.items():
+            node = owner((unit.node for unit in units), name)
+            own = scales(product.weight, bits)
+            self.layers.append(QuantizedLayer(name, node.name, product, bits, own, *self._ends(node, name)))
         self._scales = scales
         self.spent: Spent | None = None
         """What a budget made of the bits of its layers, where there was one."""
@@ -121,11 +117,15 @@ class QuantizedNetwork(nn.Module):
     def set_scales(self, scales: Mapping[int, float]) -> None:
         """Other scales of the grids of values; the zeros stay. Layers read them from now on."""
         self.grids |= {value: self.grids[value]._replace(scale=scale) for value, scale in scales.items()}
-        nodes = {unit.node.name: unit for unit in self.units}
+        nodes = {unit.node.name: unit.node for unit in self.units}
         for layer in self.own_layers():
-            unit = nodes[layer.name]
-            layer.on_grids(self.grids[unit.node.inputs[0]], self.grids[unit.output])
+            layer.on_grids(*self._ends(nodes[layer.node], layer.name))
         self._made = None
+
+    def _ends(self, node: Node, name: str) -> tuple[Grid, Grid]:
+        """The grids of what a product of a node reads and writes."""
+        behind = {unit.node.output: unit.output for unit in self.units}
+        return self.grids[behind.get(reads(node, name), reads(node, name))], self.grids[behind[node.output]]
 
     def written(self) -> Written:
         """The integer program of the numbers that it has now."""
@@ -143,7 +143,7 @@ class QuantizedNetwork(nn.Module):
         return self._measured(program_inputs(self.facts.program, batches))
 
     def _measured(self, inputs: Sequence[Sequence[Tensor]]) -> Report:
-        bits = {layer.name: layer.bits for layer in self.own_layers()}
+        bits = {layer.node: layer.bits for layer in self.own_layers()}
         with plain_cpu():
             return measured(self.facts, self.units, self.grids, self.written(), bits, inputs, self.rounded, self.spent)
 

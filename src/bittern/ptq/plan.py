@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from torch import Tensor
@@ -19,6 +19,7 @@ from bittern.deploy.form import Form
 from bittern.deploy.kinds.results import RESULTS
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.program import Node, Program
+from bittern.ptq.recurrent import State
 from bittern.ptq.rule import Rule, kind_of
 from bittern.ptq.rules import RULES
 
@@ -30,6 +31,10 @@ class Facts:
     program: Program
     tensors: Mapping[str, Tensor]
     forms: Mapping[int, Form]
+    states: Mapping[str, State] = field(default_factory=dict)
+    """Of recurrent layers in integers, by name."""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """Why a node has no integers that one of its kind might have, by name."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,8 @@ def _reason(facts: Facts, node: Node, keep: Sequence[str], reasons: Mapping[int,
     if kept is not None:
         return f"keep={kept!r}"
     rule = RULES.get(kind_of(node))
+    if rule is None and node.name in facts.reasons:
+        return facts.reasons[node.name]
     if rule is None:
         if KINDS[node.kind].low_bit:
             return "its numbers have few bits already"

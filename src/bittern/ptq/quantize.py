@@ -23,16 +23,18 @@ from bittern.deploy.unwrap import unwrapped
 from bittern.ptq.attention import with_products
 from bittern.ptq.batches import example_of, first_samples, program_inputs, read_batches, takes_one
 from bittern.ptq.budget import Budget, Floor, check_floor, spend
-from bittern.ptq.calibrate import Groups, MakeObserver, bits_of, calibrated
+from bittern.ptq.calibrate import Groups, MakeObserver, bits_of, calibrated, with_states
 from bittern.ptq.fold import folded
 from bittern.ptq.layerwise import correct_bias, layer_by_layer
 from bittern.ptq.learned import Rounding, learn_rounding
 from bittern.ptq.native import with_layers
 from bittern.ptq.network import QuantizedNetwork
+from bittern.ptq.numbers import products_of
 from bittern.ptq.observers import MinMax
 from bittern.ptq.plain_moves import with_plain_moves
 from bittern.ptq.plan import Facts, Unit, check_patterns, matches, plan
-from bittern.ptq.products import MakeSteps, product_of, weight_scales
+from bittern.ptq.products import MakeSteps, weight_scales
+from bittern.ptq.sequences import with_recurrent
 from bittern.ptq.sharing import equalized
 from bittern.ptq.steps import channel_steps, check_bits
 
@@ -105,7 +107,9 @@ def quantize(
         module: nn.Module = unwrapped(model)
         batches, name = read_batches(takes_one(module), calibration), type(module).__name__
     with plain_cpu():
-        facts = _facts_of_packed(model) if isinstance(model, Packed) else _facts(module, example_of(batches[0]))
+        facts = (
+            _facts_of_packed(model, keep) if isinstance(model, Packed) else _facts(module, example_of(batches[0]), keep)
+        )
         given = program_inputs(facts.program, batches)
         units = plan(facts, keep)
         _check_some(units)
@@ -115,13 +119,22 @@ def quantize(
         wanted = _bits(products, Bits(weights, inputs), layers or {})
         bits = bits_of(facts, units, groups, {node.output: wanted[node.name].inputs for node in products})
         grids = calibrated(facts, given, groups, bits, observer, _names(facts))
-        numbers = {node.name: (product_of(node, facts.tensors), wanted[node.name].weights) for node in products}
+        facts = with_states(facts, units, given)
+        numbers = {
+            name: (product, wanted[node.name].weights)
+            for node in products
+            for name, product in products_of(node, facts.tensors).items()
+        }
         seen = first_samples(facts.program, given)
         scales = partial(weight_scales, per_channel=per_channel, steps=weight_steps)
         network = QuantizedNetwork(facts, units, grids, numbers, scales, name, seen).eval()
         network.written()
         if budget is not None:
-            free = [node.name for node in products if not any(matches(node.name, own) for own in layers or {})]
+            free = [  # recurrent layers have several products, which a file holds as bytes whatever their bits
+                node.name
+                for node in products
+                if node.name in numbers and not any(matches(node.name, own) for own in layers or {})
+            ]
             network.spent = spend(network, given, budget, free, weights, rounding is not None)
         if rounding is not None:
             learn_rounding(network, given, rounding)
@@ -147,24 +160,29 @@ def _check_model(model: Any) -> None:
         raise TypeError(f"quantize: model must be a torch.nn.Module; got {type(model).__name__}")
 
 
-def _facts_of_packed(model: Packed) -> Facts:
-    return _rewritten(model.program, {name: tensor.cpu() for name, tensor in model.tensors.items()})
+def _facts_of_packed(model: Packed, keep: Sequence[str]) -> Facts:
+    return _facts_of(model.program, {name: tensor.cpu() for name, tensor in model.tensors.items()}, keep)
 
 
-def _rewritten(program: Program, tensors: Mapping[str, Tensor]) -> Facts:
+def _facts_of(program: Program, tensors: Mapping[str, Tensor], keep: Sequence[str]) -> Facts:
     """With layers, attention and moves as nodes that have integers, and maps along channels in the layers."""
-    program = with_products(with_plain_moves(with_layers(program), tensors), tensors)
+
+    def kept(name: str) -> str | None:
+        return next((f"keep={pattern!r}" for pattern in keep if matches(name, pattern)), None)
+
+    program, reasons = with_recurrent(with_layers(program), tensors, kept)
+    program = with_products(with_plain_moves(program, tensors), tensors)
     program, tensors = folded(program, tensors)
-    return Facts(program, tensors, forms_of(program, tensors))
+    return Facts(program, tensors, forms_of(program, tensors), reasons=reasons)
 
 
-def _facts(model: nn.Module, example: Any) -> Facts:
+def _facts(model: nn.Module, example: Any, keep: Sequence[str]) -> Facts:
     """The model as a program of real nodes. Raises: PackError."""
     try:
         check_seen(model)
         given = read_example(model, example)
         program, tensors, _ = read(model, given, read_dynamic(given, None))
-        return _rewritten(program, tensors)
+        return _facts_of(program, tensors, keep)
     except (PackError, FormatError) as error:
         raise PackError(f"quantize: {str(error).removeprefix('pack: ')}") from error
 

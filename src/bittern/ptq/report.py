@@ -20,6 +20,7 @@ from bittern.ptq.grid import Grid
 from bittern.ptq.matrices import is_matmul, macs_of
 from bittern.ptq.plan import Facts, Unit
 from bittern.ptq.products import product_of
+from bittern.ptq.recurrent import is_recurrent
 from bittern.ptq.rewrite import Written
 
 CPU = torch.device("cpu")
@@ -208,7 +209,7 @@ def _twins(
     wanted: dict[int, list[int]] = {}
     for unit in units:
         integer = unit.reason is None
-        place = (written.integers if integer else written.reals)[unit.output]
+        place = (written.integers if integer and not unit.rule.real(unit.node) else written.reals)[unit.output]
         wanted.setdefault(place, []).append(unit.output)
     values: dict[int, Any] = dict(enumerate(inputs))
     found: dict[int, Tensor] = {}
@@ -273,6 +274,9 @@ def _macs(facts: Facts, unit: Unit) -> int:
         return steps * sum(weight.numel() for weight in weights if weight.ndim > 1)
     if is_matmul(node):
         return macs_of(node, facts.forms) if len(facts.forms[node.inputs[0]].shape) > 1 else 0
+    if is_recurrent(node):
+        weights = [node.named(facts.tensors)[role].numel() for role in ("weight", "recurrent_weight")]
+        return 0 if node.attrs["state"] else facts.forms[node.output].shape[1] * sum(weights)
     if node.kind not in ("conv", "linear") and not is_transposed(node):
         return 0
     if is_transposed(node) and unit.reason is not None:

@@ -30,17 +30,18 @@ class Written(NamedTuple):
 
 
 def written(facts: Facts, units: Sequence[Unit], grids: Mapping[int, Grid], weights: Mapping[str, Weights]) -> Written:
-    """weights: of each product in integers, by the name of its node."""
+    """weights: of each product in integers, by name."""
     program = facts.program
     names = [given.name for given in program.inputs]
-    writer = Writer(len(program.inputs), facts.forms, facts.tensors, grids, names, weights)
+    writer = Writer(len(program.inputs), facts.forms, facts.tensors, grids, names, weights, facts.states)
     parts: dict[int, tuple[Node, ...]] = {}
     for unit in units:
         before = len(writer.builder.nodes)
         writer.name(unit.output, unit.node.name)
         if unit.reason is None:
             writer.limits = Limits(unit.least, unit.most)
-            writer.integers[unit.output] = unit.rule.write(writer, unit.node, unit.output, grids[unit.output])
+            value = unit.rule.write(writer, unit.node, unit.output, grids[unit.output])
+            (writer.reals if unit.rule.real(unit.node) else writer.integers)[unit.output] = value
         else:
             writer.reals[unit.output] = _float(writer, unit.node)
         parts[unit.output] = tuple(writer.builder.nodes[before:])

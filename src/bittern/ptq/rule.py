@@ -43,6 +43,8 @@ class Rule:
     """Whether its inputs and its result have one grid."""
     fixed: Grid | None = None
     """The one grid that its result may have."""
+    real: Callable[[Node], bool] = lambda node: False
+    """Whether what `write` gives is a value of real numbers."""
 
 
 def kind_of(node: Node) -> str:

@@ -8,6 +8,7 @@ from bittern.ptq.moves import MOVE_RULES
 from bittern.ptq.pointwise import POINTWISE_RULES
 from bittern.ptq.pools import POOL_RULES
 from bittern.ptq.products import PRODUCT_RULES
+from bittern.ptq.recurrent import RECURRENT_RULES
 from bittern.ptq.resize import RESIZE_RULES
 from bittern.ptq.rule import Rule
 
@@ -18,4 +19,5 @@ RULES: dict[str, Rule] = {
     **RESIZE_RULES,
     **POOL_RULES,
     **POINTWISE_RULES,
+    **RECURRENT_RULES,
 }

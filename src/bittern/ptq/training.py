@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from bittern.deploy.interpreter import step_of
-from bittern.deploy.program import Node
-from bittern.ptq.fold import is_transposed, transposed_arguments
 from bittern.ptq.grid import Grid
+from bittern.ptq.numbers import has_products, with_products
 from bittern.ptq.plan import Facts, Unit
-from bittern.ptq.products import Product, turned_back
+from bittern.ptq.products import Product
 from bittern.ptq.rewrite import Written
 from bittern.ptq.steps import weight_limits
 from bittern.ptq.writer import Weights
@@ -27,9 +26,14 @@ from bittern.ptq.writer import Weights
 CPU = torch.device("cpu")
 
 
-def integers_of(written: Written, inputs: Sequence[Tensor]) -> dict[int, Tensor]:
-    """The int8 twin of each value of the network that has one, by the number of the value."""
-    wanted = {twin: value for value, twin in written.integers.items()}
+def integers_of(written: Written, inputs: Sequence[Tensor], units: Sequence[Unit] = ()) -> dict[int, Tensor]:
+    """The int8 twin of each value of the network that has one, by the number of the value.
+
+    units: those of them that give real numbers of integers have these.
+    """
+    twins = dict(written.integers)
+    twins |= {u.output: written.reals[u.output] for u in units if u.reason is None and u.rule.real(u.node)}
+    wanted = {twin: value for value, twin in twins.items()}
     found: dict[int, Tensor] = {}
     values: dict[int, Any] = dict(enumerate(inputs))
     with torch.no_grad():
@@ -37,7 +41,7 @@ def integers_of(written: Written, inputs: Sequence[Tensor]) -> dict[int, Tensor]
             values[node.output] = step_of(node, written.tensors, CPU)(*(values[v] for v in node.inputs))
             if node.output in wanted:
                 found[wanted[node.output]] = values[node.output]
-    return found | {value: values[twin] for value, twin in written.integers.items() if value not in found}
+    return found | {value: values[twin] for value, twin in twins.items() if value not in found}
 
 
 def trained_forward(
@@ -49,13 +53,13 @@ def trained_forward(
     inputs: Sequence[Tensor],
 ) -> Any:
     """The answer of the network, through which gradients reach the products' numbers, by the name of their node."""
-    integers = integers_of(written, [x.detach() for x in inputs])
+    integers = integers_of(written, [x.detach() for x in inputs], units)
     by_node = {node.output: unit for unit in units for node in (unit.node, *unit.fused)}
     values: dict[int, Any] = dict(enumerate(inputs))
     snapped: dict[int, Tensor] = {}
 
     def read(value: int, as_integer: bool) -> Any:
-        if not as_integer:
+        if not as_integer or value not in integers:  # an initial state of int16 has no int8 twin
             return values[value]
         if value not in snapped:
             snapped[value] = on_grid(values[value], grids[value], integers[value])
@@ -66,11 +70,14 @@ def trained_forward(
         integer = unit is not None and unit.reason is None and unit.node is node
         given = [read(value, integer) for value in node.inputs]
         tensors = facts.tensors
-        if node.name in products:
-            node, tensors = with_numbers(node, tensors, products[node.name])
+        if has_products(node, products):
+            node, tensors = with_products(node, tensors, products)
         y = step_of(node, tensors, CPU)(*given)
         if unit is not None and unit.reason is None and unit.output == node.output:
-            y = snapped[node.output] = on_grid(y, grids[node.output], integers[node.output])
+            if unit.rule.real(unit.node):
+                y = y + (integers[node.output] - y).detach()
+            else:
+                y = snapped[node.output] = on_grid(y, grids[node.output], integers[node.output])
         values[node.output] = y
     return values[facts.program.output]
 
@@ -80,21 +87,6 @@ def on_grid(x: Tensor, grid: Grid, integers: Tensor) -> Tensor:
     low, high = grid.range
     inside = x.clamp(low, high)
     return inside + (grid.reals(integers) - inside).detach()
-
-
-def with_numbers(node: Node, tensors: Mapping[str, Tensor], product: Product) -> tuple[Node, Mapping[str, Tensor]]:
-    """A node with other numbers."""
-    named = {role: tensors[name] for role, name in node.tensors.items()}
-    roles: tuple[str, ...] = ("weight", "bias")
-    weight = product.weight
-    if is_transposed(node):
-        given = transposed_arguments(node)
-        assert given is not None
-        roles = tuple(given[role]["tensor"] for role in roles)
-        weight = turned_back(weight, given["groups"])
-    named |= {roles[0]: weight, roles[1]: product.bias}
-    own = {f"{node.name}.{role}": tensor for role, tensor in named.items()}
-    return node.with_tensors(**{role: f"{node.name}.{role}" for role in named}), own
 
 
 def on_weight_grid(product: Product, weights: Weights, x: Grid, bits: int) -> Product:

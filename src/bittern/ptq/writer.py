@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from bittern.deploy.program import Node
 from bittern.ops.fixed_point import factor_of
 from bittern.ptq.grid import Grid
 from bittern.ptq.rule import Forms
+
+if TYPE_CHECKING:
+    from bittern.ptq.recurrent import State
 
 
 class Weights(NamedTuple):
@@ -53,10 +56,14 @@ class Writer:
         grids: Mapping[int, Grid],
         names: Sequence[str],
         weights: Mapping[str, Weights],
+        states: Mapping[str, State],
     ) -> None:
-        """names: of the inputs; weights: of products in integers, by the name of their node."""
+        """names: of the inputs; weights: of products in integers, by name; states: of recurrent layers, by name."""
         self.builder = Builder(inputs)
         self.forms, self.tensors, self.grids, self.weights = forms, tensors, grids, weights
+        self.states = states
+        self.several: dict[int, int] = {}
+        """Value of a node with several results in integers, by the value of the first one's real twin."""
         self.limits = Limits()
         """Of the unit that is being written."""
         self.integers: dict[int, int] = {}

@@ -18,6 +18,7 @@ from _tflite_cases import Case, cases
 from _tflite_more import more, reals
 from _tflite_moves import moves
 from _tflite_real import network
+from _tflite_recurrent import recurrent
 from _tolerance import assert_reduction
 from bittern.compat.tflite import load, load_module
 
@@ -36,6 +37,7 @@ def by_litert(data: bytes, x: Numbers) -> Numbers:
     (given,), (answer,) = made.get_input_details(), made.get_output_details()
     found = []
     for one in x:
+        made.reset_all_variables()
         made.set_tensor(given["index"], one[None])
         made.invoke()
         found.append(made.get_tensor(answer["index"]))
@@ -50,7 +52,7 @@ def assert_agrees(path: Path, x: Numbers, batch: int = 50) -> Numbers:
     return found
 
 
-@pytest.mark.parametrize("case", [*cases(), *moves("int8"), *more("int8")], ids=str)
+@pytest.mark.parametrize("case", [*cases(), *moves("int8"), *more("int8"), *recurrent()], ids=str)
 def test_every_operator(case: Case, tmp_path: Path) -> None:
     data, x = case.made()
     path = tmp_path / "net.tflite"

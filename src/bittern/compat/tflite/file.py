@@ -22,9 +22,17 @@ IDENTIFIER = b"TFL3"
 VERSION = 3
 MOST_DIMS = 5
 MOST_VALUES = 2**31
-TYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 9: "int8"}
+TYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 7: "int16", 9: "int8"}
 """Types that a tensor may have here, by their number; others are refused where they are met."""
-DTYPES = {"float32": "<f4", "float16": "<f2", "int32": "<i4", "uint8": "u1", "int64": "<i8", "int8": "i1"}
+DTYPES = {
+    "float32": "<f4",
+    "float16": "<f2",
+    "int32": "<i4",
+    "uint8": "u1",
+    "int64": "<i8",
+    "int16": "<i2",
+    "int8": "i1",
+}
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,8 @@ class Operator:
     options: Table | None
     custom: bytes = b""
     """Options of an operator that is no part of TensorFlow Lite."""
+    intermediates: tuple[int, ...] = ()
+    """Tensors that it makes on its way, of which it reads the scales."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +121,8 @@ def _operator(table: Table, names: Sequence[str], values: int) -> Operator:
     if index >= len(names):
         raise DamagedError(f"an operator has the code number {index}; there are {len(names)} codes")
     inputs, outputs = _places(table, 1, values, least=-1), _places(table, 2, values)
-    return Operator(names[index], inputs, outputs, table.table(4), table.numbers(5, "u1").tobytes())
+    custom = table.numbers(5, "u1").tobytes()
+    return Operator(names[index], inputs, outputs, table.table(4), custom, _places(table, 8, values))
 
 
 def _value(table: Table, buffers: Sequence[Table]) -> Value:

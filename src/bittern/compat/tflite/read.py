@@ -10,7 +10,18 @@ from typing import Generic, TypeVar
 from bittern.compat.tflite.build import AnyBuilder, Builder, UnsupportedError
 from bittern.compat.tflite.file import Network, Operator
 from bittern.compat.tflite.flatbuffer import DamagedError
-from bittern.compat.tflite.operators import conversions, layout, matmul, pairs, pools, products, resize, softmax, tables
+from bittern.compat.tflite.operators import (
+    conversions,
+    layout,
+    matmul,
+    pairs,
+    pools,
+    products,
+    recurrent,
+    resize,
+    softmax,
+    tables,
+)
 
 MOST_JOINED = 64
 B = TypeVar("B", bound=AnyBuilder)
@@ -34,6 +45,7 @@ READERS: dict[str, Reader[Builder]] = {
     "TRANSPOSE_CONV": Reader(products.transposed, 3, 4),
     "BATCH_MATMUL": Reader(matmul.matmul, 2, 2),
     **{name: Reader(pairs.read, 2, 2) for name in pairs.PAIRS},
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": Reader(recurrent.lstm, recurrent.FEWEST, recurrent.MOST),
     "AVERAGE_POOL_2D": Reader(pools.average_pool),
     "MAX_POOL_2D": Reader(pools.max_pool),
     "MEAN": Reader(pools.mean, 2, 2),

@@ -278,6 +278,19 @@ def _slice(c: Source, node: Node, arguments: list[Any]) -> str:
     return copied(c, node, 0, y[1:], strided[1:], steps_of(y)[1:], x_at=start * steps[dim])
 
 
+def _select(c: Source, node: Node, arguments: list[Any]) -> str:
+    """One entry along a dimension."""
+    x = c.forms[node.inputs[0]].shape
+    dim, index = arguments[1] % len(x), arguments[2]
+    if dim == 0:
+        raise refused("to_c", node, "takes one sample of the batch, for which there is no C code")
+    steps = steps_of(x)
+    kept = [*range(1, dim), *range(dim + 1, len(x))]
+    y_steps = steps_of(c.forms[node.output].shape)[1:]
+    at = index % x[dim] * steps[dim]
+    return copied(c, node, 0, [x[d] for d in kept], [steps[d] for d in kept], y_steps, x_at=at)
+
+
 def _repeat(c: Source, node: Node, arguments: list[Any]) -> str:
     """Each entry along a dimension so many times: [before, entries, times, behind] of numbers."""
     x = c.forms[node.inputs[0]].shape
@@ -300,6 +313,8 @@ MOVES = {
     "cat.default": _concatenate,
     "constant_pad_nd.default": _pad,
     "slice.Tensor": _slice,
+    "select.int": _select,
+    **dict.fromkeys(("unsqueeze.default", "squeeze.dim", "squeeze.dims", "view.default"), _reshape),
     "repeat_interleave.self_int": _repeat,
 }
 """By the name of the operator."""

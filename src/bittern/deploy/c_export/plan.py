@@ -84,10 +84,13 @@ def arena_of(form: Form) -> str:
 
 
 def size_of(form: Form) -> int:
-    """Floats, words or bytes that a value takes."""
+    """Floats, words or bytes that a value takes; an int16 takes a word."""
     elements = math.prod(form.shape)
-    if arena_of(form) != "words":
+    if arena_of(form) != "words" or form.type == "int16":
         return elements
+    if form.type == "tuple":  # of a recurrent layer of integers: a state of int16, then bytes
+        outputs, state = (math.prod(map(int, part.shape[1:])) for part in form.at(0))
+        return state + -(-outputs // WORD_BYTES)
     return form.planes * (elements // form.channels) * words_of(form.channels)
 
 

@@ -6,7 +6,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from bittern.deploy.c_export import binary_step, bit_steps, integer_steps, layout_steps, level_steps, real_steps
+from bittern.deploy.c_export import (
+    binary_step,
+    bit_steps,
+    integer_steps,
+    layout_steps,
+    level_steps,
+    real_steps,
+    recurrent_steps,
+)
 from bittern.deploy.c_export.elementwise import SIMPLE
 from bittern.deploy.c_export.encode_step import encode
 from bittern.deploy.c_export.plan import Step
@@ -86,6 +94,10 @@ RULES: dict[str, Rule] = {
     "quantize": Rule(integer_steps.quantize),
     "dequantize": Rule(integer_steps.dequantize),
     "requantize": Rule(integer_steps.requantize),
+    "quantize_16": Rule(recurrent_steps.quantize_16),
+    "dequantize_16": Rule(recurrent_steps.dequantize_16),
+    **dict.fromkeys(("integer_lstm", "integer_gru"), Rule(recurrent_steps.recurrent, needs=recurrent_steps.needs)),
+    "part": Rule(recurrent_steps.part),
     "aten": Rule(integer_steps.moved),
 }
 """By kind; flatten and reshape become nothing, they rename a value."""

@@ -17,6 +17,7 @@ from bittern.deploy.kinds.levels import LEVEL_KINDS
 from bittern.deploy.kinds.multibit import MULTIBIT_LINEAR
 from bittern.deploy.kinds.ones import ONES_KINDS
 from bittern.deploy.kinds.real import REAL_KINDS
+from bittern.deploy.kinds.recurrent import RECURRENT
 from bittern.deploy.kinds.results import RESULTS
 from bittern.deploy.kinds.sign_residual import SIGN_RESIDUAL
 
@@ -26,6 +27,7 @@ TORCH_KINDS: tuple[Kind, ...] = (
     *LAYOUT_KINDS,
     *ARITHMETIC_KINDS,
     *LEVEL_KINDS,
+    RECURRENT,
 )
 """Those whose step is a call of torch on real tensors."""
 

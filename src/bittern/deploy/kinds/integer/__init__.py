@@ -14,11 +14,13 @@ from bittern.deploy.kinds.integer.means import MEAN
 from bittern.deploy.kinds.integer.pairs import PAIR_KINDS
 from bittern.deploy.kinds.integer.pools import POOL_KINDS
 from bittern.deploy.kinds.integer.products import PRODUCT_KINDS
+from bittern.deploy.kinds.integer.recurrent import RECURRENT_KINDS
 from bittern.deploy.kinds.integer.resize import RESIZE
 from bittern.deploy.kinds.integer.softmax import SOFTMAX
 from bittern.deploy.kinds.integer.sums import ADD
 from bittern.deploy.kinds.integer.table import CHANNEL_TABLES, TABLE
 from bittern.deploy.kinds.integer.transposed import TRANSPOSED_CONV
+from bittern.deploy.kinds.integer.wide import WIDE_KINDS
 
 INTEGER_KINDS = (
     *PRODUCT_KINDS,
@@ -33,4 +35,6 @@ INTEGER_KINDS = (
     TABLE,
     CHANNEL_TABLES,
     *CONVERSION_KINDS,
+    *WIDE_KINDS,
+    *RECURRENT_KINDS,
 )
