@@ -275,8 +275,8 @@ def _macs(facts: Facts, unit: Unit) -> int:
     if is_matmul(node):
         return macs_of(node, facts.forms) if len(facts.forms[node.inputs[0]].shape) > 1 else 0
     if is_recurrent(node):
-        weights = [node.named(facts.tensors)[role].numel() for role in ("weight", "recurrent_weight")]
-        return 0 if node.attrs["state"] else facts.forms[node.output].shape[1] * sum(weights)
+        sizes = [node.named(facts.tensors)[role].numel() for role in ("weight", "recurrent_weight")]
+        return 0 if node.attrs["state"] else facts.forms[node.output].shape[1] * sum(sizes)
     if node.kind not in ("conv", "linear") and not is_transposed(node):
         return 0
     if is_transposed(node) and unit.reason is not None:
