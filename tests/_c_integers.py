@@ -15,7 +15,7 @@ from torch import Tensor
 from _c_program import STRICT, compiler
 from bittern.deploy import Packed, to_c
 
-TYPES = {"real": ("float", np.float32), "int8": ("int8_t", np.int8)}
+TYPES = {"real": ("float", np.float32), "int8": ("int8_t", np.int8), "uint8": ("uint8_t", np.uint8)}
 
 HARNESS = """\
 #include <stdio.h>

@@ -534,7 +534,7 @@ def _integer_resize(d: Draft) -> Proposal | None:
 
 
 def _integer_tables(d: Draft) -> Proposal | None:
-    v = d.value("int8")
+    v = d.value("int8", "uint8")
     return None if v is None else ([v], {}, {"tables": (d.forms[v].shape[1], 256)})
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import bittern
 from _command import Command, Trained
@@ -100,3 +101,34 @@ def test_a_budget_with_a_floor(command: Command, own: Path, tmp_path: Path) -> N
     outcome = command("quantize", f"{own}:network", "-o", packed, *given, "--budget", "1us")
     assert outcome.status == 1
     assert "no bit widths keep the budget of 1.0 us" in outcome.error
+
+
+PICTURES = """
+import torch
+from torch import nn
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
+
+def inputs():
+    return torch.randn(16, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+"""
+
+
+def test_integers_in_and_out(command: Command, tmp_path: Path) -> None:
+    own, packed, picture = tmp_path / "own_network_of_pictures.py", tmp_path / "net.bit", tmp_path / "grey.png"
+    own.write_text(PICTURES)
+    Image.new("RGB", (6, 6), (130, 128, 120)).save(picture)
+    given = ("quantize", f"{own}:network", "-o", packed, "--calibration", f"{own}:inputs")
+    command.done(*given)
+    wanted = command.done("run", packed, picture, "--mean", 0.5, "--std", 0.25)
+    command.done(*given, "--input-type", "int8", "--output-type", "int8")
+    loaded = bittern.load(packed)
+    assert (loaded.inputs[0].type, loaded(torch.zeros(1, 3, 6, 6, dtype=torch.int8)).dtype) == ("int8", torch.int8)
+    assert command.done("run", packed, picture, "--mean", 0.5, "--std", 0.25) == wanted
+    outcome = command(*given, "--input-type", "uint8")
+    assert outcome.status == 1
+    assert "takes the bytes of images; give mean= and std=" in outcome.error
+    outcome = command(*given, "--output-type", "int4")
+    assert "output_type must be one of float32, int8; got 'int4'" in outcome.error

@@ -202,6 +202,10 @@ def test_tables_by_channel() -> None:
     found = run("integer_tables", x, tensors={"tables": tables})
     for b, c in itertools.product(range(2), range(3)):
         assert_exact(found[b, c], run("integer_table", x[b : b + 1, c], tensors={"table": tables[c]})[0])
+    pixels = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
+    found = run("integer_tables", pixels, tensors={"tables": tables})
+    for b, c in itertools.product(range(2), range(3)):
+        assert found[b, c].flatten().tolist() == [int(tables[c, value]) for value in pixels[b, c].flatten().tolist()]
     with pytest.raises(FormatError, match=r"tensor 'tables' must be \[3, 256\]; got \[3, 255\]"):
         run("integer_tables", x, tensors={"tables": tables[:, 1:].contiguous()})
 

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from bittern.data import FolderData, ImageData
-    from bittern.ptq import Bits, Budget, Floor, Observer
+    from bittern.deploy import Packed
+    from bittern.ptq import Bits, Budget, Floor, Observer, QuantizedNetwork
     from bittern.ptq.learned import Rounding
     from bittern.ptq.products import MakeSteps
 
+NOTES = 512
+"""Bytes of a file that say what integers of its input and answer stand for, at most."""
 OWN = ":"
 """In a target that is FILE.py:NAME or MODULE:NAME."""
 
@@ -84,6 +87,10 @@ def quantize(
             help="With --floor: FILE.py:NAME, a function of yours that is given a network and says how good it is."
         ),
     ] = None,
+    input_type: Annotated[
+        str, typer.Option(help="float32, int8, or uint8: the bytes of images, with their normalization in the network.")
+    ] = "float32",
+    output_type: Annotated[str, typer.Option(help="float32 or int8.")] = "float32",
     page: Annotated[Path | None, typer.Option(help="Write the report as an HTML page, too.")] = None,
 ) -> None:
     """Make a network of integers of a trained float network, and say what became of each layer."""
@@ -114,12 +121,11 @@ def quantize(
             keep=keep or (),
             equalize=equalize,
             bias_correction=bias_correction,
-            budget=_with_notes(wanted, info),
+            budget=_with_notes(wanted, info, input_type, output_type),
             floor=least,
         )
         report = network.report
-    packed = network.pack()
-    packed.info.update(info)
+    packed = _packed(network, info, input_type, output_type)
     packed.save(output)
     if page is not None:
         page.write_text(report.html(f"{output.name}: a network of integers"), encoding="utf-8")
@@ -190,14 +196,21 @@ def _budget(text: str | None) -> Budget | None:
     return Budget(bytes=quantities.bytes_of("--budget", text))
 
 
-def _with_notes(budget: Budget | None, info: Mapping[str, str]) -> Budget | None:
-    """One whose file has room for these notes."""
+def _with_notes(budget: Budget | None, info: Mapping[str, str], input_type: str, output_type: str) -> Budget | None:
+    """One whose file has room for these notes, and for the table of bytes of each channel."""
     import json
     from dataclasses import replace
 
+    from bittern.deploy.image_info import read_image_info
+
     if budget is None or budget.bytes is None:
         return budget
-    return replace(budget, reserved_bytes=len(json.dumps(json.dumps(info))))  # a text of JSON within JSON
+    notes = len(json.dumps(json.dumps(info)))  # a text of JSON within JSON
+    if (input_type, output_type) != ("float32", "float32"):
+        notes += NOTES
+    if input_type == "uint8":
+        notes += 2**8 * len(read_image_info(info).mean or ())
+    return replace(budget, reserved_bytes=notes)
 
 
 def _floor(points: float | None, metric: str | None, budget: str | None) -> Floor | None:
@@ -209,6 +222,16 @@ def _floor(points: float | None, metric: str | None, budget: str | None) -> Floo
     if points is None or metric is None or budget is None:
         raise Misused("--floor and --metric say together what --budget must leave; give all three")
     return Floor(names.own_code("--metric", metric).load(), points)
+
+
+def _packed(network: QuantizedNetwork, info: Mapping[str, str], input_type: str, output_type: str) -> Packed:
+    """With what is known of its images. Raises: PackError."""
+    from bittern.deploy.image_info import read_image_info
+
+    images = read_image_info(info)
+    packed = network.pack(mean=images.mean, std=images.std, input_type=input_type, output_type=output_type)
+    packed.info.update({key: text for key, text in info.items() if key not in packed.info})
+    return packed
 
 
 def _own(target: str, calibration: str | None, data: str | None) -> tuple[nn.Module, Any, dict[str, str]]:

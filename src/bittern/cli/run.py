@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -16,6 +16,8 @@ from bittern.cli import sizes
 from bittern.cli.errors import Misused
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bittern.cli.images import Change
     from bittern.deploy import Packed
     from bittern.deploy.image_info import ImageInfo
@@ -55,7 +57,7 @@ def run(
 ) -> None:
     """Predict image files with a packed network."""
     from bittern.cli.images import image_files
-    from bittern.cli.targets import for_images, load_packed, need, packed_info
+    from bittern.cli.targets import for_images, load_packed, need, of_reals, packed_info
 
     packed = for_images(file, load_packed(file), size or ())
     info = _with_statistics(packed_info(file, packed), mean, std, packed.input_shape[0])
@@ -68,9 +70,10 @@ def run(
         _note(f"{left_out} files in folders are not named as images are, and were left out")
     if bf16:
         packed = _in_bfloat16(packed)
+    network = of_reals(file, packed)
     answers = []
     width = max(len(str(path)) for path in paths)
-    for answer in _answers(packed, info, names, paths, top=top, invert=invert):
+    for answer in _answers(network, packed.input_shape, info, names, paths, top=top, invert=invert):
         _print(answer, width, as_json)
         answers.append(answer)
     _tell_changes(answers)
@@ -126,7 +129,14 @@ def _class_names(file: Path, packed: Packed, info: ImageInfo) -> tuple[str, ...]
 
 
 def _answers(
-    packed: Packed, info: ImageInfo, names: Sequence[str], paths: Sequence[Path], *, top: int, invert: bool
+    network: Callable[[Tensor], Tensor],
+    shape: tuple[int, ...],
+    info: ImageInfo,
+    names: Sequence[str],
+    paths: Sequence[Path],
+    *,
+    top: int,
+    invert: bool,
 ) -> Iterator[Answer]:
     """An answer for each path, in their order."""
     import torch
@@ -141,13 +151,13 @@ def _answers(
         read, errors = {}, {}
         for path in batch:
             try:
-                read[path] = read_image(path, packed.input_shape, invert=invert)
+                read[path] = read_image(path, shape, invert=invert)
             except (OSError, ValueError) as error:
                 errors[path] = str(error)
         shares = {}
         if read:
             pixels = torch.stack([image.pixels for image in read.values()])
-            rows = torch.softmax(packed(normalize(pixels, info.mean, info.std)), dim=1)
+            rows = torch.softmax(network(normalize(pixels, info.mean, info.std)), dim=1)
             shares = dict(zip(read, rows, strict=True))
         for path in batch:
             if path in errors:

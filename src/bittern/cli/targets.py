@@ -66,11 +66,21 @@ def answers_of(packed: Packed) -> tuple[int, ...]:
     from bittern.deploy.shapes import forms_of
 
     form = forms_of(packed.program, packed.tensors)[packed.program.output]
-    if form.type == "int8":
-        raise ValueError("this packed model answers integers; the command line reads real answers: call it from Python")
-    if form.type != "real":
+    if form.type not in ("real", "int8"):
         raise ValueError("this packed model gives several answers; the command line reads those that give one")
     return form.shape[1:]
+
+
+def of_reals(path: Path, packed: Packed) -> Callable[[Tensor], Tensor]:
+    """The network as one that takes and gives real numbers. Raises: ValueError."""
+    from bittern.deploy import integer_ends
+    from bittern.deploy.shapes import forms_of
+
+    answers = forms_of(packed.program, packed.tensors)[packed.program.output].type
+    try:
+        return integer_ends.of_reals(packed, answers)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; call it from Python") from error
 
 
 def need(path: Path, info: ImageInfo, wanted: Sequence[str], options: Sequence[str]) -> None:
@@ -159,7 +169,7 @@ def open_target(path: Path, size: Sequence[str] = ()) -> Target:
         _refuse_other_files(path)
     if path.is_file() and not _is_checkpoint(path):
         packed = for_images(path, _read(path), size)
-        return Target("packed model", path, packed, packed_info(path, packed))
+        return Target("packed model", path, of_reals(path, packed), packed_info(path, packed))
     if size:
         raise Misused(f"--size {size[0]}: {path} is a trained network, and none of its sizes is chosen; leave it out")
     run, network = run_folder.trained(path)

@@ -20,6 +20,7 @@ from bittern.deploy.program import Node
 from bittern.deploy.validate import check_program
 from bittern.ptq.batches import program_inputs, read_batches
 from bittern.ptq.grid import Grid
+from bittern.ptq.integer_ends import with_ends
 from bittern.ptq.numbers import owner, reads
 from bittern.ptq.plan import Facts, Unit
 from bittern.ptq.products import Product, quantized, usable_scales
@@ -161,10 +162,16 @@ class QuantizedNetwork(nn.Module):
         mean: float | Sequence[float] | None = None,
         std: float | Sequence[float] | None = None,
         data: ImageData | None = None,
+        input_type: str = "float32",
+        output_type: str = "float32",
     ) -> Packed:
         """The network as one packed model, whose answers are those of eval mode; arguments are those of `bittern.pack`.
 
-        Raises: PackError for class names, mean and std that do not fit.
+        input_type: "int8" for a model that takes the integers of its first layer, or "uint8" for one that takes the
+        bytes of images: the normalization by mean and std is then part of it. output_type: "int8" for one that answers
+        integers. `info` has the scale and the zero of both: real = scale * (integer - zero).
+
+        Raises: PackError for class names, mean and std that do not fit, and for an end that a layer of floats has.
         """
         packed = self._packed()
         channels = packed.inputs[0].shape[0] if packed.takes_one_tensor and packed.inputs[0].shape else None
@@ -173,7 +180,11 @@ class QuantizedNetwork(nn.Module):
         problem = images.problem(channels, answers[1] if len(answers) == 2 else None)
         if problem is not None:
             raise PackError(f"pack: {problem}")
-        return Packed(packed.program, packed.tensors, packed.info | images.to_info(), torch.device("cpu"))
+        ends = with_ends(packed.program, packed.tensors, images, input_type, output_type)
+        with plain_cpu():
+            check_program(ends.program, ends.tensors)
+        info = packed.info | ends.images.to_info() | ends.info
+        return Packed(ends.program, ends.tensors, info, torch.device("cpu"))
 
     def _packed(self) -> Packed:
         """The packed program of the numbers that it has now, made anew when one of them changed."""

@@ -12,8 +12,9 @@ from bittern.deploy.c_export import literals, text
 from bittern.deploy.c_export.plan import Step, plan, steps_of
 from bittern.deploy.c_export.rules import RULES, in_place
 from bittern.deploy.c_export.source import Source
-from bittern.deploy.errors import refused
+from bittern.deploy.errors import ExportError, refused
 from bittern.deploy.export_arguments import check_fixed, check_rows, decoded_model
+from bittern.deploy.integer_ends import INTEGERS, read_end
 from bittern.deploy.kinds.table import KINDS
 from bittern.deploy.packed import Packed
 from bittern.deploy.shapes import forms_of
@@ -35,7 +36,7 @@ class CExport:
     arena_bytes: int
     """RAM for everything between input and output; the caller keeps these two, the stack takes some dozens of bytes."""
     input_types: tuple[str, ...] = ("real",)
-    """"real" (float) or "int8" (int8_t), of each input."""
+    """"real" (float), "int8" (int8_t) or "uint8" (uint8_t), of each input."""
     output_type: str = "real"
 
     @property
@@ -58,11 +59,12 @@ def to_c(packed: Packed, path: str | Path, name: str | None = None) -> CExport:
     Every node but a sum of real numbers gives the very bits that it gives in `packed`; sums run in the order of the
     loops and differ within the rounding that docs/numerics.md derives.
 
-    A network of integers alone becomes C without a float: int8_t in, int8_t out.
+    A network of integers alone becomes C without a float: int8_t or uint8_t in, int8_t out. Where `info` says what
+    these stand for, macros do: real = <NAME>_INPUT_SCALE * (integer - <NAME>_INPUT_ZERO), and so for the output.
 
     Raises: ValueError for a path or a name that is none, and for a model on another device than the CPU; ExportError
-    (a ValueError) naming the node that has no C code, or an input that is not float32 or int8 [batch, ...]; OSError.
-    Nothing is written then.
+    (a ValueError) naming the node that has no C code, or an input that is not float32, int8 or uint8 [batch, ...], and
+    for a damaged scale or zero in `info`; OSError. Nothing is written then.
     """
     path = Path(path)
     check_fixed("to_c", packed)
@@ -86,10 +88,24 @@ def to_c(packed: Packed, path: str | Path, name: str | None = None) -> CExport:
         source.forms[program.output].type,
         source.constant_bytes,
         where.arena_bytes,
+        _ends(packed, source.forms[0].type, source.forms[program.output].type),
     )
     write_atomically(path, text.file_text(facts, source, parts, where, program.output).encode("ascii"))
     sizes = facts.input_sizes, facts.output_size, facts.constant_bytes, facts.arena_bytes
     return CExport(path, name, *sizes, facts.input_types, facts.output_type)
+
+
+def _ends(packed: Packed, input_type: str, output_type: str) -> tuple[tuple[str, float, int], ...]:
+    """What the model says that integers of its one input and of its answer stand for. Raises: ExportError."""
+    found = []
+    for side, type_ in (("input", input_type), ("output", output_type)):
+        if type_ in INTEGERS and (side == "output" or len(packed.inputs) == 1):
+            try:
+                end = read_end(packed.info, side)
+            except ValueError as error:
+                raise ExportError(f"to_c: {error}") from error
+            found += [] if end is None else [(side, end.scale, end.zero)]
+    return tuple(found)
 
 
 def _checked_name(packed: Packed, path: Path, name: str | None) -> str:
@@ -107,7 +123,7 @@ def _checked_name(packed: Packed, path: Path, name: str | None) -> str:
 
 def _steps(packed: Packed) -> tuple[Step, ...]:
     """Raises: ExportError for a kind of node or an input that has no C code."""
-    check_rows("to_c", "C code takes float32 or int8 [batch, ...]", packed, ("float32", "int8"))
+    check_rows("to_c", "C code takes float32, int8 or uint8 [batch, ...]", packed, ("float32", "int8", "uint8"))
     steps = steps_of(packed.program)
     for step in steps:
         if step.node.kind not in RULES and not KINDS[step.node.kind].reshapes:

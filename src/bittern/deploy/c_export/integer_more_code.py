@@ -163,3 +163,19 @@ static void bt_integer_tables(const int8_t *table, int32_t channels, int32_t cou
 """,
     (TABLE,),
 )
+
+BYTE_TABLES = CFunction(
+    "bt_byte_tables",
+    """\
+/* A table a channel of bytes: x [channels][count]. */
+static void bt_byte_tables(const int8_t *table, int32_t channels, int32_t count, const uint8_t *x, int8_t *y)
+{
+    int32_t c, i;
+    for (c = 0; c < channels; ++c) {
+        for (i = 0; i < count; ++i) {
+            *y++ = table[256 * c + *x++];
+        }
+    }
+}
+""",
+)

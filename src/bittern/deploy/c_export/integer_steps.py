@@ -206,7 +206,8 @@ def tables(c: Source, step: Step) -> str:
     node = step.node
     numbers = c.tensor(node, "tables")
     sizes = (len(numbers), _count(c, node) // len(numbers))
-    return c.call(more.TABLES, c.int8s(node, "tables", numbers), *sizes, *_ends(node))
+    function = more.BYTE_TABLES if c.forms[node.inputs[0]].type == "uint8" else more.TABLES
+    return c.call(function, c.int8s(node, "tables", numbers), *sizes, *_ends(node))
 
 
 def quantize(c: Source, step: Step) -> str:

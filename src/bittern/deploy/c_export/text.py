@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from bittern.deploy.c_export import literals
 from bittern.deploy.c_export.literals import comment
 from bittern.deploy.c_export.plan import Plan, Step, Storage, arena_of
 from bittern.deploy.c_export.source import Source, scratch, value
@@ -36,10 +37,10 @@ FAST_MATH = """\
 ARENAS = {"reals": ("float", "bt_reals"), "words": ("uint32_t", "bt_words"), "bytes": ("int8_t", "bt_bytes")}
 """C type and name of each arena."""
 
-TYPES = {"real": "float", "int8": "int8_t"}
+TYPES = {"real": "float", "int8": "int8_t", "uint8": "uint8_t"}
 """Of inputs and outputs."""
 
-PLURALS = {"real": "floats", "int8": "integers of 8 bits"}
+PLURALS = {"real": "floats", "int8": "integers of 8 bits", "uint8": "bytes"}
 
 
 class Facts(NamedTuple):
@@ -55,6 +56,8 @@ class Facts(NamedTuple):
     output_type: str
     constant_bytes: int
     arena_bytes: int
+    ends: tuple[tuple[str, float, int], ...] = ()
+    """("input" or "output", scale, zero) of integers of which the model says what they stand for."""
 
 
 class Part(NamedTuple):
@@ -138,17 +141,24 @@ def _declarations(facts: Facts) -> str:
     sizes = [f"#define {upper}_{name.upper()}_SIZE {size}" for name, size in zip(names, facts.input_sizes, strict=True)]
     given = ", ".join(f"{name} [{upper}_{name.upper()}_SIZE]" for name in names)
     none = "the two" if count == 1 else "inputs and output"
-    types = ["#include <stdint.h>", ""] if "int8" in (*facts.input_types, facts.output_type) else []
+    types = ["#include <stdint.h>", ""] if {"int8", "uint8"} & {*facts.input_types, facts.output_type} else []
     return "\n".join(
         [
             *types,
             *sizes,
             f"#define {upper}_OUTPUT_SIZE {facts.output_size}",
+            *(line for end in facts.ends for line in _end_lines(upper, *end)),
             "",
             f"/* {given} -> output [{upper}_OUTPUT_SIZE]; {none} must not overlap. */",
             f"{signature(facts.name, facts.input_types, facts.output_type)};\n",
         ]
     )
+
+
+def _end_lines(upper: str, side: str, scale: float, zero: int) -> tuple[str, str]:
+    """What integers stand for: real = scale * (integer - zero)."""
+    name = f"{upper}_{side.upper()}"
+    return f"#define {name}_SCALE {literals.real(scale)}", f"#define {name}_ZERO ({zero})"
 
 
 def _arenas(plan: Plan) -> list[str]:

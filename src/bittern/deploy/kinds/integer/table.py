@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bittern.deploy.form import Form, Tensors, need
-from bittern.deploy.kinds.integer.parts import INT8, LEAST, MOST, SUM_BYTES, need_int8
+from bittern.deploy.kinds.integer.parts import INT8, LEAST, MOST, SUM_BYTES, int8_form, need_int8
 from bittern.deploy.kinds.kind import Kind, Step, need_shape
 from bittern.deploy.program import Node
 from bittern.ops import integer_table, integer_table_reference
@@ -74,16 +74,21 @@ def _check_channels(node: Node, tensors: Tensors) -> None:
 
 
 def _channel_form(node: Node, tensors: Tensors, x: Form) -> Form:
-    need_int8(node, x)
+    need(node, x.type in ("int8", "uint8") and x.samples_first, f"it takes int8 or uint8 [batch, ...]; got {x.type}")
     channels = tensors["tables"].shape[0]
     need(node, len(x.shape) > 1 and x.shape[1] == channels, f"it takes {channels} channels; got {list(x.shape)}")
-    return x
+    return int8_form(x.shape)
 
 
 def _build_channels(node: Node, tensors: Tensors, device: torch.device) -> Step:
     tables = tensors["tables"].to(device)
-    first = ENTRIES * torch.arange(len(tables), device=device) - LEAST
-    return lambda x: tables.flatten()[x.int() + first.view(-1, *(1,) * (x.ndim - 2))]
+    first = ENTRIES * torch.arange(len(tables), device=device)
+
+    def step(x: Tensor) -> Tensor:
+        least = torch.iinfo(x.dtype).min
+        return tables.flatten()[x.int() + (first - least).view(-1, *(1,) * (x.ndim - 2))]
+
+    return step
 
 
 CHANNEL_TABLES = Kind(
@@ -95,4 +100,5 @@ CHANNEL_TABLES = Kind(
     low_bit=True,
     working=lambda node, tensors, inputs, form: 4 * SUM_BYTES * form.elements,
 )
-"""tables[channel, x + 128] of each number of [batch, channels, ...]: what differs by channel, such as PReLU."""
+"""tables[channel, x + 128] of each number of [batch, channels, ...], of uint8 tables[channel, x]: what differs by
+channel, such as PReLU, or the normalization of the bytes of images."""

@@ -155,7 +155,9 @@ def _table(g: Graph, node: Node, inputs: list[str], output: str) -> None:
 def _tables(g: Graph, node: Node, inputs: list[str], output: str) -> None:
     tables, dims = g.tensor(node, "tables"), len(g.shape(node.inputs[0]))
     first = 256 * np.arange(len(tables)).reshape(-1, *(1,) * (dims - 2))
-    place = g.add("Add", [_entries(g, inputs[0]), g.constant(first, np.int32)])
+    bytes_ = g.forms[node.inputs[0]].type == "uint8"
+    entries = g.add("Cast", [inputs[0]], to=6) if bytes_ else _entries(g, inputs[0])  # int32
+    place = g.add("Add", [entries, g.constant(first, np.int32)])
     g.add("Gather", [g.constant(tables.flatten().numpy(), np.int8), place], output)
 
 

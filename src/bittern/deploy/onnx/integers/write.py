@@ -29,7 +29,7 @@ from bittern.deploy.shapes import forms_of
 OPSET = 18
 MOST_STEPS = {"integer_softmax": 2}
 """By which a node may be off, by kind; others by one. Softmax has exp in fixed point."""
-TYPES = {"int8": 3, "real": 1, "float32": 1}
+TYPES = {"uint8": 2, "int8": 3, "real": 1, "float32": 1}
 """The numbers of ONNX's types."""
 CPU = torch.device("cpu")
 INTEGERS = frozenset(kind.name for kind in INTEGER_KINDS)
@@ -41,12 +41,14 @@ def has_integers(program: Program) -> bool:
 
 
 def integer_noise(packed: Packed, samples: int) -> tuple[Tensor, ...]:
-    """Inputs of every int8, or real ones that fill the range of the first node."""
+    """Inputs of every int8 or byte, or real ones that fill the range of the first node."""
     draw = torch.Generator().manual_seed(0)
     found = []
     for given in packed.program.inputs:
         x = torch.randint(-128, 128, (samples, *given.shape), generator=draw, dtype=torch.int8)
-        if given.type != "int8":
+        if given.type == "uint8":
+            x = x.view(torch.uint8)
+        elif given.type != "int8":
             x = x.float() * _step(packed.program)
         found.append(x)
     return tuple(found)
