@@ -65,6 +65,8 @@ def test_a_merge_leaves_named_artefacts_behind(tmp_path: Path) -> None:
     for _ in range(2):  # what is there is not taken for another result
         again = merge(tmp_path / "new", [source], leave_out=("packed.bittern",))
     assert again == Merged(added=0, known=2, differing=0, failures=0)
+    third = merge(tmp_path / "third", [tmp_path / "new"], leave_out=("packed.bittern",))  # which is gone already
+    assert third.added == 2
     with TrialStore.read(source) as whole, TrialStore.read(tmp_path / "new") as store:
         store.check()
         for full, kept in zip(whole.done(), store.done(), strict=True):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
@@ -12,6 +13,8 @@ from pathlib import Path
 from bittern.bench.trials.rows import digest_of_machine
 from bittern.bench.trials.store import TrialStore
 from bittern.bench.trials.trial import Done
+
+LEFT_OUT = "left out when stores were merged: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ def merge(into: str | Path, sources: Sequence[str | Path], leave_out: Collection
         opened = [stack.enter_context(TrialStore.read(source)) for source in sources]
         for one in opened:
             one.check()
-        there_are = {name for one in opened for done in one.done(every_machine=True) for name in done.result.artefacts}
+        there_are = {name for one in opened for done in one.done(every_machine=True) for name in _names(done)}
         if unknown := sorted(set(leave_out) - there_are):
             raise ValueError(
                 f"merge: no result has an artefact {unknown[0]!r}; there are {', '.join(sorted(there_are))}"
@@ -72,6 +75,12 @@ def merge(into: str | Path, sources: Sequence[str | Path], leave_out: Collection
     return Merged(added, known, differing, failures)
 
 
+def _names(done: Done) -> set[str]:
+    """Of the artefacts that a result has or had."""
+    gone = (note.removeprefix(LEFT_OUT).split(", ") for note in done.result.notes if note.startswith(LEFT_OUT))
+    return {*done.result.artefacts, *itertools.chain.from_iterable(gone)}
+
+
 def _without(done: Done, names: Collection[str]) -> Done:
     left = sorted(done.result.artefacts.keys() & set(names))
     if not left:
@@ -79,7 +88,7 @@ def _without(done: Done, names: Collection[str]) -> Done:
     result = replace(
         done.result,
         artefacts={name: done.result.artefacts[name] for name in done.result.artefacts if name not in left},
-        notes=(*done.result.notes, f"left out when stores were merged: {', '.join(left)}"),
+        notes=(*done.result.notes, f"{LEFT_OUT}{', '.join(left)}"),
     )
     return replace(done, result=result)
 
