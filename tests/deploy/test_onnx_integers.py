@@ -90,7 +90,7 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 class Mixed(nn.Module):
-    """Norms and a recurrent layer, which stay float, between products and sums of integers."""
+    """Norms, which stay float, and a recurrent layer, which can, between products and sums of integers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Mixed(nn.Module):
 def test_what_stays_float_is_written_between_integers(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, x = Mixed(), torch.randn(12, 4, 6)
-    network = quantize(model, x)
+    network = quantize(model, x, keep=["cell"])
     assert {"norm", "cell"} <= {row.name for row in network.report.kept_float}
     packed = network.pack()
     report = to_onnx(packed, tmp_path / "net.onnx", example=x)
@@ -121,8 +121,16 @@ def test_what_stays_float_is_written_between_integers(tmp_path: Path) -> None:
 
 def test_an_island_that_is_off_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    packed = quantize(Mixed(), torch.randn(12, 4, 6)).pack()
+    packed = quantize(Mixed(), torch.randn(12, 4, 6), keep=["cell"]).pack()
     monkeypatch.setattr(islands, "MOST_APART", -1.0)
     with pytest.raises(ExportError, match=r"stays float and is .* off; nothing was written"):
+        to_onnx(packed, tmp_path / "net.onnx")
+    assert not (tmp_path / "net.onnx").exists()
+
+
+def test_integers_without_operators_of_onnx_are_named(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    packed = quantize(Mixed(), torch.randn(12, 4, 6)).pack()
+    with pytest.raises(ExportError, match=r"node 'cell\.l0' \(integer_lstm\) has no operators of ONNX.*keep="):
         to_onnx(packed, tmp_path / "net.onnx")
     assert not (tmp_path / "net.onnx").exists()

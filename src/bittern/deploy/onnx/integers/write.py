@@ -65,6 +65,12 @@ def write_integers(packed: Packed, inputs: Sequence[Tensor], *, verify: bool) ->
     program = packed.program
     if any(given.batch != 0 or given.type not in TYPES for given in program.inputs):
         raise ExportError("to_onnx: a network of integers is written with inputs of int8 or float32 [batch, ...]")
+    for node in program.nodes:
+        if node.kind in INTEGERS and node.kind not in NODES:
+            raise ExportError(
+                f"to_onnx: node {node.name!r} ({node.kind}) has no operators of ONNX that give its integers; leave its "
+                "layer in float (keep= of bittern.quantize), or write it with to_c"
+            )
     graph = Graph(packed.tensors, forms_of(program, packed.tensors))
     names = {value: given.name if len(program.inputs) > 1 else "input" for value, given in enumerate(program.inputs)}
     names |= {node.output: f"v{node.output}" for node in program.nodes} | {program.output: "output"}
