@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ class UnreadError(ValueError):
     """What is damaged, or is not read."""
 
 
+Known = TypeVar("Known")
+
+
 @dataclass(frozen=True)
 class Operator:
     """One node: the names that it reads ("" for what is left out) and writes, and its attributes."""
@@ -31,6 +34,15 @@ class Operator:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attrs: Mapping[str, Any]
+
+    def read(self, known: Mapping[str, Known], place: int) -> Known | None:
+        """What an input stands for; None: it is left out. Raises: UnreadError for what nothing wrote."""
+        name = self.inputs[place] if place < len(self.inputs) else ""
+        if not name:
+            return None
+        if name not in known:
+            raise UnreadError(f"it reads {name!r}, which nothing wrote")
+        return known[name]
 
 
 @dataclass(frozen=True)

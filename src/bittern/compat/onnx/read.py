@@ -98,13 +98,8 @@ class Reader:
         return replace(out, value=self.emitters[waiting.operator.name](self, waiting, out), numbers=None, real=False)
 
     def at(self, operator: Operator, place: int) -> Known | None:
-        """What an input stands for; None: it is left out. Raises: UnreadError for what nothing wrote."""
-        name = operator.inputs[place] if place < len(operator.inputs) else ""
-        if not name:
-            return None
-        if name not in self.known:
-            raise UnreadError(f"it reads {name!r}, which nothing wrote")
-        return self.known[name]
+        """What an input stands for, as `Operator.read` says."""
+        return operator.read(self.known, place)
 
     def constant(self, operator: Operator, place: int) -> Tensor | None:
         found = self.at(operator, place)

@@ -58,13 +58,8 @@ class Reader:
     # -- what operators read --------------------------------------------------------------------------------------
 
     def at(self, operator: Operator, place: int) -> Tensor | Computed | None:
-        """What an input stands for; None: it is left out. Raises: UnreadError for what nothing wrote."""
-        name = operator.inputs[place] if place < len(operator.inputs) else ""
-        if not name:
-            return None
-        if name not in self.known:
-            raise UnreadError(f"it reads {name!r}, which nothing wrote")
-        return self.known[name]
+        """What an input stands for, as `Operator.read` says."""
+        return operator.read(self.known, place)
 
     def constant(self, operator: Operator, place: int) -> Tensor | None:
         """Numbers of the file; None: they are left out."""
