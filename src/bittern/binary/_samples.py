@@ -7,6 +7,7 @@ The sign is that of x itself: dividing by a positive number keeps every sign exc
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,10 +17,12 @@ from bittern import ops
 from bittern.estimators import (
     ApproxSign,
     Estimator,
+    alone,
     binarize,
     in_order,
     is_transformed,
     lies_channels_last,
+    note_origin,
     once,
     out_of_order,
     straight_through,
@@ -64,6 +67,7 @@ class _StandardSign(torch.autograd.Function):
         ctx.last = lies_channels_last(x)
         values, statistics = ops.standard_sign.direct(in_order(x, ctx.last), EPSILON)
         ctx.save_for_backward(x, statistics)
+        note_origin(ctx, partial(alone, estimator=ApproxSign()), x)
         return out_of_order(values, ctx.last)
 
     @staticmethod

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -12,7 +13,16 @@ from torch import Tensor, nn
 
 from bittern import ops
 from bittern.binary._common import check_choice, check_progress
-from bittern.estimators import Fourier, binarize, in_order, is_transformed, lies_channels_last, once, out_of_order
+from bittern.estimators import (
+    Fourier,
+    binarize,
+    in_order,
+    is_transformed,
+    lies_channels_last,
+    note_origin,
+    once,
+    out_of_order,
+)
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 
 OMEGA = 0.1
@@ -159,8 +169,10 @@ class _AdaptedSign(torch.autograd.Function):
         ctx: Any, v: Tensor, down: Tensor, up: Tensor, alpha: Tensor, estimator: Fourier, along_filters: bool
     ) -> Tensor:
         ctx.along_filters, ctx.constants = along_filters, estimator[1:]
-        ctx.save_for_backward(v, down, up, alpha.clone(), estimator.n + 1)
-        return _like(v, ops.adapted_sign.direct(_rows(v, along_filters), down, up, alpha, SINE), along_filters)
+        alpha = alpha.clone()
+        ctx.save_for_backward(v, down, up, alpha, estimator.n + 1)
+        note_origin(ctx, partial(_adapted, along_filters), v, down, up, alpha)
+        return _adapted(along_filters, v, down, up, alpha)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -171,6 +183,11 @@ class _AdaptedSign(torch.autograd.Function):
         given = (down, up, alpha, SINE, terms, *ctx.constants)
         to_v, to_down, to_up = ops.adapted_sign_gradient.direct(*rows, *given)
         return _like(v, to_v, ctx.along_filters), to_down, to_up, None, None, None
+
+
+def _adapted(along_filters: bool, v: Tensor, down: Tensor, up: Tensor, alpha: Tensor) -> Tensor:
+    """sign(v) + alpha e(v), in the layout of v."""
+    return _like(v, ops.adapted_sign.direct(_rows(v, along_filters), down, up, alpha, SINE), along_filters)
 
 
 def _differentiable(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

@@ -40,6 +40,7 @@ from bittern.estimators.functions import (
     out_of_order,
     straight_through,
 )
+from bittern.estimators.origin import Origin, note_origin, origin_of
 from bittern.estimators.records import (
     ApproxSign,
     Clip,
@@ -60,10 +61,12 @@ __all__ = [
     "Fourier",
     "Identity",
     "Levels",
+    "Origin",
     "Plateaus",
     "Power",
     "SwishSign",
     "Triangle",
+    "alone",
     "binarize",
     "estimate",
     "follows_formula",
@@ -71,7 +74,9 @@ __all__ = [
     "in_order",
     "is_transformed",
     "lies_channels_last",
+    "note_origin",
     "once",
+    "origin_of",
     "out_of_order",
     "quantized_error",
     "straight_through",

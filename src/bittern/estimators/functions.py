@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from bittern.estimators.origin import note_origin
 from bittern.ops._transforms import transform_is_active
 
 
@@ -19,7 +21,7 @@ class Estimator(Protocol):
         """Whether the derivative has a derivative of its own, which is refused; then `backward` needs x."""
 
     def values(self, x: Tensor) -> Tensor:
-        """What comes out, without a gradient."""
+        """What comes out, without a gradient; where the derivative bends, of x alone and whenever it is called."""
 
     def derivative(self, x: Tensor) -> Tensor:
         """The formula, elementwise."""
@@ -135,6 +137,8 @@ class _Estimated(torch.autograd.Function):
         values, kept = estimator.forward(in_order(x, last))
         ctx.estimator, ctx.last = estimator, last
         ctx.save_for_backward(*((x, *kept) if estimator.bends else kept))
+        if estimator.bends:
+            note_origin(ctx, partial(_values, estimator), x)
         return out_of_order(values, last)
 
     @staticmethod
@@ -168,7 +172,10 @@ def estimate(x: Tensor, estimator: Estimator) -> Tensor:
 def alone(x: Tensor, estimator: Estimator) -> Tensor:
     """The values where nothing asks for a gradient; one operator in an exported graph."""
     x = x.detach()
-    if torch.compiler.is_exporting():
-        return estimator.values(x)
+    return estimator.values(x) if torch.compiler.is_exporting() else _values(estimator, x)
+
+
+def _values(estimator: Estimator, x: Tensor) -> Tensor:
+    """The values in the layout of x."""
     last = lies_channels_last(x)
     return out_of_order(estimator.values(in_order(x, last)), last)

@@ -4,8 +4,9 @@
     y = fl(acc * scale), acc = conv(x, w)      x in {-1, +1} or {0, 1}, w in {-1, +1}; scale [out] or [1], or none
 
 Autograd would keep a float for each number of x and w, and for each accumulator where the scale learns. Here x and w
-are kept as one bit a number and decoded where a gradient is computed. `product_gradients` says
-what these are. The product is counted by the packed kernels; with x = (s + 1) / 2, s = +-1 and -1 around the image,
+are kept as one bit a number and decoded where a gradient is computed, or not at all where they are signs of what an
+estimator keeps (`estimators.origin`): those are taken again. `product_gradients` says what gradients are. The product
+is counted by the packed kernels; with x = (s + 1) / 2, s = +-1 and -1 around the image,
 acc = (conv(s, w) + sum of the filter) / 2. So y is torch's to the bit. A gradient is torch's but for the place of the
 rounding by the scale.
 
@@ -13,14 +14,13 @@ Taken are plain float32 tensors on the CPU of which gradients are asked, and who
 looked at, because the code of a method tells what it does in eval mode. Everything else torch multiplies: eval mode,
 autocast, torch.compile, torch.export, torch.func, modes and traces that watch torch's operators.
 
-A second derivative (`create_graph=True`) is that of torch's product of the decoded numbers. It reaches x and w through
-links, tensors of their shape and of four bytes, whose gradient is that of what they stand for.
+A second derivative (`create_graph=True`) is that of torch's product of the numbers. It reaches x and w through `links`.
 """
 
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -28,7 +28,9 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from bittern import ops
+from bittern.estimators import Origin, origin_of
 from bittern.nn.geometry import Geometry, accumulate
+from bittern.nn.links import linked, links
 from bittern.nn.product_gradients import differentiable, gradients, lies_channels_last, over_outputs
 
 LEAST_PRODUCTS = 2**24
@@ -46,8 +48,8 @@ def sign_product(x: Tensor, w: Tensor, scale: Tensor | None, geometry: Geometry,
     bits = ops.flat_bits(numbers[0], low), ops.flat_bits(numbers[1], -1)
     if bits[0] is None or bits[1] is None:
         return None
-    links = _Links.apply(x, w)  # type: ignore[no-untyped-call]
-    y: Tensor = _SignProduct.apply(*links, scale, *numbers, *bits, geometry, low)  # type: ignore[no-untyped-call]
+    kept = _kept(x, numbers[0], bits[0], low), _kept(w, numbers[1], bits[1], -1)
+    y: Tensor = _SignProduct.apply(*links(x, w), scale, *numbers, bits, kept, geometry, low)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -79,7 +81,8 @@ def _is_watched() -> bool:
 
 
 class _SignProduct(torch.autograd.Function):
-    """See the top of the file. x and w come as links, which gradients go to, as numbers and as their bits."""
+    """See the top of the file. x and w come as links, which gradients go to, as numbers, as their bits and as what is
+    kept of them."""
 
     @staticmethod
     def forward(
@@ -89,34 +92,44 @@ class _SignProduct(torch.autograd.Function):
         scale: Tensor | None,
         x: Tensor,
         w: Tensor,
-        x_bits: Tensor,
-        w_bits: Tensor,
+        bits: tuple[Tensor, Tensor],
+        kept: tuple[Origin, Origin],
         geometry: Geometry,
         low: int,
     ) -> Tensor:
-        ctx.save_for_backward(x_bits, w_bits, scale)
+        of_x, of_w = kept
+        ctx.save_for_backward(scale, *of_x.tensors, *of_w.tensors)
         ctx.set_materialize_grads(False)
         # no saved tensors: what a hook stores of them would be as large as they look
         ctx.links = x_link, w_link
-        ctx.shapes, ctx.strides = (x.shape, w.shape), (x.stride(), w.stride())
-        ctx.geometry, ctx.low = geometry, low
-        return _counted(x, w, (x_bits, w_bits), scale, geometry, low)
+        ctx.again, ctx.first_of_w = (of_x.again, of_w.again), 1 + len(of_x.tensors)
+        ctx.geometry = geometry
+        return _counted(x, w, bits, scale, geometry, low)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         (g,) = grads
         if g is None:
             return (None,) * 9
-        x_bits, w_bits, scale = ctx.saved_tensors
-        x = ops.from_flat_bits(x_bits, ctx.shapes[0], ctx.strides[0], ctx.low)
-        w = ops.from_flat_bits(w_bits, ctx.shapes[1], ctx.strides[1], -1)
+        saved, first_of_w = ctx.saved_tensors, ctx.first_of_w
+        scale, (x_again, w_again) = saved[0], ctx.again
+        x, w = x_again(*saved[1:first_of_w]), w_again(*saved[first_of_w:])
         wanted = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():
-            x, w = (_Linked.apply(link, t) for link, t in zip(ctx.links, (x, w), strict=True))  # type: ignore[no-untyped-call]
+            x, w = (linked(link, t) for link, t in zip(ctx.links, (x, w), strict=True))
             found = differentiable(g, x, w, scale, ctx.geometry, wanted)
         else:
             found = gradients(g, x, w, scale, ctx.geometry, wanted)
         return *found, None, None, None, None, None, None
+
+
+def _kept(values: Tensor, numbers: Tensor, bits: Tensor, low: int) -> Origin:
+    """What backward makes the numbers of `values` from."""
+    origin = origin_of(values)
+    if origin is not None and numbers.stride() == values.stride():
+        return origin
+    decode = partial(ops.from_flat_bits, shape=numbers.shape, stride=numbers.stride(), low=low)
+    return Origin((bits,), decode)
 
 
 def _dense(x: Tensor) -> Tensor:
@@ -192,36 +205,3 @@ def _laid_out(y: Tensor, channels_last: bool) -> Tensor:
     # a tensor of its own, no view, so that the next layer may work in place
     strides = (h * w * channels, 1, w * channels, channels)
     return y.new_empty(0).set_(y.untyped_storage(), 0, (n, channels, h, w), strides)
-
-
-# ---- links
-
-
-class _Links(torch.autograd.Function):
-    """Tensors of the shape of x and w and of four bytes; gradients of them are those of x and w."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        links = _NOTHING.expand(x.shape), _NOTHING.expand(w.shape)
-        ctx.mark_non_differentiable(*(t for t, asks in zip(links, ctx.needs_input_grad, strict=True) if not asks))
-        ctx.set_materialize_grads(False)
-        return links
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        return grads
-
-
-_NOTHING = torch.zeros((), device="cpu")
-
-
-class _Linked(torch.autograd.Function):
-    """Numbers whose gradient is that of a link."""
-
-    @staticmethod
-    def forward(ctx: Any, link: Tensor, numbers: Tensor) -> Tensor:
-        return numbers.view_as(numbers)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return grads[0], None
