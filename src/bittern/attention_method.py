@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from bittern import ops
+from bittern._autocast import in_own_precision
 from bittern.ops.sign_products import LEAST_COUNTED
 from bittern.quantizer import Quantized
 
@@ -39,6 +40,7 @@ class AttentionMethod(nn.Module, ABC):
             )
         self.embed_dim, self.num_heads = embed_dim, num_heads
 
+    @in_own_precision
     def forward(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, dropout: float = 0.0
     ) -> tuple[Tensor, Tensor]:

@@ -125,6 +125,8 @@ class Quantizer(nn.Module, ABC):
     """Latent weights are clipped to [-clip_latent, clip_latent] after each step; None: never."""
     latent_free: bool = False
     """Whether the weight is its own quantized value, which only an optimizer that flips signs may move."""
+    follows_loss_scale: bool = True
+    """Whether gradients are proportional to those of the output, as training with a scaled loss in float16 needs."""
     gate_macs: int = 0
     """Multiply-accumulates of real numbers that `gate` takes for one sample, or one row of a linear layer."""
     terms_of_ones: tuple[bool, ...] = ()

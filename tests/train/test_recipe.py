@@ -38,7 +38,9 @@ from bittern.train import Cosine, CrossEntropy, Distillation, LogitsMatching, Re
         ({"glorot_rates": None}, TypeError, "True or False"),
         ({"elementwise_weight_decay": -1.0}, ValueError, "finite and at least 0"),
         ({"origin": None}, TypeError, "origin must be text"),
-        ({"precision": "16-mixed"}, ValueError, "32-true"),
+        ({"precision": "16-true"}, ValueError, r'"32-true", "bf16-mixed", "16-mixed"; got'),
+        ({"clip_norm": 0}, ValueError, "clip_norm must be above 0 or None"),
+        ({"clip_norm": float("nan")}, ValueError, "clip_norm must be finite"),
     ],
 )
 def test_refuses(options: dict[str, Any], kind: type[Exception], message: str) -> None:
@@ -78,7 +80,7 @@ def test_recipes_that_differ_describe_differently(changes: dict[str, Any]) -> No
 
 def test_identity_leaves_out_what_older_runs_do_not_have() -> None:
     """A checkpoint of before these fields resumes where they are at their defaults, and only there."""
-    added = {"elementwise_weight_decay", "losses", "origin"}
+    added = {"elementwise_weight_decay", "losses", "origin", "clip_norm"}
     assert set(Recipe(epochs=1).describe()) - set(Recipe(epochs=1).identity()) == added
-    changed = Recipe(epochs=1, elementwise_weight_decay=0.1, losses=(LogitsMatching(),), origin="here")
+    changed = Recipe(epochs=1, elementwise_weight_decay=0.1, losses=(LogitsMatching(),), origin="here", clip_norm=1.0)
     assert changed.identity() == changed.describe()

@@ -65,11 +65,14 @@ class Options:
     """Whose paper's stages were followed."""
     stage_names: tuple[str, ...] = ()
     """Subfolders of the stages of either, in their order."""
+    precision: str = "float32"
+    """What autocast computes in: float32 (no autocast), bfloat16 or float16."""
+    clip_norm: float | None = None
 
 
 ADDED = (
     *("latent_weight_decay", "recipe", "init", "first_epochs"),
-    *("attention", "loss", "stage", "stages", "stage_names"),
+    *("attention", "loss", "stage", "stages", "stage_names", "precision", "clip_norm"),
 )
 """Options that older run folders do not name."""
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     Plan = tuple[Recipe, ...] | tuple[Stage, ...]
 
+PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
+"""What `Recipe` calls them."""
 WARMUP = 0.05
 """Share of all steps in which the learning rate rises."""
 
@@ -58,6 +60,19 @@ def with_recipe(chosen: dict[str, Any]) -> dict[str, Any]:
 
 def plan(options: Options) -> Plan:
     """One recipe, those of two stages, or stages with names and teachers of their own. Raises: Misused."""
+    if options.precision not in PRECISIONS:
+        raise Misused(f"--precision must be one of {', '.join(PRECISIONS)}; got {options.precision!r}")
+    changes: dict[str, Any] = {"precision": PRECISIONS[options.precision]}
+    if options.clip_norm is not None:
+        changes["clip_norm"] = options.clip_norm
+    found = _planned(options)
+    try:
+        return _changed(found, lambda recipe: dataclasses.replace(recipe, **changes))
+    except ValueError as error:
+        raise Misused(f"--clip-norm: {error}") from error
+
+
+def _planned(options: Options) -> Plan:
     if options.stages is not None:
         return staged.of_paper(options)
     added = losses(options.loss)

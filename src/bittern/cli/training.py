@@ -93,6 +93,16 @@ def train(
         str | None,
         typer.Option(help="Run folder or checkpoint of such a network, to begin with its weights. [default: none]"),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="float32, or forward passes under autocast to bfloat16 or float16 (with a scaled loss); low-bit "
+            "layers, weights, tests and the packed network stay float32. [default: float32]"
+        ),
+    ] = None,
+    clip_norm: Annotated[
+        float | None, typer.Option(help="The largest norm of all gradients together. [default: none]")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and augmentation. [default: 0]")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in the folder; with more --epochs, beyond its end.")
@@ -175,9 +185,10 @@ def _run(network: Any, images: ImageData | FolderData, plan: Plan, folder: Path,
         raise Interrupted(f"stopped and saved; go on with: {run_folder.how_to_go_on(folder)}") from error
     except DivergedError as error:
         rate = recipes[-1].learning_rate
+        wider = " or --precision bfloat16" if recipes[-1].precision == "16-mixed" else ""
         raise ArithmeticError(
-            f"diverged: {error.what}; start anew in another --folder with a --learning-rate below {rate:g}; what was "
-            f"good last is kept in {folder}"
+            f"diverged: {error.what}; start anew in another --folder with a --learning-rate below {rate:g}{wider}; "
+            f"what was good last is kept in {folder}"
         ) from error
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bittern import ops
+from bittern._autocast import in_own_precision
 from bittern.codes import Code, Ones, Reals, Signs
 from bittern.nn._layer_checks import build_method, check_codes, check_padding, check_rows, check_shape
 from bittern.nn.cost import Cost, CostedLayer
@@ -205,6 +206,7 @@ class LowBitLayer(CostedLayer):
             return y
         return y + (shape.output_view(self.bias) if shape.space_dims else self.bias)
 
+    @in_own_precision
     def forward(self, x: Tensor) -> Tensor:
         return self.gated(self.product(self.operand(x)), x)
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
+from bittern._autocast import in_own_precision
 from bittern.nn._layer_checks import check_input
 from bittern.nn._padding import work_out
 from bittern.nn.binarize import LowBitLayer, low_bit_forward
@@ -114,6 +115,7 @@ class _BinaryConv(LowBitLayer):
     def output_padding(self) -> tuple[int, ...]:
         return (0,) * len(self.kernel_size)
 
+    @in_own_precision
     def forward(self, x: Tensor) -> Tensor:
         check_input(type(self).__name__, x, self.method.shape)
         return self.gated(self._pads.cropped(self.product(self.operand(x))), x)

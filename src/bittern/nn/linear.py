@@ -7,6 +7,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
+from bittern._autocast import in_own_precision
 from bittern.nn._layer_checks import check_input
 from bittern.nn.binarize import LowBitLayer, low_bit_forward
 from bittern.nn.geometry import Geometry
@@ -43,10 +44,12 @@ class BinaryLinear(LowBitLayer):
     def out_features(self) -> int:
         return self.method.shape.out_channels
 
+    @in_own_precision
     def quantized_weight(self) -> QuantizedWeight:
         """The terms of the weight, for several calls with one and the same weight."""
         return weight_terms(self.method, self.weight)
 
+    @in_own_precision
     def forward(self, x: Tensor, weight: QuantizedWeight | None = None) -> Tensor:
         """weight: what `quantized_weight` gives, so that it need not be found again; None: it is."""
         given = () if weight is None else (weight,)

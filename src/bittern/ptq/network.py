@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import bittern._version as version
+from bittern._autocast import in_own_precision
 from bittern.deploy import image_info
 from bittern.deploy.errors import PackError
 from bittern.deploy.fold import fold
@@ -148,6 +149,7 @@ class QuantizedNetwork(nn.Module):
         with plain_cpu():
             return measured(self.facts, self.units, self.grids, self.written(), bits, inputs, self.rounded, self.spent)
 
+    @in_own_precision
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if not self.training:
             return self._packed()(*args, **kwargs)

@@ -42,6 +42,7 @@ class UI8(Quantizer):
     """
 
     input_bits = 8
+    follows_loss_scale = False  # the clip of a gradient holds for many passes
     largest_input: Tensor
     clip: Tensor
     passes: Tensor

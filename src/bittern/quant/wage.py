@@ -51,6 +51,7 @@ class WAGE(Quantizer):
         check_choice("WAGE", "input_bits", input_bits, range(2, 9))
         check_choice("WAGE", "error_bits", error_bits, (*range(2, 16), REAL_ERROR_BITS))
         self.input_bits, self.error_bits = input_bits, error_bits
+        self.follows_loss_scale = error_bits == REAL_ERROR_BITS
         self.steps = 2.0 ** (weight_bits - 1)
         """1 / s(weight_bits)."""
         self.start = WideUniform(BETA / self.steps)

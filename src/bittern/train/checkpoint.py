@@ -55,6 +55,10 @@ class RunState:
     rows: list[Epoch] = field(default_factory=list)
     parts: dict[str, float] = field(default_factory=dict)
     """Of `loss_sum`, by name, where losses were added."""
+    skipped: int = 0
+    """Steps of the current epoch whose gradients overflowed, so that they changed no weight."""
+    loss_scale: Json = field(default_factory=dict)
+    """State of the scaler of the loss; nothing where there is none."""
 
 
 def save_checkpoint(
@@ -106,7 +110,7 @@ def restore_checkpoint(
     _check_model(path, weights, model)
     _check_identity(path, run.get("identity"), identity)
     try:
-        state = _run_state(run, metric)
+        state = _run_state(run, metric, identity.get("precision") == "16-mixed")
         if watch is not None and "watch" in run:
             watch.restore(run["watch"], _section(tensors, "watch/"))
         unpacked = unpack_optimizer(optimizer, model, _section(tensors, "optimizer/"), run["optimizer"])
@@ -169,6 +173,9 @@ def _describe_run(state: RunState, identity: Json, optimizer: Json, watch: Weigh
         parts["epoch_parts"] = state.parts
     if any(row.losses for row in state.rows):
         parts["row_parts"] = [dict(row.losses) for row in state.rows]
+    if state.loss_scale:
+        parts["loss_scale"] = state.loss_scale
+        parts["skipped"] = [*(row.skipped for row in state.rows), state.skipped]
     return {
         "version": VERSION,
         "step": state.step,
@@ -182,7 +189,8 @@ def _describe_run(state: RunState, identity: Json, optimizer: Json, watch: Weigh
     }
 
 
-def _run_state(run: Json, metric: str) -> RunState:
+def _run_state(run: Json, metric: str, scaled: bool) -> RunState:
+    """scaled: whether the loss is."""
     loss_sum, score_sum, seen, seconds = run["epoch_so_far"]
     none: list[Json] = [{}] * len(run["rows"])
     rows = [
@@ -192,10 +200,24 @@ def _run_state(run: Json, metric: str) -> RunState:
         for row, watched, parts in zip(run["rows"], run.get("watched", none), run.get("row_parts", none), strict=True)
     ]
     parts = dict(_named(run.get("epoch_parts", {})))
-    state = RunState(int(run["step"]), float(loss_sum), float(score_sum), int(seen), float(seconds), rows, parts)
-    if min(state.step, state.seen) < 0:
+    scale, skipped = _scaler_state(run.get("loss_scale", {}), scaled), 0
+    if scale:
+        *of_rows, skipped = map(int, run["skipped"])
+        rows = [row._replace(skipped=count) for row, count in zip(rows, of_rows, strict=True)]
+    counts = (int(run["step"]), float(loss_sum), float(score_sum), int(seen), float(seconds))
+    state = RunState(*counts, rows, parts, skipped, scale)
+    if min(state.step, state.seen, skipped, *scale.values()) < 0:
         raise ValueError("a negative count")
     return state
+
+
+def _scaler_state(stored: Json, wanted: bool) -> dict[str, int | float]:
+    """The state of the scaler of the loss, {} where there is none. Raises: ValueError, TypeError."""
+    kinds = {name: type(value) for name, value in torch.amp.GradScaler("cpu").state_dict().items()} if wanted else {}
+    found = {name: type(value) for name, value in stored.items()}
+    if found != kinds:
+        raise ValueError(f"the scaler of the loss has {found}, not {kinds}")
+    return dict(stored)
 
 
 def _named(stored: Json) -> tuple[tuple[str, float], ...]:

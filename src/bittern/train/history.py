@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 ACCURACY = "accuracy"
+SKIPPED = "skipped_steps"
 
 
 def columns(metric: str) -> tuple[str, ...]:
@@ -42,6 +43,8 @@ class Epoch(NamedTuple):
     """What `watch_weights` found, by name (`bittern.train.watch`)."""
     losses: tuple[tuple[str, float], ...] = ()
     """What `train_loss` is the sum of, by name, where losses were added: "task", and each times its weight."""
+    skipped: int | None = None
+    """Steps whose gradients overflowed float16, so that they changed no weight; None where the loss is not scaled."""
 
     @property
     def train_accuracy(self) -> float:
@@ -62,7 +65,8 @@ class Epoch(NamedTuple):
         """The row as the logs have it, with scores under their metric's name, parts of the loss, and the watch."""
         numbers: tuple[float, ...] = self[:8]
         row = dict(zip(columns(self.metric), numbers, strict=True))
-        return {**row, **{column_of(name): value for name, value in self.losses}, **dict(self.watched)}
+        skipped = {} if self.skipped is None else {SKIPPED: float(self.skipped)}
+        return {**row, **{column_of(name): value for name, value in self.losses}, **skipped, **dict(self.watched)}
 
 
 class History(NamedTuple):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from bittern._files import write_atomically
 from bittern.train.events import EventFile
-from bittern.train.history import ACCURACY, Epoch, column_of, columns
+from bittern.train.history import ACCURACY, SKIPPED, Epoch, columns
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -28,7 +28,8 @@ def write_csv(folder: Path, rows: list[Epoch], metric: str = ACCURACY) -> None:
     where a row lacks them. Raises: OSError.
     """
     text = io.StringIO(newline="")
-    behind = dict.fromkeys(name for row in rows for name in [*map(column_of, dict(row.losses)), *dict(row.watched)])
+    known = set(columns(metric))
+    behind = dict.fromkeys(name for row in rows for name in row.named() if name not in known)
     writer = csv.DictWriter(text, (*columns(metric), *behind), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(row.named() for row in rows)
@@ -75,7 +76,9 @@ class Logs:
             write_csv(self.folder, rows, row.metric)
         if self._events is not None:
             # at the epoch's last step, because readers drop what a killed run wrote by its step
-            measured = {name: value for name, value in row.named().items() if name.startswith(("train_", "test_"))}
+            measured = {
+                name: value for name, value in row.named().items() if name.startswith(("train_", "test_", SKIPPED))
+            }
             measured |= dict(row.watched)
             self._events.add(row.step, {f"epoch/{name}": value for name, value in measured.items()})
             self._events.flush()

@@ -20,7 +20,7 @@ from bittern.train.history import Epoch, History
 from bittern.train.interrupt import InterruptGuard, StopRequested
 from bittern.train.logs import Logs, write_csv
 from bittern.train.modes import in_eval, to_eval, to_train
-from bittern.train.precision import Mixed
+from bittern.train.precision import COMPUTED, LEAST_SCALE, Mixed, check_precision, loss_scaler
 from bittern.train.recipe import Recipe
 from bittern.train.setup import (
     build_optimizer,
@@ -159,9 +159,18 @@ class _Run:
         self.optimizer = build_optimizer(recipe, model, groups)
         self.full_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.schedules = schedules_of(self.optimizer, recipe)
-        self.forward = model if recipe.precision == "32-true" else Mixed(model, device)
-        self.state = RunState()
+        dtype = COMPUTED.get(recipe.precision)
+        self.forward = model if dtype is None else Mixed(model, device, dtype)
+        self.scaler = loss_scaler(recipe, device)
+        self.state = RunState(loss_scale=self.scaler.state_dict())
         self.identity = run_identity(recipe, self.source, teacher, task)
+        check_precision(model, recipe)
+        if self.scaler.is_enabled() and draws_samples(self.optimizer):
+            owner = type(self.optimizer).__name__
+            raise ValueError(
+                f'train: precision "16-mixed" skips steps whose gradients overflow, and {owner} evaluates the model '
+                'within a step; use "bf16-mixed"'
+            )
 
     @property
     def total(self) -> int:
@@ -221,6 +230,8 @@ class _Run:
         self.state = restore_checkpoint(
             self.path, self.model, self.optimizer, self.identity, self.device, self.task.metric, self.watch
         )
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(self.state.loss_scale)
         write_csv(self.path.parent, self.state.rows, self.task.metric)
 
     def _step(self) -> float:
@@ -240,12 +251,13 @@ class _Run:
         if self.watch is not None:
             self.watch.begin()
         found: list[_Sample] = []
+        moved = True
         if draws_samples(self.optimizer):
             loss = float(self.optimizer.step(lambda: self._gradients(batch, parts, found)))
         else:
             loss = self._gradients(batch, parts, found)
-            self.optimizer.step()
-        if recipe.clip_latent:
+            moved = self._update()
+        if recipe.clip_latent and moved:
             clip_latent_weights(self.model)
         if self.watch is not None:
             self.watch.end()
@@ -259,6 +271,25 @@ class _Run:
         state.seconds += time.perf_counter() - started
         return loss
 
+    def _update(self) -> bool:
+        """Step by the gradients, unless they overflowed: then nothing moves, and the loss is scaled by less.
+
+        The schedule of the rate goes on, for it is one over the batches, which end all the same.
+        """
+        before = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        scale = self.scaler.get_scale()
+        self.state.loss_scale = self.scaler.state_dict()
+        moved = scale >= before
+        self.state.skipped += not moved
+        if scale < LEAST_SCALE:
+            raise DivergedError(
+                f"the gradients are not finite at step {self.state.step + 1}, however small the loss is scaled",
+                self._what_to_try(),
+            )
+        return moved
+
     def _gradients(self, batch: tuple[Tensor, ...], parts: int, found: list[_Sample]) -> float:
         """Gradients of a batch, run in equal parts; returns its loss, and adds the rest to `found`."""
         self.optimizer.zero_grad()
@@ -271,10 +302,13 @@ class _Run:
             loss += float(part_loss.detach())
             if not math.isfinite(loss):
                 raise DivergedError(f"the loss is {loss} at step {self.state.step + 1}", self._what_to_try())
-            part_loss.backward()  # type: ignore[no-untyped-call]
+            self.scaler.scale(part_loss).backward()  # type: ignore[no-untyped-call]
             score += float(measured.score.detach())
             for name, value in measured.parts:
                 named[name] = named.get(name, 0.0) + float(value.detach()) / parts
+        self.scaler.unscale_(self.optimizer)
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         found.append(_Sample(score, named))
         if self.watch is not None:
             self.watch.gradients()
@@ -284,7 +318,7 @@ class _Run:
         started = time.perf_counter()
         state = self.state
         with in_eval(self.optimizer):
-            tested = evaluate(self.forward, self.data, task=self.task, on_batch=self.guard.check)
+            tested = evaluate(self.model, self.data, task=self.task, on_batch=self.guard.check)
         if not math.isfinite(tested.loss):
             raise DivergedError(f"the test loss is {tested.loss} after step {state.step}", self._what_to_try())
         row = Epoch(
@@ -299,9 +333,11 @@ class _Run:
             metric=self.task.metric,
             watched=() if self.watch is None else self.watch.epoch(),
             losses=tuple((name, value / self.source.steps_per_epoch) for name, value in state.parts.items()),
+            skipped=state.skipped if self.scaler.is_enabled() else None,
         )
         state.rows.append(row)
         state.loss_sum, state.score_sum, state.seen, state.seconds, state.parts = 0.0, 0.0, 0, 0.0, {}
+        state.skipped = 0
         logs.epoch(state.rows)
         self.save()
 
@@ -310,7 +346,8 @@ class _Run:
 
     def _what_to_try(self) -> str:
         kept = "" if self.path is None else f"; the last checkpoint is kept in {self.path}"
-        return f"try a lower learning_rate, a longer warm-up, or look for NaN in the data and the weights{kept}"
+        wider = 'precision "bf16-mixed", ' if self.scaler.is_enabled() else ""
+        return f"try {wider}a lower learning_rate, a longer warm-up, or look for NaN in the data and the weights{kept}"
 
     def _stopped(self) -> str:
         where = f"stopped after step {self.state.step} of {self.total}"

@@ -21,7 +21,8 @@ OptimizerFactory = Callable[..., torch.optim.Optimizer]
 """Called as factory(parameter_groups, lr=learning_rate): a class of torch.optim, or a partial of one."""
 
 
-ADDED = ("elementwise_weight_decay", "losses", "origin")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+ADDED = ("elementwise_weight_decay", "losses", "origin", "clip_norm")
 """Fields that came after the first checkpoints were written: these resume as if they had them at their defaults."""
 
 
@@ -42,7 +43,11 @@ class Recipe:
     losses: added to that of the task, each times its weight; those that compare with a teacher need one. The history
         has each by its name.
     clip_latent: clip latent weights after each step, where the method has a range for them.
-    precision: "32-true", or "bf16-mixed" (autocast; accumulators beyond 2^8 are rounded).
+    precision: "32-true", or the forward pass under autocast: "bf16-mixed", and "16-mixed" (float16), whose loss is
+        scaled by torch.amp.GradScaler. Weights, their updates, losses, teachers and tests are float32, and so are
+        low-bit layers, whose signs and codes autocast must not change. A step whose gradients overflow float16 is
+        skipped and counted.
+    clip_norm: the largest norm of all gradients together, unscaled; None clips nothing.
     seed: of shuffling, augmentation and every draw inside the model. Initial weights are the caller's.
     origin: where the recipe comes from and how far it follows it, e.g. "ReCU, epochs 10 of 600"; changes nothing, and
         is kept with what was trained.
@@ -64,10 +69,11 @@ class Recipe:
     distillation: Distillation | None = None
     losses: tuple[AddedLoss, ...] = ()
     clip_latent: bool = True
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     seed: int = 0
     elementwise_weight_decay: float = 0.0
     origin: str = ""
+    clip_norm: float | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("accumulation_steps", 1), ("seed", 0)):
@@ -93,8 +99,13 @@ class Recipe:
                 raise TypeError(f"Recipe: {name} must be True or False; got {getattr(self, name)!r}")
         if not isinstance(self.origin, str):
             raise TypeError(f"Recipe: origin must be text; got {self.origin!r}")
-        if self.precision not in ("32-true", "bf16-mixed"):
-            raise ValueError(f'Recipe: precision must be "32-true" or "bf16-mixed"; got {self.precision!r}')
+        if self.precision not in PRECISIONS:
+            named = ", ".join(f'"{name}"' for name in PRECISIONS)
+            raise ValueError(f"Recipe: precision must be one of {named}; got {self.precision!r}")
+        if self.clip_norm is not None:
+            _check_number("clip_norm", self.clip_norm)
+            if self.clip_norm == 0:
+                raise ValueError("Recipe: clip_norm must be above 0 or None; with 0 nothing is learned")
 
     def describe(self) -> dict[str, int | float | bool | str | None]:
         """Every field as a JSON value: functions and classes by name, partials and dataclasses with their options."""

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
 @contextmanager
 def watched(model: nn.Module, names: Iterable[str], owner: str) -> Iterator[dict[str, Tensor]]:
-    """name -> output of each of these modules, filled while the model runs, once, inside.
+    """name -> output of each of these modules, filled while the model runs, once, inside; float32 where autocast
+    narrowed it.
 
     owner: what messages call the model. Raises: ValueError for a module that is not there, does not run exactly once,
     or returns anything but a tensor.
@@ -42,7 +44,8 @@ def watched(model: nn.Module, names: Iterable[str], owner: str) -> Iterator[dict
                 f"train: module {name!r} of the {owner} returns {type(outputs[0]).__name__}; an added loss looks "
                 "at one that returns a tensor"
             )
-        found[name] = outputs[0]
+        y = outputs[0]
+        found[name] = y.float() if y.dtype in (torch.bfloat16, torch.float16) else y
 
 
 def check_names(names: Iterable[str], modules: dict[str, nn.Module], owner: str) -> None:
