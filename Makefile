@@ -23,12 +23,12 @@ TORCH := torch==2.13.0
 TRITON := triton==3.9.0
 
 .PHONY: help demo test check lint types imports docs pytest peers slow-peers zoo slow fuzz fuzz-files kills native-test emulate neon sanitize wheel release edge lock \
-	bench results results-optim results-sequences evidence evidence-kept pretrained clean
+	bench results results-optim results-sequences evidence evidence-long evidence-kept pretrained clean
 
 help:
 	@echo "make demo   train, pack and compare nine binary networks on handwritten digits (writes bittern-report/)"
 	@echo "make test   lint, types, import layers, native tests, python tests"
-	@echo "others:     lint types imports docs pytest peers slow-peers zoo slow fuzz fuzz-files kills native-test emulate neon sanitize wheel release edge lock bench results results-optim results-sequences evidence evidence-kept pretrained clean"
+	@echo "others:     lint types imports docs pytest peers slow-peers zoo slow fuzz fuzz-files kills native-test emulate neon sanitize wheel release edge lock bench results results-optim results-sequences evidence evidence-long evidence-kept pretrained clean"
 
 demo: $(VENV)/.ready
 	$(BIN)/bittern demo
@@ -189,18 +189,29 @@ results: $(VENV)/.ready
 # core-hours with AVX2 alone for all images. It may be stopped at any moment, goes on where it was, and finishes the recipes
 # and the seeds in turn. IMAGES, EPOCHS, JOBS: of a smaller run; trials of other sizes are others, and may lie in one store.
 # It begins with what docs/results has, and puts there what it found, without the trained models, when it comes to its end
-# or by `make evidence-kept`.
+# or by `make evidence-kept`. `make evidence-long` trains three methods and the twin for LONG_EPOCHS, one seed, in the same store.
 EVIDENCE ?= runs/evidence.trials
 KEPT := docs/results/evidence.trials
 IMAGES ?= 50000
 EPOCHS ?= 10
+LONG_EPOCHS ?= 60
 JOBS ?= 2
+TRAININGS = $(BIN)/bittern bench run --store '$(EVIDENCE)' --data '$(DATA)' --track learning_task --task cifar10_jpeg75 \
+	--network resnet20_cifar --train-size $(IMAGES) --jobs $(JOBS)
 evidence: $(VENV)/.ready
+	$(begin_evidence)
+	for recipe in common paper; do $(TRAININGS) $(addprefix --seed ,0 1 2) --recipe $$recipe --epochs $(EPOCHS) || exit 1; done
+	$(MAKE) --no-print-directory evidence-kept
+
+evidence-long: $(VENV)/.ready
+	$(begin_evidence)
+	for recipe in common paper; do $(TRAININGS) $(addprefix --method ,BNN IRNet ReCU) --seed 0 --recipe $$recipe --epochs $(LONG_EPOCHS) || exit 1; done
+	$(MAKE) --no-print-directory evidence-kept
+
+define begin_evidence
 	mkdir -p $(dir $(EVIDENCE))
 	test ! -e $(KEPT) || $(BIN)/bittern bench merge '$(EVIDENCE)' $(KEPT)
-	for recipe in common paper; do $(BIN)/bittern bench run --store '$(EVIDENCE)' --data '$(DATA)' --track learning_task --task cifar10_jpeg75 \
-	--network resnet20_cifar $(addprefix --seed ,0 1 2) --recipe $$recipe --epochs $(EPOCHS) --train-size $(IMAGES) --jobs $(JOBS) || exit 1; done
-	$(MAKE) --no-print-directory evidence-kept
+endef
 
 evidence-kept: $(VENV)/.ready
 	$(BIN)/bittern bench merge $(KEPT) '$(EVIDENCE)' $(addprefix --leave-out ,model.safetensors samples.json packed.bittern)
