@@ -59,4 +59,4 @@ instruction_set(avx512bw NUMBER 3 BEHIND avx2 ONLY binary_conv2d FLAGS ${AVX512B
 instruction_set(avx512 NUMBER 2 BEHIND avx512bw FLAGS ${AVX512_FLAGS} NEEDS ${AVX512_NEEDS})
 instruction_set(amx NUMBER 4 BEHIND avx512 ONLY binary_conv2d FLAGS ${AMX_FLAGS} NEEDS ${AMX_NEEDS} ON_REQUEST)
 instruction_set(neon NUMBER 16 PROCESSOR arm NEEDS neon) # part of every 64-bit ARM
-instruction_set(neon_dotprod WITHIN neon ONLY linear_8bit linear_groups integer_conv FLAGS -march=armv8.2-a+dotprod NEEDS neon_dotprod)
+instruction_set(neon_dotprod WITHIN neon ONLY linear_8bit linear_groups integer_conv integer_recurrent FLAGS -march=armv8.2-a+dotprod NEEDS neon_dotprod)

@@ -21,6 +21,7 @@ void bind_binary_conv2d(nb::module_& m);
 void bind_binary_matmul(nb::module_& m);
 void bind_binary_block(nb::module_& m);
 void bind_integer_conv(nb::module_& m);
+void bind_integer_recurrent(nb::module_& m);
 void bind_linear_4bit(nb::module_& m);
 void bind_linear_8bit(nb::module_& m);
 void bind_linear_groups(nb::module_& m);
@@ -83,6 +84,7 @@ NB_MODULE(_native, m) {
   bind_binary_matmul(m);
   bind_binary_block(m);
   bind_integer_conv(m);
+  bind_integer_recurrent(m);
   bind_linear_4bit(m);
   bind_linear_8bit(m);
   bind_linear_groups(m);

@@ -41,6 +41,7 @@ enum class Scratch : int {
   linear_sums,
   linear_rows,
   linear_groups,
+  recurrent,
   slots
 };
 

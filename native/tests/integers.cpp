@@ -9,38 +9,10 @@
 #include "integer_pool/kernel.h"
 #include "integer_quantize/kernel.h"
 
-#include <algorithm>
-
-#include "harness.h"
+#include "integers.h"
 
 namespace bittern::test {
 namespace {
-
-using i8 = std::int8_t;
-
-// x m 2^(shift - 31): rounded as gemmlowp does, with the sign of the product, then halves away from zero.
-i64 scaled(i64 x, i64 multiplier, i64 shift) {
-  const i64 most = (i64{1} << 31) - 1;
-  const i64 raised = std::min(std::max(x * (i64{1} << std::max<i64>(shift, 0)), -most - 1), most);
-  const i64 product = raised * multiplier,
-            high = (product + (product >= 0 ? i64{1} << 30 : 1 - (i64{1} << 30))) / (i64{1} << 31);
-  const i64 bits = std::max<i64>(-shift, 0), half = bits == 0 ? 0 : i64{1} << (bits - 1);
-  return high >= 0 ? (high + half) >> bits : -((-high + half) >> bits);
-}
-
-i64 scaled_once(i64 x, i64 multiplier, i64 shift) {
-  return (x * multiplier + (i64{1} << (30 - shift))) >> (31 - shift);
-}
-
-i8 any_int8(Random& random) {
-  return static_cast<i8>(random.below(8) == 0 ? random.pick({-128, 127}) : random.below(256) - 128);
-}
-
-std::vector<i8> draw(Random& random, i64 count) {
-  std::vector<i8> found(static_cast<std::size_t>(count));
-  for (i8& number : found) number = any_int8(random);
-  return found;
-}
 
 IntegerConv draw_conv(Random& random) {
   IntegerConv c{};
@@ -257,6 +229,7 @@ void test_integers(Isa isa, Results& results) {
   test_mean(isa, results);
   test_quantize(isa, results);
   test_pool(isa, results);
+  test_recurrent(isa, results);
 }
 
 }  // namespace bittern::test

@@ -12,7 +12,15 @@ from bittern import ops
 from bittern.deploy.kinds.integer.means import factor_of_mean
 from bittern.ops import IntegerEnds, IntegerGeometry, IntegerMeanRule, IntegerPoolRule, IntegerSum
 from bittern.ops.fixed_point import Factor, factor_of
-from bittern.ops.integer_conv.cpu import Ending
+from bittern.ops.integer_conv.cpu import Ending, rounded_twice
+from bittern.ops.integer_recurrent import (
+    CellEnds,
+    GateProduct,
+    IntegerCell,
+    PreparedIntegerRecurrent,
+    integer_recurrent_reference,
+)
+from bittern.ops.integer_recurrent.arguments import GATES, GRU, LSTM
 
 ISAS = pytest.mark.parametrize("isa", ops.available_isas(), ids=lambda isa: isa.label)
 
@@ -268,3 +276,58 @@ def test_softmax_gives_the_integers_of_the_reference(answers: int) -> None:
     for factor, least in ((Factor(1476210432, 24), -124), (Factor(2011586560, 20), -255), (Factor(2**30, 22), 0)):
         found = ops.PreparedIntegerSoftmax(factor, least)(x)
         assert torch.equal(found, ops.integer_softmax_reference(x, factor, least))
+
+
+def gate_product(rows: int, columns: int, zero: int, seed: int, way: Ending) -> GateProduct:
+    """Gates that fill int16, and some that leave it; they are scaled in this way."""
+    g = generator(f"{rows} {columns} {seed}")
+    factors = [factor_of(2.0 ** (-4 - 4 * torch.rand((), generator=g).item())) for _ in range(rows)]
+    multiplier, shift = (torch.tensor(numbers, dtype=torch.int32) for numbers in zip(*factors, strict=True))
+    bias = torch.randint(-20000, 20001, (rows,), generator=g).int()
+    if way is Ending.RAISED:
+        shift[::3] += (6, 20)[seed % 2]
+    if way is Ending.ROUNDED_TWICE_ANY:
+        bias[0], multiplier[0], shift[0] = 2**31 - 2**24, 2**31 - 1, -31
+    left_out = seed % 3 == 0 and way is not Ending.ROUNDED_TWICE_ANY
+    return GateProduct(int8(rows, columns), None if left_out else bias, multiplier, shift, zero)
+
+
+WAYS = pytest.mark.parametrize("way", [Ending.ROUNDED_TWICE, Ending.RAISED, Ending.ROUNDED_TWICE_ANY])
+
+
+@ISAS
+@pytest.mark.parametrize("cell", [LSTM, GRU])
+@pytest.mark.parametrize("hidden", [1, 5, 16, 33, 128])
+@WAYS
+def test_a_recurrent_layer(isa: ops.Isa, cell: str, hidden: int, way: Ending) -> None:
+    for seed, (batch, steps, features) in enumerate([(1, 9, 3), (3, 1, 40), (4, 4, 17), (9, 5, 1), (0, 2, 2)]):
+        rows = GATES[cell] * hidden
+        ends = CellEnds(
+            integer_bits=3 + seed % 4,
+            exponent=-15 + seed,
+            factor=factor_of(2.0**-23 if cell == LSTM else 2.0**-8) if seed else factor_of(1.3),
+            zero=(-128, 127, 3)[seed % 3],
+            low=-128 + 5 * seed,
+            high=127 - seed,
+            clip=900 if cell == LSTM and seed == 2 else 0,
+            reverse=seed % 2 == 1,
+        )
+        products = gate_product(rows, features, -seed, seed, way), gate_product(rows, hidden, ends.zero, 7, way)
+        layer = IntegerCell(cell, *products, ends)
+        state = (int8(batch, hidden).int() * 257).to(torch.int16)
+        hiddens = int8(batch, hidden) if cell == LSTM else None
+        for given in ((), (hiddens, state), (None, state)):
+            wanted = integer_recurrent_reference(layer, x := int8(batch, steps, features), *given)
+            kept = [None if part is None else part.clone() for part in (x, *given)]
+            found = PreparedIntegerRecurrent(layer, isa)(x, *given)
+            assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+            assert all(a is None or torch.equal(a, b) for a, b in zip(kept, (x, *given), strict=True))
+
+
+@WAYS
+def test_gates_are_scaled_in_each_way(way: Ending) -> None:
+    """So that no way is left out above."""
+    product = gate_product(20, 8, 0, 1, way)
+    assert product.bias is not None
+    addend, multiplier, shift = (row.long() for row in (product.bias, product.multiplier, product.shift))
+    assert rounded_twice(product.weight, addend, multiplier, shift, 0) is way

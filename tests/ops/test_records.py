@@ -17,6 +17,7 @@ import torch
 
 from bittern import _native, ops
 from bittern.ops.binary_block.layout import REAL_UNIT, ROWS, STEP, TAIL_UNIT, Activation, StepKind
+from bittern.ops.integer_recurrent.cpu import LAYER, PRODUCT, UNIT
 from bittern.ops.optimizer_step.layout import WORD, WORDS
 from bittern.ops.optimizer_step.rules import Rule
 from bittern.ops.real_linear.order import MOST_SUMS
@@ -105,6 +106,16 @@ def test_a_tensor_of_a_step_has_the_declared_fields_in_their_places() -> None:
     assert len(WORD) == 12
 
 
+def test_a_recurrent_layer_has_the_declared_fields_in_their_places() -> None:
+    product = [name for name, _ in declared("integer_recurrent", "GateProduct")]
+    assert PRODUCT.fields == {name: (np.dtype("<i8"), 8 * at) for at, name in enumerate(product)}
+    layer = [name for name, _ in declared("integer_recurrent", "IntegerRecurrent")]
+    assert layer[:2] == ["input", "recurrent"]
+    sizes = [PRODUCT.itemsize, PRODUCT.itemsize, *[8] * (len(layer) - 2)]
+    assert LAYER.fields == {name: (LAYER[name], sum(sizes[:at])) for at, name in enumerate(layer)}
+    assert LAYER.itemsize == sum(sizes)
+
+
 def test_names_that_the_extension_exports_are_complete() -> None:
     assert set(_native.step_fields()) == {"step", *RECORDS}
 
@@ -135,6 +146,7 @@ def test_rows_of_a_tail() -> None:
         ("binary_conv2d", "kTailUnit", TAIL_UNIT),
         ("real_conv", "kRealUnit", REAL_UNIT),
         ("real_linear", "kMostSums", MOST_SUMS),
+        ("integer_conv", "kIntegerUnit", UNIT),
     ],
 )
 def test_units(op: str, name: str, value: int) -> None:

@@ -29,6 +29,8 @@ CALIBRATION = 32
 CALIBRATION_IMAGES = 512
 """Of the training part, where there is one."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+STEPS, FEATURES, HIDDEN, ANSWERS = 50, 40, 128, 12
+"""Of a recurrent network, as one that hears key words."""
 CIFAR, RESNET20 = "cifar10_jpeg75", "resnet20_cifar10_jpeg75/resnet20_cifar10_jpeg75_finetuned.safetensors"
 TINY = "mlperf_tiny_models"
 FASTER = {OPENVINO_INT8.name: 1.0, ONNX_INT8.name: 1.3}
@@ -104,6 +106,7 @@ def networks() -> tuple[Network, ...]:
         Network(
             "resnet20", "ResNet-20, CIFAR-10 (JPEG)", _resnet20, (3, 32, 32), _photographs, needs=(CIFAR, RESNET20)
         ),
+        *(_recurrent(name, layer) for name, layer in (("lstm", nn.LSTM), ("gru", nn.GRU))),
     )
 
 
@@ -118,6 +121,26 @@ def files() -> tuple[Filed, ...]:
 
 def _untrained(name: str, title: str, build: Callable[[], nn.Module]) -> Network:
     return Network(name, f"{title}, 224 x 224", partial(_started, build), LARGE, partial(noise, LARGE), FASTER)
+
+
+class _Recurrent(nn.Module):
+    """Two layers over steps, and a linear layer behind the last one."""
+
+    def __init__(self, layer: type[nn.LSTM] | type[nn.GRU]) -> None:
+        super().__init__()
+        self.layers = layer(FEATURES, HIDDEN, 2, batch_first=True)
+        self.answers = nn.Linear(HIDDEN, ANSWERS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps, _ = self.layers(x)
+        answers: Tensor = self.answers(steps[:, -1])
+        return answers
+
+
+def _recurrent(name: str, layer: type[nn.LSTM] | type[nn.GRU]) -> Network:
+    title = f"{layer.__name__}, 2 layers of {HIDDEN}, {STEPS} steps of {FEATURES}"
+    build, shape = partial(_Recurrent, layer), (STEPS, FEATURES)
+    return Network(name, title, partial(_started, build), shape, partial(noise, shape), FASTER)
 
 
 def _started(build: Callable[[], nn.Module], data: Path | None) -> nn.Module:

@@ -26,15 +26,17 @@ from bittern.bench.integers.peers import EXECUTORCH_INT8, LITERT, X86_INT8, File
 from bittern.bench.integers.report import IntegersReport
 from bittern.bench.integers.rows import Quality
 from bittern.bench.speed.contest import LIMIT_S, Contest, PeerError
-from bittern.bench.speed.peers import CHANNELS_LAST, ONNX_FP32, ONNX_INT8, OPENVINO_INT8, Peer
+from bittern.bench.speed.peers import CHANNELS_LAST, FLOAT, ONNX_FP32, ONNX_INT8, OPENVINO_INT8, Peer
 from bittern.bench.speed.rows import ITSELF, ONE_THREAD, THREADS_TARGET, Failure, SpeedRow, on_one_thread
 from bittern.compat import tflite
 from bittern.deploy.packed import Packed
 from bittern.ptq import quantize
 
-PEERS = (CHANNELS_LAST, ONNX_FP32, X86_INT8, ONNX_INT8, OPENVINO_INT8, EXECUTORCH_INT8)
-"""Of a float network, in the order of the table."""
+PEERS = (CHANNELS_LAST, FLOAT, ONNX_FP32, X86_INT8, ONNX_INT8, OPENVINO_INT8, EXECUTORCH_INT8)
+"""Of a float network, in the order of the table: images have the first, sequences the second."""
 FLOAT_TWIN, OWN_FILE = "the same in float, quantized by the engine where it is int8", "the same file"
+IMAGE_DIMS = 3
+"""Of one image."""
 NOISE = 256
 """Inputs on which a network of random weights is compared."""
 AT_ONCE = 256
@@ -93,7 +95,8 @@ def run(
         elif isinstance(one, Filed):
             _file(state, one, threads, [peer for peer in here if peer is LITERT])
         else:
-            _network(state, one, threads, [peer for peer in here if peer is not LITERT])
+            other = FLOAT if len(one.input_shape) == IMAGE_DIMS else CHANNELS_LAST
+            _network(state, one, threads, [peer for peer in here if peer not in (LITERT, other)])
     measured = tuple(state.rows), tuple(state.qualities), tuple(missing), tuple(state.failures), tuple(state.judged)
     return IntegersReport(command, machine, load, *measured)
 

@@ -150,6 +150,7 @@ def in_executorch(exported: torch.export.ExportedProgram, x: Tensor) -> Forward:
 OPENVINO_FLOAT32 = ("BatchNormalization", "Concat")
 """Norms that no convolution takes in, and concatenations: compiling them in 8 bits ends OpenVINO 2026.4.1 with SIGSEGV
 (BinaryDenseNet's layers and MeliusNet-22 in float). Other networks of `bench speed` have none of both."""
+FLOAT = Peer("torch fp32", torch_fp32)
 CHANNELS_LAST = Peer("torch fp32, channels-last", torch_channels_last)
 AUTOCAST = Peer("torch bf16 autocast, channels-last", torch_autocast)
 COMPILED = Peer("torch.compile fp32, channels-last", torch_compiled)
@@ -164,7 +165,7 @@ OPENVINO_INT8 = Peer(
     "bench",
 )
 PEERS = (
-    Peer("torch fp32", torch_fp32),
+    FLOAT,
     CHANNELS_LAST,
     AUTOCAST,
     Peer("torch bf16, channels-last", torch_bf16),

@@ -83,7 +83,7 @@ ROWS = (
 """Rows of a tail's parameters (TailRow)."""
 
 
-def _record(fields: list[tuple[str, int, int]], formats: dict[str, np.dtype]) -> np.dtype:
+def record_of(fields: list[tuple[str, int, int]], formats: dict[str, np.dtype]) -> np.dtype:
     """A record of native code; a field without a format is a word of 64 bits."""
     layout = {
         "names": [name for name, _, _ in fields],
@@ -97,7 +97,7 @@ def _record(fields: list[tuple[str, int, int]], formats: dict[str, np.dtype]) ->
 def _step() -> np.dtype:
     fields = _native.step_fields()
     step = fields.pop("step")
-    return _record(step, {name: _record(inner, {}) for name, inner in fields.items()})
+    return record_of(step, {name: record_of(inner, {}) for name, inner in fields.items()})
 
 
 STEP = _step()

@@ -140,21 +140,28 @@ def _constants_small(w: Tensor, rows: Sequence[Tensor], ends: IntegerEnds) -> li
 
 
 def _ending(w: Tensor, rows: Sequence[Tensor], ends: IntegerEnds) -> Ending:
-    """Whether vectors of int32 hold what becomes of the largest sums.
-
-    Rounded twice: their product, and half of a step beside it; a number that a factor of 1 and more raises is held to
-    int32, and not shifted after that. Rounded once: their product.
-    """
+    """How vectors of int32 hold what becomes of the largest sums; rounded once, that is their product."""
     bias, multiplier, shift = (row.long() for row in rows)
-    largest = max(127 - ends.zero, ends.zero + 128)
-    sums = w.flatten(1).long().abs().sum(1) * largest + bias.abs()
-    if ends.once:
-        most = float((sums.double() * multiplier * torch.pow(2.0, shift.double() - ONE_BITS)).max())
-        if most < MOST_NEAR:
-            return Ending.ROUNDED_ONCE_NEAR
-        return Ending.ROUNDED_ONCE if most < MOST_ROUNDED else Ending.ROUNDED_ONCE_ANY
+    if not ends.once:
+        return rounded_twice(w, bias, multiplier, shift, ends.zero)
+    most = float((_largest_sums(w, bias, ends.zero).double() * multiplier * torch.pow(2.0, shift - ONE_BITS)).max())
+    if most < MOST_NEAR:
+        return Ending.ROUNDED_ONCE_NEAR
+    return Ending.ROUNDED_ONCE if most < MOST_ROUNDED else Ending.ROUNDED_ONCE_ANY
+
+
+def rounded_twice(w: Tensor, bias: Tensor, multiplier: Tensor, shift: Tensor, zero: int) -> Ending:
+    """How vectors of int32 hold `scaled` of the largest sums of w (x - zero) + bias: their product, and half of a step
+    beside it. A number that a factor of 1 and more raises is held to int32, and not shifted after that.
+
+    bias, multiplier, shift: int64 [out].
+    """
     half = 1 << (-shift - 1).clamp(min=0)
-    small = ((sums * multiplier >> ONE_BITS) + half + 2 < 2**31) | (shift > 0)
+    small = ((_largest_sums(w, bias, zero) * multiplier >> ONE_BITS) + half + 2 < 2**31) | (shift > 0)
     if not bool(small.all()):
         return Ending.ROUNDED_TWICE_ANY
     return Ending.RAISED if bool((shift > 0).any()) else Ending.ROUNDED_TWICE
+
+
+def _largest_sums(w: Tensor, bias: Tensor, zero: int) -> Tensor:
+    return w.flatten(1).long().abs().sum(1) * max(127 - zero, zero + 128) + bias.abs()

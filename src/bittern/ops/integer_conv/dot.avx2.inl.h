@@ -1,15 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Pairs of products at 16 bits, eight at a time (VPMADDWD), and how much stays in registers. VPMADDUBSW would
-// take twice as many bytes, but saturates. Included inside namespace avx2.
-
-#include "channels_ymm.inl.h"
+// Pairs of products at 16 bits, eight at a time (VPMADDWD). VPMADDUBSW would take twice as many bytes,
+// but saturates. Included inside namespace avx2.
 
 namespace {
-
-constexpr int kPixels = 6, kMostVectors = 2, kHalfVectors = 1;
-constexpr bool kFinishesTiles = false;  // from registers, not from memory
-constexpr bool kReadsNibbles = false;   // weights of 4 bits, in tiles
 
 struct Dot {
   using Number = i16;  // of an image, zero point taken off

@@ -5,10 +5,6 @@
 
 namespace {
 
-constexpr int kPixels = 12, kMostVectors = 2, kHalfVectors = 1;
-constexpr bool kFinishesTiles = true;  // from registers, not from memory
-constexpr bool kReadsNibbles = true;   // weights of 4 bits, in tiles
-
 struct Dot {
   using Number = u8;  // of an image
   using Weight = i8;
@@ -36,5 +32,3 @@ struct Dot {
 };
 
 }  // namespace
-
-#include "tile_zmm.inl.h"

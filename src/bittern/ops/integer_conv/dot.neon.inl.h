@@ -1,15 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Products at 16 bits, four at a time (SMLAL), for every 64-bit ARM, and how much stays in registers.
-// Included inside namespace neon.
-
-#include "channels_neon.inl.h"
+// Products at 16 bits, four at a time (SMLAL), for every 64-bit ARM. Included inside namespace neon.
 
 namespace {
-
-constexpr int kPixels = 4, kMostVectors = 4, kHalfVectors = 2;
-constexpr bool kFinishesTiles = false;  // from registers, not from memory
-constexpr bool kReadsNibbles = false;   // weights of 4 bits, in tiles
 
 struct Dot {
   using Number = i16;  // of an image, zero point taken off

@@ -1,15 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Products of four bytes, four at a time (SDOT), for ARM CPUs that have it, and how much stays in registers.
-// Sums wrap, so that only the last one must fit. Included inside namespace neon_dotprod.
-
-#include "channels_neon.inl.h"
+// Products of four bytes, four at a time (SDOT), for ARM CPUs that have it. Sums wrap, so that only the last
+// one must fit. Included inside namespace neon_dotprod.
 
 namespace {
-
-constexpr int kPixels = 4, kMostVectors = 4, kHalfVectors = 2;
-constexpr bool kFinishesTiles = false;  // from registers, not from memory
-constexpr bool kReadsNibbles = false;   // weights of 4 bits, in tiles
 
 struct Dot {
   using Number = i8;  // of an image

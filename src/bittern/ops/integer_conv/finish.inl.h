@@ -16,26 +16,6 @@ inline UnitRows rows_of(const IntegerConv& c, i64 first) {
   return {c.rows + first, c.rows + pitch + first, c.rows + 2 * pitch + first, c.rows + 3 * pitch + first};
 }
 
-// The factors of some neighbouring output channels, and what they make of their sums, as endings want it.
-struct RoundedTwice {
-  Factors f;
-  static RoundedTwice of(const i32* multiplier, const i32* shift) { return {factors(multiplier, shift)}; }
-  Lanes operator()(Lanes x) const { return times(x, f); }
-};
-struct RaisedAndRounded {
-  Factors f;
-  const i32* shift;
-  static RaisedAndRounded of(const i32* multiplier, const i32* shift) {
-    return {factors(multiplier, shift), shift};
-  }
-  Lanes operator()(Lanes x) const { return times(raised(x, shift), f); }
-};
-struct RoundedOnce {
-  OnceFactors f;
-  static RoundedOnce of(const i32* multiplier, const i32* shift) { return {once_factors(multiplier, shift)}; }
-  Lanes operator()(Lanes x) const { return times_once(x, f); }
-};
-
 // Of sums with their biases, one at a time.
 inline void finish_any(const IntegerConv& c, const UnitRows& rows, const i32* sums, i8* to) {
   const bool once = c.ending == static_cast<i64>(IntegerEnding::rounded_once_any);

@@ -13,9 +13,13 @@ namespace bittern::BITTERN_SET {
 
 #include BITTERN_FILE(integer_conv, fixed)
 
+#include "rounded.inl.h"
+
 #include "finish.inl.h"
 
 #include BITTERN_FILE(integer_conv, dot)
+
+#include BITTERN_FILE(integer_conv, tile)
 
 #include "frame.inl.h"
 

@@ -4,6 +4,14 @@
 from __future__ import annotations
 
 from bittern.ops.integer_recurrent.arguments import CellEnds, GateProduct, IntegerCell
+from bittern.ops.integer_recurrent.cpu import PreparedIntegerRecurrent
 from bittern.ops.integer_recurrent.reference import PreparedCell, integer_recurrent_reference
 
-__all__ = ["CellEnds", "GateProduct", "IntegerCell", "PreparedCell", "integer_recurrent_reference"]
+__all__ = [
+    "CellEnds",
+    "GateProduct",
+    "IntegerCell",
+    "PreparedCell",
+    "PreparedIntegerRecurrent",
+    "integer_recurrent_reference",
+]

@@ -29,7 +29,7 @@ from bittern.deploy.kinds.integer.wide import int16_form, need_int16
 from bittern.deploy.kinds.kind import AttrRule, Kind, Step, count, flag, integer, need_shape
 from bittern.deploy.program import Node
 from bittern.ops.fixed_point_16 import MOST_INTEGER_BITS
-from bittern.ops.integer_recurrent import CellEnds, GateProduct, IntegerCell, PreparedCell
+from bittern.ops.integer_recurrent import CellEnds, GateProduct, IntegerCell, PreparedCell, PreparedIntegerRecurrent
 from bittern.ops.integer_recurrent.arguments import GATES, GRU, LSTM
 
 LEAST_INTEGER_BITS = 3
@@ -110,7 +110,8 @@ def _product(node: Node, tensors: Tensors, prefix: str) -> GateProduct:
 
 
 def _build(node: Node, tensors: Tensors, device: torch.device) -> Step:
-    cell = PreparedCell(cell_of(node, tensors), device)
+    made = cell_of(node, tensors)
+    cell = PreparedIntegerRecurrent(made) if device.type == "cpu" else PreparedCell(made, device)
     with_state = bool(node.attrs["state"])
 
     def step(x: Tensor, *initial: Tensor) -> Tensor | tuple[Tensor, Tensor]:
