@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ import torch
 from bittern.bench.integers.others import detectors, photographs, scores
 from bittern.bench.integers.others.networks import Other, others
 from bittern.bench.integers.others.run import Judged, judged_table, kept_in_float, noise_db
+from bittern.bench.integers.others.silero import BINS, MAGNITUDES, Detector, clips, silero
 from bittern.bench.integers.others.super_resolution import esrgan_slim
 from bittern.ptq import quantize
 
@@ -130,3 +132,49 @@ def test_super_resolution_loses_little_and_is_better_than_bicubic() -> None:
     larger = torch.nn.functional.interpolate(small, scale_factor=2, mode="bicubic")
     assert floats > scores.psnr([], [larger], truth[:4]) - 1.0
     assert photographs.COLOUR[0] == "astronaut.png"
+
+
+class Chunk(torch.nn.Module):
+    """Silero's detector as it is published: a chunk, and the state before it, to the chance of speech and the next."""
+
+    def __init__(self, whole: Detector) -> None:
+        super().__init__()
+        self.whole, self.cell = whole, torch.nn.LSTMCell(128, 128)
+        self.cell.load_state_dict({name.removesuffix("_l0"): t for name, t in whole.cell.state_dict().items()})
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        whole = self.whole
+        waves = whole.stft_conv(x)
+        x = (waves[:, :BINS].square() + waves[:, BINS:].square()).sqrt()
+        for conv in whole.convs:
+            x = conv(x).relu()
+        h, c = self.cell(x.flatten(1), (h, c))
+        return torch.sigmoid(whole.final(h.relu())), h, c
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not (DATA / "silero_vad").is_dir(), reason="the trained detector is missing; set BITTERN_DATA")
+def test_a_published_cell_runs_in_integers_chunk_by_chunk() -> None:
+    model = Chunk(silero(DATA / "silero_vad" / "silero_vad_16k.safetensors")).eval()
+    audio = clips(DATA / "fsdd" / "fsdd_8khz_int16.npz", 0, 16)  # [clips, 1, chunks, samples]
+    zero = torch.zeros(16, 128)
+
+    def listen(step: Any) -> tuple[torch.Tensor, list[tuple[torch.Tensor, ...]]]:
+        chances, before, (h, c) = [], [], (zero, zero)
+        with torch.no_grad():
+            for chunk in audio.unbind(2):
+                before.append((chunk.unsqueeze(2), h, c))
+                y, h, c = step(*before[-1])
+                chances.append(y)
+        return torch.cat(chances, 1), before
+
+    wanted, calibration = listen(model)
+    with torch.no_grad():
+        torch.testing.assert_close(wanted, model.whole(audio), rtol=0, atol=1e-4)
+    network = quantize(model, calibration, keep=[f"*{name}" for name in MAGNITUDES])
+    assert not any("cell" in row.name for row in network.report.kept_float)
+    packed = network.pack()
+    assert "integer_lstm" in {node.kind for node in packed.program.nodes}
+    got, _ = listen(network)
+    assert torch.equal(listen(packed)[0], got)
+    assert float(((got > 0.5) == (wanted > 0.5)).float().mean()) > 0.96  # as of all chunks at once

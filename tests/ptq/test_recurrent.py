@@ -246,3 +246,98 @@ def test_gates_and_states_beyond_their_first_range() -> None:
     node = next(node for node in network.pack().program.nodes if node.kind == "integer_lstm")
     assert (node.attrs["integer_bits"], node.attrs["exponent"]) == (6, -12)
     assert float((network(x) - model(x)).detach().abs().max()) < 0.02
+
+
+CELLS = pytest.mark.parametrize("cls", [nn.LSTMCell, nn.GRUCell], ids=["lstm", "gru"])
+
+
+class Step(nn.Module):
+    """One step of a cell, or of a layer with the cell's numbers, whose states have a dimension more."""
+
+    def __init__(self, cell: nn.LSTMCell | nn.GRUCell, *, as_layer: bool = False) -> None:
+        super().__init__()
+        self.cell: nn.Module = cell
+        if as_layer:
+            kind = nn.LSTM if isinstance(cell, nn.LSTMCell) else nn.GRU
+            self.cell = kind(FEATURES, HIDDEN, bias=cell.bias, batch_first=True)
+            self.cell.load_state_dict({f"{name}_l0": value for name, value in cell.state_dict().items()})
+        self.as_layer = as_layer
+        self.head = nn.Linear(HIDDEN, 3)
+
+    def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        if self.as_layer:
+            y, found = self.cell(x.unsqueeze(1), states if len(states) > 1 else states[0])
+            return self.head(y[:, 0]), *(found if isinstance(found, tuple) else (found,))
+        found = self.cell(x, states if len(states) > 1 else states[0])
+        later = found if isinstance(found, tuple) else (found,)
+        return self.head(later[0]), *later
+
+
+@CELLS
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_cell_has_the_integers_of_a_layer_over_one_step(cls: Any, bias: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    cell = cls(FEATURES, HIDDEN, bias=bias)
+    model, twin = Step(cell).eval(), Step(cell, as_layer=True).eval()
+    twin.head = model.head
+    states = [torch.randn(16, HIDDEN) * 0.3 for _ in range(2 if cls is nn.LSTMCell else 1)]
+    x = torch.randn(16, FEATURES)
+    with torch.no_grad():
+        assert_exact(bittern.pack(model, (x, *states))(x, *states)[0], model(x, *states)[0])
+    stacked = [state.unsqueeze(0) for state in states]
+    network, other = quantize(model, [(x, *states)]), quantize(twin, [(x, *stacked)])
+    assert network.report.kept_float == ()
+    packed = network.pack()
+    assert {f"integer_{'lstm' if cls is nn.LSTMCell else 'gru'}"} < {node.kind for node in packed.program.nodes}
+    assert not {"aten", "recurrent"} & {n.kind for n in packed.program.nodes if "operator" not in n.attrs}
+    packed.save(tmp_path / "cell.bit")
+    loaded = bittern.load(tmp_path / "cell.bit")
+    with torch.no_grad():
+        wanted, again, ours = model(x, *states), stacked, states
+        for step in range(4):
+            rows = x.roll(step, 0)
+            y, *again = other(rows, *again)
+            mine, *ours = network(rows, *ours)
+            assert_exact(mine, y)
+            assert all(torch.equal(a, b[0]) for a, b in zip(ours, again, strict=True))
+            assert_exact(loaded(rows, *ours)[0], network(rows, *ours)[0])
+            assert_exact(network.train()(rows, *ours)[0], network.eval()(rows, *ours)[0])
+        got = network(x, *states)
+    assert all(noise_to_signal(a, b) < 1e-2 for a, b in zip(wanted, got, strict=True))
+
+
+class Unrolled(nn.Module):
+    """A cell called once a step, from a state of zeros."""
+
+    def __init__(self, cell: nn.Module) -> None:
+        super().__init__()
+        self.cell, self.head = cell, nn.Linear(HIDDEN, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state: Any = None
+        for row in x.unbind(1):
+            state = self.cell(row, state)
+        y: Tensor = self.head(hidden_of(state))
+        return y
+
+
+@CELLS
+def test_a_cell_in_a_loop(cls: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, x = Unrolled(cls(FEATURES, HIDDEN)).eval(), torch.randn(20, 3, FEATURES)
+    wanted = model(x)
+    network = quantize(model, x)
+    assert network.report.kept_float == ()
+    packed = network.pack()
+    assert_exact(packed(x), network(x))
+    assert_exact(network.train()(x), packed(x))
+    assert_exact(answers(packed, tmp_path, x), packed(x))
+    assert noise_to_signal(wanted, packed(x)) < 1e-2
+
+
+@CELLS
+def test_a_cell_that_is_kept(cls: Any) -> None:
+    model, x = Unrolled(cls(FEATURES, HIDDEN)).eval(), torch.randn(8, 3, FEATURES)
+    network = quantize(model, x, keep=["cell*"])
+    assert {row.reason for row in network.report.kept_float} >= {"keep='cell*'"}
+    assert noise_to_signal(model(x), network(x)) < 1e-2

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LSTM and GRU layers of torch as nodes `recurrent`, one a layer and direction, samples first.
+"""LSTM and GRU layers and cells of torch as nodes `recurrent`, one a layer and direction, samples first.
 
 What a network reads of their results follows: all steps, single steps, and the states behind the last step, which are
 those of the outputs at that step, or a node of their own (an LSTM's cell state, and all states that leave the network
-stacked). Initial states of zeros go. Projections stay operators of torch, and so do layers that `keep` names.
+stacked). A cell is a layer over one step. Initial states of zeros go. Projections stay operators of torch, and so do
+layers that `keep` names.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from bittern.ops.integer_recurrent.arguments import GRU, LSTM
 Attrs = dict[str, Attr]
 
 OPERATORS = {"lstm.input": LSTM, "gru.input": GRU}
+CELLS = {"lstm_cell.default": LSTM, "gru_cell.default": GRU}
 ZEROS = ("zeros.default", "zeros_like.default", "new_zeros.default")
 STATE = ".state"
 """What the name of a node ends in that gives a state."""
@@ -49,7 +51,7 @@ def with_recurrent(
 
     kept: of the name of a layer, why it is to stay; None: it is not.
     """
-    if not any(_is_layer(node) for node in program.nodes):
+    if not any(_is_layer(node) or _is_cell(node) for node in program.nodes):
         return program, {}
     taker = _Taker(program, tensors, kept)
     for node in program.nodes:
@@ -59,6 +61,10 @@ def with_recurrent(
 
 def _is_layer(node: Node) -> bool:
     return node.kind == "aten" and node.attrs["operator"] in OPERATORS
+
+
+def _is_cell(node: Node) -> bool:
+    return node.kind == "aten" and node.attrs["operator"] in CELLS
 
 
 def _plain(name: str) -> str:
@@ -87,6 +93,10 @@ class _Taker:
         self._parts: dict[int, tuple[_Layers, int]] = {}
         """Value of a result of it -> (its layer, which result)."""
         self._renamed: dict[int, int] = {}
+        self._cells: dict[int, tuple[int, int]] = {}
+        """Value of an LSTM's cell of torch -> the values of all its steps, of which there is one, and of its state."""
+        self._hidden: dict[int, int] = {}
+        """Value of a GRU's cell of torch -> that of its state, for the cell and the caller who go on from it."""
         self._dims = {value: len(form.at(0).shape) for value, form in self._forms.items() if form.type == "real"}
 
     def result(self) -> Program:
@@ -106,7 +116,19 @@ class _Taker:
                 self._layers[node.output] = self._taken(node)
                 return
             self.reasons[node.name] = reason
-        if node.kind == "part" and node.inputs[0] in self._layers:
+        if _is_cell(node):
+            reason = self._reason_of_cell(node)
+            if reason is None:
+                self._take_cell(node)
+                return
+            self.reasons[node.name] = reason
+        if node.kind == "part" and node.inputs[0] in self._cells:
+            outputs, state = self._cells[node.inputs[0]]
+            if node.attrs["index"] == OUTPUTS:
+                self._last(node.name, outputs, -1, node.output)
+            else:
+                self._renamed[node.output] = state
+        elif node.kind == "part" and node.inputs[0] in self._layers:
             index = node.attrs["index"]
             assert isinstance(index, int)
             self._part(node, self._layers[node.inputs[0]], index)
@@ -126,6 +148,19 @@ class _Taker:
             return "its weights are computed"
         if len(params) != layers * (2 if both else 1) * (4 if has_biases else 2):
             return "an LSTM with projections has no integer kind"
+        states = hx if isinstance(hx, list) else [hx]
+        if not all(isinstance(state, dict) and "input" in state for state in states):
+            return "its initial states are numbers of the file"
+        return None
+
+    def _reason_of_cell(self, node: Node) -> str | None:
+        """Why a cell stays an operator."""
+        kept = self.kept(_plain(node.name))
+        if kept is not None:
+            return kept
+        _, hx, *params = _arguments(node)
+        if not all(entry is None or (isinstance(entry, dict) and "tensor" in entry) for entry in params):
+            return "its weights are computed"
         states = hx if isinstance(hx, list) else [hx]
         if not all(isinstance(state, dict) and "input" in state for state in states):
             return "its initial states are numbers of the file"
@@ -196,6 +231,32 @@ class _Taker:
                 )
         found.outputs = x
         return found
+
+    def _take_cell(self, node: Node) -> None:
+        """A layer over the one step that a cell takes."""
+        first, hx, *params = _arguments(node)
+        name, cell = _plain(node.name), CELLS[str(node.attrs["operator"])]
+        x = node.inputs[first["input"]]
+        step = self._aten(f"{name}.step", "unsqueeze.default", self._renamed.get(x, x), 1, dims=3)
+        states = [node.inputs[state["input"]] for state in (hx if isinstance(hx, list) else [hx])]
+        zero = all(self._is_zero(value) for value in states)
+        initial = [] if zero else [self._hidden.get(v, self._renamed.get(v, v)) for v in states]
+        roles = ("weight", "recurrent_weight", "bias", "recurrent_bias")
+        own = {
+            role: node.tensors[entry["tensor"]] for role, entry in zip(roles, params, strict=False) if entry is not None
+        }
+        attrs: Attrs = {"cell": cell, "reverse": False, "state": False}
+        outputs, state = self._value(3), self._value(2)
+        label = self._name(f"{name}.l0")
+        whole = Node("recurrent", label, (step, *initial), outputs, attrs, own)
+        self._nodes.append(whole)
+        self._nodes.append(replace(whole.with_attrs(state=True), name=self._name(label + STATE), output=state))
+        self._outputs[state] = outputs
+        if cell == LSTM:
+            self._cells[node.output] = outputs, state
+            return
+        self._hidden[node.output] = state
+        self._last(node.name, outputs, -1, node.output)
 
     def _is_zero(self, value: int) -> bool:
         producer = self.program.producer(value)
@@ -281,6 +342,8 @@ class _Taker:
 
     def _following(self, node: Node) -> Node:
         """A node that reads what has another number now."""
+        if node.kind == "results":
+            return replace(node, inputs=tuple(self._hidden.get(v, self._renamed.get(v, v)) for v in node.inputs))
         changed = [value in self._renamed for value in node.inputs]
         inputs = tuple(self._renamed.get(value, value) for value in node.inputs)
         if node.kind == "aten" and any(changed):

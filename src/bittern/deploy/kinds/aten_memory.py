@@ -94,9 +94,18 @@ def _windows(given: list[Any], shapes: list[Shape], result: Shape, double: bool)
     return math.prod(weight[2:]) * max(image[1] * math.prod(result[2:]), result[1] * math.prod(image[2:]))
 
 
+GATES = 3
+"""Copies of the gates of a cell: of both products, and behind their activations."""
+
+
+def _cell(given: list[Any], shapes: list[Any], _: Shape, double: bool) -> int:
+    return GATES * int(shapes[2][0])
+
+
 EXTRA: dict[str, Callable[[list[Any], list[Any], Shape, bool], int]] = {
     "scaled_dot_product_attention": _attention,
     "einsum": _einsum,
+    **dict.fromkeys(("lstm_cell", "gru_cell"), _cell),
     "cosine_similarity": _differences,
     "pairwise_distance": _differences,
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution"), _windows),

@@ -19,6 +19,7 @@ ALLOWED = frozenset(
         *_each("default", "conv1d conv2d conv3d convolution linear matmul mm bmm addmm baddbmm einsum dot mv outer"),
         *_each("padding", "conv1d conv2d conv3d"),
         *_each("input", "conv_transpose2d conv_transpose3d lstm gru rnn_tanh rnn_relu"),
+        *_each("default", "lstm_cell gru_cell"),
         *_each("default", "conv_transpose1d bilinear embedding one_hot scaled_dot_product_attention"),
         *_each("default", "batch_norm _native_batch_norm_legit_no_training layer_norm native_layer_norm group_norm"),
         *_each("default", "native_group_norm instance_norm rms_norm _weight_norm cosine_similarity pairwise_distance"),
