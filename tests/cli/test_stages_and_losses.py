@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -115,6 +116,10 @@ def test_stages_of_a_paper() -> None:
     for changed, message in (({"teacher": None}, "learns from a teacher alone"), ({"model": "mlp"}, "mlp has none")):
         with pytest.raises(Misused, match=message):
             train_recipe.plan(Options(**(bit | changed)))
+    waves = Options(**stages.with_paper({"stages": "biper", "epochs": 2}))
+    assert [(stage.name, stage.recipe.epochs) for stage in stages.of_paper(waves)] == [("waves", 2), ("binary", 2)]
+    with pytest.raises(Misused, match="--teacher: BiPer's stages have none"):
+        stages.of_paper(dataclasses.replace(waves, teacher="here"))
     with pytest.raises(Misused, match="unknown stages 'xnor'"):
         stages.paper_name("xnor")
 

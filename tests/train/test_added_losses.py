@@ -27,6 +27,7 @@ from bittern.train import (
     Recipe,
     Seen,
     SignRegularizer,
+    WaveRegularizer,
     train,
 )
 from bittern.train.checkpoint import FILE_NAME
@@ -131,6 +132,12 @@ def test_regularizers_by_hand() -> None:
     assert float(SignRegularizer()(alone).detach()) == pytest.approx(0.5 + 0 + 1 + 2)
     assert float(SignRegularizer(power=2, alpha=0.5)(alone).detach()) == pytest.approx(0 + 0.25 + 2.25 + 6.25)
     w = (0.5, -1.0, 2.0, -3.0)
+    waves = sum(math.sin(2 * v) ** 2 for v in w) / 4
+    assert float(WaveRegularizer(frequency=2)(alone).detach()) == pytest.approx(waves, rel=1e-5)
+    with torch.no_grad():  # multiples of pi / frequency cost nothing, and layers add up
+        twice = nn.Sequential(layer, BinaryLinear(2, 1, method=BNN))
+        twice[1].weight.fill_(math.pi / 4)
+    assert float(WaveRegularizer(frequency=2)(Seen(twice, {}, {})).detach()) == pytest.approx(waves + 1, rel=1e-5)
     mean = sum(w) / 4
     variance = sum((v - mean) ** 2 for v in w) / 3
     k = sum((v - mean) ** 4 for v in w) / 4 / variance**2
@@ -256,6 +263,7 @@ def test_what_does_not_fit_is_refused(few: ImageData, tmp_path: Path) -> None:
         (lambda: LogitsMatching(weight=0.0), "weight must be above 0 and finite; got 0.0; leave it out"),
         (lambda: LogitsMatching(name="task"), "not be 'task'"),
         (lambda: DirectionMatching(points=("a",), heads=0), "heads must be at least 1"),
+        (lambda: WaveRegularizer(frequency=0.0), "frequency must be above 0"),
         (lambda: SignRegularizer(power=3), "power must be 1 or 2"),
         (lambda: SignRegularizer(alpha=0.0), "alpha must be above 0"),
         (lambda: KurtosisRegularizer(target=-1.0), "target must be above 0"),

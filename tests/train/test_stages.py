@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from bittern import models
-from bittern.binary import BiT, RealToBinary
+from bittern.binary import BiPer, BiT, RealToBinary
 from bittern.binary.attention import ElasticAttention
 from bittern.data import ImageData
-from bittern.nn import BinaryConv2d
-from bittern.recipes import bit_stages, real_to_binary_stages
+from bittern.nn import BinaryConv2d, BinaryLinear
+from bittern.recipes import biper_stages, bit_stages, real_to_binary_stages
 from bittern.train import (
     AttentionMatching,
     Distillation,
@@ -126,6 +126,34 @@ def test_the_papers_stages() -> None:
     assert real_to_binary_stages(teacher_points=None)[0].recipe.losses == ()
     with pytest.raises(ValueError, match="teacher_points are 8 names"):
         real_to_binary_stages(teacher_points=("layer1",))
+    _, inputs, _ = real_to_binary_stages(points=("a", "b"), teacher_points=None)
+    assert [loss.pairs for loss in inputs.recipe.losses] == [(("a", "a"), ("b", "b")), (("", ""),)]
+    _, inputs, _ = real_to_binary_stages(points=(), teacher_points=None)
+    assert [loss.name for loss in inputs.recipe.losses] == ["logits"]
+
+
+def test_bipers_stages() -> None:
+    waves, last = biper_stages(epochs=4, batch_size=32)
+    assert [(s.recipe.learning_rate, s.recipe.weight_decay) for s in (waves, last)] == [
+        (0.021, 1.6e-3),
+        (3.7e-3, 1.6e-4),
+    ]
+    assert [[(v.name, v.weight) for v in s.recipe.losses] for s in (waves, last)] == [
+        [("waves", 0.037)],
+        [("waves", 0.0468)],
+    ]
+    assert (waves.start, last.start, waves.teacher, last.teacher) == (None, "waves", None, None)
+    assert callable(waves.operands)
+    layer = BinaryLinear(6, 3, method=BiPer)
+    x, w = torch.randn(4, 6), layer.weight
+    model = nn.Sequential(layer)
+    signs = model(x)
+    assert waves.operands(model) is model
+    assert layer.method.stage == 1
+    assert not torch.equal(model(x), signs)
+    with pytest.raises(ValueError, match="use_real_waves: the model has no layer of BiPer"):
+        waves.operands(nn.Linear(2, 2))
+    assert layer.weight is w
 
 
 @pytest.mark.parametrize(

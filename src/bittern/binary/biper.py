@@ -32,7 +32,7 @@ class BiPer(Quantizer):
     frequency: omega; 20 in the authors' runs, whose code defaults to 30.
     stage: the authors train with stage=1 first and load the result into stage=2, which packs; both have one state.
     Differences: the authors add a multiple of the mean of sin(omega W)^2 to the loss, which is no part of a method
-    here. sign(0) = +1 here, 0 there. Only code and abstract were read.
+    here but train.WaveRegularizer. sign(0) = +1 here, 0 there. Only code and abstract were read.
     Errors: ValueError for samples of one value, an unknown stage, or unless 0 < frequency < infinity.
     Source: arXiv 2404.01278 (CVPR 2024).
     """
@@ -60,3 +60,16 @@ class BiPer(Quantizer):
 
     def input_code(self) -> InputCode:
         return SignCode()
+
+
+def use_real_waves(model: nn.Module) -> nn.Module:
+    """Put every `BiPer` layer of `model` into its first stage, in place; returns `model`, of the same state.
+
+    Raises: ValueError where there is none.
+    """
+    found = [module for module in model.modules() if isinstance(module, BiPer)]
+    if not found:
+        raise ValueError("use_real_waves: the model has no layer of BiPer; give it some, or leave this out")
+    for method in found:
+        method.stage = 1
+    return model

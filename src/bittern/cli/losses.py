@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from bittern.train import AddedLoss
 
 LOSS_HELP = (
-    "A loss beside the task's, NAME:OPTION=VALUE,...; may be given again: kurtosis, near_signs (of weights), or those "
-    "that compare with --teacher at points=LAYER+LAYER@TEACHERS: logits, attention, directions, hidden. [default: none]"
+    "A loss beside the task's, NAME:OPTION=VALUE,...; may be given again: kurtosis, near_signs, waves (of weights), or "
+    "those that compare with --teacher at points=LAYER+LAYER@TEACHERS: logits, attention, directions, hidden. "
+    "[default: none]"
 )
 
 

@@ -33,7 +33,7 @@ GIVEN = "given"
 DECIDED = ("learning_rate", "optimizer", "weight_decay", "latent_weight_decay", "augment", "two_stage")
 """Options that a paper's recipe, or its stages, decide."""
 STAGES_HELP = (
-    "Train in a paper's stages, which teach each other: RealToBinary, or BiT with --model vit_small and --teacher; "
+    "Train in a paper's stages: RealToBinary, BiPer, or BiT with --model vit_small and --teacher; "
     "--epochs scales each. [default: none]"
 )
 
@@ -91,7 +91,7 @@ def _real_to_binary(options: Options) -> tuple[Stage, ...]:
 
     points = None if options.teacher is None else TRANSFER_POINTS
     given = {"epochs": options.epochs, "batch_size": options.batch_size, "seed": options.seed}
-    return real_to_binary_stages(**given, teacher_points=points)
+    return real_to_binary_stages(**given, points=TRANSFER_POINTS, teacher_points=points)
 
 
 def _bit(options: Options) -> tuple[Stage, ...]:
@@ -109,7 +109,20 @@ def _bit(options: Options) -> tuple[Stage, ...]:
     return bit_stages(blocks, epochs=options.epochs, batch_size=options.batch_size, seed=options.seed)
 
 
-PAPERS: Mapping[str, Callable[[Options], tuple[Stage, ...]]] = {"RealToBinary": _real_to_binary, "BiT": _bit}
+def _biper(options: Options) -> tuple[Stage, ...]:
+    """Raises: Misused for a teacher."""
+    from bittern.recipes import biper_stages
+
+    if options.teacher is not None:
+        raise Misused("--teacher: BiPer's stages have none; leave one of them out")
+    return biper_stages(epochs=options.epochs, batch_size=options.batch_size, seed=options.seed)
+
+
+PAPERS: Mapping[str, Callable[[Options], tuple[Stage, ...]]] = {
+    "RealToBinary": _real_to_binary,
+    "BiT": _bit,
+    "BiPer": _biper,
+}
 """By the name of the method."""
 
 

@@ -84,7 +84,8 @@ def _planned(options: Options) -> Plan:
     if options.recipe is not None:
         record = names.paper_recipe(options.recipe, options.method)
         record = record.scaled(epochs=options.epochs, batch_size=options.batch_size)
-        return (record if options.teacher else record.without_teacher()).stages(seed=options.seed, losses=added)
+        record = record if options.teacher else record.without_teacher()
+        return record.stages(seed=options.seed, losses=(*record.losses, *added))
     recipe = _recipe(options, added)
     if not options.two_stage:
         return (recipe,)

@@ -23,6 +23,7 @@ from bittern.recipes.integer_papers import DYNAMIC_FIXED_POINT, FQN, INTEGER_ONL
 from bittern.recipes.later_papers import AB_BNN, BIPER, BMXNET, BNEXT, BNN_PLUS, DSQ, RBNN, REBNN, RESTE, SIMAN
 from bittern.recipes.levels import BIBERT, BIT, EWGS, FRACBNN, bit_stages
 from bittern.recipes.optimizer_papers import ADAM_BNN, BAYES_BINN, BOP, OF_OPTIMIZERS
+from bittern.recipes.own_stages import OwnStages, biper_stages, own_stages
 from bittern.recipes.papers import (
     BIREAL_NET,
     BNN,
@@ -156,10 +157,13 @@ __all__ = [
     "XNOR_NET",
     "XNOR_NET_PLUS_PLUS",
     "Decay",
+    "OwnStages",
     "PaperRecipe",
     "Published",
+    "biper_stages",
     "bit_stages",
     "crop_and_flip_for",
     "for_method",
+    "own_stages",
     "real_to_binary_stages",
 ]

@@ -11,6 +11,7 @@ import torch
 from bittern import binary
 from bittern.recipes.published import Published
 from bittern.recipes.record import Decay, PaperRecipe
+from bittern.train.added.added_loss import AddedLoss
 from bittern.train.added.attention import AttentionMatching
 from bittern.train.added.logits import LogitsMatching
 from bittern.train.loss import Distillation
@@ -54,6 +55,7 @@ def real_to_binary_stages(
     epochs: int = 75,
     batch_size: int = 256,
     seed: int = 0,
+    points: Sequence[str] = TRANSFER_POINTS,
     teacher_points: Sequence[str] | None = TRANSFER_POINTS,
 ) -> tuple[Stage, ...]:
     """The three stages of Real-to-Binary for `train.train_stages` and `models.real_to_binary_net`, as Larq trains it.
@@ -64,25 +66,26 @@ def real_to_binary_stages(
         binary     signs; starts from "inputs"      stage "inputs"   0.8 logits                       2e-4
 
     The given teacher is a ResNet-18 with real weights and activations that was trained before. Schedules keep their
-    shares of other numbers of epochs. teacher_points: its 8 modules that stand for "blocks.0" ... "blocks.7"; None:
-    the first stage has no teacher and learns from labels alone.
+    shares of other numbers of epochs. points: modules of another network than that one at whose outputs [batch,
+    channels, *space] attention is matched; empty where it has none, which leaves logits. teacher_points: the given
+    teacher's modules that stand for them; None: the first stage has no teacher and learns from labels alone.
 
     Differences: as `REAL_TO_BINARY` says of decay; attention is Larq's form, to which the weight of 30 belongs.
-    Raises: ValueError for other than 8 teacher_points.
+    Raises: ValueError for another number of teacher_points than of points.
     """
-    if teacher_points is not None and len(teacher_points) != len(TRANSFER_POINTS):
+    if teacher_points is not None and len(teacher_points) != len(points):
         raise ValueError(
-            f"real_to_binary_stages: teacher_points are {len(TRANSFER_POINTS)} names of modules, or None; got "
-            f"{teacher_points!r}"
+            f"real_to_binary_stages: teacher_points are {len(points)} names of modules, or None; got {teacher_points!r}"
         )
     first, last = REAL_TO_BINARY.scaled(epochs=epochs, batch_size=batch_size).stages(seed=seed, distillation=None)
 
-    def matching(theirs: Sequence[str]) -> tuple[AttentionMatching, LogitsMatching]:
-        points = tuple(zip(TRANSFER_POINTS, theirs, strict=True))
-        return AttentionMatching(weight=30.0, points=points, form="larq"), LogitsMatching(weight=3.0)
+    def matching(theirs: Sequence[str]) -> tuple[AddedLoss, ...]:
+        both = tuple(zip(points, theirs, strict=True))
+        attention = (AttentionMatching(weight=30.0, points=both, form="larq"),) if both else ()
+        return (*attention, LogitsMatching(weight=3.0))
 
     real = first if teacher_points is None else dataclasses.replace(first, losses=matching(teacher_points))
-    inputs = dataclasses.replace(first, losses=matching(TRANSFER_POINTS))
+    inputs = dataclasses.replace(first, losses=matching(points))
     binary_ = dataclasses.replace(last, losses=(LogitsMatching(weight=0.8),))
     return (
         Stage(name="real", recipe=real, operands="tanh", teacher=None if teacher_points is None else GIVEN),

@@ -11,6 +11,7 @@ from bittern import binary
 from bittern.recipes.papers import resnet20, vgg_small
 from bittern.recipes.published import Published
 from bittern.recipes.record import Decay, PaperRecipe
+from bittern.train.added.weights import WaveRegularizer
 from bittern.train.loss import Distillation, SquaredHinge
 from bittern.train.schedule import Cosine, Exponential, Linear, Steps
 
@@ -117,7 +118,10 @@ BNN_PLUS = PaperRecipe(
     augmentation="not read",
     crop_and_flip=False,
     start="not read; here U(-1, 1)",
-    differences=("The paper's own settings were not read; these are BNN's.", "The paper's regularizer is not here."),
+    differences=(
+        "The paper's own settings were not read; these are BNN's.",
+        "Of the paper's regularizer, train.SignRegularizer, no weight was read, so it is left out.",
+    ),
 )
 
 BIPER = PaperRecipe(
@@ -137,13 +141,14 @@ BIPER = PaperRecipe(
     learning_rate=3.7e-3,
     schedule=Cosine(warmup=5 / 300),
     decay=Decay(1.6e-4, 1.6e-4, 1.6e-4),
+    losses=(WaveRegularizer(weight=0.0468),),
     augmentation=_CROP,
     crop_and_flip=True,
     start=f"{_HE} in ResNet-20; the weights of a first stage",
     differences=(
-        "This is the second stage. The first has weights sin(20 W), BiPer(stage=1), 600 epochs, a rate of 0.021 and a "
-        "decay of 1.6e-3.",
-        "The authors add 0.037 (first stage) or 0.0468 times the mean of sin(20 W)^2 of each layer to the loss.",
+        "This is the second stage; `recipes.biper_stages` has both. The first has weights sin(20 W), 600 epochs, a "
+        "rate of 0.021 and a decay of 1.6e-3.",
+        "Both add a multiple of the mean of sin(20 W)^2 of each layer to the loss: 0.037 in the first, 0.0468 here.",
         _WARM_UP,
         _BEST,
     ),

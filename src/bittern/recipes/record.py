@@ -12,6 +12,7 @@ from bittern.data.folder import FolderData
 from bittern.data.images import ImageData
 from bittern.quantizer import Quantizer
 from bittern.recipes.published import Published
+from bittern.train.added.added_loss import AddedLoss
 from bittern.train.loss import CrossEntropy, Distillation, Loss
 from bittern.train.recipe import OptimizerFactory, Recipe
 from bittern.train.schedule import Constant, Cosine, Exponential, Linear, Steps
@@ -47,7 +48,7 @@ class PaperRecipe:
     """One method's training as its authors do it.
 
     method: the class. task: data set and network of the authors. source: arXiv id, and the file that was read.
-    epochs, batch_size, optimizer, learning_rate, schedule, loss, distillation, glorot_rates: as in `Recipe`.
+    epochs, batch_size, optimizer, learning_rate, schedule, loss, losses, distillation, glorot_rates: as in `Recipe`.
     decay: of the only stage, or of the second; first_decay: of a first stage with real weights; None: there is none.
     first_rate: learning rate of the first of two stages, where it is another.
     augmentation: the authors', in words. crop_and_flip: whether `recipe` shifts and mirrors images in its place.
@@ -69,6 +70,7 @@ class PaperRecipe:
     first_decay: Decay | None = None
     first_rate: float | None = None
     loss: Loss = field(default_factory=CrossEntropy)
+    losses: tuple[AddedLoss, ...] = ()
     distillation: Distillation | None = None
     glorot_rates: bool = False
     augmentation: str
@@ -160,6 +162,7 @@ class PaperRecipe:
             elementwise_weight_decay=decay.elementwise,
             glorot_rates=self.glorot_rates,
             loss=self.loss,
+            losses=self.losses,
             augment=RandomCropFlip() if self.crop_and_flip else None,
             distillation=self.distillation,
             origin=str(self),

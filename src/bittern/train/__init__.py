@@ -8,7 +8,7 @@ from bittern.train.added.attention import AttentionMatching
 from bittern.train.added.directions import DirectionMatching
 from bittern.train.added.hidden import HiddenMatching
 from bittern.train.added.logits import LogitsMatching
-from bittern.train.added.weights import KurtosisRegularizer, SignRegularizer
+from bittern.train.added.weights import KurtosisRegularizer, SignRegularizer, WaveRegularizer
 from bittern.train.checkpoint import CheckpointError, load_weights
 from bittern.train.evaluate import evaluate
 from bittern.train.exit_history import ExitHistory
@@ -35,6 +35,7 @@ ADDED_LOSSES: tuple[type[AddedLoss], ...] = (
     HiddenMatching,
     SignRegularizer,
     KurtosisRegularizer,
+    WaveRegularizer,
 )
 """Every loss that comes with bittern, for `Recipe.losses`."""
 
@@ -75,6 +76,7 @@ __all__ = [
     "SumOfSquares",
     "Task",
     "TwoStageHistory",
+    "WaveRegularizer",
     "WithLosses",
     "evaluate",
     "load_weights",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bittern import deploy
 from bittern.deploy.packed import Packed
 from bittern.deploy.verify_report import VerifyReport
-from bittern.train import Epoch, Recipe, Task, train, train_two_stage
+from bittern.train import Epoch, Recipe, Stage, Task, train, train_stages, train_two_stage
 from bittern.train.checkpoint import FILE_NAME
 from bittern.train.source import TrainingData
 
@@ -41,7 +41,7 @@ def fresh(build: Callable[[], nn.Module], seed: int, device: torch.device = CPU)
 def fit(
     model: nn.Module,
     data: TrainingData,
-    stages: Sequence[Recipe],
+    stages: Sequence[Recipe] | Sequence[Stage],
     *,
     folder: Path | None = None,
     task: Task | None = None,
@@ -49,14 +49,16 @@ def fit(
     on_epoch: Callable[[Epoch], None] | None = None,
     checkpoint_steps: int | None = None,
 ) -> tuple[Epoch, ...]:
-    """Train in place by one recipe or by the two of `train_two_stage`, and leave the model in eval mode.
+    """Train in place by one recipe, the two of `train_two_stage`, or `train_stages`, and leave the model in eval mode.
 
-    folder: where checkpoints go; a run that was killed goes on from what it holds. -> every epoch, of both stages.
+    folder: where checkpoints go; a run that was killed goes on from what it holds. -> every epoch, of all stages.
 
-    Raises: as `bittern.train.train`; ValueError for another number of stages.
+    Raises: as `bittern.train.train`; ValueError for another number of recipes.
     """
-    if not 1 <= len(stages) <= STAGES:
-        raise ValueError(f"fit: takes one recipe or two; got {len(stages)}")
+    recipes = [stage for stage in stages if isinstance(stage, Recipe)]
+    named = [stage for stage in stages if isinstance(stage, Stage)]
+    if not named and not 1 <= len(recipes) <= STAGES:
+        raise ValueError(f"fit: takes one recipe or two; got {len(recipes)}")
     options: dict[str, Any] = {
         "folder": folder,
         "task": task,
@@ -64,12 +66,15 @@ def fit(
         "on_epoch": on_epoch,
         "checkpoint_steps": checkpoint_steps,
     }
-    if len(stages) == 1:
+    if named:
+        begun = folder is not None and (folder / named[0].name / FILE_NAME).is_file()
+        epochs = tuple(row for one in train_stages(model, data, named, resume=begun, **options) for row in one.epochs)
+    elif len(recipes) == 1:
         begun = folder is not None and (folder / FILE_NAME).is_file()
-        epochs = train(model, data, stages[0], resume=begun, **options).epochs
+        epochs = train(model, data, recipes[0], resume=begun, **options).epochs
     else:
         begun = folder is not None and (folder / "stage1" / FILE_NAME).is_file()
-        both = train_two_stage(model, data, *stages, resume=begun, **options)
+        both = train_two_stage(model, data, *recipes, resume=begun, **options)
         epochs = (*both.first.epochs, *both.second.epochs)
     model.eval()
     return epochs

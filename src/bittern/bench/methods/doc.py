@@ -294,6 +294,7 @@ def recipe_rows(record: PaperRecipe) -> tuple[tuple[str, str], ...]:
         ("epochs, batch", f"{stages}, {record.batch_size}"),
         ("weight decay", f"{first}{record.decay}"),
         ("loss", str(words["loss"]) if record.distillation is None else "cross-entropy with a teacher's outputs"),
+        *(("added losses", "; ".join(map(str, record.losses))) for _ in record.losses[:1]),
         ("augmentation", record.augmentation),
         ("latent weights start", record.start),
         ("read in", record.source),

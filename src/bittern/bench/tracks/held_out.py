@@ -24,7 +24,7 @@ def held_out_result(
         rows = fit(
             model,
             parts.choice,
-            stages.recipes,
+            stages.plan,
             folder=work.folder,
             task=problem.task,
             on_epoch=lambda row: work.on_progress(row.epoch / trial.epochs, f"epoch {row.epoch} of {trial.epochs}"),

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ from bittern.bench.tracks.problem import Problem
 from bittern.bench.tracks.problems import PROBLEMS
 from bittern.bench.tracks.stages import stages_of
 from bittern.bench.tracks.trainee import trainee_of
+from bittern.bench.tracks.transfer_points import transfer_points
 from bittern.bench.trials.track import Choice, Plan, Track, Work
 from bittern.bench.trials.trial import Done, Result, Trial
 from bittern.nn import ConstantInputWarning
@@ -64,8 +66,9 @@ class LearningTask(Track):
         trainee = trainee_of(self.problems, trial, work)
         problem, method, parts = trainee.problem, trainee.method, trainee.parts
         count = training_count(parts.final)
-        stages = stages_of(problem, trial, method, parts.final, count)
         model = trainee.model(trial.seed)
+        points = partial(transfer_points, model, parts.inputs[:1])
+        stages = stages_of(problem, trial, method, parts.final, count, points)
 
         def on_epoch(epoch: Epoch) -> None:
             work.on_progress(epoch.epoch / trial.epochs, f"{trial}: epoch {epoch.epoch} of {trial.epochs}")
@@ -73,7 +76,7 @@ class LearningTask(Track):
         rows = fit(
             model,
             parts.peek,
-            stages.recipes,
+            stages.plan,
             folder=work.folder,
             task=problem.task,
             on_epoch=on_epoch,

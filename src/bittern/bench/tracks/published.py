@@ -54,7 +54,11 @@ def differences(group: Group, problems: Iterable[Problem] = ()) -> Differences |
     if record is None:
         return None
     problem = next((one for one in problems if one.name == trial.task), None)
-    stages = " in each of two stages" if record.first_decay is not None else ""
+    count = 1 if record.first_decay is None else 2
+    if trial.recipe == PAPER and (problem is None or problem.task is None):
+        own = recipes.own_stages(record)
+        count = count if own is None else len(own.stages)
+    stages = "" if count == 1 else f" in each of {('two', 'three')[count - 2]} stages"
     if stages and trial.recipe != PAPER:
         epochs = f"{trial.epochs}, there {record.epochs}{stages}"
     else:

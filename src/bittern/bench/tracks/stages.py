@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from bittern import recipes
@@ -15,7 +15,8 @@ from bittern.bench.tracks.problem import Problem
 from bittern.bench.trials.trial import AUTHORS_RECIPE, CHOSEN_RATE, Trial, Value
 from bittern.data.images import ImageData
 from bittern.quantizer import Method
-from bittern.train import CrossEntropy, Recipe
+from bittern.recipes import OwnStages, PaperRecipe
+from bittern.train import CrossEntropy, Recipe, Stage
 from bittern.train.source import TrainingData
 
 COMMON_RECIPE = "common_recipe"
@@ -29,10 +30,19 @@ LEAST_STEPS = 40
 
 
 class Stages(NamedTuple):
-    """One recipe, or the two of a training in two stages, and sentences on what was changed for them."""
+    """One recipe, or those of a training in stages, and sentences on what was changed for them.
+
+    named: those stages, where they have names, starts and teachers; `recipes` are theirs.
+    """
 
     recipes: tuple[Recipe, ...]
     notes: tuple[str, ...] = ()
+    named: tuple[Stage, ...] = ()
+
+    @property
+    def plan(self) -> tuple[Recipe, ...] | tuple[Stage, ...]:
+        """What `bench.core.training.fit` takes."""
+        return self.named or self.recipes
 
 
 def common_stages(problem: Problem, network: str, count: int, epochs: int, seed: int, **changes: Any) -> Stages:
@@ -50,8 +60,19 @@ def common_stages(problem: Problem, network: str, count: int, epochs: int, seed:
     )
 
 
-def paper_stages(problem: Problem, method: Method, data: TrainingData, count: int, epochs: int, seed: int) -> Stages:
-    """The recipe of the method's authors in so many epochs of each stage, on labels alone.
+def paper_stages(
+    problem: Problem,
+    method: Method,
+    data: TrainingData,
+    count: int,
+    epochs: int,
+    seed: int,
+    points: Callable[[], tuple[str, ...]] = tuple,
+) -> Stages:
+    """The recipe of the method's authors in so many epochs of each stage, without a teacher from outside.
+
+    A paper whose stages teach each other (`recipes.own_stages`) is trained so, with its added losses, where the task is
+    a classification; a task of its own kind has its loss alone. points: as there, modules of the network.
 
     A batch holds at most a fortieth (`LEAST_STEPS`) of the training examples. Images are shifted and mirrored where
     the authors do; other inputs are not augmented. A task with a loss of its own keeps it.
@@ -60,8 +81,9 @@ def paper_stages(problem: Problem, method: Method, data: TrainingData, count: in
     """
     record = recipes.for_method(method)
     scaled = record.scaled(epochs=epochs, batch_size=min(record.batch_size, max(1, count // LEAST_STEPS)))
-    scaled = scaled.without_teacher()
-    notes = [f"{RECIPE_NOTE}{scaled}.", *scaled.differences]
+    own = _own_stages(problem, scaled, seed, points)
+    scaled = scaled if own is not None else scaled.without_teacher()
+    notes = [f"{RECIPE_NOTE}{scaled}.", *(scaled.differences if own is None else own.differences)]
     changes: dict[str, Any] = {"seed": seed, "augment": None}
     if isinstance(data, ImageData):
         changes["augment"] = scaled.augment_for(data)
@@ -70,7 +92,33 @@ def paper_stages(problem: Problem, method: Method, data: TrainingData, count: in
     if problem.task is not None and scaled.loss != CrossEntropy():
         changes["loss"] = CrossEntropy()  # what `train` takes beside a task, whose own loss counts
         notes.append("The loss is the task's, not the authors'.")
-    return Stages(scaled.stages(**changes), tuple(notes))
+    if own is not None:
+        named = tuple(dataclasses.replace(s, recipe=dataclasses.replace(s.recipe, **changes)) for s in own.stages)
+        return Stages(tuple(stage.recipe for stage in named), (*notes, *map(_about, named)), named)
+    found = scaled.stages(**changes)
+    return Stages(found, (*notes, *(f"Added losses: {_added(found[-1])}." for _ in scaled.losses[:1])))
+
+
+def _own_stages(
+    problem: Problem, record: PaperRecipe, seed: int, points: Callable[[], tuple[str, ...]]
+) -> OwnStages | None:
+    """None for a task whose outputs are no logits, which losses between stages compare."""
+    return recipes.own_stages(record, seed=seed, points=points) if problem.task is None else None
+
+
+def _about(stage: Stage) -> str:
+    taught = "" if stage.teacher is None else f", taught by {stage.teacher!r}"
+    started = "" if stage.start is None else f", from the weights of {stage.start!r}"
+    return f"Stage {stage.name!r}{started}{taught}: added losses {_added(stage.recipe)}."
+
+
+def _added(recipe: Recipe) -> str:
+    """Weight and name of each loss beside the task's, with the modules that it looks at."""
+    found = []
+    for loss in recipe.losses:
+        named = ", ".join(mine for mine, _ in loss.pairs if mine)
+        found.append(f"{loss.weight:g} {loss.name}" + (f" at {named}" if named else ""))
+    return "; ".join(found) or "none"
 
 
 def settings_of(problem: Problem, network: str, recipe: str, method: Method | None) -> dict[str, Value]:
@@ -85,13 +133,22 @@ def settings_of(problem: Problem, network: str, recipe: str, method: Method | No
     found: dict[str, Value] = {**dict(problem.settings), COMMON_RECIPE: _digest([_common(problem, network)])}
     if recipe == PAPER and method is not None:
         record = recipes.for_method(method).without_teacher()
-        found[AUTHORS_RECIPE] = _digest(record.stages(), record.crop_and_flip)
+        # the modules that losses look at follow from the network, which a trial names
+        own = _own_stages(problem, record, 0, tuple)
+        named = () if own is None else own.stages
+        told = [stage.recipe for stage in named] or record.stages()
+        found[AUTHORS_RECIPE] = _digest(told, record.crop_and_flip, *(_words_of(stage) for stage in named))
     return found
 
 
 def _common(problem: Problem, network: str) -> Recipe:
     rate = problem.network(network).learning_rate or problem.recipe.learning_rate
     return dataclasses.replace(problem.recipe, learning_rate=rate)
+
+
+def _words_of(stage: Stage) -> str:
+    operands = getattr(stage.operands, "__name__", stage.operands)
+    return f"{stage.name} {operands} {stage.start} {stage.teacher}"
 
 
 def _digest(stages: Iterable[Recipe], *others: Value) -> str:
@@ -107,10 +164,17 @@ def _words(recipe: Recipe) -> str:
     return ", ".join(f"{name} {value}" for name, value in own.items() if name not in UNTOLD)
 
 
-def stages_of(problem: Problem, trial: Trial, method: Method | None, data: TrainingData, count: int) -> Stages:
+def stages_of(
+    problem: Problem,
+    trial: Trial,
+    method: Method | None,
+    data: TrainingData,
+    count: int,
+    points: Callable[[], tuple[str, ...]] = tuple,
+) -> Stages:
     """Of a trial by the recipe "common", at its chosen rate where it has one, or "paper", which no float twin has.
 
-    count: training examples of `data`. Raises: ValueError for another recipe.
+    count: training examples of `data`. points: as `paper_stages`. Raises: ValueError for another recipe.
     """
     if trial.recipe == COMMON:
         rate = dict(trial.settings).get(CHOSEN_RATE)
@@ -118,4 +182,4 @@ def stages_of(problem: Problem, trial: Trial, method: Method | None, data: Train
         return common_stages(problem, trial.network, count, trial.epochs, trial.seed, **changes)
     if trial.recipe != PAPER or method is None:
         raise ValueError(f'bench: recipe must be "common", or "paper" for a method; got {trial.recipe!r}')
-    return paper_stages(problem, method, data, count, trial.epochs, trial.seed)
+    return paper_stages(problem, method, data, count, trial.epochs, trial.seed, points)
