@@ -12,6 +12,7 @@ void bind_clipped_sign(nb::module_& m);
 void bind_adapted_sign(nb::module_& m);
 void bind_sign_slopes(nb::module_& m);
 void bind_standard_sign(nb::module_& m);
+void bind_shifted_sign(nb::module_& m);
 void bind_scaled_gradient(nb::module_& m);
 void bind_flat_bits(nb::module_& m);
 void bind_mean_magnitude(nb::module_& m);
@@ -75,6 +76,7 @@ NB_MODULE(_native, m) {
   bind_adapted_sign(m);
   bind_sign_slopes(m);
   bind_standard_sign(m);
+  bind_shifted_sign(m);
   bind_scaled_gradient(m);
   bind_flat_bits(m);
   bind_mean_magnitude(m);

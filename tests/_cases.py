@@ -28,12 +28,15 @@ from _estimator_cases import (
     is_adapted,
     is_near,
     is_scaled,
+    is_shifted,
     is_standard,
     numbers,
     samples,
     scaled,
     scaled_shapes,
     shapes,
+    shifted,
+    shifted_shapes,
     signs_and_masks,
 )
 from _group_cases import check_group_product, group_products, group_weights
@@ -460,6 +463,13 @@ def standard_cases(op: ops.Op[Any]) -> Iterator[Case]:
             yield Case(op, label, partial(copy.deepcopy, arguments), dtype == torch.float32, is_standard)
 
 
+def shifted_cases(op: ops.Op[Any]) -> Iterator[Case]:
+    for *shape, dtype in shifted_shapes():
+        label = f"{_name(dtype)}-{'x'.join(map(str, shape))}"
+        make = partial(shifted, label, tuple(shape), dtype, op is ops.shifted_sign_gradient)
+        yield Case(op, label, make, demand=is_shifted)
+
+
 def scaled_cases() -> Iterator[Case]:
     for rows, n, dtype in scaled_shapes():
         label = f"{_name(dtype)}-{rows}x{n}"
@@ -537,6 +547,7 @@ GENERATORS: dict[ops.Op, Callable[[], Iterator[Case]]] = {
         )
     },
     **{op: partial(standard_cases, op) for op in (ops.standard_sign, ops.standard_sign_gradient)},
+    **{op: partial(shifted_cases, op) for op in (ops.shifted_sign, ops.shifted_sign_gradient)},
     ops.scaled_gradient: scaled_cases,
     **{op: partial(adapted_cases, op) for op in (ops.adapted_sign, ops.adapted_sign_gradient)},
     ops.mean_magnitude: magnitude_cases,
@@ -578,6 +589,8 @@ WITHOUT_KERNEL = (
     ops.adapted_sign_gradient,
     ops.standard_sign,
     ops.standard_sign_gradient,
+    ops.shifted_sign,
+    ops.shifted_sign_gradient,
     ops.scaled_gradient,
     ops.mean_magnitude,
     ops.window_mean,

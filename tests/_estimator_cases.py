@@ -167,6 +167,35 @@ def is_standard(op: ops.Op[Any], arguments: tuple[Any, ...], call: Callable[...,
     assert_reduction(call(*arguments), exact, n, 4.0 * largest)
 
 
+def shifted_shapes() -> Iterator[tuple[int, int, int, torch.dtype]]:
+    """Outer, channels and inner: channels last where inner is 1; vectors that are not full, several parts."""
+    shapes = ((0, 3, 1), (1, 1, 1), (5, 7, 1), (700, 16, 1), (130, 65, 1), (2, 9000, 1), (0, 3, 4), (2, 3, 0))
+    yield from ((*shape, torch.float32) for shape in (*shapes, (3, 2, 5), (2, 5, 16), (3, 4, 63), (1, 3, 1027)))
+    yield from ((*shape, dtype) for shape in ((5, 7, 1), (3, 2, 5)) for dtype in FLOATS[1:])
+
+
+def shifted(label: str, shape: tuple[int, ...], dtype: torch.dtype, with_grad: bool) -> tuple[Any, ...]:
+    x = numbers(label, shape, dtype, (0.0, -0.0, 1.0, -1.0, 0.25, -0.25))
+    shift = numbers(label + "shift", shape[1:2], dtype, ()) * 0.25
+    shift[1::3] = 0.0
+    return (gradient(label, shape, dtype), x, shift) if with_grad else (x, shift)
+
+
+def is_shifted(op: ops.Op[Any], arguments: tuple[Any, ...], call: Callable[..., Any]) -> None:
+    """The bits of the formula, and a sum within its rounding."""
+    expected = op.reference(*arguments)
+    if op is ops.shifted_sign:
+        assert_exact(call(*arguments), expected)
+        return
+    to_x, to_shift = call(*arguments)
+    assert_exact(to_x, expected[0])
+    if arguments[1].dtype != torch.float32:
+        assert_exact(to_shift, expected[1])
+        return
+    largest = to_x.abs().max().double() if to_x.numel() else 1.0
+    assert_reduction(to_shift, expected[0].double().sum((0, 2)), max(1, to_x.numel()), largest)
+
+
 def scaled_shapes() -> Iterator[tuple[int, int, torch.dtype]]:
     yield from (
         (rows, n, torch.float32) for rows, n in ((0, 3), (3, 0), (1, 1), (5, 63), (3, 65), (64, 257), (7, 4097))

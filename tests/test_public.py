@@ -31,6 +31,8 @@ def test_public_names() -> None:
         "adapted_sign_gradient",
         "standard_sign",
         "standard_sign_gradient",
+        "shifted_sign",
+        "shifted_sign_gradient",
         "scaled_gradient",
         "mean_magnitude",
         "window_mean",

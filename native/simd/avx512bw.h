@@ -14,11 +14,6 @@ namespace bittern::avx512bw {
 
 #include "zmm.inl.h"
 
-// Sixteen unsigned 16-bit numbers, widened.
-static inline I32 load(const u16* p) {
-  return {_mm512_cvtepu16_epi32(load_8_words(p))};
-}
-
 #include "zmm_bytes.inl.h"
 
 #include "nibble_pairs.inl.h"

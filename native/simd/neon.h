@@ -215,6 +215,9 @@ static inline F32 floor_of(F32 x) {
 static inline I32 to_int(F32 x) {
   return {vcvtq_s32_f32(x)};
 }
+static inline I32 load(const u16* p) {
+  return {vreinterpretq_s32_u32(vmovl_u16(vld1_u16(p)))};
+}
 static inline void store_halves(u16* p, I32 x) {
   vst1_u16(p, vmovn_u32(vreinterpretq_u32_s32(x.bits)));
 }

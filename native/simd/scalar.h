@@ -227,6 +227,9 @@ static inline F32 floor_of(F32 x) {
 static inline I32 to_int(F32 x) {
   return static_cast<I32>(x);
 }
+static inline I32 load(const u16* p) {
+  return static_cast<I32>(*p);
+}
 static inline void store_halves(u16* p, I32 x) {
   *p = static_cast<u16>(x);
 }

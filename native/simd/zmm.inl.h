@@ -182,6 +182,10 @@ static inline F32 floor_of(F32 x) {
 static inline I32 to_int(F32 x) {
   return {_mm512_cvtps_epi32(x)};
 }
+// Sixteen unsigned 16-bit numbers, widened.
+static inline I32 load(const u16* p) {
+  return {_mm512_cvtepu16_epi32(load_8_words(p))};
+}
 static inline void store_halves(u16* p, I32 x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x.bits));
 }

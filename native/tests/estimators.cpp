@@ -11,6 +11,7 @@
 #include "flat_bits/kernel.h"
 #include "harness.h"
 #include "scaled_gradient/kernel.h"
+#include "shifted_sign/kernel.h"
 #include "sign_slopes/kernel.h"
 #include "standard_sign/kernel.h"
 
@@ -137,6 +138,54 @@ void test_standard(Isa isa, i64 samples, i64 n, int threads, Results& results) {
   results.record(good, "scaled_gradient" + name);
 }
 
+void test_whole(Isa isa, i64 rows, i64 n, int threads, Results& results) {
+  Random random(static_cast<unsigned>(n));
+  const ScaledGradientKernels &mine = scaled_gradient_kernels(isa),
+                              &scalar = scaled_gradient_kernels(Isa::scalar);
+  const std::vector<float> g = draw_plain(random, rows * n), factor = draw_plain(random, n);
+  std::vector<float> y(g.size());
+  for (float& value : y) value = static_cast<float>(random.below(65535)) - 32767.0f;
+  Guarded<u16> lifted(rows * n);
+  Guarded<float> out(rows * n), to_y(rows * n), to_factor(n), expected(n);
+  bool good = mine.scale_whole(y.data(), factor.data(), rows, n, out.data(), lifted.data(), threads);
+  for (i64 i = 0; i < rows * n; ++i) {
+    const float value = y[static_cast<std::size_t>(i)];
+    good &= lifted[i] == static_cast<u16>(value + 32768.0f);
+    good &= out[i] == value * factor[static_cast<std::size_t>(i % n)];
+  }
+  mine.gradient_of_whole(g.data(), lifted.data(), factor.data(), rows, n, to_y.data(), to_factor.data(),
+                         threads);
+  scalar.gradient(g.data(), y.data(), factor.data(), rows, n, to_y.data(), expected.data(), 1);
+  for (i64 j = 0; j < n; ++j) good &= to_factor[j] == expected[j];
+  good &= lifted.intact() && out.intact() && to_y.intact() && to_factor.intact();
+  if (rows * n > 0) {
+    y.back() = 0.5f;
+    good &= !mine.scale_whole(y.data(), factor.data(), rows, n, out.data(), lifted.data(), threads);
+  }
+  results.record(good, std::string("scale_whole ") + isa_name(isa) + " " + std::to_string(n));
+}
+
+void test_shifted(Isa isa, i64 outer, i64 channels, i64 inner, int threads, Results& results) {
+  Random random(static_cast<unsigned>(channels + inner));
+  const i64 n = outer * channels * inner;
+  const std::vector<float> x = draw(random, n), g = draw_plain(random, n),
+                           shift = draw_plain(random, channels);
+  const ShiftedSignKernels &mine = shifted_sign_kernels(isa), &scalar = shifted_sign_kernels(Isa::scalar);
+  const ShiftedImages images{x.data(), shift.data(), outer, channels, inner};
+  std::vector<float> sums(static_cast<std::size_t>(images.parts() * channels)), to_x(x.size()),
+      to_shift(shift.size());
+  bool good = like_scalar(mine, scalar, n,
+                          [&](const ShiftedSignKernels& k, float* out) { k.sign(images, out, threads); });
+  good &= like_scalar(mine, scalar, n, [&](const ShiftedSignKernels& k, float* out) {
+    k.gradient(images, g.data(), sums.data(), out, to_shift.data(), threads);
+  });
+  good &= like_scalar(mine, scalar, channels, [&](const ShiftedSignKernels& k, float* out) {
+    k.gradient(images, g.data(), sums.data(), to_x.data(), out, threads);
+  });
+  results.record(good, std::string("shifted_sign ") + isa_name(isa) + " " + std::to_string(channels) + "x" +
+                           std::to_string(inner));
+}
+
 void test_flat_bits(Isa isa, i64 n, int threads, Results& results) {
   Random random(static_cast<unsigned>(n));
   const FlatBitsKernels& kernels = flat_bits_kernels(isa);
@@ -170,7 +219,12 @@ void test_estimators(Isa isa, Results& results) {
       test_slopes(isa, n, threads, results);
       test_flat_bits(isa, n, threads, results);
     }
-    for (i64 n : {2, 63, 64, 65, 1025, 4161}) test_standard(isa, 3, n, threads, results);
+    for (i64 n : {2, 63, 64, 65, 1025, 4161}) {
+      test_standard(isa, 3, n, threads, results);
+      test_whole(isa, 3, n, threads, results);
+      test_shifted(isa, 3, 2, n, threads, results);
+      test_shifted(isa, 300, n, 1, threads, results);
+    }
   }
 }
 

@@ -66,6 +66,27 @@ def adapted_sign_gradient(
 def scaled_gradient(
     isa: int, threads: int, grad: int, y: int, factor: int, rows: int, n: int, to_y: int, to_factor: int
 ) -> None: ...
+def scaled_gradient_of_whole(
+    isa: int, threads: int, grad: int, lifted: int, factor: int, rows: int, n: int, to_y: int, to_factor: int
+) -> None: ...
+def scale_whole(isa: int, threads: int, y: int, factor: int, rows: int, n: int, out: int, lifted: int) -> bool: ...
+def shifted_sign(
+    isa: int, threads: int, x: int, shift: int, outer: int, channels: int, inner: int, out: int
+) -> None: ...
+def shifted_sign_sums(outer: int, channels: int, inner: int) -> int: ...
+def shifted_sign_gradient(
+    isa: int,
+    threads: int,
+    grad: int,
+    x: int,
+    shift: int,
+    outer: int,
+    channels: int,
+    inner: int,
+    sums: int,
+    to_x: int,
+    to_shift: int,
+) -> None: ...
 def standard_sign(
     isa: int, threads: int, x: int, samples: int, n: int, epsilon: float, out: int, statistics: int
 ) -> None: ...

@@ -12,7 +12,9 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from _binary import scaled_input_gradient, scaled_weight_gradient, shape_of
-from bittern.binary import XNORNetPlusPlus
+from _tolerance import assert_exact
+from bittern.bench.train.memory import saved_bytes
+from bittern.binary import XNORNetPlusPlus, xnor_net_pp
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear
 from bittern.quantizer import SignCode
 
@@ -229,3 +231,45 @@ def test_bad_options_name_the_choices() -> None:
             XNORNetPlusPlus(shape_of(W), case=case)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="mask must be one of 'paper', 'released'; got 'strict'"):
         XNORNetPlusPlus(shape_of(W), mask="strict")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("case", [2, 4])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_whole_numbers_are_kept_as_16_bits_with_the_same_gradients(
+    case: int, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    layer = BinaryConv2d(5, 6, 3, padding=1, bias=False, method=partial(XNORNetPlusPlus, case=case))
+    x = torch.randn(3, 5, 7, 9).contiguous(memory_format=layout).requires_grad_()
+    g = layer(x).detach().square()
+    for factor in layer.method.parameters():
+        nn.init.uniform_(factor, 0.5, 2.0)
+    numbers = torch.randint(-45, 46, (3, 6, 7, 9)).float().contiguous(memory_format=layout).requires_grad_()
+
+    def first(**more: bool) -> tuple[torch.Tensor, ...]:
+        asked = (numbers, *layer.method.parameters())
+        return torch.autograd.grad(layer.method.output(numbers), asked, g, **more)
+
+    def second() -> tuple[torch.Tensor, ...]:
+        total = sum(t.square().sum() for t in first(create_graph=True))
+        return torch.autograd.grad(total, (numbers, *layer.method.parameters()))
+
+    held = [numbers, *layer.method.parameters()]
+    y, mine, mine_second = layer.method.output(numbers), first(), second()
+    kept = saved_bytes(lambda: layer.method.output(numbers), held)
+    monkeypatch.setattr(xnor_net_pp, "_may_be_whole", lambda y, factor: False)
+    plain = layer.method.output(numbers)
+    assert_exact(y.detach(), plain.detach())
+    assert y.stride() == plain.stride()
+    for found, expected in zip((*mine, *mine_second), (*first(), *second()), strict=True):
+        assert_exact(found, expected)
+    factors = 3 * 6 * 7 * 9 * 4  # their product, and what it is made of
+    assert numbers.numel() * 2 <= kept <= numbers.numel() * 2 + factors
+
+
+def test_other_numbers_are_kept_as_they_are() -> None:
+    method = XNORNetPlusPlus(shape_of(torch.zeros(2, 3, 1, 1)), case=2)
+    y = torch.full((4, 2, 3, 3), 0.5).requires_grad_()
+    y.data[1, 0, 2, 1] = 40000.0
+    (to_gamma,) = torch.autograd.grad(method.output(y).sum(), method.parameters())
+    assert_exact(to_gamma, y.detach().sum(0))

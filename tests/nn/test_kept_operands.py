@@ -27,6 +27,7 @@ from bittern.estimators import (
     Triangle,
     binarize,
     origin_of,
+    shifted_sign,
 )
 from bittern.nn import BinaryConv1d, BinaryConv2d, BinaryLinear, scaled_product, sign_product
 from bittern.quantizer import LayerShape
@@ -45,7 +46,7 @@ SHAPES = (
     ((2, 5, 3, 4), torch.contiguous_format),
     ((2, 5, 3, 4), torch.channels_last),
 )
-KEEPING = (binary.BiRealNet, binary.ReCU, binary.IRNet, binary.FDA)
+KEEPING = (binary.BiRealNet, binary.ReActNet, binary.ReCU, binary.IRNet, binary.FDA)
 """Methods whose sign of the input keeps the input."""
 
 
@@ -72,6 +73,7 @@ def test_signs_of_what_is_kept_come_again(
     x = torch.randn(shape).contiguous(memory_format=layout).requires_grad_()
     assert_comes_again(binarize(x, estimator), x)
     assert_comes_again(sample_sign("test", x, training=True), x)
+    assert_comes_again(shifted_sign(x, torch.randn(shape[1]).requires_grad_()), x)
 
 
 @pytest.mark.parametrize(("shape", "layout"), SHAPES)

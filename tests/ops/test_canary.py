@@ -119,6 +119,34 @@ def test_scaled_gradient(isa: ops.Isa, rows: int, n: int) -> None:
 
 
 @ISAS
+@pytest.mark.parametrize(("rows", "n"), [(0, 5), (1, 1), (3, 63), (2, 1025)])
+def test_scale_whole(isa: ops.Isa, rows: int, n: int) -> None:
+    y, factor, others = torch.ones(rows, n), torch.randn(n), (torch.empty(rows, n), torch.empty(n))
+    lifted = torch.empty(rows, n, dtype=torch.uint16)
+    given = (isa, THREADS, y.data_ptr(), factor.data_ptr(), rows, n)
+    check((rows, n), torch.float32, lambda _, out: _native.scale_whole(*given, out, lifted.data_ptr()))
+    check((rows, n), torch.int16, lambda _, out: _native.scale_whole(*given, others[0].data_ptr(), out))
+    given = (isa, THREADS, y.data_ptr(), lifted.data_ptr(), factor.data_ptr(), rows, n)
+    check((n,), torch.float32, lambda _, out: _native.scaled_gradient_of_whole(*given, others[0].data_ptr(), out))
+    check((rows, n), torch.float32, lambda _, out: _native.scaled_gradient_of_whole(*given, out, others[1].data_ptr()))
+
+
+@ISAS
+@pytest.mark.parametrize("shape", [(0, 5, 1), (3, 7, 1), (900, 16, 1), (2, 3, 5), (1, 2, 65)])
+def test_shifted_sign(isa: ops.Isa, shape: tuple[int, int, int]) -> None:
+    x, shift = torch.randn(shape), torch.randn(shape[1])
+    others = torch.empty_like(x), torch.empty_like(shift)
+    sums = torch.empty(_native.shifted_sign_sums(*shape))
+    at = (x.data_ptr(), shift.data_ptr(), *shape)
+    check(shape, torch.float32, lambda _, out: _native.shifted_sign(isa, THREADS, *at, out))
+    given = (isa, THREADS, x.data_ptr(), *at)
+    gradient = _native.shifted_sign_gradient
+    check(shape, torch.float32, lambda _, out: gradient(*given, sums.data_ptr(), out, others[1].data_ptr()))
+    check((shape[1],), torch.float32, lambda _, out: gradient(*given, sums.data_ptr(), others[0].data_ptr(), out))
+    check((len(sums),), torch.float32, lambda _, out: gradient(*given, out, *(t.data_ptr() for t in others)))
+
+
+@ISAS
 @pytest.mark.parametrize(("rows", "columns", "hidden"), [(0, 5, 1), (3, 7, 2), (65, 16, 1), (70, 33, 3)])
 def test_adapted_sign(isa: ops.Isa, rows: int, columns: int, hidden: int) -> None:
     x, down, up = torch.randn(rows, columns), torch.randn(hidden, columns), torch.randn(columns, hidden)

@@ -26,6 +26,8 @@ KERNELS = {
     ops.adapted_sign_gradient: {"adapted_sign_gradient"},
     ops.standard_sign: {"standard_sign"},
     ops.standard_sign_gradient: {"standard_sign_gradient"},
+    ops.shifted_sign: {"shifted_sign"},
+    ops.shifted_sign_gradient: {"shifted_sign_gradient"},
     ops.scaled_gradient: {"scaled_gradient"},
     ops.mean_magnitude: {"mean_magnitude"},
     ops.window_mean: {"window_mean"},
@@ -80,6 +82,9 @@ def test_every_native_function_with_an_instruction_set_is_known_here() -> None:
         "integer_conv_prepare",
         "flat_bits",  # plain functions, no ops: test_flat_bits.py
         "rows_of_bits",
+        "shifted_sign_sums",  # a size
+        "scale_whole",  # plain functions: test_scaled_whole.py
+        "scaled_gradient_of_whole",
         "from_flat_bits",
         "cpu_features",
         "instruction_sets",

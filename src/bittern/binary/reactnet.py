@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bittern.binary._common import filter_mean_abs
-from bittern.estimators import ApproxSign, Plateaus, binarize, without_scale
+from bittern.estimators import Plateaus, binarize, shifted_sign, without_scale
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 
 
@@ -34,8 +34,7 @@ class ReActNet(Quantizer):
         return Quantized(binarize(w, Plateaus(without_scale(torch.ones_like(alpha), alpha))), alpha)
 
     def input(self, x: Tensor) -> Quantized:
-        shifted = x + self.shape.input_view(self.shift)
-        return Quantized(binarize(shifted, ApproxSign()))
+        return Quantized(shifted_sign(x, self.shift))
 
     def input_code(self) -> InputCode:
         # x + b >= 0 in floating point exactly where x >= -b: a sum never rounds across or onto 0

@@ -11,7 +11,8 @@ from torch.nn.parameter import UninitializedParameter
 
 from bittern import ops
 from bittern.binary._common import check_choice
-from bittern.estimators import Clip, binarize, in_order, is_transformed, lies_channels_last, out_of_order
+from bittern.estimators import Clip, binarize, in_order, is_transformed, lies_channels_last, linked, links, out_of_order
+from bittern.ops._transforms import passes_unseen
 from bittern.quantizer import InputCode, LayerShape, Quantized, Quantizer, SignCode
 
 CASES = (1, 2, 3, 4)
@@ -155,18 +156,62 @@ def _refuse_unsized(method: nn.Module, prefix: str, keep_vars: bool) -> None:
 
 def _scaled(y: Tensor, factor: Tensor) -> Tensor:
     """y * factor, where every sample has the same factor [1, ...]: both gradients in one pass."""
+    if torch.is_grad_enabled() and factor.requires_grad and _may_be_whole(y, factor):
+        last = lies_channels_last(y)
+        rows = in_order(y.detach(), last).flatten(1).contiguous()
+        found = ops.scale_whole(rows, _row(factor.detach(), last))
+        if found is not None:
+            scaled: Tensor = _ScaledWhole.apply(links(y)[0], factor, y.detach(), *found)  # type: ignore[no-untyped-call]
+            return scaled
     result: Tensor = _Scaled.apply(y, factor)  # type: ignore[no-untyped-call]
     return result
+
+
+def _may_be_whole(y: Tensor, factor: Tensor) -> bool:
+    """Whether `ops.scale_whole` may look at the numbers."""
+    if torch.compiler.is_compiling() or not passes_unseen((y.detach(), factor.detach())):
+        return False
+    return y.dtype == factor.dtype == torch.float32 and factor.shape[1:] == y.shape[1:]
+
+
+def _row(factor: Tensor, last: bool) -> Tensor:
+    """factor [1, ...] in the order of memory of y."""
+    return in_order(factor, last).flatten().contiguous()
+
+
+class _ScaledWhole(torch.autograd.Function):
+    """The same where y is the whole numbers that a product of signs is: they are kept as 16 bits.
+
+    y_link: what the gradient of y goes to; out, lifted: of `ops.scale_whole`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, y_link: Tensor, factor: Tensor, y: Tensor, out: Tensor, lifted: Tensor) -> Tensor:
+        ctx.last, ctx.shape, ctx.y_link = lies_channels_last(y), in_order(y, lies_channels_last(y)).shape, y_link
+        ctx.save_for_backward(factor, lifted)
+        return out_of_order(out.view(ctx.shape), ctx.last)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        factor, lifted = ctx.saved_tensors
+        grad = grads[0]
+        if torch.is_grad_enabled():  # the result may be differentiated again
+            y = linked(ctx.y_link, out_of_order(ops.lowered(lifted).view(ctx.shape), ctx.last))
+            return grad * factor, (grad * y).sum(0, keepdim=True), None, None, None
+        rows = in_order(grad, ctx.last).flatten(1).contiguous()
+        to_y, to_factor = ops.scaled_gradient_of_whole(rows, lifted, _row(factor, ctx.last))
+        # the factor lies as torch multiplied its parts, whose gradients it works out next
+        to_factor = out_of_order(to_factor.view(1, *ctx.shape[1:]), ctx.last).contiguous()
+        return out_of_order(to_y.view(ctx.shape), ctx.last), to_factor, None, None, None
 
 
 class _Scaled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor, factor: Tensor) -> Tensor:
         ctx.last = lies_channels_last(y)
-        if ctx.last:  # torch multiplies two layouts ten times as slowly as one
-            factor = factor.contiguous(memory_format=torch.channels_last)
         ctx.save_for_backward(y, factor)
-        return y * factor
+        # torch multiplies two layouts ten times as slowly as one
+        return y * (factor.contiguous(memory_format=torch.channels_last) if ctx.last else factor)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:

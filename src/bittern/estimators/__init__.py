@@ -40,6 +40,7 @@ from bittern.estimators.functions import (
     out_of_order,
     straight_through,
 )
+from bittern.estimators.links import linked, links
 from bittern.estimators.origin import Origin, note_origin, origin_of
 from bittern.estimators.records import (
     ApproxSign,
@@ -52,6 +53,7 @@ from bittern.estimators.records import (
     without_scale,
 )
 from bittern.estimators.rounding import gradient_scaled_levels
+from bittern.estimators.shifted import shifted_sign
 
 __all__ = [
     "ApproxSign",
@@ -74,11 +76,14 @@ __all__ = [
     "in_order",
     "is_transformed",
     "lies_channels_last",
+    "linked",
+    "links",
     "note_origin",
     "once",
     "origin_of",
     "out_of_order",
     "quantized_error",
+    "shifted_sign",
     "straight_through",
     "without_scale",
 ]

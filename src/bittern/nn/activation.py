@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bittern.estimators import ApproxSign, binarize, straight_through
+from bittern.estimators import shifted_sign, straight_through
 from bittern.nn._check import check_floating
 
 INITIAL_SLOPE = 0.25
@@ -42,8 +42,7 @@ class RSign(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         _check_input("RSign", x, self.channels)
-        shifted = x + per_channel(self.shift, x)
-        return binarize(shifted, ApproxSign())
+        return shifted_sign(x, self.shift)
 
     def extra_repr(self) -> str:
         return str(self.channels)

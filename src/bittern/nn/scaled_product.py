@@ -15,9 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bittern.estimators import Origin, origin_of
+from bittern.estimators import Origin, linked, links, origin_of
 from bittern.nn.geometry import Geometry, accumulate
-from bittern.nn.links import linked, links
 from bittern.nn.product_gradients import differentiable, gradients, over_outputs
 
 Origins = tuple[Origin | None, Origin | None]

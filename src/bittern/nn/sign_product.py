@@ -28,9 +28,8 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from bittern import ops
-from bittern.estimators import Origin, origin_of
+from bittern.estimators import Origin, linked, links, origin_of
 from bittern.nn.geometry import Geometry, accumulate
-from bittern.nn.links import linked, links
 from bittern.nn.product_gradients import differentiable, gradients, lies_channels_last, over_outputs
 
 LEAST_PRODUCTS = 2**24

@@ -51,7 +51,8 @@ from bittern.ops.pool_images import PoolRule, mean_step, pool_step
 from bittern.ops.quantize_blockwise import quantize_4bit, quantize_blockwise
 from bittern.ops.real_conv import PreparedRealConv, SumOrder
 from bittern.ops.real_linear import PreparedRealLinear, SumTree, TreePart
-from bittern.ops.scaled_gradient import scaled_gradient
+from bittern.ops.scaled_gradient import lowered, scale_whole, scaled_gradient, scaled_gradient_of_whole
+from bittern.ops.shifted_sign import shifted_sign, shifted_sign_gradient
 from bittern.ops.sign import sign
 from bittern.ops.sign_products import sign_products
 from bittern.ops.sign_slopes import approx_sign_gradient, error_decay_gradient, fourier_gradient, noisy_sign
@@ -71,6 +72,8 @@ ALL: tuple[Op[Any], ...] = (
     adapted_sign_gradient,
     standard_sign,
     standard_sign_gradient,
+    shifted_sign,
+    shifted_sign_gradient,
     scaled_gradient,
     mean_magnitude,
     window_mean,
@@ -178,6 +181,7 @@ __all__ = [
     "linear_4bit_backward",
     "linear_8bit",
     "linear_groups",
+    "lowered",
     "masked_gradient",
     "mean_magnitude",
     "mean_of_sample",
@@ -197,7 +201,11 @@ __all__ = [
     "quantize_blockwise",
     "rows_of_bits",
     "run_steps",
+    "scale_whole",
     "scaled_gradient",
+    "scaled_gradient_of_whole",
+    "shifted_sign",
+    "shifted_sign_gradient",
     "sign",
     "sign_products",
     "standard_sign",

@@ -5,6 +5,8 @@ grad, y: [rows, n]; factor: [n]; float32, float64, float16 or bfloat16, one dtyp
     to y = grad * factor; to factor_j = sum over the rows of grad_ij * y_ij
 On the CPU native code serves float32: fused products, row after row, so the same bits on every instruction set and with
 any number of threads. Other dtypes are torch's own operations, one after another.
+`scale_whole` and `scaled_gradient_of_whole` are the product and its gradients where y is whole numbers, which then
+take 16 bits.
 Errors: TypeError for another dtype; ValueError for shapes that do not fit.
 Not differentiable: `bittern.binary.XNORNetPlusPlus` uses it.
 """
@@ -17,8 +19,9 @@ from bittern.ops._check import FLOATS, check_dtype, check_same_device
 from bittern.ops._op import Op, lazily
 from bittern.ops.scaled_gradient.cpu import scaled_gradient_cpu
 from bittern.ops.scaled_gradient.reference import scaled_gradient_reference
+from bittern.ops.scaled_gradient.whole import lowered, scale_whole, scaled_gradient_of_whole
 
-__all__ = ["scaled_gradient"]
+__all__ = ["lowered", "scale_whole", "scaled_gradient", "scaled_gradient_of_whole"]
 
 
 def _check(grad: Tensor, y: Tensor, factor: Tensor) -> None:

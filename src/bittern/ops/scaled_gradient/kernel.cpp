@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel.h"
 
+#include <cstring>
+
 #include "parallel.h"
 #include "set_files.h"
 #include BITTERN_SIMD

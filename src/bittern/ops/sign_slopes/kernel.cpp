@@ -13,5 +13,7 @@ namespace bittern::BITTERN_SET {
 
 #include "fourier.inl.h"
 
+#include "approx.inl.h"
+
 #include "kernel.inl.h"
 }  // namespace bittern::BITTERN_SET

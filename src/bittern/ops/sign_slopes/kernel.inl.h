@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Included inside the namespace of one instruction set, after functions.inl.h.
+// Included inside the namespace of one instruction set, after functions, fourier and approx.
 
 namespace {
 
@@ -38,13 +38,6 @@ void slope_all(const float* a, const float* b, i64 n, Rule rule, float* out, int
 }
 
 // ---- max(0, 2 - 2|x|)
-
-struct ApproxRule {
-  BITTERN_INLINE F32 apply(F32 grad, F32 x) const {
-    const F32 size = absolute(x);  // twice it is exact; the order of the maximum keeps a NaN
-    return multiply(grad, maximum(splat(0.0f), subtract(splat(2.0f), add(size, size))));
-  }
-};
 
 void approx(const float* grad, const float* x, i64 n, float* out, int threads) {
   slope_all(grad, x, n, ApproxRule{}, out, threads);

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel.h"
+
+#include <cstring>
+
+#include "parallel.h"
+#include "set_files.h"
+#include BITTERN_SIMD
+
+namespace bittern::BITTERN_SET {
+#include "sign_slopes/approx.inl.h"
+
+#include "kernel.inl.h"
+}  // namespace bittern::BITTERN_SET
