@@ -102,11 +102,11 @@ def test_packages_come_alone() -> None:
     always, layers = {"_native", "_version", "ops"}, {"codes", "estimators", "input_codes", "quantizer", "start"}
     with_it = {
         "binary": {"binary", "_first_batch", "_options", "_squashed", *layers},
-        "models": {"models", "nn", "_options", "attention_method", "_files", "_tensor_file", *layers},
-        "nn": {"nn", "attention_method", "_files", "_tensor_file", *layers},
+        "models": {"models", "nn", "_autocast", "_options", "attention_method", "_files", "_tensor_file", *layers},
+        "nn": {"nn", "_autocast", "attention_method", "_files", "_tensor_file", *layers},
         "optim": {"optim"},
         "quant": {"quant", "_first_batch", "_options", "_squashed", "multibit", *layers},
-        "pack": {"deploy", "nn", "attention_method", "_files", "_tensor_file", *layers},
+        "pack": {"deploy", "nn", "_autocast", "attention_method", "_files", "_tensor_file", *layers},
     }
     loaded = added_by(*(f"import bittern; bittern.{name}" for name in with_it))
     assert [own(modules) for modules in loaded] == [always | expected for expected in with_it.values()]

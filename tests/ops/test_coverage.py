@@ -80,6 +80,10 @@ def test_every_native_function_with_an_instruction_set_is_known_here() -> None:
         "multibit_linear",  # of PreparedMultibitMatvec alone: test_multibit.py
         "integer_conv_sizes",  # steps of programs: test_integers.py
         "integer_conv_prepare",
+        "integer_recurrent",  # of PreparedIntegerRecurrent alone: test_integers.py
+        "integer_recurrent_bytes",
+        "integer_recurrent_fields",
+        "integer_recurrent_prepare",
         "flat_bits",  # plain functions, no ops: test_flat_bits.py
         "rows_of_bits",
         "shifted_sign_sums",  # a size
