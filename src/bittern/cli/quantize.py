@@ -69,6 +69,12 @@ def quantize(
     ] = None,
     keep: Annotated[list[str] | None, typer.Option(help="Layers or modules that stay float, with * and ?.")] = None,
     equalize: Annotated[bool, typer.Option("--equalize", help="Neighbouring layers share their ranges first.")] = False,
+    channel_scales: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Bring the channels of a value to one range, to this strength above 0; 0.5 is usual."
+        ),
+    ] = None,
     bias_correction: Annotated[
         bool, typer.Option("--bias-correction", help="Biases take back by how much channels moved.")
     ] = False,
@@ -120,6 +126,7 @@ def quantize(
             rounding=rounding,
             keep=keep or (),
             equalize=equalize,
+            channel_scales=channel_scales,
             bias_correction=bias_correction,
             budget=_with_notes(wanted, info, input_type, output_type),
             floor=least,

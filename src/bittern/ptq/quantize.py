@@ -24,6 +24,7 @@ from bittern.ptq.attention import with_products
 from bittern.ptq.batches import example_of, first_samples, program_inputs, read_batches, takes_one
 from bittern.ptq.budget import Budget, Floor, check_floor, spend
 from bittern.ptq.calibrate import Groups, MakeObserver, bits_of, calibrated, with_states
+from bittern.ptq.channel_scales import with_channel_scales
 from bittern.ptq.fold import folded
 from bittern.ptq.layerwise import correct_bias, layer_by_layer
 from bittern.ptq.learned import Rounding, learn_rounding
@@ -59,6 +60,7 @@ def quantize(
     rounding: Rounding | None = None,
     keep: Sequence[str] = (),
     equalize: bool = False,
+    channel_scales: float | None = None,
     bias_correction: bool = False,
     budget: Budget | None = None,
     floor: Floor | None = None,
@@ -81,6 +83,9 @@ def quantize(
     8 bits, and takes a training of each part.
     keep: names of layers or modules that stay float, with * and ?; one that names nothing is an error.
     equalize: neighbouring layers share their channels' ranges first (`ptq.equalize`); for weights with one scale.
+    channel_scales: strength, above 0 up to 1, to which the channels of a value are brought to one range (1) or left
+    (None), so that small ones keep precision (`ptq.channel_scales` has the formula); for deep networks of depthwise
+    layers and of joined values, at 0.5.
     bias_correction: biases take back by how much the mean of each channel moved on the calibration data.
     budget: of the file or of a call; layers that `layers` does not name get bits of weights, at most `weights`, that
     keep it and harm the answers on the calibration data least. floor: the least that a metric of yours must give then.
@@ -114,6 +119,7 @@ def quantize(
         units = plan(facts, keep)
         _check_some(units)
         facts = equalized(facts, units) if equalize else facts
+        facts = facts if channel_scales is None else with_channel_scales(facts, units, given, channel_scales)
         groups = Groups(facts, units)
         products = [unit.node for unit in units if unit.reason is None and unit.rule.leads]
         wanted = _bits(products, Bits(weights, inputs), layers or {})

@@ -52,7 +52,7 @@ class IntegersReport:
         if self.judged:
             parts += [judged_table(self.judged), JUDGED_LEGEND, *kept_in_float(self.judged)]
             parts += [
-                f"{row.network}, {row.observer}: the file answers otherwise"
+                f"{row.network}, {row.setting}: the file answers otherwise"
                 for row in self.judged
                 if not row.same_from_file
             ]

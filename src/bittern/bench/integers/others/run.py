@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantizes a network of others with each observer, and judges it."""
+"""Quantizes a network of others in each setting, and judges it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,25 +15,35 @@ from torch import Tensor, nn
 from bittern.bench.integers.others.networks import Other
 from bittern.deploy.packed import from_bytes
 from bittern.nn._table import text_table
-from bittern.ptq import MinMax, Observer, Percentile, quantize
+from bittern.ptq import MinMax, Percentile, quantize
 
-OBSERVERS: Mapping[str, type[Observer]] = {"MinMax": MinMax, "Percentile": Percentile}
+STRENGTH = 0.5
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "MinMax": {"observer": MinMax},
+    "Percentile": {"observer": Percentile},
+    "Percentile, channel scales, biases": {
+        "observer": Percentile,
+        "channel_scales": STRENGTH,
+        "bias_correction": True,
+    },
+}
+"""Arguments of `quantize`, by what rows call them."""
 AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One network with the ranges of one observer."""
+    """One network in one setting."""
 
     network: str
-    observer: str
+    setting: str
     metric: str
     float_score: float
     score: float
     noise_db: float
     """Signal over the error of all answers, on the test inputs."""
     calibration_db: float
-    """The same on the calibration data, by which an observer is chosen."""
+    """The same on the calibration data, by which a setting is chosen."""
     integer_macs: float
     """Share of the multiply-accumulates."""
     same_from_file: bool
@@ -41,13 +52,13 @@ class Judged:
 
 
 def judged(other: Other, data: Path, tell: Callable[[str], None]) -> list[Judged]:
-    """A row for each observer. Raises: what its files raise."""
+    """A row for each setting. Raises: what its files raise."""
     model, given = other.load(data), other.given(data)
     floats, before = _answers(model, given.test), _answers(model, given.calibration)
     rows = []
-    for name, observer in OBSERVERS.items():
+    for name, setting in SETTINGS.items():
         tell(f"{other.title}: {name}")
-        network = quantize(model, given.calibration, observer=observer, keep=other.keep)
+        network = quantize(model, given.calibration, keep=other.keep, **setting)
         found = _answers(network, given.test)
         rows.append(
             Judged(
@@ -88,15 +99,15 @@ def noise_db(wanted: Sequence[Tensor], got: Sequence[Tensor]) -> float:
 
 
 def judged_table(rows: Sequence[Judged]) -> str:
-    """One line a network and observer; the one with the least noise on the calibration data has a star."""
+    """One line a network and setting; the one with the least noise on the calibration data has a star."""
     best = {
         row.network: max((r for r in rows if r.network == row.network), key=lambda r: r.calibration_db) for row in rows
     }
-    header = ("network", "observer", "judged by", "float", "integers", "SNR dB", "on calibration", "MACs in integers")
+    header = ("network", "setting", "judged by", "float", "integers", "SNR dB", "on calibration", "MACs in integers")
     lines = [
         (
             row.network,
-            f"{row.observer}{' *' if best[row.network] is row else ''}",
+            f"{row.setting}{' *' if best[row.network] is row else ''}",
             row.metric,
             f"{row.float_score:.4g}",
             f"{row.score:.4g}",
@@ -118,5 +129,5 @@ def kept_in_float(rows: Sequence[Judged]) -> Iterator[str]:
 
 JUDGED_LEGEND = (
     "Networks of others, judged by what they are for: PSNR against the pictures, all else against the float "
-    "network's own answers. *: the observer with the least noise on the calibration data."
+    "network's own answers. *: the setting with the least noise on the calibration data."
 )
