@@ -140,7 +140,7 @@ class _Recurrent(nn.Module):
 def _recurrent(name: str, layer: type[nn.LSTM] | type[nn.GRU]) -> Network:
     title = f"{layer.__name__}, 2 layers of {HIDDEN}, {STEPS} steps of {FEATURES}"
     build, shape = partial(_Recurrent, layer), (STEPS, FEATURES)
-    return Network(name, title, partial(_started, build), shape, partial(noise, shape), FASTER)
+    return Network(name, title, partial(_started, build), shape, partial(noise, shape))
 
 
 def _started(build: Callable[[], nn.Module], data: Path | None) -> nn.Module:
