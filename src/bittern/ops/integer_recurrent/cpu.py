@@ -10,11 +10,10 @@ from torch import Tensor
 from bittern import _native
 from bittern.ops._isa import Isa, chosen_isa, threads
 from bittern.ops.binary_block.layout import record_of
-from bittern.ops.fixed_point import scaled
 from bittern.ops.fixed_point_16 import logistic_table, tanh_table
 from bittern.ops.integer_conv.cpu import rounded_twice
 from bittern.ops.integer_recurrent.arguments import GRU, GateProduct, IntegerCell
-from bittern.ops.integer_recurrent.reference import PRODUCT_BITS
+from bittern.ops.integer_recurrent.reference import PRODUCT_BITS, outputs_of
 
 UNIT = 16
 """Rows of gates that are summed side by side (kIntegerUnit)."""
@@ -98,4 +97,4 @@ class PreparedIntegerRecurrent:
         ends = self.cell.ends
         if state is None or self.cell.cell != GRU:
             return torch.full_like(c, ends.zero, dtype=torch.int8)
-        return (scaled(c.long(), *ends.factor) + ends.zero).clamp(ends.low, ends.high).to(torch.int8)
+        return outputs_of(ends, c.long()).to(torch.int8)

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from bittern.ops.fixed_point import rounded_shift, scaled
 from bittern.ops.fixed_point_16 import LEAST, MOST, logistic_table, tanh_table
-from bittern.ops.integer_recurrent.arguments import GRU, LSTM, GateProduct, IntegerCell
+from bittern.ops.integer_recurrent.arguments import GRU, LSTM, CellEnds, GateProduct, IntegerCell
 
 PRODUCT_BITS = 30
 """Behind the point, of a product of two numbers without integer bits."""
@@ -63,7 +63,7 @@ class PreparedCell:
         ends, steps, rows = self.cell.ends, x.shape[1], self.cell.recurrent.weight.shape[1]
         c = x.new_zeros((len(x), rows), dtype=torch.int64) if state is None else state.long()
         if hidden is None and self.cell.cell == GRU and state is not None:
-            h = self._output(c)
+            h = outputs_of(ends, c)
         else:
             h = torch.full_like(c, ends.zero) if hidden is None else hidden.long()
         given = _int16(self._of_input(x))
@@ -80,7 +80,7 @@ class PreparedCell:
         added = rounded_shift(self._logistic(into) * self._tanh(new), PRODUCT_BITS + ends.exponent)
         c = _int16(kept + added)
         c = c.clamp(-ends.clip, ends.clip) if ends.clip else c
-        return self._output(self._logistic(out) * self._tanh_of_state(c)), c
+        return outputs_of(ends, self._logistic(out) * self._tanh_of_state(c)), c
 
     def _gru(self, given: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         own, rows = self._of_hidden(h), c.shape[1]
@@ -89,11 +89,12 @@ class PreparedCell:
         kept = rounded_shift(update * c, 15)
         added = rounded_shift((MOST - update) * new, PRODUCT_BITS + self.cell.ends.exponent)
         c = _int16(kept + added)
-        return self._output(c), c
+        return outputs_of(self.cell.ends, c), c
 
-    def _output(self, x: Tensor) -> Tensor:
-        ends = self.cell.ends
-        return (scaled(x, *ends.factor) + ends.zero).clamp(ends.low, ends.high)
+
+def outputs_of(ends: CellEnds, x: Tensor) -> Tensor:
+    """h' of the numbers behind M: o * tanh(c) of an LSTM, the state of a GRU; int64 that int8 holds."""
+    return (scaled(x, *ends.factor) + ends.zero).clamp(ends.low, ends.high)
 
 
 def _int16(x: Tensor) -> Tensor:
